@@ -1,1 +1,51 @@
-//! config.
+//! What a user writes to configure secondmate, decoded strictly and resolved completely.
+//!
+//! The input is a file with a `KubeSchedulerConfiguration` (`kubescheduler.config.k8s.io/v1`, the file that
+//! kube-scheduler reads) and, optionally, a second YAML document of kind [`SecondmateConfiguration`] with what only
+//! secondmate has. The output is one [`Configuration`]: every default applied, every rule of kube-scheduler's own
+//! validation checked, and for each profile the list of plugins per extension point that kube-scheduler 1.36 would
+//! run, in its order and with its weights.
+//!
+//! Nothing is ever ignored. A field that does not exist is an error with its path and line; what exists upstream but
+//! not yet here is listed by [`Configuration::unsupported`]; what is accepted although it has another effect than in
+//! kube-scheduler is listed by [`Configuration::notices`].
+//!
+//! This crate holds no state, does no I/O and knows neither plugins nor clusters: which plugin exists, and at which
+//! extension points, is told by a [`PluginCatalogue`].
+
+mod args;
+mod configuration;
+mod document;
+mod duration;
+mod export;
+mod extender;
+mod names;
+mod object;
+mod plugins;
+mod problem;
+mod resolve;
+mod v1;
+
+pub use args::{
+    DefaultPreemptionArgs, DefaultingType, DynamicResourcesArgs, InterPodAffinityArgs, NodeAffinityArgs,
+    NodeResourcesBalancedAllocationArgs, NodeResourcesFitArgs, PluginArgs, PodTopologySpreadArgs, ResourceSpec,
+    ScoringStrategy, ScoringStrategyType, UtilizationShapePoint, VolumeBindingArgs,
+};
+pub use configuration::{
+    ClientConnection, Configuration, DEFAULT_SCHEDULER_NAME, LeaderElection, Notice, Parity, Profile,
+    SecondmateConfiguration, Unsupported,
+};
+pub use extender::{Extender, ExtenderTls, ManagedResource};
+pub use names::{is_label_key, is_label_value, is_subdomain};
+pub use plugins::{ExtensionPoint, PluginCatalogue, PluginNameTaken};
+pub use problem::{ConfigError, Problem, ProblemKind};
+pub use resolve::{EnabledPlugin, ResolvedPlugins};
+
+/// The only version of `KubeSchedulerConfiguration` that kube-scheduler 1.36 serves.
+pub const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";
+/// The kind of the main document.
+pub const KIND: &str = "KubeSchedulerConfiguration";
+/// The version of secondmate's own document.
+pub const OWN_API_VERSION: &str = "secondmate.dev/v1alpha1";
+/// The kind of secondmate's own document.
+pub const OWN_KIND: &str = "SecondmateConfiguration";

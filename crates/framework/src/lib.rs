@@ -1,1 +1,28 @@
-//! framework.
+//! The extension points: all that a plugin author reads.
+//!
+//! A plugin implements [`Plugin`] and, for each extension point at which it acts, the trait of that point; `Plugin` hands those
+//! out as trait objects. The points, their order, the status codes and the rules for combining them are upstream's.
+//!
+//! Everything here is synchronous and free of clocks, clients and random numbers: a plugin sees the frozen [`Snapshot`] of
+//! its cycle through [`Context`], keeps what it computed in the [`CycleState`], and answers with a [`Status`]. What has to be
+//! written to the API server is returned as data ([`BindStep`], [`PreBindStep`]) and done by the shell.
+
+mod event;
+mod plugin;
+mod registry;
+mod snapshot;
+mod state;
+mod status;
+
+pub use event::{
+    ActionType, ClusterEvent, EventObject, EventRegistration, EventResource, Hint, ObjectChange,
+};
+pub use plugin::{
+    ApiWrite, Bind, BindStep, Context, Filter, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeStatuses, Nomination,
+    Nominations, Permit, Plugin, PostBind, PostFilter, PostFilterOutcome, PreBind, PreBindStep, PreEnqueue,
+    PreFilter, PreFilterOutcome, PreScore, QueueSort, QueuedPod, Reserve, RunFilters, Score, WriteVerb,
+};
+pub use registry::{Factory, Handle, Parity, PluginError, Registry, WaitingPodCommand};
+pub use snapshot::{NodeIndex, Snapshot};
+pub use state::{CycleState, State};
+pub use status::{Code, Reason, Status};

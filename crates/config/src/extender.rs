@@ -1,0 +1,181 @@
+//! HTTP extenders: decoded and validated here, called elsewhere.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::names;
+use crate::object::{Object, to_duration};
+use crate::problem::{Path, ProblemKind, Problems, quoted};
+
+/// Where and how an HTTP extender is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Extender {
+    /// The URL in front of every verb.
+    pub url_prefix: String,
+    /// Verb of the filter call; empty: not called.
+    pub filter_verb: String,
+    /// Verb of the preempt call; empty: not called.
+    pub preempt_verb: String,
+    /// Verb of the prioritize call; empty: not called.
+    pub prioritize_verb: String,
+    /// Factor of the extender's scores.
+    pub weight: i64,
+    /// Verb of the bind call; empty: not called.
+    pub bind_verb: String,
+    /// Whether TLS is set up.
+    #[serde(rename = "enableHTTPS")]
+    pub enable_https: bool,
+    /// How TLS is set up.
+    pub tls_config: Option<ExtenderTls>,
+    /// Longest wait for an answer; `None`: 5 seconds.
+    #[serde(rename = "httpTimeout")]
+    pub http_timeout: Option<Duration>,
+    /// The extender keeps nodes itself: only their names are sent.
+    pub node_cache_capable: bool,
+    /// Only pods that ask for one of these are sent; empty: all pods.
+    pub managed_resources: Vec<ManagedResource>,
+    /// Failures of the extender are ignored.
+    pub ignorable: bool,
+}
+
+/// TLS of an extender. The data fields beat the file fields.
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtenderTls {
+    /// The server's certificate is not checked.
+    pub insecure: bool,
+    /// The name that the server's certificate must have.
+    pub server_name: String,
+    /// File with the client certificate.
+    pub cert_file: String,
+    /// File with the client key.
+    pub key_file: String,
+    /// File with the trusted certificates.
+    #[serde(rename = "caFile")]
+    pub ca_file: String,
+    /// The client certificate, base64.
+    #[serde(skip)]
+    pub cert_data: String,
+    /// The client key, base64. Never shown.
+    #[serde(skip)]
+    pub key_data: String,
+    /// The trusted certificates, base64.
+    #[serde(skip)]
+    pub ca_data: String,
+}
+
+impl std::fmt::Debug for ExtenderTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the data fields: the key is a secret.
+        f.debug_struct("ExtenderTls")
+            .field("insecure", &self.insecure)
+            .field("server_name", &self.server_name)
+            .field("cert_file", &self.cert_file)
+            .field("key_file", &self.key_file)
+            .field("ca_file", &self.ca_file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A resource that an extender looks after.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagedResource {
+    /// Name of the extended resource.
+    pub name: String,
+    /// The scheduler itself does not check it.
+    pub ignored_by_scheduler: bool,
+}
+
+pub(crate) fn read(object: Object<'_>, problems: &Problems) -> Extender {
+    let extender = Extender {
+        url_prefix: object.text("urlPrefix"),
+        filter_verb: object.text("filterVerb"),
+        preempt_verb: object.text("preemptVerb"),
+        prioritize_verb: object.text("prioritizeVerb"),
+        weight: object.int64("weight").unwrap_or(0),
+        bind_verb: object.text("bindVerb"),
+        enable_https: object.boolean("enableHTTPS").unwrap_or(false),
+        tls_config: object.object("tlsConfig").map(|tls| read_tls(tls, problems)),
+        http_timeout: object.duration("httpTimeout").filter(|timeout| *timeout != 0).map(to_duration),
+        node_cache_capable: object.boolean("nodeCacheCapable").unwrap_or(false),
+        managed_resources: object
+            .list("managedResources", |node, path| {
+                let object = Object::open(node, path, problems)?;
+                let resource = ManagedResource {
+                    name: object.text("name"),
+                    ignored_by_scheduler: object.boolean("ignoredByScheduler").unwrap_or(false),
+                };
+                object.close();
+                Some(resource)
+            })
+            .unwrap_or_default(),
+        ignorable: object.boolean("ignorable").unwrap_or(false),
+    };
+    object.close();
+    extender
+}
+
+fn read_tls(object: Object<'_>, problems: &Problems) -> ExtenderTls {
+    let data = |name| {
+        let text = object.text(name);
+        if !is_base64(&text) {
+            problems.report(ProblemKind::Decoding, &object.path.child(name), "Invalid value: must be base64");
+        }
+        text
+    };
+    let tls = ExtenderTls {
+        insecure: object.boolean("insecure").unwrap_or(false),
+        server_name: object.text("serverName"),
+        cert_file: object.text("certFile"),
+        key_file: object.text("keyFile"),
+        ca_file: object.text("caFile"),
+        cert_data: data("certData"),
+        key_data: data("keyData"),
+        ca_data: data("caData"),
+    };
+    object.close();
+    tls
+}
+
+fn is_base64(text: &str) -> bool {
+    let data = text.trim_end_matches('=');
+    text.len().is_multiple_of(4)
+        && text.len() - data.len() <= 2
+        && data.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+}
+
+/// kube-scheduler's rules for `extenders`.
+pub(crate) fn validate(extenders: &[Extender], path: &Path, problems: &Problems) {
+    let mut managed: Vec<&str> = Vec::new();
+    for (index, extender) in extenders.iter().enumerate() {
+        let path = path.index(index);
+        if !extender.prioritize_verb.is_empty() && extender.weight <= 0 {
+            problems.invalid(&path.child("weight"), extender.weight, "must have a positive weight applied to it");
+        }
+        for (index, resource) in extender.managed_resources.iter().enumerate() {
+            let path = path.child("managedResources").index(index).child("name");
+            let wrong = names::is_label_key(&resource.name);
+            if wrong.is_empty() && !names::is_extended_resource(&resource.name) {
+                problems.invalid(&path, quoted(&resource.name), "is an invalid extended resource name");
+            }
+            for message in wrong {
+                problems.invalid(&path, quoted(&resource.name), message);
+            }
+            if managed.contains(&resource.name.as_str()) {
+                problems.invalid(&path, quoted(&resource.name), "duplicate extender managed resource name");
+            }
+            managed.push(&resource.name);
+        }
+    }
+    let binders = extenders.iter().filter(|extender| !extender.bind_verb.is_empty()).count();
+    if binders > 1 {
+        problems.invalid(
+            path,
+            quoted(format!("found {binders} extenders implementing bind")),
+            "only one extender can implement bind",
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! Which plugins exist and at which extension points they run.
+
+use std::collections::BTreeMap;
+
+/// A place in the scheduling of a pod where plugins run, named as in kube-scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExtensionPoint {
+    /// Before a pod enters the active queue.
+    PreEnqueue,
+    /// Orders the active queue.
+    QueueSort,
+    /// Once per pod, before nodes are looked at.
+    PreFilter,
+    /// Once per pod and node: may the pod run there.
+    Filter,
+    /// After no node was left: may room be made.
+    PostFilter,
+    /// Once per pod, before nodes are scored.
+    PreScore,
+    /// Once per pod and feasible node: how good is it.
+    Score,
+    /// After a node was chosen: claim what the pod needs, or give it back.
+    Reserve,
+    /// Last word before binding: yes, no, or wait.
+    Permit,
+    /// Work that must be done before the pod is bound.
+    PreBind,
+    /// Binds the pod.
+    Bind,
+    /// After the pod was bound.
+    PostBind,
+}
+
+impl ExtensionPoint {
+    /// All points, in the order in which kube-scheduler sets them up (the order decides which error comes first).
+    pub const ALL: [Self; 12] = [
+        Self::PreFilter,
+        Self::Filter,
+        Self::PostFilter,
+        Self::Reserve,
+        Self::PreScore,
+        Self::Score,
+        Self::PreBind,
+        Self::Bind,
+        Self::PostBind,
+        Self::Permit,
+        Self::PreEnqueue,
+        Self::QueueSort,
+    ];
+
+    /// The name in metrics and messages: `PreFilter`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PreEnqueue => "PreEnqueue",
+            Self::QueueSort => "QueueSort",
+            Self::PreFilter => "PreFilter",
+            Self::Filter => "Filter",
+            Self::PostFilter => "PostFilter",
+            Self::PreScore => "PreScore",
+            Self::Score => "Score",
+            Self::Reserve => "Reserve",
+            Self::Permit => "Permit",
+            Self::PreBind => "PreBind",
+            Self::Bind => "Bind",
+            Self::PostBind => "PostBind",
+        }
+    }
+
+    /// The field of `plugins` in the configuration: `preFilter`.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::PreEnqueue => "preEnqueue",
+            Self::QueueSort => "queueSort",
+            Self::PreFilter => "preFilter",
+            Self::Filter => "filter",
+            Self::PostFilter => "postFilter",
+            Self::PreScore => "preScore",
+            Self::Score => "score",
+            Self::Reserve => "reserve",
+            Self::Permit => "permit",
+            Self::PreBind => "preBind",
+            Self::Bind => "bind",
+            Self::PostBind => "postBind",
+        }
+    }
+}
+
+use ExtensionPoint::{
+    Bind, Filter, Permit, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, QueueSort, Reserve, Score,
+};
+
+/// The plugins of kube-scheduler 1.36 with the extension points that each implements.
+const IN_TREE: [(&str, &[ExtensionPoint]); 23] = [
+    ("DefaultBinder", &[Bind]),
+    ("DefaultPreemption", &[PreEnqueue, PostFilter]),
+    ("DynamicResources", &[PreEnqueue, PreFilter, Filter, PostFilter, Score, Reserve, PreBind]),
+    ("GangScheduling", &[PreEnqueue, Permit]),
+    ("ImageLocality", &[Score]),
+    ("InterPodAffinity", &[PreFilter, Filter, PreScore, Score]),
+    ("NodeAffinity", &[PreFilter, Filter, PreScore, Score]),
+    ("NodeDeclaredFeatures", &[PreFilter, Filter]),
+    ("NodeName", &[Filter]),
+    ("NodePorts", &[PreFilter, Filter]),
+    ("NodeResourcesBalancedAllocation", &[PreScore, Score]),
+    ("NodeResourcesFit", &[PreFilter, Filter, PreScore, Score]),
+    ("NodeUnschedulable", &[Filter]),
+    ("NodeVolumeLimits", &[PreFilter, Filter]),
+    // Works at PlacementScore only, which is not one of our points.
+    ("PodGroupPodsCount", &[]),
+    ("PodTopologySpread", &[PreFilter, Filter, PreScore, Score]),
+    ("PrioritySort", &[QueueSort]),
+    ("SchedulingGates", &[PreEnqueue]),
+    ("TaintToleration", &[Filter, PreScore, Score]),
+    // Works at PlacementGenerate only.
+    ("TopologyPlacementGenerator", &[]),
+    ("VolumeBinding", &[PreFilter, Filter, Reserve, PreBind, PreScore, Score]),
+    ("VolumeRestrictions", &[PreFilter, Filter]),
+    ("VolumeZone", &[PreFilter, Filter]),
+];
+
+/// The plugins that kube-scheduler 1.36 enables at `multiPoint` by default, with their weights (0: not given).
+pub(crate) const DEFAULT_MULTI_POINT: [(&str, i32); 20] = [
+    ("SchedulingGates", 0),
+    ("PrioritySort", 0),
+    ("NodeUnschedulable", 0),
+    ("NodeName", 0),
+    ("TaintToleration", 3),
+    ("NodeAffinity", 2),
+    ("NodePorts", 0),
+    ("NodeResourcesFit", 1),
+    ("VolumeRestrictions", 0),
+    ("NodeVolumeLimits", 0),
+    ("VolumeBinding", 0),
+    ("VolumeZone", 0),
+    ("PodTopologySpread", 2),
+    ("InterPodAffinity", 2),
+    ("DynamicResources", 2),
+    ("DefaultPreemption", 0),
+    ("NodeResourcesBalancedAllocation", 1),
+    ("ImageLocality", 1),
+    ("DefaultBinder", 0),
+    ("NodeDeclaredFeatures", 0),
+];
+
+/// In-tree plugins of kube-scheduler that belong to feature gates that are off by default in 1.36, and that secondmate
+/// does not have.
+pub(crate) const GATED: [(&str, &str); 3] = [
+    ("GangScheduling", "GangScheduling"),
+    ("PodGroupPodsCount", "TopologyAwareWorkloadScheduling"),
+    ("TopologyPlacementGenerator", "TopologyAwareWorkloadScheduling"),
+];
+
+/// In-tree plugins that earlier versions of kube-scheduler had.
+pub(crate) const REMOVED: [&str; 4] = ["AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"];
+
+/// The plugins that a configuration may name, with the extension points that each implements.
+///
+/// `multiPoint` enables a plugin at all of its points, so the lists of a profile cannot be known without this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginCatalogue {
+    plugins: BTreeMap<String, Vec<ExtensionPoint>>,
+}
+
+/// A plugin was registered under a name that is in use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a plugin named {name:?} already exists; give the new plugin another name")]
+pub struct PluginNameTaken {
+    /// The name.
+    pub name: String,
+}
+
+impl PluginCatalogue {
+    /// The plugins of kube-scheduler 1.36.
+    pub fn in_tree() -> Self {
+        Self { plugins: IN_TREE.iter().map(|(name, points)| ((*name).to_owned(), points.to_vec())).collect() }
+    }
+
+    /// Adds a plugin of the user's own.
+    ///
+    /// # Errors
+    /// [`PluginNameTaken`] when the name is in use.
+    pub fn register(
+        &mut self,
+        name: impl Into<String>,
+        points: impl IntoIterator<Item = ExtensionPoint>,
+    ) -> Result<(), PluginNameTaken> {
+        let name = name.into();
+        if self.plugins.contains_key(&name) {
+            return Err(PluginNameTaken { name });
+        }
+        self.plugins.insert(name, points.into_iter().collect());
+        Ok(())
+    }
+
+    /// The extension points of a plugin; `None` when it does not exist.
+    pub fn points(&self, name: &str) -> Option<&[ExtensionPoint]> {
+        self.plugins.get(name).map(Vec::as_slice)
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.plugins.keys().map(String::as_str)
+    }
+
+    pub(crate) fn implements(&self, name: &str, point: ExtensionPoint) -> bool {
+        self.points(name).is_some_and(|points| points.contains(&point))
+    }
+}
+
+impl Default for PluginCatalogue {
+    fn default() -> Self {
+        Self::in_tree()
+    }
+}

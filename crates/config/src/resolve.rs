@@ -1,0 +1,298 @@
+//! From `plugins` as written to the list of plugins per extension point.
+//!
+//! Two steps, as in kube-scheduler: the written sets are merged over the default ones (`default_plugins.go`,
+//! `mergePluginSet`), then `multiPoint` is expanded to the points that each plugin implements (`framework.go`,
+//! `updatePluginList` and `expandMultiPointPlugins`). A specific point beats an explicit `multiPoint`, which beats the
+//! default one.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::object::closest;
+use crate::plugins::{DEFAULT_MULTI_POINT, ExtensionPoint, PluginCatalogue};
+use crate::problem::{Path, ProblemKind, Problems, quoted};
+use crate::v1::{GivenPlugin, GivenPlugins, GivenSet};
+
+/// A plugin in the list of an extension point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EnabledPlugin {
+    /// The plugin's name.
+    pub name: String,
+    /// Factor of the plugin's normalised score. Only `Score` has weights: 0 at every other point.
+    pub weight: i32,
+}
+
+/// What runs at each extension point of a profile, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedPlugins {
+    /// Before a pod enters the active queue.
+    pub pre_enqueue: Vec<EnabledPlugin>,
+    /// Exactly one, the same in all profiles.
+    pub queue_sort: Vec<EnabledPlugin>,
+    /// Once per pod, before nodes are looked at.
+    pub pre_filter: Vec<EnabledPlugin>,
+    /// Once per pod and node.
+    pub filter: Vec<EnabledPlugin>,
+    /// After no node was left.
+    pub post_filter: Vec<EnabledPlugin>,
+    /// Once per pod, before scoring.
+    pub pre_score: Vec<EnabledPlugin>,
+    /// Once per pod and feasible node; weights are never 0.
+    pub score: Vec<EnabledPlugin>,
+    /// After a node was chosen.
+    pub reserve: Vec<EnabledPlugin>,
+    /// Before binding begins.
+    pub permit: Vec<EnabledPlugin>,
+    /// Before the pod is bound.
+    pub pre_bind: Vec<EnabledPlugin>,
+    /// At least one.
+    pub bind: Vec<EnabledPlugin>,
+    /// After the pod was bound.
+    pub post_bind: Vec<EnabledPlugin>,
+}
+
+impl ResolvedPlugins {
+    /// The list of one point.
+    pub fn at(&self, point: ExtensionPoint) -> &[EnabledPlugin] {
+        match point {
+            ExtensionPoint::PreEnqueue => &self.pre_enqueue,
+            ExtensionPoint::QueueSort => &self.queue_sort,
+            ExtensionPoint::PreFilter => &self.pre_filter,
+            ExtensionPoint::Filter => &self.filter,
+            ExtensionPoint::PostFilter => &self.post_filter,
+            ExtensionPoint::PreScore => &self.pre_score,
+            ExtensionPoint::Score => &self.score,
+            ExtensionPoint::Reserve => &self.reserve,
+            ExtensionPoint::Permit => &self.permit,
+            ExtensionPoint::PreBind => &self.pre_bind,
+            ExtensionPoint::Bind => &self.bind,
+            ExtensionPoint::PostBind => &self.post_bind,
+        }
+    }
+
+    fn at_mut(&mut self, point: ExtensionPoint) -> &mut Vec<EnabledPlugin> {
+        match point {
+            ExtensionPoint::PreEnqueue => &mut self.pre_enqueue,
+            ExtensionPoint::QueueSort => &mut self.queue_sort,
+            ExtensionPoint::PreFilter => &mut self.pre_filter,
+            ExtensionPoint::Filter => &mut self.filter,
+            ExtensionPoint::PostFilter => &mut self.post_filter,
+            ExtensionPoint::PreScore => &mut self.pre_score,
+            ExtensionPoint::Score => &mut self.score,
+            ExtensionPoint::Reserve => &mut self.reserve,
+            ExtensionPoint::Permit => &mut self.permit,
+            ExtensionPoint::PreBind => &mut self.pre_bind,
+            ExtensionPoint::Bind => &mut self.bind,
+            ExtensionPoint::PostBind => &mut self.post_bind,
+        }
+    }
+
+    /// Every plugin that runs somewhere, sorted by name.
+    pub fn names(&self) -> BTreeSet<&str> {
+        ExtensionPoint::ALL.iter().flat_map(|point| self.at(*point)).map(|plugin| plugin.name.as_str()).collect()
+    }
+}
+
+/// `plugins` as merged over the defaults.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MergedPlugins {
+    pub multi_point: GivenSet,
+    /// Only the points that the configuration names have anything: by default all comes from `multiPoint`.
+    pub specific: GivenPlugins,
+}
+
+impl MergedPlugins {
+    /// The names that kube-scheduler applies default arguments for.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        let specific = ExtensionPoint::ALL.iter().flat_map(|point| &self.specific.at(*point).enabled);
+        specific.chain(&self.multi_point.enabled).map(|plugin| plugin.name.clone()).collect()
+    }
+}
+
+/// The default plugins of kube-scheduler 1.36 with the given ones merged in.
+pub(crate) fn merge(given: &GivenPlugins) -> MergedPlugins {
+    let defaults = DEFAULT_MULTI_POINT
+        .iter()
+        .map(|(name, weight)| GivenPlugin { name: (*name).to_owned(), weight: *weight })
+        .collect();
+    // Defaults have nothing at the specific points, so that merging leaves those as they are written.
+    MergedPlugins { multi_point: merge_set(defaults, &given.multi_point), specific: given.clone() }
+}
+
+fn merge_set(defaults: Vec<GivenPlugin>, custom: &GivenSet) -> GivenSet {
+    let disabled = |name: &str| custom.disabled.iter().any(|plugin| plugin == name);
+    let mut replaced = BTreeSet::new();
+    let mut enabled = Vec::new();
+    if !disabled("*") {
+        for plugin in defaults {
+            if disabled(&plugin.name) {
+                continue;
+            }
+            // A default that is configured again keeps its place and takes the new weight. Of several the last counts;
+            // the others are appended below, where the expansion finds them registered twice.
+            match custom.enabled.iter().rposition(|other| other.name == plugin.name) {
+                Some(index) => {
+                    replaced.insert(index);
+                    enabled.push(custom.enabled[index].clone());
+                }
+                None => enabled.push(plugin),
+            }
+        }
+    }
+    let added = custom.enabled.iter().enumerate().filter(|(index, _)| !replaced.contains(index));
+    enabled.extend(added.map(|(_, plugin)| plugin.clone()));
+    GivenSet { enabled, disabled: custom.disabled.clone() }
+}
+
+/// Expands a profile's plugins; reports the first reason why they do not make a profile.
+pub(crate) fn expand(
+    merged: &MergedPlugins,
+    catalogue: &PluginCatalogue,
+    scheduler_name: &str,
+    profile: &Path,
+    problems: &Problems,
+) -> ResolvedPlugins {
+    let path = profile.child("plugins");
+    match try_expand(merged, catalogue, scheduler_name, &path) {
+        Ok(resolved) => resolved,
+        Err((path, message)) => {
+            problems.report(ProblemKind::Plugins, &path, message);
+            ResolvedPlugins::default()
+        }
+    }
+}
+
+type Refusal = (Path, String);
+
+fn try_expand(
+    merged: &MergedPlugins,
+    catalogue: &PluginCatalogue,
+    scheduler_name: &str,
+    path: &Path,
+) -> Result<ResolvedPlugins, Refusal> {
+    for point in ExtensionPoint::ALL {
+        check_specific(merged.specific.at(point), point, catalogue, path)?;
+    }
+    let mut resolved = ResolvedPlugins::default();
+    for point in ExtensionPoint::ALL {
+        let names = expand_point(merged, point, catalogue, path)?;
+        *resolved.at_mut(point) = names
+            .into_iter()
+            .map(|name| EnabledPlugin {
+                name: name.to_owned(),
+                weight: if point == ExtensionPoint::Score { score_weight(merged, name) } else { 0 },
+            })
+            .collect();
+    }
+    if resolved.queue_sort.len() != 1 {
+        return Err((
+            path.child("queueSort"),
+            format!(
+                "only one queue sort plugin required for profile with scheduler name {}, but got {}; enable one, such as PrioritySort",
+                quoted(scheduler_name),
+                resolved.queue_sort.len()
+            ),
+        ));
+    }
+    if resolved.bind.is_empty() {
+        return Err((
+            path.child("bind"),
+            format!(
+                "at least one bind plugin is needed for profile with scheduler name {}; enable DefaultBinder",
+                quoted(scheduler_name)
+            ),
+        ));
+    }
+    Ok(resolved)
+}
+
+/// The plugins that a point names itself must exist, work there, and be named once.
+fn check_specific(
+    set: &GivenSet,
+    point: ExtensionPoint,
+    catalogue: &PluginCatalogue,
+    path: &Path,
+) -> Result<(), Refusal> {
+    let interface = format!("{}Plugin", point.name());
+    for (index, plugin) in set.enabled.iter().enumerate() {
+        let path = path.child(point.field()).child("enabled").index(index);
+        let Some(points) = catalogue.points(&plugin.name) else {
+            return Err((path, does_not_exist(&interface, &plugin.name, catalogue)));
+        };
+        if !points.contains(&point) {
+            let list = points.iter().map(|point| point.field()).collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "plugin {} does not extend {interface} plugin; it can be enabled at: {list}",
+                quoted(&plugin.name)
+            );
+            return Err((path, message));
+        }
+        if set.enabled[..index].iter().any(|earlier| earlier.name == plugin.name) {
+            return Err((path, registered_twice(&plugin.name, &interface)));
+        }
+    }
+    Ok(())
+}
+
+fn does_not_exist(interface: &str, name: &str, catalogue: &PluginCatalogue) -> String {
+    let names: Vec<&str> = catalogue.names().collect();
+    let remedy = match closest(name, &names) {
+        Some(similar) => format!("did you mean {}?", quoted(similar)),
+        None => format!("the plugins of this scheduler are {}", names.join(", ")),
+    };
+    format!("{interface} {} does not exist; {remedy}", quoted(name))
+}
+
+fn registered_twice(name: &str, interface: &str) -> String {
+    format!("plugin {} already registered as {}; name it once", quoted(name), quoted(interface))
+}
+
+/// The names that run at a point, in order: first those of the point that `multiPoint` has too (they keep the order
+/// of the point), then the rest of `multiPoint`, then the rest of the point.
+fn expand_point<'m>(
+    merged: &'m MergedPlugins,
+    point: ExtensionPoint,
+    catalogue: &PluginCatalogue,
+    path: &Path,
+) -> Result<Vec<&'m str>, Refusal> {
+    let set = merged.specific.at(point);
+    let specific: Vec<&str> = set.enabled.iter().map(|plugin| plugin.name.as_str()).collect();
+    if set.disabled.iter().any(|name| name == "*") {
+        return Ok(specific);
+    }
+    let interface = format!("{}Plugin", point.name());
+    let mut overridden = BTreeSet::new();
+    let mut from_multi_point: Vec<&str> = Vec::new();
+    for plugin in &merged.multi_point.enabled {
+        let name = plugin.name.as_str();
+        let path = path.child("multiPoint").child("enabled");
+        if catalogue.points(name).is_none() {
+            return Err((path, does_not_exist(&interface, name, catalogue)));
+        }
+        if !catalogue.implements(name, point) || set.disabled.iter().any(|disabled| disabled == name) {
+            continue;
+        }
+        if specific.contains(&name) {
+            overridden.insert(name);
+        } else if from_multi_point.contains(&name) {
+            return Err((path, registered_twice(name, &interface)));
+        } else {
+            from_multi_point.push(name);
+        }
+    }
+    let (first, last): (Vec<&str>, Vec<&str>) = specific.into_iter().partition(|name| overridden.contains(name));
+    Ok(first.into_iter().chain(from_multi_point).chain(last).collect())
+}
+
+/// The weight at `score`, else that at `multiPoint`, else 1.
+fn score_weight(merged: &MergedPlugins, name: &str) -> i32 {
+    let specific = &merged.specific.at(ExtensionPoint::Score).enabled;
+    let weight = specific
+        .iter()
+        .chain(&merged.multi_point.enabled)
+        .find(|plugin| plugin.name == name)
+        .map_or(0, |plugin| plugin.weight);
+    if weight == 0 { 1 } else { weight }
+}

@@ -1,0 +1,185 @@
+//! Cluster events: what changed, and which plugins' rejections it may cure.
+
+use secondmate_model::objects::Object;
+use secondmate_model::{Node, Pod};
+use std::fmt;
+use std::ops::BitOr;
+use std::sync::Arc;
+
+/// The resource that changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventResource {
+    /// Registration only: assigned and unscheduled pods alike.
+    Pod,
+    /// A pod on a node.
+    AssignedPod,
+    /// A pod that waits for a node.
+    UnschedulablePod,
+    /// Node.
+    Node,
+    /// PersistentVolume.
+    PersistentVolume,
+    /// PersistentVolumeClaim.
+    PersistentVolumeClaim,
+    /// StorageClass.
+    StorageClass,
+    /// CSINode.
+    CsiNode,
+    /// CSIDriver.
+    CsiDriver,
+    /// CSIStorageCapacity.
+    CsiStorageCapacity,
+    /// VolumeAttachment.
+    VolumeAttachment,
+    /// ResourceClaim.
+    ResourceClaim,
+    /// ResourceSlice.
+    ResourceSlice,
+    /// DeviceClass.
+    DeviceClass,
+    /// Any.
+    Wildcard,
+}
+
+/// What happened to it: a set of bits with upstream's meaning and order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ActionType(pub u32);
+
+#[allow(missing_docs, reason = "each is upstream's action of its name")]
+impl ActionType {
+    pub const ADD: Self = Self(1);
+    pub const DELETE: Self = Self(1 << 1);
+    pub const UPDATE_NODE_ALLOCATABLE: Self = Self(1 << 2);
+    pub const UPDATE_NODE_LABEL: Self = Self(1 << 3);
+    pub const UPDATE_NODE_TAINT: Self = Self(1 << 4);
+    pub const UPDATE_NODE_CONDITION: Self = Self(1 << 5);
+    pub const UPDATE_NODE_ANNOTATION: Self = Self(1 << 6);
+    pub const UPDATE_NODE_DECLARED_FEATURE: Self = Self(1 << 7);
+    pub const UPDATE_POD_LABEL: Self = Self(1 << 8);
+    pub const UPDATE_POD_SCALE_DOWN: Self = Self(1 << 9);
+    pub const UPDATE_POD_TOLERATION: Self = Self(1 << 10);
+    pub const UPDATE_POD_SCHEDULING_GATES_ELIMINATED: Self = Self(1 << 11);
+    pub const UPDATE_POD_GENERATED_RESOURCE_CLAIM: Self = Self(1 << 12);
+    /// Every update.
+    pub const UPDATE: Self = Self((1 << 13) - 4);
+    /// Everything.
+    pub const ALL: Self = Self((1 << 13) - 1);
+
+    /// Whether the sets share an action.
+    #[must_use]
+    pub fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl BitOr for ActionType {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A kind of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterEvent {
+    /// Resource.
+    pub resource: EventResource,
+    /// Action.
+    pub action: ActionType,
+    /// Name of the event in metrics and logs, such as `NodeAdd`.
+    pub label: &'static str,
+}
+
+impl ClusterEvent {
+    /// A kind of change.
+    #[must_use]
+    pub const fn new(resource: EventResource, action: ActionType, label: &'static str) -> Self {
+        Self { resource, action, label }
+    }
+
+    /// Whether this event, having happened, is one that a registration names: resource equal (or any), actions in common, and
+    /// the event not broader than the registration.
+    #[must_use]
+    pub fn is_named_by(&self, registered: &EventRegistration) -> bool {
+        let resource = match registered.resource {
+            EventResource::Wildcard => true,
+            EventResource::Pod => {
+                matches!(self.resource, EventResource::AssignedPod | EventResource::UnschedulablePod)
+            }
+            other => other == self.resource,
+        };
+        resource && registered.actions.intersects(self.action) && self.action <= registered.actions
+    }
+}
+
+impl fmt::Display for ClusterEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label)
+    }
+}
+
+/// Events that a plugin wants to hear of, because they may make a pod schedulable that it rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventRegistration {
+    /// Resource.
+    pub resource: EventResource,
+    /// Actions.
+    pub actions: ActionType,
+}
+
+impl EventRegistration {
+    /// A registration.
+    #[must_use]
+    pub const fn new(resource: EventResource, actions: ActionType) -> Self {
+        Self { resource, actions }
+    }
+}
+
+/// The object of an event.
+#[derive(Clone, Debug)]
+pub enum EventObject {
+    /// A pod.
+    Pod(Arc<Pod>),
+    /// A node.
+    Node(Arc<Node>),
+    /// Any other object.
+    Other(Arc<Object>),
+}
+
+impl EventObject {
+    /// The pod, if it is one.
+    #[must_use]
+    pub fn pod(&self) -> Option<&Arc<Pod>> {
+        if let Self::Pod(pod) = self { Some(pod) } else { None }
+    }
+
+    /// The node, if it is one.
+    #[must_use]
+    pub fn node(&self) -> Option<&Arc<Node>> {
+        if let Self::Node(node) = self { Some(node) } else { None }
+    }
+
+    /// The other object, if it is one.
+    #[must_use]
+    pub fn other(&self) -> Option<&Arc<Object>> {
+        if let Self::Other(object) = self { Some(object) } else { None }
+    }
+}
+
+/// The object before and after.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectChange {
+    /// Before; none where it was added.
+    pub old: Option<EventObject>,
+    /// After; none where it was deleted.
+    pub new: Option<EventObject>,
+}
+
+/// A queueing hint: what an event means for a pod that the plugin rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// It may be schedulable now.
+    Queue,
+    /// Nothing changed for it.
+    Skip,
+}

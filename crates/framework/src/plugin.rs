@@ -1,0 +1,470 @@
+//! The plugin traits, one for each extension point.
+
+use crate::event::{ActionType, EventRegistration, EventResource, Hint, ObjectChange};
+use crate::snapshot::{NodeIndex, Snapshot};
+use crate::state::CycleState;
+use crate::status::Status;
+use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Largest score of a node after normalisation.
+pub const MAX_NODE_SCORE: i64 = 100;
+/// Smallest score of a node after normalisation.
+pub const MIN_NODE_SCORE: i64 = 0;
+
+/// A plugin: a name, and the extension points at which it acts.
+///
+/// Override the accessor of each point that the type implements, with `Some(self)`.
+#[allow(missing_docs, reason = "each accessor returns the plugin as the extension point of its name")]
+pub trait Plugin: Send + Sync + 'static {
+    /// Name, unique in the registry; in-tree plugins have upstream's.
+    fn name(&self) -> &str;
+
+    fn pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
+        None
+    }
+    fn queue_sort(&self) -> Option<&dyn QueueSort> {
+        None
+    }
+    fn pre_filter(&self) -> Option<&dyn PreFilter> {
+        None
+    }
+    fn filter(&self) -> Option<&dyn Filter> {
+        None
+    }
+    fn post_filter(&self) -> Option<&dyn PostFilter> {
+        None
+    }
+    fn pre_score(&self) -> Option<&dyn PreScore> {
+        None
+    }
+    fn score(&self) -> Option<&dyn Score> {
+        None
+    }
+    fn reserve(&self) -> Option<&dyn Reserve> {
+        None
+    }
+    fn permit(&self) -> Option<&dyn Permit> {
+        None
+    }
+    fn pre_bind(&self) -> Option<&dyn PreBind> {
+        None
+    }
+    fn bind(&self) -> Option<&dyn Bind> {
+        None
+    }
+    fn post_bind(&self) -> Option<&dyn PostBind> {
+        None
+    }
+
+    /// Events that may make a pod schedulable that this plugin rejected. By default every event.
+    fn events(&self) -> Vec<EventRegistration> {
+        vec![EventRegistration::new(EventResource::Wildcard, ActionType::ALL)]
+    }
+
+    /// Whether an event that [`Plugin::events`] names is worth another attempt for a pod that this plugin rejected.
+    fn hint(&self, _pod: &Pod, _change: &ObjectChange) -> Hint {
+        Hint::Queue
+    }
+}
+
+/// What a plugin sees of the world in a cycle.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Nodes and other objects, frozen.
+    pub snapshot: &'a Snapshot,
+    /// The time of the cycle, as the shell gave it.
+    pub now: Timestamp,
+    /// The profile's filters, for plugins that try placements out.
+    pub filters: &'a dyn RunFilters,
+    /// Pods that have been promised a node.
+    pub nominations: &'a dyn Nominations,
+}
+
+/// The profile's filter plugins, as preemption needs them.
+pub trait RunFilters {
+    /// Runs all filters for the pod on the node; where pods of equal or higher priority are nominated to it, once with and once
+    /// without them, as upstream's two-pass filter.
+    fn run(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status;
+    /// Tells all PreFilter plugins that a pod is added to the node in this state.
+    fn add_pod(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        added: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Status;
+    /// Tells all PreFilter plugins that a pod is removed from the node in this state.
+    fn remove_pod(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        removed: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Status;
+}
+
+/// Pods that wait for room that was promised to them.
+pub trait Nominations {
+    /// Pods nominated to the node, in the order in which they were nominated.
+    fn on_node(&self, node: &Atom) -> &[Arc<Pod>];
+}
+
+/// Holds a pod back before it enters the active queue.
+pub trait PreEnqueue: Plugin {
+    /// Success lets the pod into the queue; a rejection gates it until an event that the plugin registered.
+    fn pre_enqueue(&self, pod: &Pod) -> Status;
+}
+
+/// A pod in the queue, as the queue's order sees it.
+#[derive(Clone, Debug)]
+pub struct QueuedPod {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// When it was last put into a queue.
+    pub timestamp: Timestamp,
+    /// Number of attempts so far.
+    pub attempts: u32,
+}
+
+/// Orders the active queue. Exactly one plugin does, the same for all profiles.
+pub trait QueueSort: Plugin {
+    /// `Less`: the first goes before the second. Ties are settled by the order of arrival.
+    fn compare(&self, a: &QueuedPod, b: &QueuedPod) -> Ordering;
+}
+
+/// What a PreFilter plugin answers.
+#[derive(Clone, Debug, Default)]
+pub struct PreFilterOutcome {
+    /// Status; `Skip` turns the plugin's filter off for this cycle.
+    pub status: Status,
+    /// The only nodes worth looking at; `None` means all.
+    pub nodes: Option<BTreeSet<Atom>>,
+}
+
+impl From<Status> for PreFilterOutcome {
+    fn from(status: Status) -> Self {
+        Self { status, nodes: None }
+    }
+}
+
+/// Once per cycle, before the filters.
+pub trait PreFilter: Plugin {
+    /// Computes what the filter needs, or rejects the pod as a whole.
+    fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome;
+
+    /// Another pod is added to the node in this state only (nominated pods, preemption's reprieve).
+    fn add_pod(
+        &self,
+        _cx: &Context<'_>,
+        _state: &mut CycleState,
+        _pod: &Arc<Pod>,
+        _added: &Arc<Pod>,
+        _node: &NodeInfo,
+    ) -> Status {
+        Status::SUCCESS
+    }
+
+    /// Another pod is removed from the node in this state only (preemption's dry run).
+    fn remove_pod(
+        &self,
+        _cx: &Context<'_>,
+        _state: &mut CycleState,
+        _pod: &Arc<Pod>,
+        _removed: &Arc<Pod>,
+        _node: &NodeInfo,
+    ) -> Status {
+        Status::SUCCESS
+    }
+}
+
+/// Once per node.
+pub trait Filter: Plugin {
+    /// Whether the pod may run on the node.
+    fn filter(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status;
+}
+
+/// Verdicts of the filters over the nodes of a snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct NodeStatuses {
+    /// Verdicts of the nodes that were looked at and rejected, by position.
+    explicit: std::collections::BTreeMap<NodeIndex, Status>,
+    /// Verdict of all others.
+    absent: Status,
+}
+
+impl NodeStatuses {
+    /// No verdict; nodes that were not looked at count as `absent`.
+    #[must_use]
+    pub fn new(absent: Status) -> Self {
+        Self { explicit: std::collections::BTreeMap::new(), absent }
+    }
+
+    /// Records a verdict.
+    pub fn set(&mut self, node: NodeIndex, status: Status) {
+        self.explicit.insert(node, status);
+    }
+
+    /// Changes the verdict of the nodes that were not looked at.
+    pub fn set_absent(&mut self, status: Status) {
+        self.absent = status;
+    }
+
+    /// Verdict of a node.
+    #[must_use]
+    pub fn get(&self, node: NodeIndex) -> &Status {
+        self.explicit.get(&node).unwrap_or(&self.absent)
+    }
+
+    /// Verdict of a node that was looked at.
+    #[must_use]
+    pub fn explicit(&self, node: NodeIndex) -> Option<&Status> {
+        self.explicit.get(&node)
+    }
+
+    /// Verdict of the nodes that were not looked at.
+    #[must_use]
+    pub fn absent(&self) -> &Status {
+        &self.absent
+    }
+
+    /// Recorded verdicts in the nodes' order.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeIndex, &Status)> {
+        self.explicit.iter().map(|(n, s)| (*n, s))
+    }
+
+    /// Number of recorded verdicts.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.explicit.len()
+    }
+
+    /// Whether no verdict is recorded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.explicit.is_empty()
+    }
+}
+
+/// What a failed cycle makes of the pod's nomination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nomination {
+    /// Leave it.
+    Keep,
+    /// Take it back.
+    Clear,
+    /// Promise this node.
+    Node(Atom),
+}
+
+/// What a PostFilter plugin answers.
+#[derive(Clone, Debug)]
+pub struct PostFilterOutcome {
+    /// Success: the pod may become schedulable by what follows. Otherwise the reasons are part of the pod's message.
+    pub status: Status,
+    /// The pod's nomination; `None` where the plugin has no say in it.
+    pub nomination: Option<Nomination>,
+    /// Pods that have to go, from the most to the least important.
+    pub victims: Vec<Arc<Pod>>,
+    /// Nominated pods of lower priority on the node, whose nomination is taken back.
+    pub nominations_to_clear: Vec<Arc<Pod>>,
+}
+
+impl From<Status> for PostFilterOutcome {
+    fn from(status: Status) -> Self {
+        Self { status, nomination: None, victims: Vec::new(), nominations_to_clear: Vec::new() }
+    }
+}
+
+/// Runs where no node passed the filters.
+pub trait PostFilter: Plugin {
+    /// Tries to make the pod schedulable. The eviction of the victims is the core's to order.
+    fn post_filter(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        statuses: &NodeStatuses,
+    ) -> PostFilterOutcome;
+}
+
+/// Once per cycle, before scoring.
+pub trait PreScore: Plugin {
+    /// Computes what the score needs. `Skip` turns the plugin's score off for this cycle.
+    fn pre_score(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        feasible: &[Arc<NodeInfo>],
+    ) -> Status;
+}
+
+/// Once per feasible node.
+pub trait Score: Plugin {
+    /// Raw score of the node.
+    ///
+    /// # Errors
+    /// A status that fails the whole attempt.
+    fn score(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Result<i64, Status>;
+
+    /// Brings the raw scores into the range from [`MIN_NODE_SCORE`] to [`MAX_NODE_SCORE`]; `scores[i]` is that of `feasible[i]`.
+    fn normalize(
+        &self,
+        _cx: &Context<'_>,
+        _state: &CycleState,
+        _pod: &Arc<Pod>,
+        _feasible: &[Arc<NodeInfo>],
+        _scores: &mut [i64],
+    ) -> Status {
+        Status::SUCCESS
+    }
+}
+
+/// Keeps a plugin's own books when a node is chosen, and undoes it when the attempt fails later.
+pub trait Reserve: Plugin {
+    /// The pod is going to this node.
+    fn reserve(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) -> Status;
+    /// It is not, after all. Must be safe to call more than once, and without a reserve before.
+    fn unreserve(&self, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom);
+}
+
+/// Delays or prevents the binding of a pod.
+pub trait Permit: Plugin {
+    /// Success, a rejection, or `Wait` with a time-out (at most 15 minutes) after which the pod is rejected.
+    fn permit(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        node: &Atom,
+    ) -> (Status, Duration);
+}
+
+/// How a write is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteVerb {
+    /// POST.
+    Create,
+    /// PUT; the body carries the resource version.
+    Replace,
+    /// PATCH, JSON merge patch.
+    MergePatch,
+    /// PATCH, strategic merge patch.
+    StrategicMergePatch,
+    /// DELETE; the body holds the options.
+    Delete,
+}
+
+/// A write to the API server that a plugin wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiWrite {
+    /// Verb.
+    pub verb: WriteVerb,
+    /// Path such as `/api/v1/persistentvolumes/pv-1`.
+    pub path: String,
+    /// Body.
+    pub body: serde_json::Value,
+}
+
+/// The next step of a plugin's PreBind.
+#[derive(Clone, Debug)]
+pub enum PreBindStep {
+    /// Nothing (more) to do.
+    Done,
+    /// Send these writes in order; asked again when all have succeeded. A failure fails the binding.
+    Write(Vec<ApiWrite>),
+    /// Asked again when one of the objects that the plugin's [`Plugin::events`] name changes, and when the time has come,
+    /// which is an error then.
+    Wait {
+        /// End of the wait.
+        deadline: Timestamp,
+    },
+    /// The binding fails.
+    Fail(Status),
+}
+
+/// Work that has to be done before the pod is bound, such as binding its volumes.
+///
+/// It is a machine that the core drives: each call does what can be done without waiting and says what comes next, so that
+/// a replay of the same inputs takes the same steps.
+pub trait PreBind: Plugin {
+    /// Whether there is anything to do for this pod; where nothing is, no nomination is published.
+    fn pre_flight(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom) -> bool;
+    /// The next step.
+    fn pre_bind(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom)
+    -> PreBindStep;
+}
+
+/// What a Bind plugin answers.
+#[derive(Clone, Debug)]
+pub enum BindStep {
+    /// Not this pod: ask the next Bind plugin.
+    Skip,
+    /// POST a Binding for the pod's UID.
+    Binding {
+        /// Annotations to be merged into the pod.
+        annotations: std::collections::BTreeMap<String, String>,
+    },
+    /// Bind by another write.
+    Write(ApiWrite),
+    /// The binding fails.
+    Fail(Status),
+}
+
+/// Binds the pod.
+pub trait Bind: Plugin {
+    /// How to bind.
+    fn bind(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom) -> BindStep;
+}
+
+/// Told when a pod was bound.
+pub trait PostBind: Plugin {
+    /// For information only.
+    fn post_bind(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom);
+}
+
+/// Nothing is nominated.
+impl Nominations for () {
+    fn on_node(&self, _node: &Atom) -> &[Arc<Pod>] {
+        &[]
+    }
+}
+
+/// No filters: for tests of plugins that do not try placements out.
+impl RunFilters for () {
+    fn run(&self, _: &Context<'_>, _: &CycleState, _: &Arc<Pod>, _: &NodeInfo) -> Status {
+        Status::SUCCESS
+    }
+    fn add_pod(
+        &self,
+        _: &Context<'_>,
+        _: &mut CycleState,
+        _: &Arc<Pod>,
+        _: &Arc<Pod>,
+        _: &NodeInfo,
+    ) -> Status {
+        Status::SUCCESS
+    }
+    fn remove_pod(
+        &self,
+        _: &Context<'_>,
+        _: &mut CycleState,
+        _: &Arc<Pod>,
+        _: &Arc<Pod>,
+        _: &NodeInfo,
+    ) -> Status {
+        Status::SUCCESS
+    }
+}

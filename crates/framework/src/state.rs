@@ -1,0 +1,77 @@
+//! What plugins keep between the extension points of one cycle.
+
+use std::any::{Any, TypeId};
+
+/// A value in the [`CycleState`]: any type that can be cloned, since preemption and nominated pods try things out on a clone.
+pub trait State: Any + Send + Sync {
+    /// A copy.
+    fn clone_box(&self) -> Box<dyn State>;
+}
+
+impl<T: Any + Clone + Send + Sync> State for T {
+    fn clone_box(&self) -> Box<dyn State> {
+        Box::new(self.clone())
+    }
+}
+
+/// The state of one scheduling cycle, by type. A plugin keeps a type of its own there; plugins that share state share a type.
+#[derive(Default)]
+pub struct CycleState {
+    // A handful of entries: searching a row is faster than hashing.
+    entries: Vec<(TypeId, Box<dyn State>)>,
+}
+
+impl CycleState {
+    /// An empty state.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stores a value, replacing the one of the same type.
+    pub fn write<T: Any + Clone + Send + Sync>(&mut self, value: T) {
+        let id = TypeId::of::<T>();
+        let boxed: Box<dyn State> = Box::new(value);
+        match self.entries.iter_mut().find(|(i, _)| *i == id) {
+            Some((_, old)) => *old = boxed,
+            None => self.entries.push((id, boxed)),
+        }
+    }
+
+    /// The value of a type.
+    #[must_use]
+    pub fn read<T: Any>(&self) -> Option<&T> {
+        let id = TypeId::of::<T>();
+        let (_, value) = self.entries.iter().find(|(i, _)| *i == id)?;
+        (&**value as &dyn Any).downcast_ref()
+    }
+
+    /// The value of a type, to be changed.
+    #[must_use]
+    pub fn get_mut<T: Any>(&mut self) -> Option<&mut T> {
+        let id = TypeId::of::<T>();
+        let (_, value) = self.entries.iter_mut().find(|(i, _)| *i == id)?;
+        (&mut **value as &mut dyn Any).downcast_mut()
+    }
+}
+
+impl Clone for CycleState {
+    fn clone(&self) -> Self {
+        Self { entries: self.entries.iter().map(|(id, value)| (*id, (**value).clone_box())).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_does_not_see_later_changes() {
+        let mut state = CycleState::new();
+        state.write(1_u32);
+        let clone = state.clone();
+        *state.get_mut::<u32>().expect("written") = 2;
+        assert_eq!((state.read::<u32>(), clone.read::<u32>()), (Some(&2), Some(&1)));
+        assert_eq!(state.read::<u64>(), None);
+    }
+}

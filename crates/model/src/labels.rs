@@ -1,0 +1,283 @@
+//! Label sets and label selectors.
+
+use crate::Atom;
+use crate::wire;
+
+/// A label set, sorted by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Labels(Box<[(Atom, Atom)]>);
+
+impl Labels {
+    /// Compiles a string map.
+    #[must_use]
+    pub fn new(map: &wire::StringMap) -> Self {
+        // The map is in key order already.
+        Self(map.iter().map(|(k, v)| (Atom::new(k), Atom::new(v))).collect())
+    }
+
+    /// Value of a key.
+    #[must_use]
+    pub fn get(&self, key: &Atom) -> Option<&Atom> {
+        // Label sets are small: comparing pointers in a row beats searching by text.
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v)
+    }
+
+    /// Whether there is no label.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Keys and values in key order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Atom, &Atom)> {
+        self.0.iter().map(|(k, v)| (k, v))
+    }
+}
+
+impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {
+        let map: wire::StringMap =
+            iter.into_iter().map(|(k, v)| (Box::from(k.as_ref()), Box::from(v.as_ref()))).collect();
+        Self::new(&map)
+    }
+}
+
+/// A selector that cannot be compiled, in the words of upstream's conversion.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{0}")]
+pub struct SelectorError(pub Box<str>);
+
+/// One requirement on a label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Requirement {
+    /// The label is there with one of the values.
+    In(Atom, Box<[Atom]>),
+    /// The label is absent or has none of the values.
+    NotIn(Atom, Box<[Atom]>),
+    /// The label is there.
+    Exists(Atom),
+    /// The label is absent.
+    DoesNotExist(Atom),
+    /// The label is there and is an integer greater than the number.
+    Gt(Atom, i64),
+    /// The label is there and is an integer less than the number.
+    Lt(Atom, i64),
+}
+
+impl Requirement {
+    /// Whether the label set meets the requirement.
+    #[must_use]
+    pub fn matches(&self, labels: &Labels) -> bool {
+        match self {
+            Self::In(key, values) => labels.get(key).is_some_and(|v| values.contains(v)),
+            Self::NotIn(key, values) => labels.get(key).is_none_or(|v| !values.contains(v)),
+            Self::Exists(key) => labels.get(key).is_some(),
+            Self::DoesNotExist(key) => labels.get(key).is_none(),
+            Self::Gt(key, bound) => integer(labels, key).is_some_and(|v| v > *bound),
+            Self::Lt(key, bound) => integer(labels, key).is_some_and(|v| v < *bound),
+        }
+    }
+}
+
+fn integer(labels: &Labels, key: &Atom) -> Option<i64> {
+    parse_go_int(labels.get(key)?.as_str())
+}
+
+/// An integer as Go's `strconv.ParseInt(s, 10, 64)` reads it: an optional sign and digits, nothing else.
+#[must_use]
+pub fn parse_go_int(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+/// A compiled `metav1.LabelSelector`: all requirements hold. Without requirements it matches everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LabelSelector {
+    requirements: Box<[Requirement]>,
+    nothing: bool,
+}
+
+impl LabelSelector {
+    /// Matches nothing: what an absent selector means.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { requirements: Box::new([]), nothing: true }
+    }
+
+    /// Matches everything: what an empty selector means.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self::default()
+    }
+
+    /// Compiles an optional selector: absent matches nothing, empty matches everything.
+    ///
+    /// # Errors
+    /// An unknown operator, or an operator with values it may not have (or without those it needs).
+    pub fn optional(selector: Option<&wire::LabelSelector>) -> Result<Self, SelectorError> {
+        selector.map_or_else(|| Ok(Self::nothing()), Self::new)
+    }
+
+    /// Compiles a selector.
+    ///
+    /// # Errors
+    /// As [`LabelSelector::optional`].
+    pub fn new(selector: &wire::LabelSelector) -> Result<Self, SelectorError> {
+        let mut requirements = Vec::with_capacity(selector.match_labels.len() + selector.match_expressions.len());
+        for (key, value) in &selector.match_labels {
+            requirements.push(Requirement::In(Atom::new(key), Box::new([Atom::new(value)])));
+        }
+        for expression in &selector.match_expressions {
+            requirements.push(label_requirement(expression)?);
+        }
+        Ok(Self { requirements: requirements.into(), nothing: false })
+    }
+
+    /// A selector from equality pairs, as Services have it.
+    #[must_use]
+    pub fn from_map(map: &wire::StringMap) -> Self {
+        let requirements =
+            map.iter().map(|(k, v)| Requirement::In(Atom::new(k), Box::new([Atom::new(v)]))).collect();
+        Self { requirements, nothing: false }
+    }
+
+    /// Both selectors hold.
+    #[must_use]
+    pub fn and(&self, more: impl IntoIterator<Item = Requirement>) -> Self {
+        let requirements = self.requirements.iter().cloned().chain(more).collect();
+        Self { requirements, nothing: self.nothing }
+    }
+
+    /// The requirements; none where the selector matches nothing.
+    #[must_use]
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
+    /// Whether this is the selector without requirements.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        !self.nothing && self.requirements.is_empty()
+    }
+
+    /// Whether this is the selector that matches nothing.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.nothing
+    }
+
+    /// Whether the label set meets all requirements.
+    #[must_use]
+    pub fn matches(&self, labels: &Labels) -> bool {
+        !self.nothing && self.requirements.iter().all(|r| r.matches(labels))
+    }
+}
+
+fn label_requirement(expression: &wire::SelectorRequirement) -> Result<Requirement, SelectorError> {
+    let key = Atom::new(&expression.key);
+    let values: Box<[Atom]> = expression.values.iter().map(|v| Atom::new(v)).collect();
+    let needs_values = |values: Box<[Atom]>| {
+        if values.is_empty() {
+            Err(SelectorError(
+                "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into(),
+            ))
+        } else {
+            Ok(values)
+        }
+    };
+    let needs_none = |values: &[Atom]| {
+        if values.is_empty() {
+            Ok(())
+        } else {
+            let shown: Vec<_> = values.iter().map(|v| format!("{v:?}")).collect();
+            Err(SelectorError(
+                format!(
+                    "values: Invalid value: [{}]: values set must be empty for exists and does not exist",
+                    shown.join(",")
+                )
+                .into(),
+            ))
+        }
+    };
+    match &*expression.operator {
+        "In" => Ok(Requirement::In(key, needs_values(values)?)),
+        "NotIn" => Ok(Requirement::NotIn(key, needs_values(values)?)),
+        "Exists" => needs_none(&values).map(|()| Requirement::Exists(key)),
+        "DoesNotExist" => needs_none(&values).map(|()| Requirement::DoesNotExist(key)),
+        other => Err(SelectorError(format!("{other:?} is not a valid label selector operator").into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(text: &str) -> Labels {
+        text.split(',').filter(|p| !p.is_empty()).map(|p| p.split_once('=').expect("key=value")).collect()
+    }
+
+    fn expression(key: &str, operator: &str, values: &[&str]) -> wire::LabelSelector {
+        wire::LabelSelector {
+            match_expressions: vec![wire::SelectorRequirement {
+                key: key.into(),
+                operator: operator.into(),
+                values: values.iter().map(|v| Box::from(*v)).collect(),
+            }],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn operators_match_as_upstream() {
+        for (operator, values, set, expected) in [
+            ("In", &["1", "2"][..], "a=1", true),
+            ("In", &["1", "2"], "a=3", false),
+            ("In", &["1"], "", false),
+            ("NotIn", &["1"], "a=1", false),
+            ("NotIn", &["1"], "a=2", true),
+            ("NotIn", &["1"], "", true),
+            ("Exists", &[], "a=", true),
+            ("Exists", &[], "b=1", false),
+            ("DoesNotExist", &[], "b=1", true),
+            ("DoesNotExist", &[], "a=1", false),
+        ] {
+            let selector = LabelSelector::new(&expression("a", operator, values)).expect("valid");
+            assert_eq!(selector.matches(&labels(set)), expected, "{operator} {values:?} on {set}");
+        }
+    }
+
+    #[test]
+    fn absent_matches_nothing_and_empty_matches_everything() {
+        let absent = LabelSelector::optional(None).expect("valid");
+        assert!(!absent.matches(&labels("a=1")));
+        let empty = LabelSelector::optional(Some(&wire::LabelSelector::default())).expect("valid");
+        assert!(empty.matches(&labels("")));
+    }
+
+    #[test]
+    fn an_invalid_selector_says_why() {
+        let error = LabelSelector::new(&expression("a", "Near", &["1"])).expect_err("unknown operator");
+        assert_eq!(error.to_string(), "\"Near\" is not a valid label selector operator");
+        LabelSelector::new(&expression("a", "In", &[])).expect_err("no values");
+        LabelSelector::new(&expression("a", "Exists", &["1"])).expect_err("values");
+    }
+
+    #[test]
+    fn integers_are_read_as_go_reads_them() {
+        for (text, expected) in [
+            ("12", Some(12)),
+            ("+12", Some(12)),
+            ("-3", Some(-3)),
+            ("", None),
+            ("+", None),
+            (" 1", None),
+            ("1_0", None),
+            ("9223372036854775808", None),
+        ] {
+            assert_eq!(parse_go_int(text), expected, "{text:?}");
+        }
+    }
+}

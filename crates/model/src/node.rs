@@ -1,0 +1,124 @@
+//! Nodes, compiled.
+
+use crate::labels::Labels;
+use crate::resources::{Allocatable, ResourceError};
+use crate::taints::Taint;
+use crate::{Atom, wire};
+
+/// An image that a node reports: one name of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeImage {
+    /// A name of the image.
+    pub name: Atom,
+    /// Size in bytes.
+    pub size_bytes: i64,
+}
+
+/// A node that could not be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("node {name}: {error}")]
+pub struct NodeError {
+    /// Name.
+    pub name: Box<str>,
+    /// What is wrong with it.
+    pub error: ResourceError,
+}
+
+/// A compiled node. Immutable: a change of the object makes a new one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Name.
+    pub name: Atom,
+    /// UID.
+    pub uid: Box<str>,
+    /// Resource version of the object that this was compiled from.
+    pub resource_version: Box<str>,
+    /// Labels.
+    pub labels: Labels,
+    /// `spec.unschedulable`.
+    pub unschedulable: bool,
+    /// Taints.
+    pub taints: Box<[Taint]>,
+    /// What pods may use; all zero where no kubelet has reported yet, so that no pod fits.
+    pub allocatable: Allocatable,
+    /// Images, each name on its own.
+    pub images: Box<[NodeImage]>,
+    /// Type and status of each condition: a change of one is a cluster event.
+    pub conditions: Box<[(Atom, Atom)]>,
+    /// Features that the kubelet declares, sorted.
+    pub declared_features: Box<[Atom]>,
+    /// Annotations are compared, not read: a hash of them.
+    pub annotations_hash: u64,
+}
+
+impl Node {
+    /// Compiles a node.
+    ///
+    /// # Errors
+    /// A quantity that does not parse.
+    pub fn new(node: &wire::Node) -> Result<Self, NodeError> {
+        let status = &node.status;
+        let allocatable = match &status.allocatable {
+            Some(list) => Allocatable::from_list(list)
+                .map_err(|error| NodeError { name: node.metadata.name.clone(), error })?,
+            None => Allocatable::default(),
+        };
+        let mut declared_features: Vec<Atom> = status.declared_features.iter().map(|f| Atom::new(f)).collect();
+        declared_features.sort();
+        Ok(Self {
+            name: Atom::new(&node.metadata.name),
+            uid: node.metadata.uid.clone(),
+            resource_version: node.metadata.resource_version.clone(),
+            labels: Labels::new(&node.metadata.labels),
+            unschedulable: node.spec.unschedulable,
+            taints: node.spec.taints.iter().map(Taint::new).collect(),
+            allocatable,
+            images: status
+                .images
+                .iter()
+                .flat_map(|i| {
+                    i.names.iter().map(|n| NodeImage { name: Atom::new(n), size_bytes: i.size_bytes })
+                })
+                .collect(),
+            conditions: status
+                .conditions
+                .iter()
+                .map(|c| (Atom::new(&c.kind), Atom::new(&c.status)))
+                .collect(),
+            declared_features: declared_features.into(),
+            annotations_hash: hash(&node.metadata.annotations),
+        })
+    }
+
+    /// The key of the node's zone in the round-robin order: region and zone, deprecated labels first; empty without both.
+    ///
+    /// Source: `GetZoneKey` in `k8s.io/component-helpers/node/topology`.
+    #[must_use]
+    pub fn zone_key(&self) -> String {
+        let label = |old: &str, new: &str| {
+            self.labels.get(&Atom::new(old)).or_else(|| self.labels.get(&Atom::new(new)))
+        };
+        let zone = label("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone");
+        let region = label("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region");
+        match (region, zone) {
+            (None, None) => String::new(),
+            (region, zone) => {
+                let text = |atom: Option<&Atom>| atom.map(|a| a.as_str().to_owned()).unwrap_or_default();
+                let (region, zone) = (text(region), text(zone));
+                if region.is_empty() && zone.is_empty() {
+                    String::new()
+                } else {
+                    // A separator that no label value can hold.
+                    format!("{region}:\0:{zone}")
+                }
+            }
+        }
+    }
+}
+
+fn hash(map: &wire::StringMap) -> u64 {
+    use std::hash::{Hash, Hasher};
+    let mut hasher = rustc_hash::FxHasher::default();
+    map.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,202 @@
+//! A node together with the pods on it, as aggregated for the plugins.
+
+use crate::resources::Resources;
+use crate::{Atom, HostPort, Node, Pod, VolumeSource};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// An image on a node, as ImageLocality reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageState {
+    /// Size in bytes, as the first node that reported the name gave it.
+    pub size_bytes: i64,
+    /// Number of nodes that have the image, as of the moment when this node was last brought into the snapshot.
+    pub node_count: usize,
+}
+
+/// A node, its pods and their sums.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeInfo {
+    node: Arc<Node>,
+    pods: Vec<Arc<Pod>>,
+    pods_with_affinity: Vec<Arc<Pod>>,
+    pods_with_required_anti_affinity: Vec<Arc<Pod>>,
+    used_ports: Vec<HostPort>,
+    requested: Resources,
+    non_zero_milli_cpu: i64,
+    non_zero_memory: i64,
+    /// Claims in use by name (`namespace/name`), with the number of pods that use them. Only claims that are named directly.
+    claims: BTreeMap<Box<str>, u32>,
+    images: Arc<[(Atom, ImageState)]>,
+    generation: u64,
+}
+
+impl NodeInfo {
+    /// A node without pods.
+    #[must_use]
+    pub fn new(node: Arc<Node>) -> Self {
+        Self {
+            node,
+            pods: Vec::new(),
+            pods_with_affinity: Vec::new(),
+            pods_with_required_anti_affinity: Vec::new(),
+            used_ports: Vec::new(),
+            requested: Resources::default(),
+            non_zero_milli_cpu: 0,
+            non_zero_memory: 0,
+            claims: BTreeMap::new(),
+            images: Arc::new([]),
+            generation: 0,
+        }
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Name of the node.
+    #[must_use]
+    pub fn name(&self) -> &Atom {
+        &self.node.name
+    }
+
+    /// All pods on the node, terminating and assumed ones included.
+    #[must_use]
+    pub fn pods(&self) -> &[Arc<Pod>] {
+        &self.pods
+    }
+
+    /// Pods that declare pod affinity or anti-affinity.
+    #[must_use]
+    pub fn pods_with_affinity(&self) -> &[Arc<Pod>] {
+        &self.pods_with_affinity
+    }
+
+    /// Pods that have a required anti-affinity term.
+    #[must_use]
+    pub fn pods_with_required_anti_affinity(&self) -> &[Arc<Pod>] {
+        &self.pods_with_required_anti_affinity
+    }
+
+    /// Host ports in use, a set.
+    #[must_use]
+    pub fn used_ports(&self) -> &[HostPort] {
+        &self.used_ports
+    }
+
+    /// Sum of what the pods ask for.
+    #[must_use]
+    pub fn requested(&self) -> &Resources {
+        &self.requested
+    }
+
+    /// Sum of the pods' CPU requests in milli-CPU, with the default for containers without one.
+    #[must_use]
+    pub fn non_zero_milli_cpu(&self) -> i64 {
+        self.non_zero_milli_cpu
+    }
+
+    /// Sum of the pods' memory requests in bytes, with the default for containers without one.
+    #[must_use]
+    pub fn non_zero_memory(&self) -> i64 {
+        self.non_zero_memory
+    }
+
+    /// Claims in use by pods on the node, as `namespace/name`.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        self.claims.keys().map(AsRef::as_ref)
+    }
+
+    /// The image's state, where the node has it.
+    #[must_use]
+    pub fn image(&self, name: &Atom) -> Option<ImageState> {
+        let at = self.images.binary_search_by(|(n, _)| n.cmp(name)).ok()?;
+        Some(self.images[at].1)
+    }
+
+    /// Stamp of the last change: greater than that of any change before it, on any node.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Stamps a change.
+    pub fn set_generation(&mut self, generation: u64) {
+        self.generation = generation;
+    }
+
+    /// Replaces the node object.
+    pub fn set_node(&mut self, node: Arc<Node>) {
+        self.node = node;
+    }
+
+    /// Replaces the image states; they must be sorted by name.
+    pub fn set_images(&mut self, images: Arc<[(Atom, ImageState)]>) {
+        debug_assert!(images.is_sorted_by(|a, b| a.0 < b.0), "image states are searched by name");
+        self.images = images;
+    }
+
+    /// Adds a pod.
+    pub fn add_pod(&mut self, pod: Arc<Pod>) {
+        if pod.has_pod_affinity() {
+            self.pods_with_affinity.push(Arc::clone(&pod));
+        }
+        if pod.has_required_anti_affinity() {
+            self.pods_with_required_anti_affinity.push(Arc::clone(&pod));
+        }
+        let requests = &pod.requests;
+        self.requested.add_assign(&requests.on_node);
+        self.non_zero_milli_cpu = self.non_zero_milli_cpu.wrapping_add(requests.non_zero_milli_cpu);
+        self.non_zero_memory = self.non_zero_memory.wrapping_add(requests.non_zero_memory);
+        for port in &pod.host_ports {
+            if let Err(at) = self.used_ports.binary_search(port) {
+                self.used_ports.insert(at, port.clone());
+            }
+        }
+        for claim in direct_claims(&pod) {
+            *self.claims.entry(claim).or_insert(0) += 1;
+        }
+        self.pods.push(pod);
+    }
+
+    /// Removes the pod with this UID and returns it: with the sums that it brought in.
+    ///
+    /// The last pod takes its place, as upstream does, so the order of pods is not that of arrival.
+    pub fn remove_pod(&mut self, uid: &crate::Uid) -> Option<Arc<Pod>> {
+        let at = self.pods.iter().position(|p| p.uid == *uid)?;
+        let pod = self.pods.swap_remove(at);
+        for list in [&mut self.pods_with_affinity, &mut self.pods_with_required_anti_affinity] {
+            if let Some(at) = list.iter().position(|p| p.uid == *uid) {
+                list.swap_remove(at);
+            }
+        }
+        let requests = &pod.requests;
+        self.requested.sub_assign(&requests.on_node);
+        self.non_zero_milli_cpu = self.non_zero_milli_cpu.wrapping_sub(requests.non_zero_milli_cpu);
+        self.non_zero_memory = self.non_zero_memory.wrapping_sub(requests.non_zero_memory);
+        // A set, as upstream: of two pods with the same port the first to go frees it.
+        for port in &pod.host_ports {
+            if let Ok(at) = self.used_ports.binary_search(port) {
+                self.used_ports.remove(at);
+            }
+        }
+        for claim in direct_claims(&pod) {
+            if let Some(count) = self.claims.get_mut(&claim) {
+                *count -= 1;
+                if *count == 0 {
+                    self.claims.remove(&claim);
+                }
+            }
+        }
+        Some(pod)
+    }
+}
+
+fn direct_claims(pod: &Pod) -> impl Iterator<Item = Box<str>> + use<'_> {
+    pod.volumes.iter().filter_map(|v| match &v.source {
+        VolumeSource::Claim { name, .. } => Some(format!("{}/{name}", pod.namespace).into()),
+        _ => None,
+    })
+}

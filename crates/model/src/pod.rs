@@ -1,0 +1,312 @@
+//! Pods, compiled: what every plugin may read, in the form in which it is read.
+
+mod affinity;
+mod spread;
+mod volumes;
+
+pub use affinity::{Affinity, PodAffinityTerm, WeightedPodAffinityTerm};
+pub use spread::{SpreadConstraint, WhenUnsatisfiable};
+pub use volumes::{Volume, VolumeSource};
+
+use crate::labels::Labels;
+use crate::resources::{PodRequests, ResourceError};
+use crate::taints::Toleration;
+use crate::time::Timestamp;
+use crate::{Atom, wire};
+use std::fmt;
+use std::sync::Arc;
+
+/// The name that a pod has where it names no scheduler.
+pub const DEFAULT_SCHEDULER_NAME: &str = "default-scheduler";
+
+/// UID of an object: what tells a pod from a later one of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uid(Arc<str>);
+
+impl Uid {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Uid {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A host port that a pod wants or has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// Address; `0.0.0.0` where none is given.
+    pub ip: Atom,
+    /// Protocol; `TCP` where none is given.
+    pub protocol: Atom,
+    /// Port.
+    pub port: i32,
+}
+
+impl HostPort {
+    /// Whether two ports cannot both be had: the same protocol and number, and the same address or one of them all addresses.
+    #[must_use]
+    pub fn conflicts(&self, other: &Self) -> bool {
+        const ALL: &str = "0.0.0.0";
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.ip == other.ip || self.ip == ALL || other.ip == ALL)
+    }
+}
+
+/// The controller that owns a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// API version.
+    pub api_version: Atom,
+    /// Kind.
+    pub kind: Atom,
+    /// Name.
+    pub name: Atom,
+    /// UID.
+    pub uid: Box<str>,
+}
+
+/// A condition as the pod's status has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodCondition {
+    /// `True`, `False`, `Unknown`.
+    pub status: Box<str>,
+    /// Reason.
+    pub reason: Box<str>,
+    /// Message.
+    pub message: Box<str>,
+}
+
+/// A pod that could not be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("pod {namespace}/{name}: {error}")]
+pub struct PodError {
+    /// Namespace.
+    pub namespace: Box<str>,
+    /// Name.
+    pub name: Box<str>,
+    /// What is wrong with it.
+    pub error: ResourceError,
+}
+
+/// A compiled pod. Immutable: a change of the object makes a new one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pod {
+    /// UID.
+    pub uid: Uid,
+    /// Namespace.
+    pub namespace: Atom,
+    /// Name.
+    pub name: Box<str>,
+    /// Resource version of the object that this was compiled from.
+    pub resource_version: Box<str>,
+    /// `metadata.generation`, for the condition's `observedGeneration`.
+    pub generation: i64,
+    /// Labels.
+    pub labels: Labels,
+    /// The managing controller.
+    pub controller: Option<Box<Owner>>,
+    /// Being deleted.
+    pub deleting: bool,
+    /// Phase Succeeded or Failed.
+    pub terminal: bool,
+    /// The scheduler that the pod asks for.
+    pub scheduler_name: Atom,
+    /// Node, once bound.
+    pub node_name: Option<Atom>,
+    /// Node promised to the pod.
+    pub nominated_node_name: Option<Atom>,
+    /// Priority.
+    pub priority: i32,
+    /// `preemptionPolicy: Never`.
+    pub never_preempts: bool,
+    /// When the kubelet took it on.
+    pub start_time: Option<Timestamp>,
+    /// What it asks for.
+    pub requests: PodRequests,
+    /// `spec.nodeSelector`, sorted by key.
+    pub node_selector: Labels,
+    /// Affinity and anti-affinity, where any is given.
+    pub affinity: Option<Box<Affinity>>,
+    /// Tolerations.
+    pub tolerations: Box<[Toleration]>,
+    /// Topology spread constraints that the pod itself declares.
+    pub spread_constraints: Box<[SpreadConstraint]>,
+    /// Names of the scheduling gates.
+    pub scheduling_gates: Box<[Atom]>,
+    /// Host ports of app containers and sidecars.
+    pub host_ports: Box<[HostPort]>,
+    /// Images of app containers, init containers and image volumes, with a tag where none was written.
+    pub images: Box<[Atom]>,
+    /// Number of app and init containers.
+    pub container_count: u32,
+    /// Volumes with a source that scheduling reads.
+    pub volumes: Box<[Volume]>,
+    /// Uses resource claims.
+    pub has_resource_claims: bool,
+    /// Pod group that the pod belongs to.
+    pub pod_group: Option<Atom>,
+    /// Features that the node must declare (see NodeDeclaredFeatures).
+    pub required_features: Box<[Atom]>,
+    /// `PodScheduled`, as the status has it.
+    pub scheduled_condition: Option<Box<PodCondition>>,
+    /// The status says that a scheduler is preempting it: `DisruptionTarget=True`, reason `PreemptionByScheduler`.
+    pub preempted_by_scheduler: bool,
+}
+
+impl Pod {
+    /// Compiles a pod.
+    ///
+    /// # Errors
+    /// A quantity that does not parse: the API server refuses those, so it is met in files only.
+    pub fn new(pod: &wire::Pod) -> Result<Self, PodError> {
+        let meta = &pod.metadata;
+        let spec = &pod.spec;
+        let status = &pod.status;
+        let requests = PodRequests::of(pod).map_err(|error| PodError {
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            error,
+        })?;
+        let namespace = Atom::new(if meta.namespace.is_empty() { "default" } else { &meta.namespace });
+        let labels = Labels::new(&meta.labels);
+        let condition = |kind: &str| status.conditions.iter().find(|c| &*c.kind == kind);
+        let name_of = |name: &str| (!name.is_empty()).then(|| Atom::new(name));
+        Ok(Self {
+            uid: Uid::from(&*meta.uid),
+            name: meta.name.clone(),
+            resource_version: meta.resource_version.clone(),
+            generation: meta.generation,
+            controller: meta.owner_references.iter().find(|o| o.controller).map(|o| {
+                Box::new(Owner {
+                    api_version: Atom::new(&o.api_version),
+                    kind: Atom::new(&o.kind),
+                    name: Atom::new(&o.name),
+                    uid: o.uid.clone(),
+                })
+            }),
+            deleting: meta.deletion_timestamp.is_some(),
+            terminal: matches!(&*status.phase, "Succeeded" | "Failed"),
+            scheduler_name: name_of(&spec.scheduler_name).unwrap_or_else(|| Atom::new(DEFAULT_SCHEDULER_NAME)),
+            node_name: name_of(&spec.node_name),
+            nominated_node_name: name_of(&status.nominated_node_name),
+            priority: spec.priority.unwrap_or(0),
+            never_preempts: &*spec.preemption_policy == "Never",
+            start_time: status.start_time.as_deref().and_then(Timestamp::parse),
+            requests,
+            node_selector: Labels::new(&spec.node_selector),
+            affinity: spec.affinity.as_ref().map(|a| Box::new(Affinity::new(a, &namespace))),
+            tolerations: spec.tolerations.iter().map(Toleration::new).collect(),
+            spread_constraints: spec
+                .topology_spread_constraints
+                .iter()
+                .map(|c| SpreadConstraint::new(c, &labels))
+                .collect(),
+            scheduling_gates: spec.scheduling_gates.iter().map(|g| Atom::new(&g.name)).collect(),
+            host_ports: host_ports(spec),
+            images: images(spec),
+            container_count: u32::try_from(spec.containers.len() + spec.init_containers.len())
+                .unwrap_or(u32::MAX),
+            volumes: spec.volumes.iter().filter_map(Volume::new).collect(),
+            has_resource_claims: !spec.resource_claims.is_empty(),
+            pod_group: spec
+                .scheduling_group
+                .as_ref()
+                .and_then(|g| g.pod_group_name.as_deref())
+                .and_then(name_of),
+            required_features: crate::features::required(spec),
+            scheduled_condition: condition("PodScheduled").map(|c| {
+                Box::new(PodCondition {
+                    status: c.status.clone(),
+                    reason: c.reason.clone(),
+                    message: c.message.clone(),
+                })
+            }),
+            preempted_by_scheduler: condition("DisruptionTarget")
+                .is_some_and(|c| &*c.status == "True" && &*c.reason == "PreemptionByScheduler"),
+            namespace,
+            labels,
+        })
+    }
+
+    /// `NAMESPACE/NAME`.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// The same pod as placed on a node.
+    #[must_use]
+    pub fn on_node(&self, node: &Atom) -> Self {
+        Self { node_name: Some(node.clone()), ..self.clone() }
+    }
+
+    /// Name of the claim behind a volume of this pod: given, or `POD-VOLUME` for a generic ephemeral volume.
+    #[must_use]
+    pub fn claim_name(&self, volume: &Volume) -> Option<Box<str>> {
+        match &volume.source {
+            VolumeSource::Claim { name, .. } => Some(name.clone()),
+            VolumeSource::Ephemeral => Some(format!("{}-{}", self.name, volume.name).into()),
+            _ => None,
+        }
+    }
+
+    /// Whether the pod declares pod affinity or anti-affinity at all, even without terms.
+    #[must_use]
+    pub fn has_pod_affinity(&self) -> bool {
+        self.affinity.as_ref().is_some_and(|a| a.declares_pod_affinity || a.declares_pod_anti_affinity)
+    }
+
+    /// Whether the pod has a required anti-affinity term.
+    #[must_use]
+    pub fn has_required_anti_affinity(&self) -> bool {
+        self.affinity.as_ref().is_some_and(|a| !a.required_anti_affinity.is_empty())
+    }
+}
+
+/// Sidecars are init containers that go on running.
+fn is_sidecar(container: &wire::Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+fn host_ports(spec: &wire::PodSpec) -> Box<[HostPort]> {
+    let sidecars = spec.init_containers.iter().filter(|c| is_sidecar(c));
+    spec.containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|c| &c.ports)
+        .filter(|p| p.host_port > 0)
+        .map(|p| HostPort {
+            ip: Atom::new(if p.host_ip.is_empty() { "0.0.0.0" } else { &p.host_ip }),
+            protocol: Atom::new(if p.protocol.is_empty() { "TCP" } else { &p.protocol }),
+            port: p.host_port,
+        })
+        .collect()
+}
+
+fn images(spec: &wire::PodSpec) -> Box<[Atom]> {
+    let volumes = spec.volumes.iter().filter_map(|v| v.image.as_ref()).map(|i| &*i.reference);
+    spec.containers
+        .iter()
+        .map(|c| &*c.image)
+        .chain(spec.init_containers.iter().map(|c| &*c.image))
+        .chain(volumes)
+        .map(|image| {
+            // A tag is what stands after a colon in the last part of the path; without one `latest` is meant.
+            let last_part = image.rsplit('/').next().unwrap_or(image);
+            if last_part.contains(':') { Atom::new(image) } else { Atom::new(&format!("{image}:latest")) }
+        })
+        .collect()
+}

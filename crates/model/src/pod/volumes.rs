@@ -1,0 +1,114 @@
+//! Volumes of a pod, compiled.
+
+use crate::{Atom, wire};
+
+/// A volume with a source that scheduling reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Name inside the pod.
+    pub name: Box<str>,
+    /// Source.
+    pub source: VolumeSource,
+}
+
+/// Sources that scheduling reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// A claim by name.
+    Claim {
+        /// Claim in the pod's namespace.
+        name: Box<str>,
+        /// Mounted read only.
+        read_only: bool,
+    },
+    /// A generic ephemeral volume: its claim is named `POD-VOLUME`.
+    Ephemeral,
+    /// An inline CSI volume.
+    Csi {
+        /// Driver.
+        driver: Atom,
+    },
+    /// An inline GCE persistent disk.
+    GcePersistentDisk {
+        /// Disk name.
+        name: Box<str>,
+        /// Read only.
+        read_only: bool,
+    },
+    /// An inline EBS volume.
+    AwsElasticBlockStore {
+        /// Volume id.
+        id: Box<str>,
+    },
+    /// An inline Azure disk.
+    AzureDisk {
+        /// Disk name.
+        name: Box<str>,
+        /// Disk URI.
+        uri: Box<str>,
+    },
+    /// An inline Cinder volume.
+    Cinder {
+        /// Volume id.
+        id: Box<str>,
+    },
+    /// An inline Portworx volume.
+    Portworx {
+        /// Volume id.
+        id: Box<str>,
+    },
+    /// An inline RBD image.
+    Rbd {
+        /// Monitors.
+        monitors: Box<[Box<str>]>,
+        /// Pool.
+        pool: Box<str>,
+        /// Image.
+        image: Box<str>,
+        /// Read only.
+        read_only: bool,
+    },
+    /// An inline iSCSI target.
+    Iscsi {
+        /// Qualified name.
+        iqn: Box<str>,
+        /// Read only.
+        read_only: bool,
+    },
+}
+
+impl Volume {
+    /// Compiles a volume; `None` where scheduling does not read its source.
+    #[must_use]
+    pub fn new(volume: &wire::Volume) -> Option<Self> {
+        let source = if let Some(s) = &volume.persistent_volume_claim {
+            VolumeSource::Claim { name: s.claim_name.clone(), read_only: s.read_only }
+        } else if volume.ephemeral.is_some() {
+            VolumeSource::Ephemeral
+        } else if let Some(s) = &volume.csi {
+            VolumeSource::Csi { driver: Atom::new(&s.driver) }
+        } else if let Some(s) = &volume.gce_persistent_disk {
+            VolumeSource::GcePersistentDisk { name: s.pd_name.clone(), read_only: s.read_only }
+        } else if let Some(s) = &volume.aws_elastic_block_store {
+            VolumeSource::AwsElasticBlockStore { id: s.volume_id.clone() }
+        } else if let Some(s) = &volume.azure_disk {
+            VolumeSource::AzureDisk { name: s.disk_name.clone(), uri: s.disk_uri.clone() }
+        } else if let Some(s) = &volume.cinder {
+            VolumeSource::Cinder { id: s.volume_id.clone() }
+        } else if let Some(s) = &volume.portworx_volume {
+            VolumeSource::Portworx { id: s.volume_id.clone() }
+        } else if let Some(s) = &volume.rbd {
+            VolumeSource::Rbd {
+                monitors: s.monitors.clone().into(),
+                pool: s.pool.clone(),
+                image: s.image.clone(),
+                read_only: s.read_only,
+            }
+        } else if let Some(s) = &volume.iscsi {
+            VolumeSource::Iscsi { iqn: s.iqn.clone(), read_only: s.read_only }
+        } else {
+            return None;
+        };
+        Some(Self { name: volume.name.clone(), source })
+    }
+}

@@ -1,0 +1,187 @@
+//! Resource vectors: what nodes have to give and what pods ask for, in the integers that plugins compare.
+//!
+//! CPU is in milli-CPU, memory and ephemeral storage are in bytes, scalar resources (extended ones, huge pages, attachable
+//! volumes, names under `kubernetes.io/`) in units. Sums of containers are exact; one rounding, upwards, makes the integers.
+//! Arithmetic on the integers wraps, as Go's does in upstream's `NodeInfo`.
+
+mod amounts;
+mod names;
+mod pod_requests;
+
+pub use names::{is_extended_resource_name, is_scalar_resource_name};
+pub use pod_requests::{DEFAULT_MEMORY_REQUEST, DEFAULT_MILLI_CPU_REQUEST, PodRequests};
+
+use crate::quantity::{Quantity, QuantityError};
+use crate::{Atom, wire};
+use std::fmt;
+
+/// A quantity that does not parse, with its place in the object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {text:?} is no quantity: {cause}; write a number with an optional suffix, such as 500m, 2, 1.5, 128Mi or 1G")]
+pub struct ResourceError {
+    /// The field, such as `spec.containers[1].resources.requests["cpu"]`.
+    pub path: Box<str>,
+    /// What stands there.
+    pub text: Box<str>,
+    /// What is wrong with it.
+    pub cause: QuantityError,
+}
+
+/// Reads one entry of a resource list. JSON decoding upstream trims the text, so it is trimmed here.
+fn parse(list: fmt::Arguments<'_>, name: &str, text: &wire::QuantityText) -> Result<Quantity, ResourceError> {
+    Quantity::parse(text.0.trim()).map_err(|cause| ResourceError {
+        path: format!("{list}[{name:?}]").into(),
+        text: text.0.clone(),
+        cause,
+    })
+}
+
+/// A resource by name, looked up once: the names in a plugin's arguments become keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceKey {
+    /// `cpu`
+    Cpu,
+    /// `memory`
+    Memory,
+    /// `ephemeral-storage`
+    EphemeralStorage,
+    /// A scalar resource.
+    Scalar(Atom),
+    /// A name that no vector holds, such as `pods`: each vector has 0 of it.
+    Other(Atom),
+}
+
+impl ResourceKey {
+    /// The key of a name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        match name {
+            "cpu" => Self::Cpu,
+            "memory" => Self::Memory,
+            "ephemeral-storage" => Self::EphemeralStorage,
+            _ if is_scalar_resource_name(name) => Self::Scalar(Atom::new(name)),
+            _ => Self::Other(Atom::new(name)),
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::EphemeralStorage => "ephemeral-storage",
+            Self::Scalar(name) | Self::Other(name) => name.as_str(),
+        }
+    }
+
+    /// Whether the resource is a scalar one.
+    #[must_use]
+    pub fn is_scalar(&self) -> bool {
+        matches!(self, Self::Scalar(_))
+    }
+}
+
+impl fmt::Display for ResourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A resource vector in the units that plugins use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Resources {
+    /// CPU, in thousandths.
+    pub milli_cpu: i64,
+    /// Memory, in bytes.
+    pub memory: i64,
+    /// Ephemeral storage, in bytes.
+    pub ephemeral_storage: i64,
+    /// Scalar resources, sorted by name. An entry of 0 is kept: a pod that asks for 0 devices still names them.
+    pub scalars: Box<[(Atom, i64)]>,
+}
+
+impl Resources {
+    /// How much of a resource; 0 where the vector does not name it.
+    #[must_use]
+    pub fn get(&self, key: &ResourceKey) -> i64 {
+        match key {
+            ResourceKey::Cpu => self.milli_cpu,
+            ResourceKey::Memory => self.memory,
+            ResourceKey::EphemeralStorage => self.ephemeral_storage,
+            ResourceKey::Scalar(name) => self.scalar(name).unwrap_or(0),
+            ResourceKey::Other(_) => 0,
+        }
+    }
+
+    /// How much of a scalar resource, where the vector names it.
+    #[must_use]
+    pub fn scalar(&self, name: &Atom) -> Option<i64> {
+        self.scalars.iter().find(|(own, _)| own == name).map(|(_, amount)| *amount)
+    }
+
+    /// Whether nothing is asked for, as NodeResourcesFit sees it: a scalar resource that is named counts, were it 0 of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.milli_cpu == 0 && self.memory == 0 && self.ephemeral_storage == 0 && self.scalars.is_empty()
+    }
+
+    /// Adds a vector.
+    pub fn add_assign(&mut self, other: &Self) {
+        self.combine(other, i64::wrapping_add);
+    }
+
+    /// Takes a vector away. Scalar resources that come to 0 stay named.
+    pub fn sub_assign(&mut self, other: &Self) {
+        self.combine(other, i64::wrapping_sub);
+    }
+
+    /// Raises each entry to that of the other vector, where that is greater. What neither has counts as 0.
+    pub fn set_max(&mut self, other: &Self) {
+        self.combine(other, i64::max);
+    }
+
+    fn combine(&mut self, other: &Self, with: impl Fn(i64, i64) -> i64) {
+        self.milli_cpu = with(self.milli_cpu, other.milli_cpu);
+        self.memory = with(self.memory, other.memory);
+        self.ephemeral_storage = with(self.ephemeral_storage, other.ephemeral_storage);
+        for (name, amount) in &other.scalars {
+            match self.scalars.binary_search_by(|(own, _)| own.cmp(name)) {
+                Ok(at) => self.scalars[at].1 = with(self.scalars[at].1, *amount),
+                Err(at) => {
+                    let mut scalars = std::mem::take(&mut self.scalars).into_vec();
+                    scalars.insert(at, (name.clone(), with(0, *amount)));
+                    self.scalars = scalars.into_boxed_slice();
+                }
+            }
+        }
+    }
+}
+
+/// What a node has to give.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Allocatable {
+    /// The resources.
+    pub resources: Resources,
+    /// How many pods the node takes.
+    pub pods: i64,
+}
+
+impl Allocatable {
+    /// Reads `status.allocatable` of a node. Names that are neither native nor scalar are left out, unread.
+    ///
+    /// # Errors
+    /// If a quantity does not parse.
+    pub fn from_list(list: &wire::ResourceList) -> Result<Self, ResourceError> {
+        let path = format_args!("status.allocatable");
+        let resources = amounts::Amounts::read(list, path)?.to_resources();
+        let pods = match list.get("pods") {
+            Some(text) => parse(path, "pods", text)?.value(),
+            None => 0,
+        };
+        Ok(Self { resources, pods })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Exact amounts of several resources, from which the integers are made.
+
+use super::{ResourceError, Resources, is_scalar_resource_name, parse};
+use crate::quantity::Quantity;
+use crate::{Atom, wire};
+use std::fmt;
+
+pub(super) const CPU: usize = 0;
+pub(super) const MEMORY: usize = 1;
+const EPHEMERAL_STORAGE: usize = 2;
+
+/// Amounts by resource. Whether a resource is named at all is kept: a missing one takes a default, one of 0 does not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Amounts {
+    pub(super) native: [Option<Quantity>; 3],
+    /// Sorted by name.
+    scalars: Vec<(Atom, Quantity)>,
+}
+
+impl Amounts {
+    /// Reads a list. `path` names it in an error. Names that are neither native nor scalar are left out, unread.
+    pub(super) fn read(list: &wire::ResourceList, path: fmt::Arguments<'_>) -> Result<Self, ResourceError> {
+        let mut amounts = Self::default();
+        for (name, text) in list {
+            match name.as_ref() {
+                "cpu" => amounts.native[CPU] = Some(parse(path, name, text)?),
+                "memory" => amounts.native[MEMORY] = Some(parse(path, name, text)?),
+                "ephemeral-storage" => amounts.native[EPHEMERAL_STORAGE] = Some(parse(path, name, text)?),
+                _ if is_scalar_resource_name(name) => {
+                    // The list is sorted, so this one is too.
+                    amounts.scalars.push((Atom::new(name), parse(path, name, text)?));
+                }
+                _ => {}
+            }
+        }
+        Ok(amounts)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.native.iter().all(Option::is_none) && self.scalars.is_empty()
+    }
+
+    /// Keeps what may be asked for at the level of the pod: CPU, memory and huge pages.
+    pub(super) fn pod_level(mut self) -> Self {
+        self.native[EPHEMERAL_STORAGE] = None;
+        self.scalars.retain(|(name, _)| name.as_str().starts_with("hugepages-"));
+        self
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.combine(other, Quantity::saturating_add);
+    }
+
+    /// Raises each amount to the other one, where that is greater.
+    pub(super) fn raise(&mut self, other: &Self) {
+        self.combine(other, Quantity::max);
+    }
+
+    /// Takes over the amounts that `names` names from `values`; 0 where `values` lacks one.
+    pub(super) fn replace(&mut self, names: &Self, values: &Self) {
+        for index in 0..self.native.len() {
+            if names.native[index].is_some() {
+                self.native[index] = Some(values.native[index].unwrap_or_default());
+            }
+        }
+        for (name, _) in &names.scalars {
+            let value = match values.scalars.binary_search_by(|(own, _)| own.cmp(name)) {
+                Ok(at) => values.scalars[at].1,
+                Err(_) => Quantity::ZERO,
+            };
+            self.set_scalar(name, value, |_, value| value);
+        }
+    }
+
+    fn combine(&mut self, other: &Self, with: fn(Quantity, Quantity) -> Quantity) {
+        for (own, other) in self.native.iter_mut().zip(&other.native) {
+            if let Some(other) = *other {
+                *own = Some(own.map_or(other, |own| with(own, other)));
+            }
+        }
+        for (name, amount) in &other.scalars {
+            self.set_scalar(name, *amount, with);
+        }
+    }
+
+    fn set_scalar(&mut self, name: &Atom, amount: Quantity, with: fn(Quantity, Quantity) -> Quantity) {
+        match self.scalars.binary_search_by(|(own, _)| own.cmp(name)) {
+            Ok(at) => self.scalars[at].1 = with(self.scalars[at].1, amount),
+            Err(at) => self.scalars.insert(at, (name.clone(), amount)),
+        }
+    }
+
+    /// The integers.
+    pub(super) fn to_resources(&self) -> Resources {
+        let [cpu, memory, ephemeral_storage] = self.native.map(Option::unwrap_or_default);
+        Resources {
+            milli_cpu: cpu.milli_value(),
+            memory: memory.value(),
+            ephemeral_storage: ephemeral_storage.value(),
+            scalars: self.scalars.iter().map(|(name, amount)| (name.clone(), amount.value())).collect(),
+        }
+    }
+}

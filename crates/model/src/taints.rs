@@ -1,0 +1,106 @@
+//! Taints and tolerations.
+
+use crate::{Atom, wire};
+
+/// Effect of a taint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// New pods stay away.
+    NoSchedule,
+    /// New pods go there only where nothing else is left.
+    PreferNoSchedule,
+    /// New pods stay away and running ones are evicted.
+    NoExecute,
+    /// An effect that this version does not know: no plugin acts on it.
+    Other,
+}
+
+impl Effect {
+    fn parse(text: &str) -> Self {
+        match text {
+            "NoSchedule" => Self::NoSchedule,
+            "PreferNoSchedule" => Self::PreferNoSchedule,
+            "NoExecute" => Self::NoExecute,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A taint of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Taint {
+    /// Key.
+    pub key: Atom,
+    /// Value.
+    pub value: Atom,
+    /// Effect.
+    pub effect: Effect,
+}
+
+impl Taint {
+    /// Compiles a taint.
+    #[must_use]
+    pub fn new(taint: &wire::Taint) -> Self {
+        Self { key: Atom::new(&taint.key), value: Atom::new(&taint.value), effect: Effect::parse(&taint.effect) }
+    }
+
+    /// Whether the taint keeps pods off that do not tolerate it.
+    #[must_use]
+    pub fn repels(&self) -> bool {
+        matches!(self.effect, Effect::NoSchedule | Effect::NoExecute)
+    }
+}
+
+/// How a toleration compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TolerationOperator {
+    /// The values are equal.
+    Equal,
+    /// Any value.
+    Exists,
+    /// An operator that is unknown, or off by default: tolerates nothing.
+    Other,
+}
+
+/// A toleration of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Toleration {
+    /// Key; `None` means all.
+    pub key: Option<Atom>,
+    /// Operator.
+    pub operator: TolerationOperator,
+    /// Value.
+    pub value: Atom,
+    /// Effect; `None` means all.
+    pub effect: Option<Effect>,
+}
+
+impl Toleration {
+    /// Compiles a toleration.
+    #[must_use]
+    pub fn new(toleration: &wire::Toleration) -> Self {
+        Self {
+            key: (!toleration.key.is_empty()).then(|| Atom::new(&toleration.key)),
+            operator: match &*toleration.operator {
+                "" | "Equal" => TolerationOperator::Equal,
+                "Exists" => TolerationOperator::Exists,
+                _ => TolerationOperator::Other,
+            },
+            value: Atom::new(&toleration.value),
+            effect: (!toleration.effect.is_empty()).then(|| Effect::parse(&toleration.effect)),
+        }
+    }
+
+    /// Whether the taint is tolerated (`ToleratesTaint` upstream).
+    #[must_use]
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        if self.effect.is_some_and(|e| e != taint.effect) || self.key.as_ref().is_some_and(|k| *k != taint.key) {
+            return false;
+        }
+        match self.operator {
+            TolerationOperator::Exists => true,
+            TolerationOperator::Equal => self.value == taint.value,
+            TolerationOperator::Other => false,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Points in time, handed in from outside: nothing below the shell reads a clock.
+
+use std::ops::Add;
+use std::time::Duration;
+
+/// Nanoseconds since the Unix epoch, or since any other origin that the caller keeps to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    /// The count.
+    pub nanos: i64,
+}
+
+impl Timestamp {
+    /// From whole seconds.
+    #[must_use]
+    pub const fn from_secs(secs: i64) -> Self {
+        Self { nanos: secs * 1_000_000_000 }
+    }
+
+    /// From milliseconds.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self { nanos: millis * 1_000_000 }
+    }
+
+    /// Parses RFC 3339, as `metav1.Time` has it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let time: jiff::Timestamp = text.parse().ok()?;
+        Some(Self { nanos: i64::try_from(time.as_nanosecond()).ok()? })
+    }
+
+    /// Down to the whole second, as upstream does with backoff times.
+    #[must_use]
+    pub const fn truncate_to_second(self) -> Self {
+        Self { nanos: self.nanos - self.nanos.rem_euclid(1_000_000_000) }
+    }
+
+    /// Time passed since an earlier point; zero where it is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.nanos.saturating_sub(earlier.nanos)).unwrap_or(0))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self { nanos: self.nanos.saturating_add(nanos) }
+    }
+}

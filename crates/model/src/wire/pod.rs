@@ -1,0 +1,500 @@
+//! Pods on the wire.
+
+use super::{
+    LabelSelector, NodeSelector, NodeSelectorTerm, ObjectMeta, ResourceList, StringMap, null_default,
+};
+use serde::Deserialize;
+
+/// `v1.Pod`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Pod {
+    /// Metadata.
+    pub metadata: ObjectMeta,
+    /// Spec.
+    pub spec: PodSpec,
+    /// Status.
+    pub status: PodStatus,
+}
+
+/// `v1.PodSpec`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodSpec {
+    /// Name of the node once bound.
+    #[serde(deserialize_with = "null_default")]
+    pub node_name: Box<str>,
+    /// The scheduler that the pod asks for; empty means `default-scheduler`.
+    #[serde(deserialize_with = "null_default")]
+    pub scheduler_name: Box<str>,
+    /// Priority; absent means 0.
+    pub priority: Option<i32>,
+    /// `Never` or `PreemptLowerPriority` (the default).
+    #[serde(deserialize_with = "null_default")]
+    pub preemption_policy: Box<str>,
+    /// App containers.
+    #[serde(deserialize_with = "null_default")]
+    pub containers: Vec<Container>,
+    /// Init containers and sidecars.
+    #[serde(deserialize_with = "null_default")]
+    pub init_containers: Vec<Container>,
+    /// Overhead of the runtime class.
+    #[serde(deserialize_with = "null_default")]
+    pub overhead: ResourceList,
+    /// Pod-level resources.
+    pub resources: Option<ResourceRequirements>,
+    /// Node labels that must be equal.
+    #[serde(deserialize_with = "null_default")]
+    pub node_selector: StringMap,
+    /// Affinity.
+    pub affinity: Option<Affinity>,
+    /// Tolerations.
+    #[serde(deserialize_with = "null_default")]
+    pub tolerations: Vec<Toleration>,
+    /// Topology spread constraints.
+    #[serde(deserialize_with = "null_default")]
+    pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
+    /// Scheduling gates.
+    #[serde(deserialize_with = "null_default")]
+    pub scheduling_gates: Vec<Named>,
+    /// Volumes.
+    #[serde(deserialize_with = "null_default")]
+    pub volumes: Vec<Volume>,
+    /// Resource claims (dynamic resource allocation).
+    #[serde(deserialize_with = "null_default")]
+    pub resource_claims: Vec<Named>,
+    /// Membership in a pod group.
+    pub scheduling_group: Option<SchedulingGroup>,
+    /// Whether the pod uses the host's network.
+    #[serde(deserialize_with = "null_default")]
+    pub host_network: bool,
+    /// `false`: the pod runs in a user namespace.
+    pub host_users: Option<bool>,
+    /// Operating system the pod is made for.
+    pub os: Option<Named>,
+    /// Restart policy.
+    #[serde(deserialize_with = "null_default")]
+    pub restart_policy: Box<str>,
+    /// Grace period in seconds.
+    pub termination_grace_period_seconds: Option<i64>,
+}
+
+/// An object of which only the name is read.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Named {
+    /// Name.
+    #[serde(deserialize_with = "null_default")]
+    pub name: Box<str>,
+}
+
+/// `spec.schedulingGroup`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SchedulingGroup {
+    /// The pod group's name.
+    pub pod_group_name: Option<Box<str>>,
+}
+
+/// `v1.Container`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Container {
+    /// Name.
+    #[serde(deserialize_with = "null_default")]
+    pub name: Box<str>,
+    /// Image reference.
+    #[serde(deserialize_with = "null_default")]
+    pub image: Box<str>,
+    /// Requests and limits.
+    #[serde(deserialize_with = "null_default")]
+    pub resources: ResourceRequirements,
+    /// Ports.
+    #[serde(deserialize_with = "null_default")]
+    pub ports: Vec<ContainerPort>,
+    /// `Always` on an init container makes it a sidecar.
+    pub restart_policy: Option<Box<str>>,
+    /// Rules on how to restart this container by its exit code.
+    #[serde(deserialize_with = "null_default")]
+    pub restart_policy_rules: Vec<ContainerRestartRule>,
+}
+
+/// `v1.ContainerRestartRule`: only the action is read.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ContainerRestartRule {
+    /// `Restart` or `RestartAllContainers`.
+    #[serde(deserialize_with = "null_default")]
+    pub action: Box<str>,
+}
+
+/// `v1.ResourceRequirements`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ResourceRequirements {
+    /// Requests.
+    #[serde(deserialize_with = "null_default")]
+    pub requests: ResourceList,
+    /// Limits: read for extenders' managed resources only.
+    #[serde(deserialize_with = "null_default")]
+    pub limits: ResourceList,
+    /// Claims of dynamic resource allocation.
+    #[serde(deserialize_with = "null_default")]
+    pub claims: Vec<Named>,
+}
+
+/// `v1.ContainerPort`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ContainerPort {
+    /// Port on the host; 0 where none is wanted.
+    #[serde(deserialize_with = "null_default")]
+    pub host_port: i32,
+    /// Address on the host.
+    #[serde(rename = "hostIP", deserialize_with = "null_default")]
+    pub host_ip: Box<str>,
+    /// Protocol; empty means TCP.
+    #[serde(deserialize_with = "null_default")]
+    pub protocol: Box<str>,
+}
+
+/// `v1.Toleration`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Toleration {
+    /// Taint key; empty means all.
+    #[serde(deserialize_with = "null_default")]
+    pub key: Box<str>,
+    /// Operator; empty means `Equal`.
+    #[serde(deserialize_with = "null_default")]
+    pub operator: Box<str>,
+    /// Value.
+    #[serde(deserialize_with = "null_default")]
+    pub value: Box<str>,
+    /// Effect; empty means all.
+    #[serde(deserialize_with = "null_default")]
+    pub effect: Box<str>,
+}
+
+/// `v1.Affinity`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Affinity {
+    /// Node affinity.
+    pub node_affinity: Option<NodeAffinity>,
+    /// Pod affinity.
+    pub pod_affinity: Option<PodAffinity>,
+    /// Pod anti-affinity.
+    pub pod_anti_affinity: Option<PodAffinity>,
+}
+
+/// `v1.NodeAffinity`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct NodeAffinity {
+    /// Hard terms.
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    pub required: Option<NodeSelector>,
+    /// Soft terms.
+    #[serde(
+        rename = "preferredDuringSchedulingIgnoredDuringExecution",
+        deserialize_with = "null_default"
+    )]
+    pub preferred: Vec<PreferredSchedulingTerm>,
+}
+
+/// `v1.PreferredSchedulingTerm`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PreferredSchedulingTerm {
+    /// Weight.
+    #[serde(deserialize_with = "null_default")]
+    pub weight: i32,
+    /// The term.
+    pub preference: NodeSelectorTerm,
+}
+
+/// `v1.PodAffinity` and `v1.PodAntiAffinity`: the same shape.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodAffinity {
+    /// Hard terms.
+    #[serde(
+        rename = "requiredDuringSchedulingIgnoredDuringExecution",
+        deserialize_with = "null_default"
+    )]
+    pub required: Vec<PodAffinityTerm>,
+    /// Soft terms.
+    #[serde(
+        rename = "preferredDuringSchedulingIgnoredDuringExecution",
+        deserialize_with = "null_default"
+    )]
+    pub preferred: Vec<WeightedPodAffinityTerm>,
+}
+
+/// `v1.PodAffinityTerm`. `matchLabelKeys` and `mismatchLabelKeys` are merged into the selector by the API server.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodAffinityTerm {
+    /// Pods meant; absent matches none.
+    pub label_selector: Option<LabelSelector>,
+    /// Namespaces meant, by name.
+    #[serde(deserialize_with = "null_default")]
+    pub namespaces: Vec<Box<str>>,
+    /// Namespaces meant, by label; empty matches all.
+    pub namespace_selector: Option<LabelSelector>,
+    /// Node label that makes the domain.
+    #[serde(deserialize_with = "null_default")]
+    pub topology_key: Box<str>,
+}
+
+/// `v1.WeightedPodAffinityTerm`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WeightedPodAffinityTerm {
+    /// Weight.
+    #[serde(deserialize_with = "null_default")]
+    pub weight: i32,
+    /// The term.
+    pub pod_affinity_term: PodAffinityTerm,
+}
+
+/// `v1.TopologySpreadConstraint`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TopologySpreadConstraint {
+    /// Largest skew allowed.
+    #[serde(deserialize_with = "null_default")]
+    pub max_skew: i32,
+    /// Node label that makes the domain.
+    #[serde(deserialize_with = "null_default")]
+    pub topology_key: Box<str>,
+    /// `DoNotSchedule` or `ScheduleAnyway`.
+    #[serde(deserialize_with = "null_default")]
+    pub when_unsatisfiable: Box<str>,
+    /// Pods counted; absent matches none.
+    pub label_selector: Option<LabelSelector>,
+    /// Fewest domains.
+    pub min_domains: Option<i32>,
+    /// `Honor` (the default) or `Ignore`.
+    pub node_affinity_policy: Option<Box<str>>,
+    /// `Honor` or `Ignore` (the default).
+    pub node_taints_policy: Option<Box<str>>,
+    /// Label keys whose values of the pod itself narrow the selector.
+    #[serde(deserialize_with = "null_default")]
+    pub match_label_keys: Vec<Box<str>>,
+}
+
+/// `v1.Volume`: the sources that scheduling reads.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Volume {
+    /// Name of the volume inside the pod.
+    #[serde(deserialize_with = "null_default")]
+    pub name: Box<str>,
+    /// A claim by name.
+    pub persistent_volume_claim: Option<PersistentVolumeClaimSource>,
+    /// A generic ephemeral volume: its claim is named `POD-VOLUME`.
+    pub ephemeral: Option<EphemeralSource>,
+    /// An inline CSI volume.
+    pub csi: Option<InlineCsiSource>,
+    /// An image volume.
+    pub image: Option<ImageVolumeSource>,
+    /// An inline GCE persistent disk.
+    pub gce_persistent_disk: Option<GcePersistentDisk>,
+    /// An inline EBS volume.
+    pub aws_elastic_block_store: Option<AwsElasticBlockStore>,
+    /// An inline Azure disk.
+    pub azure_disk: Option<AzureDisk>,
+    /// An inline Cinder volume.
+    pub cinder: Option<Cinder>,
+    /// An inline Portworx volume.
+    pub portworx_volume: Option<PortworxVolume>,
+    /// An inline RBD image.
+    pub rbd: Option<Rbd>,
+    /// An inline iSCSI target.
+    pub iscsi: Option<Iscsi>,
+}
+
+/// `v1.PersistentVolumeClaimVolumeSource`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PersistentVolumeClaimSource {
+    /// Claim in the pod's namespace.
+    #[serde(deserialize_with = "null_default")]
+    pub claim_name: Box<str>,
+    /// Mounted read only.
+    #[serde(deserialize_with = "null_default")]
+    pub read_only: bool,
+}
+
+/// `v1.EphemeralVolumeSource`: its presence is what matters.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+pub struct EphemeralSource {}
+
+/// `v1.CSIVolumeSource`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct InlineCsiSource {
+    /// Driver name.
+    #[serde(deserialize_with = "null_default")]
+    pub driver: Box<str>,
+}
+
+/// `v1.ImageVolumeSource`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ImageVolumeSource {
+    /// Image reference.
+    #[serde(deserialize_with = "null_default")]
+    pub reference: Box<str>,
+}
+
+/// `v1.GCEPersistentDiskVolumeSource`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GcePersistentDisk {
+    /// Disk name.
+    #[serde(deserialize_with = "null_default")]
+    pub pd_name: Box<str>,
+    /// Read only.
+    #[serde(deserialize_with = "null_default")]
+    pub read_only: bool,
+}
+
+/// `v1.AWSElasticBlockStoreVolumeSource`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct AwsElasticBlockStore {
+    /// Volume id.
+    #[serde(rename = "volumeID", deserialize_with = "null_default")]
+    pub volume_id: Box<str>,
+    /// Read only.
+    #[serde(deserialize_with = "null_default")]
+    pub read_only: bool,
+}
+
+/// `v1.AzureDiskVolumeSource`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct AzureDisk {
+    /// Disk name.
+    #[serde(deserialize_with = "null_default")]
+    pub disk_name: Box<str>,
+    /// Disk URI.
+    #[serde(rename = "diskURI", deserialize_with = "null_default")]
+    pub disk_uri: Box<str>,
+}
+
+/// `v1.CinderVolumeSource`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Cinder {
+    /// Volume id.
+    #[serde(rename = "volumeID", deserialize_with = "null_default")]
+    pub volume_id: Box<str>,
+}
+
+/// `v1.PortworxVolumeSource`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PortworxVolume {
+    /// Volume id.
+    #[serde(rename = "volumeID", deserialize_with = "null_default")]
+    pub volume_id: Box<str>,
+}
+
+/// `v1.RBDVolumeSource`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Rbd {
+    /// Monitors.
+    #[serde(deserialize_with = "null_default")]
+    pub monitors: Vec<Box<str>>,
+    /// Pool.
+    #[serde(deserialize_with = "null_default")]
+    pub pool: Box<str>,
+    /// Image.
+    #[serde(deserialize_with = "null_default")]
+    pub image: Box<str>,
+    /// Read only.
+    #[serde(deserialize_with = "null_default")]
+    pub read_only: bool,
+}
+
+/// `v1.ISCSIVolumeSource`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Iscsi {
+    /// Qualified name.
+    #[serde(deserialize_with = "null_default")]
+    pub iqn: Box<str>,
+    /// Read only.
+    #[serde(deserialize_with = "null_default")]
+    pub read_only: bool,
+}
+
+/// `v1.PodStatus`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodStatus {
+    /// Phase.
+    #[serde(deserialize_with = "null_default")]
+    pub phase: Box<str>,
+    /// Node that a scheduler has promised to the pod.
+    #[serde(deserialize_with = "null_default")]
+    pub nominated_node_name: Box<str>,
+    /// Conditions.
+    #[serde(deserialize_with = "null_default")]
+    pub conditions: Vec<Condition>,
+    /// Status of the app containers.
+    #[serde(deserialize_with = "null_default")]
+    pub container_statuses: Vec<ContainerStatus>,
+    /// Status of the init containers.
+    #[serde(deserialize_with = "null_default")]
+    pub init_container_statuses: Vec<ContainerStatus>,
+    /// When the kubelet took the pod on, RFC 3339.
+    pub start_time: Option<Box<str>>,
+    /// Pod-level resources as actuated.
+    pub resources: Option<ResourceRequirements>,
+    /// Pod-level resources as allocated.
+    #[serde(deserialize_with = "null_default")]
+    pub allocated_resources: ResourceList,
+    /// Claims generated for the pod.
+    #[serde(deserialize_with = "null_default")]
+    pub resource_claim_statuses: Vec<Named>,
+}
+
+/// A condition of a pod or node.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Condition {
+    /// Type.
+    #[serde(rename = "type", deserialize_with = "null_default")]
+    pub kind: Box<str>,
+    /// `True`, `False`, `Unknown`.
+    #[serde(deserialize_with = "null_default")]
+    pub status: Box<str>,
+    /// Reason.
+    #[serde(deserialize_with = "null_default")]
+    pub reason: Box<str>,
+    /// Message.
+    #[serde(deserialize_with = "null_default")]
+    pub message: Box<str>,
+    /// When the status last flipped, RFC 3339.
+    pub last_transition_time: Option<Box<str>>,
+}
+
+/// `v1.ContainerStatus`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ContainerStatus {
+    /// Container name.
+    #[serde(deserialize_with = "null_default")]
+    pub name: Box<str>,
+    /// Resources as actuated.
+    pub resources: Option<ResourceRequirements>,
+    /// Resources as allocated.
+    #[serde(deserialize_with = "null_default")]
+    pub allocated_resources: ResourceList,
+}

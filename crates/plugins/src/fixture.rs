@@ -1,0 +1,71 @@
+//! Objects for the tests of plugins, written as JSON.
+
+use secondmate_framework::Snapshot;
+use secondmate_model::objects::{Object, ObjectKind, Objects, PersistentVolume, PersistentVolumeClaim, StorageClass};
+use secondmate_model::{Node, NodeInfo, Pod, wire};
+use serde_json::Value;
+use std::sync::Arc;
+
+fn decode<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("a well-formed object")
+}
+
+/// A pod; its UID is its name where it has none.
+pub fn pod(mut value: Value) -> Arc<Pod> {
+    let name = value["metadata"]["name"].as_str().unwrap_or("p").to_owned();
+    if value["metadata"]["uid"].is_null() {
+        value["metadata"]["uid"] = name.into();
+    }
+    Arc::new(Pod::new(&decode::<wire::Pod>(value)).expect("a pod that compiles"))
+}
+
+/// A node without pods.
+pub fn node(value: Value) -> NodeInfo {
+    NodeInfo::new(Arc::new(Node::new(&decode::<wire::Node>(value)).expect("a node that compiles")))
+}
+
+/// A snapshot from a list of objects of any kind that the model knows. Pods stand on the node that they name.
+pub fn snapshot(objects: Vec<Value>) -> Snapshot {
+    let mut nodes: Vec<NodeInfo> = Vec::new();
+    let mut pods = Vec::new();
+    let mut others = Objects::default();
+    for value in objects {
+        let kind = value["kind"].as_str().expect("a kind").to_owned();
+        let object = match kind.as_str() {
+            "Node" => {
+                nodes.push(node(value));
+                continue;
+            }
+            "Pod" => {
+                pods.push(pod(value));
+                continue;
+            }
+            "Namespace" => Object::namespace(&decode(value)),
+            "Service" => Object::map_selecting(ObjectKind::Service, &decode(value)),
+            "ReplicationController" => Object::map_selecting(ObjectKind::ReplicationController, &decode(value)),
+            "ReplicaSet" => Object::label_selecting(ObjectKind::ReplicaSet, &decode(value)),
+            "StatefulSet" => Object::label_selecting(ObjectKind::StatefulSet, &decode(value)),
+            "PodDisruptionBudget" => Object::disruption_budget(&decode(value)),
+            "PersistentVolume" => {
+                Object::PersistentVolume(Arc::new(PersistentVolume::new(&decode(value))))
+            }
+            "PersistentVolumeClaim" => {
+                Object::PersistentVolumeClaim(Arc::new(PersistentVolumeClaim::new(&decode(value))))
+            }
+            "StorageClass" => Object::StorageClass(StorageClass::new(&decode(value))),
+            "CSINode" => Object::csi_node(&decode(value)),
+            "CSIDriver" => Object::csi_driver(&decode(value)),
+            "CSIStorageCapacity" => Object::storage_capacity(&decode(value)),
+            "VolumeAttachment" => Object::volume_attachment(&decode(value)),
+            "DeviceClass" => Object::device_class(&decode(value)),
+            other => panic!("kind {other} is not known to the fixture"),
+        };
+        others.apply(object);
+    }
+    for pod in pods {
+        let name = pod.node_name.clone().expect("a pod of the snapshot stands on a node");
+        let node = nodes.iter_mut().find(|n| *n.name() == name).expect("the node of the pod");
+        node.add_pod(pod);
+    }
+    Snapshot::new(nodes.into_iter().map(Arc::new).collect(), others)
+}

@@ -1,0 +1,397 @@
+//! The patch formats: JSON patch (RFC 6902), JSON merge patch (RFC 7386) and strategic merge patch.
+
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+
+/// How a PATCH body is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PatchKind {
+    Json,
+    Merge,
+    Strategic,
+}
+
+impl PatchKind {
+    pub(crate) fn of_content_type(content_type: &str) -> Result<PatchKind, ApiError> {
+        match content_type.split(';').next().unwrap_or_default().trim() {
+            "application/json-patch+json" => Ok(PatchKind::Json),
+            "application/merge-patch+json" => Ok(PatchKind::Merge),
+            "application/strategic-merge-patch+json" => Ok(PatchKind::Strategic),
+            "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
+                Err(ApiError::unsupported_media_type(
+                    "server-side apply is not served by the sandbox: use client-side apply \
+                     (kubectl apply without --server-side) or another patch type",
+                ))
+            }
+            other => Err(ApiError::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: \
+                 application/json-patch+json, application/merge-patch+json, \
+                 application/strategic-merge-patch+json (got \"{other}\")"
+            ))),
+        }
+    }
+}
+
+/// Applies a patch to an object.
+pub(crate) fn apply(kind: PatchKind, target: &mut Value, patch: &Value) -> Result<(), ApiError> {
+    match kind {
+        PatchKind::Json => json_patch(target, patch),
+        PatchKind::Merge => {
+            expect_object(patch)?;
+            merge(target, patch);
+            Ok(())
+        }
+        PatchKind::Strategic => {
+            expect_object(patch)?;
+            strategic(target, patch, "")
+        }
+    }
+}
+
+fn expect_object(patch: &Value) -> Result<(), ApiError> {
+    if patch.is_object() {
+        return Ok(());
+    }
+    Err(ApiError::bad_request("the patch is not a JSON object"))
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(target) = target else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.remove(key);
+        } else {
+            merge(target.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// The merge keys of the lists that upstream merges by element, by the list's field name and, where one name is
+/// used twice, by that of its parent. Lists that are not here are replaced as a whole, as upstream does without a
+/// `patchStrategy`.
+fn merge_key(parent: &str, field: &str) -> Option<&'static str> {
+    Some(match field {
+        "containers" | "initContainers" | "ephemeralContainers" | "env" | "imagePullSecrets" | "volumes"
+        | "schedulingGates" => "name",
+        "resourceClaims" if parent == "spec" => "name",
+        // Names of secrets of a ServiceAccount.
+        "secrets" => "name",
+        "conditions" | "addresses" => "type",
+        "hostAliases" | "podIPs" | "hostIPs" => "ip",
+        "volumeMounts" => "mountPath",
+        "volumeDevices" => "devicePath",
+        "topologySpreadConstraints" => "topologyKey",
+        "ownerReferences" => "uid",
+        "ports" if parent == "containers" || parent == "initContainers" => "containerPort",
+        "ports" => "port",
+        _ => return None,
+    })
+}
+
+/// Lists of plain values that are merged as sets.
+fn is_merged_set(field: &str) -> bool {
+    matches!(field, "finalizers" | "podCIDRs")
+}
+
+fn strategic(target: &mut Value, patch: &Value, at: &str) -> Result<(), ApiError> {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return Ok(());
+    };
+    match patch.get("$patch").and_then(Value::as_str) {
+        Some("replace") => {
+            let mut replacement = patch.clone();
+            replacement.remove("$patch");
+            *target = Value::Object(replacement);
+            return Ok(());
+        }
+        Some("delete") => {
+            *target = Value::Object(Map::new());
+            return Ok(());
+        }
+        Some("merge") | None => {}
+        Some(other) => {
+            return Err(ApiError::bad_request(format!("unknown $patch directive \"{other}\"")));
+        }
+    }
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(target) = target else { return Ok(()) };
+    if let Some(Value::Array(keep)) = patch.get("$retainKeys") {
+        target.retain(|key, _| keep.iter().any(|k| k.as_str() == Some(key)));
+    }
+    for (key, value) in patch {
+        if key == "$patch" || key == "$retainKeys" || key.starts_with("$setElementOrder/") {
+            continue;
+        }
+        if let Some(field) = key.strip_prefix("$deleteFromPrimitiveList/") {
+            if let (Some(Value::Array(items)), Some(gone)) = (target.get_mut(field), value.as_array()) {
+                items.retain(|item| !gone.contains(item));
+            }
+            continue;
+        }
+        if value.is_null() {
+            target.remove(key);
+            continue;
+        }
+        let slot = target.entry(key.clone()).or_insert(Value::Null);
+        match (value, merge_key(at, key)) {
+            (Value::Array(items), Some(merge_by)) => merge_list(slot, items, merge_by, key)?,
+            (Value::Array(items), None) if is_merged_set(key) => merge_set(slot, items),
+            (Value::Array(items), None) => {
+                *slot = Value::Array(items.iter().filter(|i| i.get("$patch").is_none()).cloned().collect());
+            }
+            _ => strategic(slot, value, key)?,
+        }
+    }
+    for (key, order) in patch {
+        if let (Some(field), Some(order)) = (key.strip_prefix("$setElementOrder/"), order.as_array()) {
+            set_order(target.get_mut(field), order, merge_key(at, field));
+        }
+    }
+    Ok(())
+}
+
+fn merge_list(slot: &mut Value, patch: &[Value], merge_by: &str, field: &str) -> Result<(), ApiError> {
+    if !slot.is_array() {
+        *slot = Value::Array(Vec::new());
+    }
+    let Value::Array(items) = slot else { return Ok(()) };
+    if patch.iter().any(|p| p["$patch"] == "replace") {
+        *items = patch.iter().filter(|p| p.get("$patch").is_none()).cloned().collect();
+        return Ok(());
+    }
+    for element in patch {
+        let key = &element[merge_by];
+        if key.is_null() {
+            return Err(ApiError::bad_request(format!(
+                "map: {element} does not contain declared merge key: {merge_by} (in \"{field}\")"
+            )));
+        }
+        if element["$patch"] == "delete" {
+            items.retain(|item| &item[merge_by] != key);
+            continue;
+        }
+        match items.iter_mut().find(|item| &item[merge_by] == key) {
+            Some(item) => strategic(item, element, field)?,
+            None => {
+                let mut fresh = Value::Null;
+                strategic(&mut fresh, element, field)?;
+                items.push(fresh);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn merge_set(slot: &mut Value, patch: &[Value]) {
+    if !slot.is_array() {
+        *slot = Value::Array(Vec::new());
+    }
+    let Value::Array(items) = slot else { return };
+    for element in patch {
+        if !items.contains(element) {
+            items.push(element.clone());
+        }
+    }
+}
+
+/// Elements named in the order come first and in that order; the others keep their place behind them.
+fn set_order(slot: Option<&mut Value>, order: &[Value], merge_by: Option<&str>) {
+    let Some(Value::Array(items)) = slot else { return };
+    let position = |item: &Value| {
+        order.iter().position(|o| match merge_by {
+            Some(key) => o[key] == item[key],
+            None => o == item,
+        })
+    };
+    items.sort_by_key(|item| position(item).unwrap_or(order.len()));
+}
+
+fn json_patch(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
+    let operations =
+        patch.as_array().ok_or_else(|| ApiError::bad_request("a JSON patch is an array of operations"))?;
+    for operation in operations {
+        json_operation(target, operation).map_err(|why| {
+            ApiError::new(
+                422,
+                "Invalid",
+                format!("the server rejected our request due to an error in our request: {why}"),
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn json_operation(target: &mut Value, operation: &Value) -> Result<(), String> {
+    let path = operation["path"].as_str().ok_or("an operation without a path")?;
+    let from = || operation["from"].as_str().ok_or("an operation without from".to_owned());
+    match operation["op"].as_str().unwrap_or_default() {
+        "add" => add(target, path, operation["value"].clone()),
+        "remove" => remove(target, path).map(|_| ()),
+        "replace" => {
+            let slot = target.pointer_mut(path).ok_or(format!("replace: no value at {path}"))?;
+            *slot = operation["value"].clone();
+            Ok(())
+        }
+        "move" => {
+            let value = remove(target, from()?)?;
+            add(target, path, value)
+        }
+        "copy" => {
+            let value = target.pointer(from()?).cloned().ok_or(format!("copy: no value at {path}"))?;
+            add(target, path, value)
+        }
+        "test" => {
+            if target.pointer(path).unwrap_or(&Value::Null) == &operation["value"] {
+                return Ok(());
+            }
+            Err(format!("testing value {path} failed"))
+        }
+        other => Err(format!("unexpected kind of operation: {other}")),
+    }
+}
+
+fn split_pointer(path: &str) -> Result<(&str, String), String> {
+    let (parent, last) = path.rsplit_once('/').ok_or(format!("no JSON pointer: {path}"))?;
+    Ok((parent, last.replace("~1", "/").replace("~0", "~")))
+}
+
+fn add(target: &mut Value, path: &str, value: Value) -> Result<(), String> {
+    if path.is_empty() {
+        *target = value;
+        return Ok(());
+    }
+    let (parent, last) = split_pointer(path)?;
+    match target.pointer_mut(parent) {
+        Some(Value::Object(map)) => {
+            map.insert(last, value);
+            Ok(())
+        }
+        Some(Value::Array(items)) if last == "-" => {
+            items.push(value);
+            Ok(())
+        }
+        Some(Value::Array(items)) => match last.parse::<usize>() {
+            Ok(index) if index <= items.len() => {
+                items.insert(index, value);
+                Ok(())
+            }
+            _ => Err(format!("add: index {last} out of bounds at {path}")),
+        },
+        _ => Err(format!("add: no parent at {path}")),
+    }
+}
+
+fn remove(target: &mut Value, path: &str) -> Result<Value, String> {
+    let (parent, last) = split_pointer(path)?;
+    let gone = match target.pointer_mut(parent) {
+        Some(Value::Object(map)) => map.remove(&last),
+        Some(Value::Array(items)) => {
+            last.parse::<usize>().ok().filter(|index| *index < items.len()).map(|index| items.remove(index))
+        }
+        _ => None,
+    };
+    gone.ok_or(format!("remove: no value at {path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn patched(kind: PatchKind, mut target: Value, patch: Value) -> Value {
+        apply(kind, &mut target, &patch).unwrap();
+        target
+    }
+
+    #[test]
+    fn a_merge_patch_replaces_lists_and_removes_by_null() {
+        let target = json!({"a": {"b": 1, "c": [1, 2]}, "d": 1});
+        let patch = json!({"a": {"b": null, "c": [3]}, "e": {"f": null, "g": 1}});
+        assert_eq!(patched(PatchKind::Merge, target, patch), json!({"a": {"c": [3]}, "d": 1, "e": {"g": 1}}));
+    }
+
+    #[test]
+    fn conditions_are_merged_by_type() {
+        let target = json!({"status": {"conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"},
+            {"type": "Ready", "status": "True"}]}});
+        let patch = json!({"status": {
+            "$setElementOrder/conditions": [{"type": "PodScheduled"}],
+            "conditions": [{"type": "PodScheduled", "status": "True", "reason": null}],
+            "nominatedNodeName": "n1"}});
+        assert_eq!(
+            patched(PatchKind::Strategic, target, patch),
+            json!({"status": {"conditions": [
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "Ready", "status": "True"}], "nominatedNodeName": "n1"}})
+        );
+    }
+
+    #[test]
+    fn containers_are_merged_by_name_with_deletions_and_order() {
+        let target = json!({"spec": {"containers": [
+            {"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}]},
+            {"name": "b", "image": "1"}], "tolerations": [{"key": "old"}]}});
+        let patch = json!({"spec": {
+            "$setElementOrder/containers": [{"name": "c"}, {"name": "a"}],
+            "containers": [
+                {"name": "b", "$patch": "delete"},
+                {"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}]},
+                {"name": "c", "image": "3"}],
+            "tolerations": [{"key": "new"}]}});
+        assert_eq!(
+            patched(PatchKind::Strategic, target, patch),
+            json!({"spec": {"containers": [
+                {"name": "c", "image": "3"},
+                {"name": "a", "image": "2", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]}],
+                "tolerations": [{"key": "new"}]}})
+        );
+    }
+
+    #[test]
+    fn replace_and_retain_keys_drop_what_is_not_named() {
+        let target = json!({"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}});
+        let patch = json!({"a": {"$patch": "replace", "z": 3}, "b": {"$retainKeys": ["x"], "x": 5}});
+        assert_eq!(patched(PatchKind::Strategic, target, patch), json!({"a": {"z": 3}, "b": {"x": 5}}));
+    }
+
+    #[test]
+    fn every_json_patch_operation_works_and_a_failing_test_is_invalid() {
+        let target = json!({"a": [1, 2], "m": {"x/y": 1}});
+        let patch = json!([
+            {"op": "test", "path": "/a/0", "value": 1},
+            {"op": "add", "path": "/a/1", "value": 9},
+            {"op": "add", "path": "/a/-", "value": 8},
+            {"op": "remove", "path": "/a/0"},
+            {"op": "replace", "path": "/m/x~1y", "value": 2},
+            {"op": "copy", "from": "/m", "path": "/n"},
+            {"op": "move", "from": "/m/x~1y", "path": "/k"}
+        ]);
+        assert_eq!(
+            patched(PatchKind::Json, target, patch),
+            json!({"a": [9, 2, 8], "m": {}, "n": {"x/y": 2}, "k": 2})
+        );
+        let mut target = json!({"a": 1});
+        let error =
+            apply(PatchKind::Json, &mut target, &json!([{"op": "test", "path": "/a", "value": 2}])).unwrap_err();
+        assert_eq!(error.code, 422);
+    }
+
+    #[test]
+    fn server_side_apply_is_refused_by_name() {
+        let error = PatchKind::of_content_type("application/apply-patch+yaml").unwrap_err();
+        assert_eq!(error.code, 415);
+        assert!(error.message.contains("server-side apply"), "{}", error.message);
+    }
+}

@@ -1,0 +1,139 @@
+//! Resource quantities, exact to a billionth.
+//!
+//! The sandbox judges the scheduler's placements, so it has its own reading of quantities and does not borrow the
+//! scheduler's.
+
+/// A quantity in billionths, rounded up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Quantity {
+    nano: i128,
+}
+
+impl Quantity {
+    /// Parses `100m`, `1.5Gi`, `2e3`, `-1`.
+    pub(crate) fn parse(text: &str) -> Option<Quantity> {
+        let (negative, unsigned) = match text.as_bytes().first()? {
+            b'-' => (true, &text[1..]),
+            b'+' => (false, &text[1..]),
+            _ => (false, text),
+        };
+        let digits_end =
+            unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+        let (number, suffix) = unsigned.split_at(digits_end);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+            return None;
+        }
+        let (multiplier, power) = suffix_factor(suffix)?;
+        let mut value: i128 = 0;
+        for digit in whole.bytes().chain(fraction.bytes()) {
+            value = value.saturating_mul(10).saturating_add(i128::from(digit - b'0'));
+        }
+        value = value.saturating_mul(multiplier);
+        let exponent = i64::from(power) + 9 - i64::try_from(fraction.len()).ok()?;
+        let nano = scale_up(value, exponent);
+        Some(Quantity { nano: if negative { -nano } else { nano } })
+    }
+
+    pub(crate) fn is_negative(self) -> bool {
+        self.nano < 0
+    }
+
+    /// In thousandths, rounded up.
+    pub(crate) fn milli(self) -> i64 {
+        clamp(ceil_div(self.nano, 1_000_000))
+    }
+
+    /// In whole units, rounded up.
+    pub(crate) fn units(self) -> i64 {
+        clamp(ceil_div(self.nano, 1_000_000_000))
+    }
+}
+
+fn ceil_div(value: i128, by: i128) -> i128 {
+    let quotient = value.div_euclid(by);
+    if value.rem_euclid(by) == 0 { quotient } else { quotient + 1 }
+}
+
+fn clamp(value: i128) -> i64 {
+    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// `value * 10^exponent`, rounded up, saturating.
+fn scale_up(value: i128, exponent: i64) -> i128 {
+    if value == 0 {
+        return 0;
+    }
+    let mut value = value;
+    if exponent >= 0 {
+        for _ in 0..exponent.min(60) {
+            value = value.saturating_mul(10);
+        }
+        return value;
+    }
+    let mut lost = false;
+    for _ in 0..(-exponent).min(60) {
+        lost |= value % 10 != 0;
+        value /= 10;
+    }
+    if lost { value + 1 } else { value }
+}
+
+/// A multiplier and a power of ten.
+fn suffix_factor(suffix: &str) -> Option<(i128, i32)> {
+    Some(match suffix {
+        "" => (1, 0),
+        "n" => (1, -9),
+        "u" => (1, -6),
+        "m" => (1, -3),
+        "k" => (1, 3),
+        "M" => (1, 6),
+        "G" => (1, 9),
+        "T" => (1, 12),
+        "P" => (1, 15),
+        "E" => (1, 18),
+        "Ki" => (1 << 10, 0),
+        "Mi" => (1 << 20, 0),
+        "Gi" => (1 << 30, 0),
+        "Ti" => (1 << 40, 0),
+        "Pi" => (1 << 50, 0),
+        "Ei" => (1 << 60, 0),
+        _ => {
+            let exponent = suffix.strip_prefix(['e', 'E'])?;
+            (1, exponent.parse().ok()?)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_exactly_and_rounded_up() {
+        for (text, milli, units) in [
+            ("100m", 100, 1),
+            ("1", 1000, 1),
+            ("1.5Gi", 1_610_612_736_000, 1_610_612_736),
+            ("0.1", 100, 1),
+            ("1n", 1, 1),
+            ("2e3", 2_000_000, 2000),
+            ("1E", i64::MAX, 1_000_000_000_000_000_000),
+            ("-1", -1000, -1),
+            (".5", 500, 1),
+            ("1.", 1000, 1),
+        ] {
+            let quantity = Quantity::parse(text).unwrap();
+            assert_eq!(quantity.milli(), milli, "{text}");
+            assert_eq!(quantity.units(), units, "{text}");
+        }
+        assert!(Quantity::parse("1000m") == Quantity::parse("1"));
+    }
+
+    #[test]
+    fn what_is_no_quantity_is_refused() {
+        for text in ["", "x", "1x", "1 Gi", "1.2.3", "--1", "1ee3", "m", "1Kii"] {
+            assert_eq!(Quantity::parse(text), None, "{text}");
+        }
+    }
+}
