@@ -1,1 +1,64 @@
-//! Harness.
+//! The real control plane, for tests and benchmarks: etcd, kube-apiserver, kube-controller-manager, kube-scheduler and
+//! kwok as child processes on free loopback ports, with throw-away certificates, in a directory of their own.
+//!
+//! What it holds: child processes, their directory and their ports, for as long as a [`Cluster`] lives. Who writes it:
+//! the test that started it. What bounds it: every wait has a deadline, every child dies with the process that started
+//! it (see [`Process`]), directories left by killed runs are pruned. What it must never know: the scheduler under test
+//! is a program here, not a crate, so that this crate builds in seconds and `xtask` can stand on it.
+//!
+//! The programs are found by [`binaries`]: in `KUBEBUILDER_ASSETS` first, else built once per machine from
+//! `tests/controlplane/`. A machine that has neither them nor Go runs the other tests:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use secondmate_harness::{Cluster, NodeShape, Options, require_or_skip, wait_until};
+//!
+//! // #[test]
+//! fn pods_of_a_deployment_run() -> anyhow::Result<()> {
+//!     let Some(binaries) = require_or_skip("pods_of_a_deployment_run") else { return Ok(()) };
+//!     let cluster = Cluster::start(binaries, Options::default())?;
+//!     cluster.create_nodes(5, &NodeShape::default())?;
+//!     cluster.kubectl(&["create", "deployment", "web", "--image=web", "--replicas=3"])?;
+//!
+//!     // The scheduler under test, beside kube-scheduler, with its own user; killed with the test.
+//!     let kubeconfig = cluster.kubeconfig_for("mate", &["system:masters"])?;
+//!     let scheduler = cluster.start_secondmate("mate", &kubeconfig, &["--scheduler-name", "my-scheduler"])?;
+//!
+//!     wait_until(Duration::from_secs(60), "three pods to run", || {
+//!         let pods = cluster.list("/api/v1/namespaces/default/pods?labelSelector=app%3Dweb")?;
+//!         Ok((pods.iter().filter(|pod| pod["status"]["phase"] == "Running").count() == 3).then_some(()))
+//!     })?;
+//!     println!("{:?}", scheduler.usage()?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! One cluster keeps two cores busy while it starts: let the tests of one file share a cluster (a `static` of
+//! [`std::sync::OnceLock`] does, its processes end with the test process) and give each test its own namespace, made
+//! with [`Cluster::create_namespace`].
+
+mod api;
+mod binaries;
+mod certificates;
+mod cluster;
+mod components;
+mod directory;
+mod go_build;
+mod kubeconfig;
+mod nodes;
+mod ports;
+mod process;
+mod scheduler_under_test;
+mod skip;
+mod wait;
+mod watchdog;
+
+pub use api::{Api, Response};
+pub use binaries::{Binaries, BinariesError, Program, Unavailable, binaries};
+pub use cluster::{Cluster, Options};
+pub use components::{Component, SchedulerOptions};
+pub use nodes::NodeShape;
+pub use process::{Process, Usage, run};
+pub use scheduler_under_test::secondmate_binary;
+pub use skip::{SKIP_REPORT_VARIABLE, in_ci, require_or_skip, require_programs_or_skip};
+pub use wait::wait_until;

@@ -1,0 +1,198 @@
+//! Finding the programs of the control plane, and building those that are not there.
+//!
+//! Order: `KUBEBUILDER_ASSETS`, as controller tests everywhere have it; then the cache; then a build with Go into the
+//! cache. See `go_build` for the cache.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::go_build::{STAGES_FILE, cached_build, go_command, modules_dir, release};
+use crate::process::run;
+
+/// A program of the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Program {
+    /// The store.
+    Etcd,
+    /// The API server.
+    KubeApiserver,
+    /// Deployments, service accounts, node life cycle and the other controllers.
+    KubeControllerManager,
+    /// The default scheduler.
+    KubeScheduler,
+    /// The command line client.
+    Kubectl,
+    /// Simulated nodes.
+    Kwok,
+}
+
+impl Program {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::KubeScheduler,
+        Self::Kubectl,
+        Self::Kwok,
+    ];
+
+    /// The file name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::Kubectl => "kubectl",
+            Self::Kwok => "kwok",
+        }
+    }
+}
+
+/// The control plane, or a part of it, cannot be had on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unavailable {
+    /// What is missing and what would help.
+    pub reason: String,
+}
+
+/// Why the programs are not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BinariesError {
+    /// Neither found nor buildable: a test that needs them is skipped.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The build was tried and failed: a test that needs them fails.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Where the programs of the control plane are.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    paths: BTreeMap<Program, PathBuf>,
+    stages: Option<PathBuf>,
+    /// Why those that are not in `paths` are not.
+    missing: String,
+}
+
+impl Binaries {
+    /// The path of one program.
+    ///
+    /// # Errors
+    ///
+    /// When this machine cannot have it.
+    pub fn path(&self, program: Program) -> Result<&Path, Unavailable> {
+        self.paths.get(&program).map(PathBuf::as_path).ok_or_else(|| Unavailable {
+            reason: format!("there is no {}: {}", program.name(), self.missing),
+        })
+    }
+
+    /// The Stage documents for kwok's `--config`.
+    ///
+    /// # Errors
+    ///
+    /// When they could not be built: they come from kwok's module.
+    pub(crate) fn kwok_stages(&self) -> Result<&Path, Unavailable> {
+        self.stages
+            .as_deref()
+            .ok_or_else(|| Unavailable { reason: format!("there are no stages for kwok: {}", self.missing) })
+    }
+}
+
+/// Finds the programs, or builds them; the first call in a process does the work, and at most one process builds at a
+/// time.
+///
+/// # Errors
+///
+/// [`BinariesError::Unavailable`] when `KUBEBUILDER_ASSETS` has not even etcd, kube-apiserver and kubectl and there is
+/// no Go to build them with; [`BinariesError::Failed`] when a build failed.
+pub fn binaries() -> Result<&'static Binaries, BinariesError> {
+    static FOUND: OnceLock<Result<Binaries, BinariesError>> = OnceLock::new();
+    FOUND.get_or_init(find_or_build).as_ref().map_err(Clone::clone)
+}
+
+fn find_or_build() -> Result<Binaries, BinariesError> {
+    let failed = |error: anyhow::Error| BinariesError::Failed(format!("{error:#}"));
+    let (mut paths, stages) = from_assets().map_err(failed)?;
+    let missing: Vec<Program> = Program::ALL.into_iter().filter(|p| !paths.contains_key(p)).collect();
+    if missing.is_empty() && stages.is_some() {
+        return Ok(Binaries { paths, stages, missing: String::new() });
+    }
+    match go_toolchain().map_err(failed)? {
+        Ok(go) => {
+            let built = cached_build(&cache_root().map_err(failed)?, &go, &missing).map_err(failed)?;
+            paths.extend(missing.iter().map(|program| (*program, built.join(program.name()))));
+            Ok(Binaries { paths, stages: Some(built.join(STAGES_FILE)), missing: String::new() })
+        }
+        Err(reason) => {
+            let binaries = Binaries { paths, stages, missing: reason };
+            for program in [Program::Etcd, Program::KubeApiserver, Program::Kubectl] {
+                binaries.path(program)?;
+            }
+            Ok(binaries)
+        }
+    }
+}
+
+/// The programs that `KUBEBUILDER_ASSETS` has.
+fn from_assets() -> Result<(BTreeMap<Program, PathBuf>, Option<PathBuf>)> {
+    let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()) else {
+        return Ok((BTreeMap::new(), None));
+    };
+    let assets = std::path::absolute(PathBuf::from(assets)).context("KUBEBUILDER_ASSETS")?;
+    if !assets.is_dir() {
+        bail!("KUBEBUILDER_ASSETS names {}, which is no folder: correct it or unset it", assets.display());
+    }
+    let paths = Program::ALL.into_iter().map(|program| (program, assets.join(program.name())));
+    let stages = assets.join(STAGES_FILE);
+    Ok((paths.filter(|(_, path)| path.is_file()).collect(), stages.is_file().then_some(stages)))
+}
+
+/// The version of Go (`go1.26.8`), or why the modules cannot be built with what is there.
+fn go_toolchain() -> Result<Result<String, String>> {
+    let mut go = go_command();
+    go.args(["env", "GOVERSION"]).current_dir("/");
+    let output = match run(go, b"", Duration::from_secs(60)) {
+        Ok(output) if output.status.success() => output,
+        Ok(output) => bail!("`go env GOVERSION` failed: {}", String::from_utf8_lossy(&output.stderr).trim()),
+        Err(_) => {
+            return Ok(Err(
+                "it is neither in KUBEBUILDER_ASSETS nor is there Go (1.26 or later) to build it with"
+                    .to_owned(),
+            ));
+        }
+    };
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let modules = modules_dir();
+    let go_mod = modules.join("go.mod");
+    let text =
+        std::fs::read_to_string(&go_mod).with_context(|| format!("cannot read {}", go_mod.display()))?;
+    let needed = text
+        .lines()
+        .find_map(|line| line.strip_prefix("go "))
+        .with_context(|| format!("{} has no go line", go_mod.display()))?;
+    if release(&version) < release(needed) {
+        return Ok(Err(format!(
+            "it is not in KUBEBUILDER_ASSETS, and Go {needed} is needed to build it where {version} is installed"
+        )));
+    }
+    Ok(Ok(version))
+}
+
+/// Where this project keeps what outlives a build folder.
+pub(crate) fn cache_root() -> Result<PathBuf> {
+    let from =
+        |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = from("XDG_CACHE_HOME")
+        .or_else(|| from("HOME").map(|home| home.join(".cache")))
+        .context("there is no place for a cache: set HOME or XDG_CACHE_HOME")?;
+    Ok(base.join("secondmate"))
+}

@@ -1,0 +1,56 @@
+//! Tests that need the real control plane on a machine that cannot have it: skipped for all to see, and never in CI.
+
+use std::io::Write;
+
+use crate::binaries::{Binaries, BinariesError, Program, Unavailable, binaries};
+
+/// Names a file to which each skip is appended as a line `NAME: REASON`; `cargo xtask test` lists them at its end.
+pub const SKIP_REPORT_VARIABLE: &str = "SECONDMATE_SKIP_REPORT";
+
+/// The programs of the control plane, or `None` after the skip has been reported.
+///
+/// # Panics
+///
+/// In CI, where a skip is a failure, and when the programs could have been built but were not.
+#[must_use]
+pub fn require_or_skip(test: &str) -> Option<&'static Binaries> {
+    require_programs_or_skip(test, &Program::ALL)
+}
+
+/// As [`require_or_skip`], for a test that starts only some of the programs.
+///
+/// # Panics
+///
+/// As [`require_or_skip`].
+#[must_use]
+pub fn require_programs_or_skip(test: &str, programs: &[Program]) -> Option<&'static Binaries> {
+    let found = binaries().and_then(|binaries| {
+        programs.iter().try_for_each(|program| binaries.path(*program).map(drop))?;
+        Ok(binaries)
+    });
+    match found {
+        Ok(binaries) => Some(binaries),
+        Err(BinariesError::Unavailable(unavailable)) => {
+            assert!(!in_ci(), "{test} must not be skipped in CI: {unavailable}");
+            report(test, &unavailable);
+            None
+        }
+        Err(BinariesError::Failed(reason)) => panic!("{test}: {reason}"),
+    }
+}
+
+/// Whether this run is CI's: `CI` is set to something other than `false`, `0` or nothing.
+#[must_use]
+pub fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+}
+
+fn report(test: &str, unavailable: &Unavailable) {
+    // Written to the stream itself: the test runner hides what a passing test prints by `eprintln!`.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {unavailable}");
+    if let Some(path) = std::env::var_os(SKIP_REPORT_VARIABLE)
+        && let Ok(mut file) = std::fs::File::options().create(true).append(true).open(path)
+    {
+        let _ = writeln!(file, "{test}: {unavailable}");
+    }
+}
