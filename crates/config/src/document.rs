@@ -141,7 +141,9 @@ impl<'de> Visitor<'de> for KindVisitor {
                 Kind::Bool(key) => key.to_string(),
                 Kind::Int(key) => key.to_string(),
                 other => {
-                    return Err(A::Error::custom(format!("a field name must be a plain string, not {other:?}")));
+                    return Err(A::Error::custom(format!(
+                        "a field name must be a plain string, not {other:?}"
+                    )));
                 }
             };
             fields.push((key, map.next_value::<Node>()?));
@@ -191,7 +193,10 @@ pub(crate) fn note_lines(node: &Node, path: &Path, problems: &Problems) {
                         ProblemKind::Decoding,
                         &path,
                         Some(value.line),
-                        format!("duplicate field {key:?}: it already has a value on line {}; keep one", first.line),
+                        format!(
+                            "duplicate field {key:?}: it already has a value on line {}; keep one",
+                            first.line
+                        ),
                     );
                 } else {
                     problems.note_line(&path, value.line);

@@ -74,6 +74,12 @@ pub(crate) fn format(duration: Duration) -> String {
     }
 }
 
+/// As [`format`], for nanoseconds that may be negative.
+pub(crate) fn format_signed(nanoseconds: i64) -> String {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    format!("{sign}{}", format(Duration::from_nanos(nanoseconds.unsigned_abs())))
+}
+
 fn decimal(value: u128, unit: u128) -> String {
     let (whole, rest) = (value / unit, value % unit);
     if rest == 0 {

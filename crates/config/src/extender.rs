@@ -153,7 +153,11 @@ pub(crate) fn validate(extenders: &[Extender], path: &Path, problems: &Problems)
     for (index, extender) in extenders.iter().enumerate() {
         let path = path.index(index);
         if !extender.prioritize_verb.is_empty() && extender.weight <= 0 {
-            problems.invalid(&path.child("weight"), extender.weight, "must have a positive weight applied to it");
+            problems.invalid(
+                &path.child("weight"),
+                extender.weight,
+                "must have a positive weight applied to it",
+            );
         }
         for (index, resource) in extender.managed_resources.iter().enumerate() {
             let path = path.child("managedResources").index(index).child("name");

@@ -23,22 +23,25 @@ mod names;
 mod object;
 mod plugins;
 mod problem;
+mod profiles;
+mod remarks;
 mod resolve;
 mod v1;
 
 pub use args::{
     DefaultPreemptionArgs, DefaultingType, DynamicResourcesArgs, InterPodAffinityArgs, NodeAffinityArgs,
-    NodeResourcesBalancedAllocationArgs, NodeResourcesFitArgs, PluginArgs, PodTopologySpreadArgs, ResourceSpec,
-    ScoringStrategy, ScoringStrategyType, UtilizationShapePoint, VolumeBindingArgs,
+    NodeResourcesBalancedAllocationArgs, NodeResourcesFitArgs, PluginArgs, PodTopologySpreadArgs,
+    ResourceSpec, ScoringStrategy, ScoringStrategyType, UtilizationShapePoint, VolumeBindingArgs,
 };
 pub use configuration::{
-    ClientConnection, Configuration, DEFAULT_SCHEDULER_NAME, LeaderElection, Notice, Parity, Profile,
-    SecondmateConfiguration, Unsupported,
+    ClientConnection, Configuration, DEFAULT_SCHEDULER_NAME, LeaderElection, Parity, Profile,
+    SecondmateConfiguration,
 };
 pub use extender::{Extender, ExtenderTls, ManagedResource};
 pub use names::{is_label_key, is_label_value, is_subdomain};
 pub use plugins::{ExtensionPoint, PluginCatalogue, PluginNameTaken};
 pub use problem::{ConfigError, Problem, ProblemKind};
+pub use remarks::{Notice, Unsupported};
 pub use resolve::{EnabledPlugin, ResolvedPlugins};
 
 /// The only version of `KubeSchedulerConfiguration` that kube-scheduler 1.36 serves.

@@ -42,7 +42,8 @@ pub fn is_label_key(value: &str) -> Vec<String> {
             if prefix.is_empty() {
                 wrong.push("prefix part must be non-empty".to_owned());
             } else {
-                wrong.extend(is_subdomain(prefix).into_iter().map(|message| format!("prefix part {message}")));
+                wrong
+                    .extend(is_subdomain(prefix).into_iter().map(|message| format!("prefix part {message}")));
             }
             *name
         }
@@ -103,10 +104,14 @@ mod tests {
         ] {
             assert_eq!(is_label_key(key).is_empty(), valid, "{key:?}");
         }
-        for (value, valid) in [("", true), ("v1.2_a-b", true), ("a b", false), ("-a", false), (long.as_str(), false)] {
+        for (value, valid) in
+            [("", true), ("v1.2_a-b", true), ("a b", false), ("-a", false), (long.as_str(), false)]
+        {
             assert_eq!(is_label_value(value).is_empty(), valid, "{value:?}");
         }
-        for (value, valid) in [("my-scheduler", true), ("a.b", true), ("", false), ("a..b", false), ("A", false)] {
+        for (value, valid) in
+            [("my-scheduler", true), ("a.b", true), ("", false), ("a..b", false), ("A", false)]
+        {
             assert_eq!(is_subdomain(value).is_empty(), valid, "{value:?}");
         }
         for (name, valid) in [

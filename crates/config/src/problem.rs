@@ -35,7 +35,11 @@ impl fmt::Display for Problem {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }
-        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
     }
 }
 
@@ -107,11 +111,27 @@ impl Problems {
 
     pub(crate) fn report(&self, kind: ProblemKind, path: &Path, message: impl Into<String>) {
         let line = self.line_of(path.as_str());
-        self.found.borrow_mut().push(Problem { kind, path: path.as_str().to_owned(), line, message: message.into() });
+        self.found.borrow_mut().push(Problem {
+            kind,
+            path: path.as_str().to_owned(),
+            line,
+            message: message.into(),
+        });
     }
 
-    pub(crate) fn report_at(&self, kind: ProblemKind, path: &Path, line: Option<u32>, message: impl Into<String>) {
-        self.found.borrow_mut().push(Problem { kind, path: path.as_str().to_owned(), line, message: message.into() });
+    pub(crate) fn report_at(
+        &self,
+        kind: ProblemKind,
+        path: &Path,
+        line: Option<u32>,
+        message: impl Into<String>,
+    ) {
+        self.found.borrow_mut().push(Problem {
+            kind,
+            path: path.as_str().to_owned(),
+            line,
+            message: message.into(),
+        });
     }
 
     pub(crate) fn required(&self, path: &Path, detail: &str) {
@@ -141,17 +161,18 @@ impl Problems {
         self.report(ProblemKind::Validation, path, format!("Forbidden: {detail}"));
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.found.borrow().is_empty()
-    }
-
-    /// Ends a step: everything found so far as one error, or nothing.
+    /// Everything that was found, as one error.
+    ///
+    /// Where fields could not be read, only that is told: what the rules say about their absence would mislead.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        if self.is_empty() {
+        let mut problems = self.found.take();
+        if problems.is_empty() {
             return Ok(());
         }
+        if problems.iter().any(|problem| problem.kind == ProblemKind::Decoding) {
+            problems.retain(|problem| problem.kind == ProblemKind::Decoding);
+        }
         let mut seen = BTreeSet::new();
-        let mut problems = self.found.take();
         problems.retain(|problem| seen.insert(problem.to_string()));
         problems.sort_by_key(|problem| problem.line.unwrap_or(0));
         Err(ConfigError { problems })

@@ -91,7 +91,11 @@ impl ResolvedPlugins {
 
     /// Every plugin that runs somewhere, sorted by name.
     pub fn names(&self) -> BTreeSet<&str> {
-        ExtensionPoint::ALL.iter().flat_map(|point| self.at(*point)).map(|plugin| plugin.name.as_str()).collect()
+        ExtensionPoint::ALL
+            .iter()
+            .flat_map(|point| self.at(*point))
+            .map(|plugin| plugin.name.as_str())
+            .collect()
     }
 }
 
@@ -282,7 +286,8 @@ fn expand_point<'m>(
             from_multi_point.push(name);
         }
     }
-    let (first, last): (Vec<&str>, Vec<&str>) = specific.into_iter().partition(|name| overridden.contains(name));
+    let (first, last): (Vec<&str>, Vec<&str>) =
+        specific.into_iter().partition(|name| overridden.contains(name));
     Ok(first.into_iter().chain(from_multi_point).chain(last).collect())
 }
 

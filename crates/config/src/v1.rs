@@ -106,7 +106,9 @@ pub(crate) fn read(node: &Node, problems: &Problems) -> Option<GivenConfiguratio
         pod_initial_backoff_seconds: object.int64("podInitialBackoffSeconds"),
         pod_max_backoff_seconds: object.int64("podMaxBackoffSeconds"),
         profiles: object
-            .list("profiles", |node, path| Object::open(node, path, problems).map(|profile| read_profile(profile, problems)))
+            .list("profiles", |node, path| {
+                Object::open(node, path, problems).map(|profile| read_profile(profile, problems))
+            })
             .unwrap_or_default(),
         extenders: object
             .list("extenders", |node, path| {
@@ -153,7 +155,8 @@ fn read_profile(object: Object<'_>, problems: &Problems) -> GivenProfile {
         plugin_config: object
             .list("pluginConfig", |node, path| {
                 let object = Object::open(node, path, problems)?;
-                let config = GivenPluginConfig { name: object.text("name"), args: object.node("args").cloned() };
+                let config =
+                    GivenPluginConfig { name: object.text("name"), args: object.node("args").cloned() };
                 object.close();
                 Some(config)
             })
@@ -179,7 +182,8 @@ fn read_set(object: Object<'_>, problems: &Problems) -> GivenSet {
     let plugins = |name| {
         object.list(name, |node, path| {
             let object = Object::open(node, path, problems)?;
-            let plugin = GivenPlugin { name: object.text("name"), weight: object.int32("weight").unwrap_or(0) };
+            let plugin =
+                GivenPlugin { name: object.text("name"), weight: object.int32("weight").unwrap_or(0) };
             object.close();
             if plugin.name.is_empty() {
                 problems.required(&path.child("name"), "every entry names a plugin");

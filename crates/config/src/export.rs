@@ -1,0 +1,95 @@
+//! The configuration as a document again: for `/configz`, for logs, and to tell two configurations apart.
+
+use serde_json::{Map, Value, json};
+
+use crate::configuration::{Configuration, Profile};
+use crate::duration;
+use crate::plugins::ExtensionPoint;
+
+impl Configuration {
+    /// The effective configuration as a `KubeSchedulerConfiguration`: `multiPoint` is disabled and each extension point
+    /// lists what runs, so that kube-scheduler would run the same from it. secondmate's own part stands under
+    /// `secondmate`. Secrets (extender keys) are left out.
+    pub fn to_value(&self) -> Value {
+        let election = &self.leader_election;
+        let mut value = json!({
+            "apiVersion": crate::API_VERSION,
+            "kind": crate::KIND,
+            "parallelism": self.parallelism,
+            "leaderElection": {
+                "leaderElect": election.leader_elect,
+                "leaseDuration": duration::format(election.lease_duration),
+                "renewDeadline": duration::format(election.renew_deadline),
+                "retryPeriod": duration::format(election.retry_period),
+                "resourceLock": "leases",
+            },
+            "clientConnection": { "qps": self.client_connection.qps, "burst": self.client_connection.burst },
+            "podInitialBackoffSeconds": self.pod_initial_backoff.as_secs(),
+            "podMaxBackoffSeconds": self.pod_max_backoff.as_secs(),
+            "delayCacheUntilActive": self.delay_cache_until_active,
+            "profiles": self.profiles.iter().map(profile_value).collect::<Vec<_>>(),
+            "secondmate": { "parity": self.own.parity },
+        });
+        if let Some(name) = &election.resource_name {
+            value["leaderElection"]["resourceName"] = json!(name);
+        }
+        if let Some(namespace) = &election.resource_namespace {
+            value["leaderElection"]["resourceNamespace"] = json!(namespace);
+        }
+        if let Some(kubeconfig) = &self.client_connection.kubeconfig {
+            value["clientConnection"]["kubeconfig"] = json!(kubeconfig);
+        }
+        if !self.extenders.is_empty() {
+            value["extenders"] = json!(self.extenders);
+        }
+        value
+    }
+
+    /// A short fingerprint of what decides where pods go: profiles, plugins, arguments, backoffs, extenders and parity.
+    /// How the process reaches the API server and elects its leader is left out, as replicas may differ there.
+    pub fn fingerprint(&self) -> String {
+        let mut value = self.to_value();
+        if let Value::Object(fields) = &mut value {
+            fields.remove("clientConnection");
+            fields.remove("leaderElection");
+        }
+        // FNV-1a over the text, whose fields are in a defined order: stable over processes and builds.
+        let hash = value.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        format!("{hash:016x}")
+    }
+}
+
+fn profile_value(profile: &Profile) -> Value {
+    let mut plugins = Map::new();
+    plugins.insert("multiPoint".to_owned(), json!({ "disabled": [{ "name": "*" }] }));
+    for point in ExtensionPoint::ALL {
+        let enabled: Vec<Value> = profile
+            .plugins
+            .at(point)
+            .iter()
+            .map(|plugin| match plugin.weight {
+                0 => json!({ "name": plugin.name }),
+                weight => json!({ "name": plugin.name, "weight": weight }),
+            })
+            .collect();
+        if !enabled.is_empty() {
+            plugins.insert(point.field().to_owned(), json!({ "enabled": enabled }));
+        }
+    }
+    let config: Vec<Value> = profile
+        .plugin_args
+        .iter()
+        .map(|(name, args)| json!({ "name": name, "args": args.to_value() }))
+        .collect();
+    let mut value = json!({
+        "schedulerName": profile.scheduler_name,
+        "plugins": plugins,
+        "pluginConfig": config,
+    });
+    if let Some(percentage) = profile.percentage_of_nodes_to_score {
+        value["percentageOfNodesToScore"] = json!(percentage);
+    }
+    value
+}

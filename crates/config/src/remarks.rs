@@ -1,0 +1,142 @@
+//! What is read but cannot be honoured: refused, or accepted with a remark. Never ignored in silence.
+
+use crate::plugins::{ExtensionPoint, GATED, PluginCatalogue};
+use crate::problem::{Path, quoted};
+use crate::resolve::ResolvedPlugins;
+use crate::v1::{GivenConfiguration, GivenProfile};
+
+/// Something that kube-scheduler does and secondmate does not do yet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {feature} is not supported yet; {remedy}")]
+pub struct Unsupported {
+    /// The field.
+    pub path: String,
+    /// What it asks for.
+    pub feature: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Something that is accepted, but has another effect than in kube-scheduler, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The field.
+    pub path: String,
+    /// What is different.
+    pub text: String,
+}
+
+impl std::fmt::Display for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path, self.text)
+    }
+}
+
+/// Collects what is refused and what is only remarked.
+#[derive(Default)]
+pub(crate) struct Remarks {
+    pub unsupported: Vec<Unsupported>,
+    pub notices: Vec<Notice>,
+}
+
+impl Remarks {
+    fn refuse(&mut self, path: &Path, feature: impl Into<String>, remedy: &str) {
+        self.unsupported.push(Unsupported {
+            path: path.as_str().to_owned(),
+            feature: feature.into(),
+            remedy: remedy.to_owned(),
+        });
+    }
+
+    fn notice(&mut self, path: &Path, text: impl Into<String>) {
+        self.notices.push(Notice { path: path.as_str().to_owned(), text: text.into() });
+    }
+
+    pub(crate) fn about(&mut self, given: &GivenConfiguration) {
+        let root = Path::default();
+        for index in 0..given.extenders.len() {
+            let path = root.child("extenders").index(index);
+            self.refuse(&path, "the HTTP extender", "remove it");
+        }
+        if given.delay_cache_until_active {
+            let path = root.child("delayCacheUntilActive");
+            self.refuse(
+                &path,
+                "a cache that is filled only once the process leads",
+                "remove it or set it to false",
+            );
+        }
+        if given.enable_profiling == Some(true) {
+            let text = "has no effect: secondmate has no Go profiles; the debug endpoints are always there";
+            self.notice(&root.child("enableProfiling"), text);
+        }
+        if given.enable_contention_profiling == Some(true) {
+            let text = "has no effect: secondmate has no Go profiles";
+            self.notice(&root.child("enableContentionProfiling"), text);
+        }
+        if given.client_connection.content_type.contains("protobuf")
+            || given.client_connection.accept_content_types.contains("protobuf")
+        {
+            let text = "secondmate speaks JSON with the API server; what is exchanged is the same";
+            self.notice(&root.child("clientConnection").child("contentType"), text);
+        }
+        if given.percentage_of_nodes_to_score.is_some_and(|percentage| percentage < 100) {
+            self.notice(&root.child("percentageOfNodesToScore"), EVERY_NODE);
+        }
+    }
+
+    pub(crate) fn about_profile(
+        &mut self,
+        given: &GivenProfile,
+        plugins: &ResolvedPlugins,
+        catalogue: &PluginCatalogue,
+        path: &Path,
+    ) {
+        if given.percentage_of_nodes_to_score.is_some_and(|percentage| percentage < 100) {
+            self.notice(&path.child("percentageOfNodesToScore"), EVERY_NODE);
+        }
+        let plugins_path = path.child("plugins");
+        for (field, set) in [
+            ("placementGenerate", &given.plugins.placement_generate),
+            ("placementScore", &given.plugins.placement_score),
+        ] {
+            if !set.enabled.is_empty() {
+                let path = plugins_path.child(field);
+                self.refuse(&path, "scheduling of pod groups by placement", "remove it");
+            }
+        }
+        let points = ExtensionPoint::ALL
+            .iter()
+            .map(|point| (point.field(), given.plugins.at(*point), *point == ExtensionPoint::Score));
+        for (field, set, weighs) in points.chain([("multiPoint", &given.plugins.multi_point, true)]) {
+            let path = plugins_path.child(field);
+            for (index, plugin) in set.enabled.iter().enumerate() {
+                let path = path.child("enabled").index(index);
+                if let Some((name, gate)) = GATED.iter().find(|(name, _)| *name == plugin.name) {
+                    let feature = format!("plugin {name} (feature gate {gate})");
+                    self.refuse(&path, feature, "remove it");
+                }
+                if plugin.weight != 0 && !weighs {
+                    self.notice(&path.child("weight"), "has no effect: only score has weights");
+                }
+            }
+            for (index, name) in set.disabled.iter().enumerate() {
+                if name != "*" && catalogue.points(name).is_none() {
+                    let text = format!("has no effect: there is no plugin {}", quoted(name));
+                    self.notice(&path.child("disabled").index(index), text);
+                }
+            }
+        }
+        let running = plugins.names();
+        for (index, config) in given.plugin_config.iter().enumerate() {
+            if !running.contains(config.name.as_str()) {
+                let text =
+                    format!("has no effect: plugin {} is not enabled in this profile", quoted(&config.name));
+                self.notice(&path.child("pluginConfig").index(index), text);
+            }
+        }
+    }
+}
+
+const EVERY_NODE: &str =
+    "secondmate scores every node whatever the percentage: it needs no sampling to be fast";
