@@ -9,8 +9,8 @@ use std::hash::{Hash, Hasher};
 
 /// An exact amount: `mantissa * 10^exponent`.
 ///
-/// Numbers that need more than 127 bits of mantissa are cut off there, and [`Quantity::value`] of such a one is the nearest
-/// `i64`. All that is smaller is exact: 10^29 units with nine decimals, and more without.
+/// A number that has more digits than 127 bits of mantissa can hold, which takes some 10^29 units, is cut off there, and
+/// [`Quantity::value`] of it is the nearest `i64`. Below that, results are upstream's, what it does on overflow included.
 #[derive(Clone, Copy, Debug)]
 pub struct Quantity {
     mantissa: i128,
@@ -37,7 +37,9 @@ pub enum QuantityError {
     #[error("its number has no digits")]
     Number,
     /// A suffix that means nothing.
-    #[error("its suffix is none of n, u, m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei, and no exponent such as e3")]
+    #[error(
+        "its suffix is none of n, u, m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei, and no exponent such as e3"
+    )]
     Suffix,
 }
 
@@ -148,7 +150,8 @@ impl Quantity {
         }
         let exponent = self.exponent.min(other.exponent);
         // The summands must fit as well as the sum: upstream scales them in 64 bits.
-        let scaled = |q: Self| i64::try_from(q.mantissa.checked_mul(power_of_ten(q.exponent, exponent)?)?).ok();
+        let scaled =
+            |q: Self| i64::try_from(q.mantissa.checked_mul(power_of_ten(q.exponent, exponent)?)?).ok();
         Some(Self::small(scaled(self)?.checked_add(scaled(other)?)?, exponent))
     }
 
@@ -198,7 +201,8 @@ impl Quantity {
         let low = self.mantissa as i64;
         let digits = self.exponent.abs_diff(exponent);
         if self.exponent >= exponent {
-            return low.wrapping_mul(10_i64.wrapping_pow(digits));
+            // From 10^19 on upstream's power, computed in floating point, comes out as the least integer (on x86-64).
+            return low.wrapping_mul(10_i64.checked_pow(digits).unwrap_or(i64::MIN));
         }
         // At most nine digits are cut, so the power fits. Negative numbers come out as upstream has them: truncated, plus one.
         let power = 10_i64.pow(digits);
@@ -327,7 +331,9 @@ impl<'a> Parts<'a> {
         let (exponent, shift) = match scale {
             Scale::Decimal(exponent) if whole_digits + self.fraction.len() <= SMALL_DIGITS => (exponent, 0),
             // The digits of the power of two are estimated, on the safe side.
-            Scale::Binary(shift) if self.fraction.is_empty() && whole_digits + shift as usize * 3 / 10 <= 14 => {
+            Scale::Binary(shift)
+                if self.fraction.is_empty() && whole_digits + shift as usize * 3 / 10 <= 14 =>
+            {
                 (0, shift)
             }
             _ => return None,
@@ -347,8 +353,13 @@ impl<'a> Parts<'a> {
         if !self.has_digits {
             return Err(QuantityError::Number);
         }
-        let mut digits: Vec<u8> =
-            self.whole.iter().chain(self.fraction).map(|digit| digit - b'0').skip_while(|digit| *digit == 0).collect();
+        let mut digits: Vec<u8> = self
+            .whole
+            .iter()
+            .chain(self.fraction)
+            .map(|digit| digit - b'0')
+            .skip_while(|digit| *digit == 0)
+            .collect();
         let mut exponent = -(self.fraction.len() as i64);
         match scale {
             Scale::Decimal(power) => exponent += i64::from(power),
@@ -368,10 +379,12 @@ impl<'a> Parts<'a> {
             .try_fold(0_i128, |number, digit| number.checked_mul(10)?.checked_add(i128::from(*digit)))
             .and_then(|number| number.checked_add(rounded_up))
             .unwrap_or(i128::MAX);
-        let mut quantity = Quantity::large(mantissa, exponent);
-        if let Some(nanos) = power_of_ten(exponent, NANO).and_then(|power| mantissa.checked_mul(power)) {
-            quantity = Quantity::large(nanos, NANO);
-        }
+        let mut quantity = if mantissa == 0 {
+            Quantity::large(0, exponent)
+        } else {
+            let nanos = power_of_ten(exponent, NANO).and_then(|power| mantissa.checked_mul(power));
+            Quantity::large(nanos.unwrap_or(i128::MAX), NANO)
+        };
         if matches!(scale, Scale::Binary(_)) && quantity > Quantity::from_units(i64::MAX) {
             quantity = Quantity::large(i128::from(i64::MAX), 0);
         }

@@ -17,7 +17,9 @@ use std::fmt;
 
 /// A quantity that does not parse, with its place in the object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {text:?} is no quantity: {cause}; write a number with an optional suffix, such as 500m, 2, 1.5, 128Mi or 1G")]
+#[error(
+    "{path}: {text:?} is no quantity: {cause}; write a number with an optional suffix, such as 500m, 2, 1.5, 128Mi or 1G"
+)]
 pub struct ResourceError {
     /// The field, such as `spec.containers[1].resources.requests["cpu"]`.
     pub path: Box<str>,

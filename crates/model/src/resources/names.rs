@@ -19,7 +19,9 @@ pub fn is_extended_resource_name(name: &str) -> bool {
     // The name must also do as that of a quota, `requests.DOMAIN/NAME`; that the prefix makes it longer is what matters.
     match name.split_once('/') {
         Some((domain, name)) => {
-            QUOTA_PREFIX.len() + domain.len() <= 253 && domain.split('.').all(is_dns_label) && is_name_part(name)
+            QUOTA_PREFIX.len() + domain.len() <= 253
+                && domain.split('.').all(is_dns_label)
+                && is_name_part(name)
         }
         None => false,
     }
@@ -40,9 +42,11 @@ fn is_dns_label(label: &str) -> bool {
 
 fn is_name_part(name: &str) -> bool {
     name.len() <= 63
-        && ends_match(name, |byte| byte.is_ascii_alphanumeric(), |byte| {
-            byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
-        })
+        && ends_match(
+            name,
+            |byte| byte.is_ascii_alphanumeric(),
+            |byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte),
+        )
 }
 
 /// Not empty, all bytes allowed, the first and the last of the narrower kind.

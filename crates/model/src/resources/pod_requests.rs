@@ -87,7 +87,8 @@ impl PodRequests {
         };
 
         // Upstream fills the filter's vector through a maximum with 0.
-        let mut filter = if std::ptr::eq(on_node_amounts, &filter) { on_node.clone() } else { filter.to_resources() };
+        let mut filter =
+            if std::ptr::eq(on_node_amounts, &filter) { on_node.clone() } else { filter.to_resources() };
         filter.milli_cpu = filter.milli_cpu.max(0);
         filter.memory = filter.memory.max(0);
         filter.ephemeral_storage = filter.ephemeral_storage.max(0);
@@ -183,17 +184,21 @@ impl Containers {
                     Some(resources) => resources,
                     None => return Some(Ok(specified.clone())),
                 };
-                Some(ResizeState::read(
-                    &resources.requests,
-                    &statuses[index].allocated_resources,
-                    format_args!("status.{list}[{index}]"),
-                ).map(|state| state.requests(specified, infeasible)))
+                Some(
+                    ResizeState::read(
+                        &resources.requests,
+                        &statuses[index].allocated_resources,
+                        format_args!("status.{list}[{index}]"),
+                    )
+                    .map(|state| state.requests(specified, infeasible)),
+                )
             };
             last("initContainerStatuses", init)
                 .or_else(|| last("containerStatuses", app))
                 .unwrap_or_else(|| Ok(specified.clone()))
         };
-        let app = pod.spec.containers.iter().zip(&self.app).map(|(container, own)| requests(&container.name, own));
+        let app =
+            pod.spec.containers.iter().zip(&self.app).map(|(container, own)| requests(&container.name, own));
         let init = pod.spec.init_containers.iter().zip(&self.init).map(|(container, own)| {
             // An init container that is not a sidecar cannot be resized.
             if !own.sidecar {
@@ -255,8 +260,12 @@ impl PodLevel {
         let running = match &pod.status.resources {
             None => None,
             Some(resources) => Some(
-                ResizeState::read(&resources.requests, &pod.status.allocated_resources, format_args!("status"))?
-                    .requests(&specified, is_resize_infeasible(pod)),
+                ResizeState::read(
+                    &resources.requests,
+                    &pod.status.allocated_resources,
+                    format_args!("status"),
+                )?
+                .requests(&specified, is_resize_infeasible(pod)),
             ),
         };
         Ok(Some(Self { specified, running }))
