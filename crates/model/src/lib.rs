@@ -10,6 +10,7 @@
 pub mod atom;
 pub mod features;
 pub mod labels;
+pub mod migration;
 mod node;
 mod node_info;
 pub mod node_selector;

@@ -97,6 +97,16 @@ impl NodeSelector {
         self.terms.iter().any(|term| term.matches(name, labels))
     }
 
+    /// Whether a node with these labels meets one of the terms, whatever the terms say about fields.
+    ///
+    /// Volumes' node affinity is evaluated so: upstream asks about a node without a name, and then leaves fields out.
+    #[must_use]
+    pub fn matches_labels(&self, labels: &Labels) -> bool {
+        self.terms.iter().any(|term| {
+            !term.is_empty() && term.error.is_none() && term.labels.iter().all(|r| r.matches(labels))
+        })
+    }
+
     /// The errors of the terms, each with its place, as upstream joins them.
     pub fn errors(&self) -> impl Iterator<Item = (usize, &SelectorError)> {
         self.terms.iter().enumerate().filter_map(|(i, t)| t.error.as_ref().map(|e| (i, e)))
@@ -111,9 +121,10 @@ fn node_requirement(expression: &wire::SelectorRequirement) -> Result<Requiremen
         format!("[{}]", quoted.join(","))
     };
     match &*expression.operator {
-        "In" | "NotIn" if expression.values.is_empty() => Err(
-            "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".to_owned(),
-        ),
+        "In" | "NotIn" if expression.values.is_empty() => {
+            Err("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"
+                .to_owned())
+        }
         "In" => Ok(Requirement::In(key, values())),
         "NotIn" => Ok(Requirement::NotIn(key, values())),
         "Exists" | "DoesNotExist" if !expression.values.is_empty() => Err(format!(

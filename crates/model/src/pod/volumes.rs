@@ -1,5 +1,6 @@
 //! Volumes of a pod, compiled.
 
+use crate::migration::InlineMigration;
 use crate::{Atom, wire};
 
 /// A volume with a source that scheduling reads.
@@ -9,6 +10,8 @@ pub struct Volume {
     pub name: Box<str>,
     /// Source.
     pub source: VolumeSource,
+    /// What CSI migration makes of the source, where it is one of an in-tree plugin.
+    pub migration: Option<Box<InlineMigration>>,
 }
 
 /// Sources that scheduling reads.
@@ -75,6 +78,8 @@ pub enum VolumeSource {
         /// Read only.
         read_only: bool,
     },
+    /// An inline Azure file share or vSphere volume: of these only the migration matters.
+    OtherInTree,
 }
 
 impl Volume {
@@ -106,9 +111,12 @@ impl Volume {
             }
         } else if let Some(s) = &volume.iscsi {
             VolumeSource::Iscsi { iqn: s.iqn.clone(), read_only: s.read_only }
+        } else if volume.azure_file.is_some() || volume.vsphere_volume.is_some() {
+            VolumeSource::OtherInTree
         } else {
             return None;
         };
-        Some(Self { name: volume.name.clone(), source })
+        let migration = InlineMigration::of(volume).map(Box::new);
+        Some(Self { name: volume.name.clone(), source, migration })
     }
 }

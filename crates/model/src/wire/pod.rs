@@ -196,10 +196,7 @@ pub struct NodeAffinity {
     #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
     pub required: Option<NodeSelector>,
     /// Soft terms.
-    #[serde(
-        rename = "preferredDuringSchedulingIgnoredDuringExecution",
-        deserialize_with = "null_default"
-    )]
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "null_default")]
     pub preferred: Vec<PreferredSchedulingTerm>,
 }
 
@@ -219,16 +216,10 @@ pub struct PreferredSchedulingTerm {
 #[serde(default, rename_all = "camelCase")]
 pub struct PodAffinity {
     /// Hard terms.
-    #[serde(
-        rename = "requiredDuringSchedulingIgnoredDuringExecution",
-        deserialize_with = "null_default"
-    )]
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution", deserialize_with = "null_default")]
     pub required: Vec<PodAffinityTerm>,
     /// Soft terms.
-    #[serde(
-        rename = "preferredDuringSchedulingIgnoredDuringExecution",
-        deserialize_with = "null_default"
-    )]
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "null_default")]
     pub preferred: Vec<WeightedPodAffinityTerm>,
 }
 
@@ -314,6 +305,10 @@ pub struct Volume {
     pub rbd: Option<Rbd>,
     /// An inline iSCSI target.
     pub iscsi: Option<Iscsi>,
+    /// An inline Azure file share.
+    pub azure_file: Option<PresentSource>,
+    /// An inline vSphere volume.
+    pub vsphere_volume: Option<PresentSource>,
 }
 
 /// `v1.PersistentVolumeClaimVolumeSource`.
@@ -331,6 +326,10 @@ pub struct PersistentVolumeClaimSource {
 /// `v1.EphemeralVolumeSource`: its presence is what matters.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub struct EphemeralSource {}
+
+/// A source of which only the presence is read.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+pub struct PresentSource {}
 
 /// `v1.CSIVolumeSource`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -384,6 +383,8 @@ pub struct AzureDisk {
     /// Disk URI.
     #[serde(rename = "diskURI", deserialize_with = "null_default")]
     pub disk_uri: Box<str>,
+    /// `Managed`, `Dedicated` or `Shared`: only the first is translated to CSI.
+    pub kind: Option<Box<str>>,
 }
 
 /// `v1.CinderVolumeSource`.

@@ -279,4 +279,3 @@ pub struct VolumeAttachmentSource {
     /// The volume.
     pub persistent_volume_name: Option<Box<str>>,
 }
-
