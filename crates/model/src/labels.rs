@@ -126,7 +126,8 @@ impl LabelSelector {
     /// # Errors
     /// As [`LabelSelector::optional`].
     pub fn new(selector: &wire::LabelSelector) -> Result<Self, SelectorError> {
-        let mut requirements = Vec::with_capacity(selector.match_labels.len() + selector.match_expressions.len());
+        let mut requirements =
+            Vec::with_capacity(selector.match_labels.len() + selector.match_expressions.len());
         for (key, value) in &selector.match_labels {
             requirements.push(Requirement::In(Atom::new(key), Box::new([Atom::new(value)])));
         }

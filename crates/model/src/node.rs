@@ -63,7 +63,8 @@ impl Node {
                 .map_err(|error| NodeError { name: node.metadata.name.clone(), error })?,
             None => Allocatable::default(),
         };
-        let mut declared_features: Vec<Atom> = status.declared_features.iter().map(|f| Atom::new(f)).collect();
+        let mut declared_features: Vec<Atom> =
+            status.declared_features.iter().map(|f| Atom::new(f)).collect();
         declared_features.sort();
         Ok(Self {
             name: Atom::new(&node.metadata.name),

@@ -199,7 +199,8 @@ impl Pod {
             }),
             deleting: meta.deletion_timestamp.is_some(),
             terminal: matches!(&*status.phase, "Succeeded" | "Failed"),
-            scheduler_name: name_of(&spec.scheduler_name).unwrap_or_else(|| Atom::new(DEFAULT_SCHEDULER_NAME)),
+            scheduler_name: name_of(&spec.scheduler_name)
+                .unwrap_or_else(|| Atom::new(DEFAULT_SCHEDULER_NAME)),
             node_name: name_of(&spec.node_name),
             nominated_node_name: name_of(&status.nominated_node_name),
             priority: spec.priority.unwrap_or(0),

@@ -41,7 +41,11 @@ impl Taint {
     /// Compiles a taint.
     #[must_use]
     pub fn new(taint: &wire::Taint) -> Self {
-        Self { key: Atom::new(&taint.key), value: Atom::new(&taint.value), effect: Effect::parse(&taint.effect) }
+        Self {
+            key: Atom::new(&taint.key),
+            value: Atom::new(&taint.value),
+            effect: Effect::parse(&taint.effect),
+        }
     }
 
     /// Whether the taint keeps pods off that do not tolerate it.
@@ -94,7 +98,9 @@ impl Toleration {
     /// Whether the taint is tolerated (`ToleratesTaint` upstream).
     #[must_use]
     pub fn tolerates(&self, taint: &Taint) -> bool {
-        if self.effect.is_some_and(|e| e != taint.effect) || self.key.as_ref().is_some_and(|k| *k != taint.key) {
+        if self.effect.is_some_and(|e| e != taint.effect)
+            || self.key.as_ref().is_some_and(|k| *k != taint.key)
+        {
             return false;
         }
         match self.operator {

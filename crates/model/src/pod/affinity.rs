@@ -23,7 +23,8 @@ pub struct Affinity {
     pub required_anti_affinity: Box<[PodAffinityTerm]>,
     /// Preferred pod anti-affinity.
     pub preferred_anti_affinity: Box<[WeightedPodAffinityTerm]>,
-    /// Why some of the four lists could not be compiled; such a list is empty, as upstream has it.
+    /// Why some of the four lists could not be compiled, with the list's name before it; such a list is empty, as upstream
+    /// has it.
     pub errors: Box<[SelectorError]>,
 }
 
@@ -86,23 +87,33 @@ impl Affinity {
                 node.preferred.iter().map(|p| (p.weight, NodeSelectorTerm::new(&p.preference))).collect();
         }
         let mut errors = Vec::new();
-        let mut kept = |result: Result<_, SelectorError>| result.map_err(|e| errors.push(e)).ok();
         if let Some(terms) = &affinity.pod_affinity {
-            compiled.required_affinity = kept(required(&terms.required, namespace)).unwrap_or_default();
+            compiled.required_affinity =
+                kept("requiredAffinityTerms", required(&terms.required, namespace), &mut errors);
         }
         if let Some(terms) = &affinity.pod_anti_affinity {
-            compiled.required_anti_affinity = kept(required(&terms.required, namespace)).unwrap_or_default();
+            compiled.required_anti_affinity =
+                kept("requiredAntiAffinityTerms", required(&terms.required, namespace), &mut errors);
         }
-        let mut kept = |result: Result<_, SelectorError>| result.map_err(|e| errors.push(e)).ok();
         if let Some(terms) = &affinity.pod_affinity {
-            compiled.preferred_affinity = kept(preferred(&terms.preferred, namespace)).unwrap_or_default();
+            compiled.preferred_affinity =
+                kept("preferredAffinityTerms", preferred(&terms.preferred, namespace), &mut errors);
         }
         if let Some(terms) = &affinity.pod_anti_affinity {
-            compiled.preferred_anti_affinity = kept(preferred(&terms.preferred, namespace)).unwrap_or_default();
+            compiled.preferred_anti_affinity =
+                kept("preferredAntiAffinityTerms", preferred(&terms.preferred, namespace), &mut errors);
         }
         compiled.errors = errors.into();
         compiled
     }
+}
+
+/// A list that compiled, or an empty one and the error.
+fn kept<T: Default>(list: &str, result: Result<T, SelectorError>, errors: &mut Vec<SelectorError>) -> T {
+    result.unwrap_or_else(|error| {
+        errors.push(SelectorError(format!("{list}: {error}").into()));
+        T::default()
+    })
 }
 
 fn required(
