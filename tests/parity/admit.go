@@ -218,6 +218,11 @@ func create(reg registry, obj runtime.Object, kind *schema.GroupVersionKind, ns 
 		return err
 	}
 	created := obj.DeepCopyObject()
+	if created, ok := obj.(*core.Pod); ok {
+		for i := range created.Status.Conditions {
+			created.Status.Conditions[i].LastTransitionTime = createdAt // SchedulingGated: not the clock's
+		}
+	}
 	if !restoreStatus(obj, given) || reg.status == nil {
 		return nil
 	}

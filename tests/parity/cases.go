@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config"
 )
@@ -26,31 +29,47 @@ func evaluateCase(c *Case) *Answer {
 }
 
 func evaluateObjects(c *Case) ([]*Result, error) {
-	cfg, objects, err := c.decode()
+	_, objects, err := c.decode()
 	if err != nil {
 		return nil, err
+	}
+	results, pods, err := evaluateOnce(c, objects)
+	if err != nil {
+		return nil, err
+	}
+	return results, addOtherOrders(c, objects, results, pods)
+}
+
+// evaluateOnce evaluates the pods against the objects as they are ordered.
+func evaluateOnce(c *Case, objects []runtime.Object) ([]*Result, []*v1.Pod, error) {
+	cfg, err := loadConfig(c.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(cfg.Extenders) > 0 {
+		return nil, nil, errors.New("the configuration has extenders, which the oracle does not call")
 	}
 	world, err := newCluster(cfg, newStaticFactory())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer world.close()
 	if err := world.load(objects); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pods, err := world.pending(c.Pods)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	results := []*Result{}
 	for _, pod := range pods {
 		result, err := world.evaluate(pod)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		results = append(results, result)
 	}
-	return results, nil
+	return results, pods, nil
 }
 
 func (c *Case) decode() (*config.KubeSchedulerConfiguration, []runtime.Object, error) {

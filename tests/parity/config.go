@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/runtime"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config/scheme"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config/validation"
@@ -96,9 +98,9 @@ type ConfigVerdict struct {
 
 // ProfileVerdict shows what a profile amounts to after defaulting and multiPoint expansion.
 type ProfileVerdict struct {
-	SchedulerName string                    `json:"schedulerName"`
-	Plugins       map[string][]PluginWeight `json:"plugins"`
-	PluginConfig  map[string]any            `json:"pluginConfig"`
+	SchedulerName string                     `json:"schedulerName"`
+	Plugins       map[string][]PluginWeight  `json:"plugins"`
+	PluginConfig  map[string]json.RawMessage `json:"pluginConfig"`
 }
 
 // PluginWeight is a plugin at an extension point; the weight is that of Score.
@@ -119,7 +121,6 @@ func checkConfig(raw json.RawMessage) ConfigVerdict {
 	if err := validation.ValidateKubeSchedulerConfiguration(cfg); err != nil {
 		return failedConfig("validate", err)
 	}
-	// Extenders are built by calling nobody, but the oracle has no client for them; their fields are validated above.
 	cluster, err := newCluster(cfg, newStaticFactory())
 	if err != nil {
 		return failedConfig("build", err)
@@ -128,10 +129,14 @@ func checkConfig(raw json.RawMessage) ConfigVerdict {
 	verdict := ConfigVerdict{OK: true}
 	for i := range cfg.Profiles {
 		name := cfg.Profiles[i].SchedulerName
+		arguments, err := pluginArguments(&cfg.Profiles[i])
+		if err != nil {
+			return failedConfig("build", err)
+		}
 		verdict.Profiles = append(verdict.Profiles, ProfileVerdict{
 			SchedulerName: name,
 			Plugins:       pluginsByPoint(cluster.frameworks[name].ListPlugins()),
-			PluginConfig:  pluginArguments(&cfg.Profiles[i]),
+			PluginConfig:  arguments,
 		})
 	}
 	return verdict
@@ -165,10 +170,15 @@ func pluginsByPoint(plugins *config.Plugins) map[string][]PluginWeight {
 	return points
 }
 
-func pluginArguments(profile *config.KubeSchedulerProfile) map[string]any {
-	arguments := map[string]any{}
+// pluginArguments are the arguments of a profile's plugins in the form of a configuration file.
+func pluginArguments(profile *config.KubeSchedulerProfile) (map[string]json.RawMessage, error) {
+	arguments := map[string]json.RawMessage{}
 	for _, pluginConfig := range profile.PluginConfig {
-		arguments[pluginConfig.Name] = pluginConfig.Args
+		text, err := runtime.Encode(scheme.Codecs.LegacyCodec(configv1.SchemeGroupVersion), pluginConfig.Args)
+		if err != nil {
+			return nil, err
+		}
+		arguments[pluginConfig.Name] = bytes.TrimSpace(text)
 	}
-	return arguments
+	return arguments, nil
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
+	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -11,6 +13,7 @@ import (
 	"k8s.io/kubernetes/pkg/apis/core/validation"
 	"k8s.io/kubernetes/pkg/scheduler"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
 )
 
 // evaluation is one scheduling cycle of one pod up to the point where a node would be taken.
@@ -123,10 +126,33 @@ func (e *evaluation) findNodesThatFit() ([]fwk.NodeInfo, *framework.Diagnosis, e
 		name := node.Node().Name
 		if e.result.Nodes[name] == nil {
 			status := diagnosis.NodeToStatus.Get(name)
-			e.result.Nodes[name] = &NodeResult{Code: status.Code().String(), Plugin: status.Plugin(), Reasons: status.Reasons()}
+			e.result.Nodes[name] = &NodeResult{Code: status.Code().String(), Plugin: status.Plugin(), Reasons: inOrder(status)}
 		}
 	}
 	return feasible, diagnosis, nil
+}
+
+// inOrder gives the reasons of NodeResourcesFit one order: upstream's, with the scalar resources, whose order is that of a
+// Go map, sorted at the end.
+func inOrder(status *fwk.Status) []string {
+	reasons := slices.Clone(status.Reasons())
+	if status.Plugin() != names.NodeResourcesFit {
+		return reasons
+	}
+	fixed := []string{"Too many pods", "Insufficient cpu", "Insufficient memory", "Insufficient ephemeral-storage"}
+	slices.SortStableFunc(reasons, func(a, b string) int {
+		atA, atB := slices.Index(fixed, a), slices.Index(fixed, b)
+		switch {
+		case atA < 0 && atB < 0:
+			return strings.Compare(a, b)
+		case atA < 0:
+			return 1
+		case atB < 0:
+			return -1
+		}
+		return atA - atB
+	})
+	return reasons
 }
 
 // filter follows Scheduler.findNodesThatPassFilters with one worker: the first error ends the search.

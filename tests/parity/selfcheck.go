@@ -60,7 +60,7 @@ func selfCheckPod(cfg *config.KubeSchedulerConfiguration, objects []runtime.Obje
 		return nil, err
 	}
 	scheduled, err := sched.schedulePod(pod)
-	check.schedulePod(pod, scheduled, err)
+	check.schedulePod(sched.Profiles[result.Profile], pod, scheduled, err)
 	if err == nil {
 		return check.differences, nil
 	}
@@ -85,11 +85,11 @@ func (c *comparison) differ(format string, args ...any) {
 	c.differences = append(c.differences, fmt.Sprintf(format, args...))
 }
 
-func (c *comparison) schedulePod(pod *v1.Pod, scheduled scheduler.ScheduleResult, err error) {
+func (c *comparison) schedulePod(fw framework.Framework, pod *v1.Pod, scheduled scheduler.ScheduleResult, err error) {
 	var fit *framework.FitError
 	switch {
 	case err == nil:
-		c.choice(pod, scheduled)
+		c.choice(fw, pod, scheduled)
 	case errors.As(err, &fit):
 		if c.result.Result != resultUnschedulable {
 			c.differ("real unschedulable, oracle %s", c.result.Result)
@@ -107,7 +107,7 @@ func (c *comparison) schedulePod(pod *v1.Pod, scheduled scheduler.ScheduleResult
 	}
 }
 
-func (c *comparison) choice(pod *v1.Pod, scheduled scheduler.ScheduleResult) {
+func (c *comparison) choice(fw framework.Framework, pod *v1.Pod, scheduled scheduler.ScheduleResult) {
 	if c.result.Result != resultSchedulable {
 		c.differ("real schedulable on %s, oracle %s", scheduled.SuggestedHost, c.result.Result)
 		return
@@ -121,6 +121,9 @@ func (c *comparison) choice(pod *v1.Pod, scheduled scheduler.ScheduleResult) {
 	}
 	if !slices.Contains(c.result.Best, scheduled.SuggestedHost) {
 		c.differ("real takes %s, the oracle's best are %v", scheduled.SuggestedHost, c.result.Best)
+	}
+	if !fw.HasScorePlugins() {
+		return // it stops at the first node that fits
 	}
 	feasible := 0
 	for _, node := range c.result.Nodes {
