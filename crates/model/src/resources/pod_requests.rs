@@ -138,7 +138,7 @@ impl Defaults {
 
 /// Requests of the containers, in the order of the spec.
 struct Containers {
-    app: SmallVec<[Amounts; 2]>,
+    app: SmallVec<[Amounts; 1]>,
     init: Vec<InitContainer>,
 }
 
@@ -152,20 +152,17 @@ struct InitContainer {
 impl Containers {
     /// As the spec says.
     fn read(pod: &wire::Pod) -> Result<Self, ResourceError> {
-        let app = pod.spec.containers.iter().enumerate().map(|(index, container)| {
-            Amounts::read(
-                &container.resources.requests,
-                format_args!("spec.containers[{index}].resources.requests"),
-            )
-        });
-        let init = pod.spec.init_containers.iter().enumerate().map(|(index, container)| {
-            let requests = Amounts::read(
-                &container.resources.requests,
-                format_args!("spec.initContainers[{index}].resources.requests"),
-            )?;
-            Ok(InitContainer { sidecar: is_sidecar(container), requests })
-        });
-        Ok(Self { app: app.collect::<Result<_, _>>()?, init: init.collect::<Result<_, _>>()? })
+        let mut containers = Self { app: SmallVec::new(), init: Vec::new() };
+        for (index, container) in pod.spec.containers.iter().enumerate() {
+            let path = format_args!("spec.containers[{index}].resources.requests");
+            containers.app.push(Amounts::read(&container.resources.requests, path)?);
+        }
+        for (index, container) in pod.spec.init_containers.iter().enumerate() {
+            let path = format_args!("spec.initContainers[{index}].resources.requests");
+            let requests = Amounts::read(&container.resources.requests, path)?;
+            containers.init.push(InitContainer { sidecar: is_sidecar(container), requests });
+        }
+        Ok(containers)
     }
 
     /// As the status says too, where it reports resources of an app container or a sidecar. `None` where it does not.

@@ -5,9 +5,12 @@ use super::{Quantity, QuantityError};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
+/// `Value()` and `MilliValue()`.
+type Values = (i64, i64);
+
 /// Text; `Value()` and `MilliValue()`, or the kind of the error.
 #[rustfmt::skip]
-const PARSED: &[(&str, Result<(i64, i64), QuantityError>)] = &[
+const PARSED: &[(&str, Result<Values, QuantityError>)] = &[
     ("", Err(Form)),
     (" 1", Err(Form)),
     ("1 ", Err(Form)),
@@ -166,8 +169,7 @@ const PARSED: &[(&str, Result<(i64, i64), QuantityError>)] = &[
 
 /// Texts; value and milli-value of their sum, of the first less all others, and of their maximum.
 #[rustfmt::skip]
-#[expect(clippy::type_complexity, reason = "a table of numbers")]
-const COMBINED: &[(&[&str], (i64, i64), (i64, i64), (i64, i64))] = &[
+const COMBINED: &[(&[&str], Values, Values, Values)] = &[
     (&["100m", "250m", "1500u"], (1, 352), (-1, -152), (1, 250)),
     (&["1Gi", "200Mi", "1.5Gi"], (2894069760, 2894069760000), (-746586112, -746586112000), (1610612736, 1610612736000)),
     (&["0.5n", "0.5n"], (1, 1), (0, 0), (1, 1)),
@@ -198,7 +200,7 @@ fn parsed(text: &str) -> Quantity {
     Quantity::parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}"))
 }
 
-fn values(quantity: Quantity) -> (i64, i64) {
+fn values(quantity: Quantity) -> Values {
     (quantity.value(), quantity.milli_value())
 }
 
