@@ -39,7 +39,7 @@ fn requests_of_pods_are_those_of_upstream() {
     }
     assert_eq!(rows, ROWS, "the table is read to its end");
 }
-const ROWS: usize = 85;
+const ROWS: usize = 86;
 
 #[test]
 fn a_bad_quantity_is_named_with_its_place() {
