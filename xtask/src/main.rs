@@ -1,2 +1,87 @@
-//! Chores.
-fn main() {}
+//! The chores of this project: one entry for each.
+//!
+//! `cargo xtask test` is the one test command, `cargo xtask ci` is what CI runs, `cargo xtask cluster` starts a real
+//! control plane to try things on.
+
+mod checks;
+mod cluster;
+mod runner;
+mod steps;
+mod test_command;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The chores of secondmate", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Run every test, on the real control plane as well where this machine can have it.
+    Test(test_command::TestArgs),
+    /// Check formatting, lints and documentation, then run every test. A skipped test is a failure where CI is set.
+    Ci,
+    /// A real control plane with simulated nodes, to try things on.
+    #[command(subcommand)]
+    Cluster(ClusterChore),
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterChore {
+    /// Start etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok; print the kubeconfig's path.
+    Up {
+        #[command(flatten)]
+        options: cluster::UpArgs,
+        #[command(flatten)]
+        place: Place,
+        /// Stay in the foreground; Ctrl-C ends the cluster.
+        #[arg(long)]
+        foreground: bool,
+    },
+    /// End what `up` started and remove its folder.
+    Down {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// What `up` leaves running in the background.
+    #[command(hide = true)]
+    Hold {
+        #[command(flatten)]
+        options: cluster::UpArgs,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// The folder of the cluster [default: `cluster` in the target folder].
+    #[arg(long, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().chore {
+        Chore::Test(arguments) => test_command::test(&arguments),
+        Chore::Ci => checks::ci(),
+        Chore::Cluster(ClusterChore::Up { options, place, foreground }) => {
+            cluster::up(place.dir, &options, foreground)
+        }
+        Chore::Cluster(ClusterChore::Down { place }) => cluster::down(place.dir),
+        Chore::Cluster(ClusterChore::Hold { options, place }) => cluster::hold(place.dir, &options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

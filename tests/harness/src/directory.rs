@@ -71,6 +71,11 @@ impl Drop for Directory {
     }
 }
 
+/// Whether a running cluster, of this process or another, has its data in `dir`.
+pub fn holds_running_cluster(dir: &Path) -> bool {
+    dir.is_dir() && claim_file(dir).is_ok_and(|claim| claim.try_lock().is_err())
+}
+
 fn claim_file(dir: &Path) -> Result<File> {
     let path = dir.join("lock");
     File::options()

@@ -57,6 +57,7 @@ pub use api::{Api, Response};
 pub use binaries::{Binaries, BinariesError, Program, Unavailable, binaries};
 pub use cluster::{Cluster, Options};
 pub use components::{Component, SchedulerOptions};
+pub use directory::holds_running_cluster;
 pub use nodes::NodeShape;
 pub use process::{Process, Usage, run};
 pub use scheduler_under_test::secondmate_binary;

@@ -1,0 +1,73 @@
+//! `cargo xtask cluster up` and `down`, as a user runs them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use secondmate_harness::{Program, require_or_skip, run};
+
+const DEADLINE: Duration = Duration::from_secs(300);
+
+fn xtask(arguments: &[&str], dir: &Path) -> Result<Output> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.arg("cluster").args(arguments).arg("--dir").arg(dir);
+    run(command, b"", DEADLINE)
+}
+
+/// Ends the cluster also when the test fails.
+struct Down<'a>(&'a Path);
+
+impl Drop for Down<'_> {
+    fn drop(&mut self) {
+        let _ = xtask(&["down"], self.0);
+    }
+}
+
+#[test]
+fn up_stays_and_prints_the_kubeconfig_and_down_ends_it() -> Result<()> {
+    let Some(binaries) = require_or_skip("up_stays_and_prints_the_kubeconfig_and_down_ends_it") else {
+        return Ok(());
+    };
+    let parent = tempfile::tempdir()?;
+    let dir = parent.path().join("cluster");
+    let _down = Down(&dir);
+    let up = xtask(&["up", "--nodes", "2", "--no-default-scheduler"], &dir)?;
+    let errors = String::from_utf8_lossy(&up.stderr);
+    assert!(up.status.success(), "{errors}");
+    let kubeconfig = String::from_utf8(up.stdout)?;
+    assert_eq!(Path::new(kubeconfig.trim_end()), dir.canonicalize()?.join("admin.kubeconfig"));
+
+    let get_nodes = || {
+        let mut kubectl = Command::new(binaries.path(Program::Kubectl)?);
+        kubectl
+            .args(["get", "nodes", "-o", "name", "--kubeconfig", kubeconfig.trim_end()])
+            .env("HOME", parent.path());
+        run(kubectl, b"", DEADLINE)
+    };
+    assert_eq!(String::from_utf8(get_nodes()?.stdout)?, "node/node-0000\nnode/node-0001\n");
+    assert!(!dir.join("logs/kube-scheduler.log").exists());
+
+    let again = xtask(&["up"], &dir)?;
+    assert!(!again.status.success());
+    let errors = String::from_utf8(again.stderr)?;
+    assert!(errors.contains("runs in") && errors.contains("cluster down"), "{errors}");
+
+    let down = xtask(&["down"], &dir)?;
+    assert!(down.status.success(), "{}", String::from_utf8_lossy(&down.stderr));
+    assert!(!dir.exists());
+    assert!(xtask(&["down"], &dir)?.status.success());
+    Ok(())
+}
+
+#[test]
+fn a_folder_of_something_else_is_left_alone() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    std::fs::write(parent.path().join("letter"), "dear")?;
+    let up = xtask(&["up"], parent.path())?;
+    assert!(!up.status.success());
+    let errors = String::from_utf8(up.stderr).context("text")?;
+    assert!(errors.contains("is not empty and not of a cluster"), "{errors}");
+    assert_eq!(std::fs::read_to_string(parent.path().join("letter"))?, "dear");
+    Ok(())
+}
