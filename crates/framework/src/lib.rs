@@ -8,6 +8,7 @@
 //! written to the API server is returned as data ([`BindStep`], [`PreBindStep`]) and done by the shell.
 
 mod event;
+mod fit_error;
 mod plugin;
 mod registry;
 mod snapshot;
@@ -17,10 +18,12 @@ mod status;
 pub use event::{
     ActionType, ClusterEvent, EventObject, EventRegistration, EventResource, Hint, ObjectChange,
 };
+pub use fit_error::fit_error_message;
 pub use plugin::{
     ApiWrite, Bind, BindStep, Context, Filter, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeStatuses, Nomination,
     Nominations, Permit, Plugin, PostBind, PostFilter, PostFilterOutcome, PreBind, PreBindStep, PreEnqueue,
-    PreFilter, PreFilterOutcome, PreScore, QueueSort, QueuedPod, Reserve, RunFilters, Score, WriteVerb,
+    PreFilter, PreFilterOutcome, PreScore, PreemptionCandidate, QueueSort, QueuedPod, Reserve, RunFilters,
+    Score, WriteVerb,
 };
 pub use registry::{Factory, Handle, Parity, PluginError, Registry, WaitingPodCommand};
 pub use snapshot::{NodeIndex, Snapshot};

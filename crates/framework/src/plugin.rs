@@ -23,40 +23,40 @@ pub trait Plugin: Send + Sync + 'static {
     /// Name, unique in the registry; in-tree plugins have upstream's.
     fn name(&self) -> &str;
 
-    fn pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
+    fn as_pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
         None
     }
-    fn queue_sort(&self) -> Option<&dyn QueueSort> {
+    fn as_queue_sort(&self) -> Option<&dyn QueueSort> {
         None
     }
-    fn pre_filter(&self) -> Option<&dyn PreFilter> {
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
         None
     }
-    fn filter(&self) -> Option<&dyn Filter> {
+    fn as_filter(&self) -> Option<&dyn Filter> {
         None
     }
-    fn post_filter(&self) -> Option<&dyn PostFilter> {
+    fn as_post_filter(&self) -> Option<&dyn PostFilter> {
         None
     }
-    fn pre_score(&self) -> Option<&dyn PreScore> {
+    fn as_pre_score(&self) -> Option<&dyn PreScore> {
         None
     }
-    fn score(&self) -> Option<&dyn Score> {
+    fn as_score(&self) -> Option<&dyn Score> {
         None
     }
-    fn reserve(&self) -> Option<&dyn Reserve> {
+    fn as_reserve(&self) -> Option<&dyn Reserve> {
         None
     }
-    fn permit(&self) -> Option<&dyn Permit> {
+    fn as_permit(&self) -> Option<&dyn Permit> {
         None
     }
-    fn pre_bind(&self) -> Option<&dyn PreBind> {
+    fn as_pre_bind(&self) -> Option<&dyn PreBind> {
         None
     }
-    fn bind(&self) -> Option<&dyn Bind> {
+    fn as_bind(&self) -> Option<&dyn Bind> {
         None
     }
-    fn post_bind(&self) -> Option<&dyn PostBind> {
+    fn as_post_bind(&self) -> Option<&dyn PostBind> {
         None
     }
 
@@ -107,6 +107,30 @@ pub trait RunFilters {
         removed: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status;
+    /// Asks the extenders that take part in preemption which candidates stand, with which victims. Without such extenders
+    /// all do.
+    ///
+    /// # Errors
+    /// An extender that may not be ignored failed.
+    fn confirm_preemption(
+        &self,
+        _cx: &Context<'_>,
+        _pod: &Arc<Pod>,
+        candidates: Vec<PreemptionCandidate>,
+    ) -> Result<Vec<PreemptionCandidate>, Status> {
+        Ok(candidates)
+    }
+}
+
+/// A node on which the pod would fit, were the victims gone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PreemptionCandidate {
+    /// The node.
+    pub node: Atom,
+    /// Pods that have to go, from the most to the least important; at least one.
+    pub victims: Vec<Arc<Pod>>,
+    /// How many of them a PodDisruptionBudget protects.
+    pub budget_violations: i64,
 }
 
 /// Pods that wait for room that was promised to them.
@@ -403,8 +427,7 @@ pub trait PreBind: Plugin {
     /// Whether there is anything to do for this pod; where nothing is, no nomination is published.
     fn pre_flight(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom) -> bool;
     /// The next step.
-    fn pre_bind(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom)
-    -> PreBindStep;
+    fn pre_bind(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) -> PreBindStep;
 }
 
 /// What a Bind plugin answers.

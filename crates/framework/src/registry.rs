@@ -82,7 +82,9 @@ impl Handle {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PluginError {
     /// Nobody registered the name.
-    #[error("plugin {0:?} is not registered: correct the name in the profile, or build a scheduler that registers it")]
+    #[error(
+        "plugin {0:?} is not registered: correct the name in the profile, or build a scheduler that registers it"
+    )]
     Unknown(String),
     /// The name is taken.
     #[error("plugin {0:?} is registered twice: give one of the two another name")]

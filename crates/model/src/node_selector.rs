@@ -26,6 +26,8 @@ pub struct NodeSelectorTerm {
     pub fields: Box<[FieldRequirement]>,
     /// Why the term cannot be evaluated, if so: it then matches nothing.
     pub error: Option<SelectorError>,
+    /// What is wrong with the term, one by one: what [`NodeSelectorTerm::error`] says in one text.
+    pub problems: Box<[Box<str>]>,
     /// Names that `metadata.name In` lists, one list for each such requirement as written; for the node set of PreFilter.
     pub name_lists: Box<[Box<[Atom]>]>,
 }
@@ -39,7 +41,9 @@ impl NodeSelectorTerm {
         for (index, expression) in term.match_expressions.iter().enumerate() {
             match node_requirement(expression) {
                 Ok(requirement) => labels.push(requirement),
-                Err(error) => errors.push(format!("matchExpressions[{index}].{error}")),
+                Err(problems) => {
+                    errors.extend(problems.iter().map(|p| format!("matchExpressions[{index}].{p}")));
+                }
             }
         }
         let mut fields = Vec::with_capacity(term.match_fields.len());
@@ -53,12 +57,18 @@ impl NodeSelectorTerm {
                 Err(error) => errors.push(format!("matchFields[{index}].{error}")),
             }
         }
-        let error = match errors.len() {
-            0 => None,
-            1 => Some(SelectorError(errors.remove(0).into())),
+        let error = match errors.as_slice() {
+            [] => None,
+            [only] => Some(SelectorError(only.as_str().into())),
             _ => Some(SelectorError(format!("[{}]", errors.join(", ")).into())),
         };
-        Self { labels: labels.into(), fields: fields.into(), error, name_lists: name_lists.into() }
+        Self {
+            labels: labels.into(),
+            fields: fields.into(),
+            error,
+            problems: errors.into_iter().map(Into::into).collect(),
+            name_lists: name_lists.into(),
+        }
     }
 
     /// Whether nothing is required: such a term matches nothing.
@@ -113,43 +123,74 @@ impl NodeSelector {
     }
 }
 
-fn node_requirement(expression: &wire::SelectorRequirement) -> Result<Requirement, String> {
+/// Compiles a requirement on labels; else all that is wrong with it, each with its place.
+fn node_requirement(expression: &wire::SelectorRequirement) -> Result<Requirement, Vec<String>> {
+    let mut problems = Vec::new();
+    let mut wrong_values = |rule: &str| {
+        let quoted: Vec<_> = expression.values.iter().map(|v| format!("{v:?}")).collect();
+        problems.push(format!("values: Invalid value: [{}]: {rule}", quoted.join(",")));
+    };
+    let operator = &*expression.operator;
+    match operator {
+        "In" | "NotIn" if expression.values.is_empty() => {
+            wrong_values("for 'in', 'notin' operators, values set can't be empty");
+        }
+        "Exists" | "DoesNotExist" if !expression.values.is_empty() => {
+            wrong_values("values set must be empty for exists and does not exist");
+        }
+        "Gt" | "Lt" => {
+            if expression.values.len() != 1 {
+                wrong_values("for 'Gt', 'Lt' operators, exactly one value is required");
+            }
+            for (index, value) in
+                expression.values.iter().enumerate().filter(|(_, v)| parse_go_int(v).is_none())
+            {
+                problems.push(format!(
+                    "values[{index}]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"
+                ));
+            }
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        other => {
+            return Err(vec![format!(
+                "operator: Unsupported value: {other:?}: supported values: \"In\", \"NotIn\", \"Exists\", \"DoesNotExist\", \"Gt\", \"Lt\""
+            )]);
+        }
+    }
+    for (index, value) in expression.values.iter().enumerate() {
+        if let Some(rule) = broken_label_value_rule(value) {
+            problems.push(format!("values[{index}][{}]: Invalid value: {value:?}: {rule}", expression.key));
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let key = Atom::new(&expression.key);
     let values = || -> Box<[Atom]> { expression.values.iter().map(|v| Atom::new(v)).collect() };
-    let shown = || {
-        let quoted: Vec<_> = expression.values.iter().map(|v| format!("{v:?}")).collect();
-        format!("[{}]", quoted.join(","))
-    };
-    match &*expression.operator {
-        "In" | "NotIn" if expression.values.is_empty() => {
-            Err("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"
-                .to_owned())
-        }
-        "In" => Ok(Requirement::In(key, values())),
-        "NotIn" => Ok(Requirement::NotIn(key, values())),
-        "Exists" | "DoesNotExist" if !expression.values.is_empty() => Err(format!(
-            "values: Invalid value: {}: values set must be empty for exists and does not exist",
-            shown()
-        )),
-        "Exists" => Ok(Requirement::Exists(key)),
-        "DoesNotExist" => Ok(Requirement::DoesNotExist(key)),
-        operator @ ("Gt" | "Lt") => {
-            let [value] = &*expression.values else {
-                return Err(format!(
-                    "values: Invalid value: {}: for 'Gt', 'Lt' operators, exactly one value is required",
-                    shown()
-                ));
-            };
-            let Some(bound) = parse_go_int(value) else {
-                return Err(format!(
-                    "values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"
-                ));
-            };
-            Ok(if operator == "Gt" { Requirement::Gt(key, bound) } else { Requirement::Lt(key, bound) })
-        }
-        other => Err(format!(
-            "operator: Unsupported value: {other:?}: supported values: \"In\", \"NotIn\", \"Exists\", \"DoesNotExist\", \"Gt\", \"Lt\""
-        )),
+    let bound = || expression.values.first().and_then(|v| parse_go_int(v)).unwrap_or(0);
+    Ok(match operator {
+        "In" => Requirement::In(key, values()),
+        "NotIn" => Requirement::NotIn(key, values()),
+        "Exists" => Requirement::Exists(key),
+        "DoesNotExist" => Requirement::DoesNotExist(key),
+        "Gt" => Requirement::Gt(key, bound()),
+        _ => Requirement::Lt(key, bound()),
+    })
+}
+
+/// Which rule a text breaks that is to be the value of a label, if any. The API server lets such values pass in preferred terms.
+fn broken_label_value_rule(value: &str) -> Option<String> {
+    const FORM: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+    let bytes = value.as_bytes();
+    let ends = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    let well_formed = ends(bytes.first())
+        && ends(bytes.last())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+    match (bytes.len() > 63, well_formed) {
+        (false, true) => None,
+        (true, true) => Some("must be no more than 63 bytes".to_owned()),
+        (false, false) => Some(FORM.to_owned()),
+        (true, false) => Some(format!("must be no more than 63 bytes; {FORM}")),
     }
 }
 
@@ -164,7 +205,8 @@ fn field_requirement(expression: &wire::SelectorRequirement) -> Result<FieldRequ
         }
     };
     let [value] = &*expression.values else {
-        return Err("values: Required value: must have one element".to_owned());
+        let quoted: Vec<_> = expression.values.iter().map(|v| format!("{v:?}")).collect();
+        return Err(format!("values: Invalid value: [{}]: must have one element", quoted.join(",")));
     };
     Ok(FieldRequirement { field: Atom::new(&expression.key), equal, value: Atom::new(value) })
 }

@@ -2,7 +2,7 @@
 
 use super::ObjectName;
 use crate::labels::{LabelSelector, Labels, SelectorError};
-use crate::migration::InTreeSource;
+use crate::migration::{self, InTreeSource, Provisioner};
 use crate::node_selector::NodeSelector;
 use crate::quantity::Quantity;
 use crate::{Atom, wire};
@@ -168,6 +168,11 @@ pub struct StorageClass {
     pub name: Atom,
     /// Provisioner.
     pub provisioner: Atom,
+    /// Driver whose volumes the class makes: the provisioner, or the CSI driver that took its place. None for in-tree
+    /// plugins whose volumes the scheduler does not count.
+    pub driver: Option<Atom>,
+    /// Whether the provisioner is an in-tree plugin: then the driver is there where a CSINode is.
+    pub in_tree: bool,
     /// Binding mode; `None` where the object has none, which only unchecked objects do.
     pub wait_for_first_consumer: Option<bool>,
     /// Where volumes may be provisioned: alternatives of requirements that all hold; empty means everywhere.
@@ -178,9 +183,17 @@ impl StorageClass {
     /// Compiles a class.
     #[must_use]
     pub fn new(class: &wire::StorageClass) -> Self {
+        let provisioner = Atom::new(&class.provisioner);
+        let (driver, in_tree) = match migration::provisioner(&class.provisioner) {
+            Provisioner::Own => (Some(provisioner.clone()), false),
+            Provisioner::Migrated(driver) => (Some(Atom::new(driver)), true),
+            Provisioner::Uncounted => (None, true),
+        };
         Self {
             name: Atom::new(&class.metadata.name),
-            provisioner: Atom::new(&class.provisioner),
+            provisioner,
+            driver,
+            in_tree,
             wait_for_first_consumer: class
                 .volume_binding_mode
                 .as_deref()

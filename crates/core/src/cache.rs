@@ -1,0 +1,329 @@
+//! The cache: every node, every pod that stands on one, and every pod that we have placed and not yet seen there.
+//!
+//! ```text
+//! (absent) --assume--> Assumed --add--> Added --update--> Added --remove--> (absent)
+//! (absent) --add-----> Added            Assumed --forget--> (absent)
+//! ```
+//!
+//! It has one owner. A change marks its node; [`Cache::refresh`] brings the marked nodes, and only those, into the snapshot of
+//! the next cycle. Nodes are shared with the snapshot and copied when they change.
+
+mod images;
+mod zones;
+
+use images::ImageStates;
+use rustc_hash::FxHashMap;
+use secondmate_framework::Snapshot;
+use secondmate_model::{Atom, Node, NodeInfo, Pod, Uid};
+use std::sync::Arc;
+use zones::Zones;
+
+/// What the caller believed about a pod does not hold. The cache is as it was before the call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CacheError {
+    /// Assume: the pod is there already.
+    #[error("pod {0} is in the cache already, it cannot be assumed")]
+    Known(Uid),
+    /// Forget: the pod is there, but confirmed.
+    #[error("pod {0} was added to the cache, it cannot be forgotten")]
+    NotAssumed(Uid),
+    /// The pod is not there.
+    #[error("pod {0} is not in the cache")]
+    Unknown(Uid),
+}
+
+#[derive(Clone, Debug)]
+struct PodState {
+    pod: Arc<Pod>,
+    assumed: bool,
+}
+
+impl PodState {
+    fn node(&self) -> &Atom {
+        self.pod.node_name.as_ref().expect("a pod in the cache has a node")
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    info: Arc<NodeInfo>,
+    /// Pods name the node, but there is no object for it (or not any more): not part of a snapshot.
+    ghost: bool,
+    /// Listed in `changed`.
+    changed: bool,
+    /// State of the image table when the node's image states were last computed.
+    images_epoch: u64,
+}
+
+/// Numbers for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheSize {
+    /// Nodes, ghosts not counted.
+    pub nodes: usize,
+    /// Pods, assumed ones included.
+    pub pods: usize,
+    /// Assumed pods.
+    pub assumed_pods: usize,
+}
+
+/// What a confirmation found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// A pod that the cache did not know.
+    New,
+    /// An assumed pod, on the node where it was assumed.
+    Confirmed,
+    /// An assumed pod, but it went to another node.
+    Elsewhere,
+    /// A pod that was there: replaced by the newer object.
+    Updated,
+}
+
+/// Nodes and the pods on them.
+#[derive(Clone, Debug, Default)]
+pub struct Cache {
+    nodes: FxHashMap<Atom, Entry>,
+    pods: FxHashMap<Uid, PodState>,
+    assumed: usize,
+    zones: Zones,
+    images: ImageStates,
+    /// Nodes that changed since the last refresh, in the order in which they first did.
+    changed: Vec<Atom>,
+    /// Nodes came or went since the last refresh, or moved between zones.
+    list_changed: bool,
+    generation: u64,
+}
+
+impl Cache {
+    /// An empty cache.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Numbers for metrics.
+    #[must_use]
+    pub fn size(&self) -> CacheSize {
+        CacheSize { nodes: self.zones.len(), pods: self.pods.len(), assumed_pods: self.assumed }
+    }
+
+    /// A pod, assumed or added.
+    #[must_use]
+    pub fn pod(&self, uid: &Uid) -> Option<&Arc<Pod>> {
+        self.pods.get(uid).map(|s| &s.pod)
+    }
+
+    /// Whether the pod is assumed.
+    #[must_use]
+    pub fn is_assumed(&self, uid: &Uid) -> bool {
+        self.pods.get(uid).is_some_and(|s| s.assumed)
+    }
+
+    /// Whether the pod has been seen on a node.
+    #[must_use]
+    pub fn is_added(&self, uid: &Uid) -> bool {
+        self.pods.get(uid).is_some_and(|s| !s.assumed)
+    }
+
+    /// A node object.
+    #[must_use]
+    pub fn node(&self, name: &Atom) -> Option<&Arc<Node>> {
+        self.nodes.get(name).filter(|e| !e.ghost).map(|e| e.info.node())
+    }
+
+    /// A node with its pods.
+    #[must_use]
+    pub fn node_info(&self, name: &Atom) -> Option<&Arc<NodeInfo>> {
+        self.nodes.get(name).filter(|e| !e.ghost).map(|e| &e.info)
+    }
+
+    /// All pods with whether they are assumed, sorted by UID: for comparing, not for scheduling.
+    #[must_use]
+    pub fn pods_sorted(&self) -> Vec<(&Arc<Pod>, bool)> {
+        let mut pods: Vec<_> = self.pods.values().map(|s| (&s.pod, s.assumed)).collect();
+        pods.sort_unstable_by(|a, b| a.0.uid.cmp(&b.0.uid));
+        pods
+    }
+
+    /// All node names, in the order of a snapshot.
+    #[must_use]
+    pub fn node_names(&self) -> Vec<Atom> {
+        self.zones.round_robin()
+    }
+
+    /// Places a pod before its binding is confirmed. The pod names its node.
+    ///
+    /// # Errors
+    /// The pod is in the cache already.
+    pub fn assume(&mut self, pod: Arc<Pod>) -> Result<(), CacheError> {
+        if self.pods.contains_key(&pod.uid) {
+            return Err(CacheError::Known(pod.uid.clone()));
+        }
+        self.put(pod, true);
+        Ok(())
+    }
+
+    /// Takes back an assumed pod. A pod that is not there (any more) is no error: whoever deleted it was faster.
+    ///
+    /// # Errors
+    /// The pod was confirmed meanwhile.
+    pub fn forget(&mut self, uid: &Uid) -> Result<Option<Arc<Pod>>, CacheError> {
+        match self.pods.get(uid) {
+            None => Ok(None),
+            Some(state) if !state.assumed => Err(CacheError::NotAssumed(uid.clone())),
+            Some(_) => Ok(self.take(uid)),
+        }
+    }
+
+    /// A pod was seen on a node.
+    pub fn add(&mut self, pod: Arc<Pod>) -> Added {
+        let outcome = match self.pods.get(&pod.uid) {
+            None => Added::New,
+            Some(state) if !state.assumed => Added::Updated,
+            Some(state) if Some(state.node()) == pod.node_name.as_ref() => Added::Confirmed,
+            Some(_) => Added::Elsewhere,
+        };
+        if outcome != Added::New {
+            // With the sums that the recorded object brought in, not those of the new one.
+            self.take(&pod.uid);
+        }
+        self.put(pod, false);
+        outcome
+    }
+
+    /// A pod that stood on a node is gone or has ended.
+    ///
+    /// # Errors
+    /// The pod is not in the cache.
+    pub fn remove(&mut self, uid: &Uid) -> Result<Arc<Pod>, CacheError> {
+        self.take(uid).ok_or_else(|| CacheError::Unknown(uid.clone()))
+    }
+
+    fn put(&mut self, pod: Arc<Pod>, assumed: bool) {
+        let name = pod.node_name.clone().expect("a pod that is placed names its node");
+        self.nodes.entry(name.clone()).or_insert_with(|| Entry {
+            info: Arc::new(NodeInfo::new(Arc::new(ghost(&name)))),
+            ghost: true,
+            changed: false,
+            images_epoch: 0,
+        });
+        self.change(&name, |info| info.add_pod(Arc::clone(&pod)));
+        self.assumed += usize::from(assumed);
+        self.pods.insert(pod.uid.clone(), PodState { pod, assumed });
+    }
+
+    fn take(&mut self, uid: &Uid) -> Option<Arc<Pod>> {
+        let state = self.pods.remove(uid)?;
+        self.assumed -= usize::from(state.assumed);
+        let name = state.node().clone();
+        self.change(&name, |info| {
+            info.remove_pod(uid);
+        });
+        let entry = &self.nodes[&name];
+        if entry.ghost && entry.info.pods().is_empty() {
+            self.nodes.remove(&name);
+        }
+        Some(state.pod)
+    }
+
+    /// Changes a node's info, stamps it and marks it for the next refresh.
+    fn change(&mut self, name: &Atom, edit: impl FnOnce(&mut NodeInfo)) {
+        let entry = self.nodes.get_mut(name).expect("a node with pods has an entry");
+        self.generation += 1;
+        let info = Arc::make_mut(&mut entry.info);
+        edit(info);
+        info.set_generation(self.generation);
+        if !entry.changed && !entry.ghost {
+            entry.changed = true;
+            self.changed.push(name.clone());
+        }
+    }
+
+    /// Adds or replaces a node object; returns the one that stood there before.
+    pub fn set_node(&mut self, node: Arc<Node>) -> Option<Arc<Node>> {
+        let name = node.name.clone();
+        let entry = self.nodes.entry(name.clone()).or_insert_with(|| Entry {
+            info: Arc::new(NodeInfo::new(Arc::clone(&node))),
+            ghost: true,
+            changed: false,
+            images_epoch: 0,
+        });
+        let old = (!entry.ghost).then(|| Arc::clone(entry.info.node()));
+        entry.ghost = false;
+        // Recomputed at the next refresh.
+        entry.images_epoch = 0;
+        if let Some(old) = &old {
+            self.images.remove_node(old);
+        }
+        self.images.add_node(&node);
+        self.list_changed |= self.zones.set(&name, node.zone_key());
+        self.change(&name, |info| info.set_node(node));
+        old
+    }
+
+    /// Removes a node object. While pods still name it, the node stays as a ghost, which no snapshot shows.
+    pub fn remove_node(&mut self, name: &Atom) -> Option<Arc<Node>> {
+        let entry = self.nodes.get_mut(name).filter(|e| !e.ghost)?;
+        let old = Arc::clone(entry.info.node());
+        entry.ghost = true;
+        entry.changed = false;
+        self.zones.remove(name);
+        self.list_changed = true;
+        self.images.remove_node(&old);
+        if entry.info.pods().is_empty() {
+            self.nodes.remove(name);
+        } else {
+            let info = Arc::make_mut(&mut entry.info);
+            info.set_node(Arc::new(ghost(name)));
+            info.set_images(Arc::new([]));
+        }
+        Some(old)
+    }
+
+    /// Brings a snapshot up to date: only the nodes that changed since the last call are touched, unless nodes came or went.
+    ///
+    /// Returns the names of the nodes that changed, in the order in which they did; `None` where the list was rebuilt.
+    pub fn refresh(&mut self, snapshot: &mut Snapshot) -> Option<Vec<Atom>> {
+        let changed = std::mem::take(&mut self.changed);
+        for name in &changed {
+            // Gone again, or a ghost: the list is rebuilt then.
+            let Some(entry) = self.nodes.get_mut(name).filter(|e| e.changed) else { continue };
+            entry.changed = false;
+            if entry.images_epoch != self.images.epoch() {
+                // The number of nodes that have an image is frozen here: a later pull elsewhere does not refresh it, as
+                // upstream's snapshot has it.
+                entry.images_epoch = self.images.epoch();
+                let states = self.images.of(entry.info.node());
+                Arc::make_mut(&mut entry.info).set_images(states);
+            }
+            if !self.list_changed {
+                let position = snapshot.position(name).expect("the list did not change");
+                snapshot.replace_node(position, Arc::clone(&entry.info));
+            }
+        }
+        if !self.list_changed {
+            return Some(changed);
+        }
+        self.list_changed = false;
+        let nodes = self.zones.round_robin().iter().map(|name| Arc::clone(&self.nodes[name].info)).collect();
+        snapshot.replace_nodes(nodes);
+        None
+    }
+}
+
+/// The object of a node that pods name but nobody has shown yet: nothing fits there.
+fn ghost(name: &Atom) -> Node {
+    Node {
+        name: name.clone(),
+        uid: Box::default(),
+        resource_version: Box::default(),
+        labels: secondmate_model::Labels::default(),
+        unschedulable: true,
+        taints: Box::default(),
+        allocatable: secondmate_model::Allocatable::default(),
+        images: Box::default(),
+        conditions: Box::default(),
+        declared_features: Box::default(),
+        annotations_hash: 0,
+    }
+}

@@ -1,0 +1,316 @@
+//! PreFilter and Filter.
+
+use super::Failure;
+use crate::profile::{PluginRef, Profile};
+use secondmate_framework::{
+    Code, Context, CycleState, Filter, NodeIndex, NodeStatuses, PreFilter, RunFilters, Status,
+};
+use secondmate_model::{Atom, NodeInfo, Pod};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Fewest nodes that a search looks for (`minFeasibleNodesToFind`).
+const MIN_FEASIBLE_NODES: usize = 100;
+/// Smallest adaptive share in percent (`minFeasibleNodesPercentageToFind`).
+const MIN_FEASIBLE_PERCENT: usize = 5;
+
+/// What PreFilter left.
+#[derive(Clone, Debug, Default)]
+pub struct PreFiltered {
+    /// Success, or the rejection of the pod as a whole.
+    pub status: Status,
+    /// The only nodes worth looking at.
+    pub nodes: Option<BTreeSet<Atom>>,
+    /// Plugins that gave a node set, sorted.
+    pub plugins_with_nodes: BTreeSet<Atom>,
+    /// Plugins whose filter is off in this cycle.
+    pub skipped: Vec<Atom>,
+}
+
+impl PreFiltered {
+    /// Verdict of the nodes that are outside the node set.
+    #[must_use]
+    pub fn excluded(&self) -> Status {
+        let names: Vec<&str> = self.plugins_with_nodes.iter().map(Atom::as_str).collect();
+        Status::unresolvable(format!("node(s) didn't satisfy plugin(s) [{}]", names.join(" ")))
+    }
+}
+
+fn as_pre_filter(plugin: &PluginRef) -> &dyn PreFilter {
+    plugin.plugin.as_pre_filter().expect("checked when the profile was made")
+}
+
+fn as_filter(plugin: &PluginRef) -> &dyn Filter {
+    plugin.plugin.as_filter().expect("checked when the profile was made")
+}
+
+/// Runs all PreFilter plugins.
+///
+/// # Errors
+/// A plugin failed.
+pub fn pre_filter(
+    profile: &Profile,
+    cx: &Context<'_>,
+    state: &mut CycleState,
+    pod: &Arc<Pod>,
+) -> Result<PreFiltered, Failure> {
+    let mut result = PreFiltered::default();
+    for plugin in &profile.pre_filter {
+        let outcome = as_pre_filter(plugin).pre_filter(cx, state, pod);
+        match outcome.status.code() {
+            Code::Success => {}
+            Code::Skip => {
+                result.skipped.push(plugin.name.clone());
+                continue;
+            }
+            Code::UnschedulableAndUnresolvable => {
+                result.status = outcome.status.by(&plugin.name);
+                result.nodes = None;
+                result.plugins_with_nodes.clear();
+                return Ok(result);
+            }
+            Code::Unschedulable => {
+                // Preemption may help later, and needs the state of all plugins: go on.
+                result.status = outcome.status.by(&plugin.name);
+                continue;
+            }
+            Code::Error | Code::Wait | Code::Pending => {
+                let message = format!(
+                    "running PreFilter plugin {:?}: {}",
+                    plugin.name.as_str(),
+                    outcome.status.message()
+                );
+                return Err(Failure::new(&plugin.name, message));
+            }
+        }
+        let Some(nodes) = outcome.nodes else { continue };
+        result.plugins_with_nodes.insert(plugin.name.clone());
+        let merged = match result.nodes.take() {
+            None => nodes,
+            Some(before) => before.intersection(&nodes).cloned().collect(),
+        };
+        if merged.is_empty() {
+            let names: Vec<&str> = result.plugins_with_nodes.iter().map(Atom::as_str).collect();
+            let reason = match names.as_slice() {
+                [one] => format!("node(s) didn't satisfy plugin {one}"),
+                _ => format!("node(s) didn't satisfy plugin(s) [{}] simultaneously", names.join(" ")),
+            };
+            result.status = Status::unresolvable(reason);
+            return Ok(result);
+        }
+        result.nodes = Some(merged);
+    }
+    Ok(result)
+}
+
+/// The profile's filters in one cycle: those that PreFilter left on.
+pub struct FilterRunner<'a> {
+    filters: Vec<(&'a Atom, &'a dyn Filter)>,
+    hooks: Vec<(&'a Atom, &'a dyn PreFilter)>,
+}
+
+impl<'a> FilterRunner<'a> {
+    /// The filters of the profile but those that are skipped.
+    #[must_use]
+    pub fn new(profile: &'a Profile, skipped: &[Atom]) -> Self {
+        Self {
+            filters: profile
+                .filter
+                .iter()
+                .filter(|p| !skipped.contains(&p.name))
+                .map(|p| (&p.name, as_filter(p)))
+                .collect(),
+            hooks: profile
+                .pre_filter
+                .iter()
+                .filter(|p| !skipped.contains(&p.name))
+                .map(|p| (&p.name, as_pre_filter(p)))
+                .collect(),
+        }
+    }
+
+    fn run_once(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        for (name, filter) in &self.filters {
+            let status = filter.filter(cx, state, pod, node);
+            if !status.is_success() {
+                if status.is_rejected() {
+                    return status.by(name);
+                }
+                return Status::error(format!(
+                    "running {:?} filter plugin: {}",
+                    name.as_str(),
+                    status.message()
+                ))
+                .by(name);
+            }
+        }
+        Status::SUCCESS
+    }
+}
+
+impl RunFilters for FilterRunner<'_> {
+    fn run(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        let nominated = cx.nominations.on_node(node.name());
+        if nominated.iter().any(|n| n.priority >= pod.priority && n.uid != pod.uid) {
+            // With the nominated pods first: what they bring (ports, anti-affinity) must not hurt. Then without: they may
+            // never come, so what they bring (affinity) must not be needed.
+            let mut node_with = node.clone();
+            let mut state_with = state.clone();
+            for other in nominated.iter().filter(|n| n.priority >= pod.priority && n.uid != pod.uid) {
+                node_with.add_pod(Arc::clone(other));
+                let status = self.add_pod(cx, &mut state_with, pod, other, &node_with);
+                if !status.is_success() {
+                    return status;
+                }
+            }
+            let status = self.run_once(cx, &state_with, pod, &node_with);
+            if !status.is_success() {
+                return status;
+            }
+        }
+        self.run_once(cx, state, pod, node)
+    }
+
+    fn add_pod(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        added: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Status {
+        for (name, plugin) in &self.hooks {
+            let status = plugin.add_pod(cx, state, pod, added, node);
+            if !status.is_success() {
+                return Status::error(format!(
+                    "running AddPod on PreFilter plugin {:?}: {}",
+                    name.as_str(),
+                    status.message()
+                ))
+                .by(name);
+            }
+        }
+        Status::SUCCESS
+    }
+
+    fn remove_pod(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        removed: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Status {
+        for (name, plugin) in &self.hooks {
+            let status = plugin.remove_pod(cx, state, pod, removed, node);
+            if !status.is_success() {
+                return Status::error(format!(
+                    "running RemovePod on PreFilter plugin {:?}: {}",
+                    name.as_str(),
+                    status.message()
+                ))
+                .by(name);
+            }
+        }
+        Status::SUCCESS
+    }
+}
+
+/// Number of feasible nodes after which the search stops (`numFeasibleNodesToFind`).
+#[must_use]
+pub fn node_count_to_find(nodes: usize, percentage: u8) -> usize {
+    if nodes < MIN_FEASIBLE_NODES {
+        return nodes;
+    }
+    let percentage = match usize::from(percentage) {
+        0 => 50_usize.saturating_sub(nodes / 125).max(MIN_FEASIBLE_PERCENT),
+        given => given,
+    };
+    (nodes * percentage / 100).max(MIN_FEASIBLE_NODES)
+}
+
+/// What the filters left.
+#[derive(Clone, Debug)]
+pub struct Feasible {
+    /// Nodes that passed, in the order of the search.
+    pub nodes: Vec<Arc<NodeInfo>>,
+    /// Verdicts of the others that were looked at.
+    pub statuses: NodeStatuses,
+}
+
+/// Runs the filters over the nodes from position `start` on, round the whole list, until `wanted` have passed. The snapshot
+/// must have a node.
+///
+/// # Errors
+/// A plugin failed.
+pub fn find_feasible(
+    runner: &FilterRunner<'_>,
+    cx: &Context<'_>,
+    state: &CycleState,
+    pod: &Arc<Pod>,
+    pre_filtered: &PreFiltered,
+    mut statuses: NodeStatuses,
+    start: usize,
+    wanted: impl Fn(usize) -> usize,
+) -> Result<Feasible, (Failure, usize)> {
+    let all = cx.snapshot.nodes();
+    let candidates: Vec<NodeIndex> = match &pre_filtered.nodes {
+        None => Vec::new(),
+        Some(names) => {
+            statuses.set_absent(pre_filtered.excluded());
+            let mut positions: Vec<NodeIndex> =
+                names.iter().filter_map(|n| cx.snapshot.position(n)).collect();
+            positions.sort_unstable();
+            positions
+        }
+    };
+    let count = if pre_filtered.nodes.is_some() { candidates.len() } else { all.len() };
+    let wanted = wanted(count);
+    let mut nodes = Vec::with_capacity(wanted.min(count));
+    for step in 0..count {
+        if nodes.len() >= wanted {
+            break;
+        }
+        let at = (start + step) % count;
+        let position = if pre_filtered.nodes.is_some() {
+            candidates[at]
+        } else {
+            NodeIndex(u32::try_from(at).expect("fewer than 2^32 nodes"))
+        };
+        let node = &all[position.get()];
+        let status = runner.run(cx, state, pod, node);
+        match status.code() {
+            Code::Success => nodes.push(Arc::clone(node)),
+            Code::Unschedulable | Code::UnschedulableAndUnresolvable | Code::Pending => {
+                statuses.set(position, status)
+            }
+            Code::Error | Code::Wait | Code::Skip => {
+                let plugin = status.plugin().cloned().unwrap_or_default();
+                return Err((Failure::new(&plugin, status.message()), nodes.len() + statuses.len()));
+            }
+        }
+    }
+    Ok(Feasible { nodes, statuses })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_nodes_to_find_adapts_as_upstream() {
+        for (nodes, percentage, expected) in [
+            (10, 0, 10),
+            (99, 1, 99),
+            (100, 0, 100),
+            (1000, 0, 420),
+            (5000, 0, 500),
+            (6000, 0, 300),
+            (6000, 40, 2400),
+            (1000, 100, 1000),
+            (1000, 5, 100),
+        ] {
+            assert_eq!(node_count_to_find(nodes, percentage), expected, "{nodes} nodes, {percentage} %");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! PostFilter.
+
+use crate::profile::Profile;
+use secondmate_framework::{
+    Code, Context, CycleState, NodeStatuses, Nomination, PostFilterOutcome, Reason, Status,
+};
+use secondmate_model::Pod;
+use std::sync::Arc;
+
+/// Runs the PostFilter plugins until one succeeds or rejects for good, and joins what the others said.
+///
+/// Source of the rules: `RunPostFilterPlugins` in `pkg/scheduler/framework/runtime`.
+#[must_use]
+pub fn post_filter(
+    profile: &Profile,
+    cx: &Context<'_>,
+    state: &mut CycleState,
+    pod: &Arc<Pod>,
+    statuses: &NodeStatuses,
+) -> PostFilterOutcome {
+    let mut kept: Option<Nomination> = None;
+    let mut reasons: Vec<Reason> = Vec::new();
+    let mut rejector = None;
+    for plugin in &profile.post_filter {
+        let point = plugin.plugin.as_post_filter().expect("checked when the profile was made");
+        let mut outcome = point.post_filter(cx, state, pod, statuses);
+        match outcome.status.code() {
+            Code::Success | Code::UnschedulableAndUnresolvable => {
+                outcome.status = outcome.status.by(&plugin.name);
+                return outcome;
+            }
+            Code::Unschedulable | Code::Pending => {
+                if outcome.nomination.is_some() {
+                    kept = outcome.nomination;
+                }
+                reasons.extend(outcome.status.reasons().iter().cloned());
+                rejector.get_or_insert_with(|| plugin.name.clone());
+            }
+            Code::Error | Code::Wait | Code::Skip => {
+                let status = outcome.status.recoded(Code::Error).by(&plugin.name);
+                return PostFilterOutcome::from(status);
+            }
+        }
+    }
+    let mut status = Status::with_reasons(Code::Unschedulable, reasons);
+    if let Some(plugin) = rejector {
+        status = status.by(&plugin);
+    }
+    PostFilterOutcome { nomination: kept, ..PostFilterOutcome::from(status) }
+}

@@ -1,0 +1,233 @@
+//! What goes into the core and what comes out: inputs and effects.
+
+use secondmate_framework::ApiWrite;
+use secondmate_model::objects::{Object, ObjectKind, ObjectName};
+use secondmate_model::{Atom, Node, Pod, Uid};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which watch shows a pod. The watches are not ordered against each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PodWatch {
+    /// Pods of our names without a node.
+    Pending,
+    /// Pods of all schedulers on nodes, but those that have ended.
+    Assigned,
+    /// Pods of other schedulers without a node to which one was promised.
+    ForeignNominated,
+}
+
+/// Something that the core is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A watch shows a pod: new or changed.
+    Pod(PodWatch, Arc<Pod>),
+    /// A pod left a watch: deleted, or it does not match the watch's selector any more.
+    PodGone(PodWatch, Uid),
+    /// A node is new or changed.
+    Node(Arc<Node>),
+    /// A node was deleted.
+    NodeGone(Atom),
+    /// Another object is new or changed.
+    Object(Object),
+    /// Another object was deleted.
+    ObjectGone(ObjectKind, ObjectName),
+    /// Answer to [`Effect::Bind`].
+    BindFinished(Uid, BindOutcome),
+    /// Answer to [`Effect::Write`].
+    WriteFinished(Uid, Result<(), String>),
+    /// Answer to [`Effect::Verify`].
+    Verified(Uid, Verified),
+    /// Answer to [`Effect::Evict`].
+    EvictFinished {
+        /// The pod for which room is made.
+        preemptor: Uid,
+        /// The pod that goes.
+        victim: Uid,
+        /// Whether it went (or was gone already).
+        result: Result<(), String>,
+    },
+}
+
+/// How a binding ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BindOutcome {
+    /// The API server said yes.
+    Bound,
+    /// The API server said no: the pod is not bound by this call.
+    Refused {
+        /// HTTP status.
+        code: u16,
+        /// Its message.
+        message: String,
+    },
+    /// No answer that tells: it may or may not have been carried out.
+    Unknown {
+        /// What happened.
+        message: String,
+    },
+    /// It was never sent: the process lost its leadership, or is shutting down.
+    NotSent,
+}
+
+/// What a look at a pod showed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verified {
+    /// The pod as it is.
+    Found(Arc<Pod>),
+    /// There is no pod of that name, or another UID has it.
+    Gone,
+    /// The look failed; the core asks again later.
+    Failed(String),
+}
+
+/// A condition of type `PodScheduled` to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduledCondition {
+    /// `Unschedulable` or `SchedulerError`.
+    pub reason: &'static str,
+    /// Text, not shortened.
+    pub message: String,
+    /// `metadata.generation` of the pod that was tried.
+    pub observed_generation: i64,
+}
+
+/// A change of `status.nominatedNodeName`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NominationPatch {
+    /// No change.
+    Keep,
+    /// To this; `None` clears it.
+    Set(Option<Atom>),
+}
+
+/// Kind of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    /// `Normal`.
+    Normal,
+    /// `Warning`.
+    Warning,
+}
+
+/// An event to be written (`events.k8s.io/v1`).
+#[derive(Clone, Debug)]
+pub struct PodEvent {
+    /// The pod that it is about.
+    pub regarding: Arc<Pod>,
+    /// Another pod that it is about.
+    pub related: Option<Arc<Pod>>,
+    /// Type.
+    pub kind: EventType,
+    /// Reason.
+    pub reason: &'static str,
+    /// Action.
+    pub action: &'static str,
+    /// Text, not shortened.
+    pub note: String,
+    /// Profile in whose name it is written.
+    pub profile: Atom,
+}
+
+/// Something that the shell is asked to do.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Bind the pod, with its UID as precondition. Answered by [`Input::BindFinished`].
+    Bind {
+        /// The pod as it was tried.
+        pod: Arc<Pod>,
+        /// The node.
+        node: Atom,
+        /// Annotations to be merged into the pod.
+        annotations: BTreeMap<String, String>,
+    },
+    /// Bind the pod by a plugin's own write. Answered by [`Input::BindFinished`].
+    BindBy {
+        /// The pod.
+        pod: Arc<Pod>,
+        /// The write.
+        write: ApiWrite,
+    },
+    /// Send writes in order, before a pod is bound. Answered by [`Input::WriteFinished`].
+    Write {
+        /// The pod for which they are made.
+        pod: Uid,
+        /// The writes.
+        writes: Vec<ApiWrite>,
+    },
+    /// Look at the pod: it is not known whether it is bound. Answered by [`Input::Verified`].
+    Verify {
+        /// The pod.
+        pod: Arc<Pod>,
+    },
+    /// Write the condition and the nomination into the pod's status. Not answered.
+    PatchStatus {
+        /// The pod as it was tried.
+        pod: Arc<Pod>,
+        /// Condition, where it changed.
+        condition: Option<ScheduledCondition>,
+        /// Nomination.
+        nomination: NominationPatch,
+    },
+    /// Write an event. Not answered, and never waited for.
+    Event(PodEvent),
+    /// Make room: mark the victim as disrupted and delete it. Answered by [`Input::EvictFinished`].
+    Evict {
+        /// The pod that goes.
+        victim: Arc<Pod>,
+        /// The pod for which it goes.
+        preemptor: Arc<Pod>,
+        /// Profile in whose name it is done.
+        profile: Atom,
+    },
+    /// For the metrics.
+    Observed(Observation),
+}
+
+/// What happened, for the metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// A pod was bound.
+    Scheduled {
+        /// Profile.
+        profile: Atom,
+        /// Attempts that it took.
+        attempts: u32,
+        /// Since it first became ready to be tried.
+        since_first_attempt: Duration,
+        /// Since it was popped for the last time.
+        since_popped: Duration,
+    },
+    /// An attempt ended in a rejection.
+    Unschedulable {
+        /// Profile.
+        profile: Atom,
+    },
+    /// An attempt failed.
+    Error {
+        /// Profile.
+        profile: Atom,
+    },
+    /// A preemption was tried; with the number of victims where it found any.
+    Preemption {
+        /// Victims.
+        victims: usize,
+    },
+    /// A pod went on after it had waited on permit.
+    PermitWait {
+        /// How long.
+        waited: Duration,
+        /// `allowed`, `rejected` or `timeout`.
+        result: &'static str,
+    },
+    /// The API server refused a binding.
+    BindRefused {
+        /// HTTP status.
+        code: u16,
+    },
+    /// It is not known whether a binding was carried out.
+    BindUnknown,
+    /// A pod of ours was bound to another node than we chose.
+    BoundElsewhere,
+}

@@ -1,0 +1,96 @@
+//! Events that happen while pods are in flight.
+//!
+//! A pod that is being tried does not see what changes meanwhile, so the events are kept from the moment when it was popped, and
+//! replayed for it when it comes back. The list starts at the first marker of a pod that is still in flight; it is empty
+//! when none is.
+
+use rustc_hash::FxHashMap;
+use secondmate_framework::{ActionType, EventResource};
+use secondmate_framework::{ClusterEvent, ObjectChange};
+use secondmate_model::Uid;
+use std::collections::VecDeque;
+
+#[derive(Clone, Debug)]
+enum Record {
+    /// A pod was popped; cleared when it is done.
+    Popped(Option<Uid>),
+    Event(ClusterEvent, Box<ObjectChange>),
+    /// One pod was activated by force.
+    Forced(Uid),
+}
+
+/// Markers of pods in flight, and the events between and after them.
+#[derive(Clone, Debug, Default)]
+pub struct InFlight {
+    records: VecDeque<Record>,
+    /// Number of records dropped from the front so far: positions stay valid.
+    dropped: u64,
+    markers: FxHashMap<Uid, u64>,
+    events: usize,
+}
+
+/// The event that stands for a forced activation.
+const FORCED: ClusterEvent = ClusterEvent::new(EventResource::Wildcard, ActionType::ALL, "ForceActivate");
+
+impl InFlight {
+    /// Number of events kept.
+    pub fn event_count(&self) -> usize {
+        self.events
+    }
+
+    /// A pod was popped.
+    pub fn popped(&mut self, uid: &Uid) {
+        let at = self.dropped + self.records.len() as u64;
+        self.records.push_back(Record::Popped(Some(uid.clone())));
+        self.markers.insert(uid.clone(), at);
+    }
+
+    /// Something happened.
+    pub fn record(&mut self, event: ClusterEvent, change: &ObjectChange) {
+        if !self.markers.is_empty() {
+            self.records.push_back(Record::Event(event, Box::new(change.clone())));
+            self.events += 1;
+        }
+    }
+
+    /// A pod in flight was activated by force.
+    pub fn force(&mut self, uid: &Uid) {
+        if self.markers.contains_key(uid) {
+            self.records.push_back(Record::Forced(uid.clone()));
+            self.events += 1;
+        }
+    }
+
+    /// What happened since the pod was popped.
+    pub fn events_since_pop(&self, uid: &Uid) -> Vec<(ClusterEvent, ObjectChange)> {
+        let Some(at) = self.markers.get(uid) else { return Vec::new() };
+        let from = usize::try_from(at - self.dropped).unwrap_or(usize::MAX);
+        self.records
+            .iter()
+            .skip(from)
+            .filter_map(|record| match record {
+                Record::Event(event, change) => Some((*event, (**change).clone())),
+                Record::Forced(forced) if forced == uid => Some((FORCED, ObjectChange::default())),
+                Record::Forced(_) | Record::Popped(_) => None,
+            })
+            .collect()
+    }
+
+    /// The pod is not in flight any more: events that no other pod needs are dropped.
+    pub fn done(&mut self, uid: &Uid) {
+        let Some(at) = self.markers.remove(uid) else { return };
+        if let Some(record) = usize::try_from(at - self.dropped).ok().and_then(|at| self.records.get_mut(at))
+        {
+            *record = Record::Popped(None);
+        }
+        while let Some(front) = self.records.front() {
+            match front {
+                Record::Popped(Some(_)) => return,
+                Record::Popped(None) => {}
+                Record::Event(..) | Record::Forced(_) => self.events -= 1,
+            }
+            self.records.pop_front();
+            self.dropped += 1;
+        }
+    }
+}

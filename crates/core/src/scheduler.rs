@@ -1,0 +1,377 @@
+//! The scheduler: inputs in, effects out.
+//!
+//! [`Scheduler::apply`] takes one input; [`Scheduler::step`] makes at most one attempt to place a pod; what has to be done
+//! outside is left in [`Scheduler::take_effects`]. Time comes in with each call. Nothing here waits.
+
+mod bindings;
+mod check;
+mod inputs;
+mod preemptions;
+mod stage;
+
+pub use check::CacheDifference;
+
+use crate::attempt::{self, Attempt, Rejection, World};
+use crate::cache::{Cache, CacheSize};
+use crate::changes;
+use crate::nominations::Nominator;
+use crate::port::{Effect, EventType, NominationPatch, Observation, PodEvent, ScheduledCondition};
+use crate::profile::Profile;
+use crate::queue::{AttemptOutcome, Profiles, Queue, QueueConfig, QueueSize};
+use crate::random::Random;
+use preemptions::Preemptions;
+use secondmate_framework::{
+    ClusterEvent, Code, Context, EventObject, NodeIndex, NodeStatuses, Nomination, ObjectChange, Snapshot,
+    Status, WaitingPodCommand, fit_error_message,
+};
+use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use stage::Bindings;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Settings of the core.
+#[derive(Clone, Copy, Debug)]
+pub struct SchedulerConfig {
+    /// Times of the queue.
+    pub queue: QueueConfig,
+    /// Seed of the choice among equally good nodes.
+    pub seed: u64,
+    /// How long a binding that succeeded may stay unseen before the pod is looked at.
+    pub confirm_within: Duration,
+    /// How long to wait before a pod is looked at again, after a look failed.
+    pub verify_again_after: Duration,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            queue: QueueConfig::default(),
+            seed: 0,
+            confirm_within: Duration::from_secs(30),
+            verify_again_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What one step did, for metrics and logs.
+#[derive(Clone, Debug)]
+pub struct CycleReport {
+    /// The pod that was tried.
+    pub pod: Arc<Pod>,
+    /// The node that was chosen, if one was.
+    pub node: Option<Atom>,
+    /// `scheduled`, `unschedulable` or `error`, as the metrics name it: `scheduled` means that a node was chosen.
+    pub result: &'static str,
+}
+
+/// Numbers for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Cache.
+    pub cache: CacheSize,
+    /// Queue.
+    pub queue: QueueSize,
+    /// Pods between being chosen for a node and being seen there.
+    pub bindings: usize,
+    /// Nominated pods.
+    pub nominations: usize,
+    /// Events kept for pods in flight.
+    pub in_flight_events: usize,
+    /// Preemptions that are not finished.
+    pub preemptions: usize,
+}
+
+/// The deterministic core of the scheduler.
+pub struct Scheduler {
+    config: SchedulerConfig,
+    profiles: Profiles,
+    cache: Cache,
+    snapshot: Snapshot,
+    queue: Queue,
+    nominator: Nominator,
+    bindings: Bindings,
+    preemptions: Preemptions,
+    random: Random,
+    next_start: usize,
+    effects: Vec<Effect>,
+}
+
+impl Scheduler {
+    /// A scheduler without nodes or pods.
+    #[must_use]
+    pub fn new(config: SchedulerConfig, profiles: Vec<Profile>) -> Self {
+        Self {
+            config,
+            profiles: profiles.into_iter().map(|p| (p.name().clone(), Arc::new(p))).collect(),
+            cache: Cache::new(),
+            snapshot: Snapshot::default(),
+            queue: Queue::new(config.queue),
+            nominator: Nominator::default(),
+            bindings: Bindings::default(),
+            preemptions: Preemptions::default(),
+            random: Random::new(config.seed),
+            next_start: 0,
+            effects: Vec::new(),
+        }
+    }
+
+    /// The profiles by scheduler name.
+    #[must_use]
+    pub fn profiles(&self) -> &Profiles {
+        &self.profiles
+    }
+
+    /// The cache, to be looked at.
+    #[must_use]
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The queue, to be looked at.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Numbers for metrics.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            cache: self.cache.size(),
+            queue: self.queue.size(),
+            bindings: self.bindings.len(),
+            nominations: self.nominator.len(),
+            in_flight_events: self.queue.in_flight_events(),
+            preemptions: self.preemptions.len(),
+        }
+    }
+
+    /// What has to be done outside, in the order in which it came up.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Whether a step would try a pod.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let size = self.queue.size();
+        size.active == 0 && size.backoff == 0
+    }
+
+    /// When time alone gives the core something to do, if ever: call [`Scheduler::step`] then.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.queue.next_tick().into_iter().chain(self.bindings.next_deadline(&self.config)).min()
+    }
+
+    /// Lets time pass, and tries the next pod if there is one.
+    pub fn step(&mut self, now: Timestamp) -> Option<CycleReport> {
+        self.run_plugin_commands(now);
+        self.queue.tick(now, &self.profiles, &self.preemptions);
+        self.tick_bindings(now);
+        let queued = self.queue.pop(&self.profiles)?;
+        let pod = queued.pod;
+        let profile = Arc::clone(self.profiles.get(&pod.scheduler_name)?);
+        if pod.deleting {
+            self.event(&pod, EventType::Warning, "FailedScheduling", "Scheduling", skip_deleting(&pod));
+            self.queue.park(&pod.uid, now, &self.profiles);
+            return None;
+        }
+        self.cache.refresh(&mut self.snapshot);
+        let world = World { snapshot: &self.snapshot, nominations: &self.nominator, now };
+        let attempt = attempt::attempt(&profile, &world, &pod, &mut self.next_start, &mut self.random);
+        let (node, result) = match attempt {
+            Attempt::Placed { node, state } => {
+                let name = node.name().clone();
+                match self.begin_binding(&profile, &pod, &name, state, now) {
+                    Ok(()) => (Some(name), "scheduled"),
+                    Err(status) => {
+                        let result = if status.is_rejected() { "unschedulable" } else { "error" };
+                        self.fail_after_choice(&profile, &pod, &status, now);
+                        (None, result)
+                    }
+                }
+            }
+            Attempt::Rejected(rejection) => {
+                self.reject(&profile, &pod, rejection, now);
+                (None, "unschedulable")
+            }
+            Attempt::Failed(failure) => {
+                let outcome = AttemptOutcome::default();
+                self.fail(
+                    &profile,
+                    &pod,
+                    "SchedulerError",
+                    failure.message,
+                    outcome,
+                    &Nomination::Clear,
+                    now,
+                );
+                (None, "error")
+            }
+        };
+        Some(CycleReport { pod, node, result })
+    }
+
+    fn run_plugin_commands(&mut self, now: Timestamp) {
+        let profiles: Vec<_> = self.profiles.values().cloned().collect();
+        for profile in profiles {
+            while let Some(command) = profile.handle().next_command() {
+                match command {
+                    WaitingPodCommand::Allow { pod, plugin } => self.allow(&pod, &plugin, now),
+                    WaitingPodCommand::Reject { pod, plugin, reason } => {
+                        let status = Status::unschedulable(reason).by(&plugin);
+                        self.reject_waiting(&pod, &status, "rejected", now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// No node passed the filters.
+    fn reject(&mut self, profile: &Profile, pod: &Arc<Pod>, rejection: Rejection, now: Timestamp) {
+        let post_filter = rejection.post_filter;
+        if post_filter.nomination.is_some() && !post_filter.victims.is_empty() {
+            self.effects
+                .push(Effect::Observed(Observation::Preemption { victims: post_filter.victims.len() }));
+            for cleared in &post_filter.nominations_to_clear {
+                self.clear_nomination(cleared);
+            }
+            if let Some(Nomination::Node(node)) = &post_filter.nomination {
+                self.begin_preemption(profile, pod, node, &post_filter.victims, now);
+            }
+        }
+        let nomination = post_filter.nomination.unwrap_or(Nomination::Keep);
+        let outcome = AttemptOutcome { rejected_by: rejection.rejected_by, pending_by: rejection.pending_by };
+        self.fail(profile, pod, "Unschedulable", rejection.message, outcome, &nomination, now);
+    }
+
+    /// The attempt failed between the choice of the node and the binding, or the binding did.
+    fn fail_after_choice(&mut self, profile: &Profile, pod: &Arc<Pod>, status: &Status, now: Timestamp) {
+        if !status.is_rejected() {
+            let outcome = AttemptOutcome::default();
+            self.fail(profile, pod, "SchedulerError", status.message(), outcome, &Nomination::Clear, now);
+            return;
+        }
+        // A rejection is told as if the node were the only one.
+        let mut statuses = NodeStatuses::new(Status::SUCCESS);
+        statuses.set(NodeIndex(0), status.clone());
+        let message = fit_error_message(1, None, &statuses, "");
+        let mut outcome = AttemptOutcome::default();
+        if let Some(plugin) = status.plugin() {
+            let pending = status.code() == Code::Pending;
+            let set = if pending { &mut outcome.pending_by } else { &mut outcome.rejected_by };
+            set.insert(plugin.clone());
+        }
+        self.fail(profile, pod, "Unschedulable", message, outcome, &Nomination::Clear, now);
+    }
+
+    /// The end of every attempt that did not place the pod: back to the queue, event, condition.
+    #[allow(clippy::too_many_arguments, reason = "each is a fact of the failed attempt")]
+    fn fail(
+        &mut self,
+        profile: &Profile,
+        pod: &Arc<Pod>,
+        reason: &'static str,
+        message: String,
+        outcome: AttemptOutcome,
+        nomination: &Nomination,
+        now: Timestamp,
+    ) {
+        let observed = if reason == "Unschedulable" {
+            Observation::Unschedulable { profile: profile.name().clone() }
+        } else {
+            Observation::Error { profile: profile.name().clone() }
+        };
+        self.effects.push(Effect::Observed(observed));
+        // The object as it is now, not as it was when it was popped.
+        let Some(entry) = self.queue.get(&pod.uid) else { return };
+        let pod = Arc::clone(&entry.queued.pod);
+        if self.cache.is_added(&pod.uid) {
+            // Somebody has bound it meanwhile.
+            self.queue.remove(&pod.uid);
+            return;
+        }
+        self.queue.put_back(&pod.uid, outcome, now, &self.profiles, &self.preemptions);
+        let nominated = match nomination {
+            Nomination::Keep => pod.nominated_node_name.clone(),
+            Nomination::Clear => None,
+            Nomination::Node(node) => Some(node.clone()),
+        };
+        match &nominated {
+            Some(node) => self.nominator.set(&pod, node),
+            None => {
+                self.nominator.remove(&pod.uid);
+            }
+        }
+        self.event(&pod, EventType::Warning, "FailedScheduling", "Scheduling", message.clone());
+        let written = pod.scheduled_condition.as_deref();
+        let same =
+            written.is_some_and(|c| &*c.status == "False" && &*c.reason == reason && *c.message == message);
+        let nomination = if nominated == pod.nominated_node_name {
+            NominationPatch::Keep
+        } else {
+            NominationPatch::Set(nominated)
+        };
+        if same && nomination == NominationPatch::Keep {
+            return;
+        }
+        let condition =
+            (!same).then(|| ScheduledCondition { reason, message, observed_generation: pod.generation });
+        self.effects.push(Effect::PatchStatus { pod, condition, nomination });
+    }
+
+    fn clear_nomination(&mut self, pod: &Arc<Pod>) {
+        self.nominator.remove(&pod.uid);
+        self.effects.push(Effect::PatchStatus {
+            pod: Arc::clone(pod),
+            condition: None,
+            nomination: NominationPatch::Set(None),
+        });
+    }
+
+    fn event(
+        &mut self,
+        pod: &Arc<Pod>,
+        kind: EventType,
+        reason: &'static str,
+        action: &'static str,
+        note: String,
+    ) {
+        self.effects.push(Effect::Event(PodEvent {
+            regarding: Arc::clone(pod),
+            related: None,
+            kind,
+            reason,
+            action,
+            note,
+            profile: pod.scheduler_name.clone(),
+        }));
+    }
+
+    /// Tells queue and waiting bindings that something changed.
+    fn announce(
+        &mut self,
+        event: &ClusterEvent,
+        change: &ObjectChange,
+        except: Option<&Uid>,
+        now: Timestamp,
+    ) {
+        self.queue.on_event(event, change, except, now, &self.profiles, &self.preemptions);
+    }
+
+    /// Room came free on a node: an assigned or assumed pod went.
+    fn announce_pod_gone(&mut self, pod: &Arc<Pod>, except: Option<&Uid>, now: Timestamp) {
+        let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(pod))), new: None };
+        self.announce(&changes::ASSIGNED_POD_DELETE, &change, except, now);
+    }
+}
+
+fn skip_deleting(pod: &Pod) -> String {
+    format!("skip schedule deleting pod: {}", pod.full_name())
+}
+
+/// A context for plugins outside a cycle's filters.
+fn plain_context<'a>(snapshot: &'a Snapshot, nominator: &'a Nominator, now: Timestamp) -> Context<'a> {
+    Context { snapshot, now, filters: &(), nominations: nominator }
+}

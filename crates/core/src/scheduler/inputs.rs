@@ -1,0 +1,199 @@
+//! What each input does.
+
+use super::Scheduler;
+use crate::cache::Added;
+use crate::changes;
+use crate::port::{Input, PodWatch};
+use secondmate_framework::{ActionType, EventObject, ObjectChange};
+use secondmate_model::objects::{Object, ObjectKind, ObjectName};
+use secondmate_model::{Atom, Node, Pod, Timestamp, Uid};
+use std::sync::Arc;
+
+impl Scheduler {
+    /// Takes one input.
+    pub fn apply(&mut self, input: Input, now: Timestamp) {
+        match input {
+            Input::Pod(PodWatch::Pending, pod) => self.pending(pod, now),
+            Input::Pod(PodWatch::Assigned, pod) if pod.terminal => self.assigned_gone(&pod.uid, now),
+            Input::Pod(PodWatch::Assigned, pod) => self.assigned(pod, now),
+            Input::Pod(PodWatch::ForeignNominated, pod) => self.foreign_nominated(&pod, now),
+            Input::PodGone(PodWatch::Pending, uid) => self.pending_gone(&uid, now),
+            Input::PodGone(PodWatch::Assigned, uid) => self.assigned_gone(&uid, now),
+            Input::PodGone(PodWatch::ForeignNominated, uid) => self.foreign_gone(&uid, now),
+            Input::Node(node) => self.node(node, now),
+            Input::NodeGone(name) => self.node_gone(&name, now),
+            Input::Object(object) => self.object(object, now),
+            Input::ObjectGone(kind, name) => self.object_gone(kind, &name, now),
+            Input::BindFinished(uid, outcome) => self.bind_finished(&uid, outcome, now),
+            Input::WriteFinished(uid, result) => self.write_finished(&uid, result, now),
+            Input::Verified(uid, verified) => self.verified(&uid, verified, now),
+            Input::EvictFinished { preemptor, victim, result } => {
+                self.evict_finished(&preemptor, &victim, &result, now);
+            }
+        }
+    }
+
+    fn pending(&mut self, pod: Arc<Pod>, now: Timestamp) {
+        if pod.node_name.is_some() {
+            self.assigned(pod, now);
+            return;
+        }
+        // Seen on a node already: this is old news. The watches are not ordered against each other.
+        if self.cache.is_added(&pod.uid) || !self.profiles.contains_key(&pod.scheduler_name) || pod.terminal {
+            return;
+        }
+        let on_its_way = self.bindings.contains(&pod.uid);
+        let Some(entry) = self.queue.get(&pod.uid) else {
+            // Bound by us where it is on its way, and the watch still shows an older state.
+            if !on_its_way {
+                self.queue.add(Arc::clone(&pod), now, &self.profiles, &self.preemptions);
+                self.nominate_from_status(&pod);
+            }
+            return;
+        };
+        let old = Arc::clone(&entry.queued.pod);
+        if !old.resource_version.is_empty() && old.resource_version == pod.resource_version {
+            return;
+        }
+        let events = changes::pod_events(&old, &pod);
+        self.queue.update(&pod, &events, now, &self.profiles, &self.preemptions);
+        if on_its_way {
+            if pod.deleting && !old.deleting {
+                self.binding_pod_gone(&pod.uid, true, now);
+            }
+        } else if old.nominated_node_name.is_none() && pod.nominated_node_name.is_none() {
+            // A promise of ours that the status does not show yet holds.
+            if let Some(node) = self.nominator.node_of(&pod.uid).cloned() {
+                self.nominator.set(&pod, &node);
+            }
+        } else {
+            self.nominate_from_status(&pod);
+        }
+    }
+
+    fn nominate_from_status(&mut self, pod: &Arc<Pod>) {
+        match &pod.nominated_node_name {
+            // A gated pod's nomination does not count for others.
+            Some(_) if self.queue.get(&pod.uid).is_none_or(|e| e.gated_by.is_some()) => {}
+            Some(node) => self.nominator.set(pod, node),
+            None => {
+                self.nominator.remove(&pod.uid);
+            }
+        }
+    }
+
+    fn pending_gone(&mut self, uid: &Uid, now: Timestamp) {
+        self.preemptions.forget_preemptor(uid);
+        self.binding_pod_gone(uid, false, now);
+        // A binding that is on its way needs the entry no more than the answer does.
+        self.queue.remove(uid);
+        if let Some(nominated) = self.nominator.pod(uid).cloned() {
+            self.nominator.remove(uid);
+            self.announce_pod_gone(&nominated, None, now);
+        }
+    }
+
+    pub(super) fn assigned(&mut self, pod: Arc<Pod>, now: Timestamp) {
+        if pod.node_name.is_none() {
+            return;
+        }
+        self.binding_confirmed(&pod, now);
+        if !self.bindings.contains(&pod.uid) {
+            self.queue.remove(&pod.uid);
+        }
+        if !self.is_foreign(&pod) || pod.node_name.is_some() {
+            self.nominator.remove(&pod.uid);
+        }
+        self.preemptions.forget_preemptor(&pod.uid);
+        let old = self.cache.pod(&pod.uid).cloned();
+        let new = Some(EventObject::Pod(Arc::clone(&pod)));
+        match (self.cache.add(Arc::clone(&pod)), old) {
+            (Added::Updated, Some(old)) => {
+                let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(&old))), new };
+                for event in changes::pod_events(&old, &pod) {
+                    self.announce(&event, &change, None, now);
+                }
+            }
+            _ => {
+                let change = ObjectChange { old: None, new };
+                self.announce(&changes::ASSIGNED_POD_ADD, &change, None, now);
+            }
+        }
+        if pod.deleting {
+            self.victim_leaving(&pod.uid, now);
+        }
+    }
+
+    pub(super) fn assigned_gone(&mut self, uid: &Uid, now: Timestamp) {
+        if !self.cache.is_added(uid) {
+            return;
+        }
+        let Ok(pod) = self.cache.remove(uid) else { return };
+        self.victim_leaving(uid, now);
+        self.announce_pod_gone(&pod, None, now);
+    }
+
+    fn is_foreign(&self, pod: &Pod) -> bool {
+        !self.profiles.contains_key(&pod.scheduler_name)
+    }
+
+    fn foreign_nominated(&mut self, pod: &Arc<Pod>, now: Timestamp) {
+        if !self.is_foreign(pod) || self.cache.is_added(&pod.uid) {
+            return;
+        }
+        match &pod.nominated_node_name {
+            Some(node) if pod.node_name.is_none() && !pod.terminal => self.nominator.set(pod, node),
+            _ => self.foreign_gone(&pod.uid, now),
+        }
+    }
+
+    fn foreign_gone(&mut self, uid: &Uid, now: Timestamp) {
+        let Some(pod) = self.nominator.pod(uid).cloned().filter(|p| self.is_foreign(p)) else { return };
+        self.nominator.remove(uid);
+        self.announce_pod_gone(&pod, None, now);
+    }
+
+    fn node(&mut self, node: Arc<Node>, now: Timestamp) {
+        let new = Some(EventObject::Node(Arc::clone(&node)));
+        match self.cache.set_node(Arc::clone(&node)) {
+            None => self.announce(&changes::NODE_ADD, &ObjectChange { old: None, new }, None, now),
+            Some(old) => {
+                let events = changes::node_events(&old, &node);
+                let change = ObjectChange { old: Some(EventObject::Node(old)), new };
+                for event in events {
+                    self.announce(&event, &change, None, now);
+                }
+            }
+        }
+        self.ask_waiting(now);
+    }
+
+    fn node_gone(&mut self, name: &Atom, now: Timestamp) {
+        if let Some(old) = self.cache.remove_node(name) {
+            let change = ObjectChange { old: Some(EventObject::Node(old)), new: None };
+            self.announce(&changes::NODE_DELETE, &change, None, now);
+        }
+    }
+
+    fn object(&mut self, object: Object, now: Timestamp) {
+        let new = Arc::new(object.clone());
+        let kind = object.kind();
+        let old = self.snapshot.objects_mut().apply(object);
+        let action = if old.is_some() { ActionType::UPDATE } else { ActionType::ADD };
+        if let Some(event) = changes::object_event(kind, action) {
+            let old = old.map(|o| EventObject::Other(Arc::new(o)));
+            let change = ObjectChange { old, new: Some(EventObject::Other(new)) };
+            self.announce(&event, &change, None, now);
+        }
+        self.ask_waiting(now);
+    }
+
+    fn object_gone(&mut self, kind: ObjectKind, name: &ObjectName, now: Timestamp) {
+        let Some(old) = self.snapshot.objects_mut().remove(kind, name) else { return };
+        if let Some(event) = changes::object_event(kind, ActionType::DELETE) {
+            let change = ObjectChange { old: Some(EventObject::Other(Arc::new(old))), new: None };
+            self.announce(&event, &change, None, now);
+        }
+        self.ask_waiting(now);
+    }
+}
