@@ -1,0 +1,101 @@
+//! `InterPodAffinity`: pods that want to be near other pods, or far from them.
+//!
+//! Required terms filter nodes, preferred ones score them, and both count in two directions: what the incoming pod wants of
+//! the pods on the nodes, and what those want of it. For a pod's cycle the pods that match are counted once per pair of label
+//! and value (PreFilter, PreScore) and kept in the cycle's state.
+
+mod args;
+mod counts;
+mod filter;
+mod hint;
+mod score;
+mod terms;
+
+use crate::node_events;
+use args::Args;
+use secondmate_framework::{
+    ActionType, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange, Parity, Plugin,
+    PluginError, PreFilter, PreScore, Score,
+};
+use secondmate_model::objects::Objects;
+use secondmate_model::{Affinity, Labels, Pod};
+use std::sync::Arc;
+
+/// Upstream's name of the plugin.
+pub const NAME: &str = "InterPodAffinity";
+
+const AFFINITY: &str = "node(s) didn't match pod affinity rules";
+const ANTI_AFFINITY: &str = "node(s) didn't match pod anti-affinity rules";
+const EXISTING_ANTI_AFFINITY: &str = "node(s) didn't satisfy existing pods anti-affinity rules";
+
+/// The plugin with its arguments.
+#[derive(Debug)]
+pub struct InterPodAffinity {
+    args: Args,
+    parity: Parity,
+}
+
+/// Makes the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
+///
+/// # Errors
+/// The arguments are not those of the plugin, or kube-scheduler would refuse them.
+pub fn new(args: &serde_json::Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    let args =
+        Args::read(args).map_err(|reason| PluginError::Arguments { plugin: NAME.to_owned(), reason })?;
+    Ok(Arc::new(InterPodAffinity { args, parity: handle.parity }))
+}
+
+impl Plugin for InterPodAffinity {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn as_pre_score(&self) -> Option<&dyn PreScore> {
+        Some(self)
+    }
+
+    fn as_score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        let mut events = vec![EventRegistration::new(
+            EventResource::Pod,
+            ActionType::ADD | ActionType::UPDATE_POD_LABEL | ActionType::DELETE,
+        )];
+        events.extend(node_events::added_or(ActionType::UPDATE_NODE_LABEL));
+        events
+    }
+
+    fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
+        hint::hint(pod, change)
+    }
+}
+
+/// The pod's affinity, where it has any.
+fn affinity(pod: &Pod) -> Option<&Affinity> {
+    pod.affinity.as_deref()
+}
+
+/// Labels of the pod's namespace; a namespace that is not known has none.
+fn namespace_labels(pod: &Pod, objects: &Objects) -> Labels {
+    objects.namespaces.get(&pod.namespace).cloned().unwrap_or_default()
+}
+
+/// Why the pod's terms cannot be evaluated, if so, as upstream joins the reasons.
+fn parse_error(pod: &Pod) -> Option<String> {
+    let errors = &affinity(pod)?.errors;
+    match &**errors {
+        [] => None,
+        [one] => Some(one.to_string()),
+        many => Some(format!("[{}]", many.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))),
+    }
+}

@@ -1,0 +1,66 @@
+//! Arguments: what terms of existing pods count for.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct Written {
+    hard_pod_affinity_weight: Option<i32>,
+    ignore_preferred_terms_of_existing_pods: Option<bool>,
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+}
+
+/// The arguments as meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Args {
+    /// What a required affinity term of an existing pod that means the incoming one scores; 0 turns it off.
+    pub(super) hard_pod_affinity_weight: i32,
+    /// A pod without preferred terms of its own is not scored by those of existing pods.
+    pub(super) ignore_preferred_terms_of_existing_pods: bool,
+}
+
+impl Args {
+    pub(super) fn read(args: &Value) -> Result<Self, String> {
+        let written = Option::<Written>::deserialize(args).map_err(|e| e.to_string())?.unwrap_or_default();
+        let weight = written.hard_pod_affinity_weight.unwrap_or(1);
+        if !(0..=100).contains(&weight) {
+            return Err(format!("hardPodAffinityWeight: {weight} is not between 0 and 100"));
+        }
+        Ok(Self {
+            hard_pod_affinity_weight: weight,
+            ignore_preferred_terms_of_existing_pods: written
+                .ignore_preferred_terms_of_existing_pods
+                .unwrap_or(false),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn defaults_are_upstreams() {
+        let default = Args { hard_pod_affinity_weight: 1, ignore_preferred_terms_of_existing_pods: false };
+        assert_eq!(Args::read(&Value::Null), Ok(default));
+        let args = json!({"kind": "InterPodAffinityArgs", "hardPodAffinityWeight": 0,
+            "ignorePreferredTermsOfExistingPods": true});
+        let given = Args { hard_pod_affinity_weight: 0, ignore_preferred_terms_of_existing_pods: true };
+        assert_eq!(Args::read(&args), Ok(given));
+    }
+
+    #[test]
+    fn what_kube_scheduler_refuses_is_refused() {
+        for args in
+            [json!({"hardPodAffinityWeight": 101}), json!({"hardPodAffinityWeight": -1}), json!({"x": 1})]
+        {
+            Args::read(&args).expect_err("refused");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Terms of the incoming pod: whom they mean, with namespace selectors worked into namespaces.
+
+use rustc_hash::FxHashSet;
+use secondmate_framework::Parity;
+use secondmate_model::objects::Objects;
+use secondmate_model::{Atom, Labels, Pod, PodAffinityTerm};
+use smallvec::SmallVec;
+
+/// The namespaces of the pods that a term means.
+#[derive(Clone, Debug)]
+pub(super) enum Namespaces {
+    /// All.
+    Any,
+    /// A few, by name.
+    Few(SmallVec<[Atom; 2]>),
+    /// More than are worth going through one by one.
+    Many(FxHashSet<Atom>),
+}
+
+/// Above this number a set is faster than a row.
+const FEW: usize = 8;
+
+impl Namespaces {
+    /// The namespaces that the term names and those that its selector matches now.
+    ///
+    /// From 1.34 to 1.36 kube-scheduler keeps the selector after it has worked it in, and later evaluates it for each pod
+    /// once more, with no labels at all: a selector that no label has to meet (only `NotIn` and `DoesNotExist`) then means the
+    /// pods of every namespace. That is reproduced unless the sensible thing is asked for.
+    fn of(term: &PodAffinityTerm, objects: &Objects, parity: Parity) -> Self {
+        let selector = &term.namespace_selector;
+        if selector.is_everything() || (parity == Parity::Strict && selector.matches(&Labels::default())) {
+            return Self::Any;
+        }
+        let mut names: SmallVec<[Atom; 2]> = term.namespaces.iter().cloned().collect();
+        if !selector.is_nothing() {
+            let matching = objects.namespaces.iter().filter(|(_, labels)| selector.matches(labels));
+            names.extend(matching.map(|(name, _)| name.clone()));
+        }
+        if names.len() <= FEW { Self::Few(names) } else { Self::Many(names.into_iter().collect()) }
+    }
+
+    fn contains(&self, namespace: &Atom) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Few(names) => names.contains(namespace),
+            Self::Many(names) => names.contains(namespace),
+        }
+    }
+}
+
+/// The namespaces of a list of terms, in its order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ExpandedNamespaces(SmallVec<[Namespaces; 2]>);
+
+impl ExpandedNamespaces {
+    pub(super) fn of<'a>(
+        terms: impl Iterator<Item = &'a PodAffinityTerm>,
+        objects: &Objects,
+        parity: Parity,
+    ) -> Self {
+        Self(terms.map(|term| Namespaces::of(term, objects, parity)).collect())
+    }
+
+    /// Whether the term at this place in the list means the pod.
+    pub(super) fn matches(&self, at: usize, term: &PodAffinityTerm, pod: &Pod) -> bool {
+        self.0[at].contains(&pod.namespace) && term.selector.matches(&pod.labels)
+    }
+
+    /// Whether all terms, and at least one, mean the pod.
+    pub(super) fn all_match(&self, terms: &[PodAffinityTerm], pod: &Pod) -> bool {
+        !terms.is_empty() && terms.iter().enumerate().all(|(at, term)| self.matches(at, term, pod))
+    }
+}

@@ -1,0 +1,90 @@
+//! `PodTopologySpread`: keeps the pods that a selector means evenly spread over the domains of a node label.
+//!
+//! Constraints that must hold filter nodes, those that should hold score them. Pods without constraints of their own get the
+//! configured defaults, for the pods that their services and owners select. For a pod's cycle the counts per domain are
+//! worked out once (PreFilter over all nodes, PreScore for the domains of the feasible ones) and kept in the cycle's state.
+
+mod args;
+mod constraints;
+mod domains;
+mod filter;
+mod hint;
+mod logarithm;
+mod score;
+
+use secondmate_framework::{
+    ActionType, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange, Plugin, PluginError,
+    PreFilter, PreScore, Score,
+};
+use secondmate_model::{Pod, SpreadConstraint};
+use std::sync::Arc;
+
+/// Upstream's name of the plugin.
+pub const NAME: &str = "PodTopologySpread";
+
+const NOT_SPREAD: &str = "node(s) didn't match pod topology spread constraints";
+const LABEL_MISSING: &str = "node(s) didn't match pod topology spread constraints (missing required label)";
+
+/// The plugin with its arguments.
+#[derive(Debug)]
+pub struct PodTopologySpread {
+    /// Constraints of pods that have none of their own; their selectors are those of each pod's services and owner.
+    defaults: Box<[SpreadConstraint]>,
+    /// The defaults are the built-in ones: then a node without one of the labels is scored by the others.
+    system_defaults: bool,
+}
+
+/// Makes the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
+///
+/// # Errors
+/// The arguments are not those of the plugin, or kube-scheduler would refuse them.
+pub fn new(args: &serde_json::Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    let (defaults, system_defaults) =
+        args::defaults(args).map_err(|reason| PluginError::Arguments { plugin: NAME.to_owned(), reason })?;
+    Ok(Arc::new(PodTopologySpread { defaults, system_defaults }))
+}
+
+impl Plugin for PodTopologySpread {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn as_pre_score(&self) -> Option<&dyn PreScore> {
+        Some(self)
+    }
+
+    fn as_score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        vec![
+            EventRegistration::new(
+                EventResource::Pod,
+                ActionType::ADD
+                    | ActionType::UPDATE_POD_LABEL
+                    | ActionType::UPDATE_POD_TOLERATION
+                    | ActionType::DELETE,
+            ),
+            EventRegistration::new(
+                EventResource::Node,
+                ActionType::ADD
+                    | ActionType::DELETE
+                    | ActionType::UPDATE_NODE_LABEL
+                    | ActionType::UPDATE_NODE_TAINT,
+            ),
+        ]
+    }
+
+    fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
+        self.hint_of(pod, change)
+    }
+}

@@ -1,0 +1,200 @@
+//! PreScore and Score: constraints that should hold.
+
+use super::PodTopologySpread;
+use super::constraints::{Constraints, Inclusion, count};
+use super::logarithm::ln;
+use rustc_hash::FxHashMap;
+use secondmate_framework::{Context, CycleState, MAX_NODE_SCORE, PreScore, Score, Status};
+use secondmate_model::{Atom, Labels, NodeInfo, Pod, WhenUnsatisfiable};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// What a cycle knows of a pod's soft constraints; shared by the clones of the cycle's state, since scoring tries nothing out.
+#[derive(Clone, Debug)]
+struct ScoreState(Arc<Weighed>);
+
+#[derive(Debug)]
+struct Weighed {
+    constraints: Constraints,
+    /// Nodes without one of the labels score nothing; otherwise the labels that they have count.
+    requires_all_keys: bool,
+    /// Pods by value of the label, for the values of feasible nodes; none for the host name.
+    domains: SmallVec<[FxHashMap<Atom, i64>; 2]>,
+    /// Makes up for the number of domains: many domains hold few pods each.
+    weights: SmallVec<[f64; 2]>,
+}
+
+impl Weighed {
+    fn new(
+        constraints: Constraints,
+        requires_all_keys: bool,
+        pod: &Pod,
+        nodes: &[Arc<NodeInfo>],
+        feasible: &[Arc<NodeInfo>],
+    ) -> Self {
+        let mut domains: SmallVec<[FxHashMap<Atom, i64>; 2]> =
+            constraints.list.iter().map(|_| FxHashMap::default()).collect();
+        // What a node without the label counts under, where such nodes take part.
+        let no_value = Atom::default();
+        let mut taking_part = 0_usize;
+        for info in feasible {
+            let labels = &info.node().labels;
+            if requires_all_keys && !constraints.keys_on(labels) {
+                continue;
+            }
+            taking_part += 1;
+            for (constraint, domains) in constraints.list.iter().zip(&mut domains) {
+                if constraint.is_hostname {
+                    continue;
+                }
+                let value = labels.get(&constraint.key).unwrap_or(&no_value);
+                if !domains.contains_key(value) {
+                    domains.insert(value.clone(), 0);
+                }
+            }
+        }
+        let weights = constraints
+            .list
+            .iter()
+            .zip(&domains)
+            .map(|(constraint, domains)| {
+                let size = if constraint.is_hostname { taking_part } else { domains.len() };
+                ln(u32::try_from(size).unwrap_or(u32::MAX - 2).saturating_add(2))
+            })
+            .collect();
+        let mut weighed = Self { constraints, requires_all_keys, domains, weights };
+        if weighed.constraints.list.iter().any(|constraint| !constraint.is_hostname) {
+            weighed.count(pod, nodes, &no_value);
+        }
+        weighed
+    }
+
+    /// Counts the pods of all nodes into the domains of the feasible ones.
+    fn count(&mut self, pod: &Pod, nodes: &[Arc<NodeInfo>], no_value: &Atom) {
+        let mut counts = SmallVec::new();
+        for info in nodes {
+            let node = info.node();
+            if self.ignores(&node.labels) {
+                continue;
+            }
+            let mut inclusion = Inclusion::new(pod, node);
+            counts.clear();
+            for (constraint, domains) in self.constraints.list.iter().zip(&mut self.domains) {
+                if constraint.is_hostname {
+                    continue;
+                }
+                let value = node.labels.get(&constraint.key).unwrap_or(no_value);
+                if let Some(total) = domains.get_mut(value)
+                    && inclusion.admits(constraint)
+                {
+                    *total += self.constraints.count(constraint, info.pods(), &pod.namespace, &mut counts);
+                }
+            }
+        }
+    }
+
+    /// Whether a node with these labels stays out.
+    fn ignores(&self, labels: &Labels) -> bool {
+        self.requires_all_keys && !self.constraints.keys_on(labels)
+    }
+
+    fn score(&self, pod: &Pod, info: &NodeInfo) -> i64 {
+        let labels = &info.node().labels;
+        let mut score = 0.0_f64;
+        for (at, constraint) in self.constraints.list.iter().enumerate() {
+            let Some(value) = labels.get(&constraint.key) else {
+                if self.requires_all_keys {
+                    return 0;
+                }
+                continue;
+            };
+            let pods = if constraint.is_hostname {
+                count(info.pods(), self.constraints.selector(constraint), &pod.namespace)
+            } else {
+                self.domains[at].get(value).copied().unwrap_or(0)
+            };
+            // Counts are far below 2^53.
+            score += pods as f64 * self.weights[at] + f64::from(constraint.max_skew.wrapping_sub(1));
+        }
+        // Half away from zero, as upstream.
+        score.round() as i64
+    }
+}
+
+fn missing() -> Status {
+    Status::error("error reading \"PreScorePodTopologySpread\" from cycleState: not found")
+}
+
+impl PreScore for PodTopologySpread {
+    fn pre_score(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        feasible: &[Arc<NodeInfo>],
+    ) -> Status {
+        let nodes = cx.snapshot.nodes();
+        if nodes.is_empty() {
+            return Status::skip();
+        }
+        let soft = self.constraints(pod, cx.snapshot.objects(), WhenUnsatisfiable::ScheduleAnyway);
+        let constraints = match soft {
+            Ok(constraints) if constraints.is_empty() => return Status::skip(),
+            Ok(constraints) => constraints,
+            Err(error) => {
+                return Status::error(format!(
+                    "calculating preScoreState: obtaining pod's soft topology spread constraints: {error}"
+                ));
+            }
+        };
+        let requires_all_keys = !pod.spread_constraints.is_empty() || !self.system_defaults;
+        let weighed = Weighed::new(constraints, requires_all_keys, pod, nodes, feasible);
+        state.write(ScoreState(Arc::new(weighed)));
+        Status::SUCCESS
+    }
+}
+
+impl Score for PodTopologySpread {
+    fn score(
+        &self,
+        _cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Result<i64, Status> {
+        state.read::<ScoreState>().map(|weighed| weighed.0.score(pod, node)).ok_or_else(missing)
+    }
+
+    fn normalize(
+        &self,
+        _cx: &Context<'_>,
+        state: &CycleState,
+        _pod: &Arc<Pod>,
+        feasible: &[Arc<NodeInfo>],
+        scores: &mut [i64],
+    ) -> Status {
+        let Some(ScoreState(weighed)) = state.read() else { return missing() };
+        let ignored = |info: &NodeInfo| weighed.ignores(&info.node().labels);
+        let (mut least, mut most) = (i64::MAX, 0);
+        for (info, score) in feasible.iter().zip(&*scores) {
+            if !ignored(info) {
+                least = least.min(*score);
+                most = most.max(*score);
+            }
+        }
+        for (info, score) in feasible.iter().zip(scores) {
+            *score = if ignored(info) {
+                0
+            } else if most == 0 {
+                MAX_NODE_SCORE
+            } else {
+                MAX_NODE_SCORE * (most + least - *score) / most
+            };
+        }
+        Status::SUCCESS
+    }
+}
+
+#[cfg(test)]
+#[path = "score_tests.rs"]
+mod tests;
