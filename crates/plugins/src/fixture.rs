@@ -1,8 +1,10 @@
 //! Objects for the tests of plugins, written as JSON.
 
-use secondmate_framework::Snapshot;
-use secondmate_model::objects::{Object, ObjectKind, Objects, PersistentVolume, PersistentVolumeClaim, StorageClass};
-use secondmate_model::{Node, NodeInfo, Pod, wire};
+use secondmate_framework::{Context, EventObject, ObjectChange, Snapshot};
+use secondmate_model::objects::{
+    Object, ObjectKind, Objects, PersistentVolume, PersistentVolumeClaim, StorageClass,
+};
+use secondmate_model::{Node, NodeInfo, Pod, Timestamp, wire};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -24,43 +26,50 @@ pub fn node(value: Value) -> NodeInfo {
     NodeInfo::new(Arc::new(Node::new(&decode::<wire::Node>(value)).expect("a node that compiles")))
 }
 
+/// An object of any kind that the model knows but pods and nodes.
+pub fn object(value: Value) -> Object {
+    match value["kind"].as_str().expect("a kind") {
+        "Namespace" => Object::namespace(&decode(value)),
+        "Service" => Object::map_selecting(ObjectKind::Service, &decode(value)),
+        "ReplicationController" => {
+            Object::map_selecting(ObjectKind::ReplicationController, &decode(value))
+        }
+        "ReplicaSet" => Object::label_selecting(ObjectKind::ReplicaSet, &decode(value)),
+        "StatefulSet" => Object::label_selecting(ObjectKind::StatefulSet, &decode(value)),
+        "PodDisruptionBudget" => Object::disruption_budget(&decode(value)),
+        "PersistentVolume" => Object::PersistentVolume(Arc::new(PersistentVolume::new(&decode(value)))),
+        "PersistentVolumeClaim" => {
+            Object::PersistentVolumeClaim(Arc::new(PersistentVolumeClaim::new(&decode(value))))
+        }
+        "StorageClass" => Object::StorageClass(StorageClass::new(&decode(value))),
+        "CSINode" => Object::csi_node(&decode(value)),
+        "CSIDriver" => Object::csi_driver(&decode(value)),
+        "CSIStorageCapacity" => Object::storage_capacity(&decode(value)),
+        "VolumeAttachment" => Object::volume_attachment(&decode(value)),
+        "DeviceClass" => Object::device_class(&decode(value)),
+        other => panic!("kind {other} is not known to the fixture"),
+    }
+}
+
+/// An object that is neither pod nor node appears, changes or goes.
+pub fn changed(old: Option<Value>, new: Option<Value>) -> ObjectChange {
+    let side = |value: Option<Value>| value.map(|value| EventObject::Other(Arc::new(object(value))));
+    ObjectChange { old: side(old), new: side(new) }
+}
+
 /// A snapshot from a list of objects of any kind that the model knows. Pods stand on the node that they name.
 pub fn snapshot(objects: Vec<Value>) -> Snapshot {
     let mut nodes: Vec<NodeInfo> = Vec::new();
     let mut pods = Vec::new();
     let mut others = Objects::default();
     for value in objects {
-        let kind = value["kind"].as_str().expect("a kind").to_owned();
-        let object = match kind.as_str() {
-            "Node" => {
-                nodes.push(node(value));
-                continue;
+        match value["kind"].as_str().expect("a kind") {
+            "Node" => nodes.push(node(value)),
+            "Pod" => pods.push(pod(value)),
+            _ => {
+                others.apply(object(value));
             }
-            "Pod" => {
-                pods.push(pod(value));
-                continue;
-            }
-            "Namespace" => Object::namespace(&decode(value)),
-            "Service" => Object::map_selecting(ObjectKind::Service, &decode(value)),
-            "ReplicationController" => Object::map_selecting(ObjectKind::ReplicationController, &decode(value)),
-            "ReplicaSet" => Object::label_selecting(ObjectKind::ReplicaSet, &decode(value)),
-            "StatefulSet" => Object::label_selecting(ObjectKind::StatefulSet, &decode(value)),
-            "PodDisruptionBudget" => Object::disruption_budget(&decode(value)),
-            "PersistentVolume" => {
-                Object::PersistentVolume(Arc::new(PersistentVolume::new(&decode(value))))
-            }
-            "PersistentVolumeClaim" => {
-                Object::PersistentVolumeClaim(Arc::new(PersistentVolumeClaim::new(&decode(value))))
-            }
-            "StorageClass" => Object::StorageClass(StorageClass::new(&decode(value))),
-            "CSINode" => Object::csi_node(&decode(value)),
-            "CSIDriver" => Object::csi_driver(&decode(value)),
-            "CSIStorageCapacity" => Object::storage_capacity(&decode(value)),
-            "VolumeAttachment" => Object::volume_attachment(&decode(value)),
-            "DeviceClass" => Object::device_class(&decode(value)),
-            other => panic!("kind {other} is not known to the fixture"),
-        };
-        others.apply(object);
+        }
     }
     for pod in pods {
         let name = pod.node_name.clone().expect("a pod of the snapshot stands on a node");
@@ -68,4 +77,32 @@ pub fn snapshot(objects: Vec<Value>) -> Snapshot {
         node.add_pod(pod);
     }
     Snapshot::new(nodes.into_iter().map(Arc::new).collect(), others)
+}
+
+/// What a plugin sees of a snapshot, where it tries no placements out.
+pub fn context(snapshot: &Snapshot) -> Context<'_> {
+    Context { snapshot, now: Timestamp::default(), filters: &(), nominations: &() }
+}
+
+/// A node appears.
+pub fn added(node: &NodeInfo) -> ObjectChange {
+    ObjectChange { old: None, new: Some(EventObject::Node(Arc::clone(node.node()))) }
+}
+
+/// A node changes.
+pub fn updated_node(old: &NodeInfo, new: &NodeInfo) -> ObjectChange {
+    ObjectChange { old: Some(EventObject::Node(Arc::clone(old.node()))), ..added(new) }
+}
+
+/// A pod changes.
+pub fn updated(old: &Arc<Pod>, new: &Arc<Pod>) -> ObjectChange {
+    ObjectChange {
+        old: Some(EventObject::Pod(Arc::clone(old))),
+        new: Some(EventObject::Pod(Arc::clone(new))),
+    }
+}
+
+/// A pod goes.
+pub fn deleted(pod: &Arc<Pod>) -> ObjectChange {
+    ObjectChange { old: Some(EventObject::Pod(Arc::clone(pod))), new: None }
 }

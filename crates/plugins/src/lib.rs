@@ -4,8 +4,27 @@
 //! is what `k8s.io/kubernetes` 1.36 does in `pkg/scheduler/framework/plugins`, reasons and rounding included; the judge of
 //! that is the real framework.
 
+mod allocation;
+mod arguments;
+pub mod default_binder;
+pub mod defaults;
+mod device_classes;
+pub mod dynamic_resources;
 #[cfg(test)]
 mod fixture;
+pub mod image_locality;
+pub mod node_affinity;
+pub mod node_declared_features;
+mod node_events;
+pub mod node_name;
+pub mod node_ports;
+pub mod node_resources_balanced_allocation;
+pub mod node_resources_fit;
+pub mod node_unschedulable;
+mod normalize;
+pub mod priority_sort;
+pub mod scheduling_gates;
+pub mod taint_toleration;
 
 use secondmate_framework::{PluginError, Registry};
 
@@ -14,6 +33,19 @@ use secondmate_framework::{PluginError, Registry};
 /// # Errors
 /// None in practice: a name that is registered twice is a mistake in this function.
 pub fn registry() -> Result<Registry, PluginError> {
-    let registry = Registry::new();
+    let mut registry = Registry::new();
+    registry.register(default_binder::NAME, default_binder::new)?;
+    registry.register(dynamic_resources::NAME, dynamic_resources::new)?;
+    registry.register(image_locality::NAME, image_locality::new)?;
+    registry.register(node_affinity::NAME, node_affinity::new)?;
+    registry.register(node_declared_features::NAME, node_declared_features::new)?;
+    registry.register(node_name::NAME, node_name::new)?;
+    registry.register(node_ports::NAME, node_ports::new)?;
+    registry.register(node_resources_balanced_allocation::NAME, node_resources_balanced_allocation::new)?;
+    registry.register(node_resources_fit::NAME, node_resources_fit::new)?;
+    registry.register(node_unschedulable::NAME, node_unschedulable::new)?;
+    registry.register(priority_sort::NAME, priority_sort::new)?;
+    registry.register(scheduling_gates::NAME, scheduling_gates::new)?;
+    registry.register(taint_toleration::NAME, taint_toleration::new)?;
     Ok(registry)
 }

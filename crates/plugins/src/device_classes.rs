@@ -1,0 +1,67 @@
+//! Extended resources that a DeviceClass stands behind (dynamic resource allocation).
+
+use secondmate_model::Atom;
+use secondmate_model::objects::{Object, Objects};
+use secondmate_model::resources::is_extended_resource_name;
+
+/// What the extended resource is called that each DeviceClass provides without naming one: this, followed by the class's name.
+const IMPLICIT_PREFIX: &str = "deviceclass.resource.kubernetes.io/";
+
+/// Whether the name is one that a DeviceClass may provide.
+pub(crate) fn may_provide(resource: &Atom) -> bool {
+    is_extended_resource_name(resource.as_str()) || resource.as_str().starts_with(IMPLICIT_PREFIX)
+}
+
+/// The DeviceClass that provides the extended resource, by its own choice of name or by the implicit one. Of several the first
+/// by name.
+pub(crate) fn providing<'a>(objects: &'a Objects, resource: &Atom) -> Option<&'a Atom> {
+    if objects.device_classes.is_empty() {
+        return None;
+    }
+    let explicit = objects.device_classes.iter().find(|(_, name)| name.as_ref() == Some(resource));
+    if let Some((class, _)) = explicit {
+        return Some(class);
+    }
+    let class = resource.as_str().strip_prefix(IMPLICIT_PREFIX)?;
+    objects.device_classes.get_key_value(&Atom::new(class)).map(|(class, _)| class)
+}
+
+/// Name of the class and of the extended resource that it names, where the object is a DeviceClass.
+pub(crate) fn of_object(object: &Object) -> Option<(&Atom, Option<&Atom>)> {
+    match object {
+        Object::DeviceClass(class, resource) => Some((class, resource.as_ref())),
+        _ => None,
+    }
+}
+
+/// Name of the extended resource that a class provides without naming it.
+pub(crate) fn implicit_resource(class: &Atom) -> String {
+    format!("{IMPLICIT_PREFIX}{class}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::snapshot;
+    use serde_json::json;
+
+    #[test]
+    fn a_class_provides_the_resource_that_it_names_and_its_implicit_one() {
+        let snapshot = snapshot(vec![
+            json!({"kind": "DeviceClass", "metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "example.com/gpu"}}),
+            json!({"kind": "DeviceClass", "metadata": {"name": "nic"}}),
+        ]);
+        for (resource, class) in [
+            ("example.com/gpu", Some("gpu")),
+            ("deviceclass.resource.kubernetes.io/gpu", Some("gpu")),
+            ("deviceclass.resource.kubernetes.io/nic", Some("nic")),
+            ("deviceclass.resource.kubernetes.io/fpga", None),
+            ("example.com/nic", None),
+        ] {
+            let found = providing(snapshot.objects(), &Atom::new(resource));
+            assert_eq!(found.map(Atom::as_str), class, "{resource}");
+        }
+        assert!(may_provide(&Atom::new("deviceclass.resource.kubernetes.io/nic")));
+        assert!(!may_provide(&Atom::new("hugepages-2Mi")));
+    }
+}

@@ -1,0 +1,320 @@
+//! DynamicResources: says no, in plain words, to pods that need dynamic resource allocation, which this scheduler does not do.
+//!
+//! Pods that need none get what upstream's plugin gives them: no say in the filters, a score of 0 everywhere, and its part of
+//! the message where no node fits. A pod that asks for an extended resource of a DeviceClass may go to nodes where a device
+//! plugin provides it; the nodes left are refused.
+//!
+//! Upstream looks for a pod's claims before it enters the queue. Here such a pod enters, so that its owner is told of the
+//! refusal: a pod that is held back gets no event.
+
+use crate::arguments;
+use crate::device_classes;
+use crate::node_events;
+use crate::normalize;
+use secondmate_framework::{
+    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, NodeStatuses,
+    ObjectChange, Plugin, PluginError, PostFilter, PostFilterOutcome, PreFilter, PreFilterOutcome, Score,
+    Status,
+};
+use secondmate_model::{Atom, NodeInfo, Pod};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Name of the plugin.
+pub const NAME: &str = "DynamicResources";
+
+const CLAIMS_REFUSED: &str = "pod uses resource claims (dynamic resource allocation), which this scheduler does not allocate: \
+                              recreate it with a schedulerName that does, such as default-scheduler";
+/// What upstream finds where its PreFilter did not run, as when one before it rejected the pod.
+const NO_STATE: &str = "not found";
+
+/// The plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct DynamicResources;
+
+/// The timeouts are read for the sake of existing configurations: where nothing is allocated nothing is waited for.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct Args {
+    #[serde(rename = "filterTimeout")]
+    _filter_timeout: Option<IgnoredAny>,
+    #[serde(rename = "bindingTimeout")]
+    _binding_timeout: Option<IgnoredAny>,
+}
+
+/// Makes the plugin from `DynamicResourcesArgs`.
+///
+/// # Errors
+/// A field that the arguments do not have.
+pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    let _: Args = arguments::parse(NAME, args)?;
+    Ok(Arc::new(DynamicResources))
+}
+
+/// What the pod asks for that concerns this plugin; empty for pods that need no dynamic resource allocation.
+#[derive(Clone, Default)]
+struct Extended(SmallVec<[ExtendedResource; 1]>);
+
+#[derive(Clone)]
+struct ExtendedResource {
+    name: Atom,
+    /// The DeviceClass that provides the resource, if one does.
+    class: Option<Atom>,
+}
+
+impl Extended {
+    /// The extended resources of the pod, if a DeviceClass provides one of them.
+    fn of(cx: &Context<'_>, pod: &Pod) -> Self {
+        let objects = cx.snapshot.objects();
+        if objects.device_classes.is_empty() {
+            return Self::default();
+        }
+        let asked = pod
+            .requests
+            .filter
+            .scalars
+            .iter()
+            .filter(|(name, amount)| *amount != 0 && device_classes::may_provide(name));
+        let resources: SmallVec<[ExtendedResource; 1]> = asked
+            .map(|(name, _)| ExtendedResource {
+                name: name.clone(),
+                class: device_classes::providing(objects, name).cloned(),
+            })
+            .collect();
+        if resources.iter().any(|resource| resource.class.is_some()) {
+            Self(resources)
+        } else {
+            Self::default()
+        }
+    }
+}
+
+impl Plugin for DynamicResources {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn as_post_filter(&self) -> Option<&dyn PostFilter> {
+        Some(self)
+    }
+
+    fn as_score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+
+    /// Upstream also listens to claims and slices, which cannot cure a refusal.
+    fn events(&self) -> Vec<EventRegistration> {
+        let mut events =
+            node_events::added_or(ActionType::UPDATE_NODE_LABEL | ActionType::UPDATE_NODE_ALLOCATABLE)
+                .to_vec();
+        events.push(EventRegistration::new(EventResource::DeviceClass, ActionType::ADD | ActionType::UPDATE));
+        events
+    }
+
+    fn hint(&self, pod: &Pod, _change: &ObjectChange) -> Hint {
+        // The claims of a pod are for good, and so is the refusal.
+        if pod.has_resource_claims { Hint::Skip } else { Hint::Queue }
+    }
+}
+
+impl PreFilter for DynamicResources {
+    fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
+        if pod.has_resource_claims {
+            state.write(Extended::default());
+            return Status::unresolvable(CLAIMS_REFUSED).into();
+        }
+        let extended = Extended::of(cx, pod);
+        let nothing_to_do = extended.0.is_empty();
+        state.write(extended);
+        if nothing_to_do { Status::skip().into() } else { Status::SUCCESS.into() }
+    }
+}
+
+impl Filter for DynamicResources {
+    fn filter(&self, _cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        let Some(Extended(resources)) = state.read() else { return Status::error(NO_STATE) };
+        let mut refused = None;
+        for resource in resources {
+            let allocatable = node.node().allocatable.resources.scalar(&resource.name);
+            match &resource.class {
+                Some(class) if allocatable.unwrap_or(0) == 0 => {
+                    refused = refused.or(Some((&resource.name, class)))
+                }
+                None if allocatable.is_none() => return Status::unresolvable("cannot fit resource"),
+                _ => {}
+            }
+        }
+        match refused {
+            None => Status::SUCCESS,
+            Some((name, class)) => Status::unresolvable(format!(
+                "node(s) have no {name} from a device plugin, and this scheduler does not allocate devices of \
+                 DeviceClass {class} (dynamic resource allocation)"
+            )),
+        }
+    }
+}
+
+impl PostFilter for DynamicResources {
+    fn post_filter(
+        &self,
+        _cx: &Context<'_>,
+        state: &mut CycleState,
+        _pod: &Arc<Pod>,
+        _statuses: &NodeStatuses,
+    ) -> PostFilterOutcome {
+        match state.read::<Extended>() {
+            None => Status::error(NO_STATE).into(),
+            Some(Extended(resources)) if resources.is_empty() => {
+                Status::unschedulable("no new claims to deallocate").into()
+            }
+            Some(_) => Status::unschedulable("still not schedulable").into(),
+        }
+    }
+}
+
+impl Score for DynamicResources {
+    fn score(
+        &self,
+        _cx: &Context<'_>,
+        state: &CycleState,
+        _pod: &Arc<Pod>,
+        _node: &NodeInfo,
+    ) -> Result<i64, Status> {
+        // A node that passed the filter has nothing allocated for the pod.
+        if state.read::<Extended>().is_some() { Ok(0) } else { Err(Status::error(NO_STATE)) }
+    }
+
+    fn normalize(
+        &self,
+        _cx: &Context<'_>,
+        _state: &CycleState,
+        _pod: &Arc<Pod>,
+        _feasible: &[Arc<NodeInfo>],
+        scores: &mut [i64],
+    ) -> Status {
+        normalize::to_maximum(scores);
+        Status::SUCCESS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{added, context, node, pod, snapshot};
+    use secondmate_framework::Snapshot;
+    use serde_json::json;
+
+    const REFUSED: &str = "node(s) have no example.com/gpu from a device plugin, and this scheduler does not allocate devices of \
+                           DeviceClass gpu (dynamic resource allocation)";
+
+    fn with_class() -> Snapshot {
+        snapshot(vec![
+            json!({"kind": "DeviceClass", "metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "example.com/gpu"}}),
+        ])
+    }
+
+    fn asking(requests: Value) -> Arc<Pod> {
+        pod(json!({"spec": {"containers": [{"resources": {"requests": requests}}]}}))
+    }
+
+    fn offering(allocatable: Value) -> NodeInfo {
+        node(json!({"metadata": {"name": "n"}, "status": {"allocatable": allocatable}}))
+    }
+
+    /// PreFilter's status, and what it left behind.
+    fn pre_filter(snapshot: &Snapshot, pod: &Arc<Pod>) -> (Status, CycleState) {
+        let mut state = CycleState::new();
+        let outcome = DynamicResources.pre_filter(&context(snapshot), &mut state, pod);
+        assert_eq!(outcome.nodes, None);
+        (outcome.status, state)
+    }
+
+    fn post_filter(state: &mut CycleState) -> Status {
+        let snapshot = Snapshot::default();
+        let statuses = NodeStatuses::default();
+        DynamicResources.post_filter(&context(&snapshot), state, &pod(json!({})), &statuses).status
+    }
+
+    #[test]
+    fn pods_without_claims_pass_and_score_nothing() {
+        for (snapshot, pod) in [
+            (Snapshot::default(), pod(json!({}))),
+            (Snapshot::default(), asking(json!({"example.com/gpu": "1"}))),
+            (with_class(), asking(json!({"example.com/nic": "1", "cpu": "1"}))),
+            (with_class(), asking(json!({"example.com/gpu": "0"}))),
+        ] {
+            let (status, mut state) = pre_filter(&snapshot, &pod);
+            assert_eq!(status, Status::skip());
+            let cx = context(&snapshot);
+            assert_eq!(DynamicResources.score(&cx, &state, &pod, &offering(json!({}))), Ok(0));
+            let mut scores = [0, 0];
+            assert_eq!(DynamicResources.normalize(&cx, &state, &pod, &[], &mut scores), Status::SUCCESS);
+            assert_eq!(scores, [0, 0]);
+            assert_eq!(post_filter(&mut state), Status::unschedulable("no new claims to deallocate"));
+        }
+    }
+
+    #[test]
+    fn pods_with_claims_are_refused_for_good() {
+        let claiming = pod(json!({"spec": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "c"}]}}));
+        let (status, mut state) = pre_filter(&Snapshot::default(), &claiming);
+        let reason = "pod uses resource claims (dynamic resource allocation), which this scheduler does not allocate: recreate it \
+                      with a schedulerName that does, such as default-scheduler";
+        assert_eq!(status, Status::unresolvable(reason));
+        assert_eq!(post_filter(&mut state), Status::unschedulable("no new claims to deallocate"));
+        assert_eq!(DynamicResources.hint(&claiming, &added(&offering(json!({})))), Hint::Skip);
+        assert_eq!(DynamicResources.hint(&pod(json!({})), &added(&offering(json!({})))), Hint::Queue);
+    }
+
+    #[test]
+    fn a_resource_of_a_device_class_is_had_from_device_plugins_only() {
+        let snapshot = with_class();
+        let cx = context(&snapshot);
+        let pod = asking(json!({"example.com/gpu": "1", "example.com/nic": "1"}));
+        let (status, mut state) = pre_filter(&snapshot, &pod);
+        assert_eq!(status, Status::SUCCESS);
+        for (allocatable, expected) in [
+            (json!({"example.com/gpu": "4", "example.com/nic": "1"}), Status::SUCCESS),
+            // Too few are NodeResourcesFit's to reject.
+            (json!({"example.com/gpu": "4", "example.com/nic": "0"}), Status::SUCCESS),
+            (json!({"example.com/gpu": "0", "example.com/nic": "1"}), Status::unresolvable(REFUSED)),
+            (json!({"example.com/nic": "1"}), Status::unresolvable(REFUSED)),
+            (json!({"example.com/gpu": "4"}), Status::unresolvable("cannot fit resource")),
+            (json!({}), Status::unresolvable("cannot fit resource")),
+        ] {
+            let verdict = DynamicResources.filter(&cx, &state, &pod, &offering(allocatable.clone()));
+            assert_eq!(verdict, expected, "{allocatable}");
+        }
+        assert_eq!(DynamicResources.score(&cx, &state, &pod, &offering(json!({}))), Ok(0));
+        assert_eq!(post_filter(&mut state), Status::unschedulable("still not schedulable"));
+    }
+
+    #[test]
+    fn without_pre_filter_everything_fails() {
+        let snapshot = Snapshot::default();
+        let cx = context(&snapshot);
+        let mut state = CycleState::new();
+        let (pod, node) = (pod(json!({})), offering(json!({})));
+        assert_eq!(post_filter(&mut state), Status::error("not found"));
+        assert_eq!(DynamicResources.filter(&cx, &state, &pod, &node), Status::error("not found"));
+        assert_eq!(DynamicResources.score(&cx, &state, &pod, &node), Err(Status::error("not found")));
+    }
+
+    #[test]
+    fn timeouts_of_existing_configurations_are_read() {
+        let make = |args| new(&args, &Handle::default()).map(|_| ());
+        assert_eq!(make(json!({"filterTimeout": "10s", "bindingTimeout": "10m"})), Ok(()));
+        assert!(make(json!({"filterTimeouts": "10s"})).is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! ImageLocality: nodes that have the pod's images already are better, the more so the larger the images and the more nodes
+//! have them.
+
+use secondmate_framework::{
+    Context, CycleState, EventRegistration, Handle, MAX_NODE_SCORE, Plugin, PluginError, Score, Status,
+};
+use secondmate_model::{ImageState, NodeInfo, Pod};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Name of the plugin.
+pub const NAME: &str = "ImageLocality";
+
+const MEGABYTE: i64 = 1024 * 1024;
+/// Below this many bytes there is nothing to gain.
+const LEAST: i64 = 23 * MEGABYTE;
+/// Above this many bytes for each container there is no more to gain.
+const MOST_PER_CONTAINER: i64 = 1000 * MEGABYTE;
+
+/// The plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageLocality;
+
+/// Makes the plugin. It takes no arguments.
+///
+/// # Errors
+/// None.
+pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    Ok(Arc::new(ImageLocality))
+}
+
+impl Plugin for ImageLocality {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn as_score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        Vec::new()
+    }
+}
+
+/// The image's size, less for an image that few nodes have: pods should not crowd there.
+fn scaled(image: ImageState, nodes: usize) -> i64 {
+    let spread = image.node_count as f64 / nodes as f64;
+    (image.size_bytes as f64 * spread) as i64
+}
+
+/// The score for so many bytes of images, of a pod with so many containers (image volumes are not counted).
+fn score_of(bytes: i64, containers: u32) -> i64 {
+    let most = MOST_PER_CONTAINER * i64::from(containers);
+    let bytes = if bytes < LEAST { LEAST } else { bytes.min(most) };
+    MAX_NODE_SCORE * (bytes - LEAST) / (most - LEAST)
+}
+
+impl Score for ImageLocality {
+    fn score(
+        &self,
+        cx: &Context<'_>,
+        _state: &CycleState,
+        pod: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Result<i64, Status> {
+        let nodes = cx.snapshot.nodes().len();
+        let bytes =
+            pod.images.iter().filter_map(|name| node.image(name)).map(|image| scaled(image, nodes)).sum();
+        Ok(score_of(bytes, pod.container_count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{context, pod, snapshot};
+    use secondmate_model::Atom;
+    use serde_json::json;
+
+    /// The score on a node with these images (name, megabytes, nodes that have it), in a cluster of four nodes.
+    fn score(spec: Value, images: &[(&str, i64, usize)]) -> i64 {
+        let snapshot = snapshot(
+            (1..=4).map(|i| json!({"kind": "Node", "metadata": {"name": format!("n{i}")}})).collect(),
+        );
+        let mut node = (**snapshot.node(&Atom::new("n1")).expect("the node")).clone();
+        let mut images: Vec<_> = images
+            .iter()
+            .map(|(name, megabytes, nodes)| {
+                (Atom::new(name), ImageState { size_bytes: megabytes * MEGABYTE, node_count: *nodes })
+            })
+            .collect();
+        images.sort_by(|a, b| a.0.cmp(&b.0));
+        node.set_images(images.into());
+        let pod = pod(json!({ "spec": spec }));
+        ImageLocality.score(&context(&snapshot), &CycleState::new(), &pod, &node).expect("a score")
+    }
+
+    fn containers(images: &[&str]) -> Value {
+        json!({"containers": images.iter().map(|image| json!({"image": image})).collect::<Vec<_>>()})
+    }
+
+    #[test]
+    fn the_score_grows_with_bytes_and_spread() {
+        for (images, on_node, expected) in [
+            (&["a"][..], &[][..], 0),
+            // 100 * (500 - 23) / (1000 - 23) = 48.8
+            (&["a:1"], &[("a:1", 500, 4)], 48),
+            // On half of the nodes it counts half: 100 * (250 - 23) / 977 = 23.2
+            (&["a:1"], &[("a:1", 500, 2)], 23),
+            (&["a:1"], &[("a:1", 23, 4)], 0),
+            (&["a:1"], &[("a:1", 5000, 4)], 100),
+            // Two containers, bound 2000: 100 * (800 - 23) / 1977 = 39.3
+            (&["a:1", "b:1"], &[("a:1", 500, 4), ("b:1", 300, 4)], 39),
+            // The same image twice counts twice: 100 * (1000 - 23) / 1977 = 49.4
+            (&["a:1", "a:1"], &[("a:1", 500, 4)], 49),
+            // Without a tag `latest` is meant; a port is no tag.
+            (&["a"], &[("a:latest", 500, 4)], 48),
+            (&["host:5000/a"], &[("host:5000/a:latest", 500, 4)], 48),
+            (&["a@sha256:00"], &[("a@sha256:00", 500, 4)], 48),
+        ] {
+            assert_eq!(score(containers(images), on_node), expected, "{images:?} with {on_node:?}");
+        }
+    }
+
+    #[test]
+    fn init_containers_count_and_image_volumes_bring_bytes_only() {
+        // Bound 2000 by two containers: 100 * (900 - 23) / 1977 = 44.3
+        let spec = json!({
+            "containers": [{"image": "a:1"}],
+            "initContainers": [{"image": "b:1"}],
+            "volumes": [{"name": "v", "image": {"reference": "c:1"}}, {"name": "w"}],
+        });
+        assert_eq!(score(spec, &[("a:1", 300, 4), ("b:1", 400, 4), ("c:1", 200, 4)]), 44);
+    }
+
+    #[test]
+    fn the_size_is_cut_to_whole_bytes() {
+        // One byte short of the bound: 3 of 4 nodes of a size that three does not divide.
+        let state = ImageState { size_bytes: 10, node_count: 3 };
+        assert_eq!(scaled(state, 4), 7);
+    }
+}

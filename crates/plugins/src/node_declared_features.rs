@@ -1,0 +1,161 @@
+//! NodeDeclaredFeatures: a pod that needs features of the kubelet goes to nodes that declare them.
+
+use crate::node_events;
+use secondmate_framework::{
+    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
+    Plugin, PluginError, PreFilter, PreFilterOutcome, Status,
+};
+use secondmate_model::{NodeInfo, Pod};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Name of the plugin.
+pub const NAME: &str = "NodeDeclaredFeatures";
+
+const REASON: &str = "node(s) didn't match Pod's required features";
+const NO_STATE: &str = "error reading \"PreFilterNodeDeclaredFeatures\" from cycle-state: not found";
+
+/// The plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeDeclaredFeatures;
+
+/// PreFilter has run, without which upstream does not filter.
+#[derive(Clone, Copy)]
+struct Prepared;
+
+/// Makes the plugin. It takes no arguments.
+///
+/// # Errors
+/// None.
+pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    Ok(Arc::new(NodeDeclaredFeatures))
+}
+
+impl Plugin for NodeDeclaredFeatures {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        let mut events = node_events::added_or(ActionType::UPDATE_NODE_DECLARED_FEATURE).to_vec();
+        events.push(EventRegistration::new(EventResource::Pod, ActionType::UPDATE));
+        events
+    }
+
+    fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
+        let new = change.new.as_ref();
+        let old = change.old.as_ref();
+        let queue = if let Some(updated) = new.and_then(|new| new.pod()) {
+            let before = old.and_then(|old| old.pod()).map_or(&[][..], |old| &old.required_features);
+            updated.uid == pod.uid && *updated.required_features != *before
+        } else if let Some(node) = new.and_then(|new| new.node()) {
+            old.and_then(|old| old.node()).is_none_or(|old| old.declared_features != node.declared_features)
+                || node_events::is_taint_update(change)
+        } else {
+            true
+        };
+        if queue { Hint::Queue } else { Hint::Skip }
+    }
+}
+
+impl PreFilter for NodeDeclaredFeatures {
+    fn pre_filter(&self, _cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
+        if pod.required_features.is_empty() {
+            return Status::skip().into();
+        }
+        state.write(Prepared);
+        Status::SUCCESS.into()
+    }
+}
+
+impl Filter for NodeDeclaredFeatures {
+    fn filter(&self, _cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        if state.read::<Prepared>().is_none() {
+            return Status::error(NO_STATE);
+        }
+        let declared = &node.node().declared_features;
+        if pod.required_features.iter().all(|feature| declared.contains(feature)) {
+            Status::SUCCESS
+        } else {
+            Status::unresolvable(REASON)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{added, context, node, pod, updated, updated_node};
+    use secondmate_framework::Snapshot;
+    use serde_json::json;
+
+    fn restarting(name: &str, action: &str) -> Arc<Pod> {
+        pod(
+            json!({"metadata": {"name": name}, "spec": {"containers": [{"restartPolicyRules": [{"action": action}]}]}}),
+        )
+    }
+
+    fn declaring(features: &[&str]) -> NodeInfo {
+        node(json!({"metadata": {"name": "n"}, "status": {"declaredFeatures": features}}))
+    }
+
+    fn verdict(pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        let snapshot = Snapshot::default();
+        let cx = context(&snapshot);
+        let mut state = CycleState::new();
+        let outcome = NodeDeclaredFeatures.pre_filter(&cx, &mut state, pod);
+        if outcome.status.is_success() {
+            NodeDeclaredFeatures.filter(&cx, &state, pod, node)
+        } else {
+            outcome.status
+        }
+    }
+
+    #[test]
+    fn features_must_be_declared() {
+        let needing = restarting("p", "RestartAllContainers");
+        for (pod, features, expected) in [
+            (&restarting("p", "Restart"), &[][..], Status::skip()),
+            (&needing, &[], Status::unresolvable(REASON)),
+            (&needing, &["AnotherFeature"], Status::unresolvable(REASON)),
+            (&needing, &["RestartAllContainersOnContainerExits", "AnotherFeature"], Status::SUCCESS),
+        ] {
+            assert_eq!(verdict(pod, &declaring(features)), expected, "{features:?}");
+        }
+        let snapshot = Snapshot::default();
+        assert_eq!(
+            Filter::filter(
+                &NodeDeclaredFeatures,
+                &context(&snapshot),
+                &CycleState::new(),
+                &needing,
+                &declaring(&[])
+            ),
+            Status::error("error reading \"PreFilterNodeDeclaredFeatures\" from cycle-state: not found")
+        );
+    }
+
+    #[test]
+    fn hints() {
+        let (plain, needing) = (restarting("p", "Restart"), restarting("p", "RestartAllContainers"));
+        let (other, other_needing) = (restarting("q", "Restart"), restarting("q", "RestartAllContainers"));
+        for (change, expected) in [
+            (added(&declaring(&[])), Hint::Queue),
+            (updated_node(&declaring(&[]), &declaring(&["A"])), Hint::Queue),
+            (updated_node(&declaring(&["A"]), &declaring(&["A"])), Hint::Skip),
+            (updated(&needing, &plain), Hint::Queue),
+            (updated(&needing, &needing), Hint::Skip),
+            (updated(&other_needing, &other), Hint::Skip),
+        ] {
+            assert_eq!(NodeDeclaredFeatures.hint(&needing, &change), expected, "{change:?}");
+        }
+    }
+}

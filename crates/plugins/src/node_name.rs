@@ -1,0 +1,73 @@
+//! NodeName: a pod that names its node goes there or nowhere.
+
+use crate::node_events;
+use secondmate_framework::{
+    ActionType, Context, CycleState, EventRegistration, Filter, Handle, Plugin, PluginError, Status,
+};
+use secondmate_model::{NodeInfo, Pod};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Name of the plugin.
+pub const NAME: &str = "NodeName";
+
+const REASON: &str = "node(s) didn't match the requested node name";
+
+/// The plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeName;
+
+/// Makes the plugin. It takes no arguments.
+///
+/// # Errors
+/// None.
+pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    Ok(Arc::new(NodeName))
+}
+
+impl Plugin for NodeName {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        node_events::added_or(ActionType::ADD).to_vec()
+    }
+}
+
+impl Filter for NodeName {
+    fn filter(&self, _cx: &Context<'_>, _state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        match &pod.node_name {
+            Some(name) if name != node.name() => Status::unresolvable(REASON),
+            _ => Status::SUCCESS,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{context, node, pod};
+    use secondmate_framework::Snapshot;
+    use serde_json::json;
+
+    #[test]
+    fn only_the_named_node_will_do() {
+        let snapshot = Snapshot::default();
+        for (wanted, expected) in
+            [("", Status::SUCCESS), ("n1", Status::SUCCESS), ("n2", Status::unresolvable(REASON))]
+        {
+            let pod = pod(json!({"spec": {"nodeName": wanted}}));
+            let node = node(json!({"metadata": {"name": "n1"}}));
+            assert_eq!(
+                NodeName.filter(&context(&snapshot), &CycleState::new(), &pod, &node),
+                expected,
+                "{wanted:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! NodeResourcesBalancedAllocation: nodes whose resources become more evenly used by the pod are better.
+//!
+//! Since 1.36 the score is about the improvement: balance with the pod against balance without it, between 50 and 100.
+
+use crate::allocation::{
+    Allocation, ResourceArgs, ScoredRequests, ScoredResource, Taken, requests_of, scored_resources,
+};
+use crate::arguments;
+use secondmate_framework::{
+    Context, CycleState, EventRegistration, Handle, MAX_NODE_SCORE, Plugin, PluginError, PreScore, Score,
+    Status,
+};
+use secondmate_model::{NodeInfo, Pod};
+use serde::Deserialize;
+use serde_json::Value;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Name of the plugin.
+pub const NAME: &str = "NodeResourcesBalancedAllocation";
+
+/// The plugin.
+#[derive(Clone, Debug)]
+pub struct NodeResourcesBalancedAllocation {
+    resources: Box<[ScoredResource]>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct Args {
+    resources: Option<Vec<ResourceArgs>>,
+}
+
+/// Makes the plugin from `NodeResourcesBalancedAllocationArgs`.
+///
+/// # Errors
+/// A resource with a weight other than 1, or one that is named twice.
+pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    let args: Args = arguments::parse(NAME, args)?;
+    let refused = |reason: String| arguments::refused(NAME, format!("resources: {reason}"));
+    let resources = scored_resources(args.resources).map_err(refused)?;
+    if let Some(other) = resources.iter().find(|resource| resource.weight != 1) {
+        return Err(refused(format!(
+            "weight {} of resource {:?} must be 1",
+            other.weight,
+            other.key.as_str()
+        )));
+    }
+    let twice = resources.iter().enumerate().find(|(at, resource)| resources[..*at].contains(resource));
+    if let Some((_, resource)) = twice {
+        return Err(refused(format!("{:?} is named twice", resource.key.as_str())));
+    }
+    Ok(Arc::new(NodeResourcesBalancedAllocation { resources }))
+}
+
+/// How much the pod asks for of the balanced resources.
+#[derive(Clone)]
+struct Balanced(ScoredRequests);
+
+fn asks_for_nothing(requests: &ScoredRequests) -> bool {
+    requests.iter().all(|request| *request == 0)
+}
+
+impl NodeResourcesBalancedAllocation {
+    fn requests(&self, pod: &Pod) -> ScoredRequests {
+        requests_of(&self.resources, &pod.requests.on_node)
+    }
+
+    fn score_with(&self, requests: &ScoredRequests, node: &NodeInfo) -> i64 {
+        let (mut with, mut without) = (Fractions::new(), Fractions::new());
+        for (resource, request) in self.resources.iter().zip(requests) {
+            if let Some(allocation) = Allocation::of(&resource.key, *request, node, Taken::Requested) {
+                with.push(fraction(allocation.requested, allocation.allocatable));
+                without.push(fraction(allocation.allocated, allocation.allocatable));
+            }
+        }
+        let half = MAX_NODE_SCORE / 2;
+        half + (half + balance(&with) - balance(&without)) / 2
+    }
+}
+
+/// Used parts of resources, 0 to 1.
+type Fractions = SmallVec<[f64; 4]>;
+
+fn fraction(used: i64, allocatable: i64) -> f64 {
+    let fraction = used as f64 / allocatable as f64;
+    if fraction > 1.0 { 1.0 } else { fraction }
+}
+
+/// 100 where all resources are used alike, less by their standard deviation. The steps in floating point are upstream's.
+fn balance(fractions: &Fractions) -> i64 {
+    let deviation = match fractions.as_slice() {
+        [] | [_] => 0.0,
+        [a, b] => ((a - b) / 2.0).abs(),
+        all => {
+            let count = all.len() as f64;
+            let mut total = 0.0;
+            for fraction in all {
+                total += fraction;
+            }
+            let mean = total / count;
+            let mut sum = 0.0;
+            for fraction in all {
+                sum += (fraction - mean) * (fraction - mean);
+            }
+            (sum / count).sqrt()
+        }
+    };
+    ((1.0 - deviation) * MAX_NODE_SCORE as f64) as i64
+}
+
+impl Plugin for NodeResourcesBalancedAllocation {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn as_pre_score(&self) -> Option<&dyn PreScore> {
+        Some(self)
+    }
+
+    fn as_score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        Vec::new()
+    }
+}
+
+impl PreScore for NodeResourcesBalancedAllocation {
+    fn pre_score(
+        &self,
+        _cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        _feasible: &[Arc<NodeInfo>],
+    ) -> Status {
+        let requests = self.requests(pod);
+        if asks_for_nothing(&requests) {
+            // Such pods would all go to the node that is balanced best.
+            return Status::skip();
+        }
+        state.write(Balanced(requests));
+        Status::SUCCESS
+    }
+}
+
+impl Score for NodeResourcesBalancedAllocation {
+    fn score(
+        &self,
+        _cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Result<i64, Status> {
+        if let Some(Balanced(requests)) = state.read() {
+            return Ok(self.score_with(requests, node));
+        }
+        // Where PreScore did not run for this plugin.
+        let requests = self.requests(pod);
+        Ok(if asks_for_nothing(&requests) { 0 } else { self.score_with(&requests, node) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{context, node, pod};
+    use secondmate_framework::Snapshot;
+    use serde_json::json;
+
+    fn asking(requests: Value) -> Arc<Pod> {
+        pod(json!({"spec": {"containers": [{"resources": {"requests": requests}}]}}))
+    }
+
+    /// PreScore's status and the score, on a node of 4 CPUs, 4Gi, 8 GPUs, 4Gi of storage where a pod asks for `taken`.
+    fn score(args: Value, taken: Value, requests: Value) -> (Status, i64) {
+        let snapshot = Snapshot::default();
+        let cx = context(&snapshot);
+        let plugin = new(&args, &Handle::default()).expect("sound arguments");
+        let mut node = node(json!({"metadata": {"name": "n"}, "status": {"allocatable":
+            {"cpu": "4", "memory": "4Gi", "example.com/gpu": "8", "ephemeral-storage": "4Gi", "pods": "9"}}}));
+        node.add_pod(asking(taken));
+        let pod = asking(requests);
+        let mut state = CycleState::new();
+        let scorer = plugin.as_score().expect("scores");
+        let unprepared = scorer.score(&cx, &state, &pod, &node);
+        let status = plugin.as_pre_score().expect("prepares").pre_score(&cx, &mut state, &pod, &[]);
+        let prepared = scorer.score(&cx, &state, &pod, &node);
+        assert_eq!(unprepared, prepared);
+        (status, prepared.expect("a score"))
+    }
+
+    #[test]
+    fn the_score_is_about_the_improvement() {
+        let three = json!({"resources": [{"name": "cpu"}, {"name": "memory"}, {"name": "example.com/gpu"}]});
+        let one = json!({"resources": [{"name": "cpu", "weight": 1}]});
+        for (args, taken, requests, expected) in [
+            // Balanced before and after: 50 + (50 + 100 - 100) / 2
+            (&Value::Null, json!({}), json!({"cpu": "1", "memory": "1Gi"}), 75),
+            // 100 before, deviation 0.125 after: 50 + (50 + 87 - 100) / 2 = 68.5
+            (&Value::Null, json!({}), json!({"cpu": "1"}), 68),
+            // Deviation 0.25 before, none after: 50 + (50 + 100 - 75) / 2 = 87.5
+            (&Value::Null, json!({"cpu": "2"}), json!({"memory": "2Gi"}), 87),
+            // The defaults of containers without requests do not count: as if the node were empty.
+            (&Value::Null, json!({}), json!({"cpu": "4", "memory": "2Gi"}), 62),
+            // What is used beyond the node counts as all of it: 1 and 0, deviation 0.5: 50 + (50 + 50 - 100) / 2
+            (&Value::Null, json!({}), json!({"cpu": "9"}), 50),
+            // From the worst to the best: 50 + (50 + 100 - 50) / 2
+            (&Value::Null, json!({"cpu": "4"}), json!({"memory": "4Gi"}), 100),
+            // GPUs do not count unless asked for: as the second.
+            (&three, json!({"example.com/gpu": "8"}), json!({"cpu": "1"}), 68),
+            // After: 0.25, 0, 0.5, mean 0.25, deviation sqrt(0.125 / 3) = 0.2041: 79. 50 + (50 + 79 - 100) / 2 = 64.5
+            (&three, json!({}), json!({"cpu": "1", "example.com/gpu": "4"}), 64),
+            // One resource is always balanced.
+            (&one, json!({"memory": "4Gi"}), json!({"cpu": "4"}), 75),
+        ] {
+            assert_eq!(
+                score(args.clone(), taken.clone(), requests.clone()),
+                (Status::SUCCESS, expected),
+                "{args} {taken} {requests}"
+            );
+        }
+    }
+
+    #[test]
+    fn pods_that_ask_for_none_of_the_resources_are_skipped() {
+        for (args, requests) in [
+            (Value::Null, json!({})),
+            (Value::Null, json!({"ephemeral-storage": "1Gi"})),
+            (json!({"resources": [{"name": "example.com/gpu"}]}), json!({"cpu": "1"})),
+        ] {
+            assert_eq!(
+                score(args.clone(), json!({}), requests.clone()),
+                (Status::skip(), 0),
+                "{args} {requests}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_requests_of_the_pod_as_a_whole_count() {
+        let snapshot = Snapshot::default();
+        let plugin = new(&Value::Null, &Handle::default()).expect("sound arguments");
+        let node = node(
+            json!({"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "4", "memory": "4Gi"}}}),
+        );
+        let whole = pod(
+            json!({"spec": {"resources": {"requests": {"cpu": "4", "memory": "2Gi"}}, "containers": [{}]}}),
+        );
+        let scorer = plugin.as_score().expect("scores");
+        // Deviation 0.25: 50 + (50 + 75 - 100) / 2 = 62.5
+        assert_eq!(scorer.score(&context(&snapshot), &CycleState::new(), &whole, &node), Ok(62));
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        for (resources, reason) in [
+            (json!([{"name": "cpu", "weight": 2}]), "resources: weight 2 of resource \"cpu\" must be 1"),
+            (json!([{"name": "cpu"}, {"name": "cpu"}]), "resources: \"cpu\" is named twice"),
+        ] {
+            let error =
+                new(&json!({ "resources": resources }), &Handle::default()).map(|_| ()).expect_err("refused");
+            assert_eq!(error, PluginError::Arguments { plugin: NAME.to_owned(), reason: reason.to_owned() });
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! How the part of a node's resources that is taken becomes a score.
+
+use crate::allocation::Allocation;
+use secondmate_framework::MAX_NODE_SCORE;
+use serde::Deserialize;
+
+/// Largest score of a point of a shape.
+const MAX_SHAPE_SCORE: i64 = 10;
+
+/// A scoring strategy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Strategy {
+    /// The emptier the better.
+    LeastAllocated,
+    /// The fuller the better.
+    MostAllocated,
+    /// By a function of the utilisation that is linear between the points.
+    RequestedToCapacityRatio(Box<[Point]>),
+}
+
+/// A point of the function from utilisation (0 to 100) to score (0 to 100).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Point {
+    utilization: i64,
+    score: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RatioArgs {
+    #[serde(default)]
+    shape: Option<Vec<PointArgs>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PointArgs {
+    #[serde(default)]
+    utilization: i64,
+    #[serde(default)]
+    score: i64,
+}
+
+impl Strategy {
+    /// Compiles a strategy.
+    ///
+    /// # Errors
+    /// What is wrong, from the field on where it is.
+    pub(super) fn new(kind: &str, ratio: Option<RatioArgs>) -> Result<Self, String> {
+        let ratio_wanted = kind == "RequestedToCapacityRatio";
+        if ratio.is_some() && !ratio_wanted {
+            return Err(format!(
+                "requestedToCapacityRatio: leave it out, or make the type RequestedToCapacityRatio (it is {kind:?})"
+            ));
+        }
+        match kind {
+            "LeastAllocated" => Ok(Self::LeastAllocated),
+            "MostAllocated" => Ok(Self::MostAllocated),
+            "RequestedToCapacityRatio" => {
+                let points = ratio.and_then(|ratio| ratio.shape).unwrap_or_default();
+                if points.is_empty() {
+                    return Err("requestedToCapacityRatio.shape: at least one point is needed".to_owned());
+                }
+                if points.windows(2).any(|pair| pair[0].utilization >= pair[1].utilization) {
+                    return Err("requestedToCapacityRatio.shape: utilization must grow from point to point"
+                        .to_owned());
+                }
+                if points
+                    .iter()
+                    .any(|p| !(0..=100).contains(&p.utilization) || !(0..=MAX_SHAPE_SCORE).contains(&p.score))
+                {
+                    return Err(
+                        "requestedToCapacityRatio.shape: utilization goes from 0 to 100, score from 0 to 10"
+                            .to_owned(),
+                    );
+                }
+                let scale = MAX_NODE_SCORE / MAX_SHAPE_SCORE;
+                let shape = points
+                    .iter()
+                    .map(|p| Point { utilization: p.utilization, score: p.score * scale })
+                    .collect();
+                Ok(Self::RequestedToCapacityRatio(shape))
+            }
+            other => Err(format!(
+                "type: {other:?} is none of LeastAllocated, MostAllocated, RequestedToCapacityRatio"
+            )),
+        }
+    }
+
+    /// The score of a node by the allocations of its resources, each with its weight; 0 where none counts.
+    ///
+    /// The integers are upstream's, overflow included.
+    pub(super) fn score(&self, allocations: impl Iterator<Item = (Allocation, i64)>) -> i64 {
+        let (mut sum, mut weights) = (0_i64, 0_i64);
+        for (allocation, weight) in allocations {
+            let score = match self {
+                Self::LeastAllocated => least(&allocation),
+                Self::MostAllocated => most(&allocation),
+                Self::RequestedToCapacityRatio(shape) => match ratio(&allocation, shape) {
+                    ..=0 => continue,
+                    score => score,
+                },
+            };
+            sum = sum.wrapping_add(score.wrapping_mul(weight));
+            weights += weight;
+        }
+        match self {
+            _ if weights == 0 => 0,
+            Self::RequestedToCapacityRatio(_) => (sum as f64 / weights as f64).round() as i64,
+            _ => sum / weights,
+        }
+    }
+}
+
+fn least(allocation: &Allocation) -> i64 {
+    if allocation.requested > allocation.allocatable {
+        return 0;
+    }
+    let free = allocation.allocatable.wrapping_sub(allocation.requested);
+    free.wrapping_mul(MAX_NODE_SCORE).wrapping_div(allocation.allocatable)
+}
+
+fn most(allocation: &Allocation) -> i64 {
+    // With the defaults for containers that ask for nothing, more may be taken than there is.
+    let requested = allocation.requested.min(allocation.allocatable);
+    requested.wrapping_mul(MAX_NODE_SCORE).wrapping_div(allocation.allocatable)
+}
+
+fn ratio(allocation: &Allocation, shape: &[Point]) -> i64 {
+    let utilization = if allocation.requested > allocation.allocatable {
+        100
+    } else {
+        allocation.requested.wrapping_mul(100).wrapping_div(allocation.allocatable)
+    };
+    interpolate(shape, utilization)
+}
+
+/// The function that the shape draws: level before the first point and behind the last, linear between two.
+fn interpolate(shape: &[Point], utilization: i64) -> i64 {
+    let Some(next) = shape.iter().position(|point| utilization <= point.utilization) else {
+        return shape.last().map_or(0, |last| last.score);
+    };
+    let to = shape[next];
+    let Some(from) = next.checked_sub(1).map(|at| shape[at]) else { return to.score };
+    from.score
+        + (to.score - from.score) * (utilization - from.utilization) / (to.utilization - from.utilization)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(points: &[(i64, i64)]) -> Strategy {
+        let shape =
+            points.iter().map(|(utilization, score)| PointArgs { utilization: *utilization, score: *score });
+        Strategy::new("RequestedToCapacityRatio", Some(RatioArgs { shape: Some(shape.collect()) }))
+            .expect("a shape")
+    }
+
+    /// Score of resources given as (requested, allocatable, weight).
+    fn score(strategy: &Strategy, resources: &[(i64, i64, i64)]) -> i64 {
+        strategy.score(resources.iter().map(|(requested, allocatable, weight)| {
+            (Allocation { allocatable: *allocatable, allocated: 0, requested: *requested }, *weight)
+        }))
+    }
+
+    #[test]
+    fn least_and_most_allocated_weigh_and_cut() {
+        for (resources, least, most) in [
+            (&[][..], 0, 0),
+            (&[(0, 10, 1)], 100, 0),
+            (&[(10, 10, 1)], 0, 100),
+            // More than there is.
+            (&[(11, 10, 1)], 0, 100),
+            // 66.6 and 33.3, cut.
+            (&[(1, 3, 1)], 66, 33),
+            // (75 + 2 * 20) / 3 = 38.3 and (25 + 2 * 80) / 3 = 61.6
+            (&[(1, 4, 1), (8, 10, 2)], 38, 61),
+            // (66 + 50) / 2 and (33 + 50) / 2 = 41.5: each resource is cut before the sum is.
+            (&[(1, 3, 1), (1, 2, 1)], 58, 41),
+            // The largest amounts that do not overflow.
+            (&[(0, i64::MAX / 100, 1)], 100, 0),
+        ] {
+            assert_eq!(score(&Strategy::LeastAllocated, resources), least, "least {resources:?}");
+            assert_eq!(score(&Strategy::MostAllocated, resources), most, "most {resources:?}");
+        }
+    }
+
+    #[test]
+    fn the_ratio_follows_the_shape_and_rounds() {
+        let rising = shape(&[(0, 0), (100, 10)]);
+        let peak = shape(&[(20, 2), (50, 10), (80, 4)]);
+        for (strategy, resources, expected) in [
+            (&rising, &[(25, 100, 1)][..], 25),
+            (&rising, &[(150, 100, 1)], 100),
+            // A resource that scores 0 does not even count by its weight.
+            (&rising, &[(0, 100, 5), (40, 100, 1)], 40),
+            (&rising, &[(0, 100, 5)], 0),
+            // (25 + 50) / 2 = 37.5, rounded up.
+            (&rising, &[(25, 100, 1), (50, 100, 1)], 38),
+            // (25 + 2 * 50) / 3 = 41.7
+            (&rising, &[(25, 100, 1), (50, 100, 2)], 42),
+            (&peak, &[(0, 100, 1)], 20),
+            (&peak, &[(20, 100, 1)], 20),
+            // 20 + 80 * 10 / 30 = 46.7, cut
+            (&peak, &[(30, 100, 1)], 46),
+            (&peak, &[(50, 100, 1)], 100),
+            // 100 + -60 * 10 / 30 = 80
+            (&peak, &[(60, 100, 1)], 80),
+            (&peak, &[(90, 100, 1)], 40),
+            // Falling, cut towards zero: 100 + (-60 * 1 / 30 = -2) = 98
+            (&peak, &[(51, 100, 1)], 98),
+        ] {
+            assert_eq!(score(strategy, resources), expected, "{strategy:?} {resources:?}");
+        }
+    }
+}
