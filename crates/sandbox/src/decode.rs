@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::error::{ApiError, FieldError};
 use crate::events;
 use crate::quantity::Quantity;
-use crate::resource::{EVENTS, NameRule, ResourceType};
+use crate::resource::{NameRule, ResourceType};
 use crate::selectors;
 
 /// Parses a body that must be one object of this resource, and brings it into stored form.
@@ -49,13 +49,17 @@ pub(crate) fn checked(resource: &ResourceType, mut value: Value) -> Result<Value
             version = resource.version,
         ))
     })?;
-    if resource.store == EVENTS && resource.group == "events.k8s.io" {
+    if resource.is_new_event() {
         events::to_core(&mut value);
     }
     Ok(value)
 }
 
-fn check_kind(map: &mut Map<String, Value>, resource: &ResourceType, api_version: &str) -> Result<(), ApiError> {
+fn check_kind(
+    map: &mut Map<String, Value>,
+    resource: &ResourceType,
+    api_version: &str,
+) -> Result<(), ApiError> {
     match map.get("kind").and_then(Value::as_str) {
         None | Some("") => {
             map.insert("kind".into(), Value::from(resource.kind));
@@ -208,16 +212,16 @@ fn check_name(rule: NameRule, name: &str) -> Result<(), &'static str> {
     match rule {
         NameRule::Subdomain if selectors::is_dns_subdomain(name) => Ok(()),
         NameRule::Label if selectors::is_dns_label(name) => Ok(()),
-        NameRule::Subdomain => {
-            Err("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
+        NameRule::Subdomain => Err(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
                  and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \
-                 validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')")
-        }
-        NameRule::Label => {
-            Err("a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
+                 validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+        ),
+        NameRule::Label => Err(
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
                  start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for \
-                 validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')")
-        }
+                 validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+        ),
     }
 }
 
@@ -236,8 +240,8 @@ mod tests {
         let stored =
             pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": 2}}}]})).unwrap();
         assert_eq!(stored["spec"]["containers"][0]["resources"]["requests"]["cpu"], "2");
-        let error =
-            pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "lots"}}}]})).unwrap_err();
+        let error = pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "lots"}}}]}))
+            .unwrap_err();
         assert_eq!(error.code, 400);
         assert!(error.message.contains("quantities must match"), "{}", error.message);
     }

@@ -60,8 +60,12 @@ impl ApiError {
     /// 409 for a write that lost a race or a precondition.
     pub(crate) fn conflict(group: &str, resource: &str, name: &str, why: &str) -> ApiError {
         let qualified = qualified(group, resource);
-        ApiError::new(409, "Conflict", format!("Operation cannot be fulfilled on {qualified} \"{name}\": {why}"))
-            .with_details(group, resource, name)
+        ApiError::new(
+            409,
+            "Conflict",
+            format!("Operation cannot be fulfilled on {qualified} \"{name}\": {why}"),
+        )
+        .with_details(group, resource, name)
     }
 
     /// 409 for a stale resourceVersion.
@@ -88,9 +92,8 @@ impl ApiError {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let mut error =
-            ApiError::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {list}"))
-                .with_details(group, kind, name);
+        let mut error = ApiError::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {list}"))
+            .with_details(group, kind, name);
         error.details["causes"] = errors
             .iter()
             .map(|e| json!({ "reason": e.kind.cause(), "message": e.body(), "field": e.field }))
@@ -217,7 +220,12 @@ impl FieldError {
     }
 
     pub(crate) fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> FieldError {
-        FieldError { field: field.into(), kind: FieldErrorKind::Forbidden, value: None, detail: detail.into() }
+        FieldError {
+            field: field.into(),
+            kind: FieldErrorKind::Forbidden,
+            value: None,
+            detail: detail.into(),
+        }
     }
 
     pub(crate) fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> FieldError {

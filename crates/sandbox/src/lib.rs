@@ -1,1 +1,68 @@
-//! sandbox.
+//! An in-memory Kubernetes API server and simulated kubelets, with faults on demand.
+//!
+//! A [`Sandbox`] holds one cluster's objects and serves them over HTTP on loopback to any client: kubectl, kube,
+//! and the scheduler, which has no shorter way in. Simulated kubelets admit or reject bound pods as real ones do
+//! and report them running; small controllers stand behind ReplicaSets, Deployments and `spec.unschedulable`.
+//! [`Faults`] makes it fail as a real API server fails once a year; [`History`] records every binding, so that a
+//! test can assert that none happened twice.
+//!
+//! ```text
+//!  clients ──HTTP──▶ http ─▶ request ─▶ faults ─▶ handlers ─▶ api (one critical section per write)
+//!                                                    │                  │
+//!                                     list, watch ◀──┴── store: objects, one version, bounded event logs
+//!                                                                       │
+//!                                                  kubelet, workloads ◀─┘ (follow the logs, write through api)
+//! ```
+//!
+//! The state has one lock and is bounded everywhere: the event logs by [`Window`], stored Events by their number,
+//! paged lists by theirs. Nothing here knows the scheduler. A kind that no controller acts on is not served at
+//! all, or read-only where the scheduler reads it; discovery says so.
+//!
+//! Not simulated: garbage collection but for ReplicaSets and Deployments, the PV controller, the disruption
+//! controller (set a budget's status through `/status`), eviction by NoExecute taints, quotas, server-side apply.
+
+mod access;
+mod api;
+mod decode;
+mod discovery;
+mod error;
+mod events;
+mod eviction;
+mod faults;
+mod handlers;
+mod history;
+mod http;
+mod kubelet;
+mod list;
+mod nodes;
+mod object;
+mod objects;
+mod patch;
+mod pods;
+mod quantity;
+mod random;
+mod request;
+mod resource;
+mod sandbox;
+mod selectors;
+mod server;
+mod store;
+mod table;
+mod time;
+mod view;
+mod watch;
+mod workloads;
+
+pub use access::{Access, Denial};
+pub use error::ApiError;
+pub use faults::{Fault, Faults, RuleId, Strike, Target, When};
+pub use history::{BindRecord, History, Outcomes};
+pub use kubelet::{KubeletOptions, Kubelets};
+pub use nodes::{NodeShape, node_manifest, node_manifest_of};
+pub use objects::Objects;
+pub use request::{RequestClass, Verb};
+pub use sandbox::{Options, Sandbox, SandboxError};
+pub use store::Window;
+
+/// The version of Kubernetes that the sandbox says it is.
+pub const VERSION: &str = "v1.36.3";

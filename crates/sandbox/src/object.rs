@@ -16,6 +16,8 @@ pub(crate) struct Object {
     pub namespace: Box<str>,
     pub name: Box<str>,
     pub uid: Box<str>,
+    /// The UID of the controller among ownerReferences; empty for none.
+    pub owner: Box<str>,
     pub version: u64,
     /// Whether deletionTimestamp is set.
     pub deleting: bool,
@@ -48,7 +50,9 @@ impl Object {
                 Some(Value::Bool(b)) => if *b { "true" } else { "false" }.into(),
                 Some(Value::Number(n)) => n.to_string().into(),
                 // Booleans that are absent read "false" in upstream's field sets.
-                _ if pointer.ends_with("/unschedulable") || pointer.ends_with("/hostNetwork") => "false".into(),
+                _ if pointer.ends_with("/unschedulable") || pointer.ends_with("/hostNetwork") => {
+                    "false".into()
+                }
                 _ => "".into(),
             })
             .collect();
@@ -57,6 +61,7 @@ impl Object {
             namespace: text(&meta["namespace"]),
             name: text(&meta["name"]),
             uid: text(&meta["uid"]),
+            owner: controller_of(meta),
             version,
             deleting: !meta["deletionTimestamp"].is_null(),
             labels: labels.into(),
@@ -100,6 +105,7 @@ impl Object {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             uid: self.uid.clone(),
+            owner: self.owner.clone(),
             version,
             deleting: self.deleting,
             labels: self.labels.clone(),
@@ -111,6 +117,11 @@ impl Object {
     pub(crate) fn weight_bytes(&self) -> usize {
         self.bytes.len() + 256 + 48 * self.labels.len() + 24 * self.fields.len()
     }
+}
+
+fn controller_of(meta: &Value) -> Box<str> {
+    let references = meta["ownerReferences"].as_array().into_iter().flatten();
+    references.filter(|r| r["controller"] == true).find_map(|r| r["uid"].as_str()).unwrap_or_default().into()
 }
 
 /// The position of the digits, when it is beyond doubt: the text occurs exactly once.
@@ -141,7 +152,8 @@ mod tests {
 
         // Two places that look alike: falls back to parsing.
         let value = json!({"involvedObject": {"resourceVersion": "9"}, "metadata": {"resourceVersion": "9"}});
-        let parsed: Value = serde_json::from_slice(&Object::new(pods, &value, 9).bytes_at_version(10)).unwrap();
+        let parsed: Value =
+            serde_json::from_slice(&Object::new(pods, &value, 9).bytes_at_version(10)).unwrap();
         assert_eq!(
             parsed,
             json!({"involvedObject": {"resourceVersion": "9"}, "metadata": {"resourceVersion": "10"}})

@@ -79,7 +79,12 @@ fn merge(target: &mut Value, patch: &Value) {
 /// `patchStrategy`.
 fn merge_key(parent: &str, field: &str) -> Option<&'static str> {
     Some(match field {
-        "containers" | "initContainers" | "ephemeralContainers" | "env" | "imagePullSecrets" | "volumes"
+        "containers"
+        | "initContainers"
+        | "ephemeralContainers"
+        | "env"
+        | "imagePullSecrets"
+        | "volumes"
         | "schedulingGates" => "name",
         "resourceClaims" if parent == "spec" => "name",
         // Names of secrets of a ServiceAccount.
@@ -383,8 +388,8 @@ mod tests {
             json!({"a": [9, 2, 8], "m": {}, "n": {"x/y": 2}, "k": 2})
         );
         let mut target = json!({"a": 1});
-        let error =
-            apply(PatchKind::Json, &mut target, &json!([{"op": "test", "path": "/a", "value": 2}])).unwrap_err();
+        let error = apply(PatchKind::Json, &mut target, &json!([{"op": "test", "path": "/a", "value": 2}]))
+            .unwrap_err();
         assert_eq!(error.code, 422);
     }
 

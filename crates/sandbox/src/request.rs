@@ -99,7 +99,8 @@ impl Query {
 
 fn percent_decode(text: &str, plus_is_space: bool) -> String {
     let bytes = text.as_bytes();
-    if !bytes.contains(&b'%') && !(plus_is_space && bytes.contains(&b'+')) {
+    let encoded = bytes.contains(&b'%') || (plus_is_space && bytes.contains(&b'+'));
+    if !encoded {
         return text.to_owned();
     }
     let mut out = Vec::with_capacity(bytes.len());

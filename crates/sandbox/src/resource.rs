@@ -60,11 +60,7 @@ impl ResourceType {
 
     /// `pods` or `leases.coordination.k8s.io`.
     pub(crate) fn qualified(&self) -> String {
-        if self.group.is_empty() {
-            self.plural.to_owned()
-        } else {
-            format!("{}.{}", self.plural, self.group)
-        }
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
     }
 
     /// The discovery verbs.
@@ -76,6 +72,21 @@ impl ResourceType {
             Access::ReadOnly => &["get", "list", "watch"],
             Access::CreateOnly => &["create"],
         }
+    }
+
+    /// Whether this row has no store of its own: a second view of one, or nothing is stored.
+    pub(crate) fn is_view_or_unstored(&self) -> bool {
+        self.store == NO_STORE || !std::ptr::eq(stored_as(self.store), self)
+    }
+
+    /// Whether it shows events as events.k8s.io/v1 does, and not as they are stored.
+    pub(crate) fn is_new_event(&self) -> bool {
+        self.store == EVENTS && !self.group.is_empty()
+    }
+
+    /// Whether objects are stored.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.store != NO_STORE
     }
 
     /// Whether status is written through `/status` only.

@@ -24,7 +24,9 @@ impl LabelSelector {
     /// Parses the grammar of `labels.Parse`.
     pub(crate) fn parse(text: &str) -> Result<LabelSelector, ApiError> {
         let refuse = |why: String| {
-            ApiError::bad_request(format!("unable to parse requirement: {why} (in label selector \"{text}\")"))
+            ApiError::bad_request(format!(
+                "unable to parse requirement: {why} (in label selector \"{text}\")"
+            ))
         };
         let mut parser = Lexer { rest: text };
         let mut requirements = Vec::new();
@@ -81,9 +83,7 @@ impl LabelSelector {
 
     /// Whether the labels satisfy every requirement.
     pub(crate) fn matches(&self, labels: &[(Box<str>, Box<str>)]) -> bool {
-        let get = |key: &str| {
-            labels.binary_search_by(|(k, _)| (**k).cmp(key)).ok().map(|i| &*labels[i].1)
-        };
+        let get = |key: &str| labels.binary_search_by(|(k, _)| (**k).cmp(key)).ok().map(|i| &*labels[i].1);
         self.requirements.iter().all(|requirement| match requirement {
             LabelRequirement::In(key, values) => get(key).is_some_and(|v| values.iter().any(|x| x == v)),
             LabelRequirement::NotIn(key, values) => get(key).is_none_or(|v| values.iter().all(|x| x != v)),
@@ -168,7 +168,8 @@ fn parse_requirement(lexer: &mut Lexer<'_>) -> Result<LabelRequirement, String> 
 
 fn integer(lexer: &mut Lexer<'_>) -> Result<i64, String> {
     let word = lexer.word();
-    word.parse().map_err(|_| format!("for 'Gt', 'Lt' operators, the value must be an integer, found '{word}'"))
+    word.parse()
+        .map_err(|_| format!("for 'Gt', 'Lt' operators, the value must be an integer, found '{word}'"))
 }
 
 fn label_value(lexer: &mut Lexer<'_>) -> Result<String, String> {

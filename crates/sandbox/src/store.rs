@@ -98,10 +98,7 @@ impl Store {
             stored_events_max,
             stored_events: VecDeque::new(),
         };
-        Store {
-            state: Mutex::new(state),
-            signals: (0..STORE_COUNT).map(|_| watch::Sender::new(1)).collect(),
-        }
+        Store { state: Mutex::new(state), signals: (0..STORE_COUNT).map(|_| watch::Sender::new(1)).collect() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Transaction> {

@@ -1,0 +1,167 @@
+//! What clients ask before they ask for objects: groups, resources, version, and the little OpenAPI that kubectl
+//! needs.
+
+use serde_json::{Value, json};
+
+use crate::error::ApiError;
+use crate::resource::{self, RESOURCES, ResourceType};
+
+/// Answers a path that is not a resource. `Err` where nothing is served.
+pub(crate) fn answer(path: &str) -> Result<Answer, ApiError> {
+    let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    match segments.as_slice() {
+        [] => Ok(Answer::Json(json!({
+            "paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"],
+        }))),
+        ["healthz" | "livez" | "readyz", ..] => Ok(Answer::Text("ok")),
+        ["version"] => Ok(Answer::Json(version())),
+        ["api"] => Ok(Answer::Json(json!({
+            "kind": "APIVersions", "apiVersion": "v1", "versions": ["v1"], "serverAddressByClientCIDRs": [],
+        }))),
+        ["apis"] => Ok(Answer::Json(json!({
+            "kind": "APIGroupList", "apiVersion": "v1",
+            "groups": groups().into_iter().map(|(group, version)| group_entry(group, version)).collect::<Value>(),
+        }))),
+        ["apis", group] => match groups().into_iter().find(|(g, _)| g == group) {
+            Some((group, version)) => {
+                let mut entry = group_entry(group, version);
+                entry["kind"] = json!("APIGroup");
+                entry["apiVersion"] = json!("v1");
+                Ok(Answer::Json(entry))
+            }
+            None => Err(ApiError::no_such_path()),
+        },
+        ["api", version] => resources("", version),
+        ["apis", group, version] => resources(group, version),
+        ["openapi", "v3"] => Ok(Answer::Json(openapi_index())),
+        ["openapi", "v3", "api", version] => openapi_document("", version),
+        ["openapi", "v3", "apis", group, version] => openapi_document(group, version),
+        _ => Err(ApiError::no_such_path()),
+    }
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Json(Value),
+    Text(&'static str),
+}
+
+fn version() -> Value {
+    json!({
+        "major": "1", "minor": "36", "gitVersion": crate::VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "buildDate": "2026-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc", "platform": "sandbox/memory",
+    })
+}
+
+fn groups() -> Vec<(&'static str, &'static str)> {
+    resource::group_versions().into_iter().filter(|(group, _)| !group.is_empty()).collect()
+}
+
+fn group_entry(group: &str, version: &str) -> Value {
+    let entry = json!({ "groupVersion": format!("{group}/{version}"), "version": version });
+    json!({ "name": group, "versions": [entry], "preferredVersion": entry })
+}
+
+fn served(group: &str, version: &str) -> impl Iterator<Item = &'static ResourceType> {
+    RESOURCES.iter().filter(move |r| r.group == group && r.version == version)
+}
+
+fn resources(group: &str, version: &str) -> Result<Answer, ApiError> {
+    let mut list = Vec::new();
+    for resource in served(group, version) {
+        let mut entry = json!({
+            "name": resource.plural,
+            "singularName": resource.singular,
+            "namespaced": resource.namespaced,
+            "kind": resource.kind,
+            "verbs": resource.verbs(),
+        });
+        if !resource.short_names.is_empty() {
+            entry["shortNames"] = json!(resource.short_names);
+        }
+        if !resource.categories.is_empty() {
+            entry["categories"] = json!(resource.categories);
+        }
+        list.push(entry);
+        list.extend(resource.subresources.iter().map(|subresource| subresource_entry(resource, subresource)));
+    }
+    if list.is_empty() {
+        return Err(ApiError::no_such_path());
+    }
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    Ok(Answer::Json(json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list,
+    })))
+}
+
+fn subresource_entry(resource: &ResourceType, subresource: &str) -> Value {
+    let (kind, verbs, group, version): (&str, &[&str], &str, &str) = match subresource {
+        "binding" => ("Binding", &["create"], "", ""),
+        "eviction" => ("Eviction", &["create"], "policy", "v1"),
+        "finalize" => (resource.kind, &["update"], "", ""),
+        "scale" => ("Scale", &["get", "patch", "update"], "autoscaling", "v1"),
+        _ => (resource.kind, &["get", "patch", "update"], "", ""),
+    };
+    let mut entry = json!({
+        "name": format!("{}/{subresource}", resource.plural),
+        "singularName": "",
+        "namespaced": resource.namespaced,
+        "kind": kind,
+        "verbs": verbs,
+    });
+    if !group.is_empty() {
+        entry["group"] = json!(group);
+        entry["version"] = json!(version);
+    }
+    entry
+}
+
+fn api_path(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+fn openapi_index() -> Value {
+    let paths: serde_json::Map<String, Value> = resource::group_versions()
+        .into_iter()
+        .map(|(group, version)| {
+            let path = api_path(group, version);
+            let url = format!("/openapi/v3/{path}?hash=sandbox");
+            (path, json!({ "serverRelativeURL": url }))
+        })
+        .collect();
+    json!({ "paths": paths })
+}
+
+/// No schemas: only which kinds have a PATCH that takes `fieldValidation`. kubectl reads that, leaves validation
+/// to the server, and so `kubectl apply` and `create` need no schema; `kubectl explain` finds none and says so.
+fn openapi_document(group: &str, version: &str) -> Result<Answer, ApiError> {
+    let mut paths = serde_json::Map::new();
+    for resource in served(group, version) {
+        let scope = if resource.namespaced { "namespaces/{namespace}/" } else { "" };
+        let path = format!("/{}/{scope}{}/{{name}}", api_path(group, version), resource.plural);
+        let parameters = json!([
+            { "name": "dryRun", "in": "query", "schema": { "type": "string" } },
+            { "name": "fieldValidation", "in": "query", "schema": { "type": "string" } },
+        ]);
+        let kind = json!({ "group": group, "version": version, "kind": resource.kind });
+        paths.insert(
+            path,
+            json!({ "patch": {
+                "parameters": parameters,
+                "responses": { "200": { "description": "OK" } },
+                "x-kubernetes-action": "patch",
+                "x-kubernetes-group-version-kind": kind,
+            } }),
+        );
+    }
+    if paths.is_empty() {
+        return Err(ApiError::no_such_path());
+    }
+    Ok(Answer::Json(json!({
+        "openapi": "3.0.0",
+        "info": { "title": "secondmate sandbox", "version": crate::VERSION },
+        "paths": paths,
+        "components": { "schemas": {} },
+    })))
+}

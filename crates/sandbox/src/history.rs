@@ -1,0 +1,108 @@
+//! What the sandbox saw: every accepted binding, and how many requests of each class it answered.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use crate::request::RequestClass;
+
+/// One accepted binding.
+#[derive(Debug, Clone)]
+pub struct BindRecord {
+    /// When the write took effect.
+    pub at: Instant,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub name: String,
+    /// The pod's UID.
+    pub uid: String,
+    /// The node it was bound to.
+    pub node: String,
+    /// The resourceVersion that the binding produced.
+    pub version: u64,
+}
+
+/// How requests of one class ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// By HTTP code; 0 counts connections that were closed without an answer.
+    pub by_code: BTreeMap<u16, u64>,
+}
+
+impl Outcomes {
+    /// All requests of the class.
+    pub fn total(&self) -> u64 {
+        self.by_code.values().sum()
+    }
+}
+
+/// Most bindings that are remembered; the count goes on beyond it.
+const BINDS_MAX: usize = 4_000_000;
+
+/// The record of a sandbox's life.
+#[derive(Debug, Default)]
+pub struct History {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    binds: Vec<BindRecord>,
+    binds_accepted: u64,
+    requests: HashMap<RequestClass, Outcomes>,
+}
+
+impl History {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the history")
+    }
+
+    pub(crate) fn record_bind(&self, record: BindRecord) {
+        let mut state = self.lock();
+        state.binds_accepted += 1;
+        if state.binds.len() < BINDS_MAX {
+            state.binds.push(record);
+        }
+    }
+
+    pub(crate) fn record_request(&self, class: RequestClass, code: u16) {
+        let mut state = self.lock();
+        *state.requests.entry(class).or_default().by_code.entry(code).or_default() += 1;
+    }
+
+    /// How many bindings were accepted.
+    pub fn binds_accepted(&self) -> u64 {
+        self.lock().binds_accepted
+    }
+
+    /// All accepted bindings in the order in which they took effect.
+    pub fn binds(&self) -> Vec<BindRecord> {
+        self.lock().binds.clone()
+    }
+
+    /// The accepted bindings of one pod, by UID. More than one is a broken invariant.
+    pub fn binds_of(&self, uid: &str) -> Vec<BindRecord> {
+        self.lock().binds.iter().filter(|b| b.uid == uid).cloned().collect()
+    }
+
+    /// The UIDs of pods that were bound more than once; must be empty.
+    pub fn bound_twice(&self) -> Vec<String> {
+        let state = self.lock();
+        let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+        for bind in &state.binds {
+            *count.entry(&bind.uid).or_default() += 1;
+        }
+        count.into_iter().filter(|(_, n)| *n > 1).map(|(uid, _)| uid.to_owned()).collect()
+    }
+
+    /// Requests so far, by class.
+    pub fn requests(&self) -> BTreeMap<RequestClass, Outcomes> {
+        self.lock().requests.iter().map(|(class, outcomes)| (class.clone(), outcomes.clone())).collect()
+    }
+
+    /// Requests of the classes whose text (`create pods/binding`) is `class`.
+    pub fn count(&self, class: &str) -> u64 {
+        self.lock().requests.iter().filter(|(c, _)| c.to_string() == class).map(|(_, o)| o.total()).sum()
+    }
+}

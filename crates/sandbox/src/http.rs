@@ -1,0 +1,262 @@
+//! The HTTP front: connections, bodies, and from a request to its handler.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::discovery::{self, Answer};
+use crate::error::ApiError;
+use crate::faults::Plan;
+use crate::handlers;
+use crate::request::{self, ApiRequest, Route};
+use crate::server::{Server, until_down};
+
+/// Upstream refuses larger bodies too.
+const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// A client that takes longer to send a body is gone.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The body of an answer: all at once, or as it comes.
+pub(crate) enum Body {
+    Full(Option<Bytes>),
+    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, io::Error>> + Send>>),
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.get_mut() {
+            Body::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Body::Stream(stream) => {
+                stream.as_mut().poll_next(context).map(|item| item.map(|bytes| bytes.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Body::Full(None))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Body::Full(bytes) => {
+                http_body::SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
+            Body::Stream(_) => http_body::SizeHint::default(),
+        }
+    }
+}
+
+/// An answer.
+pub(crate) type Reply = Response<Body>;
+
+/// The connection is closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed by a fault")]
+pub(crate) struct Hangup;
+
+/// Accepts connections until shutdown, then waits for the open ones, but not for long.
+pub(crate) async fn serve(listener: TcpListener, server: Arc<Server>, mut shutdown: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&server), shutdown.clone()));
+                }
+                // Out of file descriptors, most likely: others will be closed.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            () = until_down(&mut shutdown) => break,
+        }
+    }
+    drop(listener);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    // What is in a black hole does not end by itself.
+    if tokio::time::timeout(Duration::from_secs(2), drained).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+async fn connection(stream: TcpStream, server: Arc<Server>, mut shutdown: watch::Receiver<bool>) {
+    // Watch events are small and wanted at once. A socket that refuses this is about to fail anyway.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let server = Arc::clone(&server);
+        async move { handle(&server, request).await }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = until_down(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn handle(server: &Arc<Server>, request: Request<Incoming>) -> Result<Reply, Hangup> {
+    let (parts, body) = request.into_parts();
+    match request::route(&parts.method, &parts.uri) {
+        Route::Path(path) => Ok(match discovery::answer(&path) {
+            Ok(Answer::Json(value)) => json(StatusCode::OK, &value),
+            Ok(Answer::Text(text)) => full(StatusCode::OK, "text/plain", Bytes::from_static(text.as_bytes())),
+            Err(error) => refusal(&error),
+        }),
+        Route::NoVerb(resource, method) => {
+            Ok(refusal(&ApiError::method_not_allowed(resource.group, resource.plural, &method)))
+        }
+        Route::Api(request) => api(server, request, &parts.headers, body).await,
+    }
+}
+
+/// A request for a resource: faults first, then the handler, then faults again.
+async fn api(
+    server: &Arc<Server>,
+    request: ApiRequest,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Reply, Hangup> {
+    let class = request.class();
+    let mut plan = server.faults.plan(&class);
+    let mut quiesced = server.faults.subscribe_quiesced();
+    if plan.black_hole {
+        server.history.record_request(class, 0);
+        // The end of the faults, or of the connection, ends this.
+        let _ = quiesced.changed().await;
+        return Err(Hangup);
+    }
+    if !plan.delay.is_zero() {
+        let _ = tokio::time::timeout(plan.delay, quiesced.changed()).await;
+    }
+    if plan.lose_request {
+        server.history.record_request(class, 0);
+        return Err(Hangup);
+    }
+    let reply = match plan.refuse.take() {
+        Some(error) => refusal(&error),
+        None => answer(server, &request, headers, body, &plan).await,
+    };
+    if plan.lose_answer {
+        server.history.record_request(class, 0);
+        return Err(Hangup);
+    }
+    server.history.record_request(class, reply.status().as_u16());
+    Ok(reply)
+}
+
+async fn answer(
+    server: &Arc<Server>,
+    request: &ApiRequest,
+    headers: &HeaderMap,
+    body: Incoming,
+    plan: &Plan,
+) -> Reply {
+    let reply = async {
+        server.access.check(&request.class(), &request.namespace, &request.name)?;
+        let body = read_body(body).await?;
+        handlers::answer(server, request, headers, &body, plan)
+    };
+    reply.await.unwrap_or_else(|error: ApiError| refusal(&error))
+}
+
+async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
+    if http_body::Body::is_end_stream(&body) {
+        return Ok(Bytes::new());
+    }
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {BODY_BYTES_MAX}"),
+        )),
+        Ok(Err(error)) => Err(ApiError::bad_request(format!("cannot read the body of the request: {error}"))),
+        Err(_) => Err(ApiError::new(408, "Timeout", "Timeout: the body of the request did not arrive")),
+    }
+}
+
+/// A header as text; empty if it is absent or no text.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> &'a str {
+    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+}
+
+/// The `Accept` header.
+pub(crate) fn accept(headers: &HeaderMap) -> &str {
+    header(headers, &ACCEPT)
+}
+
+/// The `Content-Type` header.
+pub(crate) fn content_type(headers: &HeaderMap) -> &str {
+    header(headers, &CONTENT_TYPE)
+}
+
+/// An answer whose bytes are there.
+pub(crate) fn full(code: StatusCode, content_type: &'static str, bytes: Bytes) -> Reply {
+    reply(code, content_type, Body::Full(Some(bytes)))
+}
+
+/// An answer of JSON bytes.
+pub(crate) fn json_bytes(code: StatusCode, bytes: Bytes) -> Reply {
+    full(code, "application/json", bytes)
+}
+
+/// An answer of a JSON value.
+pub(crate) fn json(code: StatusCode, value: &Value) -> Reply {
+    json_bytes(code, Bytes::from(value.to_string()))
+}
+
+/// An answer that is produced while it is sent.
+pub(crate) fn streamed(stream: impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static) -> Reply {
+    reply(StatusCode::OK, "application/json", Body::Stream(Box::pin(stream)))
+}
+
+/// A refusal.
+pub(crate) fn refusal(error: &ApiError) -> Reply {
+    let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut reply = json(code, &error.status());
+    if let Some(seconds) = error.retry_after_s {
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    reply
+}
+
+fn reply(code: StatusCode, content_type: &'static str, body: Body) -> Reply {
+    let mut reply = Response::new(body);
+    *reply.status_mut() = code;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}

@@ -1,0 +1,459 @@
+//! Simulated kubelets: one task for all nodes.
+//!
+//! It follows the logs of pods and nodes, admits each pod that is bound to a node as a kubelet does (or fails it
+//! with the reason that a kubelet gives), reports it running, and completes graceful deletions. It works in
+//! batches: ten thousand pods cost it some hundred milliseconds of CPU in all.
+
+mod admission;
+mod resources;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::api::{Api, DeleteOptions};
+use crate::object::Object;
+use crate::pods;
+use crate::resource::{self, EVENTS, NODES, POD_NODE_NAME, POD_PHASE, PODS};
+use crate::server::until_down;
+use crate::store::{Change, Event, Transaction};
+use crate::time;
+use admission::{NodeState, Rejection};
+use resources::PodNeeds;
+
+/// Events taken from a log at once.
+const BATCH_EVENTS: usize = 1024;
+/// Status writes in one critical section of the store.
+const BATCH_WRITES: usize = 64;
+
+/// How the simulated kubelets behave.
+#[derive(Debug, Clone)]
+pub struct KubeletOptions {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// From binding to Running.
+    pub start_delay: Duration,
+    /// From deletion to gone; never longer than the pod's grace period.
+    pub stop_delay: Duration,
+}
+
+impl Default for KubeletOptions {
+    fn default() -> KubeletOptions {
+        KubeletOptions {
+            enabled: true,
+            start_delay: Duration::from_millis(5),
+            stop_delay: Duration::from_millis(20),
+        }
+    }
+}
+
+/// The handle to the simulated kubelets.
+#[derive(Debug, Default)]
+pub struct Kubelets {
+    paused: AtomicBool,
+    wake: Notify,
+    started: AtomicU64,
+    rejected: Mutex<HashMap<String, u64>>,
+}
+
+impl Kubelets {
+    /// Stops all kubelets: bound pods stay Pending, deleted pods stay Terminating.
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets them go on; they catch up with what happened.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    /// How many pods were started.
+    pub fn started(&self) -> u64 {
+        self.started.load(Ordering::SeqCst)
+    }
+
+    /// How many pods were rejected, by reason (`OutOfcpu`, `NodePorts`, …). A scheduler that accounts rightly and
+    /// alone keeps this empty.
+    pub fn rejected(&self) -> HashMap<String, u64> {
+        self.rejected.lock().expect("nothing panics while it holds the counters").clone()
+    }
+}
+
+/// A pod that a kubelet knows.
+#[derive(Debug)]
+struct PodState {
+    namespace: Box<str>,
+    name: Box<str>,
+    node: Box<str>,
+    /// What it takes of its node; `None` once it takes nothing any more.
+    needs: Option<PodNeeds>,
+    stopping: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Action {
+    Start,
+    Stop,
+}
+
+/// The task's state.
+struct Work {
+    api: Arc<Api>,
+    handle: Arc<Kubelets>,
+    options: KubeletOptions,
+    nodes: HashMap<Box<str>, NodeState>,
+    pods: HashMap<Box<str>, PodState>,
+    /// Pods bound to nodes that do not exist (yet), by node.
+    waiting: HashMap<Box<str>, Vec<Arc<Object>>>,
+    due: BinaryHeap<Reverse<(Instant, Action, Box<str>)>>,
+    pods_cursor: u64,
+    nodes_cursor: u64,
+    next_ip: u32,
+}
+
+/// Runs until shutdown.
+pub(crate) async fn run(
+    api: Arc<Api>,
+    handle: Arc<Kubelets>,
+    options: KubeletOptions,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut pods_changed = api.store.subscribe(PODS);
+    let mut nodes_changed = api.store.subscribe(NODES);
+    let mut work = Work {
+        api,
+        handle,
+        options,
+        nodes: HashMap::new(),
+        pods: HashMap::new(),
+        waiting: HashMap::new(),
+        due: BinaryHeap::new(),
+        pods_cursor: 0,
+        nodes_cursor: 0,
+        next_ip: 0,
+    };
+    loop {
+        let due = work.due.peek().map(|Reverse((at, ..))| *at);
+        let paused = work.handle.paused.load(Ordering::SeqCst);
+        if !paused && !work.step() && due.is_none_or(|at| at > Instant::now()) {
+            let due = work.due.peek().map(|Reverse((at, ..))| *at);
+            let far = Instant::now() + Duration::from_secs(3600);
+            tokio::select! {
+                _ = pods_changed.changed() => {}
+                _ = nodes_changed.changed() => {}
+                () = work.handle.wake.notified() => {}
+                () = tokio::time::sleep_until(due.unwrap_or(far)) => {}
+                () = until_down(&mut shutdown) => return,
+            }
+        } else if paused {
+            tokio::select! {
+                () = work.handle.wake.notified() => {}
+                () = until_down(&mut shutdown) => return,
+            }
+        } else if *shutdown.borrow() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Work {
+    /// Does a batch of what there is to do; false when there was nothing.
+    fn step(&mut self) -> bool {
+        let nodes = self.follow_nodes();
+        let pods = self.follow_pods();
+        let acted = self.act();
+        nodes || pods || acted
+    }
+
+    fn follow_nodes(&mut self) -> bool {
+        let cursor = self.nodes_cursor;
+        let events = self.api.store.read(|tx| tx.events_after(NODES, cursor, BATCH_EVENTS, None));
+        match events {
+            Ok((events, next)) => {
+                self.nodes_cursor = next;
+                for event in &events {
+                    self.node_changed(&event.object, event.change == Change::Deleted);
+                }
+                !events.is_empty()
+            }
+            Err(_) => {
+                // The log has moved on: start from the current state.
+                let snapshot = self.api.store.read(|tx| tx.snapshot(NODES, None, |_| true));
+                self.nodes_cursor = snapshot.version;
+                let known: Vec<Box<str>> = self.nodes.keys().cloned().collect();
+                for name in known {
+                    if !snapshot.objects.iter().any(|o| o.name == name) {
+                        self.nodes.remove(&name);
+                    }
+                }
+                for object in &snapshot.objects {
+                    self.node_changed(object, false);
+                }
+                true
+            }
+        }
+    }
+
+    fn node_changed(&mut self, object: &Arc<Object>, deleted: bool) {
+        if deleted {
+            self.nodes.remove(&object.name);
+            return;
+        }
+        let value = object.value();
+        match self.nodes.get_mut(&object.name) {
+            Some(node) => node.update(&value),
+            None => {
+                self.nodes.insert(object.name.clone(), NodeState::new(&value));
+                for pod in self.waiting.remove(&object.name).unwrap_or_default() {
+                    self.pod_changed(&pod, false);
+                }
+            }
+        }
+    }
+
+    fn follow_pods(&mut self) -> bool {
+        let cursor = self.pods_cursor;
+        let events = self.api.store.read(|tx| tx.events_after(PODS, cursor, BATCH_EVENTS, None));
+        match events {
+            Ok((events, next)) => {
+                self.pods_cursor = next;
+                for Event { change, object, .. } in &events {
+                    self.pod_changed(object, *change == Change::Deleted);
+                }
+                !events.is_empty()
+            }
+            Err(_) => {
+                let snapshot = self.api.store.read(|tx| tx.snapshot(PODS, None, |_| true));
+                self.pods_cursor = snapshot.version;
+                let alive: std::collections::HashSet<&str> =
+                    snapshot.objects.iter().map(|o| &*o.uid).collect();
+                let gone: Vec<Box<str>> =
+                    self.pods.keys().filter(|uid| !alive.contains(&***uid)).cloned().collect();
+                for uid in gone {
+                    self.forget(&uid);
+                }
+                for object in &snapshot.objects {
+                    self.pod_changed(object, false);
+                }
+                true
+            }
+        }
+    }
+
+    fn pod_changed(&mut self, object: &Arc<Object>, deleted: bool) {
+        if deleted {
+            self.forget(&object.uid);
+            return;
+        }
+        let node = &object.fields[POD_NODE_NAME];
+        if node.is_empty() {
+            return;
+        }
+        let done = matches!(&*object.fields[POD_PHASE], "Succeeded" | "Failed");
+        if !self.pods.contains_key(&object.uid) {
+            if !self.nodes.contains_key(node) {
+                // Bounded by the pods in the store; taken up when the node comes.
+                self.waiting.entry(node.clone()).or_default().push(Arc::clone(object));
+                return;
+            }
+            self.arrived(object, done);
+        } else if done {
+            self.release(&object.uid);
+        }
+        if object.deleting {
+            self.stop_soon(object);
+        }
+    }
+
+    /// A pod that is new to its node.
+    fn arrived(&mut self, object: &Arc<Object>, done: bool) {
+        let uid = object.uid.clone();
+        let mut state = PodState {
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+            node: object.fields[POD_NODE_NAME].clone(),
+            needs: None,
+            stopping: false,
+        };
+        if done || object.deleting {
+            self.pods.insert(uid, state);
+            return;
+        }
+        let pod = object.value();
+        let needs = PodNeeds::of(&pod);
+        let Some(node) = self.nodes.get_mut(&state.node) else { return };
+        // A pod that runs already (the kubelets were started later) is not judged again.
+        let verdict = if &*object.fields[POD_PHASE] == "Running" { Ok(()) } else { node.admit(&pod, &needs) };
+        match verdict {
+            Ok(()) => {
+                node.take(&needs);
+                state.needs = Some(needs);
+                let at = Instant::now() + self.options.start_delay;
+                self.due.push(Reverse((at, Action::Start, uid.clone())));
+            }
+            Err(rejection) => self.reject(object, &rejection),
+        }
+        self.pods.insert(uid, state);
+    }
+
+    fn stop_soon(&mut self, object: &Object) {
+        let Some(state) = self.pods.get_mut(&object.uid) else { return };
+        if state.stopping {
+            return;
+        }
+        state.stopping = true;
+        let at = Instant::now() + self.options.stop_delay;
+        self.due.push(Reverse((at, Action::Stop, object.uid.clone())));
+    }
+
+    fn release(&mut self, uid: &str) {
+        let Some(state) = self.pods.get_mut(uid) else { return };
+        if let (Some(needs), Some(node)) = (state.needs.take(), self.nodes.get_mut(&state.node)) {
+            node.give_back(&needs);
+        }
+    }
+
+    fn forget(&mut self, uid: &str) {
+        self.release(uid);
+        self.pods.remove(uid);
+    }
+
+    /// Carries out what is due, at most one batch.
+    fn act(&mut self) -> bool {
+        let now = Instant::now();
+        let mut starts = Vec::new();
+        let mut stops = Vec::new();
+        while starts.len() + stops.len() < BATCH_WRITES {
+            match self.due.peek() {
+                Some(Reverse((at, ..))) if *at <= now => {}
+                _ => break,
+            }
+            let Some(Reverse((_, action, uid))) = self.due.pop() else { break };
+            match action {
+                Action::Start => starts.push(uid),
+                Action::Stop => stops.push(uid),
+            }
+        }
+        if starts.is_empty() && stops.is_empty() {
+            return false;
+        }
+        let started = self.start(&starts);
+        self.handle.started.fetch_add(started, Ordering::SeqCst);
+        for uid in stops {
+            let Some(state) = self.pods.get(&uid) else { continue };
+            let options =
+                DeleteOptions { grace_s: Some(0), uid: Some(uid.to_string()), ..DeleteOptions::default() };
+            // Gone or replaced meanwhile: nothing left to stop.
+            let _ = self.api.delete(resource::stored_as(PODS), &state.namespace, &state.name, &options);
+        }
+        true
+    }
+
+    fn start(&mut self, uids: &[Box<str>]) -> u64 {
+        let now = time::now_seconds();
+        let mut started = 0;
+        let pods = &self.pods;
+        let next_ip = &mut self.next_ip;
+        self.api.store.write(|tx| {
+            for state_and_uid in uids.iter().filter_map(|uid| Some((pods.get(uid)?, uid))) {
+                let (state, uid) = state_and_uid;
+                let Some(current) = tx.get(PODS, &state.namespace, &state.name) else { continue };
+                if current.uid != *uid || current.deleting || &*current.fields[POD_PHASE] != "Pending" {
+                    continue;
+                }
+                let mut pod = current.value();
+                *next_ip = next_ip.wrapping_add(1);
+                set_running(&mut pod, *next_ip, &now);
+                tx.put(PODS, pod);
+                started += 1;
+            }
+        });
+        started
+    }
+
+    fn reject(&mut self, object: &Object, rejection: &Rejection) {
+        let mut rejected = self.handle.rejected.lock().expect("nothing panics while it holds the counters");
+        *rejected.entry(rejection.reason.clone()).or_default() += 1;
+        drop(rejected);
+        self.api.store.write(|tx| {
+            let Some(current) = tx.get(PODS, &object.namespace, &object.name) else { return };
+            if current.uid != object.uid {
+                return;
+            }
+            let mut pod = current.value();
+            pod["status"]["phase"] = Value::from("Failed");
+            pod["status"]["reason"] = Value::from(rejection.reason.as_str());
+            pod["status"]["message"] = Value::from(format!("Pod was rejected: {}", rejection.message));
+            pod["status"]["startTime"] = Value::from(time::now_seconds());
+            tx.put(PODS, pod);
+            rejection_event(tx, object, rejection);
+        });
+    }
+}
+
+/// The status of a pod whose containers all run.
+fn set_running(pod: &mut Value, ip: u32, now: &str) {
+    let containers = |field: &str| -> Vec<Value> {
+        pod["spec"][field].as_array().into_iter().flatten().cloned().collect()
+    };
+    let statuses: Vec<Value> = containers("containers").iter().map(|c| container_status(c, now)).collect();
+    let init: Vec<Value> = containers("initContainers").iter().map(|c| init_status(c, now)).collect();
+    let status = &mut pod["status"];
+    status["phase"] = Value::from("Running");
+    status["startTime"] = Value::from(now);
+    let ip = format!("10.{}.{}.{}", (ip >> 16) & 0xFF, (ip >> 8) & 0xFF, ip & 0xFF);
+    status["podIP"] = Value::from(ip.as_str());
+    status["podIPs"] = json!([{ "ip": ip }]);
+    status["containerStatuses"] = Value::Array(statuses);
+    if !init.is_empty() {
+        status["initContainerStatuses"] = Value::Array(init);
+    }
+    for kind in ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"] {
+        pods::set_condition(pod, json!({ "type": kind, "status": "True" }), now);
+    }
+}
+
+fn container_status(container: &Value, now: &str) -> Value {
+    json!({
+        "name": container["name"], "image": container["image"], "imageID": "", "ready": true, "started": true,
+        "restartCount": 0, "state": { "running": { "startedAt": now } }, "lastState": {},
+    })
+}
+
+fn init_status(container: &Value, now: &str) -> Value {
+    if container["restartPolicy"] == "Always" {
+        return container_status(container, now);
+    }
+    json!({
+        "name": container["name"], "image": container["image"], "imageID": "", "ready": true, "started": false,
+        "restartCount": 0, "lastState": {},
+        "state": { "terminated": {
+            "exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now } },
+    })
+}
+
+fn rejection_event(tx: &mut Transaction, pod: &Object, rejection: &Rejection) {
+    let now = time::now_seconds();
+    let name = format!("{}.{:x}", pod.name, tx.random().next());
+    let mut event = json!({
+        "kind": "Event", "apiVersion": "v1",
+        "metadata": { "name": name, "namespace": &*pod.namespace },
+        "involvedObject": {
+            "kind": "Pod", "apiVersion": "v1", "namespace": &*pod.namespace, "name": &*pod.name, "uid": &*pod.uid,
+        },
+        "reason": rejection.reason, "message": rejection.message, "type": "Warning",
+        "source": { "component": "kubelet", "host": &*pod.fields[POD_NODE_NAME] },
+        "reportingComponent": "kubelet", "reportingInstance": &*pod.fields[POD_NODE_NAME],
+        "firstTimestamp": now, "lastTimestamp": now, "count": 1,
+    });
+    tx.stamp(&mut event);
+    tx.put(EVENTS, event);
+}

@@ -1,0 +1,43 @@
+//! Pods as the API server treats them: defaults at creation, validation, what an update may change, binding.
+
+pub(crate) mod binding;
+mod defaults;
+mod update;
+mod validation;
+
+pub(crate) use defaults::admit;
+pub(crate) use update::check_update;
+pub(crate) use validation::{check_selector, validate};
+
+use serde_json::{Value, json};
+
+/// Sets a condition; keeps lastTransitionTime while the status stays.
+pub(crate) fn set_condition(pod: &mut Value, mut condition: Value, now: &str) {
+    let status = &mut pod["status"];
+    if !status["conditions"].is_array() {
+        status["conditions"] = json!([]);
+    }
+    let Value::Array(conditions) = &mut status["conditions"] else { return };
+    let found = conditions.iter_mut().find(|c| c["type"] == condition["type"]);
+    let since = match &found {
+        Some(old) if old["status"] == condition["status"] => old["lastTransitionTime"].clone(),
+        _ => Value::from(now),
+    };
+    condition["lastTransitionTime"] = since;
+    match found {
+        Some(old) => *old = condition,
+        None => conditions.push(condition),
+    }
+}
+
+/// Init containers and containers, with their field paths.
+pub(crate) fn all_containers(spec: &Value) -> impl Iterator<Item = (String, &Value)> {
+    ["initContainers", "containers"].into_iter().flat_map(move |field| {
+        spec[field]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .map(move |(i, container)| (format!("spec.{field}[{i}]"), container))
+    })
+}

@@ -1,0 +1,204 @@
+//! Starting and stopping a sandbox, and the handle to it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::access::Access;
+use crate::api::{self, Api};
+use crate::faults::Faults;
+use crate::history::History;
+use crate::http;
+use crate::kubelet::{self, KubeletOptions, Kubelets};
+use crate::list::Pagings;
+use crate::nodes::{self, NodeShape};
+use crate::objects::Objects;
+use crate::server::Server;
+use crate::store::{Store, Window};
+use crate::workloads;
+
+/// How a sandbox is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen; port 0 picks a free one. Loopback only, as nobody is asked who he is.
+    pub listen: SocketAddr,
+    /// Seeds uids, generated names and faults.
+    pub seed: u64,
+    /// The event log of each resource.
+    pub window: Window,
+    /// Most Event objects kept; the oldest are deleted, as their time to live does in a real cluster.
+    pub stored_events_max: usize,
+    /// Between two bookmarks of a watch.
+    pub bookmark_interval: Duration,
+    /// The simulated kubelets.
+    pub kubelets: KubeletOptions,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            seed: 1,
+            window: Window { events_max: 100_000, bytes_max: 256 << 20 },
+            stored_events_max: 50_000,
+            bookmark_interval: Duration::from_secs(60),
+            kubelets: KubeletOptions::default(),
+        }
+    }
+}
+
+/// Why a sandbox does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The address is no loopback address.
+    #[error(
+        "the sandbox asks nobody who he is, so it listens on loopback only: {0} is not a loopback address; use 127.0.0.1:PORT"
+    )]
+    NotLoopback(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another port, or port 0 for a free one")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// A running sandbox. Dropping it stops it, without waiting.
+#[derive(Debug)]
+pub struct Sandbox {
+    address: SocketAddr,
+    server: Arc<Server>,
+    kubelets: Arc<Kubelets>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Sandbox {
+    /// Starts the API server and the simulated controllers on the current tokio runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
+        if !options.listen.ip().is_loopback() {
+            return Err(SandboxError::NotLoopback(options.listen));
+        }
+        let listen_error = |source| SandboxError::Listen { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let store = Arc::new(Store::new(options.window, options.stored_events_max, options.seed));
+        api::bootstrap(&store);
+        let (history, access) = (Arc::new(History::default()), Arc::new(Access::default()));
+        let api = Arc::new(Api { store, history: Arc::clone(&history) });
+        let server = Arc::new(Server {
+            api: Arc::clone(&api),
+            faults: Arc::new(Faults::new(options.seed)),
+            history,
+            access,
+            pagings: Pagings::default(),
+            bookmark_interval: options.bookmark_interval,
+            shutdown: watch::Sender::new(false),
+        });
+        let shutdown = || server.shutdown.subscribe();
+        let kubelets = Arc::new(Kubelets::default());
+        let mut tasks = vec![
+            tokio::spawn(http::serve(listener, Arc::clone(&server), shutdown())),
+            tokio::spawn(workloads::run(Arc::clone(&api), shutdown())),
+        ];
+        if options.kubelets.enabled {
+            let run = kubelet::run(api, Arc::clone(&kubelets), options.kubelets, shutdown());
+            tasks.push(tokio::spawn(run));
+        }
+        Ok(Sandbox { address, server, kubelets, tasks })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A kubeconfig that leads here.
+    pub fn kubeconfig(&self) -> String {
+        format!(
+            "apiVersion: v1\n\
+             kind: Config\n\
+             clusters:\n\
+             - name: sandbox\n\
+             \x20 cluster:\n\
+             \x20   server: {}\n\
+             users:\n\
+             - name: sandbox\n\
+             \x20 user: {{}}\n\
+             contexts:\n\
+             - name: sandbox\n\
+             \x20 context:\n\
+             \x20   cluster: sandbox\n\
+             \x20   user: sandbox\n\
+             \x20   namespace: default\n\
+             current-context: sandbox\n",
+            self.url()
+        )
+    }
+
+    /// Direct access to the objects, past HTTP and faults, through the same rules.
+    pub fn objects(&self) -> Objects {
+        Objects::new(Arc::clone(&self.server.api))
+    }
+
+    /// Adds `count` nodes of a shape, named by index from `first`.
+    pub fn add_nodes(&self, first: usize, count: usize, shape: &NodeShape) {
+        for index in first..first + count {
+            let node: Value = nodes::node_manifest_of(index, shape);
+            // A node of this name is there already: what was wanted.
+            let _ = self.objects().create(node);
+        }
+    }
+
+    /// The faults.
+    pub fn faults(&self) -> &Faults {
+        &self.server.faults
+    }
+
+    /// What was bound and asked.
+    pub fn history(&self) -> &History {
+        &self.server.history
+    }
+
+    /// What is denied.
+    pub fn access(&self) -> &Access {
+        &self.server.access
+    }
+
+    /// The simulated kubelets.
+    pub fn kubelets(&self) -> &Kubelets {
+        &self.kubelets
+    }
+
+    /// Stops: watches end cleanly, requests under way are answered, then everything is gone.
+    pub async fn shutdown(mut self) {
+        self.server.shutdown.send_replace(true);
+        for task in std::mem::take(&mut self.tasks) {
+            // A task that panicked has said so on standard error.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.server.shutdown.send_replace(true);
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
