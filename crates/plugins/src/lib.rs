@@ -13,6 +13,7 @@ pub mod dynamic_resources;
 #[cfg(test)]
 mod fixture;
 pub mod image_locality;
+pub mod inter_pod_affinity;
 pub mod node_affinity;
 pub mod node_declared_features;
 mod node_events;
@@ -22,6 +23,7 @@ pub mod node_resources_balanced_allocation;
 pub mod node_resources_fit;
 pub mod node_unschedulable;
 mod normalize;
+pub mod pod_topology_spread;
 pub mod priority_sort;
 pub mod scheduling_gates;
 pub mod taint_toleration;
@@ -37,6 +39,7 @@ pub fn registry() -> Result<Registry, PluginError> {
     registry.register(default_binder::NAME, default_binder::new)?;
     registry.register(dynamic_resources::NAME, dynamic_resources::new)?;
     registry.register(image_locality::NAME, image_locality::new)?;
+    registry.register(inter_pod_affinity::NAME, inter_pod_affinity::new)?;
     registry.register(node_affinity::NAME, node_affinity::new)?;
     registry.register(node_declared_features::NAME, node_declared_features::new)?;
     registry.register(node_name::NAME, node_name::new)?;
@@ -44,6 +47,7 @@ pub fn registry() -> Result<Registry, PluginError> {
     registry.register(node_resources_balanced_allocation::NAME, node_resources_balanced_allocation::new)?;
     registry.register(node_resources_fit::NAME, node_resources_fit::new)?;
     registry.register(node_unschedulable::NAME, node_unschedulable::new)?;
+    registry.register(pod_topology_spread::NAME, pod_topology_spread::new)?;
     registry.register(priority_sort::NAME, priority_sort::new)?;
     registry.register(scheduling_gates::NAME, scheduling_gates::new)?;
     registry.register(taint_toleration::NAME, taint_toleration::new)?;
