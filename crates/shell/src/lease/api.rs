@@ -1,0 +1,165 @@
+//! The three calls that an election makes.
+
+use std::future::Future;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, PostParams};
+
+use super::LeaseName;
+
+/// What an election needs from an API server. All calls are about one Lease.
+pub trait LeaseApi: Send + Sync + 'static {
+    /// Reads the Lease; `None` when it does not exist.
+    fn get(&self) -> impl Future<Output = Result<Option<Lease>, CallError>> + Send;
+
+    /// Creates the Lease; [`CallError::Conflict`] when it exists.
+    fn create(&self, lease: &Lease) -> impl Future<Output = Result<Lease, CallError>> + Send;
+
+    /// Replaces the Lease if it still has the `resourceVersion` of `lease`; [`CallError::Conflict`] when it does not.
+    fn replace(&self, lease: &Lease) -> impl Future<Output = Result<Lease, CallError>> + Send;
+}
+
+/// Why a call did not do what it should.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Somebody else wrote first (409).
+    #[error("somebody else wrote the Lease first: {0}")]
+    Conflict(String),
+    /// The Lease is gone (404).
+    #[error("the Lease does not exist: {0}")]
+    NotFound(String),
+    /// The scheduler may not do this (401 or 403).
+    #[error("{0}; grant get, create and update on leases in coordination.k8s.io to this scheduler's user")]
+    Forbidden(String),
+    /// No answer in time. The request may still have taken effect.
+    #[error("no answer from the API server within {0:?}")]
+    Timeout(std::time::Duration),
+    /// Anything else: 5xx, no connection.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<kube::Error> for CallError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => match status.code {
+                409 => Self::Conflict(status.message),
+                404 => Self::NotFound(status.message),
+                401 | 403 => Self::Forbidden(status.message),
+                code => Self::Other(format!("{code} {}: {}", status.reason, status.message)),
+            },
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// A Lease in a cluster.
+#[derive(Clone, Debug)]
+pub struct KubeLease {
+    api: Api<Lease>,
+    name: String,
+}
+
+impl KubeLease {
+    /// Reaches the Lease by a client of its own.
+    ///
+    /// A client of its own, because renewals must not wait behind other requests; without the client's retries, because
+    /// those would hide a failing API server until the lease is over.
+    ///
+    /// # Errors
+    /// When no client can be made of the configuration (certificates, proxy).
+    pub fn connect(mut config: kube::Config, lease: &LeaseName) -> Result<Self, kube::Error> {
+        config.default_retry = false;
+        Ok(Self::new(kube::Client::try_from(config)?, lease))
+    }
+
+    /// Reaches the Lease by a given client, which must not retry by itself.
+    pub fn new(client: kube::Client, lease: &LeaseName) -> Self {
+        Self { api: Api::namespaced(client, &lease.namespace), name: lease.name.clone() }
+    }
+}
+
+impl LeaseApi for KubeLease {
+    async fn get(&self) -> Result<Option<Lease>, CallError> {
+        Ok(self.api.get_opt(&self.name).await?)
+    }
+
+    async fn create(&self, lease: &Lease) -> Result<Lease, CallError> {
+        Ok(self.api.create(&PostParams::default(), lease).await?)
+    }
+
+    async fn replace(&self, lease: &Lease) -> Result<Lease, CallError> {
+        Ok(self.api.replace(&self.name, &PostParams::default(), lease).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A Lease behind a server that answers everything alike, and what was sent there.
+    fn lease_behind(code: u16, answer: Value) -> (KubeLease, Arc<Mutex<Vec<String>>>) {
+        let sent: Arc<Mutex<Vec<String>>> = Arc::default();
+        let log = sent.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (log, answer) = (log.clone(), answer.to_string());
+            async move {
+                let (head, body) = request.into_parts();
+                let body: Value = serde_json::from_slice(&body.collect_bytes().await?).unwrap_or_default();
+                let version = body["metadata"]["resourceVersion"].as_str().unwrap_or("-").to_owned();
+                log.lock().unwrap().push(format!("{} {} {version}", head.method, head.uri.path()));
+                let status = StatusCode::from_u16(code).expect("a status code");
+                Ok::<_, kube::Error>(
+                    Response::builder()
+                        .status(status)
+                        .body(Body::from(answer.into_bytes()))
+                        .expect("a response"),
+                )
+            }
+        });
+        let name = LeaseName { namespace: "ns".to_owned(), name: "a".to_owned() };
+        (KubeLease::new(kube::Client::new(service, "default"), &name), sent)
+    }
+
+    fn refusal(code: u16, reason: &str) -> Value {
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": "no"})
+    }
+
+    #[tokio::test]
+    async fn calls_and_answers() {
+        let stored =
+            json!({"metadata": {"name": "a", "namespace": "ns", "resourceVersion": "7"}, "spec": {}});
+        let lease: Lease = serde_json::from_value(stored.clone()).expect("a Lease");
+        let (api, sent) = lease_behind(200, stored);
+        assert_eq!(api.get().await, Ok(Some(lease.clone())));
+        assert_eq!(
+            api.create(&Lease { metadata: Default::default(), ..lease.clone() }).await,
+            Ok(lease.clone())
+        );
+        assert_eq!(api.replace(&lease).await, Ok(lease.clone()));
+        let path = "/apis/coordination.k8s.io/v1/namespaces/ns/leases";
+        assert_eq!(
+            *sent.lock().unwrap(),
+            [format!("GET {path}/a -"), format!("POST {path} -"), format!("PUT {path}/a 7")]
+        );
+
+        let (api, _) = lease_behind(404, refusal(404, "NotFound"));
+        assert_eq!(api.get().await, Ok(None));
+        assert_eq!(api.replace(&lease).await, Err(CallError::NotFound("no".to_owned())));
+        let (api, _) = lease_behind(409, refusal(409, "Conflict"));
+        assert_eq!(api.replace(&lease).await, Err(CallError::Conflict("no".to_owned())));
+        assert_eq!(api.create(&lease).await, Err(CallError::Conflict("no".to_owned())));
+        let (api, _) = lease_behind(403, refusal(403, "Forbidden"));
+        let error = api.get().await.expect_err("forbidden").to_string();
+        assert!(error.starts_with("no; grant get, create and update on leases"), "{error}");
+        let (api, sent) = lease_behind(500, refusal(500, "InternalError"));
+        assert_eq!(api.get().await, Err(CallError::Other("500 InternalError: no".to_owned())));
+        assert_eq!(sent.lock().unwrap().len(), 1, "no retries behind our back");
+    }
+}

@@ -1,0 +1,187 @@
+//! Who holds a Lease, and what for: so that two processes with one name and two configurations can say so.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use k8s_openapi::api::coordination::v1::Lease;
+
+use super::LeaseName;
+
+/// Annotation of the Lease: the scheduler names that its holder serves, sorted, separated by commas.
+pub const SCHEDULER_NAMES_ANNOTATION: &str = "secondmate.dev/scheduler-names";
+/// Annotation of the Lease: the fingerprint of its holder's configuration.
+pub const CONFIGURATION_ANNOTATION: &str = "secondmate.dev/configuration";
+
+/// What a process wants the Lease for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The scheduler names it serves; sorted.
+    scheduler_names: Vec<String>,
+    /// Fingerprint of its configuration.
+    configuration: String,
+}
+
+impl Claim {
+    /// A claim for scheduler names under a configuration with this fingerprint.
+    pub fn new<N: AsRef<str>>(scheduler_names: &[N], configuration: impl Into<String>) -> Self {
+        let mut scheduler_names: Vec<String> =
+            scheduler_names.iter().map(|name| name.as_ref().to_owned()).collect();
+        scheduler_names.sort_unstable();
+        Self { scheduler_names, configuration: configuration.into() }
+    }
+
+    pub(super) fn annotate(&self, annotations: &mut BTreeMap<String, String>) {
+        annotations.insert(SCHEDULER_NAMES_ANNOTATION.to_owned(), self.scheduler_names.join(","));
+        annotations.insert(CONFIGURATION_ANNOTATION.to_owned(), self.configuration.clone());
+    }
+
+    fn read(lease: &Lease) -> Option<Self> {
+        let annotations = lease.metadata.annotations.as_ref()?;
+        let names = annotations.get(SCHEDULER_NAMES_ANNOTATION)?;
+        let configuration = annotations.get(CONFIGURATION_ANNOTATION)?;
+        Some(Self::new(&names.split(',').collect::<Vec<_>>(), configuration.clone()))
+    }
+}
+
+/// The Lease as a candidate last saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// The Lease.
+    pub lease: LeaseName,
+    /// Identity of the holder; empty after a release.
+    pub holder: String,
+    /// Whether the holder is this process.
+    pub is_self: bool,
+    /// What the holder wants it for; `None` when the holder is not secondmate.
+    pub claim: Option<Claim>,
+    /// How often the Lease changed hands.
+    pub transitions: i32,
+}
+
+impl Observation {
+    pub(super) fn of(lease: &Lease, name: &LeaseName, identity: &str) -> Self {
+        let spec = lease.spec.as_ref();
+        let holder = spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+        Self {
+            lease: name.clone(),
+            is_self: holder == identity,
+            claim: Claim::read(lease),
+            transitions: spec.and_then(|spec| spec.lease_transitions).unwrap_or(0),
+            holder,
+        }
+    }
+
+    /// What is wrong with the holder from the view of a process with another claim; `None` when all is well: nobody
+    /// holds the Lease, this process does, or a replica with the same configuration.
+    pub fn conflict(&self, own: &Claim) -> Option<Conflict> {
+        if self.is_self || self.holder.is_empty() || self.claim.as_ref() == Some(own) {
+            return None;
+        }
+        Some(Conflict {
+            lease: self.lease.clone(),
+            holder: self.holder.clone(),
+            theirs: self.claim.clone(),
+            ours: own.clone(),
+        })
+    }
+}
+
+/// Another live process holds the Lease for something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The Lease.
+    pub lease: LeaseName,
+    /// Identity of its holder.
+    pub holder: String,
+    /// What the holder wants it for; `None` when it is not secondmate.
+    pub theirs: Option<Claim>,
+    /// What this process wants it for.
+    pub ours: Claim,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lease, holder, theirs, ours } = self;
+        match theirs {
+            None => write!(f, "the Lease {lease} is held by {holder}, which is not a secondmate")?,
+            Some(theirs) if theirs.scheduler_names == ours.scheduler_names => write!(
+                f,
+                "scheduler name {} is already served by {holder} (Lease {lease}) with another configuration ({}, here {})",
+                ours.scheduler_names.join(","),
+                theirs.configuration,
+                ours.configuration
+            )?,
+            Some(theirs) => write!(
+                f,
+                "the Lease {lease} is held by {holder}, which serves {}, while this process serves {}",
+                theirs.scheduler_names.join(","),
+                ours.scheduler_names.join(",")
+            )?,
+        }
+        f.write_str(
+            "; this process stays a standby and takes over with its own configuration when the other ends: give both the same configuration, or this one another scheduler name",
+        )
+    }
+}
+
+/// An identity that no other process has: `<hostname>_<random>`.
+pub fn identity() -> String {
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned());
+    // The standard library seeds its hashers from the operating system.
+    let random = || RandomState::new().build_hasher().finish();
+    format!("{hostname}_{:016x}{:016x}", random(), random())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observation(holder: &str, claim: Option<Claim>) -> Observation {
+        let lease = LeaseName { namespace: "ns".to_owned(), name: "a".to_owned() };
+        Observation { lease, holder: holder.to_owned(), is_self: holder == "me", claim, transitions: 0 }
+    }
+
+    #[test]
+    fn only_another_live_claim_is_a_conflict() {
+        let ours = Claim::new(&["b", "a"], "01");
+        for (seen, expected) in [
+            (observation("", None), None),
+            (observation("me", None), None),
+            (observation("replica", Some(Claim::new(&["a", "b"], "01"))), None),
+            (
+                observation("x", None),
+                Some("the Lease ns/a is held by x, which is not a secondmate; this process"),
+            ),
+            (
+                observation("x", Some(Claim::new(&["a", "b"], "02"))),
+                Some(
+                    "scheduler name a,b is already served by x (Lease ns/a) with another configuration (02, here 01); this",
+                ),
+            ),
+            (
+                observation("x", Some(Claim::new(&["a"], "01"))),
+                Some(
+                    "the Lease ns/a is held by x, which serves a, while this process serves a,b; this process",
+                ),
+            ),
+        ] {
+            let found = seen.conflict(&ours).map(|conflict| conflict.to_string());
+            match (&found, expected) {
+                (None, None) => {}
+                (Some(found), Some(expected)) => assert!(found.starts_with(expected), "{found}"),
+                _ => panic!("{seen:?}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn identities_differ() {
+        assert_ne!(identity(), identity());
+    }
+}

@@ -1,0 +1,512 @@
+//! The election itself: a standby that waits, a leader that renews.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::ObjectMeta;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::{CallError, Claim, LeaseApi, LeaseName, Observation, Term};
+
+/// Pauses between attempts are up to this share longer, so that candidates do not march in step.
+const JITTER_FACTOR: f64 = 1.2;
+
+/// Tells the time of day, for the times in the record that people read.
+pub type WallClock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
+
+/// How an election is held.
+#[derive(Clone)]
+pub struct ElectionConfig {
+    /// The Lease.
+    pub lease: LeaseName,
+    /// Different for every process: see [`super::identity`].
+    pub identity: String,
+    /// What the Lease is wanted for; recorded in its annotations.
+    pub claim: Claim,
+    /// How long a standby waits after the last change that it saw. At least a second.
+    pub lease_duration: Duration,
+    /// How long a leader tries to renew before it stops.
+    pub renew_deadline: Duration,
+    /// Pause between attempts.
+    pub retry_period: Duration,
+    /// Seed of the pauses.
+    pub jitter_seed: u64,
+    /// For the times in the record.
+    pub wall_clock: WallClock,
+}
+
+impl ElectionConfig {
+    /// kube-scheduler's times: 15 s, 10 s, 2 s.
+    pub fn new(lease: LeaseName, identity: impl Into<String>, claim: Claim) -> Self {
+        let identity = identity.into();
+        let jitter_seed = identity.bytes().fold(0xcbf2_9ce4_8422_2325, |seed: u64, byte| {
+            (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self {
+            lease,
+            identity,
+            claim,
+            lease_duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+            jitter_seed,
+            wall_clock: Arc::new(jiff::Timestamp::now),
+        }
+    }
+
+    fn validate(&self) -> Result<(), ElectionConfigError> {
+        let invalid = |reason| Err(ElectionConfigError { lease: self.lease.to_string(), reason });
+        if self.identity.is_empty() {
+            return invalid("the identity is empty");
+        }
+        if self.lease_duration < Duration::from_secs(1) {
+            return invalid("leaseDuration must be at least 1 second");
+        }
+        if self.retry_period.is_zero() {
+            return invalid("retryPeriod must be greater than zero");
+        }
+        if self.lease_duration <= self.renew_deadline {
+            return invalid("leaseDuration must be greater than renewDeadline");
+        }
+        if self.renew_deadline <= self.retry_period.mul_f64(JITTER_FACTOR) {
+            return invalid("renewDeadline must be greater than 1.2 times retryPeriod");
+        }
+        Ok(())
+    }
+
+    /// Longest wait for one answer: a second try must fit into the renew deadline.
+    fn call_timeout(&self) -> Duration {
+        self.renew_deadline / 2
+    }
+}
+
+impl fmt::Debug for ElectionConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ElectionConfig")
+            .field("lease", &self.lease)
+            .field("identity", &self.identity)
+            .field("claim", &self.claim)
+            .field("lease_duration", &self.lease_duration)
+            .field("renew_deadline", &self.renew_deadline)
+            .field("retry_period", &self.retry_period)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The times of an election contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("leader election on {lease}: {reason}")]
+pub struct ElectionConfigError {
+    /// The Lease.
+    pub lease: String,
+    /// What is wrong.
+    pub reason: &'static str,
+}
+
+/// How an election ended. After each of them the term is withdrawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ElectionEnd {
+    /// Cancelled while another process led.
+    NeverLed,
+    /// Cancelled while leading; the next process may take over at once.
+    Released,
+    /// Cancelled while leading, but the release did not get through: the next process waits for the lease to run out.
+    NotReleased {
+        /// Why not.
+        reason: String,
+    },
+    /// Leadership was lost. The process must exit.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What others see of an election.
+#[derive(Clone, Debug)]
+pub struct ElectionHandle {
+    /// The term while this process leads.
+    pub term: watch::Receiver<Option<Term>>,
+    /// The Lease as it was last seen; `None` before the first look, or when it does not exist.
+    pub observation: watch::Receiver<Option<Observation>>,
+}
+
+/// A candidate. [`Self::run`] it once.
+#[derive(Debug)]
+pub struct Election<A> {
+    api: A,
+    config: ElectionConfig,
+    jitter: Jitter,
+    /// The record as last seen to change, with the local time of that.
+    observed: Option<(LeaseSpec, Instant)>,
+    /// The Lease as the API server returned it to our last write; the base of the next renewal.
+    held: Option<Lease>,
+    /// The last time that was written.
+    last_time: Option<jiff::Timestamp>,
+    term: watch::Sender<Option<Term>>,
+    observation: watch::Sender<Option<Observation>>,
+}
+
+/// What an attempt to get or keep the Lease came to.
+enum Attempt {
+    /// It is ours. `sent` is the moment before the successful write was sent.
+    Ours { sent: Instant, transitions: i32 },
+    /// Somebody else has it, and not for too long.
+    Theirs { holder: String },
+    /// It could not be found out, or somebody else wrote first.
+    Failed(CallError),
+}
+
+impl<A: LeaseApi> Election<A> {
+    /// A candidate that has not looked at the Lease yet.
+    ///
+    /// # Errors
+    /// When the times of the configuration contradict each other.
+    pub fn new(api: A, config: ElectionConfig) -> Result<(Self, ElectionHandle), ElectionConfigError> {
+        config.validate()?;
+        let (term, term_receiver) = watch::channel(None);
+        let (observation, observation_receiver) = watch::channel(None);
+        let jitter = Jitter(config.jitter_seed);
+        let election =
+            Self { api, config, jitter, observed: None, held: None, last_time: None, term, observation };
+        Ok((election, ElectionHandle { term: term_receiver, observation: observation_receiver }))
+    }
+
+    /// Waits for the Lease, keeps it, and gives it back when cancelled.
+    ///
+    /// Cancel only after everything that writes as the leader has stopped: the next leader may start before this returns.
+    pub async fn run(mut self, cancel: CancellationToken) -> ElectionEnd {
+        info!(lease = %self.config.lease, identity = %self.config.identity, "Attempting to acquire leader lease");
+        let Some((term, sent)) = self.acquire(&cancel).await else { return ElectionEnd::NeverLed };
+        info!(lease = %self.config.lease, transitions = term.transitions(), "Successfully acquired lease");
+        match self.keep(&term, sent, &cancel).await {
+            Some(reason) => {
+                error!(lease = %self.config.lease, reason, "Leadership lost");
+                ElectionEnd::Lost { reason }
+            }
+            None => match self.release().await {
+                Ok(()) => {
+                    info!(lease = %self.config.lease, "Released lease");
+                    ElectionEnd::Released
+                }
+                Err(error) => {
+                    warn!(lease = %self.config.lease, %error, "Failed to release lease");
+                    ElectionEnd::NotReleased { reason: error.to_string() }
+                }
+            },
+        }
+    }
+
+    /// Tries until the Lease is ours; `None` when cancelled before.
+    async fn acquire(&mut self, cancel: &CancellationToken) -> Option<(Term, Instant)> {
+        loop {
+            let attempt = tokio::select! {
+                biased;
+                () = cancel.cancelled() => None,
+                attempt = self.attempt() => Some(attempt),
+            };
+            let Some(attempt) = attempt else {
+                // The interrupted attempt may have reached the API server: do not leave a Lease without a leader behind.
+                if let Err(error) = self.release().await {
+                    debug!(lease = %self.config.lease, %error, "nothing to release");
+                }
+                return None;
+            };
+            match attempt {
+                Attempt::Ours { sent, transitions } => {
+                    let term = Term::begin(sent, transitions);
+                    term.extend(sent + self.config.renew_deadline);
+                    // False if the answer took so long that nothing of the term is left: then try again.
+                    if term.is_valid() {
+                        self.term.send_replace(Some(term.clone()));
+                        return Some((term, sent));
+                    }
+                }
+                Attempt::Theirs { holder } => {
+                    debug!(lease = %self.config.lease, holder, "lease is held and has not expired");
+                }
+                Attempt::Failed(error) => {
+                    warn!(lease = %self.config.lease, %error, "Failed to acquire lease")
+                }
+            }
+            let next = self.next_attempt();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return None,
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// When a standby looks again: after the retry period with jitter, but no later than shortly after the record that it
+    /// has seen runs out.
+    fn next_attempt(&mut self) -> Instant {
+        let now = Instant::now();
+        let pause = self.config.retry_period.mul_f64(1.0 + JITTER_FACTOR * self.jitter.next());
+        let slack = self.config.retry_period.mul_f64(0.1 * self.jitter.next());
+        match self.expiry() {
+            Some(expiry) if expiry > now => (now + pause).min(expiry + slack),
+            _ => now + pause,
+        }
+    }
+
+    /// When the observed holder's time is over, if there is a holder.
+    fn expiry(&self) -> Option<Instant> {
+        let (spec, at) = self.observed.as_ref()?;
+        if spec.holder_identity.as_deref().unwrap_or_default().is_empty() {
+            return None;
+        }
+        let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let duration =
+            seconds.filter(|seconds| *seconds > 0).map_or(self.config.lease_duration, Duration::from_secs);
+        Some(*at + duration)
+    }
+
+    /// Renews until cancelled (`None`) or until the Lease is lost (why). The term is withdrawn before this returns.
+    async fn keep(&mut self, term: &Term, sent: Instant, cancel: &CancellationToken) -> Option<String> {
+        let mut deadline = sent + self.config.renew_deadline;
+        let mut last_attempt = sent;
+        let mut last_error: Option<CallError> = None;
+        let reason = loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break None,
+                () = sleep_until((last_attempt + self.config.retry_period).min(deadline)) => {}
+            }
+            last_attempt = Instant::now();
+            let attempt = tokio::select! {
+                biased;
+                () = cancel.cancelled() => break None,
+                attempt = timeout_at(deadline, self.attempt()) => attempt,
+            };
+            match attempt {
+                Ok(Attempt::Ours { sent, .. }) => {
+                    deadline = sent + self.config.renew_deadline;
+                    term.extend(deadline);
+                    last_error = None;
+                    debug!(lease = %self.config.lease, "Successfully renewed lease");
+                }
+                Ok(Attempt::Theirs { holder }) => break Some(format!("the lease was taken by {holder}")),
+                Ok(Attempt::Failed(error)) => {
+                    warn!(lease = %self.config.lease, %error, "Failed to renew lease, trying again");
+                    last_error = Some(error);
+                }
+                Err(_) => {}
+            }
+            if Instant::now() >= deadline {
+                let error = last_error.map_or_else(
+                    || "the API server did not answer".to_owned(),
+                    |error| format!("last error: {error}"),
+                );
+                break Some(format!(
+                    "the lease could not be renewed within {:?} ({error})",
+                    self.config.renew_deadline
+                ));
+            }
+        };
+        // First of all nobody writes any more.
+        self.withdraw();
+        reason
+    }
+
+    fn withdraw(&self) {
+        if let Some(term) = self.term.send_replace(None) {
+            term.withdraw();
+        }
+    }
+
+    /// One look at the Lease, and a write where that is right.
+    async fn attempt(&mut self) -> Attempt {
+        // Usually nobody else wrote since: renew without reading.
+        if self.is_leading()
+            && let Some(held) = self.held.take()
+        {
+            let (sent, answer) = self.write(&held, Write::Renew).await;
+            match answer {
+                Ok(lease) => return self.took(sent, lease),
+                Err(error) => {
+                    debug!(lease = %self.config.lease, %error, "renewing from the last known state failed")
+                }
+            }
+        }
+        let lease = match self.call(self.api.get()).await {
+            Ok(Some(lease)) => lease,
+            Ok(None) => {
+                // Somebody deleted it. That tells its holder nothing: to a standby the term that it saw still runs, while
+                // the holder makes the Lease anew at its next renewal. (client-go would have two leaders here.)
+                if !self.is_leading()
+                    && self.expiry().is_some_and(|expiry| Instant::now() < expiry)
+                    && let Some((spec, _)) = &self.observed
+                {
+                    return Attempt::Theirs { holder: spec.holder_identity.clone().unwrap_or_default() };
+                }
+                self.observation.send_replace(None);
+                let (sent, answer) = self.create().await;
+                return answer.map_or_else(Attempt::Failed, |lease| self.took(sent, lease));
+            }
+            Err(error) => return Attempt::Failed(error),
+        };
+        self.observe(&lease);
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+        let ours = holder == self.config.identity;
+        if !ours && self.expiry().is_some_and(|expiry| Instant::now() < expiry) {
+            return Attempt::Theirs { holder };
+        }
+        if !ours && self.is_leading() {
+            // Whoever took it may have let it run out since; our term ended when it was taken.
+            return Attempt::Theirs { holder };
+        }
+        let (sent, answer) = self.write(&lease, if ours { Write::Renew } else { Write::Acquire }).await;
+        answer.map_or_else(Attempt::Failed, |lease| self.took(sent, lease))
+    }
+
+    fn is_leading(&self) -> bool {
+        self.term.borrow().is_some()
+    }
+
+    fn took(&mut self, sent: Instant, lease: Lease) -> Attempt {
+        self.observe(&lease);
+        let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0);
+        self.held = Some(lease);
+        Attempt::Ours { sent, transitions }
+    }
+
+    /// Remembers when the record changed, by the local clock.
+    fn observe(&mut self, lease: &Lease) {
+        let spec = lease.spec.clone().unwrap_or_default();
+        if self.observed.as_ref().is_none_or(|(observed, _)| *observed != spec) {
+            self.observed = Some((spec, Instant::now()));
+        }
+        let seen = Observation::of(lease, &self.config.lease, &self.config.identity);
+        self.observation.send_if_modified(|observation| {
+            if observation.as_ref() == Some(&seen) {
+                return false;
+            }
+            if observation.as_ref().is_none_or(|before| before.holder != seen.holder) && !seen.is_self {
+                info!(lease = %seen.lease, holder = seen.holder, "New leader observed");
+            }
+            *observation = Some(seen);
+            true
+        });
+    }
+
+    async fn create(&mut self) -> (Instant, Result<Lease, CallError>) {
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(self.config.lease.name.clone()),
+                namespace: Some(self.config.lease.namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: None,
+        };
+        let lease = self.filled(&lease, Write::Create);
+        let sent = Instant::now();
+        (sent, self.call(self.api.create(&lease)).await)
+    }
+
+    /// Writes over a state that was read: it succeeds only if nobody wrote since.
+    async fn write(&mut self, read: &Lease, write: Write) -> (Instant, Result<Lease, CallError>) {
+        let lease = self.filled(read, write);
+        let sent = Instant::now();
+        (sent, self.call(self.api.replace(&lease)).await)
+    }
+
+    /// The time of day, but never the same twice, even if the clock stands still or goes back: each renewal must change
+    /// the record, as standbys look for nothing else.
+    fn next_time(&mut self) -> jiff::Timestamp {
+        let now = (self.config.wall_clock)();
+        let next = self.last_time.map_or(now, |last| now.max(last + jiff::SignedDuration::from_micros(1)));
+        self.last_time = Some(next);
+        next
+    }
+
+    /// The Lease with this process as its holder (or nobody), all else as it was read.
+    fn filled(&mut self, read: &Lease, write: Write) -> Lease {
+        let now = MicroTime(self.next_time());
+        let mut lease = read.clone();
+        let spec = lease.spec.get_or_insert_default();
+        let transitions = spec.lease_transitions.unwrap_or(0);
+        // A part of a second counts as a whole one: a standby must never wait for less than we promise.
+        let seconds = self.config.lease_duration.as_millis().div_ceil(1000);
+        spec.lease_duration_seconds = Some(i32::try_from(seconds).unwrap_or(i32::MAX));
+        spec.holder_identity = Some(self.config.identity.clone());
+        spec.renew_time = Some(now.clone());
+        match write {
+            Write::Create => {
+                spec.acquire_time = Some(now);
+                spec.lease_transitions = Some(0);
+            }
+            Write::Acquire => {
+                spec.acquire_time = Some(now);
+                spec.lease_transitions = Some(transitions.saturating_add(1));
+            }
+            Write::Renew => {}
+            Write::Release => {
+                spec.acquire_time = Some(now);
+                spec.holder_identity = Some(String::new());
+                spec.lease_duration_seconds = Some(1);
+            }
+        }
+        self.config.claim.annotate(lease.metadata.annotations.get_or_insert_default());
+        lease
+    }
+
+    /// Gives the Lease back if it is ours.
+    async fn release(&mut self) -> Result<(), CallError> {
+        // What we held may be behind: a renewal may have been cut short after it took effect.
+        let Some(lease) = self.call(self.api.get()).await? else { return Ok(()) };
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        if holder != Some(self.config.identity.as_str()) {
+            return Ok(());
+        }
+        let (_, answer) = self.write(&lease, Write::Release).await;
+        let released = answer?;
+        self.observe(&released);
+        Ok(())
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+        let limit = self.config.call_timeout();
+        timeout(limit, call).await.unwrap_or(Err(CallError::Timeout(limit)))
+    }
+}
+
+impl<A> Drop for Election<A> {
+    fn drop(&mut self) {
+        // Also when the task is aborted: nobody is left who could renew.
+        if let Some(term) = self.term.send_replace(None) {
+            term.withdraw();
+        }
+    }
+}
+
+/// Why the Lease is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Write {
+    Create,
+    Acquire,
+    Renew,
+    Release,
+}
+
+/// Numbers in [0, 1) from a seed (splitmix64).
+#[derive(Debug)]
+struct Jitter(u64);
+
+impl Jitter {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        (mixed >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}

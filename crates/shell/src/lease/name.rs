@@ -1,0 +1,240 @@
+//! Which Lease an election is about: derived from the scheduler names, never kube-scheduler's by accident.
+
+use std::fmt;
+
+/// Leases of the control plane itself.
+const RESERVED: [&str; 3] = ["kube-scheduler", "kube-controller-manager", "cloud-controller-manager"];
+const KUBE_SCHEDULER: &str = "kube-scheduler";
+const DEFAULT_SCHEDULER: &str = "default-scheduler";
+const KUBE_SYSTEM: &str = "kube-system";
+
+/// Namespace and name of a Lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseName {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl fmt::Display for LeaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Why there is no Lease to elect on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseNameError {
+    /// The election of somebody else.
+    #[error(
+        "the Lease {name:?} belongs to {owner}: this scheduler would wait for it for ever, or take it away; {remedy}"
+    )]
+    Reserved {
+        /// The Lease.
+        name: String,
+        /// Whose it is.
+        owner: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Not the name of an object.
+    #[error("leaderElection.{field}: {value:?} cannot be the name of a Kubernetes object: {reason}")]
+    Invalid {
+        /// `resourceName` or `resourceNamespace`.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// Why not.
+        reason: String,
+    },
+    /// There are no scheduler names to derive from.
+    #[error("there is no scheduler name to derive the Lease from; give --scheduler-name")]
+    NoSchedulerName,
+}
+
+/// Where the parts of a [`LeaseName`] come from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LeaseNameSources<'a> {
+    /// `leaderElection.resourceName` of the configuration.
+    pub configured_name: Option<&'a str>,
+    /// `leaderElection.resourceNamespace` of the configuration.
+    pub configured_namespace: Option<&'a str>,
+    /// The namespace that the scheduler's own pod runs in.
+    pub own_namespace: Option<&'a str>,
+    /// kube-scheduler is meant to be replaced.
+    pub replace_default_scheduler: bool,
+}
+
+impl LeaseName {
+    /// The Lease of a scheduler with these names.
+    ///
+    /// The name is that of the (alphabetically first) scheduler name, so that two processes that share it meet in one
+    /// Lease. A process that replaces kube-scheduler takes kube-scheduler's own Lease, so that the two exclude each other.
+    ///
+    /// # Errors
+    /// For a reserved Lease, and for names that no object can have.
+    pub fn derive<N: AsRef<str>>(
+        scheduler_names: &[N],
+        sources: LeaseNameSources<'_>,
+    ) -> Result<Self, LeaseNameError> {
+        let first = scheduler_names
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|name| !name.is_empty())
+            .min()
+            .ok_or(LeaseNameError::NoSchedulerName)?;
+        let replaces = sources.replace_default_scheduler
+            && scheduler_names.iter().any(|name| name.as_ref() == DEFAULT_SCHEDULER);
+        let name = match sources.configured_name {
+            Some(name) => {
+                let reason = secondmate_config::is_subdomain(name).join("; ");
+                if !reason.is_empty() {
+                    return Err(LeaseNameError::Invalid {
+                        field: "resourceName",
+                        value: name.to_owned(),
+                        reason,
+                    });
+                }
+                name.to_owned()
+            }
+            None if replaces => KUBE_SCHEDULER.to_owned(),
+            None => object_name(first),
+        };
+        if RESERVED.contains(&name.as_str()) && !(name == KUBE_SCHEDULER && replaces) {
+            let remedy = match (sources.configured_name, name.as_str()) {
+                (Some(_), KUBE_SCHEDULER) => {
+                    "remove leaderElection.resourceName (it is then derived from the scheduler name), or stop kube-scheduler and start with --i-replace-the-default-scheduler"
+                }
+                (Some(_), _) => "choose another leaderElection.resourceName",
+                (None, _) => {
+                    "set leaderElection.resourceName in the configuration, or choose another scheduler name"
+                }
+            };
+            return Err(LeaseNameError::Reserved { owner: name.clone(), name, remedy: remedy.to_owned() });
+        }
+        let namespace = match sources.configured_namespace {
+            Some(namespace) => {
+                let mut reason = secondmate_config::is_subdomain(namespace).join("; ");
+                if reason.is_empty() && (namespace.contains('.') || namespace.len() > 63) {
+                    "a namespace has no dots and at most 63 bytes".clone_into(&mut reason);
+                }
+                if !reason.is_empty() {
+                    let value = namespace.to_owned();
+                    return Err(LeaseNameError::Invalid { field: "resourceNamespace", value, reason });
+                }
+                namespace
+            }
+            None if replaces => KUBE_SYSTEM,
+            None => sources.own_namespace.unwrap_or(KUBE_SYSTEM),
+        };
+        Ok(Self { namespace: namespace.to_owned(), name })
+    }
+}
+
+/// A scheduler name as an object name: itself, or a readable form with a hash where it is not a valid one.
+fn object_name(scheduler_name: &str) -> String {
+    if secondmate_config::is_subdomain(scheduler_name).is_empty() {
+        return scheduler_name.to_owned();
+    }
+    let readable: String = scheduler_name
+        .chars()
+        .map(|character| character.to_ascii_lowercase())
+        .map(|character| if character.is_ascii_alphanumeric() { character } else { '-' })
+        .take(200)
+        .collect();
+    let hash = scheduler_name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    match readable.trim_matches('-') {
+        "" => format!("scheduler-{hash:08x}"),
+        readable => format!("{readable}-{hash:08x}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn derive(names: &[&str], sources: LeaseNameSources<'_>) -> String {
+        match LeaseName::derive(names, sources) {
+            Ok(lease) => lease.to_string(),
+            Err(error) => format!("error: {error}"),
+        }
+    }
+
+    #[test]
+    fn the_lease_follows_from_the_scheduler_names() {
+        let none = LeaseNameSources::default();
+        let replace = LeaseNameSources { replace_default_scheduler: true, ..none };
+        let table: &[(&[&str], LeaseNameSources<'_>, &str)] = &[
+            (&["my-scheduler"], none, "kube-system/my-scheduler"),
+            (&["b", "a"], none, "kube-system/a"),
+            (&["a"], LeaseNameSources { own_namespace: Some("tenants"), ..none }, "tenants/a"),
+            (
+                &["a"],
+                LeaseNameSources {
+                    own_namespace: Some("tenants"),
+                    configured_namespace: Some("other"),
+                    ..none
+                },
+                "other/a",
+            ),
+            (&["a"], LeaseNameSources { configured_name: Some("mine"), ..none }, "kube-system/mine"),
+            (&["My Scheduler!"], none, "kube-system/my-scheduler-688baf6d"),
+            (&["default-scheduler"], none, "kube-system/default-scheduler"),
+            (&["default-scheduler"], replace, "kube-system/kube-scheduler"),
+            (
+                &["default-scheduler", "a"],
+                LeaseNameSources { own_namespace: Some("tenants"), ..replace },
+                "kube-system/kube-scheduler",
+            ),
+        ];
+        for (names, sources, expected) in table {
+            assert_eq!(derive(names, *sources), *expected, "{names:?} {sources:?}");
+        }
+    }
+
+    #[test]
+    fn the_control_planes_leases_are_refused() {
+        let none = LeaseNameSources::default();
+        let table: &[(&[&str], LeaseNameSources<'_>, &str)] = &[
+            (
+                &["a"],
+                LeaseNameSources { configured_name: Some("kube-scheduler"), ..none },
+                "error: the Lease \"kube-scheduler\" belongs to kube-scheduler: this scheduler would wait for it for ever, or take it away; remove leaderElection.resourceName (it is then derived from the scheduler name), or stop kube-scheduler and start with --i-replace-the-default-scheduler",
+            ),
+            // The word alone does not help a scheduler that does not replace anything.
+            (
+                &["a"],
+                LeaseNameSources {
+                    configured_name: Some("kube-scheduler"),
+                    replace_default_scheduler: true,
+                    ..none
+                },
+                "error: the Lease \"kube-scheduler\" belongs to kube-scheduler",
+            ),
+            (&["kube-scheduler"], none, "error: the Lease \"kube-scheduler\" belongs to kube-scheduler"),
+            (
+                &["a"],
+                LeaseNameSources { configured_name: Some("kube-controller-manager"), ..none },
+                "error: the Lease \"kube-controller-manager\" belongs to kube-controller-manager",
+            ),
+            (
+                &["a"],
+                LeaseNameSources { configured_name: Some("Big"), ..none },
+                "error: leaderElection.resourceName: \"Big\" cannot be the name of a Kubernetes object: a lowercase",
+            ),
+            (
+                &["a"],
+                LeaseNameSources { configured_namespace: Some("a.b"), ..none },
+                "error: leaderElection.resourceNamespace: \"a.b\" cannot be the name of a Kubernetes object: a namespace",
+            ),
+            (&[], none, "error: there is no scheduler name to derive the Lease from"),
+        ];
+        for (names, sources, expected) in table {
+            let found = derive(names, *sources);
+            assert!(found.starts_with(expected), "{names:?}\nfound:    {found}\nexpected: {expected}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The right to write, and its end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const FOREVER: u64 = u64::MAX;
+
+/// A stretch of leadership. All clones share one end, which the election moves forward with each renewal.
+#[derive(Clone, Debug)]
+pub struct Term {
+    acquired: Instant,
+    transitions: i32,
+    /// End of the term in nanoseconds after `acquired`.
+    end: Arc<AtomicU64>,
+}
+
+impl Term {
+    /// A term that begins at `acquired` (a moment before the request was sent) and has no time yet: see [`Self::extend`].
+    pub(super) fn begin(acquired: Instant, transitions: i32) -> Self {
+        Self { acquired, transitions, end: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// The term of a process that runs without an election: it never ends.
+    pub fn unlimited() -> Self {
+        Self { acquired: Instant::now(), transitions: 0, end: Arc::new(AtomicU64::new(FOREVER)) }
+    }
+
+    /// When the term began: a moment before the acquiring request was sent.
+    pub fn acquired(&self) -> Instant {
+        self.acquired
+    }
+
+    /// How often the Lease had changed hands before.
+    pub fn transitions(&self) -> i32 {
+        self.transitions
+    }
+
+    /// Whether this process may write now. Ask before every write: it turns false on time even when nobody could be told.
+    pub fn is_valid(&self) -> bool {
+        match self.end.load(Ordering::Acquire) {
+            FOREVER => true,
+            end => Instant::now() < self.acquired + Duration::from_nanos(end),
+        }
+    }
+
+    pub(super) fn extend(&self, until: Instant) {
+        let end = until.saturating_duration_since(self.acquired).as_nanos();
+        self.end.store(u64::try_from(end).unwrap_or(FOREVER - 1), Ordering::Release);
+    }
+
+    pub(super) fn withdraw(&self) {
+        self.end.store(0, Ordering::Release);
+    }
+}
