@@ -24,6 +24,9 @@ use crate::wait::wait_until;
 /// Each component is ready within seconds on two idle cores; this bounds a machine that builds at the same time.
 const READY_DEADLINE: Duration = Duration::from_secs(180);
 
+/// For each further node: kwok makes about a hundred of them Ready in a second.
+const NODE_DEADLINE: Duration = Duration::from_millis(100);
+
 /// kube-apiserver drains its calls before it ends.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -450,7 +453,8 @@ impl Cluster {
                 .collect();
             Ok(names.iter().all(|name| ready.contains(name.as_str())).then_some(()))
         };
-        wait_until(READY_DEADLINE, &format!("{count} nodes to be Ready"), ready)?;
+        let deadline = READY_DEADLINE + NODE_DEADLINE * u32::try_from(count).unwrap_or(u32::MAX);
+        wait_until(deadline, &format!("{count} nodes to be Ready"), ready)?;
         Ok(names)
     }
 }

@@ -36,6 +36,10 @@
 //! One cluster keeps two cores busy while it starts: let the tests of one file share a cluster (a `static` of
 //! [`std::sync::OnceLock`] does, its processes end with the test process) and give each test its own namespace, made
 //! with [`Cluster::create_namespace`].
+//!
+//! For load, start a cluster `for_load` without kwok and without the controller manager: nodes are then created Ready
+//! at once (kwok takes two minutes for 5,000), and nothing but the scheduler writes. [`Api::create_all`] creates about
+//! 500 pods a second beside it; [`Cluster::usage`] and [`Process::usage`] measure.
 
 mod api;
 mod binaries;
