@@ -31,9 +31,7 @@ pub fn object(value: Value) -> Object {
     match value["kind"].as_str().expect("a kind") {
         "Namespace" => Object::namespace(&decode(value)),
         "Service" => Object::map_selecting(ObjectKind::Service, &decode(value)),
-        "ReplicationController" => {
-            Object::map_selecting(ObjectKind::ReplicationController, &decode(value))
-        }
+        "ReplicationController" => Object::map_selecting(ObjectKind::ReplicationController, &decode(value)),
         "ReplicaSet" => Object::label_selecting(ObjectKind::ReplicaSet, &decode(value)),
         "StatefulSet" => Object::label_selecting(ObjectKind::StatefulSet, &decode(value)),
         "PodDisruptionBudget" => Object::disruption_budget(&decode(value)),

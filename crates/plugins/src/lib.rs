@@ -22,11 +22,16 @@ pub mod node_ports;
 pub mod node_resources_balanced_allocation;
 pub mod node_resources_fit;
 pub mod node_unschedulable;
+pub mod node_volume_limits;
 mod normalize;
+mod pod_claims;
 pub mod pod_topology_spread;
 pub mod priority_sort;
 pub mod scheduling_gates;
 pub mod taint_toleration;
+pub mod volume_binding;
+pub mod volume_restrictions;
+pub mod volume_zone;
 
 use secondmate_framework::{PluginError, Registry};
 
@@ -51,5 +56,9 @@ pub fn registry() -> Result<Registry, PluginError> {
     registry.register(priority_sort::NAME, priority_sort::new)?;
     registry.register(scheduling_gates::NAME, scheduling_gates::new)?;
     registry.register(taint_toleration::NAME, taint_toleration::new)?;
+    registry.register(node_volume_limits::NAME, node_volume_limits::new)?;
+    registry.register(volume_binding::NAME, volume_binding::new)?;
+    registry.register(volume_restrictions::NAME, volume_restrictions::new)?;
+    registry.register(volume_zone::NAME, volume_zone::new)?;
     Ok(registry)
 }

@@ -1,0 +1,147 @@
+//! Volumes that count against a CSI driver's limit, told apart by driver and handle.
+
+use secondmate_model::objects::{ObjectName, Objects, PersistentVolumeClaim};
+use secondmate_model::{Atom, Volume};
+use smallvec::SmallVec;
+
+/// What tells a volume from others of its driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handle<'a> {
+    /// The driver's name for it.
+    Volume(&'a str),
+    /// It has none yet: the claim that it will be made for.
+    Claim(&'a ObjectName),
+}
+
+/// A volume of a CSI driver.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attachable<'a> {
+    pub(super) driver: &'a Atom,
+    handle: Handle<'a>,
+    /// It is a volume of an in-tree plugin, which the driver has on nodes with a CSINode.
+    pub(super) needs_csi_node: bool,
+}
+
+impl PartialEq for Attachable<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.driver == other.driver && self.handle == other.handle
+    }
+}
+
+impl<'a> Attachable<'a> {
+    /// A volume by its driver's handle.
+    pub(super) fn of_handle(driver: &'a Atom, handle: &'a str) -> Self {
+        Self { driver, handle: Handle::Volume(handle), needs_csi_node: false }
+    }
+
+    /// The volume behind a claim; where there is none yet, the one that its class will make.
+    pub(super) fn of_claim(objects: &'a Objects, claim: &'a PersistentVolumeClaim) -> Option<Self> {
+        let volume = objects.volumes.get(&claim.volume_name);
+        let Some(volume) = volume.filter(|_| !claim.volume_name.is_empty()) else {
+            return Self::of_class(objects, claim);
+        };
+        let (driver, handle, needs_csi_node) = if let Some((driver, handle)) = &volume.csi {
+            (driver, handle, false)
+        } else {
+            let source = volume.in_tree.as_ref()?;
+            (&source.driver, &source.migrated.as_ref().ok()?.handle, true)
+        };
+        if driver.is_empty() || handle.is_empty() {
+            return None;
+        }
+        Some(Self { driver, handle: Handle::Volume(handle), needs_csi_node })
+    }
+
+    /// A claim without a class, or with one that does not exist, is not counted.
+    fn of_class(objects: &'a Objects, claim: &'a PersistentVolumeClaim) -> Option<Self> {
+        let class = objects.storage_classes.get(claim.storage_class.as_ref()?)?;
+        let driver = class.driver.as_ref().filter(|driver| !driver.is_empty())?;
+        Some(Self { driver, handle: Handle::Claim(&claim.name), needs_csi_node: class.in_tree })
+    }
+
+    /// An inline volume of a migrated plugin; the reason where it cannot be translated.
+    pub(super) fn of_inline(volume: &'a Volume) -> Option<Result<Self, &'a str>> {
+        let migration = volume.migration.as_ref()?;
+        Some(match migration.handle.as_ref()? {
+            Ok(handle) => {
+                Ok(Self { driver: &migration.driver, handle: Handle::Volume(handle), needs_csi_node: true })
+            }
+            Err(reason) => Err(reason),
+        })
+    }
+
+    pub(super) fn to_owned(self) -> OwnedAttachable {
+        OwnedAttachable {
+            driver: self.driver.clone(),
+            handle: match self.handle {
+                Handle::Volume(handle) => OwnedHandle::Volume(handle.into()),
+                Handle::Claim(claim) => OwnedHandle::Claim(claim.clone()),
+            },
+            needs_csi_node: self.needs_csi_node,
+        }
+    }
+}
+
+/// An [`Attachable`] that outlives the look-up.
+#[derive(Clone, Debug)]
+pub(super) struct OwnedAttachable {
+    driver: Atom,
+    handle: OwnedHandle,
+    pub(super) needs_csi_node: bool,
+}
+
+#[derive(Clone, Debug)]
+enum OwnedHandle {
+    Volume(Box<str>),
+    Claim(ObjectName),
+}
+
+impl OwnedAttachable {
+    pub(super) fn borrowed(&self) -> Attachable<'_> {
+        let handle = match &self.handle {
+            OwnedHandle::Volume(handle) => Handle::Volume(handle),
+            OwnedHandle::Claim(claim) => Handle::Claim(claim),
+        };
+        Attachable { driver: &self.driver, handle, needs_csi_node: self.needs_csi_node }
+    }
+}
+
+/// A set of volumes. Nodes attach some dozens at most: a row on the stack is searched faster than a map is built.
+#[derive(Debug, Default)]
+pub(super) struct Attachables<'a>(SmallVec<[Attachable<'a>; 40]>);
+
+impl<'a> Attachables<'a> {
+    pub(super) fn insert(&mut self, volume: Attachable<'a>) {
+        if !self.contains(&volume) {
+            self.0.push(volume);
+        }
+    }
+
+    pub(super) fn contains(&self, volume: &Attachable<'_>) -> bool {
+        self.0.iter().any(|v| v == volume)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&Attachable<'a>) -> bool) {
+        self.0.retain(|volume| keep(volume));
+    }
+
+    /// Number of volumes of a driver.
+    pub(super) fn count(&self, driver: &Atom) -> usize {
+        self.0.iter().filter(|v| v.driver == driver).count()
+    }
+
+    /// The drivers, each once.
+    pub(super) fn drivers(&self) -> SmallVec<[&'a Atom; 4]> {
+        let mut drivers = SmallVec::new();
+        for volume in &self.0 {
+            if !drivers.contains(&volume.driver) {
+                drivers.push(volume.driver);
+            }
+        }
+        drivers
+    }
+}

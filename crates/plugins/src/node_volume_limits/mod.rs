@@ -1,0 +1,283 @@
+//! NodeVolumeLimits: no more volumes of a CSI driver on a node than the node can attach.
+//!
+//! Source: `pkg/scheduler/framework/plugins/nodevolumelimits`. The gate VolumeLimitScaling is off in 1.36.
+
+mod attachable;
+
+use crate::pod_claims;
+use attachable::{Attachable, Attachables, OwnedAttachable};
+use secondmate_framework::{
+    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
+    Parity, Plugin, PluginError, PreFilter, PreFilterOutcome, Status,
+};
+use secondmate_model::objects::{CsiNode, Object, Objects};
+use secondmate_model::{Atom, NodeInfo, Pod, Volume, VolumeSource};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Name.
+pub const NAME: &str = "NodeVolumeLimits";
+const EXCEEDED: &str = "node(s) exceed max volume count";
+
+/// The plugin.
+#[derive(Debug)]
+pub struct NodeVolumeLimits {
+    parity: Parity,
+}
+
+/// What the pod brings along, in the order of its volumes.
+#[derive(Clone, Debug)]
+struct NewVolumes {
+    volumes: Arc<[NewVolume]>,
+    /// Why the volumes after these could not be told.
+    failure: Option<Status>,
+}
+
+#[derive(Clone, Debug)]
+enum NewVolume {
+    Attachable(OwnedAttachable),
+    /// An inline volume that cannot be translated for its CSI driver; an error on nodes that have a CSINode.
+    Untranslatable(String),
+}
+
+/// Makes the plugin; it has no arguments.
+///
+/// # Errors
+/// None.
+pub fn new(_args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    Ok(Arc::new(NodeVolumeLimits { parity: handle.parity }))
+}
+
+/// Volumes that may count against a limit.
+fn may_attach(volume: &Volume) -> bool {
+    matches!(volume.source, VolumeSource::Claim { .. } | VolumeSource::Ephemeral)
+        || volume.migration.is_some()
+}
+
+fn untranslatable(volume: &Volume, reason: &str) -> String {
+    format!("converting volume({}) from inline to csi: {reason}", volume.name)
+}
+
+impl NewVolumes {
+    fn of(objects: &Objects, pod: &Pod) -> Self {
+        let mut volumes = Vec::new();
+        let mut failure = None;
+        for volume in &pod.volumes {
+            match new_volume(objects, pod, volume) {
+                Ok(None) => {}
+                Ok(Some(found)) => volumes.push(found),
+                Err(status) => {
+                    failure = Some(status);
+                    break;
+                }
+            }
+        }
+        Self { volumes: volumes.into(), failure }
+    }
+}
+
+fn new_volume(objects: &Objects, pod: &Pod, volume: &Volume) -> Result<Option<NewVolume>, Status> {
+    let of_claim = pod_claims::with_claim_name(pod, volume, |kind, name| {
+        if name.is_empty() {
+            return Err(Status::error("PersistentVolumeClaim had no name"));
+        }
+        let Some(claim) = pod_claims::claim(objects, pod, name) else {
+            let why = pod_claims::claim_not_found(name);
+            return Err(Status::unresolvable(format!("looking up PVC {}/{name}: {why}", pod.namespace)));
+        };
+        if kind == pod_claims::ClaimKind::Ephemeral {
+            pod_claims::is_for_pod(pod, claim).map_err(Status::error)?;
+        }
+        Ok(Attachable::of_claim(objects, claim).map(|found| NewVolume::Attachable(found.to_owned())))
+    });
+    if let Some(result) = of_claim {
+        return result;
+    }
+    Ok(match Attachable::of_inline(volume) {
+        None => None,
+        Some(Ok(found)) => Some(NewVolume::Attachable(found.to_owned())),
+        Some(Err(reason)) => Some(NewVolume::Untranslatable(untranslatable(volume, reason))),
+    })
+}
+
+/// Adds the volumes of a pod that is on a node with a CSINode, those of the given drivers.
+fn existing<'a>(
+    objects: &'a Objects,
+    pod: &'a Pod,
+    drivers: &[&Atom],
+    result: &mut Attachables<'a>,
+) -> Result<(), Status> {
+    for volume in &pod.volumes {
+        let of_claim = pod_claims::with_claim_name(pod, volume, |kind, name| {
+            if name.is_empty() {
+                return Err(Status::error("PersistentVolumeClaim had no name"));
+            }
+            // A claim that is gone says nothing about what is attached.
+            let Some(claim) = pod_claims::claim(objects, pod, name) else { return Ok(None) };
+            if kind == pod_claims::ClaimKind::Ephemeral {
+                pod_claims::is_for_pod(pod, claim).map_err(Status::error)?;
+            }
+            Ok(Attachable::of_claim(objects, claim))
+        });
+        let found = match of_claim {
+            Some(found) => found?,
+            None => match Attachable::of_inline(volume) {
+                None => None,
+                Some(Ok(found)) => Some(found),
+                Some(Err(reason)) => return Err(Status::error(untranslatable(volume, reason))),
+            },
+        };
+        if let Some(found) = found.filter(|found| drivers.contains(&found.driver)) {
+            result.insert(found);
+        }
+    }
+    Ok(())
+}
+
+impl Plugin for NodeVolumeLimits {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        vec![
+            EventRegistration::new(EventResource::CsiNode, ActionType::ADD),
+            EventRegistration::new(EventResource::CsiNode, ActionType::UPDATE),
+            EventRegistration::new(EventResource::Pod, ActionType::DELETE),
+            EventRegistration::new(EventResource::PersistentVolumeClaim, ActionType::ADD),
+            EventRegistration::new(EventResource::VolumeAttachment, ActionType::DELETE),
+        ]
+    }
+
+    fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
+        if let Some(deleted) = change.old.as_ref().and_then(|o| o.pod()) {
+            let had_room = deleted.node_name.is_some() || deleted.nominated_node_name.is_some();
+            let relevant = had_room && deleted.volumes.iter().any(may_attach);
+            return if relevant { Hint::Queue } else { Hint::Skip };
+        }
+        let old = change.old.as_ref().and_then(|o| o.other()).map(AsRef::as_ref);
+        let new = change.new.as_ref().and_then(|o| o.other()).map(AsRef::as_ref);
+        let relevant = match (old, new) {
+            (Some(Object::CsiNode(_, old)), Some(Object::CsiNode(_, new))) => some_limit_grew(old, new),
+            (_, Some(Object::PersistentVolumeClaim(claim))) => pod_claims::uses(pod, claim),
+            (Some(Object::VolumeAttachment(_, attachment)), None) => pod.volumes.iter().any(|volume| {
+                matches!(volume.source, VolumeSource::Claim { .. })
+                    || volume.migration.as_ref().is_some_and(|m| m.driver == attachment.attacher)
+            }),
+            _ => true,
+        };
+        if relevant { Hint::Queue } else { Hint::Skip }
+    }
+}
+
+/// A driver without a limit counts as one with none left, as upstream has it.
+fn some_limit_grew(old: &CsiNode, new: &CsiNode) -> bool {
+    new.drivers.iter().any(|(driver, limit)| {
+        let before = old.drivers.iter().rfind(|(d, _)| d == driver).and_then(|(_, limit)| *limit);
+        limit.unwrap_or(0) > before.unwrap_or(0)
+    })
+}
+
+impl PreFilter for NodeVolumeLimits {
+    fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
+        if !pod.volumes.iter().any(may_attach) {
+            return Status::skip().into();
+        }
+        state.write(NewVolumes::of(cx.snapshot.objects(), pod));
+        PreFilterOutcome::default()
+    }
+}
+
+impl Filter for NodeVolumeLimits {
+    fn filter(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        let objects = cx.snapshot.objects();
+        match state.read::<NewVolumes>() {
+            Some(new) => self.check(objects, new, node),
+            // PreFilter is off in the profile: as upstream, the volumes are looked up for each node.
+            None => self.check(objects, &NewVolumes::of(objects, pod), node),
+        }
+    }
+}
+
+impl NodeVolumeLimits {
+    fn check(&self, objects: &Objects, pod: &NewVolumes, node: &NodeInfo) -> Status {
+        let csi_node = objects.csi_nodes.get(node.name());
+        let mut new = Attachables::default();
+        for volume in &*pod.volumes {
+            match volume {
+                NewVolume::Attachable(volume) if volume.needs_csi_node && csi_node.is_none() => {}
+                NewVolume::Attachable(volume) => new.insert(volume.borrowed()),
+                NewVolume::Untranslatable(reason) if csi_node.is_some() => {
+                    return Status::error(reason.clone());
+                }
+                NewVolume::Untranslatable(_) => {}
+            }
+        }
+        if let Some(failure) = &pod.failure {
+            return failure.clone();
+        }
+        let Some(csi_node) = csi_node else { return Status::SUCCESS };
+        if new.is_empty() || csi_node.drivers.iter().all(|(_, limit)| limit.is_none()) {
+            return Status::SUCCESS;
+        }
+        let drivers = new.drivers();
+        let mut attached = Attachables::default();
+        for pod in node.pods() {
+            if let Err(status) = existing(objects, pod, &drivers, &mut attached) {
+                return status;
+            }
+        }
+        let on_its_own = self.attachments(objects, node, &drivers, &attached, &new);
+        new.retain(|volume| !attached.contains(volume));
+        for driver in &drivers {
+            let added = new.count(driver);
+            // As a map of drivers would have it: of two entries of a driver the last counts.
+            let limit = csi_node.drivers.iter().rfind(|(d, limit)| d == *driver && limit.is_some());
+            let Some((_, Some(limit))) = limit else { continue };
+            let current = attached.count(driver) + on_its_own.count(driver);
+            if added > 0 && i64::try_from(current + added).unwrap_or(i64::MAX) > i64::from(*limit) {
+                return Status::unschedulable(EXCEEDED);
+            }
+        }
+        Status::SUCCESS
+    }
+
+    /// What is attached to the node without a pod of the node that uses it.
+    ///
+    /// Upstream also counts a volume of the incoming pod that is still attached, and then once more as new; strict parity
+    /// does too.
+    fn attachments<'a>(
+        &self,
+        objects: &'a Objects,
+        node: &NodeInfo,
+        drivers: &[&Atom],
+        attached: &Attachables<'a>,
+        new: &Attachables<'_>,
+    ) -> Attachables<'a> {
+        let mut result = Attachables::default();
+        for attachment in objects.attachments_to(node.name()) {
+            if !drivers.contains(&&attachment.attacher) {
+                continue;
+            }
+            let volume = attachment.volume.as_ref().and_then(|name| objects.volumes.get(name));
+            let Some((_, handle)) = volume.and_then(|v| v.csi.as_ref()) else { continue };
+            let found = Attachable::of_handle(&attachment.attacher, handle);
+            let counted_as_new = self.parity == Parity::Sensible && new.contains(&found);
+            if !attached.contains(&found) && !counted_as_new {
+                result.insert(found);
+            }
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests;

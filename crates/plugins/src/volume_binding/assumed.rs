@@ -1,0 +1,84 @@
+//! Volumes and claims as they will be when the writes of pods in flight have come back.
+
+use rustc_hash::FxHashMap;
+use secondmate_model::objects::{ObjectName, Objects, PersistentVolume, PersistentVolumeClaim};
+use std::sync::Arc;
+
+/// Below this number of entries none are swept out.
+const SWEEP_AT_LEAST: usize = 64;
+
+/// What Reserve has decided and the API server has not confirmed yet, by name.
+///
+/// An entry holds for the version of the object that it was made from: any other version in the snapshot is newer and wins. So
+/// an entry needs no removal after its write; those that were overtaken are swept out whenever the number of entries has
+/// doubled. That bounds it to twice the volumes of pods in flight at the last sweep.
+#[derive(Debug, Default)]
+pub(super) struct Assumed {
+    // Looked up only, never iterated for a result.
+    volumes: FxHashMap<Box<str>, Arc<PersistentVolume>>,
+    claims: FxHashMap<ObjectName, Arc<PersistentVolumeClaim>>,
+    sweep_at: usize,
+}
+
+fn same_volume(a: &PersistentVolume, b: &PersistentVolume) -> bool {
+    a.resource_version == b.resource_version && a.uid == b.uid
+}
+
+fn same_claim(a: &PersistentVolumeClaim, b: &PersistentVolumeClaim) -> bool {
+    a.resource_version == b.resource_version && a.uid == b.uid
+}
+
+impl Assumed {
+    /// The volume as assumed, or as given where nothing newer is assumed.
+    pub(super) fn volume<'a>(&'a self, volume: &'a Arc<PersistentVolume>) -> &'a Arc<PersistentVolume> {
+        self.volumes.get(&volume.name).filter(|assumed| same_volume(assumed, volume)).unwrap_or(volume)
+    }
+
+    /// The claim as assumed, or as given where nothing newer is assumed.
+    pub(super) fn claim<'a>(
+        &'a self,
+        claim: &'a Arc<PersistentVolumeClaim>,
+    ) -> &'a Arc<PersistentVolumeClaim> {
+        self.claims.get(&claim.name).filter(|assumed| same_claim(assumed, claim)).unwrap_or(claim)
+    }
+
+    /// Assumes a changed copy of a volume, under the version of the original.
+    pub(super) fn assume_volume(&mut self, volume: Arc<PersistentVolume>) {
+        self.volumes.insert(volume.name.clone(), volume);
+    }
+
+    /// Assumes a changed copy of a claim, under the version of the original.
+    pub(super) fn assume_claim(&mut self, claim: Arc<PersistentVolumeClaim>) {
+        self.claims.insert(claim.name.clone(), claim);
+    }
+
+    /// Takes a volume back, unless somebody else has assumed it since.
+    pub(super) fn restore_volume(&mut self, volume: &Arc<PersistentVolume>) {
+        if self.volumes.get(&volume.name).is_some_and(|assumed| Arc::ptr_eq(assumed, volume)) {
+            self.volumes.remove(&volume.name);
+        }
+    }
+
+    /// Takes a claim back, unless somebody else has assumed it since.
+    pub(super) fn restore_claim(&mut self, claim: &Arc<PersistentVolumeClaim>) {
+        if self.claims.get(&claim.name).is_some_and(|assumed| Arc::ptr_eq(assumed, claim)) {
+            self.claims.remove(&claim.name);
+        }
+    }
+
+    /// Drops entries that the snapshot has overtaken, when there are many.
+    pub(super) fn sweep(&mut self, objects: &Objects) {
+        if self.len() < self.sweep_at.max(SWEEP_AT_LEAST) {
+            return;
+        }
+        self.volumes
+            .retain(|name, assumed| objects.volumes.get(name).is_some_and(|v| same_volume(v, assumed)));
+        self.claims.retain(|name, assumed| objects.claims.get(name).is_some_and(|c| same_claim(c, assumed)));
+        self.sweep_at = self.len() * 2;
+    }
+
+    /// Number of entries.
+    pub(super) fn len(&self) -> usize {
+        self.volumes.len() + self.claims.len()
+    }
+}

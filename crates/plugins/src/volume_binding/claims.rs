@@ -1,0 +1,186 @@
+//! The pod's claims, told apart by what is left to do for them; once per cycle.
+
+use super::assumed::Assumed;
+use crate::pod_claims::{self, ClaimKind};
+use secondmate_model::objects::{Objects, PersistentVolume, PersistentVolumeClaim};
+use secondmate_model::{LabelSelector, Pod};
+use std::sync::Arc;
+
+const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+pub(super) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+
+/// Whether the pod has claims; an error says which of them cannot be used at all.
+pub(super) fn usable(objects: &Objects, pod: &Pod) -> Result<bool, String> {
+    let mut any = false;
+    for volume in &pod.volumes {
+        let checked = pod_claims::with_claim_name(pod, volume, |kind, name| {
+            let Some(claim) = pod_claims::claim(objects, pod, name) else {
+                return Err(match kind {
+                    ClaimKind::Named => pod_claims::claim_not_found(name),
+                    // Just after the pod was made this is normal.
+                    ClaimKind::Ephemeral => format!(
+                        "waiting for ephemeral volume controller to create the persistentvolumeclaim {name:?}"
+                    ),
+                });
+            };
+            if claim.phase == "Lost" {
+                return Err(format!(
+                    "persistentvolumeclaim {name:?} bound to non-existent persistentvolume {:?}",
+                    claim.volume_name
+                ));
+            }
+            if claim.deleting {
+                return Err(format!("persistentvolumeclaim {name:?} is being deleted"));
+            }
+            match kind {
+                ClaimKind::Named => Ok(()),
+                ClaimKind::Ephemeral => pod_claims::is_for_pod(pod, claim),
+            }
+        });
+        if let Some(checked) = checked {
+            checked?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+/// A claim that is bound on both sides.
+pub(super) fn fully_bound(claim: &PersistentVolumeClaim) -> bool {
+    !claim.volume_name.is_empty() && claim.annotations.contains_key(BIND_COMPLETED)
+}
+
+/// Whether a volume is bound to the claim or reserved for it.
+pub(super) fn is_bound_to(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    volume.claim_ref.as_ref().is_some_and(|claim_ref| {
+        claim_ref.name == claim.name.name
+            && *claim_ref.namespace == *claim.name.namespace.as_str()
+            && (claim_ref.uid.is_empty() || claim_ref.uid == claim.uid)
+    })
+}
+
+/// The claims of a pod none of which waits for somebody else.
+#[derive(Debug)]
+pub(super) struct PodClaims {
+    /// Volumes of the bound claims; `None` for one that does not exist.
+    pub(super) bound: Box<[Option<Arc<PersistentVolume>>]>,
+    /// Claims for which a node was chosen before, in the order of the pod's volumes.
+    pub(super) to_provision: Box<[Arc<PersistentVolumeClaim>]>,
+    /// The others, by size.
+    pub(super) to_match: Box<[Unmatched]>,
+}
+
+/// A claim in search of a volume.
+#[derive(Debug)]
+pub(super) struct Unmatched {
+    pub(super) claim: Arc<PersistentVolumeClaim>,
+    pub(super) candidates: Candidates,
+}
+
+/// Volumes that suit a claim but for the node, best first.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    /// Volumes that are reserved for the claim: the first decides.
+    pub(super) reserved: Vec<Arc<PersistentVolume>>,
+    /// Others, the smallest first and equal ones by name.
+    pub(super) free: Vec<Arc<PersistentVolume>>,
+    /// Why none can be looked for.
+    pub(super) error: Option<String>,
+}
+
+impl PodClaims {
+    /// Sorts the pod's claims. `None`: one of them should have been bound already.
+    ///
+    /// # Errors
+    /// A class without a binding mode.
+    pub(super) fn of(objects: &Objects, assumed: &Assumed, pod: &Pod) -> Result<Option<Self>, String> {
+        let mut bound = Vec::new();
+        let mut delayed = Vec::new();
+        let mut immediate = false;
+        for volume in &pod.volumes {
+            let claim = pod_claims::with_claim_name(pod, volume, |_, name| {
+                pod_claims::claim(objects, pod, name).map(|claim| assumed.claim(claim))
+            });
+            let Some(Some(claim)) = claim else { continue };
+            if fully_bound(claim) {
+                bound.push(objects.volumes.get(&claim.volume_name).cloned());
+            } else if waits_for_consumer(objects, claim)? && claim.volume_name.is_empty() {
+                delayed.push(Arc::clone(claim));
+            } else {
+                immediate = true;
+            }
+        }
+        if immediate {
+            return Ok(None);
+        }
+        let (to_provision, mut to_match): (Vec<_>, Vec<_>) =
+            delayed.into_iter().partition(|claim| claim.annotations.contains_key(SELECTED_NODE));
+        to_match.sort_by_key(|claim| claim.request);
+        let to_match = to_match.into_iter().map(|claim| {
+            let candidates = Candidates::of(objects, assumed, &claim);
+            Unmatched { claim, candidates }
+        });
+        Ok(Some(Self {
+            bound: bound.into(),
+            to_provision: to_provision.into(),
+            to_match: to_match.collect(),
+        }))
+    }
+
+    /// Nothing is left to bind.
+    pub(super) fn all_bound(&self) -> bool {
+        self.to_provision.is_empty() && self.to_match.is_empty()
+    }
+}
+
+/// Whether the claim's class binds when a pod comes. Without a class, or with one that does not exist, it does not.
+fn waits_for_consumer(objects: &Objects, claim: &PersistentVolumeClaim) -> Result<bool, String> {
+    let class = claim.storage_class.as_ref().filter(|name| !name.is_empty());
+    let Some(class) = class.and_then(|name| objects.storage_classes.get(name)) else { return Ok(false) };
+    class
+        .wait_for_first_consumer
+        .ok_or_else(|| format!("VolumeBindingMode not set for StorageClass {:?}", class.name.as_str()))
+}
+
+impl Candidates {
+    fn of(objects: &Objects, assumed: &Assumed, claim: &PersistentVolumeClaim) -> Self {
+        let everything = LabelSelector::everything();
+        let selector = match &claim.selector {
+            None => &everything,
+            Some(Ok(selector)) => selector,
+            Some(Err(error)) => {
+                let error =
+                    format!("error creating internal label selector for claim: {}: {error}", claim.name);
+                return Self { error: Some(error), ..Self::default() };
+            }
+        };
+        let mut candidates = Self::default();
+        let class = claim.storage_class.iter();
+        for volume in class.flat_map(|class| objects.volumes_of_class(class)) {
+            let volume = assumed.volume(volume);
+            let reserved = is_bound_to(volume, claim);
+            if (volume.claim_ref.is_some() && !reserved) || !suits(volume, claim) {
+                continue;
+            }
+            if reserved {
+                candidates.reserved.push(Arc::clone(volume));
+            } else if volume.phase == "Available"
+                && selector.matches(&volume.labels)
+                && claim.access_modes.iter().all(|mode| volume.access_modes.contains(mode))
+            {
+                candidates.free.push(Arc::clone(volume));
+            }
+        }
+        // Stable: of equal ones the first by name, where upstream takes any.
+        candidates.free.sort_by_key(|volume| volume.capacity);
+        candidates
+    }
+}
+
+/// What even a volume that is reserved for the claim must meet.
+fn suits(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    volume.capacity >= claim.request
+        && volume.block == claim.block
+        && volume.attributes_class == claim.attributes_class
+        && !volume.deleting
+}

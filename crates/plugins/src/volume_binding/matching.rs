@@ -1,0 +1,184 @@
+//! What a node can do for the pod's claims. Allocates nothing where the node will do.
+
+use super::claims::{Candidates, PodClaims, SELECTED_NODE};
+use secondmate_model::objects::{CsiNode, Objects, PersistentVolume, PersistentVolumeClaim, StorageClass};
+use secondmate_model::{Labels, Node, NodeSelector};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+
+/// Why a node will not do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Conflicts {
+    /// A bound volume is not reachable from the node.
+    pub(super) node_affinity: bool,
+    /// A claim finds no volume.
+    pub(super) no_volume: bool,
+    /// A volume would have to be provisioned and there is no room for it.
+    pub(super) no_space: bool,
+    /// A claim is bound to a volume that does not exist.
+    pub(super) volume_missing: bool,
+}
+
+impl Conflicts {
+    pub(super) fn none(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// What would be done for the pod's claims on a node.
+#[derive(Debug, Default)]
+pub(super) struct Placement<'a> {
+    pub(super) conflicts: Conflicts,
+    /// Volumes for claims.
+    pub(super) bindings: SmallVec<[(&'a Arc<PersistentVolume>, &'a Arc<PersistentVolumeClaim>); 4]>,
+    /// Claims that a volume is provisioned for.
+    pub(super) provisions: SmallVec<[&'a Arc<PersistentVolumeClaim>; 4]>,
+}
+
+impl PodClaims {
+    /// Looks for volumes for the pod's claims on a node.
+    ///
+    /// # Errors
+    /// An object that cannot be evaluated: a selector, a volume that CSI migration cannot translate, a class that is gone.
+    pub(super) fn on_node(&self, objects: &Objects, node: &Node) -> Result<Placement<'_>, String> {
+        let mut placement = Placement::default();
+        let csi_node = objects.csi_nodes.get(&node.name);
+        for volume in &self.bound {
+            let Some(volume) = volume else {
+                placement.conflicts.volume_missing = true;
+                break;
+            };
+            if !reaches(node_affinity(volume, csi_node)?, &node.labels) {
+                placement.conflicts.node_affinity = true;
+                break;
+            }
+        }
+        let chosen_elsewhere = |claim: &Arc<PersistentVolumeClaim>| {
+            claim.annotations.get(SELECTED_NODE).is_some_and(|chosen| **chosen != *node.name.as_str())
+        };
+        if self.to_provision.iter().any(chosen_elsewhere) {
+            placement.conflicts.no_volume = true;
+            return Ok(placement);
+        }
+        placement.provisions.extend(&self.to_provision);
+        for unmatched in &self.to_match {
+            let taken = |volume: &Arc<PersistentVolume>| {
+                placement.bindings.iter().any(|(other, _)| other.name == volume.name)
+            };
+            match unmatched.candidates.best(&node.labels, taken)? {
+                Some(volume) => placement.bindings.push((volume, &unmatched.claim)),
+                None => placement.provisions.push(&unmatched.claim),
+            }
+        }
+        // Provisioning has the last word: a claim without a volume is no conflict where one can be made.
+        for claim in &placement.provisions {
+            match provision(objects, claim, &node.labels)? {
+                Provision::Possible => {}
+                Provision::Impossible => {
+                    placement.conflicts.no_volume = true;
+                    break;
+                }
+                Provision::NoSpace => {
+                    placement.conflicts.no_space = true;
+                    break;
+                }
+            }
+        }
+        Ok(placement)
+    }
+}
+
+/// The volume's node affinity as it counts on a node: that of the CSI driver where the in-tree plugin is migrated there.
+///
+/// # Errors
+/// The volume cannot be translated.
+pub(super) fn node_affinity<'a>(
+    volume: &'a PersistentVolume,
+    csi_node: Option<&CsiNode>,
+) -> Result<Option<&'a NodeSelector>, String> {
+    match (&volume.in_tree, csi_node) {
+        (Some(source), Some(csi_node)) if csi_node.migrated_plugins.contains(source.plugin) => {
+            match &source.migrated {
+                Ok(migrated) => Ok(migrated.node_affinity.as_ref()),
+                Err(reason) => Err(format!("could not translate pv: {reason}")),
+            }
+        }
+        _ => Ok(volume.node_affinity.as_ref()),
+    }
+}
+
+/// Whether a volume with this node affinity can be reached from a node with these labels.
+pub(super) fn reaches(affinity: Option<&NodeSelector>, labels: &Labels) -> bool {
+    affinity.is_none_or(|affinity| affinity.matches_labels(labels))
+}
+
+impl Candidates {
+    /// The best volume that is reachable and not taken. A volume that is reserved for the claim and out of reach leaves none.
+    fn best(
+        &self,
+        labels: &Labels,
+        taken: impl Fn(&Arc<PersistentVolume>) -> bool,
+    ) -> Result<Option<&Arc<PersistentVolume>>, String> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        // In-tree volumes are not translated here: upstream compares their affinity as it is written.
+        let reachable = |volume: &Arc<PersistentVolume>| reaches(volume.node_affinity.as_ref(), labels);
+        if let Some(reserved) = self.reserved.iter().find(|volume| !taken(volume)) {
+            return Ok(Some(reserved).filter(|volume| reachable(volume)));
+        }
+        Ok(self.free.iter().find(|volume| !taken(volume) && reachable(volume)))
+    }
+}
+
+enum Provision {
+    Possible,
+    Impossible,
+    NoSpace,
+}
+
+fn provision(objects: &Objects, claim: &PersistentVolumeClaim, labels: &Labels) -> Result<Provision, String> {
+    let Some(name) = claim.storage_class.as_ref().filter(|name| !name.is_empty()) else {
+        return Err(format!("no class for claim \"{}\"", claim.name));
+    };
+    let Some(class) = objects.storage_classes.get(name) else {
+        return Err(format!("failed to find storage class {:?}", name.as_str()));
+    };
+    let impossible = class.provisioner.is_empty() || class.provisioner == NO_PROVISIONER;
+    if impossible || !allows(class, labels) {
+        return Ok(Provision::Impossible);
+    }
+    Ok(if has_space(objects, class, claim, labels) { Provision::Possible } else { Provision::NoSpace })
+}
+
+/// Whether the class allows volumes for a node with these labels: everywhere without terms; a term without requirements
+/// allows none.
+fn allows(class: &StorageClass, labels: &Labels) -> bool {
+    let terms = &class.allowed_topologies;
+    terms.is_empty()
+        || terms.iter().any(|term| {
+            !term.is_empty()
+                && term
+                    .iter()
+                    .all(|(key, values)| labels.get(key).is_some_and(|value| values.contains(value)))
+        })
+}
+
+/// Whether there is room for the claim's volume. Only drivers that publish capacities are asked.
+fn has_space(
+    objects: &Objects,
+    class: &StorageClass,
+    claim: &PersistentVolumeClaim,
+    labels: &Labels,
+) -> bool {
+    if !claim.has_request || !objects.csi_drivers.get(&class.provisioner).copied().unwrap_or(false) {
+        return true;
+    }
+    let size = claim.request.value();
+    objects.capacities_of_class(&class.name).any(|capacity| {
+        capacity.limit.is_some_and(|limit| limit.value() >= size)
+            && matches!(&capacity.node_topology, Some(Ok(topology)) if topology.matches(labels))
+    })
+}

@@ -1,0 +1,284 @@
+//! VolumeBinding: the pod's claims are bound, or can be bound, to volumes that the node reaches.
+//!
+//! Source: `pkg/scheduler/framework/plugins/volumebinding` and `k8s.io/component-helpers/storage/volume`. The gate
+//! StorageCapacityScoring is off in 1.36, so the score is there but skipped.
+//!
+//! ```text
+//! PreFilter ─ claims ─▶ Filter ─ matching (per node) ─▶ Reserve ─ assumed ─▶ PreBind ─ binding ─▶ written, then waits
+//! ```
+//!
+//! The one thing that outlives a cycle is [`assumed`]: volumes and claims as they will be once the writes of pods in flight have
+//! come back through the watches.
+
+mod assumed;
+mod binding;
+mod claims;
+mod matching;
+
+use crate::{arguments, node_events, pod_claims};
+use assumed::Assumed;
+use binding::Reservation;
+use claims::PodClaims;
+use secondmate_framework::{
+    ActionType, Code, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint,
+    ObjectChange, Plugin, PluginError, PreBind, PreBindStep, PreFilter, PreFilterOutcome, PreScore, Reason,
+    Reserve, Score, Status,
+};
+use secondmate_model::objects::Object;
+use secondmate_model::{Atom, NodeInfo, Pod, VolumeSource};
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Name.
+pub const NAME: &str = "VolumeBinding";
+const UNBOUND_IMMEDIATE: &str = "pod has unbound immediate PersistentVolumeClaims";
+const NODE_CONFLICT: &str = "node(s) didn't match PersistentVolume's node affinity";
+const BIND_CONFLICT: &str = "node(s) didn't find available persistent volumes to bind";
+const NOT_ENOUGH_SPACE: &str = "node(s) did not have enough free storage";
+const VOLUME_MISSING: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
+
+/// The plugin.
+#[derive(Debug)]
+pub struct VolumeBinding {
+    /// Longest wait for volumes to be bound.
+    bind_timeout: Duration,
+    assumed: Mutex<Assumed>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct Arguments {
+    bind_timeout_seconds: i64,
+    shape: Option<Value>,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self { bind_timeout_seconds: 600, shape: None }
+    }
+}
+
+/// Makes the plugin.
+///
+/// # Errors
+/// A negative `bindTimeoutSeconds`, a `shape` (its gate is off), or a field that does not exist.
+pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    let args: Arguments = arguments::parse(NAME, args)?;
+    let seconds = u64::try_from(args.bind_timeout_seconds).map_err(|_| {
+        arguments::refused(NAME, "bindTimeoutSeconds must not be negative; 0 means no waiting")
+    })?;
+    if args.shape.is_some() {
+        let reason =
+            "shape needs the feature gate StorageCapacityScoring, which is off in Kubernetes 1.36: remove it";
+        return Err(arguments::refused(NAME, reason));
+    }
+    Ok(Arc::new(VolumeBinding { bind_timeout: Duration::from_secs(seconds), assumed: Mutex::default() }))
+}
+
+/// What the plugin keeps for a pod from PreFilter to the end of its binding.
+#[derive(Clone, Debug, Default)]
+struct PodState {
+    /// The pod's claims; none where it has none.
+    claims: Option<Arc<PodClaims>>,
+    /// Nothing is left to bind on the node that was chosen.
+    all_bound: bool,
+    /// What Reserve assumed and PreBind has to write.
+    reservation: Option<Reservation>,
+}
+
+impl VolumeBinding {
+    fn assumed(&self) -> MutexGuard<'_, Assumed> {
+        // The maps are whole between any two of their operations.
+        self.assumed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// PreFilter is off in the profile: as upstream, the other points then fail every pod.
+fn no_state() -> Status {
+    Status::error("not found")
+}
+
+fn no_volumes_for(node: &Atom) -> Status {
+    Status::error(format!("no pod volume found for node {:?}", node.as_str()))
+}
+
+impl Plugin for VolumeBinding {
+    fn name(&self) -> &str {
+        NAME
+    }
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+    fn as_pre_score(&self) -> Option<&dyn PreScore> {
+        Some(self)
+    }
+    fn as_score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+    fn as_reserve(&self) -> Option<&dyn Reserve> {
+        Some(self)
+    }
+    fn as_pre_bind(&self) -> Option<&dyn PreBind> {
+        Some(self)
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        let add_or_update = ActionType::ADD | ActionType::UPDATE;
+        // Deletions cure no rejection, see `hint`; they end the wait of PreBind.
+        let any = add_or_update | ActionType::DELETE;
+        let mut events = vec![
+            EventRegistration::new(EventResource::StorageClass, add_or_update),
+            EventRegistration::new(EventResource::PersistentVolumeClaim, any),
+            EventRegistration::new(EventResource::PersistentVolume, any),
+            EventRegistration::new(EventResource::CsiNode, add_or_update),
+            EventRegistration::new(EventResource::CsiDriver, ActionType::UPDATE),
+            EventRegistration::new(EventResource::CsiStorageCapacity, add_or_update),
+        ];
+        events.extend(node_events::added_or(ActionType::UPDATE_NODE_LABEL));
+        events
+    }
+
+    fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
+        let old = change.old.as_ref().and_then(|o| o.other()).map(AsRef::as_ref);
+        let new = change.new.as_ref().and_then(|o| o.other()).map(AsRef::as_ref);
+        let relevant = match (old, new) {
+            (Some(_), None) => false,
+            (_, Some(Object::PersistentVolumeClaim(claim))) => pod_claims::uses(pod, claim),
+            (Some(Object::StorageClass(old)), Some(Object::StorageClass(new))) => {
+                old.allowed_topologies != new.allowed_topologies
+            }
+            (Some(Object::CsiNode(_, old)), Some(Object::CsiNode(_, new))) => {
+                old.migrated_plugins != new.migrated_plugins
+            }
+            (Some(Object::CsiDriver(_, old)), Some(Object::CsiDriver(name, new))) => {
+                let inline = |volume: &secondmate_model::Volume| matches!(&volume.source, VolumeSource::Csi { driver } if driver == name);
+                *old && !*new && pod.volumes.iter().any(inline)
+            }
+            (Some(Object::StorageCapacity(_, old)), Some(Object::StorageCapacity(_, new))) => {
+                match (old.limit, new.limit) {
+                    (Some(old), Some(new)) => new.value() > old.value(),
+                    (None, Some(_)) => true,
+                    (_, None) => false,
+                }
+            }
+            _ => true,
+        };
+        if relevant { Hint::Queue } else { Hint::Skip }
+    }
+}
+
+impl PreFilter for VolumeBinding {
+    fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
+        let objects = cx.snapshot.objects();
+        match claims::usable(objects, pod) {
+            Err(reason) => return Status::unresolvable(reason).into(),
+            Ok(false) => {
+                state.write(PodState::default());
+                return Status::skip().into();
+            }
+            Ok(true) => {}
+        }
+        match PodClaims::of(objects, &self.assumed(), pod) {
+            Err(reason) => Status::error(reason).into(),
+            Ok(None) => Status::unresolvable(UNBOUND_IMMEDIATE).into(),
+            Ok(Some(claims)) => {
+                state.write(PodState { claims: Some(Arc::new(claims)), ..PodState::default() });
+                PreFilterOutcome::default()
+            }
+        }
+    }
+}
+
+impl Filter for VolumeBinding {
+    fn filter(&self, cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        let Some(state) = state.read::<PodState>() else { return no_state() };
+        let Some(claims) = &state.claims else { return Status::SUCCESS };
+        let conflicts = match claims.on_node(cx.snapshot.objects(), node.node()) {
+            Ok(placement) => placement.conflicts,
+            Err(reason) => return Status::error(reason),
+        };
+        if conflicts.none() {
+            return Status::SUCCESS;
+        }
+        let reasons = [
+            (conflicts.node_affinity, NODE_CONFLICT),
+            (conflicts.no_volume, BIND_CONFLICT),
+            (conflicts.no_space, NOT_ENOUGH_SPACE),
+            (conflicts.volume_missing, VOLUME_MISSING),
+        ];
+        let reasons = reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| Reason::from(reason));
+        Status::with_reasons(Code::UnschedulableAndUnresolvable, reasons)
+    }
+}
+
+impl PreScore for VolumeBinding {
+    fn pre_score(&self, _: &Context<'_>, _: &mut CycleState, _: &Arc<Pod>, _: &[Arc<NodeInfo>]) -> Status {
+        Status::skip()
+    }
+}
+
+impl Score for VolumeBinding {
+    fn score(&self, _: &Context<'_>, _: &CycleState, _: &Arc<Pod>, _: &NodeInfo) -> Result<i64, Status> {
+        Ok(0)
+    }
+}
+
+impl Reserve for VolumeBinding {
+    fn reserve(&self, cx: &Context<'_>, state: &mut CycleState, _pod: &Arc<Pod>, node: &Atom) -> Status {
+        let Some(state) = state.get_mut::<PodState>() else { return no_state() };
+        state.all_bound = true;
+        let Some(claims) = state.claims.as_ref().filter(|claims| !claims.all_bound()) else {
+            return Status::SUCCESS;
+        };
+        let Some(info) = cx.snapshot.node(node) else { return no_volumes_for(node) };
+        let objects = cx.snapshot.objects();
+        let placement = match claims.on_node(objects, info.node()) {
+            Ok(placement) if placement.conflicts.none() => placement,
+            // The filter is off in the profile, and the node is not one for these volumes.
+            Ok(_) => return no_volumes_for(node),
+            Err(reason) => return Status::error(reason),
+        };
+        state.all_bound = false;
+        state.reservation = Some(Reservation::make(objects, &mut self.assumed(), &placement, node));
+        Status::SUCCESS
+    }
+
+    fn unreserve(&self, state: &mut CycleState, _pod: &Arc<Pod>, _node: &Atom) {
+        let reservation = state.get_mut::<PodState>().and_then(|state| state.reservation.take());
+        if let Some(reservation) = reservation {
+            reservation.revert(&mut self.assumed());
+        }
+    }
+}
+
+impl PreBind for VolumeBinding {
+    fn pre_flight(&self, state: &CycleState, _pod: &Arc<Pod>, _node: &Atom) -> bool {
+        // Without a state there is something to do: to fail.
+        state.read::<PodState>().is_none_or(|state| !state.all_bound)
+    }
+
+    fn pre_bind(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        _pod: &Arc<Pod>,
+        node: &Atom,
+    ) -> PreBindStep {
+        let Some(state) = state.get_mut::<PodState>() else { return PreBindStep::Fail(no_state()) };
+        if state.all_bound {
+            return PreBindStep::Done;
+        }
+        match &mut state.reservation {
+            Some(reservation) => reservation.step(cx, node, self.bind_timeout),
+            None => PreBindStep::Fail(no_volumes_for(node)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! VolumeRestrictions: a disk that only one pod may write, and claims that only one pod may use.
+//!
+//! Source: `pkg/scheduler/framework/plugins/volumerestrictions`.
+
+use crate::pod_claims;
+use secondmate_framework::{
+    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
+    Parity, Plugin, PluginError, PreFilter, PreFilterOutcome, Status,
+};
+use secondmate_model::objects::Object;
+use secondmate_model::{NodeInfo, Pod, Volume, VolumeSource};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Name.
+pub const NAME: &str = "VolumeRestrictions";
+const DISK_CONFLICT: &str = "node(s) had no available disk";
+const CLAIM_CONFLICT: &str = "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod";
+
+/// The plugin.
+#[derive(Debug)]
+pub struct VolumeRestrictions {
+    parity: Parity,
+}
+
+/// Makes the plugin; it has no arguments.
+///
+/// # Errors
+/// None.
+pub fn new(_args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    Ok(Arc::new(VolumeRestrictions { parity: handle.parity }))
+}
+
+/// What PreFilter found out about claims that only one pod may use.
+#[derive(Clone, Debug)]
+struct ExclusiveClaims {
+    /// Those of the pod.
+    claims: Arc<BTreeSet<Box<str>>>,
+    /// How often other pods use one of them.
+    in_use: i64,
+}
+
+impl ExclusiveClaims {
+    /// References of another pod to the claims.
+    ///
+    /// Upstream compares names and forgets the namespace, so that a nominated pod or a victim of another namespace with a claim
+    /// of the same name counts; strict parity does too.
+    fn references(&self, parity: Parity, pod: &Pod, other: &Pod) -> i64 {
+        if parity == Parity::Sensible && pod.namespace != other.namespace {
+            return 0;
+        }
+        let count = pod_claims::named(other).filter(|name| self.claims.contains(*name)).count();
+        i64::try_from(count).unwrap_or(i64::MAX)
+    }
+}
+
+/// Sources that conflict with their like on the same node.
+fn is_exclusive_disk(volume: &Volume) -> bool {
+    matches!(
+        volume.source,
+        VolumeSource::GcePersistentDisk { .. }
+            | VolumeSource::AwsElasticBlockStore { .. }
+            | VolumeSource::Rbd { .. }
+            | VolumeSource::Iscsi { .. }
+    )
+}
+
+/// Whether two volumes are the same disk and one of the two writes. An EBS volume cannot be shared at all.
+fn conflict(a: &VolumeSource, b: &VolumeSource) -> bool {
+    use VolumeSource::{AwsElasticBlockStore, GcePersistentDisk, Iscsi, Rbd};
+    match (a, b) {
+        (
+            GcePersistentDisk { name, read_only },
+            GcePersistentDisk { name: other, read_only: other_read_only },
+        ) => name == other && !(*read_only && *other_read_only),
+        (AwsElasticBlockStore { id }, AwsElasticBlockStore { id: other }) => id == other,
+        (Iscsi { iqn, read_only }, Iscsi { iqn: other, read_only: other_read_only }) => {
+            iqn == other && !(*read_only && *other_read_only)
+        }
+        (
+            Rbd { monitors, pool, image, read_only },
+            Rbd {
+                monitors: other_monitors,
+                pool: other_pool,
+                image: other_image,
+                read_only: other_read_only,
+            },
+        ) => {
+            monitors.iter().any(|m| other_monitors.contains(m))
+                && pool == other_pool
+                && image == other_image
+                && !(*read_only && *other_read_only)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a disk of the pod is one of the other pod's.
+fn disks_conflict(pod: &Pod, other: &Pod) -> bool {
+    pod.volumes
+        .iter()
+        .filter(|v| is_exclusive_disk(v))
+        .any(|volume| other.volumes.iter().any(|existing| conflict(&volume.source, &existing.source)))
+}
+
+impl Plugin for VolumeRestrictions {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        vec![
+            EventRegistration::new(EventResource::Pod, ActionType::DELETE),
+            EventRegistration::new(EventResource::Node, ActionType::ADD),
+            // Implied by Node/Add, see `node_events`.
+            EventRegistration::new(EventResource::Node, ActionType::UPDATE_NODE_TAINT),
+            EventRegistration::new(EventResource::PersistentVolumeClaim, ActionType::ADD),
+        ]
+    }
+
+    fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
+        if let Some(deleted) = change.old.as_ref().and_then(|o| o.pod()) {
+            let shares_claim =
+                || pod_claims::named(pod).any(|name| pod_claims::named(deleted).any(|other| other == name));
+            let relevant =
+                deleted.namespace == pod.namespace && (disks_conflict(pod, deleted) || shares_claim());
+            return if relevant { Hint::Queue } else { Hint::Skip };
+        }
+        match change.new.as_ref().and_then(|o| o.other()).map(AsRef::as_ref) {
+            Some(Object::PersistentVolumeClaim(claim)) if !pod_claims::names(pod, claim) => Hint::Skip,
+            _ => Hint::Queue,
+        }
+    }
+}
+
+impl PreFilter for VolumeRestrictions {
+    fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
+        let objects = cx.snapshot.objects();
+        let mut claims = BTreeSet::new();
+        for name in pod_claims::named(pod) {
+            let Some(claim) = pod_claims::claim(objects, pod, name) else {
+                return Status::unresolvable(pod_claims::claim_not_found(name)).into();
+            };
+            if claim.access_modes.iter().any(|mode| *mode == "ReadWriteOncePod") {
+                claims.insert(Box::from(name));
+            }
+        }
+        let in_use = claims
+            .iter()
+            .filter(|name| cx.snapshot.claim_in_use(&format!("{}/{name}", pod.namespace)))
+            .count();
+        if in_use == 0 && !pod.volumes.iter().any(is_exclusive_disk) {
+            return Status::skip().into();
+        }
+        let in_use = i64::try_from(in_use).unwrap_or(i64::MAX);
+        state.write(ExclusiveClaims { claims: Arc::new(claims), in_use });
+        PreFilterOutcome::default()
+    }
+
+    fn add_pod(
+        &self,
+        _cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        added: &Arc<Pod>,
+        _node: &NodeInfo,
+    ) -> Status {
+        let Some(claims) = state.get_mut::<ExclusiveClaims>() else { return no_state() };
+        claims.in_use += claims.references(self.parity, pod, added);
+        Status::SUCCESS
+    }
+
+    fn remove_pod(
+        &self,
+        _cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        removed: &Arc<Pod>,
+        _node: &NodeInfo,
+    ) -> Status {
+        let Some(claims) = state.get_mut::<ExclusiveClaims>() else { return no_state() };
+        claims.in_use -= claims.references(self.parity, pod, removed);
+        Status::SUCCESS
+    }
+}
+
+impl Filter for VolumeRestrictions {
+    fn filter(&self, _cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        if pod.volumes.iter().any(is_exclusive_disk) && node.pods().iter().any(|p| disks_conflict(pod, p)) {
+            return Status::unschedulable(DISK_CONFLICT);
+        }
+        let Some(claims) = state.read::<ExclusiveClaims>() else { return no_state() };
+        if claims.in_use > 0 { Status::unschedulable(CLAIM_CONFLICT) } else { Status::SUCCESS }
+    }
+}
+
+/// The filter is on and PreFilter is not: a configuration that upstream answers so for every pod.
+fn no_state() -> Status {
+    Status::error("cannot read \"PreFilterVolumeRestrictions\" from cycleState")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! VolumeZone: volumes with zone or region labels are used on nodes with the same.
+//!
+//! Source: `pkg/scheduler/framework/plugins/volumezone`.
+
+use crate::pod_claims;
+use secondmate_framework::{
+    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
+    Plugin, PluginError, PreFilter, PreFilterOutcome, Status,
+};
+use secondmate_model::migration::{BETA_REGION, BETA_ZONE, REGION, ZONE, ZONE_DELIMITER};
+use secondmate_model::objects::{Object, Objects, PersistentVolume};
+use secondmate_model::{Atom, Labels, NodeInfo, Pod};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Name.
+pub const NAME: &str = "VolumeZone";
+const CONFLICT: &str = "node(s) had no available volume zone";
+
+/// The plugin.
+#[derive(Debug)]
+pub struct VolumeZone {
+    /// The labels that are looked at, each with the label that took its place.
+    labels: [(Atom, Atom); 4],
+}
+
+/// A demand of a volume: the node's label has one of the values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Topology {
+    key: Atom,
+    /// The label that took the place of `key`; it counts where the node does not have `key`.
+    successor: Atom,
+    values: BTreeSet<Atom>,
+}
+
+/// The demands of the pod's volumes.
+#[derive(Clone, Debug)]
+struct Topologies(Arc<[Topology]>);
+
+/// Makes the plugin; it has no arguments.
+///
+/// # Errors
+/// None.
+pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    let pair = |key: &str, successor: &str| (Atom::new(key), Atom::new(successor));
+    Ok(Arc::new(VolumeZone {
+        labels: [pair(BETA_ZONE, ZONE), pair(BETA_REGION, REGION), pair(ZONE, ZONE), pair(REGION, REGION)],
+    }))
+}
+
+impl VolumeZone {
+    /// The demands of a volume. A label with an empty part is ignored.
+    fn topologies<'a>(&'a self, volume: &'a PersistentVolume) -> impl Iterator<Item = Topology> + use<'a> {
+        self.labels.iter().filter_map(|(key, successor)| {
+            let parts: Vec<&str> =
+                volume.labels.get(key)?.as_str().split(ZONE_DELIMITER).map(str::trim).collect();
+            if parts.iter().any(|part| part.is_empty()) {
+                return None;
+            }
+            let values = parts.into_iter().map(Atom::new).collect();
+            Some(Topology { key: key.clone(), successor: successor.clone(), values })
+        })
+    }
+
+    fn of_pod(&self, objects: &Objects, pod: &Pod) -> Result<Vec<Topology>, Status> {
+        let mut topologies = Vec::new();
+        for name in pod_claims::named(pod) {
+            if name.is_empty() {
+                return Err(Status::unresolvable("PersistentVolumeClaim had no name"));
+            }
+            let claim = pod_claims::claim(objects, pod, name)
+                .ok_or_else(|| Status::unresolvable(pod_claims::claim_not_found(name)))?;
+            if claim.volume_name.is_empty() {
+                unbound(objects, claim.storage_class.as_ref())?;
+                continue;
+            }
+            let volume = objects.volumes.get(&claim.volume_name).ok_or_else(|| {
+                Status::unresolvable(format!("persistentvolume {:?} not found", claim.volume_name))
+            })?;
+            topologies.extend(self.topologies(volume));
+        }
+        Ok(topologies)
+    }
+}
+
+/// A claim that is not bound is no concern of this plugin where its class waits for a consumer.
+fn unbound(objects: &Objects, class: Option<&Atom>) -> Result<(), Status> {
+    let Some(name) = class.filter(|name| !name.is_empty()) else {
+        return Err(Status::unresolvable("PersistentVolumeClaim had no pv name and storageClass name"));
+    };
+    let Some(class) = objects.storage_classes.get(name) else {
+        return Err(Status::unresolvable(format!(
+            "storageclass.storage.k8s.io {:?} not found",
+            name.as_str()
+        )));
+    };
+    match class.wait_for_first_consumer {
+        Some(true) => Ok(()),
+        Some(false) => Err(Status::unresolvable("PersistentVolume had no name")),
+        None => Err(Status::unresolvable(format!(
+            "VolumeBindingMode not set for StorageClass {:?}",
+            name.as_str()
+        ))),
+    }
+}
+
+impl Plugin for VolumeZone {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        let add_or_update = ActionType::ADD | ActionType::UPDATE;
+        vec![
+            EventRegistration::new(EventResource::StorageClass, ActionType::ADD),
+            EventRegistration::new(EventResource::Node, ActionType::ADD | ActionType::UPDATE_NODE_LABEL),
+            // Implied by Node/Add, see `node_events`.
+            EventRegistration::new(EventResource::Node, ActionType::UPDATE_NODE_TAINT),
+            EventRegistration::new(EventResource::PersistentVolumeClaim, add_or_update),
+            EventRegistration::new(EventResource::PersistentVolume, add_or_update),
+        ]
+    }
+
+    fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
+        let other = |object: &'_ Option<secondmate_framework::EventObject>| {
+            object.as_ref().and_then(|o| o.other()).map(Arc::clone)
+        };
+        let (old, new) = (other(&change.old), other(&change.new));
+        let relevant = match (old.as_deref(), new.as_deref()) {
+            (_, Some(Object::StorageClass(class))) => class.wait_for_first_consumer == Some(true),
+            (_, Some(Object::PersistentVolumeClaim(claim))) => pod_claims::names(pod, claim),
+            (Some(Object::PersistentVolume(old)), Some(Object::PersistentVolume(new))) => {
+                !self.topologies(old).eq(self.topologies(new))
+            }
+            _ => true,
+        };
+        if relevant { Hint::Queue } else { Hint::Skip }
+    }
+}
+
+impl PreFilter for VolumeZone {
+    fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
+        match self.of_pod(cx.snapshot.objects(), pod) {
+            Err(status) => status.into(),
+            Ok(topologies) if topologies.is_empty() => Status::skip().into(),
+            Ok(topologies) => {
+                state.write(Topologies(topologies.into()));
+                PreFilterOutcome::default()
+            }
+        }
+    }
+}
+
+impl Filter for VolumeZone {
+    fn filter(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        let labels = &node.node().labels;
+        match state.read::<Topologies>() {
+            Some(topologies) => self.check(&topologies.0, labels),
+            // PreFilter is off in the profile: as upstream, the demands are looked up for each node.
+            None => match self.of_pod(cx.snapshot.objects(), pod) {
+                Ok(topologies) => self.check(&topologies, labels),
+                Err(status) => status,
+            },
+        }
+    }
+}
+
+impl VolumeZone {
+    /// A node without any of the labels is in a cluster without zones and takes every volume.
+    fn check(&self, topologies: &[Topology], node: &Labels) -> Status {
+        if !self.labels.iter().any(|(key, _)| node.get(key).is_some()) {
+            return Status::SUCCESS;
+        }
+        let met = topologies.iter().all(|topology| {
+            let value = node.get(&topology.key).or_else(|| node.get(&topology.successor));
+            value.is_some_and(|value| topology.values.contains(value))
+        });
+        if met { Status::SUCCESS } else { Status::unresolvable(CONFLICT) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
