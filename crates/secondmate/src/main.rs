@@ -1,2 +1,12 @@
-//! The command line.
-fn main() {}
+//! The scheduler with the in-tree plugins. Whoever has plugins of his own writes a `main` like this one: see [`secondmate::App`].
+
+use std::process::ExitCode;
+
+/// The watch path allocates and frees a few small blocks for each event, on one thread, and frees them on another: mimalloc
+/// does that with less CPU than the system's allocator (6 to 12 % of decoding, measured) and gives memory back after a relist.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    secondmate::App::new().main()
+}

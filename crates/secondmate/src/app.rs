@@ -1,0 +1,138 @@
+//! A scheduler program: the in-tree plugins and those of whoever builds it.
+
+use crate::cli::{Cli, Command, LogFormat};
+use clap::Parser;
+use secondmate_config::{ExtensionPoint, PluginCatalogue};
+use secondmate_framework::{Factory, Handle, Plugin, PluginError, Registry};
+use serde_json::Value;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// A scheduler program under construction.
+#[derive(Clone, Default)]
+pub struct App {
+    plugins: Vec<OwnPlugin>,
+}
+
+#[derive(Clone)]
+struct OwnPlugin {
+    name: String,
+    /// Where it acts, as far as it was said; else the plugin itself tells.
+    points: Option<Vec<ExtensionPoint>>,
+    factory: Factory,
+}
+
+impl App {
+    /// The in-tree plugins only.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a plugin. The factory gets the `args` of its `pluginConfig` (`null` where there are none).
+    ///
+    /// At which extension points it acts is found out by making one without arguments. Where the factory refuses that, use
+    /// [`App::plugin_at`].
+    #[must_use]
+    pub fn plugin<F>(self, name: &str, factory: F) -> Self
+    where
+        F: Fn(&Value, &Handle) -> Result<Arc<dyn Plugin>, PluginError> + Send + Sync + 'static,
+    {
+        self.add(name, None, factory)
+    }
+
+    /// Adds a plugin and says at which extension points it acts.
+    #[must_use]
+    pub fn plugin_at<F>(self, name: &str, points: &[ExtensionPoint], factory: F) -> Self
+    where
+        F: Fn(&Value, &Handle) -> Result<Arc<dyn Plugin>, PluginError> + Send + Sync + 'static,
+    {
+        self.add(name, Some(points.to_vec()), factory)
+    }
+
+    fn add<F>(mut self, name: &str, points: Option<Vec<ExtensionPoint>>, factory: F) -> Self
+    where
+        F: Fn(&Value, &Handle) -> Result<Arc<dyn Plugin>, PluginError> + Send + Sync + 'static,
+    {
+        self.plugins.push(OwnPlugin { name: name.to_owned(), points, factory: Arc::new(factory) });
+        self
+    }
+
+    /// All plugins of this program.
+    ///
+    /// # Errors
+    /// A name is taken.
+    pub fn registry(&self) -> anyhow::Result<Registry> {
+        let mut registry = secondmate_plugins::registry()?;
+        for own in &self.plugins {
+            let factory = Arc::clone(&own.factory);
+            registry.register(&own.name, move |args, handle| factory(args, handle))?;
+        }
+        Ok(registry)
+    }
+
+    /// The plugins that a configuration may name, with the extension points of each.
+    ///
+    /// # Errors
+    /// A name is taken, or a plugin cannot be made without arguments and does not say where it acts.
+    pub fn catalogue(&self) -> anyhow::Result<PluginCatalogue> {
+        let mut catalogue = PluginCatalogue::in_tree();
+        for own in &self.plugins {
+            let points = match &own.points {
+                Some(points) => points.clone(),
+                None => {
+                    let plugin = (own.factory)(&Value::Null, &Handle::default()).map_err(|error| {
+                        anyhow::anyhow!(
+                            "plugin {:?} cannot be made without arguments ({error}), so it is not known where it acts: register it with App::plugin_at and name its extension points",
+                            own.name
+                        )
+                    })?;
+                    points_of(&*plugin)
+                }
+            };
+            catalogue.register(&own.name, points)?;
+        }
+        Ok(catalogue)
+    }
+
+    /// Runs the command line of this process; call it from `main`.
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        let cli = Cli::parse();
+        match self.dispatch(cli) {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn dispatch(&self, cli: Cli) -> anyhow::Result<ExitCode> {
+        let log_format: LogFormat = cli.log_format;
+        match cli.command {
+            Command::Run(args) => crate::run::run(self, args, log_format),
+        }
+    }
+}
+
+fn points_of(plugin: &dyn Plugin) -> Vec<ExtensionPoint> {
+    use ExtensionPoint as Point;
+    [
+        (Point::PreEnqueue, plugin.as_pre_enqueue().is_some()),
+        (Point::QueueSort, plugin.as_queue_sort().is_some()),
+        (Point::PreFilter, plugin.as_pre_filter().is_some()),
+        (Point::Filter, plugin.as_filter().is_some()),
+        (Point::PostFilter, plugin.as_post_filter().is_some()),
+        (Point::PreScore, plugin.as_pre_score().is_some()),
+        (Point::Score, plugin.as_score().is_some()),
+        (Point::Reserve, plugin.as_reserve().is_some()),
+        (Point::Permit, plugin.as_permit().is_some()),
+        (Point::PreBind, plugin.as_pre_bind().is_some()),
+        (Point::Bind, plugin.as_bind().is_some()),
+        (Point::PostBind, plugin.as_post_bind().is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(point, acts)| acts.then_some(point))
+    .collect()
+}

@@ -1,0 +1,33 @@
+//! The options, as given.
+
+use crate::run::RunArgs;
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A second scheduler for Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "secondmate", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Form of the log, which goes to standard error; what is logged is told by RUST_LOG.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Schedule the pods of one or more scheduler names in a cluster.
+    Run(RunArgs),
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}

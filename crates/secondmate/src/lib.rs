@@ -1,0 +1,20 @@
+//! The command line of secondmate, as a library: a crate with plugins of its own builds its own scheduler from it.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # struct MyPlugin;
+//! # impl secondmate_framework::Plugin for MyPlugin { fn name(&self) -> &str { "MyPlugin" } }
+//! fn main() -> std::process::ExitCode {
+//!     secondmate::App::new().plugin("MyPlugin", |_args, _handle| Ok(Arc::new(MyPlugin))).main()
+//! }
+//! ```
+//!
+//! The program has all subcommands of `secondmate`; a configuration enables the plugin by its name, as it does the in-tree ones.
+
+mod app;
+mod cli;
+mod configuration;
+mod run;
+
+pub use app::App;
+pub use configuration::{ConfigurationSource, profiles};
