@@ -1,6 +1,6 @@
 //! One attempt to find a node for a pod, on a frozen snapshot. It changes nothing but the cycle's own state.
 
-use crate::evaluation::{self, Failure, Feasible, FilterRunner, PreFiltered};
+use crate::evaluation::{self, Failure, Feasible, FilterRunner, PreFiltered, Search};
 use crate::profile::Profile;
 use crate::random::Random;
 use secondmate_framework::{
@@ -95,10 +95,12 @@ pub fn attempt(
     if let Some(node) = nominated_node(&cx, &runner, &state, pod, &mut statuses) {
         return Attempt::Placed { node, state };
     }
-    let percentage = profile.percentage_of_nodes_to_score();
-    let stop_at_first = profile.score.is_empty();
-    let wanted = |count| if stop_at_first { 1 } else { evaluation::node_count_to_find(count, percentage) };
-    let found = evaluation::find_feasible(&runner, &cx, &state, pod, &pre_filtered, statuses, *start, wanted);
+    let search = Search {
+        start: *start,
+        percentage: profile.percentage_of_nodes_to_score(),
+        first_only: profile.score.is_empty(),
+    };
+    let found = evaluation::find_feasible(&runner, &cx, &state, pod, &pre_filtered, statuses, search);
     let processed = match &found {
         Ok(feasible) => feasible.nodes.len() + feasible.statuses.len(),
         Err((_, processed)) => *processed,

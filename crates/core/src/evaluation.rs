@@ -7,7 +7,9 @@ mod feasible;
 mod post_filter;
 mod score;
 
-pub use feasible::{Feasible, FilterRunner, PreFiltered, find_feasible, node_count_to_find, pre_filter};
+pub use feasible::{
+    Feasible, FilterRunner, PreFiltered, Search, find_feasible, node_count_to_find, pre_filter,
+};
 pub use post_filter::post_filter;
 pub use score::{PluginScores, Scored, score};
 

@@ -21,6 +21,12 @@ impl<T> Heap<T> {
         self.items.len()
     }
 
+    /// Whether there is no element.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// The smallest element.
     #[must_use]
     pub fn peek(&self) -> Option<&T> {

@@ -14,6 +14,7 @@ pub mod evaluation;
 pub mod heap;
 mod nominations;
 pub mod port;
+mod pre_enqueue;
 mod profile;
 pub mod queue;
 mod random;

@@ -25,6 +25,45 @@ pub struct PluginLists {
     pub post_bind: Vec<String>,
 }
 
+impl PluginLists {
+    /// Puts each plugin at every extension point at which it acts, in the given order: what `multiPoint` means. A score plugin
+    /// with weight 0 gets 1.
+    ///
+    /// # Errors
+    /// A plugin that is unknown or has wrong arguments.
+    pub fn multi_point(
+        plugins: &[(&str, i64)],
+        registry: &Registry,
+        args: &BTreeMap<String, serde_json::Value>,
+    ) -> Result<Self, PluginError> {
+        let mut lists = Self::default();
+        let handle = Handle::default();
+        for (name, weight) in plugins {
+            let plugin = registry.make(name, args.get(*name).unwrap_or(&serde_json::Value::Null), &handle)?;
+            let mut put = |acts: bool, list: &mut Vec<String>| {
+                if acts {
+                    list.push((*name).to_owned());
+                }
+            };
+            put(plugin.as_pre_enqueue().is_some(), &mut lists.pre_enqueue);
+            put(plugin.as_queue_sort().is_some(), &mut lists.queue_sort);
+            put(plugin.as_pre_filter().is_some(), &mut lists.pre_filter);
+            put(plugin.as_filter().is_some(), &mut lists.filter);
+            put(plugin.as_post_filter().is_some(), &mut lists.post_filter);
+            put(plugin.as_pre_score().is_some(), &mut lists.pre_score);
+            put(plugin.as_reserve().is_some(), &mut lists.reserve);
+            put(plugin.as_permit().is_some(), &mut lists.permit);
+            put(plugin.as_pre_bind().is_some(), &mut lists.pre_bind);
+            put(plugin.as_bind().is_some(), &mut lists.bind);
+            put(plugin.as_post_bind().is_some(), &mut lists.post_bind);
+            if plugin.as_score().is_some() {
+                lists.score.push(((*name).to_owned(), (*weight).max(1)));
+            }
+        }
+        Ok(lists)
+    }
+}
+
 /// What a profile is made from.
 #[derive(Clone, Debug, Default)]
 pub struct ProfileSpec {

@@ -238,11 +238,30 @@ pub struct Feasible {
     pub statuses: NodeStatuses,
 }
 
-/// Runs the filters over the nodes from position `start` on, round the whole list, until `wanted` have passed. The snapshot
-/// must have a node.
+/// Where a search begins and when it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    /// Position of the first node.
+    pub start: usize,
+    /// Share of the nodes after which the search ends, as in [`node_count_to_find`].
+    pub percentage: u8,
+    /// One feasible node is enough.
+    pub first_only: bool,
+}
+
+impl Search {
+    /// Looks at every node.
+    pub const ALL: Self = Self { start: 0, percentage: 100, first_only: false };
+
+    fn wanted(self, count: usize) -> usize {
+        if self.first_only { 1 } else { node_count_to_find(count, self.percentage) }
+    }
+}
+
+/// Runs the filters over the nodes, round the whole list, until enough have passed. The snapshot must have a node.
 ///
 /// # Errors
-/// A plugin failed.
+/// A plugin failed; with the number of nodes that were looked at.
 pub fn find_feasible(
     runner: &FilterRunner<'_>,
     cx: &Context<'_>,
@@ -250,8 +269,7 @@ pub fn find_feasible(
     pod: &Arc<Pod>,
     pre_filtered: &PreFiltered,
     mut statuses: NodeStatuses,
-    start: usize,
-    wanted: impl Fn(usize) -> usize,
+    search: Search,
 ) -> Result<Feasible, (Failure, usize)> {
     let all = cx.snapshot.nodes();
     let candidates: Vec<NodeIndex> = match &pre_filtered.nodes {
@@ -265,13 +283,13 @@ pub fn find_feasible(
         }
     };
     let count = if pre_filtered.nodes.is_some() { candidates.len() } else { all.len() };
-    let wanted = wanted(count);
+    let wanted = search.wanted(count);
     let mut nodes = Vec::with_capacity(wanted.min(count));
     for step in 0..count {
         if nodes.len() >= wanted {
             break;
         }
-        let at = (start + step) % count;
+        let at = (search.start + step) % count;
         let position = if pre_filtered.nodes.is_some() {
             candidates[at]
         } else {
