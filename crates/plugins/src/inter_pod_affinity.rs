@@ -40,9 +40,7 @@ pub struct InterPodAffinity {
 /// # Errors
 /// The arguments are not those of the plugin, or kube-scheduler would refuse them.
 pub fn new(args: &serde_json::Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
-    let args =
-        Args::read(args).map_err(|reason| PluginError::Arguments { plugin: NAME.to_owned(), reason })?;
-    Ok(Arc::new(InterPodAffinity { args, parity: handle.parity }))
+    Ok(Arc::new(InterPodAffinity { args: Args::read(args)?, parity: handle.parity }))
 }
 
 impl Plugin for InterPodAffinity {

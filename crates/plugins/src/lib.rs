@@ -7,6 +7,7 @@
 mod allocation;
 mod arguments;
 pub mod default_binder;
+pub mod default_preemption;
 pub mod defaults;
 mod device_classes;
 pub mod dynamic_resources;
@@ -42,6 +43,7 @@ use secondmate_framework::{PluginError, Registry};
 pub fn registry() -> Result<Registry, PluginError> {
     let mut registry = Registry::new();
     registry.register(default_binder::NAME, default_binder::new)?;
+    registry.register(default_preemption::NAME, default_preemption::new)?;
     registry.register(dynamic_resources::NAME, dynamic_resources::new)?;
     registry.register(image_locality::NAME, image_locality::new)?;
     registry.register(inter_pod_affinity::NAME, inter_pod_affinity::new)?;

@@ -39,8 +39,7 @@ pub struct PodTopologySpread {
 /// # Errors
 /// The arguments are not those of the plugin, or kube-scheduler would refuse them.
 pub fn new(args: &serde_json::Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
-    let (defaults, system_defaults) =
-        args::defaults(args).map_err(|reason| PluginError::Arguments { plugin: NAME.to_owned(), reason })?;
+    let (defaults, system_defaults) = args::defaults(args)?;
     Ok(Arc::new(PodTopologySpread { defaults, system_defaults }))
 }
 

@@ -1,7 +1,9 @@
 //! Arguments: what terms of existing pods count for.
 
+use super::NAME;
+use crate::arguments::{parse, refused};
+use secondmate_framework::PluginError;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
 #[derive(Debug, Default, Deserialize)]
@@ -9,10 +11,6 @@ use serde_json::Value;
 struct Written {
     hard_pod_affinity_weight: Option<i32>,
     ignore_preferred_terms_of_existing_pods: Option<bool>,
-    #[serde(rename = "apiVersion")]
-    _api_version: IgnoredAny,
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
 }
 
 /// The arguments as meant.
@@ -25,11 +23,11 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn read(args: &Value) -> Result<Self, String> {
-        let written = Option::<Written>::deserialize(args).map_err(|e| e.to_string())?.unwrap_or_default();
+    pub(super) fn read(args: &Value) -> Result<Self, PluginError> {
+        let written: Written = parse(NAME, args)?;
         let weight = written.hard_pod_affinity_weight.unwrap_or(1);
         if !(0..=100).contains(&weight) {
-            return Err(format!("hardPodAffinityWeight: {weight} is not between 0 and 100"));
+            return Err(refused(NAME, format!("hardPodAffinityWeight: {weight} is not between 0 and 100")));
         }
         Ok(Self {
             hard_pod_affinity_weight: weight,

@@ -1,8 +1,10 @@
 //! Arguments: the constraints of pods that have none of their own.
 
+use super::NAME;
+use crate::arguments::{parse, refused};
+use secondmate_framework::PluginError;
 use secondmate_model::{Labels, SpreadConstraint, wire};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -17,25 +19,21 @@ enum DefaultingType {
 struct Args {
     default_constraints: Option<Vec<wire::TopologySpreadConstraint>>,
     defaulting_type: Option<DefaultingType>,
-    #[serde(rename = "apiVersion")]
-    _api_version: IgnoredAny,
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
 }
 
 /// The default constraints, and whether they are the built-in ones.
-pub(super) fn defaults(args: &Value) -> Result<(Box<[SpreadConstraint]>, bool), String> {
-    let args = Option::<Args>::deserialize(args).map_err(|e| e.to_string())?.unwrap_or_default();
+pub(super) fn defaults(args: &Value) -> Result<(Box<[SpreadConstraint]>, bool), PluginError> {
+    let args: Args = parse(NAME, args)?;
     let listed = args.default_constraints.unwrap_or_default();
     let compiled = match args.defaulting_type.unwrap_or_default() {
         DefaultingType::System if listed.is_empty() => return Ok((system().map(compile).into(), true)),
         DefaultingType::System => {
-            return Err("defaultConstraints are given, so defaultingType must be List".to_owned());
+            return Err(refused(NAME, "defaultConstraints are given, so defaultingType must be List"));
         }
         DefaultingType::List => {
             for (index, constraint) in listed.iter().enumerate() {
                 check(constraint, &listed[..index])
-                    .map_err(|reason| format!("defaultConstraints[{index}]{reason}"))?;
+                    .map_err(|reason| refused(NAME, format!("defaultConstraints[{index}]{reason}")))?;
             }
             listed.into_iter().map(compile).collect()
         }
@@ -96,7 +94,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn summary(args: Value) -> Result<Vec<String>, String> {
+    fn summary(args: Value) -> Result<Vec<String>, PluginError> {
         defaults(&args).map(|(constraints, system)| {
             constraints
                 .iter()
@@ -144,7 +142,7 @@ mod tests {
             (json!({"defaultingType": "Some"}), "unknown variant"),
             (json!({"constraints": []}), "unknown field"),
         ] {
-            let error = summary(args.clone()).expect_err("refused");
+            let error = summary(args.clone()).expect_err("refused").to_string();
             assert!(error.contains(expected), "{args}: {error}");
         }
     }

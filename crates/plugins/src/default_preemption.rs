@@ -1,0 +1,242 @@
+//! `DefaultPreemption`: makes room for a pod by evicting pods of lower priority from one node.
+//!
+//! Nodes that rejected the pod for a reason that evictions may cure are tried out, each on a copy: without its pods of lower
+//! priority the pod must fit; then as many of them as possible are taken back, the most important ones first. The best node
+//! is nominated. What follows, the evictions and holding the pod back meanwhile, is the core's.
+
+mod budgets;
+mod choice;
+mod dry_run;
+mod importance;
+mod sorting;
+
+use crate::arguments::{parse, refused};
+use dry_run::{DryRun, Found};
+use importance::Importance;
+use rustc_hash::FxHasher;
+use secondmate_framework::{
+    ActionType, Code, Context, CycleState, EventRegistration, EventResource, Handle, Hint, NodeIndex,
+    NodeStatuses, Nomination, ObjectChange, Parity, Plugin, PluginError, PostFilter, PostFilterOutcome,
+    Status, fit_error_message,
+};
+use secondmate_model::Pod;
+use serde::Deserialize;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// Upstream's name of the plugin.
+pub const NAME: &str = "DefaultPreemption";
+
+const NOT_HELPFUL: &str = "Preemption is not helpful for scheduling";
+
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct Args {
+    /// Of the nodes that may be tried out, as many percent are.
+    min_candidate_nodes_percentage: i32,
+    /// And at least as many.
+    min_candidate_nodes_absolute: i32,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { min_candidate_nodes_percentage: 10, min_candidate_nodes_absolute: 100 }
+    }
+}
+
+/// The plugin with its arguments.
+#[derive(Debug)]
+pub struct DefaultPreemption {
+    args: Args,
+    parity: Parity,
+}
+
+/// Makes the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
+///
+/// # Errors
+/// The arguments are not those of the plugin, or kube-scheduler would refuse them.
+pub fn new(args: &serde_json::Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    let args: Args = parse(NAME, args)?;
+    let (percentage, absolute) = (args.min_candidate_nodes_percentage, args.min_candidate_nodes_absolute);
+    if !(0..=100).contains(&percentage) {
+        let reason = format!("minCandidateNodesPercentage: {percentage} is not between 0 and 100");
+        return Err(refused(NAME, reason));
+    }
+    if absolute < 0 {
+        return Err(refused(NAME, format!("minCandidateNodesAbsolute: {absolute} is less than 0")));
+    }
+    if percentage == 0 && absolute == 0 {
+        let reason =
+            "minCandidateNodesPercentage and minCandidateNodesAbsolute are both 0, so no node could be tried";
+        return Err(refused(NAME, reason));
+    }
+    Ok(Arc::new(DefaultPreemption { args, parity: handle.parity }))
+}
+
+impl Plugin for DefaultPreemption {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn as_post_filter(&self) -> Option<&dyn PostFilter> {
+        Some(self)
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        // Only so that pods that are held back for a preemption are looked at.
+        vec![EventRegistration::new(EventResource::Pod, ActionType::DELETE)]
+    }
+
+    fn hint(&self, _pod: &Pod, _change: &ObjectChange) -> Hint {
+        // The plugins whose rejection the preemption is to cure know better when it has.
+        Hint::Skip
+    }
+}
+
+impl PostFilter for DefaultPreemption {
+    fn post_filter(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        statuses: &NodeStatuses,
+    ) -> PostFilterOutcome {
+        match self.preempt(cx, state, pod, statuses) {
+            Ok(outcome) => outcome,
+            Err(status) => {
+                let message = format!("preemption: {}", status.message());
+                Status::new(status.code(), message).into()
+            }
+        }
+    }
+}
+
+impl DefaultPreemption {
+    /// The nomination, or why there is none. An error leaves the pod's nomination as it is.
+    fn preempt(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        statuses: &NodeStatuses,
+    ) -> Result<PostFilterOutcome, Status> {
+        if let Some(reason) = ineligible(cx, pod, statuses) {
+            return Err(Status::unschedulable(reason));
+        }
+        let nodes = cx.snapshot.nodes();
+        if nodes.is_empty() {
+            return Err(Status::error("no nodes available"));
+        }
+        let importance = Importance { now: cx.now, parity: self.parity };
+        let potential = potential_nodes(cx, statuses);
+        let found = if potential.is_empty() {
+            Found::default()
+        } else {
+            let wanted = self.wanted(potential.len());
+            let start = start(pod, potential.len(), wanted);
+            DryRun::new(cx, pod, importance).find(state, &potential, start, wanted)
+        };
+        let Found { mut candidates, mut statuses, errors } = found;
+        if candidates.is_empty() {
+            if let Some(error) = join(&errors) {
+                return Err(Status::error(error));
+            }
+            statuses.set_absent(Status::unresolvable(NOT_HELPFUL));
+            let reason = fit_error_message(nodes.len(), None, &statuses, "");
+            let status = Status::unschedulable(format!("preemption: {reason}"));
+            return Ok(PostFilterOutcome { nomination: Some(Nomination::Clear), ..status.into() });
+        }
+        // Where the rules leave a tie, the first in the snapshot's order is taken.
+        candidates.sort_by_key(|candidate| cx.snapshot.position(&candidate.node));
+        let candidates = cx.filters.confirm_preemption(cx, pod, candidates)?;
+        let Some(best) = choice::best(candidates, importance) else {
+            return Err(Status::unschedulable("no candidate node for preemption"));
+        };
+        // Where all victims are on their way out already, nothing is done, and nobody loses a promise.
+        let evicts = best.victims.iter().any(|victim| !victim.deleting);
+        let nominated = if evicts { cx.nominations.on_node(&best.node) } else { &[] };
+        Ok(PostFilterOutcome {
+            status: Status::SUCCESS,
+            nominations_to_clear: nominated.iter().filter(|n| n.priority < pod.priority).cloned().collect(),
+            nomination: Some(Nomination::Node(best.node)),
+            victims: best.victims,
+        })
+    }
+
+    /// How many candidates are enough.
+    fn wanted(&self, potential: usize) -> usize {
+        // Both arguments are checked not to be negative.
+        let percentage = usize::try_from(self.args.min_candidate_nodes_percentage).unwrap_or(0);
+        let absolute = usize::try_from(self.args.min_candidate_nodes_absolute).unwrap_or(0);
+        (potential * percentage / 100).max(absolute).min(potential)
+    }
+}
+
+/// Whether the pod may be evicted for the other: its priority is lower.
+fn may_be_evicted(victim: &Pod, preemptor: &Pod) -> bool {
+    victim.priority < preemptor.priority
+}
+
+/// Why the pod may not preempt now, if so.
+fn ineligible(cx: &Context<'_>, pod: &Pod, statuses: &NodeStatuses) -> Option<&'static str> {
+    if pod.never_preempts {
+        return Some("not eligible due to preemptionPolicy=Never.");
+    }
+    let position = cx.snapshot.position(pod.nominated_node_name.as_ref()?);
+    let status = position.map_or(statuses.absent(), |at| statuses.get(at));
+    if status.code() == Code::UnschedulableAndUnresolvable {
+        // The promised node is out of the question: look for another.
+        return None;
+    }
+    let waits_for =
+        |other: &Arc<Pod>| other.deleting && other.preempted_by_scheduler && may_be_evicted(other, pod);
+    cx.snapshot
+        .at(position?)
+        .pods()
+        .iter()
+        .any(waits_for)
+        .then_some("not eligible due to a terminating pod on the nominated node.")
+}
+
+/// Nodes that rejected the pod for a reason that evictions may cure, in the snapshot's order.
+fn potential_nodes(cx: &Context<'_>, statuses: &NodeStatuses) -> Vec<NodeIndex> {
+    if statuses.absent().code() != Code::Unschedulable {
+        let explicit = statuses.iter().filter(|(_, status)| status.code() == Code::Unschedulable);
+        return explicit.map(|(at, _)| at).collect();
+    }
+    (0..)
+        .map(NodeIndex)
+        .take(cx.snapshot.nodes().len())
+        .filter(|at| statuses.get(*at).code() == Code::Unschedulable)
+        .collect()
+}
+
+/// Where the search starts among the nodes. Upstream throws dice; here the pod decides, so that a replay comes to the same,
+/// and different pods look at different nodes. Where all nodes are looked at it does not matter.
+fn start(pod: &Pod, potential: usize, wanted: usize) -> usize {
+    if wanted >= potential {
+        return 0;
+    }
+    let mut hasher = FxHasher::default();
+    (pod.uid.as_str(), potential).hash(&mut hasher);
+    // The remainder is less than the number of nodes.
+    (hasher.finish() % potential as u64) as usize
+}
+
+/// Errors as upstream joins them: each text once.
+fn join(errors: &[String]) -> Option<String> {
+    let mut texts: Vec<&str> = Vec::new();
+    for error in errors {
+        if !texts.contains(&error.as_str()) {
+            texts.push(error);
+        }
+    }
+    match texts.as_slice() {
+        [] => None,
+        [one] => Some((*one).to_owned()),
+        many => Some(format!("[{}]", many.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

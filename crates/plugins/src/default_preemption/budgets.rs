@@ -1,0 +1,110 @@
+//! PodDisruptionBudgets: which evictions they speak against.
+
+use secondmate_model::objects::{DisruptionBudget, Objects};
+use secondmate_model::{Atom, LabelSelector, Pod};
+use std::sync::Arc;
+
+struct Budget<'a> {
+    namespace: &'a Atom,
+    selector: &'a LabelSelector,
+    budget: &'a DisruptionBudget,
+}
+
+/// The budgets that can mean a pod.
+pub(super) struct Budgets<'a>(Vec<Budget<'a>>);
+
+impl<'a> Budgets<'a> {
+    pub(super) fn of(objects: &'a Objects) -> Self {
+        let readable = |(name, budget): (&'a secondmate_model::objects::ObjectName, &'a DisruptionBudget)| {
+            // Here an empty selector means no pod, like an absent one.
+            let selector = budget.selector.as_ref().ok().filter(|s| !s.is_everything() && !s.is_nothing())?;
+            Some(Budget { namespace: &name.namespace, selector, budget })
+        };
+        Self(objects.disruption_budgets.iter().filter_map(readable).collect())
+    }
+
+    /// Parts the pods into those whose eviction would overdraw a budget, were all pods before them in the row evicted, and the
+    /// others; each part in the order of the row.
+    pub(super) fn split(&self, pods: &[Arc<Pod>]) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
+        if self.0.is_empty() {
+            return (Vec::new(), pods.to_vec());
+        }
+        let mut left: Vec<i32> = self.0.iter().map(|b| b.budget.disruptions_allowed).collect();
+        pods.iter().cloned().partition(|pod| {
+            let mut overdrawn = false;
+            for (Budget { namespace, selector, budget }, left) in self.0.iter().zip(&mut left) {
+                if **namespace == pod.namespace
+                    && !pod.labels.is_empty()
+                    && selector.matches(&pod.labels)
+                    // A disruption that is under way is counted already.
+                    && !budget.disrupted_pods.contains(&pod.name)
+                {
+                    *left = left.wrapping_sub(1);
+                    overdrawn |= *left < 0;
+                }
+            }
+            overdrawn
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use serde_json::{Value, json};
+
+    fn budget(name: &str, namespace: &str, selector: Value, allowed: i32, disrupted: Value) -> Value {
+        json!({"kind": "PodDisruptionBudget", "metadata": {"name": name, "namespace": namespace},
+            "spec": {"selector": selector},
+            "status": {"disruptionsAllowed": allowed, "disruptedPods": disrupted}})
+    }
+
+    fn violating(budgets: Vec<Value>) -> Vec<String> {
+        let snapshot = fixture::snapshot(budgets);
+        let pods: Vec<Arc<Pod>> = [
+            ("a", json!({"app": "x"})),
+            ("b", json!({"app": "x"})),
+            ("c", json!({})),
+            ("d", json!({"app": "y"})),
+        ]
+        .map(|(name, labels)| {
+            fixture::pod(json!({"metadata": {"name": name, "labels": labels},
+                "spec": {"containers": []}}))
+        })
+        .into();
+        let (violating, others) = Budgets::of(snapshot.objects()).split(&pods);
+        assert_eq!(violating.len() + others.len(), pods.len());
+        violating.iter().map(|pod| pod.name.to_string()).collect()
+    }
+
+    #[test]
+    fn budgets_are_used_up_in_the_order_of_the_row() {
+        let app = |app: &str| json!({"matchLabels": {"app": app}});
+        let none = || json!({});
+        let broken = json!({"matchExpressions": [{"key": "k", "operator": "Near"}]});
+        let not_z = json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["z"]}]});
+        for (budgets, expected) in [
+            (vec![], vec![]),
+            (vec![budget("p", "default", app("x"), 0, none())], vec!["a", "b"]),
+            (vec![budget("p", "default", app("x"), 1, none())], vec!["b"]),
+            (vec![budget("p", "default", app("x"), 1, json!({"a": "2026-01-01T00:00:00Z"}))], vec![]),
+            (vec![budget("p", "other", app("x"), 0, none())], vec![]),
+            (vec![budget("p", "default", json!({}), 0, none())], vec![]),
+            (vec![budget("p", "default", Value::Null, 0, none())], vec![]),
+            (vec![budget("p", "default", broken, 0, none())], vec![]),
+            // A pod without labels is meant by none.
+            (vec![budget("p", "default", not_z, 0, none())], vec!["a", "b", "d"]),
+            // All budgets of a pod are charged.
+            (
+                vec![
+                    budget("p", "default", app("x"), 0, none()),
+                    budget("q", "default", app("x"), 1, none()),
+                ],
+                vec!["a", "b"],
+            ),
+        ] {
+            assert_eq!(violating(budgets.clone()), expected, "{budgets:?}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Which candidate is taken.
+
+use super::importance::Importance;
+use secondmate_framework::PreemptionCandidate;
+use secondmate_model::{Pod, Timestamp};
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+/// Makes the lowest priority count as 0.
+const PRIORITY_OFFSET: i64 = 1 << 31;
+
+/// The marks of a candidate by upstream's rules, the first rule first; less is better.
+type Marks = (i64, i32, i64, usize, Reverse<Timestamp>);
+
+/// The best candidate: the fewest violated budgets, then the lowest priority of the most important victim, the lowest sum of
+/// the victims' priorities, the fewest victims, and the victims of the highest priority started last. The first of equals.
+pub(super) fn best(
+    candidates: Vec<PreemptionCandidate>,
+    importance: Importance,
+) -> Option<PreemptionCandidate> {
+    // Extenders may leave candidates without victims; there is nothing to be done for those.
+    candidates
+        .into_iter()
+        .filter_map(|candidate| Some((marks(&candidate, importance)?, candidate)))
+        .min_by(|a, b| a.0.cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+fn marks(candidate: &PreemptionCandidate, importance: Importance) -> Option<Marks> {
+    let victims: &[Arc<Pod>] = &candidate.victims;
+    let first = victims.first()?;
+    let highest = victims.iter().map(|victim| victim.priority).max()?;
+    let start = victims
+        .iter()
+        .filter(|victim| victim.priority == highest)
+        .map(|victim| importance.start(victim))
+        .min()?;
+    let sum = victims.iter().map(|victim| i64::from(victim.priority) + PRIORITY_OFFSET).sum();
+    Some((candidate.budget_violations, first.priority, sum, victims.len(), Reverse(start)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use secondmate_framework::Parity;
+    use serde_json::json;
+
+    /// A candidate with victims as `(priority, second of the start)`.
+    fn candidate(node: &str, budget_violations: i64, victims: &[(i32, u32)]) -> PreemptionCandidate {
+        let victim = |(priority, second): &(i32, u32)| {
+            fixture::pod(json!({"metadata": {"name": "v"}, "spec": {"containers": [], "priority": priority},
+                "status": {"startTime": format!("2026-01-01T00:00:{second:02}Z")}}))
+        };
+        PreemptionCandidate {
+            node: node.into(),
+            victims: victims.iter().map(victim).collect(),
+            budget_violations,
+        }
+    }
+
+    #[test]
+    fn the_rules_decide_one_after_the_other() {
+        let importance = Importance { now: Timestamp::from_secs(4_000_000_000), parity: Parity::Strict };
+        for (name, a, b) in [
+            ("budgets", candidate("a", 1, &[(0, 0)]), candidate("b", 0, &[(9, 0), (9, 0)])),
+            ("highest priority", candidate("a", 0, &[(5, 0)]), candidate("b", 0, &[(4, 0), (4, 0), (4, 0)])),
+            ("sum", candidate("a", 0, &[(5, 0), (4, 0)]), candidate("b", 0, &[(5, 0), (3, 0)])),
+            ("sum again", candidate("a", 0, &[(-5, 0), (-6, 0)]), candidate("b", 0, &[(-5, 0)])),
+            (
+                "number",
+                candidate("a", 0, &[(i32::MIN, 0), (i32::MIN, 0)]),
+                candidate("b", 0, &[(i32::MIN, 0)]),
+            ),
+            ("start", candidate("a", 0, &[(5, 10), (5, 20)]), candidate("b", 0, &[(5, 11), (5, 12)])),
+            (
+                "start of the highest",
+                candidate("a", 0, &[(5, 10), (4, 30)]),
+                candidate("b", 0, &[(5, 11), (4, 1)]),
+            ),
+        ] {
+            for row in [vec![a.clone(), b.clone()], vec![b, a]] {
+                let best = best(row, importance).expect("a candidate");
+                assert_eq!(best.node, "b", "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_equals_is_taken_and_none_without_victims() {
+        let importance = Importance { now: Timestamp::default(), parity: Parity::Strict };
+        let row = vec![candidate("x", 0, &[]), candidate("a", 0, &[(1, 1)]), candidate("b", 0, &[(1, 1)])];
+        assert_eq!(best(row, importance).expect("a candidate").node, "a");
+        assert_eq!(best(vec![candidate("x", 0, &[])], importance), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! Tries the nodes out: whom would the pod displace there?
+
+use super::budgets::Budgets;
+use super::importance::Importance;
+use super::may_be_evicted;
+use secondmate_framework::{Code, Context, CycleState, NodeIndex, NodeStatuses, PreemptionCandidate, Status};
+use secondmate_model::{NodeInfo, Pod};
+use std::sync::Arc;
+
+const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
+
+/// What trying the nodes out came to.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Nodes on which evictions make room; those that no budget speaks against first.
+    pub(super) candidates: Vec<PreemptionCandidate>,
+    /// Why the others do not, of those that were looked at.
+    pub(super) statuses: NodeStatuses,
+    /// What went wrong on the way.
+    pub(super) errors: Vec<String>,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        let absent = Status::with_reasons(Code::UnschedulableAndUnresolvable, []);
+        Self { candidates: Vec::new(), statuses: NodeStatuses::new(absent), errors: Vec::new() }
+    }
+}
+
+/// The search of one pod.
+pub(super) struct DryRun<'a> {
+    cx: &'a Context<'a>,
+    pod: &'a Arc<Pod>,
+    budgets: Budgets<'a>,
+    importance: Importance,
+}
+
+impl<'a> DryRun<'a> {
+    pub(super) fn new(cx: &'a Context<'a>, pod: &'a Arc<Pod>, importance: Importance) -> Self {
+        Self { cx, pod, budgets: Budgets::of(cx.snapshot.objects()), importance }
+    }
+
+    /// Tries the nodes out from `start` on, round the list, until as many candidates as wanted are found, one of them without
+    /// the violation of a budget. There is at least one node.
+    pub(super) fn find(&self, state: &CycleState, nodes: &[NodeIndex], start: usize, wanted: usize) -> Found {
+        let mut found = Found::default();
+        let mut violating = Vec::new();
+        for step in 0..nodes.len() {
+            let at = nodes[(start + step) % nodes.len()];
+            match self.victims_on(state, self.cx.snapshot.at(at)) {
+                Ok(candidate) => {
+                    let list =
+                        if candidate.budget_violations == 0 { &mut found.candidates } else { &mut violating };
+                    if list.len() < wanted {
+                        list.push(candidate);
+                    }
+                    if !found.candidates.is_empty() && found.candidates.len() + violating.len() >= wanted {
+                        break;
+                    }
+                }
+                Err(status) => {
+                    if status.code() == Code::Error {
+                        found.errors.push(status.message());
+                    }
+                    found.statuses.set(at, status);
+                }
+            }
+        }
+        found.candidates.append(&mut violating);
+        found
+    }
+
+    /// The fewest pods of the node that have to go: none of those is missing without whom the pod fits as well, in the order in
+    /// which they are taken back.
+    fn victims_on(&self, state: &CycleState, node: &NodeInfo) -> Result<PreemptionCandidate, Status> {
+        let mut potential: Vec<Arc<Pod>> =
+            node.pods().iter().filter(|other| may_be_evicted(other, self.pod)).cloned().collect();
+        if potential.is_empty() {
+            return Err(Status::unresolvable(NO_VICTIMS));
+        }
+        let mut trial = Trial { cx: self.cx, pod: self.pod, state: state.clone(), node: node.clone() };
+        for victim in &potential {
+            trial.remove(victim)?;
+        }
+        let without_them = trial.verdict();
+        if !without_them.is_success() {
+            return Err(without_them);
+        }
+        self.importance.sort(&mut potential);
+        let (violating, others) = self.budgets.split(&potential);
+        let mut victims = trial.displaced(&violating)?;
+        let budget_violations = victims.len();
+        victims.extend(trial.displaced(&others)?);
+        if !violating.is_empty() && !others.is_empty() {
+            self.importance.sort(&mut victims);
+        }
+        if victims.is_empty() {
+            return Err(Status::error(format!(
+                "expected at least one victim pod on node {:?}",
+                node.name().as_str()
+            )));
+        }
+        Ok(PreemptionCandidate {
+            node: node.name().clone(),
+            victims,
+            // A node holds at most some hundred pods.
+            budget_violations: budget_violations as i64,
+        })
+    }
+}
+
+/// A copy of the node and of the cycle's state, to be changed.
+struct Trial<'a> {
+    cx: &'a Context<'a>,
+    pod: &'a Arc<Pod>,
+    state: CycleState,
+    node: NodeInfo,
+}
+
+impl Trial<'_> {
+    fn remove(&mut self, other: &Arc<Pod>) -> Result<(), Status> {
+        self.node.remove_pod(&other.uid);
+        failed(self.cx.filters.remove_pod(self.cx, &mut self.state, self.pod, other, &self.node))
+    }
+
+    fn add(&mut self, other: &Arc<Pod>) -> Result<(), Status> {
+        self.node.add_pod(Arc::clone(other));
+        failed(self.cx.filters.add_pod(self.cx, &mut self.state, self.pod, other, &self.node))
+    }
+
+    fn verdict(&self) -> Status {
+        self.cx.filters.run(self.cx, &self.state, self.pod, &self.node)
+    }
+
+    /// Takes the pods back one by one, as long as the pod still fits; returns those that had to stay away.
+    fn displaced(&mut self, pods: &[Arc<Pod>]) -> Result<Vec<Arc<Pod>>, Status> {
+        let mut displaced = Vec::new();
+        for other in pods {
+            self.add(other)?;
+            if !self.verdict().is_success() {
+                self.remove(other)?;
+                displaced.push(Arc::clone(other));
+            }
+        }
+        Ok(displaced)
+    }
+}
+
+/// A hook that did not succeed is an error, whatever it says.
+fn failed(status: Status) -> Result<(), Status> {
+    if status.is_success() { Ok(()) } else { Err(status.recoded(Code::Error)) }
+}
