@@ -40,7 +40,7 @@ impl PluginLists {
         let handle = Handle::default();
         for (name, weight) in plugins {
             let plugin = registry.make(name, args.get(*name).unwrap_or(&serde_json::Value::Null), &handle)?;
-            let mut put = |acts: bool, list: &mut Vec<String>| {
+            let put = |acts: bool, list: &mut Vec<String>| {
                 if acts {
                     list.push((*name).to_owned());
                 }

@@ -55,27 +55,13 @@ fn other_schedulers_and_a_changing_cluster_disturb_nothing() {
 
 #[test]
 fn preemption_makes_room_and_loses_nothing() {
-    let options = Options {
-        steps: 400,
-        bind_faults: true,
-        lag: true,
-        preemption: true,
-        foreign: true,
-        ..Options::default()
-    };
+    let options = Options { steps: 400, bind_faults: true, lag: true, preemption: true, foreign: true };
     histories("preemption", options);
 }
 
 #[test]
 fn the_same_history_has_the_same_effects() {
-    let options = Options {
-        steps: 300,
-        bind_faults: true,
-        lag: true,
-        foreign: true,
-        preemption: true,
-        ..Options::default()
-    };
+    let options = Options { steps: 300, bind_faults: true, lag: true, foreign: true, preemption: true };
     for seed in 0..10 {
         assert_eq!(run(seed, options), run(seed, options), "seed {seed}");
     }
