@@ -27,3 +27,33 @@ pub const DEFAULT_MULTIPOINT: &[(&str, i64)] = &[
     ("DefaultBinder", 0),
     ("NodeDeclaredFeatures", 0),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry;
+    use secondmate_framework::Handle;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_default_plugin_is_registered_and_needs_no_arguments() {
+        let registry = registry().expect("no name twice");
+        let names: BTreeSet<&str> = DEFAULT_MULTIPOINT.iter().map(|(name, _)| *name).collect();
+        assert_eq!(registry.names().collect::<BTreeSet<_>>(), names);
+        for name in names {
+            let plugin = registry.make(name, &serde_json::Value::Null, &Handle::default()).expect("made");
+            assert_eq!(plugin.name(), name);
+        }
+    }
+
+    #[test]
+    fn only_plugins_that_score_have_a_weight() {
+        let registry = registry().expect("no name twice");
+        for (name, weight) in DEFAULT_MULTIPOINT {
+            let plugin = registry.make(name, &serde_json::Value::Null, &Handle::default()).expect("made");
+            // VolumeBinding scores behind a gate that is off, and upstream gives it no weight.
+            let scores = plugin.as_score().is_some() && *name != "VolumeBinding";
+            assert_eq!(*weight > 0, scores, "{name}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Changes of nodes, as most plugins register them.
 
-use secondmate_framework::{ActionType, EventRegistration, EventResource, ObjectChange};
+use secondmate_framework::{ActionType, EventObject, EventRegistration, EventResource, ObjectChange};
 
 /// Registrations of a plugin for nodes that appear and for updates of these kinds.
 ///
@@ -15,10 +15,10 @@ pub(crate) fn added_or(actions: ActionType) -> [EventRegistration; 2] {
 
 /// Whether the change of a node is one of its taints. A node that becomes schedulable counts as one.
 pub(crate) fn is_taint_update(change: &ObjectChange) -> bool {
-    let node =
-        |side: &Option<secondmate_framework::EventObject>| side.as_ref().and_then(|o| o.node().cloned());
-    match (node(&change.old), node(&change.new)) {
-        (Some(old), Some(new)) => old.taints != new.taints || (old.unschedulable && !new.unschedulable),
+    match (&change.old, &change.new) {
+        (Some(EventObject::Node(old)), Some(EventObject::Node(new))) => {
+            old.taints != new.taints || (old.unschedulable && !new.unschedulable)
+        }
         _ => false,
     }
 }
