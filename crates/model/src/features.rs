@@ -1,12 +1,15 @@
 //! Features that a pod needs its node to declare (NodeDeclaredFeatures).
 //!
-//! The list is that of Kubernetes 1.36 (`component-helpers/nodedeclaredfeatures`): of its entries only this one follows from
-//! a pod's spec at scheduling time by default; the others concern updates of running pods or gates that are off.
+//! The list is that of Kubernetes 1.36 (`component-helpers/nodedeclaredfeatures`): of its entries these two follow from a pod's
+//! spec at scheduling time, whatever the feature gates are; the others concern updates of running pods.
 
 use crate::{Atom, wire};
 
 /// Declared by kubelets that can restart all containers of a pod when one of them exits.
 const RESTART_ALL_CONTAINERS: &str = "RestartAllContainersOnContainerExits";
+
+/// Declared by kubelets whose runtime can put a pod into a user namespace and on the host's network at once.
+const USER_NAMESPACES_HOST_NETWORK: &str = "UserNamespacesHostNetworkSupport";
 
 /// The features that the pod needs, sorted.
 #[must_use]
@@ -17,5 +20,10 @@ pub fn required(spec: &wire::PodSpec) -> Box<[Atom]> {
         .chain(&spec.init_containers)
         .flat_map(|c| &c.restart_policy_rules)
         .any(|rule| &*rule.action == "RestartAllContainers");
-    if restarts_all { Box::new([Atom::new(RESTART_ALL_CONTAINERS)]) } else { Box::default() }
+    let user_namespace_on_host_network = spec.host_network && spec.host_users == Some(false);
+    [(restarts_all, RESTART_ALL_CONTAINERS), (user_namespace_on_host_network, USER_NAMESPACES_HOST_NETWORK)]
+        .into_iter()
+        .filter(|(needed, _)| *needed)
+        .map(|(_, feature)| Atom::new(feature))
+        .collect()
 }

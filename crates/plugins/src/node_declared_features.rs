@@ -130,6 +130,19 @@ mod tests {
         ] {
             assert_eq!(verdict(pod, &declaring(features)), expected, "{features:?}");
         }
+        for (spec, expected) in [
+            (json!({"hostNetwork": true}), Status::skip()),
+            (json!({"hostNetwork": true, "hostUsers": true}), Status::skip()),
+            (json!({"hostUsers": false}), Status::skip()),
+            (json!({"hostNetwork": true, "hostUsers": false}), Status::unresolvable(REASON)),
+        ] {
+            assert_eq!(verdict(&pod(json!({ "spec": spec })), &declaring(&[])), expected, "{spec}");
+        }
+        let user_namespace = pod(json!({"spec": {"hostNetwork": true, "hostUsers": false}}));
+        assert_eq!(
+            verdict(&user_namespace, &declaring(&["UserNamespacesHostNetworkSupport"])),
+            Status::SUCCESS
+        );
         let snapshot = Snapshot::default();
         assert_eq!(
             Filter::filter(
