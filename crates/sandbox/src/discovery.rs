@@ -33,6 +33,9 @@ pub(crate) fn answer(path: &str) -> Result<Answer, ApiError> {
         },
         ["api", version] => resources("", version),
         ["apis", group, version] => resources(group, version),
+        // An empty document, in the protobuf that kubectl asks for: it looks here for kinds that v3 does not know,
+        // finds nothing either, and then says that there is no such kind.
+        ["openapi", "v2"] => Ok(Answer::Protobuf(b"")),
         ["openapi", "v3"] => Ok(Answer::Json(openapi_index())),
         ["openapi", "v3", "api", version] => openapi_document("", version),
         ["openapi", "v3", "apis", group, version] => openapi_document(group, version),
@@ -45,6 +48,7 @@ pub(crate) fn answer(path: &str) -> Result<Answer, ApiError> {
 pub(crate) enum Answer {
     Json(Value),
     Text(&'static str),
+    Protobuf(&'static [u8]),
 }
 
 fn version() -> Value {

@@ -21,6 +21,7 @@ use crate::resource::Access;
 use crate::server::Server;
 use crate::view::View;
 use crate::watch::{Watch, WatchContext};
+use crate::wire;
 use crate::workloads;
 
 /// Lists of up to this many objects are sent in one piece, with their length.
@@ -44,11 +45,13 @@ pub(crate) fn answer(
         return Err(ApiError::method_not_allowed(resource.group, resource.plural, request.verb.as_str()));
     }
     let content_type = web::content_type(headers);
-    if !body.is_empty() && content_type.starts_with("application/vnd.kubernetes.protobuf") {
-        return Err(ApiError::unsupported_media_type(
-            "the sandbox speaks JSON only: set the client's content type to application/json",
-        ));
-    }
+    let from_protobuf;
+    let body = if !body.is_empty() && content_type.starts_with("application/vnd.kubernetes.protobuf") {
+        from_protobuf = Bytes::from(wire::to_json(body)?.to_string());
+        &from_protobuf
+    } else {
+        body
+    };
     let view = View::negotiate(resource, web::accept(headers), request.query.get("includeObject"));
     match request.verb {
         Verb::Get => get(server, request, view),

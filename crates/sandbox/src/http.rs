@@ -133,6 +133,11 @@ async fn handle(server: &Arc<Server>, request: Request<Incoming>) -> Result<Repl
         Route::Path(path) => Ok(match discovery::answer(&path) {
             Ok(Answer::Json(value)) => json(StatusCode::OK, &value),
             Ok(Answer::Text(text)) => full(StatusCode::OK, "text/plain", Bytes::from_static(text.as_bytes())),
+            Ok(Answer::Protobuf(bytes)) => full(
+                StatusCode::OK,
+                "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+                Bytes::from_static(bytes),
+            ),
             Err(error) => refusal(&error),
         }),
         Route::NoVerb(resource, method) => {

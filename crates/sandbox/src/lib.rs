@@ -51,6 +51,7 @@ mod table;
 mod time;
 mod view;
 mod watch;
+mod wire;
 mod workloads;
 
 pub use access::{Access, Denial};

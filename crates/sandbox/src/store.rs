@@ -50,8 +50,10 @@ struct Table {
     count: usize,
     log: VecDeque<Event>,
     log_bytes: usize,
-    /// The version of the last event that left the log.
+    /// The version of the last event that left the log: who has not seen it has missed it.
     floor: u64,
+    /// Nobody may begin before this version, though he may have missed nothing.
+    compacted: u64,
 }
 
 /// The state behind the lock. All reads and writes of one critical section go through it.
@@ -232,16 +234,28 @@ impl Transaction {
             let Some(gone) = table.log.pop_front() else { return };
             table.log_bytes -= gone.object.weight_bytes();
             table.floor = gone.object.version;
+            table.compacted = table.compacted.max(table.floor);
         }
     }
 
-    /// Forgets all events of a store up to now, as etcd's compaction does.
+    /// Forgets all events of a store, as etcd's compaction does. A version of its own makes sure that everything
+    /// that a client has seen is too old to begin at; watches that have missed nothing go on.
     pub(crate) fn compact(&mut self, store: StoreId) {
+        self.version += 1;
         let version = self.version;
         let table = &mut self.tables[usize::from(store.0)];
+        if let Some(last) = table.log.back() {
+            table.floor = last.object.version;
+        }
         table.log.clear();
         table.log_bytes = 0;
-        table.floor = version;
+        table.compacted = version;
+    }
+
+    /// Whether a watch or an exact list may begin at this version.
+    pub(crate) fn check_start(&self, store: StoreId, version: u64) -> Result<(), TooOld> {
+        let floor = self.table(store).compacted;
+        if version < floor { Err(TooOld { asked: version, floor }) } else { Ok(()) }
     }
 
     /// At most `max` events after `cursor` (and not after `until`, when given), and the cursor to go on from.
@@ -293,10 +307,8 @@ impl Transaction {
         namespace: Option<&str>,
         keep: impl Fn(&Object) -> bool,
     ) -> Result<Snapshot, TooOld> {
+        self.check_start(store, version)?;
         let table = self.table(store);
-        if version < table.floor {
-            return Err(TooOld { asked: version, floor: table.floor });
-        }
         let mut undone: BTreeMap<(&str, &str), Option<&Arc<Object>>> = BTreeMap::new();
         for event in table.log.iter().rev().take_while(|e| e.object.version > version) {
             let before = if event.change == Change::Added { None } else { event.previous.as_ref() };
@@ -324,7 +336,7 @@ impl Transaction {
         match table.log.len().checked_sub(events_back) {
             Some(index) if events_back > 0 => table.log[index].object.version - 1,
             Some(_) => self.version,
-            None => table.floor.max(1),
+            None => table.compacted.max(1),
         }
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct Watch {
     cursor: u64,
     /// Objects of the initial state that have not been sent yet.
     initial: VecDeque<Arc<Object>>,
+    /// The version that the watch was to begin after is too old: said in the stream, as upstream does.
+    too_old: Option<TooOld>,
     bookmark_after_initial: bool,
     bookmarks: Option<Duration>,
     next_bookmark: Instant,
@@ -93,14 +95,16 @@ impl Watch {
         let store = Arc::clone(context.store);
         // Subscribed before the state is read: nothing falls between.
         let changed = store.subscribe(resource.store);
-        let (cursor, initial, spread) = store.write(|tx| {
+        let (cursor, initial, too_old, spread) = store.write(|tx| {
             let spread = tx.random().below(DEFAULT_TIMEOUT_S);
             match start {
-                Start::After(version) => (version, VecDeque::new(), spread),
+                Start::After(version) => {
+                    (version, VecDeque::new(), tx.check_start(resource.store, version).err(), spread)
+                }
                 Start::State | Start::StateWithBookmark => {
                     let snapshot =
                         tx.snapshot(resource.store, selection.namespace(), |o| selection.matches(o));
-                    (snapshot.version, snapshot.objects.into(), spread)
+                    (snapshot.version, snapshot.objects.into(), None, spread)
                 }
             }
         });
@@ -114,6 +118,7 @@ impl Watch {
             selection,
             cursor,
             initial,
+            too_old,
             bookmark_after_initial: start == Start::StateWithBookmark && wants_bookmarks,
             bookmarks: wants_bookmarks.then_some(context.bookmark_interval),
             next_bookmark: now + context.bookmark_interval,
@@ -142,9 +147,13 @@ impl Watch {
         if self.ended {
             return None;
         }
+        if let Some(too_old) = self.too_old {
+            self.ended = true;
+            return Some(Ok(expired_line(too_old.asked, too_old.floor)));
+        }
         loop {
             if let Some(end) = self.due_end() {
-                return self.end(end);
+                return self.end(end).await;
             }
             let mut out = Vec::new();
             self.write_initial(&mut out);
@@ -167,8 +176,8 @@ impl Watch {
                     self.write_bookmark(&mut out, false);
                     return Some(Ok(Bytes::from(out)));
                 }
-                Wake::Timeout => return self.end(WatchEnd::Close),
-                Wake::Cut => return self.end(WatchEnd::Break),
+                Wake::Timeout => return self.end(WatchEnd::Close).await,
+                Wake::Cut => return self.end(WatchEnd::Break).await,
             }
         }
     }
@@ -177,11 +186,13 @@ impl Watch {
         self.plan.end.filter(|(_, after)| self.sent >= *after).map(|(end, _)| end)
     }
 
-    fn end(&mut self, end: WatchEnd) -> Option<Result<Bytes, io::Error>> {
+    async fn end(&mut self, end: WatchEnd) -> Option<Result<Bytes, io::Error>> {
         self.ended = true;
         match end {
             WatchEnd::Close => None,
             WatchEnd::Break => {
+                // The connection writes what it has while the body is not ready.
+                tokio::task::yield_now().await;
                 Some(Err(io::Error::new(io::ErrorKind::ConnectionReset, "the watch was broken by a fault")))
             }
             WatchEnd::Expire => {

@@ -2,7 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // All of this is test code, where a panic is how a failure looks.
 
+mod binding;
 mod client;
+mod events;
+mod faults;
 mod kube_client;
+mod kubectl;
+mod kubelets;
+mod pods;
 mod reading;
 mod watching;
+mod workloads;
+mod writing;

@@ -1,0 +1,370 @@
+//! Request bodies in protobuf: kubectl's `create deployment` and all typed Go clients send them.
+//!
+//! One generic decoder walks the wire format by a table of messages (`wire/messages.txt`) and makes the JSON that
+//! the rest of the sandbox works on. Answers are always JSON, which such clients accept as well.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::ApiError;
+
+/// One line a message, `name:` and its fields `number=jsonName/type`. Types: `s` text, `b` boolean, `i` integer,
+/// `B` bytes, another message; `*` before it for a list, `%` for a map from text; the name `+` for a message whose
+/// fields stand in this one. The numbers are those of the `generated.proto` files of k8s.io/api v0.36.3.
+const MESSAGES: &str = include_str!("wire/messages.txt");
+
+/// What a body in this format begins with.
+const MAGIC: &[u8] = b"k8s\0";
+/// Nothing that Kubernetes has is nested so deeply.
+const DEPTH_MAX: usize = 32;
+
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    name: &'static str,
+    kind: Kind,
+    shape: Shape,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    One,
+    List,
+    Map,
+    Inline,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Text,
+    Boolean,
+    Integer,
+    Bytes,
+    Message(&'static str),
+}
+
+type Messages = HashMap<&'static str, HashMap<u64, Field>>;
+
+fn messages() -> &'static Messages {
+    static PARSED: OnceLock<Messages> = OnceLock::new();
+    PARSED.get_or_init(|| MESSAGES.lines().filter_map(parse_message).collect())
+}
+
+fn parse_message(line: &'static str) -> Option<(&'static str, HashMap<u64, Field>)> {
+    let (name, fields) = line.split_once(':')?;
+    Some((name, fields.split_ascii_whitespace().filter_map(parse_field).collect()))
+}
+
+fn parse_field(text: &'static str) -> Option<(u64, Field)> {
+    let (number, rest) = text.split_once('=')?;
+    let (name, kind) = rest.split_once('/')?;
+    let (shape, kind) = match (name, kind.strip_prefix('*'), kind.strip_prefix('%')) {
+        ("+", _, _) => (Shape::Inline, kind),
+        (_, Some(kind), _) => (Shape::List, kind),
+        (_, _, Some(kind)) => (Shape::Map, kind),
+        _ => (Shape::One, kind),
+    };
+    let kind = match kind {
+        "s" => Kind::Text,
+        "b" => Kind::Boolean,
+        "i" => Kind::Integer,
+        "B" => Kind::Bytes,
+        message => Kind::Message(message),
+    };
+    Some((number.parse().ok()?, Field { name, kind, shape }))
+}
+
+/// The JSON form of a protobuf body.
+pub(crate) fn to_json(body: &[u8]) -> Result<Value, ApiError> {
+    decode_envelope(body).map_err(|why| {
+        ApiError::bad_request(format!("the body of the request is no protobuf of a Kubernetes object: {why}"))
+    })
+}
+
+fn decode_envelope(body: &[u8]) -> Result<Value, String> {
+    let envelope = body.strip_prefix(MAGIC).ok_or("it does not begin with \"k8s\"")?;
+    let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
+    for field in fields(envelope) {
+        match field? {
+            (1, Wire::Bytes(type_meta)) => {
+                for field in fields(type_meta) {
+                    match field? {
+                        (1, Wire::Bytes(text)) => api_version = utf8(text)?,
+                        (2, Wire::Bytes(text)) => kind = utf8(text)?,
+                        _ => {}
+                    }
+                }
+            }
+            (2, Wire::Bytes(bytes)) => raw = bytes,
+            _ => {}
+        }
+    }
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let package = match (group, kind.as_str()) {
+        // Options travel under the version of what they are for.
+        (_, "DeleteOptions") => "meta",
+        ("", _) => "core",
+        (group, _) => group.split('.').next().unwrap_or_default(),
+    };
+    let name = format!("{package}.{kind}");
+    let (name, _) = messages().get_key_value(name.as_str()).ok_or_else(|| {
+        format!(
+            "the sandbox does not know the kind \"{kind}\" of \"{api_version}\" in this format; send JSON"
+        )
+    })?;
+    let mut object = decode_message(name, raw, 0)?;
+    object["apiVersion"] = Value::from(api_version);
+    object["kind"] = Value::from(kind);
+    Ok(object)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Wire<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+    /// 32 and 64 bits fixed: floats, of which no served kind has any.
+    Fixed,
+}
+
+/// The fields of one message as they stand on the wire.
+fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u64, Wire<'_>), String>> {
+    std::iter::from_fn(move || if rest.is_empty() { None } else { Some(next_field(&mut rest)) })
+}
+
+fn next_field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Wire<'a>), String> {
+    let result = (|| {
+        let tag = varint(rest)?;
+        let wire = match tag & 7 {
+            0 => Wire::Varint(varint(rest)?),
+            1 => {
+                take(rest, 8)?;
+                Wire::Fixed
+            }
+            2 => {
+                let length = usize::try_from(varint(rest)?).map_err(|e| e.to_string())?;
+                Wire::Bytes(take(rest, length)?)
+            }
+            5 => {
+                take(rest, 4)?;
+                Wire::Fixed
+            }
+            other => return Err(format!("unknown wire type {other}")),
+        };
+        Ok((tag >> 3, wire))
+    })();
+    if result.is_err() {
+        // Ends the iteration.
+        *rest = &[];
+    }
+    result
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], String> {
+    let (taken, left) = rest.split_at_checked(length).ok_or("it is cut off")?;
+    *rest = left;
+    Ok(taken)
+}
+
+fn varint(rest: &mut &[u8]) -> Result<u64, String> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let byte = take(rest, 1)?[0];
+        value |= u64::from(byte & 0x7F) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err("a number is too long".to_owned())
+}
+
+fn utf8(bytes: &[u8]) -> Result<String, String> {
+    String::from_utf8(bytes.to_vec()).map_err(|e| e.to_string())
+}
+
+fn decode_message(name: &'static str, bytes: &[u8], depth: usize) -> Result<Value, String> {
+    if depth > DEPTH_MAX {
+        return Err("it is nested too deeply".to_owned());
+    }
+    if let Some(value) = decode_special(name, bytes)? {
+        return Ok(value);
+    }
+    let known = messages().get(name).ok_or_else(|| format!("no message {name}"))?;
+    let mut object = Map::new();
+    for field in fields(bytes) {
+        let (number, wire) = field?;
+        // What is not in the table is newer than it, as an unknown field of JSON would be.
+        let Some(field) = known.get(&number) else { continue };
+        match field.shape {
+            Shape::One => {
+                let value = decode_value(field.kind, wire, depth)?;
+                // Go writes fields that are not set; in JSON they are left out.
+                if !(value.is_null() || value == "") {
+                    object.insert(field.name.to_owned(), value);
+                }
+            }
+            Shape::List => {
+                let items = object.entry(field.name).or_insert_with(|| json!([]));
+                if let Value::Array(items) = items {
+                    items.push(decode_value(field.kind, wire, depth)?);
+                }
+            }
+            Shape::Map => {
+                let Wire::Bytes(entry) = wire else { return Err("a map entry is no message".to_owned()) };
+                let (key, value) = decode_entry(field.kind, entry, depth)?;
+                object.entry(field.name).or_insert_with(|| json!({}))[key] = value;
+            }
+            Shape::Inline => {
+                if let Value::Object(inner) = decode_value(field.kind, wire, depth)? {
+                    object.extend(inner);
+                }
+            }
+        }
+    }
+    Ok(Value::Object(object))
+}
+
+fn decode_entry(kind: Kind, entry: &[u8], depth: usize) -> Result<(String, Value), String> {
+    let (mut key, mut value) = (String::new(), Value::from(""));
+    for field in fields(entry) {
+        match field? {
+            (1, Wire::Bytes(text)) => key = utf8(text)?,
+            (2, wire) => value = decode_value(kind, wire, depth)?,
+            _ => {}
+        }
+    }
+    Ok((key, value))
+}
+
+fn decode_value(kind: Kind, wire: Wire<'_>, depth: usize) -> Result<Value, String> {
+    Ok(match (kind, wire) {
+        (Kind::Text, Wire::Bytes(text)) => Value::from(utf8(text)?),
+        (Kind::Boolean, Wire::Varint(n)) => Value::from(n != 0),
+        // Negative numbers are written as two's complement.
+        (Kind::Integer, Wire::Varint(n)) => Value::from(n.cast_signed()),
+        (Kind::Bytes, Wire::Bytes(bytes)) => Value::from(base64(bytes)),
+        (Kind::Message(name), Wire::Bytes(bytes)) => decode_message(name, bytes, depth + 1)?,
+        (kind, _) => return Err(format!("a field is not of its type {kind:?}")),
+    })
+}
+
+/// The messages whose JSON is no object of their fields.
+fn decode_special(name: &str, bytes: &[u8]) -> Result<Option<Value>, String> {
+    let mut numbers = [0i64; 3];
+    let mut text = "";
+    for field in fields(bytes) {
+        match field? {
+            (number @ 1..=2, Wire::Varint(n)) => numbers[number as usize] = n.cast_signed(),
+            (_, Wire::Bytes(bytes)) => text = std::str::from_utf8(bytes).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    Ok(Some(match name {
+        "quantity.Quantity" => Value::from(text),
+        "intstr.IntOrString" if numbers[1] == 0 => Value::from(numbers[2]),
+        "intstr.IntOrString" => Value::from(text),
+        "meta.Time" | "meta.MicroTime" => {
+            if bytes.is_empty() {
+                return Ok(Some(Value::Null));
+            }
+            let at = jiff::Timestamp::new(numbers[1], numbers[2] as i32).map_err(|e| e.to_string())?;
+            let format = if name == "meta.Time" { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S%.6fZ" };
+            Value::from(at.strftime(format).to_string())
+        }
+        "runtime.RawExtension" => serde_json::from_str(text).unwrap_or(Value::Null),
+        _ => return Ok(None),
+    }))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().enumerate().fold(0u32, |bits, (i, b)| bits | u32::from(*b) << (16 - 8 * i));
+        for i in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * i)) as usize & 63];
+            out.push(if i <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes_field(number: u8, content: &[u8]) -> Vec<u8> {
+        let mut out = vec![number << 3 | 2, content.len() as u8];
+        out.extend_from_slice(content);
+        out
+    }
+
+    fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+        let type_meta = [bytes_field(1, api_version.as_bytes()), bytes_field(2, kind.as_bytes())].concat();
+        [MAGIC.to_vec(), bytes_field(1, &type_meta), bytes_field(2, raw)].concat()
+    }
+
+    #[test]
+    fn every_message_of_the_table_is_there() {
+        for (name, fields) in messages() {
+            for field in fields.values() {
+                if let Kind::Message(wanted) = field.kind {
+                    let special = matches!(
+                        wanted,
+                        "quantity.Quantity"
+                            | "intstr.IntOrString"
+                            | "meta.Time"
+                            | "meta.MicroTime"
+                            | "runtime.RawExtension"
+                    );
+                    assert!(special || messages().contains_key(wanted), "{name}.{}: {wanted}", field.name);
+                }
+            }
+        }
+        assert!(messages().len() > 200);
+    }
+
+    #[test]
+    fn a_pod_with_maps_quantities_and_unset_fields_becomes_its_json() {
+        let label = bytes_field(11, &[bytes_field(1, b"app"), bytes_field(2, b"web")].concat());
+        // Unset: an empty namespace and an empty creationTimestamp.
+        let meta = [bytes_field(1, b"p"), bytes_field(3, b""), bytes_field(8, b""), label].concat();
+        let request =
+            bytes_field(2, &[bytes_field(1, b"cpu"), bytes_field(2, &bytes_field(1, b"100m"))].concat());
+        let port = [&[2 << 3, 0][..], &[3 << 3, 0x90, 0x3F]].concat();
+        let container =
+            [bytes_field(1, b"c"), bytes_field(3, b"run"), bytes_field(6, &port), bytes_field(8, &request)]
+                .concat();
+        let pod = [bytes_field(1, &meta), bytes_field(2, &bytes_field(2, &container))].concat();
+        assert_eq!(
+            to_json(&envelope("v1", "Pod", &pod)).unwrap(),
+            json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": "p", "labels": {"app": "web"}},
+                "spec": {"containers": [{
+                    "name": "c", "command": ["run"], "ports": [{"hostPort": 0, "containerPort": 8080}],
+                    "resources": {"requests": {"cpu": "100m"}}}]}})
+        );
+    }
+
+    #[test]
+    fn what_is_cut_off_or_unknown_is_a_bad_request() {
+        let whole = envelope("v1", "Namespace", &bytes_field(1, &bytes_field(1, b"n")));
+        assert_eq!(to_json(&whole).unwrap()["metadata"]["name"], "n");
+        for end in MAGIC.len() + 1..whole.len() {
+            // Not every cut is seen, but none may panic.
+            let _ = to_json(&whole[..end]);
+        }
+        assert_eq!(to_json(b"{}").unwrap_err().code, 400);
+        let unknown = to_json(&envelope("batch/v1", "Job", b"")).unwrap_err();
+        assert!(unknown.message.contains("\"Job\""), "{unknown}");
+    }
+
+    #[test]
+    fn bytes_are_written_in_base64() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+}

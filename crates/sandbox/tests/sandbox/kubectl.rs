@@ -1,0 +1,242 @@
+//! The real kubectl against the sandbox. Skipped, visibly, where there is none (`KUBECTL` gives its path).
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use secondmate_sandbox::Sandbox;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use crate::client::{PATIENCE, add_small_nodes, alive, until};
+
+struct Kubectl {
+    program: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+struct Output {
+    ok: bool,
+    text: String,
+}
+
+impl Kubectl {
+    /// `None` where there is no kubectl.
+    fn of(sandbox: &Sandbox) -> Option<Kubectl> {
+        let program = match std::env::var_os("KUBECTL") {
+            Some(path) => PathBuf::from(path),
+            None => std::env::split_paths(&std::env::var_os("PATH")?)
+                .map(|folder| folder.join("kubectl"))
+                .find(|path| path.is_file())?,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("kubeconfig"), sandbox.kubeconfig()).unwrap();
+        Some(Kubectl { program, folder })
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            // Its cache of discovery belongs to this sandbox alone.
+            .env("HOME", self.folder.path())
+            .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Output {
+        let output = tokio::time::timeout(PATIENCE, self.command(arguments).output())
+            .await
+            .unwrap_or_else(|_| panic!("kubectl {arguments:?} hangs"))
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        Output { ok: output.status.success(), text: text.into_owned() }
+    }
+
+    /// Runs what must succeed.
+    async fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments).await;
+        assert!(output.ok, "kubectl {arguments:?}: {}", output.text);
+        output.text
+    }
+}
+
+macro_rules! kubectl_or_skip {
+    ($sandbox:expr) => {
+        match Kubectl::of(&$sandbox) {
+            Some(kubectl) => kubectl,
+            None => {
+                eprintln!("SKIPPED: no kubectl on PATH; set KUBECTL to its path to run this test");
+                return;
+            }
+        }
+    };
+}
+
+const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  labels: {app: web}
+spec:
+  containers:
+  - name: c
+    image: IMAGE
+    resources: {requests: {cpu: 500m, memory: 1Gi}}
+";
+
+/// The columns of a table, by single spaces.
+fn squeezed(text: &str) -> String {
+    text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn kubectl_applies_shows_describes_and_deletes_pods() {
+    let sandbox = alive().await;
+    add_small_nodes(&sandbox, 2);
+    let kubectl = kubectl_or_skip!(sandbox);
+    let file = kubectl.write("pod.yaml", &POD.replace("IMAGE", "nginx:1"));
+    assert!(kubectl.ok(&["apply", "-f", &file]).await.contains("pod/web created"));
+    let changed = kubectl.write("pod.yaml", &POD.replace("IMAGE", "nginx:2"));
+    assert!(kubectl.ok(&["apply", "-f", &changed]).await.contains("pod/web configured"));
+    assert!(kubectl.ok(&["apply", "-f", &changed]).await.contains("pod/web unchanged"));
+    assert_eq!(
+        sandbox.objects().get("pods", "default", "web").unwrap()["spec"]["containers"][0]["image"],
+        "nginx:2"
+    );
+
+    sandbox.objects().bind("default", "web", "", "node-00001").unwrap();
+    let event = json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "web.1"},
+        "regarding": {"kind": "Pod", "name": "web", "namespace": "default",
+                      "uid": sandbox.objects().get("pods", "default", "web").unwrap()["metadata"]["uid"]},
+        "reason": "Scheduled", "note": "Successfully assigned default/web to node-00001", "type": "Normal",
+        "action": "Binding", "reportingController": "my-scheduler", "reportingInstance": "my-scheduler-x",
+        "eventTime": "2026-01-01T00:00:00.000000Z"});
+    sandbox.objects().create(event).unwrap();
+    until("it runs", || sandbox.objects().count_where("pods", "status.phase=Running").unwrap() == 1).await;
+
+    let wide = squeezed(&kubectl.ok(&["get", "pods", "-o", "wide"]).await);
+    assert!(
+        wide.starts_with("NAME READY STATUS RESTARTS AGE IP NODE NOMINATED NODE READINESS GATES\n"),
+        "{wide}"
+    );
+    assert!(wide.contains("web 1/1 Running 0 ") && wide.contains(" node-00001 <none> <none>"), "{wide}");
+    let described = kubectl.ok(&["describe", "pod", "web"]).await;
+    assert!(described.contains("Node:             node-00001/"), "{described}");
+    assert!(described.contains("Successfully assigned default/web to node-00001"), "{described}");
+    let events = kubectl.ok(&["get", "events"]).await;
+    assert!(events.contains("Scheduled") && events.contains("pod/web"), "{events}");
+    assert!(kubectl.ok(&["events"]).await.contains("Scheduled"));
+    kubectl.ok(&["label", "pod", "web", "tier=front"]).await;
+    assert!(kubectl.ok(&["get", "pods", "-l", "tier=front"]).await.contains("web"));
+    let json = kubectl.ok(&["get", "pod", "web", "-o", "jsonpath={.spec.nodeName}"]).await;
+    assert_eq!(json, "node-00001");
+
+    assert!(kubectl.ok(&["delete", "pod", "web"]).await.contains("\"web\" deleted"));
+    assert_eq!(sandbox.objects().count("pods"), 0);
+    kubectl.ok(&["create", "-f", &file]).await;
+    sandbox.kubelets().pause();
+    sandbox.objects().bind("default", "web", "", "node-00001").unwrap();
+    kubectl.ok(&["delete", "pod", "web", "--wait=false"]).await;
+    let terminating = kubectl.ok(&["get", "pods"]).await;
+    assert!(terminating.contains("Terminating"), "{terminating}");
+    kubectl.ok(&["delete", "pod", "web", "--grace-period=0", "--force"]).await;
+    assert_eq!(sandbox.objects().count("pods"), 0);
+}
+
+#[tokio::test]
+async fn kubectl_shows_taints_cordons_and_drains_nodes() {
+    let sandbox = alive().await;
+    add_small_nodes(&sandbox, 2);
+    let kubectl = kubectl_or_skip!(sandbox);
+    let nodes = squeezed(&kubectl.ok(&["get", "nodes"]).await);
+    assert!(nodes.starts_with("NAME STATUS ROLES AGE VERSION\nnode-00000 Ready <none> "), "{nodes}");
+    kubectl.ok(&["taint", "nodes", "node-00000", "a=b:NoSchedule"]).await;
+    let node = || sandbox.objects().get("nodes", "", "node-00000").unwrap();
+    assert_eq!(node()["spec"]["taints"][0]["key"], "a");
+    kubectl.ok(&["taint", "nodes", "node-00000", "a-"]).await;
+    assert!(node()["spec"]["taints"].is_null());
+    kubectl.ok(&["cordon", "node-00000"]).await;
+    assert!(kubectl.ok(&["get", "nodes"]).await.contains("Ready,SchedulingDisabled"));
+    assert_eq!(node()["spec"]["taints"][0]["key"], "node.kubernetes.io/unschedulable");
+    kubectl.ok(&["uncordon", "node-00000"]).await;
+    assert!(node()["spec"]["taints"].is_null());
+    assert!(kubectl.ok(&["describe", "node", "node-00000"]).await.contains("Allocatable:"));
+
+    let file = kubectl.write("pod.yaml", &POD.replace("IMAGE", "nginx:1"));
+    kubectl.ok(&["create", "-f", &file]).await;
+    sandbox.objects().bind("default", "web", "", "node-00000").unwrap();
+    until("it runs", || sandbox.kubelets().started() == 1).await;
+    kubectl.ok(&["drain", "node-00000", "--force"]).await;
+    assert_eq!(sandbox.objects().count("pods"), 0);
+}
+
+#[tokio::test]
+async fn kubectl_is_told_what_is_served_and_what_is_not() {
+    let sandbox = alive().await;
+    let kubectl = kubectl_or_skip!(sandbox);
+    let resources = kubectl.ok(&["api-resources"]).await;
+    assert!(resources.contains("priorityclasses") && !resources.contains("daemonsets"), "{resources}");
+    let explain = kubectl.run(&["explain", "pod.spec"]).await;
+    assert!(!explain.ok && explain.text.contains("not found in OpenAPI schema"), "{}", explain.text);
+    for (version, kind) in [("batch/v1", "CronJob"), ("apps/v1", "DaemonSet"), ("v1", "Secret")] {
+        let file = kubectl
+            .write("other.yaml", &format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\n"));
+        for verb in ["apply", "create"] {
+            let refused = kubectl.run(&[verb, "-f", &file]).await;
+            let said = refused.text.contains(&format!("no matches for kind \"{kind}\""));
+            assert!(!refused.ok && said, "{}", refused.text);
+        }
+    }
+    let file = kubectl.write("pod.yaml", &POD.replace("cpu: 500m", "cpu: lots"));
+    let refused = kubectl.run(&["apply", "-f", &file]).await;
+    assert!(!refused.ok && refused.text.contains("quantities must match"), "{}", refused.text);
+    let refused = kubectl.run(&["apply", "--server-side", "-f", &file]).await;
+    assert!(!refused.ok && refused.text.contains("server-side apply is not served"), "{}", refused.text);
+    assert!(kubectl.ok(&["version"]).await.contains("v1.36"));
+}
+
+#[tokio::test]
+async fn kubectl_follows_pods_as_they_change() {
+    let sandbox = alive().await;
+    add_small_nodes(&sandbox, 1);
+    let kubectl = kubectl_or_skip!(sandbox);
+    let file = kubectl.write("pod.yaml", &POD.replace("IMAGE", "nginx:1"));
+    kubectl.ok(&["create", "-f", &file]).await;
+    let mut child =
+        kubectl.command(&["get", "pods", "-w", "--no-headers"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = async || {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("kubectl -w is silent");
+        squeezed(&line.unwrap().unwrap())
+    };
+    assert!(next().await.starts_with("web 0/1 Pending 0"));
+    sandbox.objects().bind("default", "web", "", "node-00000").unwrap();
+    while !next().await.starts_with("web 1/1 Running 0") {}
+    child.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn kubectl_creates_and_scales_a_deployment() {
+    let sandbox = alive().await;
+    let kubectl = kubectl_or_skip!(sandbox);
+    kubectl.ok(&["create", "namespace", "team"]).await;
+    kubectl.ok(&["create", "deployment", "web", "--image=nginx:1", "--replicas=3", "-n", "team"]).await;
+    until("three pods", || sandbox.objects().count("pods") == 3).await;
+    kubectl.ok(&["scale", "deployment", "web", "--replicas=1", "-n", "team"]).await;
+    until("one pod", || sandbox.objects().count("pods") == 1).await;
+    let shown = squeezed(&kubectl.ok(&["get", "deployments,replicasets", "-n", "team"]).await);
+    assert!(shown.contains("deployment.apps/web 0/1 "), "{shown}");
+    kubectl.ok(&["delete", "namespace", "team"]).await;
+    assert_eq!(sandbox.objects().count("pods"), 0);
+}

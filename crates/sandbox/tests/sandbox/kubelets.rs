@@ -1,0 +1,119 @@
+//! The simulated kubelets.
+
+use serde_json::json;
+
+use crate::client::{Client, add_small_nodes, alive, pod, until};
+
+#[tokio::test]
+async fn a_bound_pod_runs_and_a_deleted_one_goes() {
+    let sandbox = alive().await;
+    let client = Client::of(&sandbox);
+    add_small_nodes(&sandbox, 1);
+    let created = client.create_pod(&pod("a", "1")).await;
+    let mut watch = client.watch("/api/v1/pods?watch=1&fieldSelector=status.phase%3DRunning").await;
+    client.bind("a", created.uid(), "node-00000").await.unwrap();
+    let running = watch.next().await.unwrap().unwrap()["object"].clone();
+    assert!(running["status"]["podIP"].is_string() && running["status"]["startTime"].is_string());
+    let ready =
+        running["status"]["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap();
+    assert_eq!(ready["status"], "True");
+    assert_eq!(running["status"]["containerStatuses"][0]["ready"], true);
+    let path = "/api/v1/namespaces/default/pods/a";
+    let marked = client.delete(path, &json!({})).await;
+    assert!(marked.body["metadata"]["deletionTimestamp"].is_string());
+    assert_eq!(watch.briefs(2).await, ["MODIFIED a", "DELETED a"]);
+    assert_eq!(client.get(path).await.code, 404);
+}
+
+#[tokio::test]
+async fn the_pod_that_no_longer_fits_fails_with_the_kubelets_reason_and_the_others_run() {
+    let sandbox = alive().await;
+    let client = Client::of(&sandbox);
+    add_small_nodes(&sandbox, 1);
+    for (name, cpu) in [("a", "2500m"), ("b", "2")] {
+        let created = client.create_pod(&pod(name, cpu)).await;
+        client.bind(name, created.uid(), "node-00000").await.unwrap();
+    }
+    let phase = |name: &str| sandbox.objects().get("pods", "default", name).unwrap()["status"].clone();
+    until("b fails", || phase("b")["phase"] == "Failed").await;
+    until("a runs", || phase("a")["phase"] == "Running").await;
+    assert_eq!(phase("b")["reason"], "OutOfcpu");
+    assert_eq!(
+        phase("b")["message"],
+        "Pod was rejected: Node didn't have enough resource: cpu, requested: 2000, used: 2500, capacity: 4000"
+    );
+    assert_eq!(sandbox.kubelets().rejected()["OutOfcpu"], 1);
+    let events = client.get("/api/v1/events?fieldSelector=reason%3DOutOfcpu").await;
+    assert_eq!(events.body["items"][0]["involvedObject"]["name"], "b");
+    // What is gone leaves room.
+    client.delete("/api/v1/namespaces/default/pods/a", &json!({"gracePeriodSeconds": 0})).await;
+    let created = client.create_pod(&pod("c", "4")).await;
+    client.bind("c", created.uid(), "node-00000").await.unwrap();
+    until("c runs", || phase("c")["phase"] == "Running").await;
+}
+
+#[tokio::test]
+async fn ports_and_selectors_are_checked_too() {
+    let sandbox = alive().await;
+    let client = Client::of(&sandbox);
+    add_small_nodes(&sandbox, 1);
+    let with_port = |name: &str| {
+        let mut object = pod(name, "100m");
+        object["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80, "hostPort": 80}]);
+        object
+    };
+    let mut elsewhere = pod("c", "100m");
+    elsewhere["spec"]["nodeSelector"] = json!({"disk": "ssd"});
+    for object in [with_port("a"), with_port("b"), elsewhere] {
+        let created = client.create_pod(&object).await;
+        let name = object["metadata"]["name"].as_str().unwrap();
+        client.bind(name, created.uid(), "node-00000").await.unwrap();
+    }
+    let reason =
+        |name: &str| sandbox.objects().get("pods", "default", name).unwrap()["status"]["reason"].clone();
+    until("b fails", || reason("b") == "NodePorts").await;
+    until("c fails", || reason("c") == "NodeAffinity").await;
+}
+
+#[tokio::test]
+async fn a_pod_on_a_node_that_is_not_there_waits_for_it() {
+    let sandbox = alive().await;
+    let client = Client::of(&sandbox);
+    let created = client.create_pod(&pod("a", "1")).await;
+    assert_eq!(client.bind("a", created.uid(), "node-00000").await.unwrap().code, 201);
+    add_small_nodes(&sandbox, 1);
+    until("the pod runs", || sandbox.objects().count_where("pods", "status.phase=Running").unwrap() == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn paused_kubelets_do_nothing_and_catch_up_later() {
+    let sandbox = alive().await;
+    let client = Client::of(&sandbox);
+    add_small_nodes(&sandbox, 1);
+    sandbox.kubelets().pause();
+    let created = client.create_pod(&pod("a", "1")).await;
+    client.bind("a", created.uid(), "node-00000").await.unwrap();
+    assert_eq!(sandbox.kubelets().started(), 0);
+    sandbox.kubelets().resume();
+    until("the pod runs", || sandbox.kubelets().started() == 1).await;
+}
+
+#[tokio::test]
+async fn thousands_of_pods_on_hundreds_of_nodes_all_run() {
+    let sandbox = alive().await;
+    add_small_nodes(&sandbox, 300);
+    let objects = sandbox.objects();
+    tokio::task::spawn_blocking(move || {
+        for i in 0..3_000 {
+            let name = format!("p{i:05}");
+            objects.create(pod(&name, "100m")).unwrap();
+            objects.bind("default", &name, "", &format!("node-{:05}", i % 300)).unwrap();
+        }
+    })
+    .await
+    .unwrap();
+    until("all run", || sandbox.objects().count_where("pods", "status.phase=Running").unwrap() == 3_000)
+        .await;
+    assert!(sandbox.kubelets().rejected().is_empty());
+}
