@@ -1,0 +1,348 @@
+//! The HTTP port for operators, probes and Prometheus.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/healthz`, `/livez`, `/readyz` | `ok`, or 500 and the checks; `?verbose`, `?exclude=NAME`; `/readyz/NAME` for one check |
+//! | `/metrics` | OpenMetrics text |
+//! | `/configz` | the effective configuration as JSON |
+//! | `/debug` | what is mounted below `/debug/` |
+//! | `/debug/…` | what the shell mounted: see [`Admin::mount`] |
+//!
+//! The port has no authentication: bind it to loopback or to the pod's network, as the manifests do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::health::{Endpoint, Health, Report};
+use crate::metrics::{self, Metrics};
+
+/// Connections that are served at once; more wait to be accepted.
+pub const MAX_CONNECTIONS: usize = 64;
+/// A connection that asks nothing for so long is closed.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A debug request that takes longer is given up.
+pub const DEBUG_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest body of a debug request.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type DebugHandler = Arc<dyn Fn(DebugRequest) -> BoxFuture<DebugResponse> + Send + Sync>;
+
+/// A request below `/debug/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DebugRequest {
+    /// `GET` or `POST`.
+    pub method: String,
+    /// The parameters of the query; of a repeated one the last.
+    pub query: BTreeMap<String, String>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// The answer to a [`DebugRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DebugResponse {
+    /// HTTP status.
+    pub status: u16,
+    /// Media type.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+impl DebugResponse {
+    /// 200 with text.
+    pub fn text(body: impl Into<String>) -> Self {
+        Self { status: 200, content_type: "text/plain; charset=utf-8", body: body.into() }
+    }
+
+    /// 200 with JSON.
+    pub fn json(value: &Value) -> Self {
+        Self { status: 200, content_type: "application/json", body: format!("{value:#}\n") }
+    }
+
+    /// Another status with text.
+    pub fn error(status: u16, message: impl Into<String>) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: format!("{}\n", message.into()) }
+    }
+}
+
+impl IntoResponse for DebugResponse {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, [(header::CONTENT_TYPE, self.content_type)], self.body).into_response()
+    }
+}
+
+/// Why the port cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The address is taken, or not ours.
+    #[error(
+        "cannot listen on {address} for health and metrics: {source}; choose another address with --listen"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// What the port serves. Clones share it; parts add to it while the program runs.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The checks.
+    pub health: Health,
+    /// The numbers.
+    pub metrics: Metrics,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    configuration: RwLock<Value>,
+    debug: RwLock<BTreeMap<String, (String, DebugHandler)>>,
+    /// Debug requests may be expensive: one at a time.
+    debug_slot: Semaphore,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let debug = self.debug.read().unwrap_or_else(PoisonError::into_inner);
+        f.debug_struct("Shared").field("debug", &debug.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    /// A port that serves these numbers, with no checks yet.
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            health: Health::default(),
+            metrics,
+            shared: Arc::new(Shared {
+                configuration: RwLock::new(Value::Object(serde_json::Map::new())),
+                debug: RwLock::default(),
+                debug_slot: Semaphore::new(1),
+            }),
+        }
+    }
+
+    /// Sets what `/configz` shows below `componentconfig`. Leave secrets out.
+    pub fn set_configuration(&self, configuration: Value) {
+        *self.shared.configuration.write().unwrap_or_else(PoisonError::into_inner) = configuration;
+    }
+
+    /// Serves `/debug/NAME` (a `NAME` may contain slashes) by a handler; `help` is shown by `/debug`. A handler of the same
+    /// name is replaced. One request runs at a time, for at most [`DEBUG_TIMEOUT`].
+    pub fn mount<F, R>(&self, name: &str, help: &str, handler: F)
+    where
+        F: Fn(DebugRequest) -> R + Send + Sync + 'static,
+        R: Future<Output = DebugResponse> + Send + 'static,
+    {
+        let handler: DebugHandler = Arc::new(move |request| Box::pin(handler(request)));
+        let mut debug = self.shared.debug.write().unwrap_or_else(PoisonError::into_inner);
+        debug.insert(name.trim_matches('/').to_owned(), (help.to_owned(), handler));
+    }
+
+    /// Takes the address. Port 0 takes a free one: ask the listener which.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub async fn listen(address: SocketAddr) -> Result<TcpListener, AdminError> {
+        TcpListener::bind(address).await.map_err(|source| AdminError::Listen { address, source })
+    }
+
+    /// Serves until cancelled.
+    pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) {
+        let service = TowerToHyperService::new(self.router());
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        // Dropped at the end, with all connections.
+        let mut connections = JoinSet::new();
+        loop {
+            let next = async {
+                let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+                (slot, listener.accept().await)
+            };
+            let (slot, accepted) = tokio::select! {
+                () = cancel.cancelled() => return,
+                next = next => next,
+            };
+            while connections.try_join_next().is_some() {}
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, most likely: give the others time to end.
+                    tracing::warn!(%error, "cannot accept a connection for health and metrics");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+            };
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(IDLE_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service.clone());
+            connections.spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::trace!(%error, "connection for health and metrics ended");
+                }
+                drop(slot);
+            });
+        }
+    }
+
+    fn router(self) -> Router {
+        Router::new()
+            .route("/healthz", get(async |admin, query| health(&admin, Endpoint::Healthz, query)))
+            .route("/livez", get(async |admin, query| health(&admin, Endpoint::Livez, query)))
+            .route("/readyz", get(async |admin, query| health(&admin, Endpoint::Readyz, query)))
+            .route("/healthz/{check}", get(one_check))
+            .route("/livez/{check}", get(one_check))
+            .route("/readyz/{check}", get(one_check))
+            .route("/metrics", get(scrape))
+            .route("/configz", get(configuration))
+            .route("/debug", get(debug_index))
+            .route("/debug/", get(debug_index))
+            .route("/debug/{*name}", any(debug))
+            .fallback(async || {
+                DebugResponse::error(
+                    404,
+                    "not found; try /healthz, /livez, /readyz, /metrics, /configz, /debug",
+                )
+            })
+            .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .with_state(self)
+    }
+}
+
+/// The parameters of a query, percent-decoded.
+fn parameters(query: &str) -> Vec<(String, String)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+        .collect()
+}
+
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        let hex = |byte: u8| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        match (byte, tail) {
+            (b'+', _) => bytes.push(b' '),
+            (b'%', [high, low, tail @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    bytes.push(high * 16 + low);
+                    rest = tail;
+                }
+                _ => bytes.push(b'%'),
+            },
+            _ => bytes.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn health(State(admin): &State<Admin>, endpoint: Endpoint, RawQuery(query): RawQuery) -> Response {
+    let parameters = parameters(query.as_deref().unwrap_or_default());
+    let verbose = parameters.iter().any(|(name, _)| name == "verbose");
+    let excluded: BTreeSet<String> =
+        parameters.into_iter().filter(|(name, _)| name == "exclude").map(|(_, value)| value).collect();
+    respond(admin.health.report(endpoint, &excluded, verbose))
+}
+
+fn respond(report: Report) -> Response {
+    let status = if report.healthy { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], report.text).into_response()
+}
+
+async fn one_check(State(admin): State<Admin>, Path(name): Path<String>) -> Response {
+    match admin.health.report_one(&name) {
+        Some(report) => respond(report),
+        None => DebugResponse::error(404, format!("there is no check {name:?}; see /readyz?verbose"))
+            .into_response(),
+    }
+}
+
+async fn scrape(State(admin): State<Admin>) -> Response {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], admin.metrics.encode()).into_response()
+}
+
+async fn configuration(State(admin): State<Admin>) -> DebugResponse {
+    let configuration = admin.shared.configuration.read().unwrap_or_else(PoisonError::into_inner).clone();
+    DebugResponse::json(&serde_json::json!({ "componentconfig": configuration }))
+}
+
+async fn debug_index(State(admin): State<Admin>) -> DebugResponse {
+    let debug = admin.shared.debug.read().unwrap_or_else(PoisonError::into_inner);
+    let lines: Vec<String> =
+        debug.iter().map(|(name, (help, _))| format!("/debug/{name}\t{help}\n")).collect();
+    DebugResponse::text(lines.concat())
+}
+
+async fn debug(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    method: Method,
+    RawQuery(query): RawQuery,
+    body: Bytes,
+) -> DebugResponse {
+    let handler = {
+        let debug = admin.shared.debug.read().unwrap_or_else(PoisonError::into_inner);
+        debug.get(name.trim_matches('/')).map(|(_, handler)| handler.clone())
+    };
+    let Some(handler) = handler else {
+        return DebugResponse::error(404, format!("nothing is mounted at /debug/{name}; see /debug"));
+    };
+    if method != Method::GET && method != Method::POST {
+        return DebugResponse::error(405, format!("{method} is not allowed here; use GET or POST"));
+    }
+    let Ok(_slot) = admin.shared.debug_slot.try_acquire() else {
+        return DebugResponse::error(429, "another debug request runs; try again when it has ended");
+    };
+    let query = parameters(query.as_deref().unwrap_or_default()).into_iter().collect();
+    let request = DebugRequest { method: method.to_string(), query, body: body.to_vec() };
+    timeout(DEBUG_TIMEOUT, handler(request)).await.unwrap_or_else(|_| {
+        DebugResponse::error(
+            504,
+            format!("/debug/{name} took longer than {DEBUG_TIMEOUT:?} and was given up"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_decoded() {
+        let pairs = |query| {
+            parameters(query).into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(pairs("verbose"), ["verbose="]);
+        assert_eq!(pairs("a=1&b=x%20y+z&&c=%2Fp%zz%"), ["a=1", "b=x y z", "c=/p%zz%"]);
+        assert_eq!(pairs(""), Vec::<String>::new());
+    }
+}

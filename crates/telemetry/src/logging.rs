@@ -1,0 +1,155 @@
+//! Logs: one line an event to standard error, as text or JSON.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+/// The variable that chooses what is logged, such as `info,secondmate_shell=debug`.
+pub const FILTER_VARIABLE: &str = "RUST_LOG";
+const DEFAULT_FILTER: &str = "info";
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = LoggingError;
+
+    fn from_str(text: &str) -> Result<Self, LoggingError> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(LoggingError::Format(other.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Why logs could not be set up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoggingError {
+    /// Not a format.
+    #[error("unknown log format {0:?}: use text or json")]
+    Format(String),
+    /// The filter cannot be understood.
+    #[error(
+        "{FILTER_VARIABLE}={filter:?} is not a log filter ({reason}): use a level (error, warn, info, debug, trace) or MODULE=LEVEL, separated by commas"
+    )]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Somebody else was first.
+    #[error("logs are already set up in this process")]
+    AlreadySetUp,
+}
+
+/// Sets up logs for the process: to standard error, filtered by `RUST_LOG` (default `info`).
+///
+/// # Errors
+/// When the filter cannot be understood, or logs are set up already.
+pub fn init(format: LogFormat) -> Result<(), LoggingError> {
+    let given = std::env::var(FILTER_VARIABLE).unwrap_or_default();
+    let ansi = std::io::stderr().is_terminal();
+    let subscriber = subscriber(format, &given, ansi, BoxMakeWriter::new(std::io::stderr))?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::AlreadySetUp)
+}
+
+fn subscriber(
+    format: LogFormat,
+    filter: &str,
+    ansi: bool,
+    writer: BoxMakeWriter,
+) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, LoggingError> {
+    let given = if filter.trim().is_empty() { DEFAULT_FILTER } else { filter };
+    let filter = EnvFilter::try_new(given)
+        .map_err(|error| LoggingError::Filter { filter: given.to_owned(), reason: error.to_string() })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    Ok(match format {
+        LogFormat::Text => Box::new(builder.with_ansi(ansi).finish()),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_span_list(false).finish()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, filter: &str) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let subscriber = subscriber(format, filter, false, BoxMakeWriter::new(move || writer.clone()))
+            .expect("a valid filter");
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(pod = "default/web-1", node = "n1", "bound");
+            tracing::debug!("detail");
+        });
+        let bytes = buffer.0.lock().unwrap().clone();
+        String::from_utf8(bytes).expect("text")
+    }
+
+    #[test]
+    fn text_and_json() {
+        let text = logged(LogFormat::Text, "");
+        assert!(text.contains("INFO") && text.contains("bound pod=\"default/web-1\" node=\"n1\""), "{text}");
+        assert!(!text.contains("detail"), "the default is info");
+        assert!(logged(LogFormat::Text, "debug").contains("detail"));
+        assert_eq!(logged(LogFormat::Text, "off"), "");
+        let json = logged(LogFormat::Json, "");
+        let line: serde_json::Value = serde_json::from_str(json.trim()).expect("one object a line");
+        assert_eq!(
+            (&line["level"], &line["message"], &line["pod"], &line["node"]),
+            (&"INFO".into(), &"bound".into(), &"default/web-1".into(), &"n1".into())
+        );
+    }
+
+    #[test]
+    fn refusals() {
+        let writer = || BoxMakeWriter::new(std::io::sink);
+        let error =
+            subscriber(LogFormat::Text, "secondmate=loud", false, writer()).err().expect("not a level");
+        assert!(
+            error.to_string().starts_with("RUST_LOG=\"secondmate=loud\" is not a log filter ("),
+            "{error}"
+        );
+        let error = "xml".parse::<LogFormat>().expect_err("not a format");
+        assert_eq!(error.to_string(), "unknown log format \"xml\": use text or json");
+        assert_eq!("json".parse::<LogFormat>(), Ok(LogFormat::Json));
+    }
+}

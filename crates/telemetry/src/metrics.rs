@@ -1,0 +1,470 @@
+//! The metrics of a scheduler, as handles.
+//!
+//! A handle is an atomic: incrementing it costs some nanoseconds. Looking one up by its labels takes a lock and hashes
+//! strings, so do that once and keep the handle; everything on the hot path is laid out so that no look-up is needed.
+
+mod family;
+mod process;
+mod profile;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use family::Labelled;
+pub use profile::{AttemptResult, ExtensionPointMetrics, ProfileMetrics, StatusLabel};
+
+/// Media type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A part of the scheduling queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Queue {
+    /// Pods that are ready to be scheduled.
+    Active,
+    /// Pods that wait for their backoff.
+    Backoff,
+    /// Pods that failed and wait for an event.
+    Unschedulable,
+    /// Pods that a PreEnqueue plugin holds back.
+    Gated,
+}
+
+impl Queue {
+    /// The label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Backoff => "backoff",
+            Self::Unschedulable => "unschedulable",
+            Self::Gated => "gated",
+        }
+    }
+}
+
+/// The four gauges of `pending_pods`.
+#[derive(Clone, Debug)]
+pub struct PendingPods {
+    /// In the active queue.
+    pub active: Gauge,
+    /// In backoff.
+    pub backoff: Gauge,
+    /// Waiting for an event.
+    pub unschedulable: Gauge,
+    /// Held back.
+    pub gated: Gauge,
+}
+
+/// The three gauges of `cache_size`.
+#[derive(Clone, Debug)]
+pub struct CacheSize {
+    /// Nodes.
+    pub nodes: Gauge,
+    /// Pods on nodes, assumed ones included.
+    pub pods: Gauge,
+    /// Pods that are assumed on a node and not confirmed.
+    pub assumed_pods: Gauge,
+}
+
+/// A bounded queue inside the program.
+#[derive(Clone, Debug)]
+pub struct BoundedQueue {
+    /// What is in it now.
+    pub length: Gauge,
+    /// What was turned away because it was full.
+    pub full: Counter,
+}
+
+/// Seconds from a to b with a factor, as kube-scheduler writes its buckets.
+fn buckets(start: f64, factor: f64, count: u16) -> Histogram {
+    Histogram::new(exponential_buckets(start, factor, count))
+}
+
+/// All metrics of a process. Clones share the numbers.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+
+    // kube-scheduler's.
+    /// Time that one scheduling cycle takes up to the choice of the node, in seconds.
+    pub scheduling_algorithm_duration: Histogram,
+    /// Attempts that a pod took until it was scheduled.
+    pub pod_scheduling_attempts: Histogram,
+    /// Pods that were scheduled after the time-out of unschedulable pods had moved them.
+    pub pod_scheduled_after_flush: Counter,
+    /// Attempts to make room by preemption.
+    pub preemption_attempts: Counter,
+    /// Victims of one preemption.
+    pub preemption_victims: Histogram,
+    /// Pods waiting, by queue.
+    pub pending_pods: PendingPods,
+    /// Objects in the cache.
+    pub cache_size: CacheSize,
+    /// Binding tasks that run now (`goroutines{operation="binding"}`).
+    pub binding_tasks: Gauge,
+    schedule_attempts: Labelled<Counter, 2>,
+    scheduling_attempt_duration: Labelled<Histogram, 2>,
+    framework_extension_point_duration: Labelled<Histogram, 3>,
+    plugin_execution_duration: Labelled<Histogram, 3>,
+    plugin_evaluation: Labelled<Counter, 3>,
+    unschedulable_pods: Labelled<Gauge, 2>,
+    queue_incoming_pods: Labelled<Counter, 2>,
+    pod_scheduling_sli_duration: Labelled<Histogram, 1>,
+    /// By attempts: 1 to 14, then `15+`.
+    sli_by_attempts: Arc<[OnceLock<Histogram>; SLI_ATTEMPTS_MAX]>,
+    event_handling_duration: Labelled<Histogram, 1>,
+    queueing_hint_execution_duration: Labelled<Histogram, 3>,
+    inflight_events: Labelled<Gauge, 1>,
+    permit_wait_duration: Labelled<Histogram, 1>,
+    goroutines: Labelled<Gauge, 1>,
+    leader_election_master_status: Labelled<Gauge, 1>,
+
+    // Our own.
+    /// Events about pods that were dropped because the queue of events was full.
+    pub events_dropped: Counter,
+    /// Differences that the last run of the cache comparer found.
+    pub cache_comparer_differences: Gauge,
+    /// Runs of the cache comparer.
+    pub cache_comparer_runs: Counter,
+    bind_conflicts: Labelled<Counter, 1>,
+    bind_requests: Labelled<Counter, 1>,
+    watch_restarts: Labelled<Counter, 2>,
+    object_rejected: Labelled<Counter, 1>,
+    queue_length: Labelled<Gauge, 1>,
+    queue_limit: Labelled<Gauge, 1>,
+    queue_full: Labelled<Counter, 1>,
+}
+
+const SLI_ATTEMPTS_MAX: usize = 15;
+
+impl Metrics {
+    /// All metrics, at zero.
+    #[expect(clippy::too_many_lines, reason = "one line of names and words for each metric")]
+    pub fn new() -> Self {
+        let mut root = Registry::default();
+        let registry = root.sub_registry_with_prefix("scheduler");
+
+        let schedule_attempts = Labelled::counter(["result", "profile"]);
+        registry.register(
+            "schedule_attempts",
+            "Attempts to schedule pods, by result",
+            schedule_attempts.family(),
+        );
+        let scheduling_attempt_duration =
+            Labelled::histogram(["result", "profile"], || buckets(0.001, 2.0, 15));
+        registry.register(
+            "scheduling_attempt_duration_seconds",
+            "Time of an attempt to schedule a pod, from the queue to the end of binding",
+            scheduling_attempt_duration.family(),
+        );
+        let scheduling_algorithm_duration = buckets(0.001, 2.0, 15);
+        registry.register(
+            "scheduling_algorithm_duration_seconds",
+            "Time of the choice of a node",
+            scheduling_algorithm_duration.clone(),
+        );
+        let pod_scheduling_sli_duration = Labelled::histogram(["attempts"], || buckets(0.01, 2.0, 20));
+        registry.register(
+            "pod_scheduling_sli_duration_seconds",
+            "Time from a pod's first entry into the active queue until it was scheduled, by attempts",
+            pod_scheduling_sli_duration.family(),
+        );
+        let pod_scheduling_attempts = buckets(1.0, 2.0, 5);
+        registry.register(
+            "pod_scheduling_attempts",
+            "Attempts until a pod was scheduled",
+            pod_scheduling_attempts.clone(),
+        );
+        let pod_scheduled_after_flush = Counter::default();
+        registry.register(
+            "pod_scheduled_after_flush",
+            "Pods scheduled after the time-out of unschedulable pods had moved them: a sign of a missing event",
+            pod_scheduled_after_flush.clone(),
+        );
+        let framework_extension_point_duration =
+            Labelled::histogram(["extension_point", "status", "profile"], || buckets(0.0001, 2.0, 12));
+        registry.register(
+            "framework_extension_point_duration_seconds",
+            "Time of all plugins of an extension point together",
+            framework_extension_point_duration.family(),
+        );
+        let plugin_execution_duration =
+            Labelled::histogram(["plugin", "extension_point", "status"], || buckets(0.000_01, 1.5, 20));
+        registry.register(
+            "plugin_execution_duration_seconds",
+            "Time of one plugin at one extension point",
+            plugin_execution_duration.family(),
+        );
+        let plugin_evaluation = Labelled::counter(["plugin", "extension_point", "profile"]);
+        registry.register(
+            "plugin_evaluation",
+            "Calls of plugins at PreFilter, Filter, PreScore and Score",
+            plugin_evaluation.family(),
+        );
+        let queue_incoming_pods = Labelled::counter(["queue", "event"]);
+        registry.register(
+            "queue_incoming_pods",
+            "Pods added to the queues, by what brought them there",
+            queue_incoming_pods.family(),
+        );
+        let pending_pods = Labelled::gauge(["queue"]);
+        registry.register("pending_pods", "Pods that wait, by queue", pending_pods.family());
+        let unschedulable_pods = Labelled::gauge(["plugin", "profile"]);
+        registry.register(
+            "unschedulable_pods",
+            "Pods that are unschedulable, counted once for each plugin that rejected them",
+            unschedulable_pods.family(),
+        );
+        let inflight_events = Labelled::gauge(["event"]);
+        registry.register(
+            "inflight_events",
+            "Events remembered for pods that are being scheduled",
+            inflight_events.family(),
+        );
+        let event_handling_duration = Labelled::histogram(["event"], || buckets(0.0001, 2.0, 12));
+        registry.register(
+            "event_handling_duration_seconds",
+            "Time to handle one event of the cluster",
+            event_handling_duration.family(),
+        );
+        let queueing_hint_execution_duration =
+            Labelled::histogram(["plugin", "event", "hint"], || buckets(0.000_01, 1.5, 20));
+        registry.register(
+            "queueing_hint_execution_duration_seconds",
+            "Time of a plugin's queueing hint",
+            queueing_hint_execution_duration.family(),
+        );
+        let preemption_victims = buckets(1.0, 2.0, 7);
+        registry.register("preemption_victims", "Victims of one preemption", preemption_victims.clone());
+        let preemption_attempts = Counter::default();
+        registry.register("preemption_attempts", "Attempts to preempt", preemption_attempts.clone());
+        let permit_wait_duration = Labelled::histogram(["result"], || buckets(0.001, 2.0, 15));
+        registry.register(
+            "permit_wait_duration_seconds",
+            "Time that pods waited on permit",
+            permit_wait_duration.family(),
+        );
+        let cache_size = Labelled::gauge(["type"]);
+        registry.register("cache_size", "Nodes, pods and assumed pods in the cache", cache_size.family());
+        let goroutines = Labelled::gauge(["operation"]);
+        registry.register("goroutines", "Tasks that run, by what they do", goroutines.family());
+
+        let leader_election_master_status = Labelled::gauge(["name"]);
+        root.register(
+            "leader_election_master_status",
+            "Whether this process leads, by name of the Lease: 0 is a standby, 1 the leader",
+            leader_election_master_status.family(),
+        );
+        root.register_collector(Box::new(process::ProcessCollector));
+
+        let registry = root.sub_registry_with_prefix("secondmate");
+        let build_info = Labelled::gauge(["version"]);
+        build_info.get([env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register("build_info", "The version that runs", build_info.family());
+        let events_dropped = Counter::default();
+        registry.register(
+            "events_dropped",
+            "Events about pods that were dropped because too many were waiting to be sent",
+            events_dropped.clone(),
+        );
+        let bind_conflicts = Labelled::counter(["reason"]);
+        registry.register(
+            "bind_conflicts",
+            "Bindings that the API server refused, or that somebody else made impossible, by reason",
+            bind_conflicts.family(),
+        );
+        let bind_requests = Labelled::counter(["code"]);
+        registry.register(
+            "bind_requests",
+            "Binding requests, by HTTP status or, without an answer, by the error",
+            bind_requests.family(),
+        );
+        let watch_restarts = Labelled::counter(["resource", "reason"]);
+        registry.register(
+            "watch_restarts",
+            "Watches that had to be started again, by resource and reason",
+            watch_restarts.family(),
+        );
+        let object_rejected = Labelled::counter(["kind"]);
+        registry.register(
+            "object_rejected",
+            "Objects of the API server that could not be understood, by kind",
+            object_rejected.family(),
+        );
+        let cache_comparer_differences = Gauge::default();
+        registry.register(
+            "cache_comparer_differences",
+            "Differences between cache and API server that the last comparison found",
+            cache_comparer_differences.clone(),
+        );
+        let cache_comparer_runs = Counter::default();
+        registry.register(
+            "cache_comparer_runs",
+            "Comparisons of the cache with the API server",
+            cache_comparer_runs.clone(),
+        );
+        let queue_length = Labelled::gauge(["queue"]);
+        registry.register("queue_length", "Entries in a bounded queue of the program", queue_length.family());
+        let queue_limit = Labelled::gauge(["queue"]);
+        registry.register("queue_limit", "Most entries that a bounded queue takes", queue_limit.family());
+        let queue_full = Labelled::counter(["queue"]);
+        registry.register(
+            "queue_full",
+            "Entries turned away because a bounded queue was full",
+            queue_full.family(),
+        );
+
+        Self {
+            registry: Arc::new(root),
+            scheduling_algorithm_duration,
+            pod_scheduling_attempts,
+            pod_scheduled_after_flush,
+            preemption_attempts,
+            preemption_victims,
+            pending_pods: PendingPods {
+                active: pending_pods.get([Queue::Active.label()]),
+                backoff: pending_pods.get([Queue::Backoff.label()]),
+                unschedulable: pending_pods.get([Queue::Unschedulable.label()]),
+                gated: pending_pods.get([Queue::Gated.label()]),
+            },
+            cache_size: CacheSize {
+                nodes: cache_size.get(["nodes"]),
+                pods: cache_size.get(["pods"]),
+                assumed_pods: cache_size.get(["assumed_pods"]),
+            },
+            binding_tasks: goroutines.get(["binding"]),
+            schedule_attempts,
+            scheduling_attempt_duration,
+            framework_extension_point_duration,
+            plugin_execution_duration,
+            plugin_evaluation,
+            unschedulable_pods,
+            queue_incoming_pods,
+            pod_scheduling_sli_duration,
+            sli_by_attempts: Arc::new([const { OnceLock::new() }; SLI_ATTEMPTS_MAX]),
+            event_handling_duration,
+            queueing_hint_execution_duration,
+            inflight_events,
+            permit_wait_duration,
+            goroutines,
+            leader_election_master_status,
+            events_dropped,
+            cache_comparer_differences,
+            cache_comparer_runs,
+            bind_conflicts,
+            bind_requests,
+            watch_restarts,
+            object_rejected,
+            queue_length,
+            queue_limit,
+            queue_full,
+        }
+    }
+
+    /// The handles of one profile. Keep them: series appear when they are first touched.
+    pub fn profile(&self, scheduler_name: &str) -> ProfileMetrics {
+        ProfileMetrics::new(self, scheduler_name)
+    }
+
+    /// Records the time from a pod's first entry into the active queue until it was scheduled, in its nth attempt.
+    pub fn observe_pod_scheduling_sli(&self, attempts: u32, duration: Duration) {
+        let index = usize::try_from(attempts).unwrap_or(usize::MAX).clamp(1, SLI_ATTEMPTS_MAX) - 1;
+        self.sli_by_attempts[index]
+            .get_or_init(|| {
+                let label =
+                    if index + 1 == SLI_ATTEMPTS_MAX { "15+".to_owned() } else { (index + 1).to_string() };
+                self.pod_scheduling_sli_duration.get([&label])
+            })
+            .observe(duration.as_secs_f64());
+    }
+
+    /// Pods that entered a queue for this reason: a cluster event's label, `ScheduleAttemptFailure`, `BackoffComplete`,
+    /// `PopFromBackoffQ`, `ForceActivate`, `UnschedulableTimeout`.
+    pub fn queue_incoming_pods(&self, queue: Queue, event: &str) -> Counter {
+        self.queue_incoming_pods.get([queue.label(), event])
+    }
+
+    /// Time to handle events with this label.
+    pub fn event_handling_duration(&self, event: &str) -> Histogram {
+        self.event_handling_duration.get([event])
+    }
+
+    /// Time of a queueing hint; `hint` is `Queue`, `QueueSkip` or `Error`.
+    pub fn queueing_hint_execution_duration(&self, plugin: &str, event: &str, hint: &str) -> Histogram {
+        self.queueing_hint_execution_duration.get([plugin, event, hint])
+    }
+
+    /// Time of one plugin at one extension point.
+    pub fn plugin_execution_duration(
+        &self,
+        plugin: &str,
+        extension_point: &str,
+        status: StatusLabel,
+    ) -> Histogram {
+        self.plugin_execution_duration.get([plugin, extension_point, status.label()])
+    }
+
+    /// Events with this label that are remembered for pods in flight (`PodPopped` for the pods themselves).
+    pub fn inflight_events(&self, event: &str) -> Gauge {
+        self.inflight_events.get([event])
+    }
+
+    /// Time that pods waited on permit, by the status that ended it.
+    pub fn permit_wait_duration(&self, result: StatusLabel) -> Histogram {
+        self.permit_wait_duration.get([result.label()])
+    }
+
+    /// Tasks that run for this purpose.
+    pub fn tasks(&self, operation: &str) -> Gauge {
+        self.goroutines.get([operation])
+    }
+
+    /// 1 while this process leads by the Lease of this name.
+    pub fn leader_election_master_status(&self, lease: &str) -> Gauge {
+        self.leader_election_master_status.get([lease])
+    }
+
+    /// Bindings that went wrong for this reason.
+    pub fn bind_conflicts(&self, reason: &str) -> Counter {
+        self.bind_conflicts.get([reason])
+    }
+
+    /// Binding requests with this outcome (`201`, `409`, `timeout`).
+    pub fn bind_requests(&self, code: &str) -> Counter {
+        self.bind_requests.get([code])
+    }
+
+    /// Watches of a resource that were started again for this reason (`closed`, `gone`, `error`).
+    pub fn watch_restarts(&self, resource: &str, reason: &str) -> Counter {
+        self.watch_restarts.get([resource, reason])
+    }
+
+    /// Objects of this kind that could not be understood.
+    pub fn object_rejected(&self, kind: &str) -> Counter {
+        self.object_rejected.get([kind])
+    }
+
+    /// The handles of a bounded queue of the program.
+    pub fn bounded_queue(&self, name: &str, limit: usize) -> BoundedQueue {
+        self.queue_limit.get([name]).set(i64::try_from(limit).unwrap_or(i64::MAX));
+        BoundedQueue { length: self.queue_length.get([name]), full: self.queue_full.get([name]) }
+    }
+
+    /// Everything as OpenMetrics text ([`CONTENT_TYPE`]).
+    pub fn encode(&self) -> String {
+        let mut text = String::with_capacity(64 * 1024);
+        text::encode(&mut text, &self.registry).expect("writing to a String does not fail");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

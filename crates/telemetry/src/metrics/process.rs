@@ -1,0 +1,114 @@
+//! What the process takes, read from `/proc` at each scrape.
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+/// Clock ticks per second in `/proc`: fixed by Linux's interface to programs.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// The usual `process_*` metrics. Where there is no `/proc`, they are left out.
+#[derive(Debug)]
+pub(super) struct ProcessCollector;
+
+/// One look at `/proc/self`.
+#[derive(Debug, Default, PartialEq)]
+struct Usage {
+    cpu_seconds: Option<f64>,
+    resident_bytes: Option<i64>,
+    virtual_bytes: Option<i64>,
+    threads: Option<i64>,
+    open_files: Option<i64>,
+    start_seconds: Option<f64>,
+}
+
+impl Usage {
+    fn read() -> Self {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let open_files = std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
+        Self {
+            open_files: open_files.and_then(|count| i64::try_from(count).ok()),
+            ..Self::parse(&read("/proc/self/stat"), &read("/proc/self/status"), &read("/proc/stat"))
+        }
+    }
+
+    fn parse(stat: &str, status: &str, system: &str) -> Self {
+        // The name of the program stands in parentheses and may hold anything; the numbers come after the last one.
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
+        // Fields are numbered from 1 in proc(5), and the first after the name is the third.
+        let ticks = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
+        let line = |text: &str, name: &str| -> Option<i64> {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse().ok()
+        };
+        let kilobytes = |name| line(status, name).map(|kilobytes| kilobytes * 1024);
+        Self {
+            cpu_seconds: ticks(14).zip(ticks(15)).map(|(user, system)| (user + system) / TICKS_PER_SECOND),
+            resident_bytes: kilobytes("VmRSS:"),
+            virtual_bytes: kilobytes("VmSize:"),
+            threads: line(status, "Threads:"),
+            open_files: None,
+            start_seconds: ticks(22)
+                .zip(line(system, "btime "))
+                .map(|(since_boot, boot)| boot as f64 + since_boot / TICKS_PER_SECOND),
+        }
+    }
+}
+
+impl Collector for ProcessCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let usage = Usage::read();
+        if let Some(seconds) = usage.cpu_seconds {
+            let counter = ConstCounter::new(seconds);
+            let help = "Processor time that the process took, in seconds";
+            let metric =
+                encoder.encode_descriptor("process_cpu_seconds", help, None, counter.metric_type())?;
+            counter.encode(metric)?;
+        }
+        let gauges = [
+            ("process_resident_memory_bytes", "Memory that the process holds", usage.resident_bytes),
+            ("process_virtual_memory_bytes", "Address space of the process", usage.virtual_bytes),
+            ("process_threads", "Threads of the process", usage.threads),
+            ("process_open_fds", "Open files of the process", usage.open_files),
+        ];
+        for (name, help, value) in gauges {
+            if let Some(value) = value {
+                let gauge = ConstGauge::new(value);
+                gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+            }
+        }
+        if let Some(seconds) = usage.start_seconds {
+            let gauge = ConstGauge::new(seconds);
+            let help = "When the process started, in seconds since 1970";
+            let metric =
+                encoder.encode_descriptor("process_start_time_seconds", help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_proc() {
+        let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 4 0 1000 1 2 3";
+        let status = "Name:\ta\nVmSize:\t  2048 kB\nVmRSS:\t  1024 kB\nThreads:\t4\n";
+        assert_eq!(
+            Usage::parse(stat, status, "cpu 1 2\nbtime 1700000000\n"),
+            Usage {
+                cpu_seconds: Some(3.0),
+                resident_bytes: Some(1024 * 1024),
+                virtual_bytes: Some(2048 * 1024),
+                threads: Some(4),
+                open_files: None,
+                start_seconds: Some(1_700_000_010.0),
+            }
+        );
+        assert_eq!(Usage::parse("", "", ""), Usage::default());
+    }
+}

@@ -1,0 +1,341 @@
+//! The port as an operator, a probe and Prometheus see it: over real connections on loopback.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secondmate_telemetry::{
+    Admin, AttemptResult, DebugResponse, Metrics, Probe, Queue, StatusLabel, admin::MAX_CONNECTIONS,
+};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+struct Port {
+    admin: Admin,
+    address: SocketAddr,
+    cancel: CancellationToken,
+}
+
+impl Port {
+    async fn open() -> Self {
+        let admin = Admin::new(Metrics::new());
+        let listener = Admin::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let cancel = CancellationToken::new();
+        tokio::spawn(admin.clone().serve(listener, cancel.clone()));
+        Self { admin, address, cancel }
+    }
+
+    /// Status, headers and body of a request.
+    async fn request(&self, method: &str, path: &str, body: &str) -> (u16, BTreeMap<String, String>, String) {
+        let mut stream = TcpStream::connect(self.address).await.expect("the port is open");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+        let headers = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .collect();
+        (status.expect("a status"), headers, body.to_owned())
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let (status, _, body) = self.request("GET", path, "").await;
+        (status, body)
+    }
+}
+
+#[tokio::test]
+async fn probes_follow_the_checks() {
+    let port = Port::open().await;
+    assert_eq!(port.get("/healthz").await, (200, "ok".to_owned()));
+    let synced = port.admin.health.flag("caches-synced", Probe::Ready, "waiting for nodes");
+    assert_eq!(port.get("/livez").await, (200, "ok".to_owned()));
+    let failed = "[+]ping ok\n[-]caches-synced failed: waiting for nodes\nreadyz check failed\n";
+    assert_eq!(port.get("/readyz").await, (500, failed.to_owned()));
+    assert_eq!(port.get("/readyz?exclude=caches-synced").await, (200, "ok".to_owned()));
+    assert_eq!(port.get("/readyz/caches-synced").await, (500, "waiting for nodes".to_owned()));
+    synced.pass();
+    let passed = "[+]ping ok\n[+]caches-synced ok\nreadyz check passed\n";
+    assert_eq!(port.get("/readyz?verbose").await, (200, passed.to_owned()));
+    assert_eq!(port.get("/readyz/caches-synced").await, (200, "ok".to_owned()));
+    assert_eq!(port.get("/readyz/nothing").await.0, 404);
+    assert_eq!(port.request("POST", "/readyz", "").await.0, 405);
+    let (status, text) = port.get("/elsewhere").await;
+    assert_eq!((status, text.contains("/readyz")), (404, true), "{text}");
+}
+
+#[tokio::test]
+async fn configz_shows_the_configuration() {
+    let port = Port::open().await;
+    port.admin.set_configuration(json!({"kind": "KubeSchedulerConfiguration"}));
+    let (status, body) = port.get("/configz").await;
+    let value: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((status, value), (200, json!({"componentconfig": {"kind": "KubeSchedulerConfiguration"}})));
+}
+
+#[tokio::test]
+async fn debug_handlers_are_mounted_while_it_runs() {
+    let port = Port::open().await;
+    assert_eq!(port.get("/debug").await, (200, String::new()));
+    port.admin.mount("cache/compare", "compares the cache", async |request| {
+        DebugResponse::json(&json!({
+            "method": request.method,
+            "query": request.query,
+            "body": String::from_utf8_lossy(&request.body),
+        }))
+    });
+    assert_eq!(port.get("/debug/").await, (200, "/debug/cache/compare\tcompares the cache\n".to_owned()));
+    let (status, headers, body) = port.request("POST", "/debug/cache/compare?node=a%2Fb&full", "now").await;
+    assert_eq!((status, headers["content-type"].as_str()), (200, "application/json"));
+    let value: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(value, json!({"method": "POST", "query": {"node": "a/b", "full": ""}, "body": "now"}));
+    assert_eq!(port.get("/debug/other").await.0, 404);
+    assert_eq!(port.request("DELETE", "/debug/cache/compare", "").await.0, 405);
+    let large = "x".repeat(2 << 20);
+    assert_eq!(port.request("POST", "/debug/cache/compare", &large).await.0, 413);
+}
+
+#[tokio::test]
+async fn debug_requests_run_one_at_a_time() {
+    let port = Arc::new(Port::open().await);
+    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let handler = (started.clone(), finish.clone());
+    port.admin.mount("slow", "takes its time", move |_| {
+        let (started, finish) = handler.clone();
+        async move {
+            started.notify_one();
+            finish.notified().await;
+            DebugResponse::text("done")
+        }
+    });
+    let first = tokio::spawn({
+        let port = port.clone();
+        async move { port.get("/debug/slow").await }
+    });
+    started.notified().await;
+    assert_eq!(port.get("/debug/slow").await.0, 429);
+    assert_eq!(port.get("/healthz").await.0, 200, "probes do not wait");
+    finish.notify_one();
+    assert_eq!(first.await.expect("no panic"), (200, "done".to_owned()));
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait() {
+    let port = Port::open().await;
+    let mut idle = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        idle.push(TcpStream::connect(port.address).await.expect("connected"));
+    }
+    // Served as soon as one of the others goes. The time-out can only let a mistake pass, never fail by itself.
+    let waiting = port.get("/healthz");
+    tokio::pin!(waiting);
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut waiting).await;
+    assert!(early.is_err(), "answered beyond the limit: {early:?}");
+    idle.pop();
+    assert_eq!(waiting.await.0, 200);
+}
+
+#[tokio::test]
+async fn the_port_closes_when_cancelled_and_a_taken_address_is_named() {
+    let port = Port::open().await;
+    let error = Admin::listen(port.address).await.expect_err("taken").to_string();
+    assert!(error.starts_with(&format!("cannot listen on {}", port.address)), "{error}");
+    assert!(error.ends_with("choose another address with --listen"), "{error}");
+    port.cancel.cancel();
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(port.address).await.is_ok() {
+        assert!(std::time::Instant::now() < deadline, "the port stays open");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// `name type` of every metric, sorted, without `process_*`, which depends on the machine.
+fn types(text: &str) -> Vec<String> {
+    let mut types: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter(|line| !line.starts_with("process_"))
+        .map(ToOwned::to_owned)
+        .collect();
+    types.sort();
+    types
+}
+
+/// Touches every metric once: series appear when they are first used.
+fn touch(metrics: &Metrics) {
+    let profile = metrics.profile("my-scheduler");
+    profile.observe_attempt(AttemptResult::Scheduled, Duration::from_millis(3));
+    profile.observe_attempt(AttemptResult::Scheduled, Duration::from_millis(5));
+    profile.observe_attempt(AttemptResult::Unschedulable, Duration::from_millis(1));
+    profile.extension_point("Filter").observe(StatusLabel::Success, Duration::from_micros(150));
+    profile.plugin_evaluation("NodeName", "Filter").inc_by(7);
+    profile.unschedulable_pods("NodeResourcesFit").inc();
+    metrics.scheduling_algorithm_duration.observe(0.002);
+    metrics.pod_scheduling_attempts.observe(2.0);
+    for attempts in [1, 1, 14, 15, 400] {
+        metrics.observe_pod_scheduling_sli(attempts, Duration::from_millis(20));
+    }
+    metrics.pending_pods.gated.set(4);
+    metrics.cache_size.assumed_pods.set(9);
+    metrics.binding_tasks.inc();
+    metrics.queue_incoming_pods(Queue::Active, "UnscheduledPodAdd").inc();
+    metrics.preemption_attempts.inc();
+    metrics.preemption_victims.observe(3.0);
+    metrics.leader_election_master_status("my-scheduler").set(1);
+    metrics.bind_conflicts("already_bound").inc();
+    metrics.watch_restarts("pods", "gone").inc_by(2);
+    metrics.object_rejected("Node").inc();
+    metrics.events_dropped.inc();
+    let queue = metrics.bounded_queue("events", 1000);
+    queue.length.set(12);
+    queue.full.inc();
+    metrics.bind_requests("201").inc();
+    metrics.event_handling_duration("NodeAdd").observe(0.001);
+    metrics.queueing_hint_execution_duration("NodeName", "NodeAdd", "Queue").observe(0.001);
+    metrics.plugin_execution_duration("NodeName", "Filter", StatusLabel::Success).observe(0.001);
+    metrics.permit_wait_duration(StatusLabel::Success).observe(0.001);
+    metrics.inflight_events("NodeAdd").inc();
+}
+
+#[tokio::test]
+async fn names_and_types_are_kube_schedulers() {
+    let port = Port::open().await;
+    touch(&port.admin.metrics);
+    let (status, headers, text) = port.request("GET", "/metrics", "").await;
+    assert_eq!(status, 200);
+    assert_eq!(headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(text.ends_with("# EOF\n"));
+    assert_eq!(
+        types(&text),
+        [
+            "leader_election_master_status gauge",
+            "scheduler_cache_size gauge",
+            "scheduler_event_handling_duration_seconds histogram",
+            "scheduler_framework_extension_point_duration_seconds histogram",
+            "scheduler_goroutines gauge",
+            "scheduler_inflight_events gauge",
+            "scheduler_pending_pods gauge",
+            "scheduler_permit_wait_duration_seconds histogram",
+            "scheduler_plugin_evaluation counter",
+            "scheduler_plugin_execution_duration_seconds histogram",
+            "scheduler_pod_scheduled_after_flush counter",
+            "scheduler_pod_scheduling_attempts histogram",
+            "scheduler_pod_scheduling_sli_duration_seconds histogram",
+            "scheduler_preemption_attempts counter",
+            "scheduler_preemption_victims histogram",
+            "scheduler_queue_incoming_pods counter",
+            "scheduler_queueing_hint_execution_duration_seconds histogram",
+            "scheduler_schedule_attempts counter",
+            "scheduler_scheduling_algorithm_duration_seconds histogram",
+            "scheduler_scheduling_attempt_duration_seconds histogram",
+            "scheduler_unschedulable_pods gauge",
+            "secondmate_bind_conflicts counter",
+            "secondmate_bind_requests counter",
+            "secondmate_build_info gauge",
+            "secondmate_cache_comparer_differences gauge",
+            "secondmate_cache_comparer_runs counter",
+            "secondmate_events_dropped counter",
+            "secondmate_object_rejected counter",
+            "secondmate_queue_full counter",
+            "secondmate_queue_length gauge",
+            "secondmate_queue_limit gauge",
+            "secondmate_watch_restarts counter",
+        ]
+    );
+    if cfg!(target_os = "linux") {
+        for name in
+            ["process_cpu_seconds_total ", "process_resident_memory_bytes ", "process_start_time_seconds "]
+        {
+            assert!(text.lines().any(|line| line.starts_with(name)), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn numbers_arrive_with_their_labels() {
+    let port = Port::open().await;
+    touch(&port.admin.metrics);
+    let (_, text) = port.get("/metrics").await;
+    for expected in [
+        "scheduler_schedule_attempts_total{result=\"scheduled\",profile=\"my-scheduler\"} 2",
+        "scheduler_schedule_attempts_total{result=\"unschedulable\",profile=\"my-scheduler\"} 1",
+        "scheduler_scheduling_attempt_duration_seconds_count{result=\"scheduled\",profile=\"my-scheduler\"} 2",
+        "scheduler_scheduling_attempt_duration_seconds_bucket{le=\"0.004\",result=\"scheduled\",profile=\"my-scheduler\"} 1",
+        "scheduler_framework_extension_point_duration_seconds_bucket{le=\"0.0002\",extension_point=\"Filter\",status=\"Success\",profile=\"my-scheduler\"} 1",
+        "scheduler_plugin_evaluation_total{plugin=\"NodeName\",extension_point=\"Filter\",profile=\"my-scheduler\"} 7",
+        "scheduler_unschedulable_pods{plugin=\"NodeResourcesFit\",profile=\"my-scheduler\"} 1",
+        "scheduler_scheduling_algorithm_duration_seconds_count 1",
+        "scheduler_pod_scheduling_attempts_bucket{le=\"2.0\"} 1",
+        "scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"1\"} 2",
+        "scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"14\"} 1",
+        "scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"15+\"} 2",
+        "scheduler_pending_pods{queue=\"gated\"} 4",
+        "scheduler_pending_pods{queue=\"active\"} 0",
+        "scheduler_cache_size{type=\"assumed_pods\"} 9",
+        "scheduler_goroutines{operation=\"binding\"} 1",
+        "scheduler_queue_incoming_pods_total{queue=\"active\",event=\"UnscheduledPodAdd\"} 1",
+        "scheduler_preemption_attempts_total 1",
+        "scheduler_preemption_victims_bucket{le=\"4.0\"} 1",
+        "leader_election_master_status{name=\"my-scheduler\"} 1",
+        "secondmate_bind_conflicts_total{reason=\"already_bound\"} 1",
+        "secondmate_watch_restarts_total{resource=\"pods\",reason=\"gone\"} 2",
+        "secondmate_object_rejected_total{kind=\"Node\"} 1",
+        "secondmate_events_dropped_total 1",
+        "secondmate_queue_length{queue=\"events\"} 12",
+        "secondmate_queue_limit{queue=\"events\"} 1000",
+        "secondmate_queue_full_total{queue=\"events\"} 1",
+    ] {
+        assert!(text.lines().any(|line| line == expected), "missing: {expected}\n{text}");
+    }
+    // Nothing that was not touched: no series of zeros for every status and result.
+    assert!(!text.contains("result=\"error\""), "{text}");
+}
+
+/// Upper bounds of the buckets, with kube-scheduler's numbers: first, last, and how many (without +Inf).
+#[tokio::test]
+async fn buckets_are_kube_schedulers() {
+    let metrics = Metrics::new();
+    let profile = metrics.profile("p");
+    profile.observe_attempt(AttemptResult::Error, Duration::ZERO);
+    profile.extension_point("Bind").observe(StatusLabel::Error, Duration::ZERO);
+    metrics.observe_pod_scheduling_sli(1, Duration::ZERO);
+    metrics.event_handling_duration("NodeAdd").observe(0.0);
+    metrics.queueing_hint_execution_duration("p", "e", "Queue").observe(0.0);
+    metrics.plugin_execution_duration("p", "Filter", StatusLabel::Success).observe(0.0);
+    metrics.permit_wait_duration(StatusLabel::Success).observe(0.0);
+    let text = metrics.encode();
+    for (name, first, last, count) in [
+        ("scheduling_attempt_duration_seconds", 0.001, 16.384, 15),
+        ("scheduling_algorithm_duration_seconds", 0.001, 16.384, 15),
+        ("pod_scheduling_sli_duration_seconds", 0.01, 5242.88, 20),
+        ("pod_scheduling_attempts", 1.0, 16.0, 5),
+        ("framework_extension_point_duration_seconds", 0.0001, 0.2048, 12),
+        ("plugin_execution_duration_seconds", 0.000_01, 0.022_168_378_2, 20),
+        ("event_handling_duration_seconds", 0.0001, 0.2048, 12),
+        ("queueing_hint_execution_duration_seconds", 0.000_01, 0.022_168_378_2, 20),
+        ("preemption_victims", 1.0, 64.0, 7),
+        ("permit_wait_duration_seconds", 0.001, 16.384, 15),
+    ] {
+        let prefix = format!("scheduler_{name}_bucket{{le=\"");
+        let bounds: Vec<f64> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(&prefix)?.split('"').next()?.parse().ok())
+            .filter(|bound: &f64| bound.is_finite())
+            .collect();
+        assert_eq!(bounds.len(), count, "{name}: {bounds:?}");
+        let near = |found: f64, expected: f64| (found - expected).abs() <= expected * 1e-6;
+        assert!(near(bounds[0], first) && near(bounds[count - 1], last), "{name}: {bounds:?}");
+    }
+}
