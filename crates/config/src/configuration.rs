@@ -175,8 +175,7 @@ impl Configuration {
         Ok(configuration)
     }
 
-    /// The configuration without a file: one profile with kube-scheduler's default plugins for each name, every node
-    /// scored.
+    /// The configuration without a file: one profile with kube-scheduler's default plugins for each name.
     ///
     /// # Errors
     /// When no name is given, a name is empty, or a name is given twice.
@@ -187,7 +186,6 @@ impl Configuration {
             problems.check()?;
         }
         let given = GivenConfiguration {
-            percentage_of_nodes_to_score: Some(100),
             profiles: names
                 .iter()
                 .map(|name| GivenProfile {

@@ -80,9 +80,6 @@ impl Remarks {
             let text = "secondmate speaks JSON with the API server; what is exchanged is the same";
             self.notice(&root.child("clientConnection").child("contentType"), text);
         }
-        if given.percentage_of_nodes_to_score.is_some_and(|percentage| percentage < 100) {
-            self.notice(&root.child("percentageOfNodesToScore"), EVERY_NODE);
-        }
     }
 
     pub(crate) fn about_profile(
@@ -92,9 +89,6 @@ impl Remarks {
         catalogue: &PluginCatalogue,
         path: &Path,
     ) {
-        if given.percentage_of_nodes_to_score.is_some_and(|percentage| percentage < 100) {
-            self.notice(&path.child("percentageOfNodesToScore"), EVERY_NODE);
-        }
         let plugins_path = path.child("plugins");
         for (field, set) in [
             ("placementGenerate", &given.plugins.placement_generate),
@@ -137,6 +131,3 @@ impl Remarks {
         }
     }
 }
-
-const EVERY_NODE: &str =
-    "secondmate scores every node whatever the percentage: it needs no sampling to be fast";

@@ -239,7 +239,6 @@ profiles:
         [
             "enableProfiling",
             "clientConnection.contentType",
-            "percentageOfNodesToScore",
             "profiles[0].plugins.filter.enabled[0].weight",
             "profiles[0].plugins.filter.disabled[0]",
             "profiles[0].pluginConfig[0]",

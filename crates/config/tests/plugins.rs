@@ -51,7 +51,7 @@ fn the_default_profile_is_kube_schedulers() {
     let configuration = Configuration::for_scheduler_names(&["my-scheduler"]).expect("a good name");
     let found = ExtensionPoint::ALL.map(|point| show(&configuration.profiles[0].plugins, point));
     assert_eq!(found, DEFAULTS);
-    assert_eq!(configuration.profiles[0].percentage_of_nodes_to_score, Some(100));
+    assert_eq!(configuration.profiles[0].percentage_of_nodes_to_score, None, "adaptive, as kube-scheduler's");
 }
 
 #[test]
