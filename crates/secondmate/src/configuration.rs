@@ -6,9 +6,6 @@ use secondmate_config::{Configuration, PluginArgs, ResolvedPlugins};
 use secondmate_core::{PluginLists, Profile, ProfileSpec};
 use std::path::PathBuf;
 
-/// Every node is looked at, whatever share a configuration asks for: it costs nothing.
-const ALL_NODES_PERCENT: u8 = 100;
-
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigurationSource {
@@ -95,7 +92,8 @@ pub fn profiles(app: &App, configuration: &Configuration) -> anyhow::Result<Vec<
 fn spec(profile: &secondmate_config::Profile) -> ProfileSpec {
     ProfileSpec {
         scheduler_name: profile.scheduler_name.clone(),
-        percentage_of_nodes_to_score: ALL_NODES_PERCENT,
+        // Zero adapts to the size of the cluster, as kube-scheduler does.
+        percentage_of_nodes_to_score: profile.percentage_of_nodes_to_score.unwrap_or(0),
         plugins: lists(&profile.plugins),
         args: profile.plugin_args.iter().map(|(name, args)| (name.clone(), arguments(args))).collect(),
     }
