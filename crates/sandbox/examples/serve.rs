@@ -1,6 +1,7 @@
 //! A sandbox of its own: prints a kubeconfig and serves until Ctrl-C.
 //!
-//! `cargo run -p secondmate-sandbox --example serve -- 100 > kubeconfig`
+//! `cargo run -p secondmate-sandbox --example serve -- 100 > kubeconfig`; a second argument `still` leaves the
+//! simulated kubelets out.
 
 use secondmate_sandbox::{NodeShape, Options, Sandbox};
 
@@ -10,7 +11,9 @@ async fn main() -> anyhow::Result<()> {
         Some(text) => text.parse()?,
         None => 10,
     };
-    let sandbox = Sandbox::start(Options::default()).await?;
+    let mut options = Options::default();
+    options.kubelets.enabled = std::env::args().nth(2).as_deref() != Some("still");
+    let sandbox = Sandbox::start(options).await?;
     sandbox.add_nodes(0, nodes, &NodeShape::default());
     print!("{}", sandbox.kubeconfig());
     tokio::signal::ctrl_c().await?;

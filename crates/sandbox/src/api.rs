@@ -56,11 +56,6 @@ impl DeleteOptions {
             })?),
             (None, None) => None,
         };
-        if grace_s.is_some_and(|s| s < 0) {
-            let error =
-                FieldError::invalid("gracePeriodSeconds", grace_s, "must be greater than or equal to 0");
-            return Err(ApiError::invalid("", "DeleteOptions", "", &[error]));
-        }
         Ok(DeleteOptions {
             grace_s,
             uid: text(&value["preconditions"]["uid"]),
@@ -211,10 +206,9 @@ fn settle_namespace(
 ) -> Result<(), ApiError> {
     let given = value["metadata"]["namespace"].as_str().unwrap_or_default();
     if !given.is_empty() && given != namespace {
-        return Err(ApiError::bad_request(format!(
-            "the namespace of the provided object does not match the namespace sent on the request \
-             (\"{given}\" and \"{namespace}\")"
-        )));
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     if !resource.namespaced {
         return Ok(());
@@ -281,6 +275,7 @@ fn admit(tx: &Transaction, resource: &ResourceType, value: &mut Value) -> Result
             if value["value"].is_null() {
                 value["value"] = Value::from(0);
             }
+            value["metadata"]["generation"] = Value::from(1);
         }
         (_, "PersistentVolumeClaim" | "PersistentVolume") => {
             ensure_object(value, "spec");
@@ -290,6 +285,16 @@ fn admit(tx: &Transaction, resource: &ResourceType, value: &mut Value) -> Result
             if value["status"].get("phase").is_none() {
                 value["status"] = json!({ "phase": "Pending" });
             }
+            if resource.kind == "PersistentVolume"
+                && value["spec"].get("persistentVolumeReclaimPolicy").is_none()
+            {
+                value["spec"]["persistentVolumeReclaimPolicy"] = Value::from("Retain");
+            }
+        }
+        (_, "PodDisruptionBudget") => {
+            // The disruption controller is not simulated; a budget allows nothing until its status says so.
+            value["status"] = json!({
+                "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0 });
         }
         (_, "StorageClass") => {
             for (field, default) in [("reclaimPolicy", "Delete"), ("volumeBindingMode", "Immediate")] {
@@ -379,8 +384,12 @@ fn update(
     check_preconditions(resource, &current, &value)?;
     let old = current.value();
     keep_what_the_server_owns(resource, subresource, &old, &mut value);
-    if resource.store == NODES {
-        nodes::reconcile_unschedulable(&mut value);
+    match resource.store {
+        NODES => nodes::reconcile_unschedulable(&mut value),
+        PODS if subresource.is_empty() && value["spec"].is_object() => {
+            pods::default_tolerations(&mut value["spec"]);
+        }
+        _ => {}
     }
     if value == old {
         return Ok((current, false));
@@ -421,18 +430,35 @@ fn check_preconditions(resource: &ResourceType, current: &Object, value: &Value)
             resource.group,
             resource.plural,
             name,
-            &format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.uid),
+            &precondition_failed(resource, current, "UID", uid, &current.uid),
         ));
     }
     match meta["resourceVersion"].as_str().unwrap_or_default() {
         "" | "0" if resource.unconditional_update => Ok(()),
         "" | "0" => {
             let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
-            Err(ApiError::invalid(resource.group, resource.kind, name, &[error]))
+            Err(ApiError::invalid(resource.group, resource.plural, name, &[error]))
         }
         given if given == current.version.to_string() => Ok(()),
         _ => Err(ApiError::modified(resource.group, resource.plural, name)),
     }
+}
+
+/// The sentence in which upstream's storage reports a failed precondition.
+pub(crate) fn precondition_failed(
+    resource: &ResourceType,
+    current: &Object,
+    what: &str,
+    wanted: &str,
+    found: &str,
+) -> String {
+    let scope = if resource.namespaced { format!("{}/", current.namespace) } else { String::new() };
+    let place = if resource.kind == "Node" { "minions" } else { resource.plural };
+    format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{place}/{scope}{}, ResourceVersion: 0, \
+         AdditionalErrorMsg: Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}",
+        current.name
+    )
 }
 
 /// Restores the fields that this request may not write.
@@ -534,9 +560,13 @@ fn check_delete_preconditions(
     let conflict = |what: &str, wanted: &str, found: &str| {
         Err(ApiError::conflict(
             resource.group,
-            resource.plural,
+            resource.kind,
             &current.name,
-            &format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"),
+            &format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The \
+                 object might have been {}",
+                if what == "UID" { "deleted and then recreated" } else { "modified" }
+            ),
         ))
     };
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != &*current.uid) {
@@ -556,7 +586,9 @@ fn pod_grace(pod: &Value, asked: Option<i64>) -> i64 {
     if unbound || done {
         return 0;
     }
-    asked.or(pod["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30).max(0)
+    let grace_s = asked.or(pod["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30);
+    // A negative period is upstream's way to write one second.
+    if grace_s < 0 { 1 } else { grace_s }
 }
 
 /// What the namespace controller does, without its delay.

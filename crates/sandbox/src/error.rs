@@ -25,7 +25,10 @@ impl ApiError {
     }
 
     fn with_details(mut self, group: &str, kind: &str, name: &str) -> ApiError {
-        let mut details = json!({ "name": name, "kind": kind });
+        let mut details = json!({ "kind": kind });
+        if !name.is_empty() {
+            details["name"] = json!(name);
+        }
         if !group.is_empty() {
             details["group"] = json!(group);
         }
@@ -47,7 +50,9 @@ impl ApiError {
 
     /// 404 for a path that nothing is served at.
     pub(crate) fn no_such_path() -> ApiError {
-        ApiError::new(404, "NotFound", "the server could not find the requested resource")
+        let mut error = ApiError::new(404, "NotFound", "the server could not find the requested resource");
+        error.details = json!({});
+        error
     }
 
     /// 409 for a name that is taken.
@@ -120,6 +125,29 @@ impl ApiError {
         .with_details(group, resource, "")
     }
 
+    /// 405 for a method that no verb has.
+    pub(crate) fn no_such_method() -> ApiError {
+        let mut error = ApiError::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        );
+        error.details = json!({});
+        error
+    }
+
+    /// 504 for a resourceVersion that is still to come; clients look for the cause.
+    pub(crate) fn too_large_version(asked: u64, current: u64) -> ApiError {
+        let mut error = ApiError::new(
+            504,
+            "Timeout",
+            format!("Timeout: Too large resource version: {asked}, current: {current}"),
+        );
+        let cause = json!({ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" });
+        error.details = json!({ "causes": [cause], "retryAfterSeconds": 1 });
+        error
+    }
+
     /// 410 for a resourceVersion or continue token that is out of the window.
     pub(crate) fn expired(message: impl Into<String>) -> ApiError {
         ApiError::new(410, "Expired", message)
@@ -146,9 +174,11 @@ impl ApiError {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }

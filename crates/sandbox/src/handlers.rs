@@ -227,15 +227,15 @@ fn delete(server: &Server, request: &ApiRequest, view: View, body: &Bytes) -> Re
     match server.api.delete(resource, &request.namespace, &request.name, &options)? {
         Deleted::Marked(object) => Ok(show(StatusCode::OK, view, &object)),
         Deleted::Gone(object) if resource.kind == "Pod" => Ok(show(StatusCode::OK, view, &object)),
-        Deleted::Gone(object) => Ok(web::json(
-            StatusCode::OK,
-            &json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                "details": {
-                    "name": &*object.name, "group": resource.group, "kind": resource.plural, "uid": &*object.uid,
-                },
-            }),
-        )),
+        Deleted::Gone(object) => {
+            let mut details = json!({ "name": &*object.name, "kind": resource.plural, "uid": &*object.uid });
+            if !resource.group.is_empty() {
+                details["group"] = json!(resource.group);
+            }
+            let success = json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details });
+            Ok(web::json(StatusCode::OK, &success))
+        }
     }
 }
 

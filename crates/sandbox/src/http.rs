@@ -140,9 +140,7 @@ async fn handle(server: &Arc<Server>, request: Request<Incoming>) -> Result<Repl
             ),
             Err(error) => refusal(&error),
         }),
-        Route::NoVerb(resource, method) => {
-            Ok(refusal(&ApiError::method_not_allowed(resource.group, resource.plural, &method)))
-        }
+        Route::NoVerb => Ok(refusal(&ApiError::no_such_method())),
         Route::Api(request) => api(server, request, &parts.headers, body).await,
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::Stream;
 use serde_json::{Value, json};
 
-use crate::error::ApiError;
+use crate::error::{ApiError, FieldError};
 use crate::object::Object;
 use crate::request::ApiRequest;
 use crate::resource::{ResourceType, StoreId};
@@ -183,18 +183,20 @@ fn snapshot(
         None | Some("NotOlderThan") => false,
         Some("Exact") => true,
         Some(other) => {
-            return Err(ApiError::bad_request(format!("resourceVersionMatch \"{other}\" is not supported")));
+            let known = ["Exact", "NotOlderThan", ""];
+            let error = FieldError::not_supported("resourceVersionMatch", other, &known);
+            return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", &[error]));
         }
     };
+    if asked.is_none() && query.filled("resourceVersionMatch").is_some() {
+        let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+        let error = FieldError::forbidden("resourceVersionMatch", why);
+        return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", &[error]));
+    }
     store.read(|tx| {
         let now = tx.version();
         if asked.is_some_and(|asked| asked > now) {
-            // The message is one that clients look for.
-            return Err(ApiError::new(
-                504,
-                "Timeout",
-                format!("Timeout: Too large resource version: {}, current: {now}", asked.unwrap_or_default()),
-            ));
+            return Err(ApiError::too_large_version(asked.unwrap_or_default(), now));
         }
         let version = match asked {
             Some(version) if exact => version,

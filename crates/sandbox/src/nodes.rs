@@ -97,7 +97,8 @@ pub(crate) fn validate(node: &Value) -> Vec<FieldError> {
     let mut errors = decode::check_metadata(resource::stored_as(resource::NODES), node);
     let taints = node["spec"]["taints"].as_array().map(Vec::as_slice).unwrap_or_default();
     for (i, taint) in taints.iter().enumerate() {
-        let path = format!("spec.taints[{i}]");
+        // Upstream names the path so, though the taints are in the spec.
+        let path = format!("metadata.taints[{i}]");
         let text = |field: &str| taint[field].as_str().unwrap_or_default();
         if let Err(why) = selectors::check_label_key(text("key")) {
             errors.push(FieldError::invalid(format!("{path}.key"), text("key"), why));

@@ -134,6 +134,7 @@ fn strategic(target: &mut Value, patch: &Value, at: &str) -> Result<(), ApiError
     if let Some(Value::Array(keep)) = patch.get("$retainKeys") {
         target.retain(|key, _| keep.iter().any(|k| k.as_str() == Some(key)));
     }
+    let mut server_orders: Vec<(&str, Vec<Value>)> = Vec::new();
     for (key, value) in patch {
         if key == "$patch" || key == "$retainKeys" || key.starts_with("$setElementOrder/") {
             continue;
@@ -150,7 +151,10 @@ fn strategic(target: &mut Value, patch: &Value, at: &str) -> Result<(), ApiError
         }
         let slot = target.entry(key.clone()).or_insert(Value::Null);
         match (value, merge_key(at, key)) {
-            (Value::Array(items), Some(merge_by)) => merge_list(slot, items, merge_by, key)?,
+            (Value::Array(items), Some(merge_by)) => {
+                server_orders.push((key, keys_of(slot, merge_by)));
+                merge_list(slot, items, merge_by, key)?;
+            }
             (Value::Array(items), None) if is_merged_set(key) => merge_set(slot, items),
             (Value::Array(items), None) => {
                 *slot = Value::Array(items.iter().filter(|i| i.get("$patch").is_none()).cloned().collect());
@@ -158,12 +162,20 @@ fn strategic(target: &mut Value, patch: &Value, at: &str) -> Result<(), ApiError
             _ => strategic(slot, value, key)?,
         }
     }
-    for (key, order) in patch {
-        if let (Some(field), Some(order)) = (key.strip_prefix("$setElementOrder/"), order.as_array()) {
-            set_order(target.get_mut(field), order, merge_key(at, field));
+    for (field, server_order) in server_orders {
+        let merge_by = merge_key(at, field).unwrap_or_default();
+        // Without an order of its own, the patch's elements stand in the order of the patch.
+        let wanted = patch.get(&format!("$setElementOrder/{field}")).or(patch.get(field));
+        let wanted = wanted.map(|order| keys_of(order, merge_by)).unwrap_or_default();
+        if let Some(Value::Array(items)) = target.get_mut(field) {
+            set_order(items, &wanted, &server_order, merge_by);
         }
     }
     Ok(())
+}
+
+fn keys_of(list: &Value, merge_by: &str) -> Vec<Value> {
+    list.as_array().into_iter().flatten().map(|element| element[merge_by].clone()).collect()
 }
 
 fn merge_list(slot: &mut Value, patch: &[Value], merge_by: &str, field: &str) -> Result<(), ApiError> {
@@ -210,16 +222,25 @@ fn merge_set(slot: &mut Value, patch: &[Value]) {
     }
 }
 
-/// Elements named in the order come first and in that order; the others keep their place behind them.
-fn set_order(slot: Option<&mut Value>, order: &[Value], merge_by: Option<&str>) {
-    let Some(Value::Array(items)) = slot else { return };
-    let position = |item: &Value| {
-        order.iter().position(|o| match merge_by {
-            Some(key) => o[key] == item[key],
-            None => o == item,
-        })
-    };
-    items.sort_by_key(|item| position(item).unwrap_or(order.len()));
+/// Interleaves what the patch names, in its order, with what it does not name: such an element comes before the
+/// next one of the patch if it did so before the patch.
+fn set_order(items: &mut Vec<Value>, wanted: &[Value], server_order: &[Value], merge_by: &str) {
+    let position = |order: &[Value], item: &Value| order.iter().position(|key| *key == item[merge_by]);
+    let (mut named, others): (Vec<Value>, Vec<Value>) =
+        std::mem::take(items).into_iter().partition(|item| position(wanted, item).is_some());
+    named.sort_by_key(|item| position(wanted, item));
+    let mut others = others.into_iter().peekable();
+    for item in named {
+        let here = position(server_order, &item);
+        while let Some(other) = others.peek() {
+            match (position(server_order, other), here) {
+                (Some(its), Some(here)) if its < here => items.extend(others.next()),
+                _ => break,
+            }
+        }
+        items.push(item);
+    }
+    items.extend(others);
 }
 
 fn json_patch(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
@@ -359,8 +380,30 @@ mod tests {
             patched(PatchKind::Strategic, target, patch),
             json!({"spec": {"containers": [
                 {"name": "c", "image": "3"},
-                {"name": "a", "image": "2", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]}],
+                {"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}]}],
                 "tolerations": [{"key": "new"}]}})
+        );
+    }
+
+    #[test]
+    fn a_new_element_stands_where_upstream_puts_it() {
+        let target = json!({"conditions": [{"type": "A"}, {"type": "B"}, {"type": "C"}]});
+        let types = |patch: Value| {
+            let merged = patched(PatchKind::Strategic, target.clone(), patch);
+            merged["conditions"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|c| c["type"].as_str().unwrap().to_owned())
+                .collect::<String>()
+        };
+        assert_eq!(types(json!({"conditions": [{"type": "X"}]})), "XABC");
+        assert_eq!(types(json!({"conditions": [{"type": "B", "status": "True"}]})), "ABC");
+        assert_eq!(types(json!({"conditions": [{"type": "B"}, {"type": "X"}]})), "ABXC");
+        assert_eq!(
+            types(json!({"$setElementOrder/conditions": [{"type": "C"}, {"type": "A"}],
+                         "conditions": [{"type": "C", "status": "True"}]})),
+            "BCA"
         );
     }
 

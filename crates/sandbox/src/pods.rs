@@ -5,7 +5,7 @@ mod defaults;
 mod update;
 mod validation;
 
-pub(crate) use defaults::admit;
+pub(crate) use defaults::{admit, default_tolerations};
 pub(crate) use update::check_update;
 pub(crate) use validation::{check_selector, validate};
 

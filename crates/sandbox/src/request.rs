@@ -155,7 +155,7 @@ pub(crate) enum Route {
     /// Everything else: discovery, health, version, and paths that do not exist.
     Path(String),
     /// A served resource, but no verb for this method.
-    NoVerb(&'static ResourceType, String),
+    NoVerb,
 }
 
 /// Finds out what a request asks for.
@@ -201,7 +201,7 @@ pub(crate) fn route(method: &Method, uri: &Uri) -> Route {
         (&Method::PATCH, false) => Verb::Patch,
         (&Method::DELETE, false) => Verb::Delete,
         (&Method::DELETE, true) => Verb::DeleteCollection,
-        _ => return Route::NoVerb(resource, method.to_string()),
+        _ => return Route::NoVerb,
     };
     Route::Api(ApiRequest {
         verb,
@@ -221,7 +221,7 @@ mod tests {
         match route(&method, &uri.parse().unwrap()) {
             Route::Api(r) => format!("{} ns={} name={}", r.class(), r.namespace, r.name),
             Route::Path(path) => format!("path {path}"),
-            Route::NoVerb(resource, method) => format!("no {method} on {}", resource.plural),
+            Route::NoVerb => "no verb".to_owned(),
         }
     }
 
@@ -245,7 +245,7 @@ mod tests {
             (Method::GET, "/api/v1/pods/p", "path /api/v1/pods/p"),
             (Method::GET, "/api/v1/namespaces/a/nodes", "path /api/v1/namespaces/a/nodes"),
             (Method::GET, "/api/v1/namespaces/a/pods/p/log", "path /api/v1/namespaces/a/pods/p/log"),
-            (Method::PUT, "/api/v1/nodes", "no PUT on nodes"),
+            (Method::PUT, "/api/v1/nodes", "no verb"),
             (Method::GET, "/version", "path /version"),
         ] {
             assert_eq!(check(method, uri), expected, "{uri}");

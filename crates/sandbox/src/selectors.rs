@@ -180,7 +180,7 @@ fn label_value(lexer: &mut Lexer<'_>) -> Result<String, String> {
 
 fn value_set(lexer: &mut Lexer<'_>) -> Result<Vec<String>, String> {
     if !lexer.take("(") {
-        return Err(format!("found '{}', expected: '('", lexer.rest));
+        return Err(format!("found '{}' expected: '('", lexer.rest));
     }
     let mut values = Vec::new();
     loop {
@@ -204,11 +204,10 @@ pub(crate) fn check_label_key(key: &str) -> Result<(), String> {
     if prefix_ok && !name.is_empty() && name.len() <= 63 && is_label_word(name) {
         return Ok(());
     }
-    Err(format!(
-        "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+    Err("name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
          alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
-         '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]'): \"{key}\""
-    ))
+         '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+        .to_owned())
 }
 
 /// At most 63 characters of the label alphabet, or nothing.
@@ -286,8 +285,7 @@ impl FieldSelector {
                 (label, value, true)
             } else {
                 return Err(ApiError::bad_request(format!(
-                    "Unable to find \"\" that match label selector \"\", field selector \"{text}\": \
-                     invalid selector: '{text}'; can't understand '{term}'"
+                    "invalid selector: '{text}'; can't understand '{term}'"
                 )));
             };
             let field = match label {

@@ -97,7 +97,10 @@ const VOLUME: &[Column] = &[
     ("Status", "string", false),
     ("Claim", "string", false),
     ("StorageClass", "string", false),
+    ("VolumeAttributesClass", "string", false),
+    ("Reason", "string", false),
     ("Age", "string", false),
+    ("VolumeMode", "string", true),
 ];
 const CLAIM: &[Column] = &[
     ("Name", "string", false),
@@ -106,7 +109,9 @@ const CLAIM: &[Column] = &[
     ("Capacity", "string", false),
     ("Access Modes", "string", false),
     ("StorageClass", "string", false),
+    ("VolumeAttributesClass", "string", false),
     ("Age", "string", false),
+    ("VolumeMode", "string", true),
 ];
 const SERVICE: &[Column] = &[
     ("Name", "string", false),
@@ -183,18 +188,19 @@ pub(crate) fn cells(resource: &ResourceType, object: &Value, now: Timestamp) -> 
         ],
         "ReplicaSet" => replica_set(object, name, age),
         "Deployment" => deployment(object, name, age),
-        "StorageClass" => strings([
+        "StorageClass" => vec![
             if object["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true" {
                 format!("{name} (default)")
             } else {
                 name
-            },
-            text(&object["provisioner"]),
-            or(&object["reclaimPolicy"], "Delete"),
-            or(&object["volumeBindingMode"], "Immediate"),
-            (object["allowVolumeExpansion"] == true).to_string(),
-            age,
-        ]),
+            }
+            .into(),
+            text(&object["provisioner"]).into(),
+            or(&object["reclaimPolicy"], "Delete").into(),
+            or(&object["volumeBindingMode"], "Immediate").into(),
+            (object["allowVolumeExpansion"] == true).into(),
+            age.into(),
+        ],
         "PersistentVolume" => {
             let claim = &object["spec"]["claimRef"];
             strings([
@@ -209,7 +215,10 @@ pub(crate) fn cells(resource: &ResourceType, object: &Value, now: Timestamp) -> 
                     String::new()
                 },
                 text(&object["spec"]["storageClassName"]),
+                or(&object["spec"]["volumeAttributesClassName"], "<unset>"),
+                text(&object["status"]["reason"]),
                 age,
+                or(&object["spec"]["volumeMode"], "<unset>"),
             ])
         }
         "PersistentVolumeClaim" => strings([
@@ -219,7 +228,9 @@ pub(crate) fn cells(resource: &ResourceType, object: &Value, now: Timestamp) -> 
             text(&object["status"]["capacity"]["storage"]),
             access_modes(&object["status"]["accessModes"]),
             text(&object["spec"]["storageClassName"]),
+            or(&object["spec"]["volumeAttributesClassName"], "<unset>"),
             age,
+            or(&object["spec"]["volumeMode"], "<unset>"),
         ]),
         "Service" => service(object, name, age),
         "ConfigMap" => {

@@ -358,6 +358,6 @@ fn parse_start(resource: &ResourceType, query: &Query) -> Result<Start, ApiError
 pub(crate) fn parse_version(text: &str) -> Result<u64, ApiError> {
     text.parse().map_err(|_| {
         let error = FieldError::invalid("resourceVersion", Value::from(text), "must be a number");
-        ApiError::invalid("meta.k8s.io", "ListOptions", "", &[error])
+        ApiError::bad_request(format!("invalid resource version: {error}"))
     })
 }

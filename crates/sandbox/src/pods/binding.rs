@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::api::precondition_failed;
 use crate::error::{ApiError, FieldError};
 use crate::object::Object;
-use crate::resource::{POD_NODE_NAME, PODS};
+use crate::resource::{self, POD_NODE_NAME, PODS};
 use crate::store::Transaction;
 use crate::time;
 
@@ -39,16 +40,14 @@ impl Binding {
             return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
         }
         let target = &body["target"];
-        let mut errors = Vec::new();
+        // Upstream answers these two with 500 and without a reason.
+        let refuse = |error: FieldError| ApiError::new(500, "", error.to_string());
         if let Some(kind) = target["kind"].as_str().filter(|k| !matches!(*k, "" | "Node")) {
-            errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));
+            return Err(refuse(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"])));
         }
         let node = text(&target["name"]);
         if node.is_empty() {
-            errors.push(FieldError::required("target.name", ""));
-        }
-        if !errors.is_empty() {
-            return Err(ApiError::invalid("", "Binding", &pod, &errors));
+            return Err(refuse(FieldError::required("target.name", "")));
         }
         Ok(Binding {
             pod,
@@ -71,12 +70,8 @@ pub(crate) fn bind(
     let name = binding.pod.as_str();
     let current = tx.get(PODS, namespace, name).ok_or_else(|| ApiError::not_found("", "pods", name))?;
     let precondition = |what: &str, wanted: &str, found: &str| {
-        ApiError::conflict(
-            "",
-            "pods",
-            name,
-            &format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"),
-        )
+        let why = precondition_failed(resource::stored_as(PODS), current, what, wanted, found);
+        ApiError::conflict("", "pods", name, &why)
     };
     let conflict = |why: String| ApiError::conflict("", "pods/binding", name, &why);
     if !binding.uid.is_empty() && binding.uid != *current.uid {

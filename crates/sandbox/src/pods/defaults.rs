@@ -135,8 +135,8 @@ fn resolve_priority(tx: &Transaction, spec: &mut Value, pod: &str) -> Result<(),
     Ok(())
 }
 
-/// The DefaultTolerationSeconds admission plugin.
-fn default_tolerations(spec: &mut Value) {
+/// The DefaultTolerationSeconds admission plugin; it runs at updates too.
+pub(crate) fn default_tolerations(spec: &mut Value) {
     let tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
     let tolerates = |taint: &str| {
         tolerations.iter().any(|t| {

@@ -90,8 +90,11 @@ fn check_gates(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
     for (i, gate) in new.as_array().into_iter().flatten().enumerate() {
         if !old.contains(gate) {
             errors.push(FieldError::forbidden(
-                format!("spec.schedulingGates[{i}]"),
-                format!("only deletion is allowed, but found new scheduling gate '{}'", gate["name"]),
+                format!("spec.schedulingGates[{i}].name"),
+                format!(
+                    "only deletion is allowed, but found new scheduling gate '{}'",
+                    gate["name"].as_str().unwrap_or_default()
+                ),
             ));
         }
     }
@@ -99,14 +102,14 @@ fn check_gates(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
 
 /// A gated pod may have its node selector and node affinity narrowed.
 fn check_gated(old_spec: &Value, munged: &mut Value, errors: &mut Vec<FieldError>) {
-    for (key, value) in old_spec["nodeSelector"].as_object().into_iter().flatten() {
-        if munged["nodeSelector"].get(key) != Some(value) {
-            errors.push(FieldError::invalid(
-                format!("spec.nodeSelector[{key}]"),
-                munged["nodeSelector"].get(key).cloned().unwrap_or(Value::Null),
-                "pod updates may not change or remove a node selector, only add to it",
-            ));
-        }
+    let mut kept = old_spec["nodeSelector"].as_object().into_iter().flatten();
+    let selector = munged.get("nodeSelector").cloned().unwrap_or(Value::Null);
+    if !kept.all(|(key, value)| selector.get(key) == Some(value)) {
+        errors.push(FieldError::invalid(
+            "spec.nodeSelector",
+            selector,
+            "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
+        ));
     }
     restore(munged, old_spec, "nodeSelector");
     let old_affinity = old_spec.get("affinity").and_then(|a| a.get("nodeAffinity"));

@@ -22,20 +22,9 @@ pub(crate) fn validate(pod: &Value) -> Vec<FieldError> {
         &mut errors,
     );
     one_of(spec, "spec", "preemptionPolicy", &["Never", "PreemptLowerPriority"], &mut errors);
-    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|s| s < 0) {
-        errors.push(FieldError::invalid(
-            "spec.terminationGracePeriodSeconds",
-            spec["terminationGracePeriodSeconds"].clone(),
-            "must be greater than or equal to 0",
-        ));
-    }
-    let scheduler = spec["schedulerName"].as_str().unwrap_or_default();
-    if !selectors::is_dns_subdomain(scheduler) {
-        errors.push(FieldError::invalid("spec.schedulerName", scheduler, "must be a DNS subdomain"));
-    }
     check_gates(spec, &mut errors);
     for (key, value) in spec["nodeSelector"].as_object().into_iter().flatten() {
-        check_label(&format!("spec.nodeSelector.{key}"), key, value.as_str(), &mut errors);
+        check_label("spec.nodeSelector", key, value.as_str(), &mut errors);
     }
     for (i, toleration) in spec["tolerations"].as_array().into_iter().flatten().enumerate() {
         check_toleration(&format!("spec.tolerations[{i}]"), toleration, &mut errors);
@@ -172,7 +161,7 @@ fn check_resources(path: &str, resources: &Value, errors: &mut Vec<FieldError>) 
                 ),
             )),
             (Some(_), None) if extended => errors.push(FieldError::required(
-                format!("{path}.limits[{name}]"),
+                format!("{path}.limits"),
                 "Limit must be set for non overcommitable resources",
             )),
             _ => {}
@@ -189,16 +178,12 @@ fn check_gates(spec: &Value, errors: &mut Vec<FieldError>) {
         ));
     }
     for (i, gate) in gates.iter().enumerate() {
-        let path = format!("spec.schedulingGates[{i}].name");
-        match gate["name"].as_str().unwrap_or_default() {
-            "" => errors.push(FieldError::required(path, "")),
-            name => {
-                if let Err(why) = selectors::check_label_key(name) {
-                    errors.push(FieldError::invalid(path, name, why));
-                } else if gates[..i].iter().any(|g| g["name"] == name) {
-                    errors.push(FieldError::duplicate(format!("spec.schedulingGates[{i}]"), name));
-                }
-            }
+        let path = format!("spec.schedulingGates[{i}]");
+        let name = gate["name"].as_str().unwrap_or_default();
+        if let Err(why) = selectors::check_label_key(name) {
+            errors.push(FieldError::invalid(path, name, why));
+        } else if gates[..i].iter().any(|g| g["name"] == name) {
+            errors.push(FieldError::duplicate(path, name));
         }
     }
 }
@@ -242,21 +227,14 @@ fn check_toleration(path: &str, toleration: &Value, errors: &mut Vec<FieldError>
         }
         "Exists" if !text("value").is_empty() => errors.push(FieldError::invalid(
             format!("{path}.operator"),
-            toleration.clone(),
+            text("value"),
             "value must be empty when `operator` is 'Exists'",
         )),
         "Exists" => {}
-        "Lt" | "Gt" => {
-            if text("value").parse::<i64>().is_err() {
-                errors.push(FieldError::invalid(
-                    format!("{path}.value"),
-                    text("value"),
-                    "must be an integer when `operator` is 'Lt' or 'Gt'",
-                ));
-            }
-        }
+        // Lt and Gt are behind a gate that is off by default, though the list names them.
         other => {
-            errors.push(FieldError::not_supported(format!("{path}.operator"), other, &["Equal", "Exists"]));
+            let named = ["Equal", "Exists", "Lt", "Gt"];
+            errors.push(FieldError::not_supported(format!("{path}.operator"), other, &named));
         }
     }
     if !matches!(effect, "" | "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
@@ -416,7 +394,11 @@ fn check_spread(path: &str, constraint: &Value, errors: &mut Vec<FieldError>) {
     }
     if let Some(domains) = constraint["minDomains"].as_i64() {
         if domains <= 0 {
-            errors.push(FieldError::invalid(format!("{path}.minDomains"), domains, "must be greater than 0"));
+            errors.push(FieldError::invalid(
+                format!("{path}.minDomains"),
+                domains,
+                "must be greater than zero",
+            ));
         }
         if action == "ScheduleAnyway" {
             errors.push(FieldError::invalid(

@@ -264,7 +264,7 @@ async fn a_cordoned_node_has_the_taint_of_it_until_it_is_uncordoned() {
         (bad.code, bad.message()),
         (
             422,
-            "Node \"node-00000\" is invalid: spec.taints[0].effect: Unsupported value: \"Never\": supported values: \
+            "Node \"node-00000\" is invalid: metadata.taints[0].effect: Unsupported value: \"Never\": supported values: \
              \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
         )
     );
