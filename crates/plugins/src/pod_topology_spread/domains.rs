@@ -149,6 +149,18 @@ mod tests {
     }
 
     #[test]
+    fn the_smallest_of_the_others_is_known_whichever_domain_changes() {
+        let counts = [("a", 3), ("b", 1), ("c", 2), ("d", 5)];
+        let domains = domains(&counts);
+        for (changed, _) in counts {
+            let mut changes = Changes::default();
+            changes.add(0, &Atom::new(changed), 100);
+            let others = counts.iter().filter(|(value, _)| *value != changed).map(|(_, count)| *count).min();
+            assert_eq!(Some(changes.minimum(&domains, 0, 1)), others, "{changed}");
+        }
+    }
+
+    #[test]
     fn too_few_domains_make_the_smallest_count_zero() {
         let two = domains(&[("a", 3), ("b", 2)]);
         let changes = Changes::default();
