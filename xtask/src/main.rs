@@ -1,8 +1,9 @@
 //! The chores of this project: one entry for each.
 //!
-//! `cargo xtask test` is the one test command, `cargo xtask ci` is what CI runs, `cargo xtask cluster` starts a real
-//! control plane to try things on.
+//! `cargo xtask test` is the one test command, `cargo xtask ci` is what CI runs, `cargo xtask bench` measures, `cargo xtask
+//! cluster` starts a real control plane to try things on.
 
+mod bench;
 mod checks;
 mod cluster;
 mod runner;
@@ -28,6 +29,9 @@ enum Chore {
     Test(test_command::TestArgs),
     /// Check formatting, lints and documentation, then run every test. A skipped test is a failure where CI is set.
     Ci,
+    /// Measure pods a second, latency, processor time and memory, side by side with kube-scheduler.
+    #[command(disable_help_flag = true)]
+    Bench(bench::BenchArgs),
     /// A real control plane with simulated nodes, to try things on.
     #[command(subcommand)]
     Cluster(ClusterChore),
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().chore {
         Chore::Test(arguments) => test_command::test(&arguments),
         Chore::Ci => checks::ci(),
+        Chore::Bench(arguments) => bench::bench(&arguments),
         Chore::Cluster(ClusterChore::Up { options, place, foreground }) => {
             cluster::up(place.dir, &options, foreground)
         }

@@ -1,0 +1,168 @@
+//! How fast a scheduler places pods, what it costs, and how kube-scheduler does in the same run.
+//!
+//! Each measurement has a fresh cluster. All pods are pending before the scheduler starts (throughput), or arrive at a steady rate
+//! while it runs (latency). Times are taken from one watch on pods, never from a scheduler's own word; processor time and
+//! memory are those of the scheduler's process alone, as the kernel accounts for them. API server, etcd, load and
+//! scheduler share the machine: compare rows of one run, not rows of different runs.
+
+mod arena;
+mod report;
+mod watch;
+
+use anyhow::{Context, Result};
+use arena::{Arena, Subject, Target};
+use clap::Parser;
+use report::Row;
+use secondmate_harness::{Binaries, binaries};
+use std::process::ExitCode;
+use std::time::Duration;
+use watch::PodWatch;
+
+/// Longest time that one measurement may take.
+const DEADLINE: Duration = Duration::from_secs(15 * 60);
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", about = "Measure the scheduler, side by side with kube-scheduler")]
+struct Options {
+    /// Numbers of nodes for throughput.
+    #[arg(long, value_delimiter = ',', default_value = "1000,5000")]
+    nodes: Vec<usize>,
+    /// Number of pods for throughput.
+    #[arg(long, default_value_t = 10_000)]
+    pods: usize,
+    /// Number of nodes for latency.
+    #[arg(long, default_value_t = 1_000)]
+    latency_nodes: usize,
+    /// Pods that arrive in a second, for latency; 0 leaves latency out.
+    #[arg(long, default_value_t = 200)]
+    rate: usize,
+    /// Seconds for which pods arrive, for latency.
+    #[arg(long, default_value_t = 30)]
+    seconds: usize,
+    /// Where to measure: `sandbox`, `control-plane`, or both.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Target::Sandbox, Target::ControlPlane])]
+    on: Vec<Target>,
+    /// Whom to measure on the control plane.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Subject::KubeScheduler, Subject::Secondmate])]
+    who: Vec<Subject>,
+    /// One JSON object a row instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(rows) => {
+            report::print(&rows, options.json);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<Vec<Row>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut rows = Vec::new();
+    for target in &options.on {
+        let binaries = match target {
+            Target::Sandbox => None,
+            Target::ControlPlane => Some(binaries().context("the real control plane")?),
+        };
+        // kube-scheduler has no business with the sandbox.
+        let subjects: &[Subject] =
+            if *target == Target::Sandbox { &[Subject::Secondmate] } else { &options.who };
+        for nodes in &options.nodes {
+            for subject in subjects {
+                if *target == Target::Sandbox && *nodes != options.nodes[0] {
+                    continue;
+                }
+                rows.push(throughput(&runtime, *target, *subject, binaries, *nodes, options.pods)?);
+            }
+        }
+        if options.rate > 0 && *target == Target::ControlPlane {
+            for subject in subjects {
+                rows.push(latency(&runtime, *target, *subject, binaries, options)?);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// All pods wait before the scheduler starts.
+fn throughput(
+    runtime: &tokio::runtime::Runtime,
+    target: Target,
+    subject: Subject,
+    binaries: Option<&Binaries>,
+    nodes: usize,
+    pods: usize,
+) -> Result<Row> {
+    eprintln!("{subject} on the {target}: {nodes} nodes, {pods} pods");
+    let mut arena = Arena::start(runtime, target, binaries, nodes)?;
+    arena.create_pods(runtime, subject, 0, pods)?;
+    let watch = PodWatch::start(runtime, arena.kubeconfig(), arena::NAMESPACE)?;
+    watch.wait_seen(pods, DEADLINE)?;
+    let started = std::time::Instant::now();
+    arena.start_subject(subject)?;
+    watch.wait_bound(pods, DEADLINE).with_context(|| arena.diagnosis())?;
+    let usage = arena.usage(subject)?;
+    let bound = watch.bound_times();
+    let first = *bound.first().context("no pod was bound")?;
+    let last = *bound.last().context("no pod was bound")?;
+    Ok(Row {
+        target: target.to_string(),
+        subject: subject.to_string(),
+        scenario: "throughput",
+        nodes,
+        pods,
+        pods_per_s: (pods.saturating_sub(1)) as f64 / (last - first).as_secs_f64().max(0.001),
+        seconds_from_start: (last - started).as_secs_f64(),
+        cpu_seconds: usage.cpu_seconds,
+        peak_memory_mib: usage.peak_memory_bytes as f64 / f64::from(1 << 20),
+        latency_ms: None,
+    })
+}
+
+/// Pods arrive at a steady rate while the scheduler runs.
+fn latency(
+    runtime: &tokio::runtime::Runtime,
+    target: Target,
+    subject: Subject,
+    binaries: Option<&Binaries>,
+    options: &Options,
+) -> Result<Row> {
+    /// Bound before the measurement, so that caches, connections and code paths are warm.
+    const WARM_UP: usize = 200;
+    let (nodes, pods) = (options.latency_nodes, options.rate * options.seconds);
+    eprintln!("{subject} on the {target}: {nodes} nodes, {} pods/s for {} s", options.rate, options.seconds);
+    let mut arena = Arena::start(runtime, target, binaries, nodes)?;
+    let watch = PodWatch::start(runtime, arena.kubeconfig(), arena::NAMESPACE)?;
+    arena.start_subject(subject)?;
+    arena.create_pods(runtime, subject, 0, WARM_UP)?;
+    watch.wait_bound(WARM_UP, DEADLINE).with_context(|| arena.diagnosis())?;
+    let before = arena.usage(subject)?;
+    arena.create_pods_at_rate(runtime, subject, WARM_UP, pods, options.rate)?;
+    watch.wait_bound(WARM_UP + pods, DEADLINE).with_context(|| arena.diagnosis())?;
+    let usage = arena.usage(subject)?;
+    let mut latencies = watch.latencies_ms(&format!("{}-", arena::POD_PREFIX), WARM_UP);
+    latencies.sort_by(f64::total_cmp);
+    let quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize];
+    let bound = watch.bound_times();
+    let span = (bound[bound.len() - 1] - bound[WARM_UP]).as_secs_f64().max(0.001);
+    Ok(Row {
+        target: target.to_string(),
+        subject: subject.to_string(),
+        scenario: "latency",
+        nodes,
+        pods,
+        pods_per_s: pods as f64 / span,
+        seconds_from_start: span,
+        cpu_seconds: usage.cpu_seconds - before.cpu_seconds,
+        peak_memory_mib: usage.peak_memory_bytes as f64 / f64::from(1 << 20),
+        latency_ms: Some([quantile(0.5), quantile(0.99)]),
+    })
+}

@@ -1,0 +1,85 @@
+//! The table.
+
+use serde::Serialize;
+
+/// One measurement.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Where.
+    pub target: String,
+    /// Who.
+    pub subject: String,
+    /// `throughput` or `latency`.
+    pub scenario: &'static str,
+    /// Number of nodes.
+    pub nodes: usize,
+    /// Number of pods.
+    pub pods: usize,
+    /// Between the first pod that was bound and the last.
+    pub pods_per_s: f64,
+    /// From the scheduler's start to the last pod bound; for latency, the time in which the pods were bound.
+    pub seconds_from_start: f64,
+    /// Of the scheduler's process, its start included; for latency, while the pods arrived.
+    pub cpu_seconds: f64,
+    /// Of the scheduler's process.
+    pub peak_memory_mib: f64,
+    /// From creation to bound: median and 99th percentile.
+    pub latency_ms: Option<[f64; 2]>,
+}
+
+/// Prints the rows, and behind each of secondmate's that has a peer the ratios to it.
+#[allow(clippy::print_stdout, reason = "the report is what the program is for")]
+pub fn print(rows: &[Row], json: bool) {
+    if json {
+        for row in rows {
+            if let Ok(line) = serde_json::to_string(row) {
+                println!("{line}");
+            }
+        }
+        return;
+    }
+    println!(
+        "{:<14} {:<11} {:>6} {:>6}  {:<15} {:>8} {:>9} {:>7} {:>9} {:>8} {:>8}",
+        "where", "what", "nodes", "pods", "who", "pods/s", "total s", "CPU s", "peak MiB", "p50 ms", "p99 ms"
+    );
+    for row in rows {
+        let latency = |at: usize| row.latency_ms.map_or_else(|| "-".to_owned(), |l| format!("{:.1}", l[at]));
+        println!(
+            "{:<14} {:<11} {:>6} {:>6}  {:<15} {:>8.0} {:>9.1} {:>7.2} {:>9.1} {:>8} {:>8}",
+            row.target,
+            row.scenario,
+            row.nodes,
+            row.pods,
+            row.subject,
+            row.pods_per_s,
+            row.seconds_from_start,
+            row.cpu_seconds,
+            row.peak_memory_mib,
+            latency(0),
+            latency(1)
+        );
+    }
+    for row in rows.iter().filter(|r| r.subject == "secondmate") {
+        let same = |r: &&Row| {
+            r.subject != row.subject
+                && (&r.target, r.scenario, r.nodes, r.pods)
+                    == (&row.target, row.scenario, row.nodes, row.pods)
+        };
+        let Some(peer) = rows.iter().find(same) else { continue };
+        let latency = match (row.latency_ms, peer.latency_ms) {
+            (Some(own), Some(other)) => {
+                format!(", p50 {:.2}x, p99 {:.2}x", own[0] / other[0], own[1] / other[1])
+            }
+            _ => String::new(),
+        };
+        println!(
+            "{} {} nodes, secondmate / {}: pods/s {:.2}x, CPU {:.2}x, memory {:.2}x{latency}",
+            row.scenario,
+            row.nodes,
+            peer.subject,
+            row.pods_per_s / peer.pods_per_s,
+            row.cpu_seconds / peer.cpu_seconds,
+            row.peak_memory_mib / peer.peak_memory_mib
+        );
+    }
+}

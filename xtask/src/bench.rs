@@ -1,0 +1,21 @@
+//! `cargo xtask bench`: builds both programs in release and runs the measurement.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::runner::check;
+use crate::workspace::cargo;
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Arguments of the measurement; `--help` lists them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    arguments: Vec<String>,
+}
+
+pub(crate) fn bench(arguments: &BenchArgs) -> Result<()> {
+    check(cargo(&["build", "--release", "--package", "secondmate", "--package", "secondmate-bench"]))?;
+    let mut run = cargo(&["run", "--release", "--quiet", "--package", "secondmate-bench", "--"]);
+    run.args(&arguments.arguments);
+    check(run)
+}
