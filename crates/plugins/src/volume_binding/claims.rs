@@ -1,6 +1,7 @@
 //! The pod's claims, told apart by what is left to do for them; once per cycle.
 
 use super::assumed::Assumed;
+use super::by_label::{self, ByLabel};
 use crate::pod_claims::{self, ClaimKind};
 use secondmate_model::objects::{Objects, PersistentVolume, PersistentVolumeClaim};
 use secondmate_model::{LabelSelector, Pod};
@@ -65,16 +66,25 @@ pub(super) struct PodClaims {
     /// Volumes of the bound claims; `None` for one that does not exist.
     pub(super) bound: Box<[Option<Arc<PersistentVolume>>]>,
     /// Claims for which a node was chosen before, in the order of the pod's volumes.
-    pub(super) to_provision: Box<[Arc<PersistentVolumeClaim>]>,
-    /// The others, by size.
-    pub(super) to_match: Box<[Unmatched]>,
+    pub(super) to_provision: Box<[Unbound]>,
+    /// The others, by size, with the volumes that suit them.
+    pub(super) to_match: Box<[(Unbound, Candidates)]>,
 }
 
-/// A claim in search of a volume.
+/// A claim without a volume.
 #[derive(Debug)]
-pub(super) struct Unmatched {
+pub(super) struct Unbound {
     pub(super) claim: Arc<PersistentVolumeClaim>,
-    pub(super) candidates: Candidates,
+    /// Where there is room for a volume of the claim's size; `None` where nobody says.
+    pub(super) room: Option<Room>,
+}
+
+/// Nodes from which a volume can be provisioned.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// A node matches one of these.
+    pub(super) topologies: Vec<LabelSelector>,
+    pub(super) by_label: ByLabel,
 }
 
 /// Volumes that suit a claim but for the node, best first.
@@ -84,6 +94,7 @@ pub(super) struct Candidates {
     pub(super) reserved: Vec<Arc<PersistentVolume>>,
     /// Others, the smallest first and equal ones by name.
     pub(super) free: Vec<Arc<PersistentVolume>>,
+    pub(super) free_by_label: ByLabel,
     /// Why none can be looked for.
     pub(super) error: Option<String>,
 }
@@ -118,11 +129,11 @@ impl PodClaims {
         to_match.sort_by_key(|claim| claim.request);
         let to_match = to_match.into_iter().map(|claim| {
             let candidates = Candidates::of(objects, assumed, &claim);
-            Unmatched { claim, candidates }
+            (Unbound::of(objects, claim), candidates)
         });
         Ok(Some(Self {
             bound: bound.into(),
-            to_provision: to_provision.into(),
+            to_provision: to_provision.into_iter().map(|claim| Unbound::of(objects, claim)).collect(),
             to_match: to_match.collect(),
         }))
     }
@@ -140,6 +151,31 @@ fn waits_for_consumer(objects: &Objects, claim: &PersistentVolumeClaim) -> Resul
     class
         .wait_for_first_consumer
         .ok_or_else(|| format!("VolumeBindingMode not set for StorageClass {:?}", class.name.as_str()))
+}
+
+impl Unbound {
+    fn of(objects: &Objects, claim: Arc<PersistentVolumeClaim>) -> Self {
+        let room = Room::of(objects, &claim);
+        Self { claim, room }
+    }
+}
+
+impl Room {
+    /// Only drivers that publish capacities are asked.
+    fn of(objects: &Objects, claim: &PersistentVolumeClaim) -> Option<Self> {
+        let class = objects.storage_classes.get(claim.storage_class.as_ref()?)?;
+        if !claim.has_request || !objects.csi_drivers.get(&class.provisioner).copied().unwrap_or(false) {
+            return None;
+        }
+        let size = claim.request.value();
+        let topologies: Vec<_> = objects
+            .capacities_of_class(&class.name)
+            .filter(|capacity| capacity.limit.is_some_and(|limit| limit.value() >= size))
+            .filter_map(|capacity| capacity.node_topology.as_ref()?.as_ref().ok().cloned())
+            .collect();
+        let by_label = ByLabel::new(topologies.iter().map(by_label::of_selector));
+        Some(Self { topologies, by_label })
+    }
 }
 
 impl Candidates {
@@ -173,6 +209,8 @@ impl Candidates {
         }
         // Stable: of equal ones the first by name, where upstream takes any.
         candidates.free.sort_by_key(|volume| volume.capacity);
+        let affinities = candidates.free.iter().map(|v| by_label::of_affinity(v.node_affinity.as_ref()));
+        candidates.free_by_label = ByLabel::new(affinities);
         candidates
     }
 }

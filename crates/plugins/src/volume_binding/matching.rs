@@ -1,6 +1,6 @@
 //! What a node can do for the pod's claims. Allocates nothing where the node will do.
 
-use super::claims::{Candidates, PodClaims, SELECTED_NODE};
+use super::claims::{Candidates, PodClaims, Room, SELECTED_NODE, Unbound};
 use secondmate_model::objects::{CsiNode, Objects, PersistentVolume, PersistentVolumeClaim, StorageClass};
 use secondmate_model::{Labels, Node, NodeSelector};
 use smallvec::SmallVec;
@@ -34,7 +34,7 @@ pub(super) struct Placement<'a> {
     /// Volumes for claims.
     pub(super) bindings: SmallVec<[(&'a Arc<PersistentVolume>, &'a Arc<PersistentVolumeClaim>); 4]>,
     /// Claims that a volume is provisioned for.
-    pub(super) provisions: SmallVec<[&'a Arc<PersistentVolumeClaim>; 4]>,
+    pub(super) provisions: SmallVec<[&'a Unbound; 4]>,
 }
 
 impl PodClaims {
@@ -55,26 +55,26 @@ impl PodClaims {
                 break;
             }
         }
-        let chosen_elsewhere = |claim: &Arc<PersistentVolumeClaim>| {
-            claim.annotations.get(SELECTED_NODE).is_some_and(|chosen| **chosen != *node.name.as_str())
+        let chosen_elsewhere = |unbound: &Unbound| {
+            unbound.claim.annotations.get(SELECTED_NODE).is_some_and(|chosen| **chosen != *node.name.as_str())
         };
         if self.to_provision.iter().any(chosen_elsewhere) {
             placement.conflicts.no_volume = true;
             return Ok(placement);
         }
         placement.provisions.extend(&self.to_provision);
-        for unmatched in &self.to_match {
+        for (unbound, candidates) in &self.to_match {
             let taken = |volume: &Arc<PersistentVolume>| {
                 placement.bindings.iter().any(|(other, _)| other.name == volume.name)
             };
-            match unmatched.candidates.best(&node.labels, taken)? {
-                Some(volume) => placement.bindings.push((volume, &unmatched.claim)),
-                None => placement.provisions.push(&unmatched.claim),
+            match candidates.best(&node.labels, taken)? {
+                Some(volume) => placement.bindings.push((volume, &unbound.claim)),
+                None => placement.provisions.push(unbound),
             }
         }
         // Provisioning has the last word: a claim without a volume is no conflict where one can be made.
-        for claim in &placement.provisions {
-            match provision(objects, claim, &node.labels)? {
+        for unbound in &placement.provisions {
+            match provision(objects, unbound, &node.labels)? {
                 Provision::Possible => {}
                 Provision::Impossible => {
                     placement.conflicts.no_volume = true;
@@ -129,7 +129,8 @@ impl Candidates {
         if let Some(reserved) = self.reserved.iter().find(|volume| !taken(volume)) {
             return Ok(Some(reserved).filter(|volume| reachable(volume)));
         }
-        Ok(self.free.iter().find(|volume| !taken(volume) && reachable(volume)))
+        let free = self.free_by_label.first(labels, |at| !taken(&self.free[at]) && reachable(&self.free[at]));
+        Ok(free.map(|at| &self.free[at]))
     }
 }
 
@@ -139,7 +140,8 @@ enum Provision {
     NoSpace,
 }
 
-fn provision(objects: &Objects, claim: &PersistentVolumeClaim, labels: &Labels) -> Result<Provision, String> {
+fn provision(objects: &Objects, unbound: &Unbound, labels: &Labels) -> Result<Provision, String> {
+    let claim = &unbound.claim;
     let Some(name) = claim.storage_class.as_ref().filter(|name| !name.is_empty()) else {
         return Err(format!("no class for claim \"{}\"", claim.name));
     };
@@ -150,7 +152,15 @@ fn provision(objects: &Objects, claim: &PersistentVolumeClaim, labels: &Labels) 
     if impossible || !allows(class, labels) {
         return Ok(Provision::Impossible);
     }
-    Ok(if has_space(objects, class, claim, labels) { Provision::Possible } else { Provision::NoSpace })
+    let room = unbound.room.as_ref().is_none_or(|room| room.is_on(labels));
+    Ok(if room { Provision::Possible } else { Provision::NoSpace })
+}
+
+impl Room {
+    /// Whether a node with these labels is one of them.
+    fn is_on(&self, labels: &Labels) -> bool {
+        self.by_label.first(labels, |at| self.topologies[at].matches(labels)).is_some()
+    }
 }
 
 /// Whether the class allows volumes for a node with these labels: everywhere without terms; a term without requirements
@@ -164,21 +174,4 @@ fn allows(class: &StorageClass, labels: &Labels) -> bool {
                     .iter()
                     .all(|(key, values)| labels.get(key).is_some_and(|value| values.contains(value)))
         })
-}
-
-/// Whether there is room for the claim's volume. Only drivers that publish capacities are asked.
-fn has_space(
-    objects: &Objects,
-    class: &StorageClass,
-    claim: &PersistentVolumeClaim,
-    labels: &Labels,
-) -> bool {
-    if !claim.has_request || !objects.csi_drivers.get(&class.provisioner).copied().unwrap_or(false) {
-        return true;
-    }
-    let size = claim.request.value();
-    objects.capacities_of_class(&class.name).any(|capacity| {
-        capacity.limit.is_some_and(|limit| limit.value() >= size)
-            && matches!(&capacity.node_topology, Some(Ok(topology)) if topology.matches(labels))
-    })
 }

@@ -12,6 +12,7 @@
 
 mod assumed;
 mod binding;
+mod by_label;
 mod claims;
 mod matching;
 
@@ -129,12 +130,10 @@ impl Plugin for VolumeBinding {
 
     fn events(&self) -> Vec<EventRegistration> {
         let add_or_update = ActionType::ADD | ActionType::UPDATE;
-        // Deletions cure no rejection, see `hint`; they end the wait of PreBind.
-        let any = add_or_update | ActionType::DELETE;
         let mut events = vec![
             EventRegistration::new(EventResource::StorageClass, add_or_update),
-            EventRegistration::new(EventResource::PersistentVolumeClaim, any),
-            EventRegistration::new(EventResource::PersistentVolume, any),
+            EventRegistration::new(EventResource::PersistentVolumeClaim, add_or_update),
+            EventRegistration::new(EventResource::PersistentVolume, add_or_update),
             EventRegistration::new(EventResource::CsiNode, add_or_update),
             EventRegistration::new(EventResource::CsiDriver, ActionType::UPDATE),
             EventRegistration::new(EventResource::CsiStorageCapacity, add_or_update),
@@ -147,7 +146,6 @@ impl Plugin for VolumeBinding {
         let old = change.old.as_ref().and_then(|o| o.other()).map(AsRef::as_ref);
         let new = change.new.as_ref().and_then(|o| o.other()).map(AsRef::as_ref);
         let relevant = match (old, new) {
-            (Some(_), None) => false,
             (_, Some(Object::PersistentVolumeClaim(claim))) => pod_claims::uses(pod, claim),
             (Some(Object::StorageClass(old)), Some(Object::StorageClass(new))) => {
                 old.allowed_topologies != new.allowed_topologies

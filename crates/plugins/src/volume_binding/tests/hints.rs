@@ -2,6 +2,26 @@ use super::*;
 use crate::fixture::{added, changed, node};
 
 #[test]
+fn the_events_are_upstreams() {
+    let update = ActionType::UPDATE;
+    let add_or_update = ActionType::ADD | update;
+    let events = plugin().events();
+    let actions =
+        |resource| events.iter().filter(|e| e.resource == resource).map(|e| e.actions).collect::<Vec<_>>();
+    assert_eq!(actions(EventResource::StorageClass), [add_or_update]);
+    assert_eq!(actions(EventResource::PersistentVolumeClaim), [add_or_update]);
+    assert_eq!(actions(EventResource::PersistentVolume), [add_or_update]);
+    assert_eq!(actions(EventResource::CsiNode), [add_or_update]);
+    assert_eq!(actions(EventResource::CsiDriver), [update]);
+    assert_eq!(actions(EventResource::CsiStorageCapacity), [add_or_update]);
+    assert_eq!(
+        actions(EventResource::Node),
+        [ActionType::ADD | ActionType::UPDATE_NODE_LABEL, ActionType::UPDATE_NODE_TAINT]
+    );
+    assert_eq!(events.len(), 8);
+}
+
+#[test]
 fn hints_tell_what_may_help() {
     let plugin = plugin();
     let ours = pod(json!({"metadata": {"name": "p"}, "spec": {"volumes": [
@@ -28,10 +48,8 @@ fn hints_tell_what_may_help() {
         ("our claim", changed(None, Some(claim("c", json!({})))), Hint::Queue),
         ("our ephemeral claim", update(claim("p-e", json!({})), bound("p-e", "v")), Hint::Queue),
         ("another claim", changed(None, Some(claim("x", json!({})))), Hint::Skip),
-        ("a claim goes", changed(Some(claim("c", json!({}))), None), Hint::Skip),
         ("a volume comes", changed(None, Some(volume("v", 1, json!({})))), Hint::Queue),
         ("a volume changes", update(volume("v", 1, json!({})), volume("v", 1, json!({}))), Hint::Queue),
-        ("a volume goes", changed(Some(volume("v", 1, json!({}))), None), Hint::Skip),
         ("a CSINode comes", changed(None, Some(csi_node("x"))), Hint::Queue),
         ("migration changed", update(csi_node("x"), csi_node("x,y")), Hint::Queue),
         ("migration unchanged", update(csi_node("x"), csi_node("x")), Hint::Skip),
