@@ -116,6 +116,26 @@ struct Work {
     pods_cursor: u64,
     nodes_cursor: u64,
     next_ip: u32,
+    heartbeat: Option<Duration>,
+    next_heartbeat: Option<Instant>,
+}
+
+/// The nodes that carry more than they have, and of what.
+pub(crate) fn overcommitted(tx: &Transaction) -> Vec<(String, String)> {
+    let mut nodes: HashMap<&str, NodeState> =
+        tx.iter(NODES, None).map(|node| (&*node.name, NodeState::new(&node.value()))).collect();
+    for pod in tx.iter(PODS, None) {
+        let ended = matches!(&*pod.fields[POD_PHASE], "Succeeded" | "Failed");
+        if let (false, Some(node)) = (ended, nodes.get_mut(&*pod.fields[POD_NODE_NAME])) {
+            node.take(&PodNeeds::of(&pod.value()));
+        }
+    }
+    let mut found: Vec<(String, String)> = nodes
+        .iter()
+        .flat_map(|(name, node)| node.exceeded().map(|resource| ((*name).to_owned(), resource)))
+        .collect();
+    found.sort();
+    found
 }
 
 /// Runs until shutdown.
@@ -123,6 +143,7 @@ pub(crate) async fn run(
     api: Arc<Api>,
     handle: Arc<Kubelets>,
     options: KubeletOptions,
+    heartbeat: Option<Duration>,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let mut pods_changed = api.store.subscribe(PODS);
@@ -138,12 +159,15 @@ pub(crate) async fn run(
         pods_cursor: 0,
         nodes_cursor: 0,
         next_ip: 0,
+        heartbeat,
+        next_heartbeat: heartbeat.map(|every| Instant::now() + every),
     };
     loop {
         let due = work.due.peek().map(|Reverse((at, ..))| *at);
         let paused = work.handle.paused.load(Ordering::SeqCst);
         if !paused && !work.step() && due.is_none_or(|at| at > Instant::now()) {
-            let due = work.due.peek().map(|Reverse((at, ..))| *at);
+            let due =
+                work.due.peek().map(|Reverse((at, ..))| *at).into_iter().chain(work.next_heartbeat).min();
             let far = Instant::now() + Duration::from_secs(3600);
             tokio::select! {
                 _ = pods_changed.changed() => {}
@@ -170,7 +194,33 @@ impl Work {
         let nodes = self.follow_nodes();
         let pods = self.follow_pods();
         let acted = self.act();
+        self.beat();
         nodes || pods || acted
+    }
+
+    /// Renews the conditions of all nodes, when it is time.
+    fn beat(&mut self) {
+        let now = Instant::now();
+        let Some(every) = self.heartbeat.filter(|_| self.next_heartbeat.is_some_and(|at| at <= now)) else {
+            return;
+        };
+        self.next_heartbeat = Some(now + every);
+        let text = time::now_seconds();
+        let names: Vec<&Box<str>> = self.nodes.keys().collect();
+        for batch in names.chunks(BATCH_WRITES) {
+            self.api.store.write(|tx| {
+                for name in batch {
+                    let Some(node) = tx.get(NODES, "", name) else { continue };
+                    let mut node = node.value();
+                    if let Some(Value::Array(conditions)) = node["status"].get_mut("conditions") {
+                        for condition in conditions {
+                            condition["lastHeartbeatTime"] = Value::from(text.as_str());
+                        }
+                        tx.put(NODES, node);
+                    }
+                }
+            });
+        }
     }
 
     fn follow_nodes(&mut self) -> bool {

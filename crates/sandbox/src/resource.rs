@@ -229,7 +229,6 @@ pub(crate) static RESOURCES: &[ResourceType] = &[
         plural: "events",
         singular: "event",
         kind: "Event",
-        short_names: &["ev"],
         store: EVENTS,
         fields: NEW_EVENT_FIELDS,
         create_on_update: true,

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::access::Access;
 use crate::api::{self, Api};
+use crate::disruption;
 use crate::faults::Faults;
 use crate::history::History;
 use crate::http;
@@ -37,6 +38,11 @@ pub struct Options {
     pub bookmark_interval: Duration,
     /// The simulated kubelets.
     pub kubelets: KubeletOptions,
+    /// How often the kubelets give each node's conditions a new heartbeat; `None` for never. A thousand nodes that beat every ten
+    /// seconds are a hundred events a second that say nothing.
+    pub heartbeat: Option<Duration>,
+    /// Whether the status of disruption budgets follows their pods; without, it is what it is written to be.
+    pub disruption_controller: bool,
 }
 
 impl Default for Options {
@@ -48,6 +54,8 @@ impl Default for Options {
             stored_events_max: 50_000,
             bookmark_interval: Duration::from_secs(60),
             kubelets: KubeletOptions::default(),
+            heartbeat: None,
+            disruption_controller: true,
         }
     }
 }
@@ -110,8 +118,12 @@ impl Sandbox {
             tokio::spawn(http::serve(listener, Arc::clone(&server), shutdown())),
             tokio::spawn(workloads::run(Arc::clone(&api), shutdown())),
         ];
+        if options.disruption_controller {
+            tasks.push(tokio::spawn(disruption::run(Arc::clone(&api), shutdown())));
+        }
         if options.kubelets.enabled {
-            let run = kubelet::run(api, Arc::clone(&kubelets), options.kubelets, shutdown());
+            let run =
+                kubelet::run(api, Arc::clone(&kubelets), options.kubelets, options.heartbeat, shutdown());
             tasks.push(tokio::spawn(run));
         }
         Ok(Sandbox { address, server, kubelets, tasks })
@@ -182,6 +194,12 @@ impl Sandbox {
     /// The simulated kubelets.
     pub fn kubelets(&self) -> &Kubelets {
         &self.kubelets
+    }
+
+    /// The nodes whose pods request more than is allocatable, with the resource: empty unless several schedulers
+    /// raced or one of them miscounts. Pods that ended take nothing.
+    pub fn overcommitted_nodes(&self) -> Vec<(String, String)> {
+        self.server.api.store.read(kubelet::overcommitted)
     }
 
     /// Stops: watches end cleanly, requests under way are answered, then everything is gone.

@@ -148,7 +148,7 @@ fn admit(tx: &Transaction, resource: &ResourceType, value: &mut Value) -> Result
             }
         }
         (_, "PodDisruptionBudget") => {
-            // The disruption controller is not simulated; a budget allows nothing until its status says so.
+            // A budget allows nothing until its controller has looked at it.
             value["status"] = json!({
                 "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0 });
         }

@@ -69,6 +69,17 @@ impl NodeState {
         }
     }
 
+    /// The resources of which more is taken than there is.
+    pub(crate) fn exceeded(&self) -> impl Iterator<Item = String> {
+        let capacity = |name: &str| self.allocatable.get(name).copied().unwrap_or(0);
+        let pods = (self.pods > capacity("pods")).then(|| "pods".to_owned());
+        let others = self.used.iter().filter(move |(name, used)| {
+            // As at admission: extended resources that the node does not know do not count.
+            **used > capacity(name) && (!name.contains('/') || self.allocatable.contains_key(&***name))
+        });
+        pods.into_iter().chain(others.map(|(name, _)| name.to_string()))
+    }
+
     /// The first reason that a kubelet would give, in its order.
     pub(crate) fn admit(&self, pod: &Value, needs: &PodNeeds) -> Result<(), Rejection> {
         self.check_resources(needs)?;

@@ -1,8 +1,10 @@
 //! The simulated kubelets.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::client::{Client, add_small_nodes, alive, pod, until};
+use crate::client::{Client, add_small_nodes, alive, pod, still, until, with};
 
 #[tokio::test]
 async fn a_bound_pod_runs_and_a_deleted_one_goes() {
@@ -97,6 +99,39 @@ async fn paused_kubelets_do_nothing_and_catch_up_later() {
     assert_eq!(sandbox.kubelets().started(), 0);
     sandbox.kubelets().resume();
     until("the pod runs", || sandbox.kubelets().started() == 1).await;
+}
+
+#[tokio::test]
+async fn heartbeats_renew_the_conditions_of_every_node() {
+    let sandbox = with(|options| options.heartbeat = Some(Duration::from_millis(5))).await;
+    let client = Client::of(&sandbox);
+    add_small_nodes(&sandbox, 2);
+    let mut watch = client.watch("/api/v1/nodes?watch=1").await;
+    let mut beats = [0, 0];
+    while beats.iter().any(|n| *n < 3) {
+        match watch.brief().await.as_str() {
+            "MODIFIED node-00000" => beats[0] += 1,
+            "MODIFIED node-00001" => beats[1] += 1,
+            other => assert!(other.starts_with("ADDED "), "{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_carries_too_much_is_named() {
+    let sandbox = still().await;
+    add_small_nodes(&sandbox, 2);
+    for (name, cpu, node) in [("a", "3", "node-00000"), ("b", "2", "node-00000"), ("c", "4", "node-00001")] {
+        sandbox.objects().create(pod(name, cpu)).unwrap();
+        assert_eq!(sandbox.overcommitted_nodes(), []);
+        sandbox.objects().bind("default", name, "", node).unwrap();
+        if name == "b" {
+            assert_eq!(sandbox.overcommitted_nodes(), [("node-00000".to_owned(), "cpu".to_owned())]);
+            let failed = json!({"status": {"phase": "Failed"}});
+            sandbox.objects().merge("pods", "default", "b", "status", &failed).unwrap();
+        }
+    }
+    assert_eq!(sandbox.overcommitted_nodes(), []);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, pod, still};
+use crate::client::{Client, pod, still, with};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
@@ -280,7 +280,11 @@ async fn only_a_bound_and_running_pod_has_a_grace_period() {
 
 #[tokio::test]
 async fn an_eviction_asks_the_budget_first() {
-    let sandbox = still().await;
+    let sandbox = with(|options| {
+        options.kubelets.enabled = false;
+        options.disruption_controller = false;
+    })
+    .await;
     let client = Client::of(&sandbox);
     let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
     let budget = json!({"metadata": {"name": "b"}, "spec": {

@@ -75,6 +75,33 @@ async fn a_deployment_rolls_to_a_new_template_and_reports_its_pods() {
 }
 
 #[tokio::test]
+async fn the_status_of_a_budget_follows_its_pods() {
+    let sandbox = alive().await;
+    let client = Client::of(&sandbox);
+    add_small_nodes(&sandbox, 1);
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = json!({"metadata": {"name": "b"}, "spec": {
+        "maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    assert_eq!(client.post(budgets, &budget).await.code, 201);
+    client.post(SETS, &json!({"metadata": {"name": "web"}, "spec": spec(3, "nginx:1")})).await;
+    let status = || sandbox.objects().get("poddisruptionbudgets", "default", "b").unwrap()["status"].clone();
+    until("three expected, none healthy", || {
+        let status = status();
+        status["expectedPods"] == 3 && status["disruptionsAllowed"] == 0
+    })
+    .await;
+    for pod in sandbox.objects().list("pods") {
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        sandbox.objects().bind("default", name, "", "node-00000").unwrap();
+    }
+    until("one may go", || {
+        let status = status();
+        status["currentHealthy"] == 3 && status["desiredHealthy"] == 2 && status["disruptionsAllowed"] == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_orphaning_delete_leaves_the_pods() {
     let sandbox = alive().await;
     let client = Client::of(&sandbox);
