@@ -99,11 +99,14 @@ pub struct ClientConnection {
     pub qps: f64,
     /// Requests at once above the average. Default 100.
     pub burst: u32,
+    /// Whether `qps` or `burst` is written in the file. secondmate limits itself only then: the API server's priority and
+    /// fairness does it better.
+    pub limited: bool,
 }
 
 impl Default for ClientConnection {
     fn default() -> Self {
-        Self { kubeconfig: None, qps: 50.0, burst: 100 }
+        Self { kubeconfig: None, qps: 50.0, burst: 100, limited: false }
     }
 }
 
@@ -124,12 +127,17 @@ pub enum Parity {
 /// apiVersion: secondmate.dev/v1alpha1
 /// kind: SecondmateConfiguration
 /// parity: strict
+/// preemptOtherSchedulers: false
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecondmateConfiguration {
     /// `strict` (the default) or `sensible`.
     pub parity: Parity,
+    /// Whether preemption may evict pods of other schedulers. Where it is not said, a scheduler that runs in a cluster does not,
+    /// unless it runs in kube-scheduler's place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preempt_other_schedulers: Option<bool>,
 }
 
 impl std::str::FromStr for Configuration {
@@ -322,8 +330,9 @@ fn read_own(node: &Node, problems: &Problems) -> SecondmateConfiguration {
             Parity::Strict
         }
     };
+    let preempt_other_schedulers = object.boolean("preemptOtherSchedulers");
     object.close();
-    SecondmateConfiguration { parity }
+    SecondmateConfiguration { parity, preempt_other_schedulers }
 }
 
 /// Applies defaults, checks the rules, expands plugins.
@@ -415,6 +424,7 @@ fn client_connection(given: &GivenClientConnection, path: &Path, problems: &Prob
         } else {
             u32::try_from(given.burst).unwrap_or(default.burst)
         },
+        limited: given.qps != 0.0 || given.burst != 0,
     }
 }
 

@@ -28,7 +28,7 @@ impl Configuration {
             "podMaxBackoffSeconds": self.pod_max_backoff.as_secs(),
             "delayCacheUntilActive": self.delay_cache_until_active,
             "profiles": self.profiles.iter().map(profile_value).collect::<Vec<_>>(),
-            "secondmate": { "parity": self.own.parity },
+            "secondmate": self.own,
         });
         if let Some(name) = &election.resource_name {
             value["leaderElection"]["resourceName"] = json!(name);

@@ -1,10 +1,11 @@
 //! A profile: a scheduler name and its plugins, made once at start.
 
 use secondmate_framework::{
-    ClusterEvent, EventRegistration, Handle, Hint, ObjectChange, Plugin, PluginError, Registry,
+    ActionType, ClusterEvent, EventRegistration, EventResource, Handle, Hint, ObjectChange, Plugin,
+    PluginError, Registry,
 };
 use secondmate_model::{Atom, Pod};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Plugins of each extension point by name, in the order in which they run, with the weights of the score plugins.
@@ -75,6 +76,8 @@ pub struct ProfileSpec {
     pub plugins: PluginLists,
     /// Arguments by plugin.
     pub args: BTreeMap<String, serde_json::Value>,
+    /// Schedulers whose pods preemption may evict; `None`: all.
+    pub victims_of: Option<Vec<String>>,
 }
 
 /// A plugin in its place at an extension point.
@@ -139,6 +142,8 @@ pub struct Profile {
     handle: HandleBox,
     all: Vec<PluginRef>,
     registrations: BTreeMap<Atom, Vec<EventRegistration>>,
+    /// Plugins to which every change of a node's taints says `Queue`, though they did not ask for it.
+    taints_too: BTreeSet<Atom>,
     pub(crate) pre_enqueue: Vec<PluginRef>,
     pub(crate) queue_sort: PluginRef,
     pub(crate) pre_filter: Vec<PluginRef>,
@@ -171,7 +176,9 @@ impl Profile {
         registry: &Registry,
         parity: secondmate_framework::Parity,
     ) -> Result<Self, ProfileError> {
-        let handle = Handle::new(Atom::new(&spec.scheduler_name), parity);
+        let mut handle = Handle::new(Atom::new(&spec.scheduler_name), parity);
+        handle.victims_of =
+            spec.victims_of.as_ref().map(|names| names.iter().map(|n| Atom::new(n)).collect());
         let mut made = Maker { spec, registry, handle: &handle, made: BTreeMap::new() };
         let lists = &spec.plugins;
         let pre_enqueue = made.list("preEnqueue", &lists.pre_enqueue, |p| p.as_pre_enqueue().is_some())?;
@@ -195,13 +202,19 @@ impl Profile {
             return Err(ProfileError::NoBind { profile: profile() });
         }
         let all: Vec<PluginRef> = made.made.into_values().collect();
-        let registrations = all.iter().map(|p| (p.name.clone(), p.plugin.events())).collect();
+        let registrations: BTreeMap<_, _> = all.iter().map(|p| (p.name.clone(), p.plugin.events())).collect();
+        let taints_too = registrations
+            .iter()
+            .filter(|(_, list)| hears_of_taints_too(list))
+            .map(|(p, _)| p.clone())
+            .collect();
         Ok(Self {
             name: Atom::new(&spec.scheduler_name),
             percentage: spec.percentage_of_nodes_to_score,
             handle: HandleBox(handle),
             all,
             registrations,
+            taints_too,
             pre_enqueue,
             queue_sort: queue_sort.remove(0),
             pre_filter,
@@ -251,12 +264,23 @@ impl Profile {
     #[must_use]
     pub fn registers(&self, event: &ClusterEvent) -> bool {
         self.registrations.values().flatten().any(|r| event.is_named_by(r))
+            || (!self.taints_too.is_empty() && event.is_named_by(&NODE_TAINT))
     }
 
     /// Whether the plugin registered the event.
     #[must_use]
     pub fn plugin_registers(&self, plugin: &Atom, event: &ClusterEvent) -> bool {
         self.registrations.get(plugin).is_some_and(|list| list.iter().any(|r| event.is_named_by(r)))
+            || (event.is_named_by(&NODE_TAINT) && self.taints_too.contains(plugin))
+    }
+
+    /// Whether the plugin registered any event of the resource.
+    pub(crate) fn names_resource(&self, plugin: &Atom, resource: EventResource) -> bool {
+        let event = ClusterEvent::new(resource, ActionType::ADD, "");
+        let any_action = |r: &EventRegistration| EventRegistration::new(r.resource, ActionType::ALL);
+        self.registrations
+            .get(plugin)
+            .is_some_and(|list| list.iter().any(|r| event.is_named_by(&any_action(r))))
     }
 
     /// What an event means for a pod that the plugin rejected. A plugin that did not register the event has nothing to say.
@@ -265,8 +289,22 @@ impl Profile {
         if !self.plugin_registers(plugin, event) {
             return Hint::Skip;
         }
+        if event.is_named_by(&NODE_TAINT) && self.taints_too.contains(plugin) {
+            return Hint::Queue;
+        }
         self.plugin(plugin).map_or(Hint::Skip, |p| p.hint(pod, change))
     }
+}
+
+const NODE_TAINT: EventRegistration =
+    EventRegistration::new(EventResource::Node, ActionType::UPDATE_NODE_TAINT);
+
+/// A plugin that asks for nodes that appear but not for taints hears of the latter as well, without a hint
+/// (`buildQueueingHintMap` in `pkg/scheduler/scheduler.go`).
+fn hears_of_taints_too(list: &[EventRegistration]) -> bool {
+    let asks =
+        |action| list.iter().any(|r| r.resource == EventResource::Node && r.actions.intersects(action));
+    asks(ActionType::ADD) && !asks(ActionType::UPDATE_NODE_TAINT)
 }
 
 struct Maker<'a> {

@@ -43,6 +43,8 @@ pub struct Handle {
     pub parity: Parity,
     /// The profile's scheduler name.
     pub profile: Atom,
+    /// Preemption may evict pods of these schedulers only; `None`: of any, as kube-scheduler does.
+    pub victims_of: Option<Arc<[Atom]>>,
     commands: Arc<Mutex<VecDeque<WaitingPodCommand>>>,
 }
 
@@ -50,7 +52,7 @@ impl Handle {
     /// A handle for the plugins of one profile.
     #[must_use]
     pub fn new(profile: Atom, parity: Parity) -> Self {
-        Self { parity, profile, commands: Arc::default() }
+        Self { parity, profile, victims_of: None, commands: Arc::default() }
     }
 
     /// Lets a pod that waits on permit go on, as far as this plugin is concerned. Carried out before the next cycle.

@@ -19,7 +19,7 @@ use secondmate_framework::{
     NodeStatuses, Nomination, ObjectChange, Parity, Plugin, PluginError, PostFilter, PostFilterOutcome,
     Status, fit_error_message,
 };
-use secondmate_model::Pod;
+use secondmate_model::{Atom, Pod};
 use serde::Deserialize;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -49,6 +49,8 @@ impl Default for Args {
 pub struct DefaultPreemption {
     args: Args,
     parity: Parity,
+    /// Schedulers whose pods may be evicted; `None`: all.
+    victims_of: Option<Arc<[Atom]>>,
 }
 
 /// Makes the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
@@ -70,7 +72,7 @@ pub fn new(args: &serde_json::Value, handle: &Handle) -> Result<Arc<dyn Plugin>,
             "minCandidateNodesPercentage and minCandidateNodesAbsolute are both 0, so no node could be tried";
         return Err(refused(NAME, reason));
     }
-    Ok(Arc::new(DefaultPreemption { args, parity: handle.parity }))
+    Ok(Arc::new(DefaultPreemption { args, parity: handle.parity, victims_of: handle.victims_of.clone() }))
 }
 
 impl Plugin for DefaultPreemption {
@@ -120,7 +122,7 @@ impl DefaultPreemption {
         pod: &Arc<Pod>,
         statuses: &NodeStatuses,
     ) -> Result<PostFilterOutcome, Status> {
-        if let Some(reason) = ineligible(cx, pod, statuses) {
+        if let Some(reason) = ineligible(self, cx, pod, statuses) {
             return Err(Status::unschedulable(reason));
         }
         let nodes = cx.snapshot.nodes();
@@ -134,7 +136,7 @@ impl DefaultPreemption {
         } else {
             let wanted = self.wanted(potential.len());
             let start = start(pod, potential.len(), wanted);
-            DryRun::new(cx, pod, importance).find(state, &potential, start, wanted)
+            DryRun::new(self, cx, pod, importance).find(state, &potential, start, wanted)
         };
         let Found { mut candidates, mut statuses, errors } = found;
         if candidates.is_empty() {
@@ -172,13 +174,21 @@ impl DefaultPreemption {
     }
 }
 
-/// Whether the pod may be evicted for the other: its priority is lower.
-fn may_be_evicted(victim: &Pod, preemptor: &Pod) -> bool {
-    victim.priority < preemptor.priority
+impl DefaultPreemption {
+    /// Whether the pod may be evicted for the other: its priority is lower, and its scheduler is one whose pods we may evict.
+    fn may_be_evicted(&self, victim: &Pod, preemptor: &Pod) -> bool {
+        victim.priority < preemptor.priority
+            && self.victims_of.as_ref().is_none_or(|names| names.contains(&victim.scheduler_name))
+    }
 }
 
 /// Why the pod may not preempt now, if so.
-fn ineligible(cx: &Context<'_>, pod: &Pod, statuses: &NodeStatuses) -> Option<&'static str> {
+fn ineligible(
+    plugin: &DefaultPreemption,
+    cx: &Context<'_>,
+    pod: &Pod,
+    statuses: &NodeStatuses,
+) -> Option<&'static str> {
     if pod.never_preempts {
         return Some("not eligible due to preemptionPolicy=Never.");
     }
@@ -188,8 +198,9 @@ fn ineligible(cx: &Context<'_>, pod: &Pod, statuses: &NodeStatuses) -> Option<&'
         // The promised node is out of the question: look for another.
         return None;
     }
-    let waits_for =
-        |other: &Arc<Pod>| other.deleting && other.preempted_by_scheduler && may_be_evicted(other, pod);
+    let waits_for = |other: &Arc<Pod>| {
+        other.deleting && other.preempted_by_scheduler && plugin.may_be_evicted(other, pod)
+    };
     cx.snapshot
         .at(position?)
         .pods()

@@ -1,8 +1,8 @@
 //! Tries the nodes out: whom would the pod displace there?
 
+use super::DefaultPreemption;
 use super::budgets::Budgets;
 use super::importance::Importance;
-use super::may_be_evicted;
 use secondmate_framework::{Code, Context, CycleState, NodeIndex, NodeStatuses, PreemptionCandidate, Status};
 use secondmate_model::{NodeInfo, Pod};
 use std::sync::Arc;
@@ -29,6 +29,7 @@ impl Default for Found {
 
 /// The search of one pod.
 pub(super) struct DryRun<'a> {
+    plugin: &'a DefaultPreemption,
     cx: &'a Context<'a>,
     pod: &'a Arc<Pod>,
     budgets: Budgets<'a>,
@@ -36,8 +37,13 @@ pub(super) struct DryRun<'a> {
 }
 
 impl<'a> DryRun<'a> {
-    pub(super) fn new(cx: &'a Context<'a>, pod: &'a Arc<Pod>, importance: Importance) -> Self {
-        Self { cx, pod, budgets: Budgets::of(cx.snapshot.objects()), importance }
+    pub(super) fn new(
+        plugin: &'a DefaultPreemption,
+        cx: &'a Context<'a>,
+        pod: &'a Arc<Pod>,
+        importance: Importance,
+    ) -> Self {
+        Self { plugin, cx, pod, budgets: Budgets::of(cx.snapshot.objects()), importance }
     }
 
     /// Tries the nodes out from `start` on, round the list, until as many candidates as wanted are found, one of them without
@@ -74,7 +80,7 @@ impl<'a> DryRun<'a> {
     /// which they are taken back.
     fn victims_on(&self, state: &CycleState, node: &NodeInfo) -> Result<PreemptionCandidate, Status> {
         let mut potential: Vec<Arc<Pod>> =
-            node.pods().iter().filter(|other| may_be_evicted(other, self.pod)).cloned().collect();
+            node.pods().iter().filter(|other| self.plugin.may_be_evicted(other, self.pod)).cloned().collect();
         if potential.is_empty() {
             return Err(Status::unresolvable(NO_VICTIMS));
         }

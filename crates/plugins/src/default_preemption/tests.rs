@@ -11,13 +11,15 @@ struct Filters {
     plugins: Vec<Arc<dyn Plugin>>,
     /// Nodes that no eviction helps.
     closed: Vec<&'static str>,
+    /// Schedulers whose pods may be evicted.
+    victims_of: Option<Arc<[Atom]>>,
     /// What extenders make of the candidates.
     confirm: fn(Vec<PreemptionCandidate>) -> Result<Vec<PreemptionCandidate>, Status>,
 }
 
 impl Default for Filters {
     fn default() -> Self {
-        Self { plugins: Vec::new(), closed: Vec::new(), confirm: Ok }
+        Self { plugins: Vec::new(), closed: Vec::new(), victims_of: None, confirm: Ok }
     }
 }
 
@@ -139,7 +141,9 @@ fn run(
         assert!(!status.is_success(), "the pod fits on {}", node.name());
         statuses.set(NodeIndex(at), status);
     }
-    let plugin = new(args, &Handle::default()).expect("valid arguments");
+    let mut handle = Handle::default();
+    handle.victims_of.clone_from(&filters.victims_of);
+    let plugin = new(args, &handle).expect("valid arguments");
     plugin.as_post_filter().expect("implemented").post_filter(&cx, &mut state, &pod, &statuses)
 }
 
@@ -189,6 +193,22 @@ fn the_most_important_pods_are_taken_back_first() {
 fn pods_of_the_same_or_a_higher_priority_stay() {
     let objects = with(nodes(&["a", "b"]), vec![on("a", "x", 100, 4, 0), on("b", "y", 99, 4, 0)]);
     assert_eq!(preempt(objects, 1), "b: y");
+}
+
+#[test]
+fn pods_of_other_schedulers_stay_unless_it_is_told_otherwise() {
+    let mut foreign = on("n1", "foreign", 0, 2, 0);
+    foreign["spec"]["schedulerName"] = "default-scheduler".into();
+    let mut own = on("n2", "own", 50, 2, 0);
+    own["spec"]["schedulerName"] = "my-scheduler".into();
+    let objects = with(vec![node("n1", 2), node("n2", 2)], vec![foreign, own]);
+    let victims = |victims_of: Option<&str>| {
+        let victims_of = victims_of.map(|name| Arc::from([Atom::new(name)]));
+        let filters = Filters { victims_of, ..Filters::default() };
+        shown(&run(&Value::Null, objects.clone(), &filters, &Nominated::default(), preemptor(2)))
+    };
+    assert_eq!(victims(None), "n1: foreign");
+    assert_eq!(victims(Some("my-scheduler")), "n2: own");
 }
 
 #[test]
