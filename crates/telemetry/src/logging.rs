@@ -68,7 +68,16 @@ pub enum LoggingError {
 /// # Errors
 /// When the filter cannot be understood, or logs are set up already.
 pub fn init(format: LogFormat) -> Result<(), LoggingError> {
+    init_with_default(format, DEFAULT_FILTER)
+}
+
+/// As [`init`], with another filter where `RUST_LOG` is not set.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with_default(format: LogFormat, default_filter: &str) -> Result<(), LoggingError> {
     let given = std::env::var(FILTER_VARIABLE).unwrap_or_default();
+    let given = if given.trim().is_empty() { default_filter.to_owned() } else { given };
     let ansi = std::io::stderr().is_terminal();
     let subscriber = subscriber(format, &given, ansi, BoxMakeWriter::new(std::io::stderr))?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::AlreadySetUp)

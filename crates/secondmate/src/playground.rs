@@ -1,0 +1,180 @@
+//! `secondmate playground`: an API server, simulated nodes, pods and the scheduler in one process.
+//!
+//! ```text
+//!            ┌─────────────── HTTP on loopback ───────────────┐
+//!  creation ─┤                                                ├─ scheduler (the same as `run`)
+//!  observer ─┤  sandbox: API server, kubelets, small          ├─ kubectl, with --keep
+//!            │  controllers                                   │
+//!            └────────────────────────────────────────────────┘
+//! ```
+//!
+//! What is measured is measured by the observer, a watch on a thread of its own. The scheduler is asked one thing only: whether
+//! it has something left to try, to know when the end has come.
+
+mod api;
+mod creation;
+mod left_over;
+mod manifests;
+mod observations;
+mod observer;
+mod options;
+mod pods;
+mod progress;
+mod scheduler;
+mod settling;
+mod stage;
+mod summary;
+
+pub(crate) use options::PlaygroundArgs;
+
+use crate::App;
+use crate::cli::LogFormat;
+use anyhow::Context;
+use options::{Output, Plan};
+use progress::Progress;
+use scheduler::RunningScheduler;
+use stage::Stage;
+use std::path::Path;
+use std::process::ExitCode;
+use summary::{Ended, Summary};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What a shell says of a process that Ctrl-C ended.
+const INTERRUPTED_EXIT_CODE: u8 = 130;
+/// Without RUST_LOG: the progress is what is to be seen, not the scheduler's log.
+const DEFAULT_LOG_FILTER: &str = "warn";
+
+pub(crate) fn playground(app: &App, args: PlaygroundArgs, log_format: LogFormat) -> anyhow::Result<ExitCode> {
+    // All that can be wrong with files and options is found before anything is started.
+    let plan = Plan::new(app, args)?;
+    secondmate_telemetry::logging::init_with_default(log_format.into(), DEFAULT_LOG_FILTER)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let end = runtime.block_on(perform(app, plan));
+    // Whatever still runs has been given its time.
+    runtime.shutdown_background();
+    end
+}
+
+/// Ctrl-C, or what a supervisor sends.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn perform(app: &App, plan: Plan) -> anyhow::Result<ExitCode> {
+    let mut stop = Stop::listen()?;
+    let mut stage = tokio::select! {
+        stage = Stage::set(&plan) => stage?,
+        () = stop.asked() => return Ok(ExitCode::from(INTERRUPTED_EXIT_CODE)),
+    };
+    let progress = Progress::new(plan.pods_expected());
+    progress.note(&format!("{} nodes, API server at {}", stage.nodes(), stage.sandbox.url()));
+    let kubeconfig = stage.write_kubeconfig(&plan)?;
+    let cluster = stage.kubeconfig();
+    let scheduler = tokio::select! {
+        scheduler = RunningScheduler::start(app, &plan, &cluster) => scheduler?,
+        () = stop.asked() => return Ok(ExitCode::from(INTERRUPTED_EXIT_CODE)),
+    };
+    let result = play(&plan, &mut stage, scheduler, progress, &mut stop, kubeconfig.path()).await;
+    stage.sandbox.shutdown().await;
+    result
+}
+
+/// Creates the pods, waits until they are settled, says how it went, and stays up where that is wanted.
+async fn play(
+    plan: &Plan,
+    stage: &mut Stage,
+    mut scheduler: RunningScheduler,
+    mut progress: Progress,
+    stop: &mut Stop,
+    kubeconfig: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
+    if let Some(address) = scheduler.admin_address() {
+        progress.note(&format!("health and metrics at http://{address}"));
+    }
+    let idle = scheduler.idleness();
+    let ended = tokio::select! {
+        ended = stage.settle(plan, idle, &mut progress) => ended?,
+        error = scheduler.failed() => return Err(error),
+        () = stop.asked() => Ended::Interrupted,
+    };
+    let summary = stage.summary(plan, ended).await?;
+    print(&summary, plan.output)?;
+    let code = match ended {
+        Ended::Settled => ExitCode::SUCCESS,
+        Ended::Interrupted => ExitCode::from(INTERRUPTED_EXIT_CODE),
+        Ended::Stalled | Ended::TimedOut => ExitCode::FAILURE,
+    };
+    if let (Some(kubeconfig), true) = (kubeconfig, ended != Ended::Interrupted) {
+        eprintln!("\n{}", invitation(plan, kubeconfig));
+        tokio::select! {
+            error = scheduler.failed() => return Err(error),
+            error = stage.observer_failed() => return Err(error),
+            () = stop.asked() => {}
+        }
+    }
+    scheduler.stop().await;
+    Ok(code)
+}
+
+fn print(summary: &Summary, output: Output) -> anyhow::Result<()> {
+    use std::io::Write;
+    let text = match output {
+        Output::Text => summary.to_string(),
+        Output::Json => format!("{}\n", serde_json::to_string(summary)?),
+    };
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write the summary")
+}
+
+/// What to do with a playground that stays up.
+fn invitation(plan: &Plan, kubeconfig: &Path) -> String {
+    let name = plan.scheduler_names().first().cloned().unwrap_or_default();
+    format!(
+        "The playground stays up until Ctrl-C. In another terminal:\n\
+         \x20 export KUBECONFIG={}\n\
+         \x20 kubectl get pods -o wide\n\
+         Pods with `schedulerName: {name}` are scheduled.",
+        shell_word(&kubeconfig.display().to_string())
+    )
+}
+
+/// A word that a shell takes as it stands.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_word;
+
+    #[test]
+    fn paths_survive_a_shell() {
+        assert_eq!(shell_word("/tmp/kube-1.yaml"), "/tmp/kube-1.yaml");
+        assert_eq!(shell_word("/tmp/it's here"), r"'/tmp/it'\''s here'");
+    }
+}

@@ -1,0 +1,189 @@
+//! The requests that the playground makes of its API server, over HTTP as any client.
+
+use super::manifests::Manifest;
+use anyhow::{Context, bail};
+use http::Request;
+use kube_client::config::{KubeConfigOptions, Kubeconfig};
+use kube_client::{Client, Config, Error};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Objects in a page of a list.
+const PAGE_OBJECTS: u32 = 1000;
+/// Longest wait for an answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The cluster that a kubeconfig leads to.
+pub(super) async fn cluster(kubeconfig: &str) -> anyhow::Result<Config> {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).context("the sandbox's kubeconfig")?;
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .context("the sandbox's kubeconfig")
+}
+
+/// A client of that cluster.
+pub(super) async fn connect(kubeconfig: &str) -> anyhow::Result<Client> {
+    Client::try_from(cluster(kubeconfig).await?).context("cannot make a client for the sandbox")
+}
+
+async fn get<T: DeserializeOwned>(client: &Client, path: &str) -> anyhow::Result<T> {
+    let request = Request::get(path).body(Vec::new())?;
+    tokio::time::timeout(CALL_TIMEOUT, client.request(request))
+        .await
+        .with_context(|| format!("GET {path}: no answer within {CALL_TIMEOUT:?}"))?
+        .with_context(|| format!("GET {path}"))
+}
+
+/// Why an object was not created.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The API server said no.
+    Answered { code: u16, reason: String, message: String },
+    /// It did not answer.
+    Other(anyhow::Error),
+}
+
+/// Posts an object.
+pub(super) async fn create(client: &Client, path: &str, object: &Value) -> Result<(), Refusal> {
+    let other = |error: anyhow::Error| Refusal::Other(error.context(format!("POST {path}")));
+    let body = serde_json::to_vec(object).map_err(|error| other(error.into()))?;
+    let request = Request::post(format!("{path}?fieldManager=secondmate-playground&fieldValidation=Strict"))
+        .header("content-type", "application/json")
+        .body(body)
+        .map_err(|error| other(error.into()))?;
+    match tokio::time::timeout(CALL_TIMEOUT, client.request_text(request)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(Error::Api(status))) => Err(Refusal::Answered {
+            code: status.code,
+            reason: status.reason.clone(),
+            message: status.message.clone(),
+        }),
+        Ok(Err(error)) => Err(other(error.into())),
+        Err(_) => Err(other(anyhow::anyhow!("no answer within {CALL_TIMEOUT:?}"))),
+    }
+}
+
+/// What discovery says about the kinds, asked once for each group version.
+#[derive(Default)]
+pub(super) struct Kinds {
+    served: HashMap<String, Vec<ServedKind>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct ServedKind {
+    name: String,
+    kind: String,
+    namespaced: bool,
+    verbs: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ServedKinds {
+    resources: Vec<ServedKind>,
+}
+
+impl Kinds {
+    /// Where an object of the manifest is posted to.
+    ///
+    /// # Errors
+    /// The kind is not served, or cannot be created.
+    pub async fn path(&mut self, client: &Client, manifest: &Manifest) -> anyhow::Result<String> {
+        let (api_version, kind, title) = (&manifest.api_version, &manifest.kind, manifest.title());
+        let base = if api_version.contains('/') {
+            format!("/apis/{api_version}")
+        } else {
+            format!("/api/{api_version}")
+        };
+        if !self.served.contains_key(api_version) {
+            let kinds = discover(client, &base).await.with_context(|| title.clone())?;
+            self.served.insert(api_version.clone(), kinds);
+        }
+        let of_kind = |served: &&ServedKind| served.kind == *kind && !served.name.contains('/');
+        let Some(served) = self.served[api_version].iter().find(of_kind) else {
+            bail!(
+                "{title}: the playground's API server does not serve kind {kind:?} of {api_version:?}: take it out of the file \
+                 (`kubectl api-resources` on a playground with --keep lists what is served), or try it on a real cluster with `secondmate run`"
+            );
+        };
+        if !served.verbs.iter().any(|verb| verb == "create") {
+            bail!(
+                "{title}: objects of kind {kind:?} can be read in the playground but not created, as no controller acts on them: \
+                 use a Deployment, a ReplicaSet or pods"
+            );
+        }
+        if !served.namespaced {
+            return Ok(format!("{base}/{}", served.name));
+        }
+        let namespace = manifest.object["metadata"]["namespace"].as_str().filter(|n| !n.is_empty());
+        let namespace = namespace.unwrap_or("default");
+        let problems = secondmate_config::is_subdomain(namespace);
+        if !problems.is_empty() {
+            bail!("{title}: metadata.namespace {namespace:?} is no name: {}", problems.join("; "));
+        }
+        Ok(format!("{base}/namespaces/{namespace}/{}", served.name))
+    }
+}
+
+async fn discover(client: &Client, base: &str) -> anyhow::Result<Vec<ServedKind>> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "./-".contains(c);
+    if !base.chars().all(plain) {
+        return Ok(Vec::new());
+    }
+    match get::<ServedKinds>(client, base).await {
+        Ok(list) => Ok(list.resources),
+        Err(error) => match error.downcast_ref::<Error>() {
+            Some(Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+            _ => Err(error),
+        },
+    }
+}
+
+/// A value as it stands in a query.
+fn encoded(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    value.bytes().map(one).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+struct Page<T> {
+    #[serde(default)]
+    metadata: PageMetadata,
+    items: Vec<T>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PageMetadata {
+    resource_version: String,
+    #[serde(rename = "continue")]
+    next: String,
+}
+
+/// Lists all objects below a path, page by page, and returns the list's resourceVersion.
+pub(super) async fn list<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    fields: &str,
+    mut each: impl FnMut(T),
+) -> anyhow::Result<String> {
+    let mut next = String::new();
+    loop {
+        let mut query = format!("{path}?limit={PAGE_OBJECTS}");
+        for (key, value) in [("fieldSelector", fields), ("continue", next.as_str())] {
+            if !value.is_empty() {
+                query = format!("{query}&{key}={}", encoded(value));
+            }
+        }
+        let page: Page<T> = get(client, &query).await?;
+        page.items.into_iter().for_each(&mut each);
+        if page.metadata.next.is_empty() {
+            return Ok(page.metadata.resource_version);
+        }
+        next = page.metadata.next;
+    }
+}

@@ -1,0 +1,152 @@
+//! The watch that measures: all pods, over HTTP, on a thread of its own, so that neither the API server nor the scheduler in the
+//! same process delay its looks at the clock.
+
+use super::api;
+use super::observations::{Observations, SeenMetadata, SeenPod};
+use anyhow::Context;
+use futures::StreamExt;
+use http::Request;
+use kube_client::core::WatchEvent;
+use kube_client::{Client, Error};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The API server ends a watch after this; resuming costs one request.
+const WATCH_SECONDS: u32 = 240;
+/// Failures of the watch in a row after which the playground gives up.
+const FAILURES_MAX: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A running watch; dropping it ends it.
+pub(super) struct Observer {
+    /// What it has seen.
+    pub seen: Shared,
+    failed: oneshot::Receiver<anyhow::Error>,
+    _cancel: DropGuard,
+}
+
+impl Observer {
+    /// Starts it and waits until it sees: from then on it misses nothing.
+    ///
+    /// # Errors
+    /// The pods cannot be listed.
+    pub async fn start(kubeconfig: String, observations: Observations) -> anyhow::Result<Self> {
+        let seen: Shared = Arc::new(Mutex::new(observations));
+        let cancel = CancellationToken::new();
+        let (failure, failed) = oneshot::channel();
+        let (ready, is_ready) = oneshot::channel();
+        let (shared, cancelled) = (Arc::clone(&seen), cancel.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let run = async move {
+            let client = api::connect(&kubeconfig).await?;
+            let version = relist(&client, &shared).await?;
+            // Whoever waited for it may be gone; then this ends by the token.
+            let _ = ready.send(());
+            follow(client, shared, version).await
+        };
+        let work = move || {
+            let end = runtime.block_on(async {
+                tokio::select! {
+                    end = run => end,
+                    () = cancelled.cancelled() => Ok(()),
+                }
+            });
+            if let Err(error) = end {
+                let _ = failure.send(error);
+            }
+        };
+        std::thread::Builder::new()
+            .name("observer".to_owned())
+            .spawn(work)
+            .context("cannot start a thread")?;
+        let mut observer = Self { seen, failed, _cancel: cancel.drop_guard() };
+        match is_ready.await {
+            Ok(()) => Ok(observer),
+            Err(_) => Err(observer.failed().await),
+        }
+    }
+
+    /// Waits until the watch cannot go on; for ever, as a rule.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match (&mut self.failed).await {
+            Ok(error) => error,
+            Err(_) => anyhow::anyhow!("the watch that measures the pods ended"),
+        }
+    }
+}
+
+/// How the observations are shared between the watch and whoever looks at them.
+pub(super) type Shared = Arc<Mutex<Observations>>;
+
+/// Looks at shared observations.
+pub(super) fn look<T>(shared: &Shared, at: impl FnOnce(&mut Observations) -> T) -> T {
+    // The observations are consistent after each change, so a panic elsewhere does not spoil them.
+    at(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Lists the pods: from the version that this returns, [`follow`] misses nothing.
+async fn relist(client: &Client, shared: &Shared) -> anyhow::Result<String> {
+    let mut pods: Vec<SeenPod> = Vec::new();
+    let version = api::list(client, "/api/v1/pods", "", |pod| pods.push(pod)).await?;
+    look(shared, |observations| observations.relisted(&pods, Instant::now()));
+    Ok(version)
+}
+
+/// Follows all pods from a version on.
+///
+/// # Errors
+/// The watch failed many times in a row.
+async fn follow(client: Client, shared: Shared, mut version: String) -> anyhow::Result<()> {
+    let mut failures = 0;
+    loop {
+        let before = version.clone();
+        let again = match watch(&client, &shared, &mut version).await {
+            Ok(()) => Ok(()),
+            Err(error) if is_gone(&error) => relist(&client, &shared).await.map(|now| version = now),
+            Err(error) => Err(error),
+        };
+        if version != before {
+            failures = 0;
+        }
+        if let Err(error) = again {
+            failures += 1;
+            if failures > FAILURES_MAX {
+                return Err(error.context("the watch that measures the pods failed again and again"));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Error>(), Some(Error::Api(status)) if status.code == 410)
+}
+
+/// One watch request; ends well when the API server ends it.
+async fn watch(client: &Client, shared: &Shared, version: &mut String) -> anyhow::Result<()> {
+    let path = format!(
+        "/api/v1/pods?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}"
+    );
+    let events = client.request_events::<SeenPod>(Request::get(path).body(Vec::new())?).await?;
+    let mut events = pin!(events);
+    while let Some(event) = events.next().await {
+        let now = Instant::now();
+        let seen = |metadata: &SeenMetadata| metadata.resource_version.to_string();
+        match event? {
+            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                *version = seen(&pod.metadata);
+                look(shared, |observations| observations.applied(&pod, now));
+            }
+            WatchEvent::Deleted(pod) => {
+                *version = seen(&pod.metadata);
+                look(shared, |observations| observations.deleted(&pod.metadata.uid, now));
+            }
+            WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
+            WatchEvent::Error(status) => return Err(Error::Api(status).into()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The options of `playground`: as given, and as meant.
+
+use super::manifests::{self, Manifest};
+use crate::{App, ConfigurationSource};
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use secondmate_config::Configuration;
+use secondmate_model::Quantity;
+use secondmate_sandbox::NodeShape;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const NODES: u32 = 100;
+const PODS: u32 = 1000;
+/// The name that the README and the examples use.
+const SCHEDULER_NAME: &str = "my-scheduler";
+
+/// Options of `playground`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PlaygroundArgs {
+    /// Simulated nodes, spread over zones [default: 100; 0 where a manifest has nodes].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub nodes: Option<u32>,
+    /// Pods to create [default: 1000; 0 with -f].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=5_000_000))]
+    pub pods: Option<u32>,
+    /// Creates the objects of a manifest (YAML or JSON; a directory: all in it; -: standard input). Repeatable.
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Form of the summary, which goes to standard output; progress goes to standard error.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Stays up until Ctrl-C, for kubectl and others.
+    #[arg(long)]
+    pub keep: bool,
+    /// Writes a kubeconfig that leads to the playground [default with --keep: a temporary file].
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig_out: Option<PathBuf>,
+    /// Schedules pods with this spec.schedulerName [default: my-scheduler, or those of --config]. Repeatable: each name is a
+    /// profile of its own, and the default pods are dealt over the names.
+    #[arg(long = "scheduler-name", value_name = "NAME")]
+    pub scheduler_names: Vec<String>,
+    /// KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1). There is no election here, whatever it says.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address of the API server, on loopback; port 0: a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub api_listen: SocketAddr,
+    /// Address for the scheduler's health, metrics and debugging, as with `run` [default: none].
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Pods to create a second [default: as fast as it goes].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// CPU of a simulated node.
+    #[arg(long, value_name = "QUANTITY", default_value = "32", value_parser = quantity)]
+    pub node_cpu: String,
+    /// Memory of a simulated node.
+    #[arg(long, value_name = "QUANTITY", default_value = "256Gi", value_parser = quantity)]
+    pub node_memory: String,
+    /// Pods that a simulated node takes.
+    #[arg(long, value_name = "N", default_value_t = 110)]
+    pub node_pods: u32,
+    /// Zones over which the simulated nodes are dealt.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=26))]
+    pub zones: u32,
+    /// Longest wait for the pods to settle.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+fn quantity(text: &str) -> Result<String, String> {
+    let quantity = Quantity::parse(text).map_err(|error| error.to_string())?;
+    if quantity.milli_value() < 0 {
+        return Err("it must not be negative".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Form of the summary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// The options as they are meant, files read and checked.
+pub(super) struct Plan {
+    pub configuration: Configuration,
+    pub manifests: Vec<Manifest>,
+    pub nodes: usize,
+    pub shape: NodeShape,
+    /// Default pods.
+    pub pods: u64,
+    pub rate: Option<u32>,
+    pub output: Output,
+    pub keep: bool,
+    pub kubeconfig_out: Option<PathBuf>,
+    pub api_listen: SocketAddr,
+    pub listen: Option<SocketAddr>,
+    pub timeout: Duration,
+}
+
+impl Plan {
+    /// Reads and checks all that is given.
+    ///
+    /// # Errors
+    /// A file cannot be read or understood; the configuration has problems.
+    pub fn new(app: &App, args: PlaygroundArgs) -> anyhow::Result<Self> {
+        let mut scheduler_names = args.scheduler_names;
+        if scheduler_names.is_empty() && args.config.is_none() {
+            scheduler_names.push(SCHEDULER_NAME.to_owned());
+        }
+        // Nobody else schedules here, so every name is free.
+        let source =
+            ConfigurationSource { file: args.config, scheduler_names, replace_default_scheduler: true };
+        let mut configuration = source.read(app)?;
+        configuration.leader_election.leader_elect = false;
+        if let Some(path) = &configuration.client_connection.kubeconfig {
+            bail!(
+                "the configuration names a cluster (clientConnection.kubeconfig: {path}), and a playground is its own cluster: \
+                 remove the field, or use `secondmate run`"
+            );
+        }
+        let manifests = manifests::read(&args.files, std::io::stdin().lock())?;
+        let has_nodes = manifests.iter().any(|one| one.api_version == "v1" && one.kind == "Node");
+        let nodes = args.nodes.unwrap_or(if has_nodes { 0 } else { NODES });
+        let pods = args.pods.unwrap_or(if args.files.is_empty() { PODS } else { 0 });
+        Ok(Self {
+            configuration,
+            manifests,
+            nodes: usize::try_from(nodes).context("--nodes")?,
+            shape: NodeShape {
+                cpu: args.node_cpu,
+                memory: args.node_memory,
+                pods: args.node_pods,
+                zones: args.zones,
+            },
+            pods: u64::from(pods),
+            rate: args.rate,
+            output: args.output,
+            keep: args.keep,
+            kubeconfig_out: args.kubeconfig_out,
+            api_listen: args.api_listen,
+            listen: args.listen,
+            timeout: args.timeout,
+        })
+    }
+
+    /// Pods that there will be, those of the controllers included.
+    pub fn pods_expected(&self) -> u64 {
+        self.pods + self.manifests.iter().map(Manifest::pods).sum::<u64>()
+    }
+
+    pub fn scheduler_names(&self) -> Vec<String> {
+        self.configuration.profiles.iter().map(|profile| profile.scheduler_name.clone()).collect()
+    }
+}

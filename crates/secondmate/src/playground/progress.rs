@@ -1,0 +1,84 @@
+//! Live progress on standard error: a bar on a terminal, plain lines elsewhere.
+
+use super::observations::Counts;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Between two plain lines.
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where progress is shown.
+pub(super) enum Progress {
+    /// A bar that is drawn over.
+    Bar(ProgressBar),
+    /// A line when something has changed, not more than one in a while.
+    Lines { last: Option<Instant>, shown: String },
+}
+
+impl Progress {
+    /// A bar where standard error is a terminal.
+    pub fn new(expected: u64) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self::Lines { last: None, shown: String::new() };
+        }
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pods bound  {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self::Bar(ProgressBar::new(expected).with_style(style))
+    }
+
+    /// Says something that stays.
+    pub fn note(&self, text: &str) {
+        match self {
+            // Above the bar, which is drawn again below.
+            Self::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
+            Self::Lines { .. } => eprintln!("{text}"),
+        }
+    }
+
+    /// Shows how far it is.
+    pub fn show(&mut self, counts: &Counts, expected: u64, elapsed: Duration, now: Instant) {
+        let total = expected.max(counts.seen - counts.gone);
+        match self {
+            Self::Bar(bar) => {
+                bar.set_length(total);
+                bar.set_position(counts.bound);
+                bar.set_message(detail(counts, elapsed));
+            }
+            Self::Lines { last, shown } => {
+                let line = format!("{}/{total} pods bound  {}", counts.bound, detail(counts, elapsed));
+                let due = last.is_none_or(|last| now.duration_since(last) >= LINE_INTERVAL);
+                let state = format!("{counts:?}");
+                if due && *shown != state {
+                    eprintln!("{line}");
+                    (*last, *shown) = (Some(now), state);
+                }
+            }
+        }
+    }
+
+    /// Ends it; what was shown last stays.
+    pub fn finish(&mut self, counts: &Counts, expected: u64, elapsed: Duration) {
+        if let Self::Lines { last, .. } = self {
+            *last = None;
+        }
+        self.show(counts, expected, elapsed, Instant::now());
+        if let Self::Bar(bar) = self {
+            bar.abandon();
+        }
+    }
+}
+
+fn detail(counts: &Counts, elapsed: Duration) -> String {
+    let mut text = format!("{} waiting", counts.waiting);
+    for (count, what) in [
+        (counts.rejected, "unschedulable"),
+        (counts.foreign, "of other schedulers"),
+        (counts.terminating, "terminating"),
+    ] {
+        if count > 0 {
+            text = format!("{text}, {count} {what}");
+        }
+    }
+    format!("{text}  {:.1} s", elapsed.as_secs_f64())
+}

@@ -1,0 +1,105 @@
+//! The scheduler of the playground: started as `run` starts it, led to the sandbox by its kubeconfig.
+
+use super::api;
+use super::options::Plan;
+use crate::{App, profiles};
+use anyhow::Context;
+use secondmate_config::Parity;
+use secondmate_core::SchedulerConfig;
+use secondmate_core::queue::QueueConfig;
+use secondmate_shell::{End, Options, Shell, WriteLimit};
+use secondmate_telemetry::{Admin, Metrics};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Longest wait for the scheduler's first lists.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A scheduler at work.
+pub(super) struct RunningScheduler {
+    shell: Shell,
+    admin: Option<(SocketAddr, DropGuard)>,
+}
+
+impl RunningScheduler {
+    /// Starts it and waits until every list is in.
+    ///
+    /// # Errors
+    /// The configuration cannot be run, the address is taken, or the scheduler does not come up.
+    pub async fn start(app: &App, plan: &Plan, kubeconfig: &str) -> anyhow::Result<Self> {
+        let profiles = profiles(app, &plan.configuration)?;
+        let admin = Admin::new(Metrics::new());
+        admin.set_configuration(plan.configuration.to_value());
+        let serving = match plan.listen {
+            Some(address) => {
+                let listener = Admin::listen(address).await?;
+                let (address, cancel) = (listener.local_addr()?, CancellationToken::new());
+                tokio::spawn(admin.clone().serve(listener, cancel.clone()));
+                Some((address, cancel.drop_guard()))
+            }
+            None => None,
+        };
+        let cluster = api::cluster(kubeconfig).await?;
+        let connection = &plan.configuration.client_connection;
+        let options = Options {
+            write_limit: connection
+                .limited
+                .then_some(WriteLimit { per_second: connection.qps, burst: connection.burst }),
+            strict_parity: plan.configuration.own.parity == Parity::Strict,
+            scheduler: SchedulerConfig {
+                queue: QueueConfig {
+                    initial_backoff: plan.configuration.pod_initial_backoff,
+                    max_backoff: plan.configuration.pod_max_backoff,
+                    ..QueueConfig::default()
+                },
+                ..SchedulerConfig::default()
+            },
+            ..Options::new(cluster, profiles, admin)
+        };
+        let mut this = Self { shell: Shell::start(options).await?, admin: serving };
+        let mut progress = this.shell.progress();
+        tokio::select! {
+            synced = tokio::time::timeout(SYNC_TIMEOUT, progress.wait_for(|progress| progress.synced)) => {
+                synced
+                    .with_context(|| format!("the scheduler has not listed the cluster within {SYNC_TIMEOUT:?}"))?
+                    .context("the scheduler ended")?;
+            }
+            error = this.failed() => return Err(error),
+        }
+        Ok(this)
+    }
+
+    /// Where health and metrics are served.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Whether it has nothing left to try: all that is pending waits for the cluster to change.
+    pub fn idleness(&self) -> impl Fn() -> bool + use<> {
+        let progress = self.shell.progress();
+        move || {
+            let progress = *progress.borrow();
+            let (sizes, queue) = (progress.sizes, progress.sizes.queue);
+            progress.outstanding == 0
+                && sizes.bindings + sizes.preemptions == 0
+                && queue.active + queue.backoff + queue.in_flight == 0
+        }
+    }
+
+    /// Waits until it ends by itself, which it never should.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match self.shell.ended().await {
+            End::Crashed => {
+                anyhow::anyhow!("the scheduling thread ended: this is a bug, please report it with the log")
+            }
+            End::LeadershipLost { reason } => anyhow::anyhow!("the scheduler lost its leadership ({reason})"),
+            End::Stopped => anyhow::anyhow!("the scheduler stopped"),
+        }
+    }
+
+    /// Stops it; bindings on their way are waited for.
+    pub async fn stop(self) {
+        self.shell.stop().await;
+    }
+}

@@ -1,0 +1,207 @@
+//! The cluster of a playground, and what is done on it.
+
+use super::api;
+use super::creation::{self, Addressed};
+use super::left_over::LeftOvers;
+use super::observations::Observations;
+use super::observer::{Observer, look};
+use super::options::Plan;
+use super::progress::Progress;
+use super::settling::Situation;
+use super::summary::{Ended, Summary};
+use anyhow::Context;
+use kube_client::Client;
+use secondmate_sandbox::{Options, Sandbox, Window};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::{Duration, Instant};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Between two looks at the observations.
+const TICK: Duration = Duration::from_millis(50);
+/// Changes of one pod's life that the API server's log should hold, so that no watch has to begin anew.
+const CHANGES_PER_POD: usize = 8;
+
+/// A cluster that is ready: API server, nodes, and a watch that sees all that happens.
+pub(super) struct Stage {
+    pub sandbox: Sandbox,
+    client: Client,
+    observer: Observer,
+    manifests: Vec<Addressed>,
+    nodes: usize,
+}
+
+/// The kubeconfig that was written, removed at the end if nobody asked for it by name.
+pub(super) enum WrittenKubeconfig {
+    None,
+    Given(PathBuf),
+    Temporary(tempfile::NamedTempFile),
+}
+
+impl WrittenKubeconfig {
+    /// Where it is, if the playground is to stay up.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::None => None,
+            Self::Given(path) => Some(path),
+            Self::Temporary(file) => Some(file.path()),
+        }
+    }
+}
+
+impl Stage {
+    /// Sets it up.
+    ///
+    /// # Errors
+    /// The address is taken, a manifest's kind is not served, or a node is refused.
+    pub async fn set(plan: &Plan) -> anyhow::Result<Self> {
+        let pods = usize::try_from(plan.pods_expected()).unwrap_or(usize::MAX);
+        let default = Options::default();
+        let window = Window {
+            events_max: default.window.events_max.max(pods.saturating_mul(CHANGES_PER_POD)),
+            ..default.window
+        };
+        let sandbox = Sandbox::start(Options { listen: plan.api_listen, window, ..default })
+            .await
+            .context("--api-listen")?;
+        let kubeconfig = sandbox.kubeconfig();
+        let client = api::connect(&kubeconfig).await?;
+        let manifests = creation::address(&client, plan.manifests.clone()).await?;
+        creation::nodes(&sandbox, plan.nodes, &plan.shape).await?;
+        let nodes = sandbox.objects().count("nodes");
+        let observations = Observations::new(plan.scheduler_names(), Instant::now());
+        let observer = Observer::start(kubeconfig, observations).await?;
+        Ok(Self { sandbox, client, observer, manifests, nodes })
+    }
+
+    /// Nodes that are there from the start.
+    pub fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    pub fn kubeconfig(&self) -> String {
+        self.sandbox.kubeconfig()
+    }
+
+    /// Writes the kubeconfig to where it is wanted.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_kubeconfig(&self, plan: &Plan) -> anyhow::Result<WrittenKubeconfig> {
+        use std::io::Write;
+        let text = self.kubeconfig();
+        if let Some(path) = &plan.kubeconfig_out {
+            std::fs::write(path, text).with_context(|| {
+                format!("cannot write the kubeconfig {}: give a file in a directory that you may write to by --kubeconfig-out", path.display())
+            })?;
+            return Ok(if plan.keep {
+                WrittenKubeconfig::Given(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+            } else {
+                WrittenKubeconfig::None
+            });
+        }
+        if !plan.keep {
+            return Ok(WrittenKubeconfig::None);
+        }
+        let write = || {
+            let mut file =
+                tempfile::Builder::new().prefix("secondmate-playground-").suffix(".kubeconfig").tempfile()?;
+            file.write_all(text.as_bytes())?;
+            Ok::<_, std::io::Error>(file)
+        };
+        let file = write().context("cannot write a temporary kubeconfig: give a file by --kubeconfig-out")?;
+        Ok(WrittenKubeconfig::Temporary(file))
+    }
+
+    /// Creates what is to be created, and waits until all of it is settled. `idle` says whether the scheduler has nothing left to
+    /// try.
+    ///
+    /// # Errors
+    /// The API server refuses an object, or the watch fails.
+    pub async fn settle(
+        &mut self,
+        plan: &Plan,
+        idle: impl Fn() -> bool,
+        progress: &mut Progress,
+    ) -> anyhow::Result<Ended> {
+        let began = Instant::now();
+        let (expected, names) = (plan.pods_expected(), plan.scheduler_names());
+        let create = async {
+            creation::manifests(&self.client, &self.manifests).await?;
+            creation::default_pods(&self.client, plan.pods, &names, plan.rate).await
+        };
+        let mut create = pin!(create);
+        let mut created = false;
+        let seen = self.observer.seen.clone();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ended = loop {
+            tokio::select! {
+                result = &mut create, if !created => {
+                    result?;
+                    created = true;
+                }
+                error = self.observer.failed() => return Err(error),
+                _ = ticks.tick() => {}
+            }
+            let now = Instant::now();
+            let (counts, quiet) =
+                look(&seen, |observations| (observations.counts(), observations.quiet(now)));
+            progress.show(&counts, expected, now - began, now);
+            let situation = Situation { counts, expected, created, idle: idle(), quiet };
+            if let Some(ended) = situation.end() {
+                break ended;
+            }
+            if now - began > plan.timeout {
+                break Ended::TimedOut;
+            }
+        };
+        progress.finish(&look(&seen, |observations| observations.counts()), expected, began.elapsed());
+        Ok(ended)
+    }
+
+    /// Waits until the watch fails.
+    pub async fn observer_failed(&mut self) -> anyhow::Error {
+        self.observer.failed().await
+    }
+
+    /// What has become of it all.
+    ///
+    /// # Errors
+    /// Nodes or pods cannot be listed.
+    pub async fn summary(&self, plan: &Plan, ended: Ended) -> anyhow::Result<Summary> {
+        let mut zones = BTreeMap::new();
+        let add_node = |node: ListedNode| {
+            let zone = node.metadata.labels.zone;
+            zones.insert(node.metadata.name, zone);
+        };
+        api::list(&self.client, "/api/v1/nodes", "", add_node).await?;
+        let names = plan.scheduler_names();
+        let mut left = LeftOvers::default();
+        let fields = "spec.nodeName=,status.phase!=Succeeded,status.phase!=Failed";
+        api::list(&self.client, "/api/v1/pods", fields, |pod: Value| left.add(&pod, &names)).await?;
+        Ok(look(&self.observer.seen, |observations| Summary::new(observations, &zones, left.finish(), ended)))
+    }
+}
+
+/// A node, as far as the summary needs it.
+#[derive(Deserialize)]
+struct ListedNode {
+    metadata: ListedMetadata,
+}
+
+#[derive(Deserialize)]
+struct ListedMetadata {
+    name: String,
+    #[serde(default)]
+    labels: ListedLabels,
+}
+
+#[derive(Default, Deserialize)]
+struct ListedLabels {
+    #[serde(rename = "topology.kubernetes.io/zone", default)]
+    zone: String,
+}
