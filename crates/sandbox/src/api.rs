@@ -34,6 +34,21 @@ pub(crate) struct Api {
     pub history: Arc<History>,
 }
 
+/// Options of a patch request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PatchOptions {
+    pub kind: PatchKind,
+    /// Fields that the kind does not have are refused.
+    pub strict: bool,
+    pub dry_run: bool,
+}
+
+impl PatchOptions {
+    /// A JSON merge patch that takes effect.
+    pub(crate) const MERGE: PatchOptions =
+        PatchOptions { kind: PatchKind::Merge, strict: false, dry_run: false };
+}
+
 /// Options of a delete request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeleteOptions {
@@ -107,16 +122,14 @@ impl Api {
     }
 
     /// Patches an object, in the form in which the resource shows it.
-    #[allow(clippy::too_many_arguments)] // The parts of one PATCH request, each of another type.
     pub(crate) fn patch(
         &self,
         resource: &'static ResourceType,
         namespace: &str,
         name: &str,
         subresource: &str,
-        kind: PatchKind,
         patch_body: &Value,
-        dry_run: bool,
+        options: PatchOptions,
     ) -> Result<Arc<Object>, ApiError> {
         self.store.write(|tx| {
             let old = tx
@@ -126,9 +139,12 @@ impl Api {
             if resource.is_new_event() {
                 events::from_core(&mut value);
             }
-            patch::apply(kind, &mut value, patch_body)?;
+            patch::apply(options.kind, &mut value, patch_body)?;
+            if options.strict {
+                decode::strictly(resource, &value)?;
+            }
             let value = decode::checked(resource, value)?;
-            let (object, _) = update(tx, resource, namespace, name, subresource, value, dry_run)?;
+            let (object, _) = update(tx, resource, namespace, name, subresource, value, options.dry_run)?;
             Ok(object)
         })
     }

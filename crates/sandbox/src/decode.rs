@@ -9,6 +9,10 @@ use crate::events;
 use crate::quantity::Quantity;
 use crate::resource::{NameRule, ResourceType};
 use crate::selectors;
+use crate::wire;
+
+/// Unknown fields that one refusal names.
+const UNKNOWN_FIELDS_MAX: usize = 20;
 
 /// Parses a body that must be one object of this resource, and brings it into stored form.
 pub(crate) fn object(resource: &ResourceType, body: &[u8]) -> Result<Value, ApiError> {
@@ -96,6 +100,21 @@ fn remove_nulls(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(remove_nulls),
         _ => {}
     }
+}
+
+/// Refuses fields that the kind does not have: kubectl asks for that by `fieldValidation=Strict`.
+pub(crate) fn strictly(resource: &ResourceType, value: &Value) -> Result<(), ApiError> {
+    let unknown = wire::unknown_fields(value, UNKNOWN_FIELDS_MAX);
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+    Err(ApiError::bad_request(format!(
+        "{kind} in version \"{version}\" cannot be handled as a {kind}: strict decoding error: {list}",
+        kind = resource.kind,
+        version = resource.version,
+        list = list.join(", "),
+    )))
 }
 
 /// The maps of quantities, wherever they stand.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use crate::api::{DeleteOptions, Deleted};
+use crate::api::{DeleteOptions, Deleted, PatchOptions};
 use crate::decode;
 use crate::error::ApiError;
 use crate::eviction;
@@ -114,6 +114,18 @@ fn is_dry_run(request: &ApiRequest) -> bool {
     request.query.filled("dryRun").is_some()
 }
 
+fn is_strict(request: &ApiRequest) -> bool {
+    request.query.get("fieldValidation") == Some("Strict")
+}
+
+/// The object of a create or update.
+fn decode_object(request: &ApiRequest, body: &Bytes) -> Result<Value, ApiError> {
+    if is_strict(request) {
+        decode::strictly(request.resource, &decode::json(body)?)?;
+    }
+    decode::object(request.resource, body)
+}
+
 fn create(server: &Server, request: &ApiRequest, view: View, body: &Bytes) -> Result<Reply, ApiError> {
     let resource = request.resource;
     let dry_run = is_dry_run(request);
@@ -138,7 +150,7 @@ fn create(server: &Server, request: &ApiRequest, view: View, body: &Bytes) -> Re
             Ok(web::json(StatusCode::CREATED, &server.access.review(review)))
         }
         (_, "") => {
-            let value = decode::object(resource, body)?;
+            let value = decode_object(request, body)?;
             let object = server.api.create(resource, &request.namespace, value, dry_run)?;
             Ok(show(StatusCode::CREATED, view, &object))
         }
@@ -157,7 +169,7 @@ fn update(server: &Server, request: &ApiRequest, view: View, body: &Bytes) -> Re
         let spec = json!({ "spec": { "replicas": scale["spec"]["replicas"] } });
         return scale_to(server, request, PatchKind::Merge, &spec);
     }
-    let value = decode::object(resource, body)?;
+    let value = decode_object(request, body)?;
     let (object, created) = server.api.update(
         resource,
         &request.namespace,
@@ -182,14 +194,14 @@ fn patch(
     if request.subresource == "scale" {
         return scale_to(server, request, kind, &patch_body);
     }
+    let options = PatchOptions { kind, strict: is_strict(request), dry_run: is_dry_run(request) };
     let object = server.api.patch(
         request.resource,
         &request.namespace,
         &request.name,
         &request.subresource,
-        kind,
         &patch_body,
-        is_dry_run(request),
+        options,
     )?;
     Ok(show(StatusCode::OK, view, &object))
 }
@@ -202,15 +214,8 @@ fn scale_to(
     patch_body: &Value,
 ) -> Result<Reply, ApiError> {
     let resource = request.resource;
-    let object = server.api.patch(
-        resource,
-        &request.namespace,
-        &request.name,
-        "",
-        kind,
-        patch_body,
-        is_dry_run(request),
-    )?;
+    let options = PatchOptions { kind, strict: false, dry_run: is_dry_run(request) };
+    let object = server.api.patch(resource, &request.namespace, &request.name, "", patch_body, options)?;
     Ok(web::json(StatusCode::OK, &workloads::scale_of(&object.value())))
 }
 

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::api::{Api, DeleteOptions, Deleted};
+use crate::api::{Api, DeleteOptions, Deleted, PatchOptions};
 use crate::decode;
 use crate::error::ApiError;
 use crate::list;
-use crate::patch::PatchKind;
 use crate::pods::binding::Binding;
 use crate::resource::{self, PODS, ResourceType};
 
@@ -102,8 +101,7 @@ impl Objects {
         patch: &Value,
     ) -> Result<Value, ApiError> {
         let resource = find(resource)?;
-        let object =
-            self.api.patch(resource, namespace, name, subresource, PatchKind::Merge, patch, false)?;
+        let object = self.api.patch(resource, namespace, name, subresource, patch, PatchOptions::MERGE)?;
         Ok(object.value())
     }
 

@@ -100,15 +100,7 @@ fn decode_envelope(body: &[u8]) -> Result<Value, String> {
             _ => {}
         }
     }
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let package = match (group, kind.as_str()) {
-        // Options travel under the version of what they are for.
-        (_, "DeleteOptions") => "meta",
-        ("", _) => "core",
-        (group, _) => group.split('.').next().unwrap_or_default(),
-    };
-    let name = format!("{package}.{kind}");
-    let (name, _) = messages().get_key_value(name.as_str()).ok_or_else(|| {
+    let name = message_of(&api_version, &kind).ok_or_else(|| {
         format!(
             "the sandbox does not know the kind \"{kind}\" of \"{api_version}\" in this format; send JSON"
         )
@@ -117,6 +109,77 @@ fn decode_envelope(body: &[u8]) -> Result<Value, String> {
     object["apiVersion"] = Value::from(api_version);
     object["kind"] = Value::from(kind);
     Ok(object)
+}
+
+/// The message of a kind; `None` where the table has none.
+fn message_of(api_version: &str, kind: &str) -> Option<&'static str> {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let package = match (group, kind) {
+        // Options travel under the version of what they are for.
+        (_, "DeleteOptions") => "meta",
+        ("", _) => "core",
+        (group, _) => group.split('.').next().unwrap_or_default(),
+    };
+    let name = format!("{package}.{kind}");
+    messages().get_key_value(name.as_str()).map(|(name, _)| *name)
+}
+
+/// The paths of an object's fields that its kind does not have, in the order of the object; at most `max` of them.
+pub(crate) fn unknown_fields(object: &Value, max: usize) -> Vec<String> {
+    let text = |field: &str| object[field].as_str().unwrap_or_default();
+    let mut found = Vec::new();
+    if let (Some(message), Value::Object(map)) = (message_of(text("apiVersion"), text("kind")), object) {
+        for (key, value) in map.iter().filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind")) {
+            find_unknown(message, key, value, key.clone(), &mut found);
+        }
+    }
+    found.truncate(max);
+    found
+}
+
+fn find_unknown(message: &'static str, key: &str, value: &Value, path: String, found: &mut Vec<String>) {
+    let Some(field) = find_field(message, key) else {
+        // Servers fill it in; the table leaves it out.
+        if path != "metadata.managedFields" {
+            found.push(path);
+        }
+        return;
+    };
+    let Kind::Message(inner) = field.kind else { return };
+    // Numbers, texts and free-form objects.
+    if !messages().contains_key(inner) {
+        return;
+    }
+    let mut look_into = |value: &Value, path: String| {
+        for (key, value) in value.as_object().into_iter().flatten() {
+            find_unknown(inner, key, value, format!("{path}.{key}"), found);
+        }
+    };
+    match (field.shape, value) {
+        (Shape::List, Value::Array(items)) => {
+            for (i, item) in items.iter().enumerate() {
+                look_into(item, format!("{path}[{i}]"));
+            }
+        }
+        (Shape::Map, Value::Object(entries)) => {
+            for (key, entry) in entries {
+                look_into(entry, format!("{path}.{key}"));
+            }
+        }
+        _ => look_into(value, path),
+    }
+}
+
+/// A field by its JSON name, also through the messages that stand inline.
+fn find_field(message: &'static str, key: &str) -> Option<Field> {
+    let fields = messages().get(message)?.values();
+    let direct = fields.clone().find(|f| f.shape != Shape::Inline && f.name == key).copied();
+    direct.or_else(|| {
+        fields.filter(|f| f.shape == Shape::Inline).find_map(|f| match f.kind {
+            Kind::Message(inner) => find_field(inner, key),
+            _ => None,
+        })
+    })
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -344,6 +407,29 @@ mod tests {
                 "spec": {"containers": [{
                     "name": "c", "command": ["run"], "ports": [{"hostPort": 0, "containerPort": 8080}],
                     "resources": {"requests": {"cpu": "100m"}}}]}})
+        );
+    }
+
+    #[test]
+    fn fields_that_a_kind_does_not_have_are_found_wherever_they_stand() {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "extra": 1,
+            "metadata": {"name": "p", "labels": {"any": "thing"}, "managedFields": [], "lables": {}},
+            "spec": {
+                "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}, "imagePullPolicey": "x",
+                    "livenessProbe": {"httpGet": {"port": 80}, "periodSeconds": 1, "every": 2}}],
+                "volumes": [{"name": "v", "emptyDir": {"medium": "", "size": 1}}],
+                "affinity": {"nodeAffinity": {"required": {}}}, "overhead": {"cpu": "1"}}});
+        assert_eq!(
+            unknown_fields(&pod, 10),
+            [
+                "extra",
+                "metadata.lables",
+                "spec.affinity.nodeAffinity.required",
+                "spec.containers[0].imagePullPolicey",
+                "spec.containers[0].livenessProbe.every",
+                "spec.volumes[0].emptyDir.size"
+            ]
         );
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use crate::api::{Api, DeleteOptions};
+use crate::api::{Api, DeleteOptions, PatchOptions};
 use crate::error::{ApiError, FieldError};
 use crate::object::Object;
 use crate::pods;
@@ -343,9 +343,8 @@ impl Controller {
                     &set.namespace,
                     &set.name,
                     "",
-                    crate::patch::PatchKind::Merge,
                     &scale,
-                    false,
+                    PatchOptions::MERGE,
                 );
             }
             let count = |field: &str| value["status"][field].as_i64().unwrap_or(0);

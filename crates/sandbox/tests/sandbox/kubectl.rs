@@ -201,6 +201,9 @@ async fn kubectl_is_told_what_is_served_and_what_is_not() {
     let file = kubectl.write("pod.yaml", &POD.replace("cpu: 500m", "cpu: lots"));
     let refused = kubectl.run(&["apply", "-f", &file]).await;
     assert!(!refused.ok && refused.text.contains("quantities must match"), "{}", refused.text);
+    let file = kubectl.write("pod.yaml", &POD.replace("labels:", "lables:"));
+    let refused = kubectl.run(&["apply", "-f", &file]).await;
+    assert!(!refused.ok && refused.text.contains("unknown field \"metadata.lables\""), "{}", refused.text);
     let refused = kubectl.run(&["apply", "--server-side", "-f", &file]).await;
     assert!(!refused.ok && refused.text.contains("server-side apply is not served"), "{}", refused.text);
     assert!(kubectl.ok(&["version"]).await.contains("v1.36"));

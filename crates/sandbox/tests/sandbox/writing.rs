@@ -80,6 +80,29 @@ async fn a_body_that_is_no_such_object_is_a_bad_request() {
 }
 
 #[tokio::test]
+async fn unknown_fields_are_refused_when_asked_to_be_strict() {
+    let sandbox = still().await;
+    let client = Client::of(&sandbox);
+    let mut object = pod("a", "1");
+    object["spec"]["nodeSelektor"] = json!({"a": "b"});
+    let path = "/api/v1/namespaces/default/pods";
+    let refused = client.post(&format!("{path}?fieldValidation=Strict"), &object).await;
+    assert_eq!(
+        (refused.code, refused.message()),
+        (
+            400,
+            "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: unknown field \
+             \"spec.nodeSelektor\""
+        )
+    );
+    assert_eq!(client.post(path, &object).await.code, 201);
+    client.create_pod(&pod("b", "1")).await;
+    let patch = json!({"spec": {"color": "red"}});
+    let refused = client.patch("merge", &format!("{path}/b?fieldValidation=Strict"), &patch).await;
+    assert_eq!(refused.code, 400);
+}
+
+#[tokio::test]
 async fn a_dry_run_leaves_nothing_behind() {
     let sandbox = still().await;
     let client = Client::of(&sandbox);
