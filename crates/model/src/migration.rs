@@ -411,6 +411,17 @@ mod tests {
                 {"key": "topology.cinder.csi.openstack.org/zone", "operator": "In", "values": ["z1", "z2"]},
             ]}]}))
         );
+        // The deprecated label counts where the present one is absent.
+        let source = migrated(json!({
+            "metadata": {"name": "v", "labels": {BETA_ZONE: "z1"}},
+            "spec": {"cinder": {"volumeID": "c"}},
+        }));
+        assert_eq!(
+            source.migrated.expect("translates").node_affinity,
+            affinity(json!({"nodeSelectorTerms": [{"matchExpressions": [
+                {"key": "topology.cinder.csi.openstack.org/zone", "operator": "In", "values": ["z1"]},
+            ]}]}))
+        );
         let source = migrated(json!({
             "metadata": {"name": "v", "labels": {ZONE: "z1"}},
             "spec": {"azureDisk": {"diskName": "d", "diskURI": "u"}},

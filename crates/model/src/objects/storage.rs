@@ -171,8 +171,6 @@ pub struct StorageClass {
     /// Driver whose volumes the class makes: the provisioner, or the CSI driver that took its place. None for in-tree
     /// plugins whose volumes the scheduler does not count.
     pub driver: Option<Atom>,
-    /// Whether the provisioner is an in-tree plugin: then the driver is there where a CSINode is.
-    pub in_tree: bool,
     /// Binding mode; `None` where the object has none, which only unchecked objects do.
     pub wait_for_first_consumer: Option<bool>,
     /// Where volumes may be provisioned: alternatives of requirements that all hold; empty means everywhere.
@@ -184,16 +182,15 @@ impl StorageClass {
     #[must_use]
     pub fn new(class: &wire::StorageClass) -> Self {
         let provisioner = Atom::new(&class.provisioner);
-        let (driver, in_tree) = match migration::provisioner(&class.provisioner) {
-            Provisioner::Own => (Some(provisioner.clone()), false),
-            Provisioner::Migrated(driver) => (Some(Atom::new(driver)), true),
-            Provisioner::Uncounted => (None, true),
+        let driver = match migration::provisioner(&class.provisioner) {
+            Provisioner::Own => Some(provisioner.clone()),
+            Provisioner::Migrated(driver) => Some(Atom::new(driver)),
+            Provisioner::Uncounted => None,
         };
         Self {
             name: Atom::new(&class.metadata.name),
             provisioner,
             driver,
-            in_tree,
             wait_for_first_consumer: class
                 .volume_binding_mode
                 .as_deref()

@@ -1,4 +1,7 @@
 //! Volumes that count against a CSI driver's limit, told apart by driver and handle.
+//!
+//! Volumes of in-tree plugins count for the driver that took the plugin's place on nodes with a CSINode. On others nothing is
+//! counted at all, so that makes no difference here.
 
 use secondmate_model::objects::{ObjectName, Objects, PersistentVolumeClaim};
 use secondmate_model::{Atom, Volume};
@@ -14,24 +17,16 @@ enum Handle<'a> {
 }
 
 /// A volume of a CSI driver.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Attachable<'a> {
     pub(super) driver: &'a Atom,
     handle: Handle<'a>,
-    /// It is a volume of an in-tree plugin, which the driver has on nodes with a CSINode.
-    pub(super) needs_csi_node: bool,
-}
-
-impl PartialEq for Attachable<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.driver == other.driver && self.handle == other.handle
-    }
 }
 
 impl<'a> Attachable<'a> {
     /// A volume by its driver's handle.
     pub(super) fn of_handle(driver: &'a Atom, handle: &'a str) -> Self {
-        Self { driver, handle: Handle::Volume(handle), needs_csi_node: false }
+        Self { driver, handle: Handle::Volume(handle) }
     }
 
     /// The volume behind a claim; where there is none yet, the one that its class will make.
@@ -40,32 +35,30 @@ impl<'a> Attachable<'a> {
         let Some(volume) = volume.filter(|_| !claim.volume_name.is_empty()) else {
             return Self::of_class(objects, claim);
         };
-        let (driver, handle, needs_csi_node) = if let Some((driver, handle)) = &volume.csi {
-            (driver, handle, false)
+        let (driver, handle) = if let Some((driver, handle)) = &volume.csi {
+            (driver, handle)
         } else {
             let source = volume.in_tree.as_ref()?;
-            (&source.driver, &source.migrated.as_ref().ok()?.handle, true)
+            (&source.driver, &source.migrated.as_ref().ok()?.handle)
         };
         if driver.is_empty() || handle.is_empty() {
             return None;
         }
-        Some(Self { driver, handle: Handle::Volume(handle), needs_csi_node })
+        Some(Self { driver, handle: Handle::Volume(handle) })
     }
 
     /// A claim without a class, or with one that does not exist, is not counted.
     fn of_class(objects: &'a Objects, claim: &'a PersistentVolumeClaim) -> Option<Self> {
         let class = objects.storage_classes.get(claim.storage_class.as_ref()?)?;
         let driver = class.driver.as_ref().filter(|driver| !driver.is_empty())?;
-        Some(Self { driver, handle: Handle::Claim(&claim.name), needs_csi_node: class.in_tree })
+        Some(Self { driver, handle: Handle::Claim(&claim.name) })
     }
 
     /// An inline volume of a migrated plugin; the reason where it cannot be translated.
     pub(super) fn of_inline(volume: &'a Volume) -> Option<Result<Self, &'a str>> {
         let migration = volume.migration.as_ref()?;
         Some(match migration.handle.as_ref()? {
-            Ok(handle) => {
-                Ok(Self { driver: &migration.driver, handle: Handle::Volume(handle), needs_csi_node: true })
-            }
+            Ok(handle) => Ok(Self { driver: &migration.driver, handle: Handle::Volume(handle) }),
             Err(reason) => Err(reason),
         })
     }
@@ -77,7 +70,6 @@ impl<'a> Attachable<'a> {
                 Handle::Volume(handle) => OwnedHandle::Volume(handle.into()),
                 Handle::Claim(claim) => OwnedHandle::Claim(claim.clone()),
             },
-            needs_csi_node: self.needs_csi_node,
         }
     }
 }
@@ -87,7 +79,6 @@ impl<'a> Attachable<'a> {
 pub(super) struct OwnedAttachable {
     driver: Atom,
     handle: OwnedHandle,
-    pub(super) needs_csi_node: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -102,7 +93,7 @@ impl OwnedAttachable {
             OwnedHandle::Volume(handle) => Handle::Volume(handle),
             OwnedHandle::Claim(claim) => Handle::Claim(claim),
         };
-        Attachable { driver: &self.driver, handle, needs_csi_node: self.needs_csi_node }
+        Attachable { driver: &self.driver, handle }
     }
 }
 

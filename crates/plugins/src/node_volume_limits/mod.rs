@@ -213,7 +213,6 @@ impl NodeVolumeLimits {
         let mut new = Attachables::default();
         for volume in &*pod.volumes {
             match volume {
-                NewVolume::Attachable(volume) if volume.needs_csi_node && csi_node.is_none() => {}
                 NewVolume::Attachable(volume) => new.insert(volume.borrowed()),
                 NewVolume::Untranslatable(reason) if csi_node.is_some() => {
                     return Status::error(reason.clone());

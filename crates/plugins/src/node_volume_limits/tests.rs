@@ -42,6 +42,9 @@ fn world(more: Vec<Value>) -> Snapshot {
         json!({"kind": "Node", "metadata": {"name": "n1"}}),
         claim("e1", "ve1", ""),
         volume("ve1", "e"),
+        claim("twin", "twin", ""),
+        json!({"kind": "PersistentVolume", "metadata": {"name": "twin"},
+               "spec": {"csi": {"driver": "e", "volumeHandle": "handle-v1"}}}),
         claim("unbound", "", "class-d"),
         claim("unbound2", "", "class-d"),
         claim("gone", "no-such-volume", "class-d"),
@@ -116,6 +119,14 @@ fn volumes_of_a_driver_are_counted_once_each() {
     let no_limit =
         json!({"kind": "CSINode", "metadata": {"name": "n1"}, "spec": {"drivers": [{"name": "d"}]}});
     assert_eq!(run(&world(vec![no_limit]), volumes(&["c3"])), Status::SUCCESS);
+}
+
+#[test]
+fn the_same_handle_of_another_driver_is_another_volume() {
+    let more = |pod: &str| vec![existing("a", volumes(&[pod])), csi_node(json!({"d": 1, "e": 1}))];
+    let both = volumes(&["c1", "twin"]);
+    assert_eq!(run(&world(more("c1")), both.clone()), Status::SUCCESS);
+    assert_eq!(run(&world(more("e1")), both), exceeded());
 }
 
 #[test]
@@ -195,6 +206,12 @@ fn what_cannot_be_told_is_an_error_or_a_rejection() {
         Status::error(format!("PVC default/{pod}-e was not created for pod default/{pod} (pod is not owner)"))
     };
     let limit = || csi_node(json!({"d": 9}));
+    let of_namesake = || {
+        let mut claim = foreign("p");
+        claim["metadata"]["ownerReferences"] =
+            json!([{"kind": "Pod", "name": "p", "uid": "earlier", "controller": true}]);
+        claim
+    };
     for (what, more, pod_volumes, expected) in [
         ("no volumes", vec![], json!([]), Status::skip()),
         (
@@ -213,6 +230,12 @@ fn what_cannot_be_told_is_an_error_or_a_rejection() {
         ),
         ("claim without a name", vec![], volumes(&[""]), Status::error("PersistentVolumeClaim had no name")),
         ("foreign ephemeral claim", vec![foreign("p")], ephemeral.clone(), not_owner("p")),
+        (
+            "ephemeral claim of an earlier pod of the name",
+            vec![of_namesake()],
+            ephemeral.clone(),
+            not_owner("p"),
+        ),
         (
             "foreign ephemeral claim of a pod on the node",
             vec![foreign("a"), existing("a", ephemeral.clone()), limit()],

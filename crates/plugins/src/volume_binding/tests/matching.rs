@@ -91,6 +91,8 @@ fn bound_volumes_must_be_reachable() {
             "zone": "a", "topology.kubernetes.io/zone": "a"}}}),
         json!({"kind": "Node", "metadata": {"name": "migrated", "labels": {
             "zone": "a", "topology.ebs.csi.aws.com/zone": "a"}}}),
+        json!({"kind": "CSINode", "metadata": {"name": "plain", "annotations": {
+            "storage.alpha.kubernetes.io/migrated-plugins": "kubernetes.io/cinder"}}}),
         json!({"kind": "CSINode", "metadata": {"name": "migrated", "annotations": {
             "storage.alpha.kubernetes.io/migrated-plugins": "kubernetes.io/aws-ebs,kubernetes.io/cinder"}}}),
         bound("any", "any"),
@@ -101,6 +103,15 @@ fn bound_volumes_must_be_reachable() {
         volume("there", 5, in_zone("b")),
         bound("nowhere", "nowhere"),
         volume("nowhere", 5, json!({"nodeAffinity": {"required": {"nodeSelectorTerms": []}}})),
+        bound("empty", "empty"),
+        volume("empty", 5, json!({"nodeAffinity": {"required": {"nodeSelectorTerms": [{}]}}})),
+        bound("odd", "odd"),
+        volume(
+            "odd",
+            5,
+            json!({"nodeAffinity": {"required": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "zone", "operator": "Near", "values": ["a"]}]}]}}}),
+        ),
         bound("gone", "gone"),
         bound("ebs", "ebs"),
         volume("ebs", 5, ebs("vol-1")),
@@ -119,6 +130,8 @@ fn bound_volumes_must_be_reachable() {
         (&["here"], "plain", Status::SUCCESS),
         (&["there"], "plain", rejected(&[NODE_CONFLICT])),
         (&["nowhere"], "plain", rejected(&[NODE_CONFLICT])),
+        (&["empty"], "plain", rejected(&[NODE_CONFLICT])),
+        (&["odd"], "plain", rejected(&[NODE_CONFLICT])),
         (&["gone"], "plain", rejected(&[VOLUME_MISSING])),
         // The first claim that fails decides.
         (&["gone", "there"], "plain", rejected(&[VOLUME_MISSING])),
@@ -218,6 +231,37 @@ fn two_claims_do_not_get_one_volume_and_the_smaller_goes_first() {
     let pod = pod_with("p", &["big", "small"]);
     assert_eq!(verdict(&*plugin(), &snapshot, &pod, "a"), Status::SUCCESS);
     assert_eq!(verdict(&*plugin(), &snapshot, &pod, "b"), rejected(&[BIND_CONFLICT]));
+}
+
+#[test]
+fn a_claim_that_was_bound_and_has_no_volume_is_not_bound() {
+    let snapshot = world(vec![bound("c", ""), volume("v", 5, in_zone("a"))]);
+    assert_eq!(verdict(&*plugin(), &snapshot, &pod_with("p", &["c"]), "a"), Status::SUCCESS);
+    assert_eq!(verdict(&*plugin(), &snapshot, &pod_with("p", &["c"]), "b"), rejected(&[BIND_CONFLICT]));
+}
+
+#[test]
+fn among_many_volumes_each_node_finds_its_own() {
+    // More than are looked at in turn; the affinity of `either` has two terms, so no single label decides.
+    let mut objects: Vec<_> =
+        (0..60).map(|i| volume(&format!("v{i}"), 5, in_zone(&format!("z{i}")))).collect();
+    objects.push(volume("mine", 7, in_zone("a")));
+    let mut either = in_zone("elsewhere");
+    let terms = either["nodeAffinity"]["required"]["nodeSelectorTerms"].as_array_mut().expect("terms");
+    terms.push(json!({"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]}));
+    objects.push(volume("either", 6, either));
+    objects.push(claim("c", json!({})));
+    let snapshot = world(objects);
+    let pod = pod_with("p", &["c"]);
+    let found = |node: &str| {
+        let plugin = plugin();
+        let (_, mut state) = pre_filter(&*plugin, &snapshot, &pod);
+        let reserve = plugin.as_reserve().expect("reserves");
+        assert_eq!(reserve.reserve(&context(&snapshot), &mut state, &pod, &Atom::new(node)), Status::SUCCESS);
+        state.read::<PodState>().and_then(|s| s.reservation.as_ref()).expect("a reservation").volumes()
+    };
+    assert_eq!(found("a"), ["mine"]);
+    assert_eq!(found("b"), ["either"]);
 }
 
 #[test]
