@@ -126,7 +126,7 @@ fn find_or_build() -> Result<Binaries, BinariesError> {
     if missing.is_empty() && stages.is_some() {
         return Ok(Binaries { paths, stages, missing: String::new() });
     }
-    match go_toolchain().map_err(failed)? {
+    match go_toolchain(&modules_dir()).map_err(failed)? {
         Ok(go) => {
             let built = cached_build(&cache_root().map_err(failed)?, &go, &missing).map_err(failed)?;
             paths.extend(missing.iter().map(|program| (*program, built.join(program.name()))));
@@ -156,8 +156,8 @@ fn from_assets() -> Result<(BTreeMap<Program, PathBuf>, Option<PathBuf>)> {
     Ok((paths.filter(|(_, path)| path.is_file()).collect(), stages.is_file().then_some(stages)))
 }
 
-/// The version of Go (`go1.26.8`), or why the modules cannot be built with what is there.
-fn go_toolchain() -> Result<Result<String, String>> {
+/// The version of Go (`go1.26.8`), or why a module cannot be built with what is there.
+pub(crate) fn go_toolchain(modules: &Path) -> Result<Result<String, String>> {
     let mut go = go_command();
     go.args(["env", "GOVERSION"]).current_dir("/");
     let output = match run(go, b"", Duration::from_secs(60)) {
@@ -171,7 +171,6 @@ fn go_toolchain() -> Result<Result<String, String>> {
         }
     };
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let modules = modules_dir();
     let go_mod = modules.join("go.mod");
     let text =
         std::fs::read_to_string(&go_mod).with_context(|| format!("cannot read {}", go_mod.display()))?;

@@ -90,7 +90,7 @@ fn build_into(modules: &Path, out: &Path, programs: &[Program]) -> Result<()> {
     std::fs::write(out.join(STAGES_FILE), stages.stdout).context("cannot write the stages of kwok")
 }
 
-fn go_build(module: &Path, link_flags: &str, out: &Path, packages: &[String]) -> Result<()> {
+pub(crate) fn go_build(module: &Path, link_flags: &str, out: &Path, packages: &[String]) -> Result<()> {
     let mut go = go_command();
     // The trailing slash has the programs named after their packages.
     let out = format!("{}/", out.display());
@@ -137,10 +137,10 @@ fn build_key(modules: &Path, go: &str, programs: &[Program]) -> Result<String> {
         key.add(name.as_os_str().as_encoded_bytes());
         key.add(&std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
     }
-    Ok(format!("{:016x}", key.0))
+    Ok(key.name())
 }
 
-fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+pub(crate) fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read {}", dir.display()))?.path();
@@ -155,7 +155,7 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 /// Makes room for one more build. A build that a running cluster uses stays whole: its files are open.
-fn prune(root: &Path) -> Result<()> {
+pub(crate) fn prune(root: &Path) -> Result<()> {
     let entries = std::fs::read_dir(root).with_context(|| format!("cannot read {}", root.display()))?;
     let mut builds: Vec<(SystemTime, PathBuf)> = entries
         .filter_map(Result::ok)
@@ -175,7 +175,7 @@ fn prune(root: &Path) -> Result<()> {
 
 /// FNV-1a over parts with their lengths: the same on every machine and release of Rust, which the standard library's
 /// hasher does not promise. Nobody attacks the name of a cache folder.
-struct Fnv(u64);
+pub(crate) struct Fnv(u64);
 
 impl Default for Fnv {
     fn default() -> Self {
@@ -184,10 +184,15 @@ impl Default for Fnv {
 }
 
 impl Fnv {
-    fn add(&mut self, part: &[u8]) {
+    pub(crate) fn add(&mut self, part: &[u8]) {
         for byte in (part.len() as u64).to_le_bytes().iter().chain(part) {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+
+    /// The name of a folder.
+    pub(crate) fn name(&self) -> String {
+        format!("{:016x}", self.0)
     }
 }
 

@@ -1,0 +1,136 @@
+//! The cluster in the file, as the scheduler's cache and snapshot have it.
+
+use crate::objects::Item;
+use secondmate_core::cache::Cache;
+use secondmate_core::{Nominator, Profile};
+use secondmate_framework::Snapshot;
+use secondmate_model::{Atom, Pod};
+use std::sync::Arc;
+
+/// Why a pod that was asked for is not evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPending {
+    /// It is not there.
+    #[error("pod {0} is not in the file; name it as NAMESPACE/NAME")]
+    Unknown(String),
+    /// It is there, and does not wait for one of the profiles.
+    #[error("pod {pod} does not wait for a node: {why}")]
+    Settled {
+        /// The pod.
+        pod: String,
+        /// What it does instead, and what to do about it.
+        why: String,
+    },
+}
+
+/// One frozen cluster.
+pub struct Cluster {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) nominator: Nominator,
+    /// Pending pods of the profiles, in the order of the file.
+    pending: Vec<Arc<Pod>>,
+    /// All others, for messages.
+    settled: Vec<Arc<Pod>>,
+}
+
+impl Cluster {
+    /// Takes the objects in, in the order of the file: nodes within their zone, pods on their node.
+    #[must_use]
+    pub fn load(items: Vec<Item>, profiles: &[Profile]) -> Self {
+        let mut cache = Cache::new();
+        let mut snapshot = Snapshot::default();
+        let mut nominator = Nominator::default();
+        let (mut pods, mut pending, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+        for item in items {
+            match item {
+                Item::Node(node) => {
+                    cache.set_node(node);
+                }
+                Item::Pod(pod) => pods.push(pod),
+                Item::Other(object) => {
+                    snapshot.objects_mut().apply(object);
+                }
+            }
+        }
+        for pod in pods {
+            let profile = profiles.iter().find(|p| *p.name() == pod.scheduler_name);
+            match (&pod.node_name, profile) {
+                // The scheduler's watch leaves pods out that have ended.
+                _ if pod.terminal => settled.push(pod),
+                (Some(_), _) => {
+                    cache.add(Arc::clone(&pod));
+                    settled.push(pod);
+                }
+                (None, None) => settled.push(pod),
+                (None, Some(profile)) => {
+                    // A gated pod's nomination does not count for others.
+                    if let Some(node) = &pod.nominated_node_name
+                        && profile.holds_back(&pod).is_none()
+                    {
+                        nominator.set(&pod, node);
+                    }
+                    let list = if pod.deleting { &mut settled } else { &mut pending };
+                    list.push(pod);
+                }
+            }
+        }
+        cache.refresh(&mut snapshot);
+        Self { snapshot, nominator, pending, settled }
+    }
+
+    /// The pods that wait for one of the profiles, in the order of the file.
+    #[must_use]
+    pub fn pending(&self) -> &[Arc<Pod>] {
+        &self.pending
+    }
+
+    /// Number of nodes.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.snapshot.nodes().len()
+    }
+
+    /// The pending pods of these names (`NAMESPACE/NAME`), in the order of the file; all of them where none is named.
+    ///
+    /// # Errors
+    /// A name that is not that of a pending pod.
+    pub fn select(&self, names: &[String]) -> Result<Vec<Arc<Pod>>, NotPending> {
+        if names.is_empty() {
+            return Ok(self.pending.clone());
+        }
+        for name in names {
+            if !self.pending.iter().any(|pod| pod.full_name() == *name) {
+                return Err(self.not_pending(name));
+            }
+        }
+        Ok(self.pending.iter().filter(|pod| names.contains(&pod.full_name())).cloned().collect())
+    }
+
+    fn not_pending(&self, name: &str) -> NotPending {
+        let Some(pod) = self.settled.iter().find(|pod| pod.full_name() == name) else {
+            return NotPending::Unknown(name.to_owned());
+        };
+        let why = match &pod.node_name {
+            _ if pod.terminal => "it has ended".to_owned(),
+            Some(node) => {
+                format!("it is on node {node}; take spec.nodeName out to ask where it would go")
+            }
+            None if pod.deleting => "it is being deleted".to_owned(),
+            None => format!(
+                "its scheduler is {}; ask with a configuration that has a profile of this name",
+                pod.scheduler_name
+            ),
+        };
+        NotPending::Settled { pod: name.to_owned(), why }
+    }
+
+    /// Scheduler names of pods that wait for somebody else, each with the number of its pods.
+    #[must_use]
+    pub fn waiting_for_others(&self) -> Vec<(Atom, usize)> {
+        let mut names: std::collections::BTreeMap<Atom, usize> = std::collections::BTreeMap::new();
+        for pod in self.settled.iter().filter(|p| p.node_name.is_none() && !p.terminal && !p.deleting) {
+            *names.entry(pod.scheduler_name.clone()).or_insert(0) += 1;
+        }
+        names.into_iter().collect()
+    }
+}

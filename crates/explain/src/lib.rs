@@ -1,0 +1,28 @@
+//! What the scheduler would say about pods, asked of a cluster that stands in a file.
+//!
+//! [`read`] takes the text apart into objects, [`Cluster`] holds them as the scheduler's cache and snapshot do, [`Explainer`]
+//! evaluates pending pods against it, each on its own, with the code that schedules, and answers with an [`Explanation`]: as one
+//! JSON object, or as a table for people. Nothing is placed and nothing is changed.
+//!
+//! What it holds: one frozen cluster. Who writes it: [`Cluster::load`], once. What bounds it: the file. What it must never know:
+//! clients, runtimes and clocks; the same file gives the same answer every day.
+
+mod answer;
+mod classes;
+mod cluster;
+mod evaluate;
+mod note;
+mod objects;
+mod profiles;
+mod read;
+mod table;
+
+pub use answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, ScoreAnswer, Verdict};
+pub use classes::{Explained, explain_all};
+pub use cluster::{Cluster, NotPending};
+pub use evaluate::Explainer;
+pub use note::event_note;
+pub use objects::{Item, Place};
+pub use profiles::{ProfilesError, make_profiles};
+pub use read::{Ignored, ReadError, read, read_values};
+pub use table::{Style, render};

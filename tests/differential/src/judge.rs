@@ -1,0 +1,98 @@
+//! Both sides on one case.
+
+use crate::case::{Answer, Case};
+use crate::compare::{Difference, compare};
+use crate::oracle::Oracle;
+use crate::ours::Ours;
+use anyhow::Result;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What a comparison came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The answers are equal, for so many pods.
+    Same(usize),
+    /// Both sides refuse the case.
+    BothRefuse(String),
+    /// They differ.
+    Differs(Difference),
+    /// The oracle could not tell, and why.
+    Inconclusive(String),
+}
+
+/// Asks both sides.
+pub struct Judge {
+    oracle: Oracle,
+    ours: Ours,
+}
+
+impl Judge {
+    /// Starts an oracle.
+    ///
+    /// # Errors
+    /// It cannot be built or started.
+    pub fn start() -> Result<Self> {
+        // One worker: each judge has its own thread on our side.
+        Ok(Self { oracle: Oracle::start(&["-workers", "1"])?, ours: Ours::default() })
+    }
+
+    /// Hands a case to the oracle.
+    ///
+    /// # Errors
+    /// The oracle has ended.
+    pub fn send(&mut self, case: &Case) -> Result<()> {
+        self.oracle.send(case)
+    }
+
+    /// Takes the oracle's answer to a case and holds ours against it.
+    ///
+    /// # Errors
+    /// The oracle has ended.
+    pub fn receive(&mut self, case: &Case) -> Result<(Verdict, Answer)> {
+        let answer = self.oracle.receive()?;
+        Ok((verdict(case, &answer, &mut self.ours), answer))
+    }
+
+    /// Both at once.
+    ///
+    /// # Errors
+    /// The oracle has ended.
+    pub fn judge(&mut self, case: &Case) -> Result<(Verdict, Answer)> {
+        self.send(case)?;
+        self.receive(case)
+    }
+}
+
+/// Holds our answer against one of the oracle.
+pub fn verdict(case: &Case, theirs: &Answer, ours: &mut Ours) -> Verdict {
+    if theirs.error.contains("contradicts itself") || theirs.error.starts_with("panic") {
+        return Verdict::Inconclusive(theirs.error.lines().next().unwrap_or_default().to_owned());
+    }
+    // Without `validate` the objects are as an API server has stored them.
+    let objects = if case.validate { &theirs.objects } else { &case.objects };
+    let attempt = catch_unwind(AssertUnwindSafe(|| ours.answer(objects, &case.config, &case.pods)));
+    let differs = |path: &str, ours: String| {
+        let theirs = if theirs.error.is_empty() {
+            format!("{} results", theirs.results.len())
+        } else {
+            theirs.error.clone()
+        };
+        Verdict::Differs(Difference { pod: String::new(), path: path.to_owned(), theirs, ours })
+    };
+    match attempt {
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            differs("panic", text.unwrap_or_default())
+        }
+        Ok(Err(error)) if theirs.error.is_empty() => differs("refused", format!("{error:#}")),
+        Ok(Err(error)) => Verdict::BothRefuse(format!("{} | {error:#}", theirs.error)),
+        Ok(Ok(results)) if !theirs.error.is_empty() => {
+            differs("accepted", format!("{} results", results.len()))
+        }
+        Ok(Ok(results)) => match compare(&theirs.results, &results) {
+            Some(difference) => Verdict::Differs(difference),
+            None => Verdict::Same(results.len()),
+        },
+    }
+}

@@ -1,0 +1,81 @@
+//! The parity oracle: the Go program in `tests/parity/`, built once on a machine into the same cache as the control plane.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+
+use crate::binaries::{BinariesError, Unavailable, cache_root, go_toolchain};
+use crate::go_build::{Fnv, collect, go_build, prune};
+
+const NAME: &str = "oracle";
+
+/// The oracle's program, built if it was not there; at most one process builds at a time.
+///
+/// # Errors
+///
+/// [`BinariesError::Unavailable`] when there is no Go to build it with; [`BinariesError::Failed`] when the build failed.
+pub fn parity_oracle() -> Result<&'static Path, BinariesError> {
+    static FOUND: OnceLock<Result<PathBuf, BinariesError>> = OnceLock::new();
+    FOUND.get_or_init(find_or_build).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
+}
+
+fn find_or_build() -> Result<PathBuf, BinariesError> {
+    let failed = |error: anyhow::Error| BinariesError::Failed(format!("{error:#}"));
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../parity");
+    let go = go_toolchain(&module).map_err(failed)?.map_err(|_| Unavailable {
+        reason: "the parity oracle needs Go (the release that tests/parity/go.mod names, or a later one) to be built"
+            .to_owned(),
+    })?;
+    build(&cache_root().map_err(failed)?.join("parity"), &module, &go).map_err(failed)
+}
+
+fn build(root: &Path, module: &Path, go: &str) -> Result<PathBuf> {
+    let folder = root.join(key(module, go)?);
+    let program = folder.join(NAME);
+    if program.is_file() {
+        return Ok(program);
+    }
+    std::fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
+    let lock_path = root.join("lock");
+    let lock = File::options()
+        .create(true)
+        .append(true)
+        .open(&lock_path)
+        .with_context(|| format!("cannot open {}", lock_path.display()))?;
+    // Bounded by the builder's own deadline: it lets go of the lock when it ends, whichever way.
+    lock.lock().with_context(|| format!("cannot lock {}", lock_path.display()))?;
+    if program.is_file() {
+        return Ok(program);
+    }
+    prune(root)?;
+    let unfinished = root.join("unfinished");
+    if unfinished.exists() {
+        std::fs::remove_dir_all(&unfinished)
+            .with_context(|| format!("cannot remove {}", unfinished.display()))?;
+    }
+    std::fs::create_dir(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
+    eprintln!("building the parity oracle into {}: some minutes, once on this machine", root.display());
+    go_build(module, "-s -w", &unfinished, &[".".to_owned()])?;
+    // Go names the program after the module's last element.
+    for entry in std::fs::read_dir(&unfinished).context("cannot list the build")? {
+        let built = entry.context("cannot list the build")?.path();
+        std::fs::rename(&built, unfinished.join(NAME)).context("cannot name the oracle")?;
+    }
+    std::fs::rename(&unfinished, &folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(program)
+}
+
+fn key(module: &Path, go: &str) -> Result<String> {
+    let mut files = Vec::new();
+    collect(module, &mut files)?;
+    files.sort();
+    let mut key = Fnv::default();
+    key.add(go.as_bytes());
+    for file in files.iter().filter(|file| !file.to_string_lossy().ends_with("_test.go")) {
+        key.add(file.strip_prefix(module).unwrap_or(file).as_os_str().as_encoded_bytes());
+        key.add(&std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    Ok(key.name())
+}
