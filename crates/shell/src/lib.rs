@@ -1,3 +1,39 @@
 //! The thin shell around the deterministic core: everything that talks to an API server.
+//!
+//! ```text
+//!  API server ─▶ watch (a task each: list, follow, compile) ─▶ inbox ─▶ engine (one thread, owns the core) ─▶ write (bind,
+//!                                                                ▲                                           status, events,
+//!                                                                └──────────────── answers ◀──────────────── evict, look)
+//! ```
+//!
+//! [`Shell`] starts and stops it. It watches own pending pods (a watch a name), assigned pods of all schedulers, other
+//! schedulers' nominated pods, nodes, namespaces, and of the rest what the enabled plugins read. It holds no state of the
+//! cluster but the names that each watch has shown, so that after a new list what vanished can be told as gone.
+//!
+//! Bounds: the inbox (4,096 messages; the watches wait), bindings and other answered writes (four for each that may be on its
+//! way; the core waits), changes of pods' status and events (16,384 each; what does not fit is dropped and counted), every call
+//! (a time-out and a number of tries). Only a process that leads writes: [`lease`].
 
+mod access;
+mod call;
+mod clock;
+mod compare;
+mod connect;
+mod debug;
+mod engine;
+mod inbox;
 pub mod lease;
+mod limit;
+mod observe;
+mod retry;
+mod shell;
+mod unfit;
+mod watch;
+mod write;
+
+pub use compare::CompareError;
+pub use connect::{ConnectError, cluster};
+pub use engine::Progress;
+/// The client's configuration, for whoever makes one by other means than [`cluster`].
+pub use kube_client::Config as ClusterConfig;
+pub use shell::{End, Options, Shell, StartError, WriteLimit};

@@ -1,0 +1,192 @@
+//! One HTTP request to the API server: with a time-out, without hidden retries, and with a clear word on what its end means.
+
+use crate::limit::RateLimit;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use kube_client::client::Body;
+use kube_client::{Client, Error};
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest part of an answer that is quoted in a message.
+const QUOTE_BYTES_MAX: usize = 512;
+
+/// How a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CallError {
+    /// The API server answered that it did not do it (4xx), or that something went wrong (5xx).
+    Answered { code: u16, message: String, retry_after: Option<Duration> },
+    /// No connection could be made: the request was not sent.
+    NotSent(String),
+    /// It was sent, and no answer came: it may have been carried out.
+    Lost(String),
+}
+
+impl std::fmt::Display for CallError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Answered { message, .. } => f.write_str(message),
+            Self::NotSent(message) => write!(f, "cannot connect to the API server: {message}"),
+            Self::Lost(message) => write!(f, "no answer from the API server: {message}"),
+        }
+    }
+}
+
+/// Type of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Json,
+    MergePatch,
+    StrategicMergePatch,
+}
+
+impl Content {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::MergePatch => "application/merge-patch+json",
+            Self::StrategicMergePatch => "application/strategic-merge-patch+json",
+        }
+    }
+}
+
+/// A request, ready to be sent as often as it takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub method: Method,
+    pub path: String,
+    pub content: Content,
+    pub body: Bytes,
+}
+
+impl Call {
+    pub fn get(path: String) -> Self {
+        Self { method: Method::GET, path, content: Content::Json, body: Bytes::new() }
+    }
+
+    pub fn new(method: Method, path: String, content: Content, body: Vec<u8>) -> Self {
+        Self { method, path, content, body: body.into() }
+    }
+}
+
+/// Sends calls. Clones share the connections and the limit.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    client: Client,
+    limit: Option<Arc<RateLimit>>,
+    timeout: Duration,
+}
+
+impl Caller {
+    pub fn new(client: Client, limit: Option<Arc<RateLimit>>, timeout: Duration) -> Self {
+        Self { client, limit, timeout }
+    }
+
+    /// Sends a write, within the limit on writes. The body of a success is read and thrown away, so that the connection can be
+    /// used again.
+    pub async fn write(&self, call: &Call) -> Result<(), CallError> {
+        if let Some(limit) = &self.limit {
+            limit.wait().await;
+        }
+        self.send(call, false).await.map(|_| ())
+    }
+
+    /// Sends a request and returns the answer's body.
+    pub async fn read(&self, call: &Call) -> Result<Bytes, CallError> {
+        self.send(call, true).await
+    }
+
+    async fn send(&self, call: &Call, keep: bool) -> Result<Bytes, CallError> {
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(&call.path)
+            .header(header::ACCEPT, "application/json");
+        if !call.body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, call.content.media_type());
+        }
+        let request = request
+            .body(Body::from(call.body.clone()))
+            .map_err(|error| CallError::NotSent(format!("{} {}: {error}", call.method, call.path)))?;
+        match tokio::time::timeout(self.timeout, self.exchange(request, keep)).await {
+            Ok(result) => result,
+            Err(_) => Err(CallError::Lost(format!(
+                "{} {} took longer than {:?}",
+                call.method, call.path, self.timeout
+            ))),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Body>, keep: bool) -> Result<Bytes, CallError> {
+        let response = self.client.send(request).await.map_err(classify)?;
+        let status = response.status();
+        let lost = |error: Error| CallError::Lost(chain(&error));
+        if status.is_success() && !keep {
+            let mut body = response.into_body();
+            while let Some(frame) = body.frame().await {
+                frame.map_err(lost)?;
+            }
+            return Ok(Bytes::new());
+        }
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let body = response.into_body().collect().await.map_err(lost)?.to_bytes();
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(CallError::Answered { code: status.as_u16(), message: message(status, &body), retry_after })
+    }
+}
+
+/// The message of a `Status` object, or the text that came instead of one.
+fn message(status: StatusCode, body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Answer {
+        message: String,
+    }
+    if let Ok(answer) = serde_json::from_slice::<Answer>(body)
+        && !answer.message.is_empty()
+    {
+        return answer.message;
+    }
+    let text = String::from_utf8_lossy(&body[..body.len().min(QUOTE_BYTES_MAX)]);
+    format!("the API server answered {status}: {}", text.trim())
+}
+
+/// Whether the request can have reached the API server.
+fn classify(error: Error) -> CallError {
+    let connects = |error: &(dyn std::error::Error + 'static)| {
+        error
+            .downcast_ref::<hyper_util::client::legacy::Error>()
+            .is_some_and(hyper_util::client::legacy::Error::is_connect)
+    };
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if connects(error) {
+            return CallError::NotSent(chain(error));
+        }
+        cause = error.source();
+    }
+    if matches!(error, Error::Auth(_) | Error::BuildRequest(_) | Error::HttpError(_)) {
+        return CallError::NotSent(chain(&error));
+    }
+    CallError::Lost(chain(&error))
+}
+
+/// An error with all its causes, each said once.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}

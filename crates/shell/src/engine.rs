@@ -1,0 +1,224 @@
+//! The scheduling thread: it owns the core, and nobody else touches it.
+//!
+//! It takes what is in the inbox, lets the core schedule, hands out what the core wants done, and sleeps until something comes
+//! or time alone gives the core something to do. It never waits for the API server. Inputs are taken at all times, so that a
+//! standby is warm; the core schedules only while this process leads and every list is in.
+
+use crate::clock::Clock;
+use crate::inbox::{INBOX_MESSAGES_MAX, Message};
+use crate::observe::Observer;
+use crate::write::{
+    Binder, EventNote, EventSink, Evictor, Leading, PluginWriter, StatusChange, StatusWriter, Verifier,
+};
+use secondmate_core::Scheduler;
+use secondmate_core::port::Effect;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+/// Messages that are taken before the core schedules again: a storm of changes must not stop it.
+const TAKEN_AT_ONCE: usize = 1024;
+/// Attempts between two looks into the inbox.
+const STEPS_AT_ONCE: usize = 32;
+/// Longest sleep, so that the numbers for the metrics do not get old.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Bindings and other answered writes that the core may have outstanding, for each that can be on its way at once. More would
+/// only wait in line while the choice of the node gets old; fewer would let connections idle.
+const OUTSTANDING_PER_SLOT: usize = 4;
+
+/// What the core's effects go to.
+pub(crate) struct Writers {
+    pub binder: Binder,
+    pub plugin_writer: PluginWriter,
+    pub verifier: Verifier,
+    pub evictor: Evictor,
+    pub status: StatusWriter,
+    pub events: EventSink,
+}
+
+/// What is seen of the scheduling thread from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Every list is in.
+    pub synced: bool,
+    /// This process leads.
+    pub leading: bool,
+    /// Numbers of the core.
+    pub sizes: secondmate_core::Sizes,
+    /// Bindings and other answered writes that are outstanding.
+    pub outstanding: usize,
+}
+
+pub(crate) struct Engine {
+    pub scheduler: Scheduler,
+    pub inbox: mpsc::Receiver<Message>,
+    pub writers: Writers,
+    pub leading: Leading,
+    pub clock: Clock,
+    pub observer: Observer,
+    /// Watches whose first list is not in.
+    pub unsynced: BTreeSet<usize>,
+    /// Set when the shell stops: no attempt begins any more, and the thread ends when nothing is outstanding.
+    pub stopping: Arc<AtomicBool>,
+    /// Bindings that are on their way, for the events to hold back.
+    pub bindings: Arc<AtomicUsize>,
+    pub progress: watch::Sender<Progress>,
+    pub outstanding: usize,
+    pub outstanding_max: usize,
+}
+
+impl Engine {
+    pub fn outstanding_max(bind_concurrency: usize) -> usize {
+        bind_concurrency.saturating_mul(OUTSTANDING_PER_SLOT).min(INBOX_MESSAGES_MAX / 2)
+    }
+
+    /// Runs until stopped, or until nobody can send any more.
+    pub fn run(mut self, runtime: &Handle) {
+        // The writers start tasks, and the sleep below needs the runtime's timer.
+        let _entered = runtime.enter();
+        loop {
+            let idle = self.take_messages();
+            if self.stopping.load(Ordering::Acquire) && self.outstanding == 0 {
+                self.publish();
+                return;
+            }
+            let busy = self.may_schedule() && self.schedule();
+            if busy || !idle {
+                continue;
+            }
+            self.publish();
+            let wait = self.sleep_time();
+            if wait.is_zero() {
+                continue;
+            }
+            match runtime.block_on(async { tokio::time::timeout(wait, self.inbox.recv()).await }) {
+                Ok(Some(message)) => self.take(message),
+                Ok(None) => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn may_schedule(&self) -> bool {
+        self.unsynced.is_empty() && !self.stopping.load(Ordering::Acquire) && self.leading.may_write()
+    }
+
+    /// Takes what is there; says whether the inbox is empty now.
+    fn take_messages(&mut self) -> bool {
+        for _ in 0..TAKEN_AT_ONCE {
+            match self.inbox.try_recv() {
+                Ok(message) => self.take(message),
+                Err(_) => return true,
+            }
+        }
+        false
+    }
+
+    fn take(&mut self, message: Message) {
+        let now = self.clock.now();
+        match message {
+            Message::Watched(input) => self.scheduler.apply(input, now),
+            Message::Answered(input) => {
+                self.outstanding = self.outstanding.saturating_sub(1);
+                self.bindings.store(self.outstanding, Ordering::Relaxed);
+                self.scheduler.apply(input, now);
+            }
+            Message::Synced(number) => {
+                self.unsynced.remove(&number);
+                if self.unsynced.is_empty() {
+                    self.observer.synced();
+                    self.publish();
+                }
+            }
+            Message::Look(look) => look(&self.scheduler, now),
+            Message::Wake => {}
+        }
+        self.hand_out();
+    }
+
+    /// Lets the core make attempts; says whether it has more to do right now.
+    fn schedule(&mut self) -> bool {
+        for _ in 0..STEPS_AT_ONCE {
+            if self.outstanding >= self.outstanding_max {
+                return false;
+            }
+            let began = self.clock.now();
+            let report = self.scheduler.step(began);
+            self.hand_out();
+            match report {
+                Some(report) => self.observer.attempt(&report, self.clock.now().since(began)),
+                // Nothing to try, or a pod that needs no attempt: then there may be another behind it.
+                None => return self.scheduler.queue().size().active > 0,
+            }
+        }
+        true
+    }
+
+    fn sleep_time(&self) -> Duration {
+        if !self.may_schedule() || self.outstanding >= self.outstanding_max {
+            return SLEEP_MAX;
+        }
+        let next = self.scheduler.next_wakeup().map(|time| self.clock.until(time));
+        next.map_or(SLEEP_MAX, |wait| wait.min(SLEEP_MAX))
+    }
+
+    fn publish(&mut self) {
+        let progress = Progress {
+            synced: self.unsynced.is_empty(),
+            leading: self.leading.may_write(),
+            sizes: self.scheduler.sizes(),
+            outstanding: self.outstanding,
+        };
+        self.observer.sizes(&progress.sizes);
+        self.progress.send_if_modified(|old| std::mem::replace(old, progress) != progress);
+    }
+
+    /// Hands out what the core wants done. Never waits.
+    fn hand_out(&mut self) {
+        for effect in self.scheduler.take_effects() {
+            let writers = &self.writers;
+            let answered = match effect {
+                Effect::Bind { pod, node, annotations } => {
+                    writers.binder.bind(&pod, &node, &annotations);
+                    true
+                }
+                Effect::BindBy { pod, write } => {
+                    writers.binder.bind_by(&pod, &write);
+                    true
+                }
+                Effect::Write { pod, writes } => {
+                    writers.plugin_writer.write(pod, writes);
+                    true
+                }
+                Effect::Verify { pod } => {
+                    writers.verifier.verify(&pod);
+                    true
+                }
+                Effect::Evict { victim, preemptor, profile } => {
+                    writers.evictor.evict(&victim, &preemptor, &profile);
+                    true
+                }
+                Effect::PatchStatus { pod, condition, nomination } => {
+                    let flips = pod.scheduled_condition.as_deref().is_none_or(|c| &*c.status != "False");
+                    writers.status.submit(StatusChange { pod: (&*pod).into(), condition, flips, nomination });
+                    false
+                }
+                Effect::Event(event) => {
+                    writers.events.submit(EventNote::from(event));
+                    false
+                }
+                Effect::Observed(observation) => {
+                    self.observer.observe(observation);
+                    false
+                }
+            };
+            if answered {
+                self.outstanding += 1;
+                self.bindings.store(self.outstanding, Ordering::Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What the scheduling thread sees, as metrics and log lines.
+
+use secondmate_core::port::Observation;
+use secondmate_core::{CycleReport, Sizes};
+use secondmate_model::Atom;
+use secondmate_telemetry::{AttemptResult, HealthFlag, Metrics, ProfileMetrics, StatusLabel};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+/// Handles to the metrics that the scheduling thread writes, looked up once.
+pub(crate) struct Observer {
+    metrics: Metrics,
+    profiles: BTreeMap<Atom, ProfileMetrics>,
+    handlers_synced: HealthFlag,
+    /// How long the attempt took that was made last: an attempt that failed ends with it.
+    last_attempt: Duration,
+}
+
+impl Observer {
+    pub fn new(metrics: Metrics, profiles: impl Iterator<Item = Atom>, handlers_synced: HealthFlag) -> Self {
+        let profiles = profiles.map(|name| (name.clone(), metrics.profile(name.as_str()))).collect();
+        Self { metrics, profiles, handlers_synced, last_attempt: Duration::ZERO }
+    }
+
+    /// Every list is in.
+    pub fn synced(&self) {
+        info!("every list is in");
+        self.handlers_synced.pass();
+    }
+
+    pub fn attempt(&mut self, report: &CycleReport, took: Duration) {
+        self.metrics.scheduling_algorithm_duration.observe(took.as_secs_f64());
+        self.last_attempt = took;
+        match &report.node {
+            Some(node) => debug!(pod = report.pod.full_name(), node = node.as_str(), "chose a node"),
+            None => debug!(pod = report.pod.full_name(), result = report.result, "found no node"),
+        }
+    }
+
+    pub fn sizes(&self, sizes: &Sizes) {
+        let set = |gauge: &secondmate_telemetry::Gauge, value: usize| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        let (pending, queue) = (&self.metrics.pending_pods, &sizes.queue);
+        set(&pending.active, queue.active);
+        set(&pending.backoff, queue.backoff);
+        set(&pending.unschedulable, queue.unschedulable);
+        set(&pending.gated, queue.gated);
+        let (gauges, cache) = (&self.metrics.cache_size, &sizes.cache);
+        set(&gauges.nodes, cache.nodes);
+        set(&gauges.pods, cache.pods);
+        set(&gauges.assumed_pods, cache.assumed_pods);
+    }
+
+    pub fn observe(&self, observation: Observation) {
+        let metrics = &self.metrics;
+        match observation {
+            Observation::Scheduled { profile, attempts, since_first_attempt, since_popped } => {
+                if let Some(profile) = self.profiles.get(&profile) {
+                    profile.observe_attempt(AttemptResult::Scheduled, since_popped);
+                }
+                metrics.pod_scheduling_attempts.observe(f64::from(attempts));
+                metrics.observe_pod_scheduling_sli(attempts, since_first_attempt);
+            }
+            Observation::Unschedulable { profile } => {
+                if let Some(profile) = self.profiles.get(&profile) {
+                    profile.observe_attempt(AttemptResult::Unschedulable, self.last_attempt);
+                }
+            }
+            Observation::Error { profile } => {
+                if let Some(profile) = self.profiles.get(&profile) {
+                    profile.observe_attempt(AttemptResult::Error, self.last_attempt);
+                }
+            }
+            Observation::Preemption { victims } => {
+                metrics.preemption_attempts.inc();
+                if victims > 0 {
+                    metrics.preemption_victims.observe(f64::from(u32::try_from(victims).unwrap_or(u32::MAX)));
+                }
+            }
+            Observation::PermitWait { waited, result } => {
+                let label =
+                    if result == "allowed" { StatusLabel::Success } else { StatusLabel::Unschedulable };
+                metrics.permit_wait_duration(label).observe(waited.as_secs_f64());
+            }
+            Observation::BindRefused { code } => {
+                metrics.bind_conflicts(&format!("refused_{code}")).inc();
+            }
+            Observation::BindUnknown => {
+                metrics.bind_conflicts("no_answer").inc();
+            }
+            Observation::RoomTaken { .. } => {
+                metrics.bind_conflicts("room_taken").inc();
+            }
+            Observation::BoundElsewhere => {
+                metrics.bind_conflicts("bound_elsewhere").inc();
+                warn!(
+                    "a pod was bound to another node than was chosen for it: another scheduler serves the same name"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! Starting and stopping: connects the watches, the scheduling thread and the writers.
+
+use crate::access;
+use crate::call::{CallError, Caller};
+use crate::clock::Clock;
+use crate::compare::{self, CompareError, Comparer};
+use crate::connect::{self, ConnectError};
+use crate::debug;
+use crate::engine::{Engine, Progress, Writers};
+use crate::inbox::{INBOX_MESSAGES_MAX, Inbox, Message};
+use crate::lease::{
+    Election, ElectionConfig, ElectionConfigError, ElectionEnd, KubeLease, Observation, Term,
+};
+use crate::limit::RateLimit;
+use crate::observe::Observer;
+use crate::unfit::UnfitObjects;
+use crate::watch::{self, Permission};
+use crate::write::{
+    Binder, EventNote, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, PodRef, StatusChange,
+    StatusWriter, Verifier,
+};
+use secondmate_core::port::{EventType, NominationPatch, ScheduledCondition};
+use secondmate_core::{CacheDifference, Profile, Scheduler, SchedulerConfig};
+use secondmate_model::{Atom, Timestamp, Uid};
+use secondmate_telemetry::{Admin, Probe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch as value};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+/// Longest wait for bindings that are on their way, when the shell stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for events that are not written, when the shell stops.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for the answer to a read, an event or a status.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A limit on writes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WriteLimit {
+    /// Writes a second, on average.
+    pub per_second: f64,
+    /// Writes at once above that.
+    pub burst: u32,
+}
+
+/// How a scheduler is run.
+pub struct Options {
+    /// The cluster.
+    pub cluster: kube_client::Config,
+    /// What is scheduled, and how.
+    pub profiles: Vec<Profile>,
+    /// Times and seed of the core.
+    pub scheduler: SchedulerConfig,
+    /// How one of several processes is elected; `None`: this one schedules.
+    pub election: Option<ElectionConfig>,
+    /// Bindings that are on their way at once.
+    pub bind_concurrency: usize,
+    /// Longest wait for the answer to a binding.
+    pub bind_timeout: Duration,
+    /// Limit on writes; `None`: the API server's own limits are enough.
+    pub write_limit: Option<WriteLimit>,
+    /// Quirks of kube-scheduler's event texts are reproduced.
+    pub strict_parity: bool,
+    /// Between two comparisons of the cache with the cluster; `None`: only on request.
+    pub compare_every: Option<Duration>,
+    /// Metrics, health and debug endpoints.
+    pub admin: Admin,
+}
+
+impl Options {
+    /// The usual values, without an election.
+    #[must_use]
+    pub fn new(cluster: kube_client::Config, profiles: Vec<Profile>, admin: Admin) -> Self {
+        Self {
+            cluster,
+            profiles,
+            scheduler: SchedulerConfig::default(),
+            election: None,
+            bind_concurrency: 64,
+            bind_timeout: Duration::from_secs(15),
+            write_limit: None,
+            strict_parity: true,
+            compare_every: Some(Duration::from_secs(10 * 60)),
+            admin,
+        }
+    }
+}
+
+/// Why a scheduler did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No cluster.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It may not do what it will have to do.
+    #[error(
+        "the scheduler's user may not do what it has to; grant by RBAC (see manifests/):{}",
+        list(.missing)
+    )]
+    Access {
+        /// What it may not do, each as `VERB RESOURCE in GROUP`.
+        missing: Vec<String>,
+    },
+    /// Whether it may could not be found out.
+    #[error("cannot ask the API server what this scheduler may do: {reason}")]
+    AccessUnknown {
+        /// What happened.
+        reason: String,
+    },
+    /// Times of the election contradict each other.
+    #[error(transparent)]
+    Election(#[from] ElectionConfigError),
+    /// The client for the Lease cannot be made, or a thread cannot be started.
+    #[error("{what}: {reason}")]
+    Other {
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn list(items: &[String]) -> String {
+    items.iter().map(|item| format!("\n  - {item}")).collect()
+}
+
+/// How a scheduler ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Stopped on request.
+    Stopped,
+    /// Leadership was lost: the process must exit.
+    LeadershipLost {
+        /// Why.
+        reason: String,
+    },
+    /// The scheduling thread ended by itself, which is a bug: the process must exit.
+    Crashed,
+}
+
+/// A running scheduler.
+pub struct Shell {
+    inbox: Inbox,
+    progress: value::Receiver<Progress>,
+    stopping: Arc<AtomicBool>,
+    thread_ended: oneshot::Receiver<()>,
+    election: Option<JoinHandle<ElectionEnd>>,
+    cancel: CancellationToken,
+    events: EventSink,
+    comparer: Comparer,
+    tasks: JoinSet<()>,
+    watches: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Shell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shell").field("progress", &*self.progress.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Lets the scheduling thread look at the core, between two cycles; `None` where it has ended.
+pub(crate) async fn look<T: Send + 'static>(
+    inbox: &Inbox,
+    at: impl FnOnce(&Scheduler, Timestamp) -> T + Send + 'static,
+) -> Option<T> {
+    let (answer, answered) = oneshot::channel();
+    let look = move |scheduler: &Scheduler, now: Timestamp| {
+        // Whoever asked may have gone.
+        let _ = answer.send(at(scheduler, now));
+    };
+    inbox.send(Message::Look(Box::new(look))).await.ok()?;
+    answered.await.ok()
+}
+
+impl Shell {
+    /// Connects, checks what the scheduler may do, and starts it on the current tokio runtime.
+    ///
+    /// # Errors
+    /// There is no cluster, a permission is missing, or the election's times contradict each other.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let Options { cluster, profiles, admin, .. } = &options;
+        let metrics = admin.metrics.clone();
+        let client = connect::client(cluster)?;
+        let reader = Caller::new(client.clone(), None, CALL_TIMEOUT);
+        connect::check(&reader, &cluster.cluster_url.to_string()).await?;
+        let watches = watch::watches(profiles);
+        check_access(&reader, &options, &watches).await?;
+
+        let cancel = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let (election, term) = start_election(&options, &cancel, &mut tasks)?;
+        let leading = Leading::new(term);
+        let limit =
+            options.write_limit.and_then(|limit| RateLimit::new(limit.per_second, limit.burst)).map(Arc::new);
+        let binding_caller = Caller::new(client.clone(), limit.clone(), options.bind_timeout);
+        let caller = Caller::new(client.clone(), limit, CALL_TIMEOUT);
+        let (inbox, receiver) = mpsc::channel(INBOX_MESSAGES_MAX);
+        let bindings = Arc::new(AtomicUsize::new(0));
+        let events = EventSink::start(
+            caller.clone(),
+            leading.clone(),
+            &metrics,
+            EventSinkConfig { mangle: options.strict_parity, host: host() },
+            Arc::clone(&bindings),
+        );
+        let status = StatusWriter::start(caller.clone(), leading.clone(), &metrics);
+        let unfit = Arc::new(UnfitObjects::default());
+        tasks.spawn(tell_owners(Arc::clone(&unfit), leading.clone(), status.clone(), events.clone()));
+        tasks.spawn(wake_on_change(leading.clone(), inbox.clone()));
+        let comparer = Comparer { caller: reader.clone(), inbox: inbox.clone(), metrics: metrics.clone() };
+        if let Some(every) = options.compare_every {
+            tasks.spawn(compare::periodically(comparer.clone(), every));
+        }
+        debug::mount(admin, &inbox, &comparer, &unfit);
+
+        let synced = admin.health.flag("sched-handler-sync", Probe::Ready, "not every list is in yet");
+        let names: Vec<Atom> = profiles.iter().map(|p| p.name().clone()).collect();
+        let (progress_sender, progress) = value::channel(Progress::default());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let writers = Writers {
+            binder: Binder::new(
+                binding_caller,
+                leading.clone(),
+                inbox.clone(),
+                metrics.clone(),
+                options.bind_concurrency,
+            ),
+            plugin_writer: PluginWriter::new(caller.clone(), leading.clone(), inbox.clone()),
+            verifier: Verifier::new(reader, inbox.clone()),
+            evictor: Evictor::new(caller, leading.clone(), inbox.clone()),
+            status,
+            events: events.clone(),
+        };
+        let engine = Engine {
+            inbox: receiver,
+            writers,
+            leading,
+            clock: Clock::start(),
+            observer: Observer::new(metrics.clone(), names.into_iter(), synced),
+            unsynced: (0..watches.len()).collect(),
+            stopping: Arc::clone(&stopping),
+            bindings,
+            progress: progress_sender,
+            outstanding: 0,
+            outstanding_max: Engine::outstanding_max(options.bind_concurrency),
+            scheduler: Scheduler::new(options.scheduler, options.profiles),
+        };
+        let thread_ended = start_thread(engine)?;
+        let context = watch::Context { client, inbox: inbox.clone(), metrics, unfit };
+        let watches = watches
+            .into_iter()
+            .enumerate()
+            .map(|(number, watch)| watch::spawn(context.clone(), watch, number))
+            .collect();
+        Ok(Self {
+            inbox,
+            progress,
+            stopping,
+            thread_ended,
+            election,
+            cancel,
+            events,
+            comparer,
+            tasks,
+            watches,
+        })
+    }
+
+    /// What the scheduler does, as it changes.
+    #[must_use]
+    pub fn progress(&self) -> value::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Looks at the core between two cycles; `None` where it has ended.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        at: impl FnOnce(&Scheduler, Timestamp) -> T + Send + 'static,
+    ) -> Option<T> {
+        look(&self.inbox, at).await
+    }
+
+    /// Compares the cache with fresh lists; returns the differences that last.
+    ///
+    /// # Errors
+    /// A list failed, or the scheduler has ended.
+    pub async fn compare_cache(&self) -> Result<Vec<CacheDifference>, CompareError> {
+        self.comparer.compare().await
+    }
+
+    /// Waits until the scheduler ends by itself, which it never should: see [`End`].
+    pub async fn ended(&mut self) -> End {
+        let election = async {
+            match &mut self.election {
+                Some(election) => election.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = &mut self.thread_ended => End::Crashed,
+            end = election => {
+                self.election = None;
+                match end {
+                    Ok(ElectionEnd::Lost { reason }) => End::LeadershipLost { reason },
+                    Ok(_) => End::LeadershipLost { reason: "the election ended".to_owned() },
+                    Err(_) => End::LeadershipLost { reason: "the election failed: this is a bug".to_owned() },
+                }
+            }
+        }
+    }
+
+    /// Stops: begins no attempt any more, waits for the bindings that are on their way (bounded), writes what events there are
+    /// (bounded), and gives the lease back last.
+    pub async fn stop(mut self) -> End {
+        self.stopping.store(true, Ordering::Release);
+        for watch in &self.watches {
+            watch.abort();
+        }
+        // Where the inbox is full the thread is awake anyway.
+        let _ = self.inbox.try_send(Message::Wake);
+        if timeout(DRAIN_TIMEOUT, &mut self.thread_ended).await.is_err() {
+            error!(
+                "bindings were still on their way after {DRAIN_TIMEOUT:?}: the next scheduler finds out what became of them"
+            );
+        }
+        self.events.flush(FLUSH_TIMEOUT).await;
+        self.tasks.abort_all();
+        self.cancel.cancel();
+        match self.election.take() {
+            Some(election) => match election.await {
+                Ok(ElectionEnd::Lost { reason }) => End::LeadershipLost { reason },
+                _ => End::Stopped,
+            },
+            None => End::Stopped,
+        }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        let _ = self.inbox.try_send(Message::Wake);
+        self.cancel.cancel();
+        for watch in &self.watches {
+            watch.abort();
+        }
+    }
+}
+
+async fn check_access(
+    caller: &Caller,
+    options: &Options,
+    watches: &[watch::Watch],
+) -> Result<(), StartError> {
+    let mut needed = watch::permissions(&options.profiles, watches);
+    if let Some(election) = &options.election {
+        let lease = |verb, name: &str| Permission {
+            group: "coordination.k8s.io".to_owned(),
+            resource: "leases",
+            subresource: "",
+            verb,
+            namespace: election.lease.namespace.clone(),
+            name: name.to_owned(),
+        };
+        needed.extend([
+            lease("create", ""),
+            lease("get", &election.lease.name),
+            lease("update", &election.lease.name),
+        ]);
+    }
+    match access::missing(caller, &needed).await {
+        Ok(missing) if missing.is_empty() => Ok(()),
+        Ok(missing) => Err(StartError::Access { missing: missing.iter().map(ToString::to_string).collect() }),
+        Err(CallError::Answered { code: 401, message, .. }) => {
+            Err(StartError::Connect(ConnectError::Unauthorized {
+                server: options.cluster.cluster_url.to_string(),
+                reason: message,
+            }))
+        }
+        Err(error) => Err(StartError::AccessUnknown { reason: error.to_string() }),
+    }
+}
+
+type Elected = (Option<JoinHandle<ElectionEnd>>, value::Receiver<Option<Term>>);
+
+fn start_election(
+    options: &Options,
+    cancel: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<Elected, StartError> {
+    let Some(config) = &options.election else {
+        let (sender, term) = value::channel(Some(Term::unlimited()));
+        // The term ends with the shell.
+        tasks.spawn(async move { sender.closed().await });
+        return Ok((None, term));
+    };
+    let lease = KubeLease::connect(options.cluster.clone(), &config.lease).map_err(|error| {
+        StartError::Other { what: "cannot make a client for the Lease", reason: crate::call::chain(&error) }
+    })?;
+    let (claim, name) = (config.claim.clone(), config.lease.name.clone());
+    let (election, handle) = Election::new(lease, config.clone())?;
+    tasks.spawn(report_conflicts(handle.observation.clone(), claim));
+    let gauge = options.admin.metrics.leader_election_master_status(&name);
+    let mut term = handle.term.clone();
+    tasks.spawn(async move {
+        loop {
+            gauge.set(i64::from(term.borrow_and_update().is_some()));
+            if term.changed().await.is_err() {
+                gauge.set(0);
+                return;
+            }
+        }
+    });
+    Ok((Some(tokio::spawn(election.run(cancel.clone()))), handle.term))
+}
+
+/// Says it when another live process holds the Lease for something else; once for each holder.
+async fn report_conflicts(mut observation: value::Receiver<Option<Observation>>, claim: crate::lease::Claim) {
+    let mut reported = None;
+    loop {
+        let conflict = observation.borrow_and_update().as_ref().and_then(|o| o.conflict(&claim));
+        if let Some(conflict) = conflict
+            && reported.as_ref() != Some(&conflict)
+        {
+            error!("{conflict}");
+            reported = Some(conflict);
+        }
+        if observation.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn start_thread(engine: Engine) -> Result<oneshot::Receiver<()>, StartError> {
+    let (ended, thread_ended) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("scheduling".to_owned())
+        .spawn(move || {
+            // Dropped when the thread ends, by a panic too.
+            let _ended: oneshot::Sender<()> = ended;
+            // The writers that it hands effects to spawn tasks.
+            let _context = runtime.enter();
+            engine.run(&runtime);
+        })
+        .map_err(|error| StartError::Other {
+            what: "cannot start the scheduling thread",
+            reason: error.to_string(),
+        })?;
+    Ok(thread_ended)
+}
+
+async fn wake_on_change(mut leading: Leading, inbox: Inbox) {
+    loop {
+        leading.changed().await;
+        if leading.may_write() {
+            info!("this process leads: scheduling");
+        }
+        if inbox.send(Message::Wake).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells the owners of pods that cannot be understood, as soon as this process may write.
+async fn tell_owners(
+    unfit: Arc<UnfitObjects>,
+    mut leading: Leading,
+    status: StatusWriter,
+    events: EventSink,
+) {
+    loop {
+        if leading.may_write() {
+            for (pod, scheduler_name) in unfit.take_untold() {
+                let reference = PodRef {
+                    namespace: Atom::new(&pod.namespace),
+                    name: pod.name.clone(),
+                    uid: Uid::from(&*pod.uid),
+                    resource_version: pod.resource_version.clone(),
+                };
+                let note = format!("the pod cannot be understood: {}; correct it or delete it", pod.reason);
+                status.submit(StatusChange {
+                    pod: reference.clone(),
+                    condition: Some(ScheduledCondition {
+                        reason: "SchedulerError",
+                        message: note.clone(),
+                        observed_generation: pod.generation,
+                    }),
+                    flips: true,
+                    nomination: NominationPatch::Keep,
+                });
+                events.submit(EventNote {
+                    regarding: reference,
+                    related: None,
+                    kind: EventType::Warning,
+                    reason: "FailedScheduling",
+                    action: "Scheduling",
+                    note,
+                    controller: Atom::new(&scheduler_name),
+                    time: jiff::Timestamp::now(),
+                });
+            }
+        }
+        tokio::select! {
+            () = unfit.changed() => {}
+            () = leading.changed() => {}
+        }
+    }
+}
+
+/// Name of this machine, as client-go puts it into `reportingInstance`.
+fn host() -> String {
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    name.map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).unwrap_or_else(|| "localhost".to_owned())
+}

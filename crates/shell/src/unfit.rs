@@ -1,0 +1,78 @@
+//! Objects that cannot be understood: kept by name, so that their owners and an operator can be told.
+
+use crate::watch::{Key, Unfit};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Objects that are remembered at most; more are only counted and logged.
+const UNFIT_MAX: usize = 1000;
+
+/// An object that is remembered.
+#[derive(Clone, Debug)]
+struct Entry {
+    unfit: Unfit,
+    /// Of a pod of ours that waits: the scheduler name.
+    scheduler_name: Option<String>,
+    told: bool,
+}
+
+/// The objects that cannot be understood at present. Written by the watches, read by whoever tells the owners.
+#[derive(Debug, Default)]
+pub(crate) struct UnfitObjects {
+    entries: Mutex<BTreeMap<Key, Entry>>,
+    count: AtomicUsize,
+    added: Notify,
+}
+
+impl UnfitObjects {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn add(&self, key: Key, unfit: Unfit, scheduler_name: Option<String>) {
+        let mut entries = self.lock();
+        if entries.len() >= UNFIT_MAX && !entries.contains_key(&key) {
+            return;
+        }
+        let told = entries.get(&key).is_some_and(|e| e.told && e.unfit.reason == unfit.reason);
+        entries.insert(key, Entry { unfit, scheduler_name, told });
+        self.count.store(entries.len(), Ordering::Release);
+        drop(entries);
+        self.added.notify_one();
+    }
+
+    pub fn remove(&self, key: &Key) {
+        // Called for every object of every watch: there is hardly ever anything to remove.
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut entries = self.lock();
+        entries.remove(key);
+        self.count.store(entries.len(), Ordering::Release);
+    }
+
+    /// Returns when an object was added since the last call.
+    pub async fn changed(&self) {
+        self.added.notified().await;
+    }
+
+    /// Pods of ours whose owners have not been told yet, with their scheduler names. They count as told from now on.
+    pub fn take_untold(&self) -> Vec<(Unfit, String)> {
+        let mut untold = Vec::new();
+        for entry in self.lock().values_mut().filter(|e| !e.told) {
+            if let Some(name) = &entry.scheduler_name {
+                entry.told = true;
+                untold.push((entry.unfit.clone(), name.clone()));
+            }
+        }
+        untold
+    }
+
+    /// All of them: kind, name, reason.
+    pub fn list(&self) -> Vec<(&'static str, String, String)> {
+        let entry = |e: &Entry| (e.unfit.place.kind, e.unfit.full_name(), e.unfit.reason.clone());
+        self.lock().values().map(entry).collect()
+    }
+}

@@ -1,0 +1,14 @@
+//! Watches: each lists once, follows the changes, and tells the scheduling thread.
+//!
+//! kube-runtime's watcher does the protocol (paged list, watch, bookmarks, resumption). What it does not do is done here: an
+//! idle watch is renewed well before a silent connection is noticed, a 410 on the request itself starts over, a list that
+//! hangs is given up, errors back off, and after a new list what vanished meanwhile is told as gone.
+
+pub(crate) mod compiled;
+pub(crate) mod kind;
+mod needs;
+mod source;
+
+pub(crate) use compiled::{Key, Unfit};
+pub(crate) use needs::{Permission, Watch, permissions, watches};
+pub(crate) use source::{Context, spawn};

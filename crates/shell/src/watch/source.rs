@@ -1,0 +1,279 @@
+//! One watch, from its first list to the end of the process.
+
+use super::compiled::{Compiled, Key, Unfit, Watched};
+use super::kind::{Kind, of};
+use super::needs::{Subject, Watch};
+use crate::call::chain;
+use crate::inbox::{Inbox, Message};
+use crate::unfit::UnfitObjects;
+use futures::StreamExt;
+use kube_client::{Api, Client};
+use kube_runtime::watcher::{self, Event};
+use rustc_hash::FxHashSet;
+use secondmate_core::port::{Input, PodWatch};
+use secondmate_telemetry::Metrics;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+/// The API server ends a watch after this, and a connection on which nothing comes for 5 s longer is given up: that is how a
+/// dead one is noticed. Resuming costs one request.
+const WATCH_SECONDS: u32 = 45;
+/// Longest wait for a page of a list.
+const LIST_TIMEOUT: Duration = Duration::from_secs(90);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Between two looks whether a kind is served that was not.
+const ABSENT_PAUSE: Duration = Duration::from_secs(60);
+/// A watcher that fails so often in a row is replaced by a fresh one, which lists anew.
+const FAILURES_MAX: u32 = 5;
+
+/// What all watches share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub client: Client,
+    pub inbox: Inbox,
+    pub metrics: Metrics,
+    pub unfit: Arc<UnfitObjects>,
+}
+
+/// The scheduling thread has ended.
+struct Closed;
+
+/// Starts a watch as a task.
+pub(crate) fn spawn(context: Context, watch: Watch, number: usize) -> tokio::task::JoinHandle<()> {
+    use Subject as S;
+    match watch.subject {
+        S::Pods(_) => start::<of::Pod>(context, watch, number),
+        S::Nodes => start::<of::Node>(context, watch, number),
+        S::Namespaces => start::<of::Namespace>(context, watch, number),
+        S::Services => start::<of::Service>(context, watch, number),
+        S::ReplicationControllers => start::<of::ReplicationController>(context, watch, number),
+        S::ReplicaSets => start::<of::ReplicaSet>(context, watch, number),
+        S::StatefulSets => start::<of::StatefulSet>(context, watch, number),
+        S::DisruptionBudgets => start::<of::PodDisruptionBudget>(context, watch, number),
+        S::PersistentVolumes => start::<of::PersistentVolume>(context, watch, number),
+        S::PersistentVolumeClaims => start::<of::PersistentVolumeClaim>(context, watch, number),
+        S::StorageClasses => start::<of::StorageClass>(context, watch, number),
+        S::CsiNodes => start::<of::CSINode>(context, watch, number),
+        S::CsiDrivers => start::<of::CSIDriver>(context, watch, number),
+        S::StorageCapacities => start::<of::CSIStorageCapacity>(context, watch, number),
+        S::VolumeAttachments => start::<of::VolumeAttachment>(context, watch, number),
+        S::DeviceClasses => start::<of::DeviceClass>(context, watch, number),
+    }
+}
+
+fn start<K: Kind>(context: Context, watch: Watch, number: usize) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let source: Source<K> = Source {
+            context,
+            watch,
+            number,
+            known: FxHashSet::default(),
+            synced: false,
+            pause: PAUSE_MIN,
+            kind: std::marker::PhantomData,
+        };
+        let Err(Closed) = source.run().await;
+    })
+}
+
+struct Source<K> {
+    context: Context,
+    watch: Watch,
+    number: usize,
+    /// What the core has been told of and not told is gone.
+    known: FxHashSet<Key>,
+    synced: bool,
+    pause: Duration,
+    kind: std::marker::PhantomData<K>,
+}
+
+/// What to do after a failure.
+enum After {
+    Continue,
+    StartOver,
+    Absent,
+}
+
+impl<K: Kind> Source<K> {
+    async fn run(mut self) -> Result<std::convert::Infallible, Closed> {
+        let api: Api<Watched<K>> = Api::all(self.context.client.clone());
+        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+        if let Some(fields) = &self.watch.fields {
+            config = config.fields(fields);
+        }
+        loop {
+            self.follow(api.clone(), config.clone()).await?;
+        }
+    }
+
+    /// Runs one watcher until it has to be replaced.
+    async fn follow(&mut self, api: Api<Watched<K>>, config: watcher::Config) -> Result<(), Closed> {
+        let mut stream = pin!(watcher::watcher(api, config));
+        // What the list that is under way has shown so far.
+        let mut seen: Option<FxHashSet<Key>> = None;
+        let mut failures = 0;
+        loop {
+            let next = if seen.is_some() || !self.synced {
+                match timeout(LIST_TIMEOUT, stream.next()).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        warn!(watch = %self.watch, "the list took longer than {LIST_TIMEOUT:?}, trying again");
+                        self.count_restart("timeout");
+                        return Ok(());
+                    }
+                }
+            } else {
+                stream.next().await
+            };
+            let Some(event) = next else { return Ok(()) };
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    failures += 1;
+                    match self.failed(&error).await? {
+                        After::Continue if failures < FAILURES_MAX => continue,
+                        After::Continue | After::StartOver => return Ok(()),
+                        After::Absent => {
+                            self.listed(FxHashSet::default()).await?;
+                            sleep(ABSENT_PAUSE).await;
+                            return Ok(());
+                        }
+                    }
+                }
+            };
+            failures = 0;
+            if !matches!(event, Event::Init) {
+                self.pause = PAUSE_MIN;
+            }
+            match event {
+                Event::Init => {
+                    if self.synced {
+                        info!(watch = %self.watch, "listing anew");
+                        self.count_restart("gone");
+                    }
+                    seen = Some(FxHashSet::default());
+                }
+                Event::InitApply(object) => {
+                    if let Some(seen) = &mut seen {
+                        seen.insert(object.key.clone());
+                    }
+                    self.apply(object).await?;
+                }
+                Event::InitDone => {
+                    if let Some(seen) = seen.take() {
+                        self.listed(seen).await?;
+                    }
+                }
+                Event::Apply(object) => self.apply(object).await?,
+                Event::Delete(object) => {
+                    self.context.unfit.remove(&object.key);
+                    self.gone(object.key).await?;
+                }
+            }
+        }
+    }
+
+    async fn apply(&mut self, object: Watched<K>) -> Result<(), Closed> {
+        match object.object {
+            Ok(compiled) => {
+                self.context.unfit.remove(&object.key);
+                self.known.insert(object.key);
+                let input = match (compiled, &self.watch.subject) {
+                    (Compiled::Pod(pod), Subject::Pods(watch)) => Input::Pod(*watch, pod),
+                    (Compiled::Pod(pod), _) => Input::Pod(PodWatch::Assigned, pod),
+                    (Compiled::Node(node), _) => Input::Node(node),
+                    (Compiled::Object(object), _) => Input::Object(*object),
+                };
+                self.tell(Message::Watched(input)).await
+            }
+            Err(unfit) => self.reject(object.key, *unfit).await,
+        }
+    }
+
+    /// An object that cannot be understood: what was known of it before stands, but for a pod that we would schedule.
+    async fn reject(&mut self, key: Key, unfit: Unfit) -> Result<(), Closed> {
+        self.context.metrics.object_rejected(unfit.place.kind).inc();
+        warn!(
+            kind = unfit.place.kind,
+            object = unfit.full_name(),
+            "this object is left out of scheduling, as it cannot be understood: {}; correct it or delete it",
+            unfit.reason
+        );
+        let own = self.watch.scheduler_name.clone();
+        let pending = own.is_some();
+        self.context.unfit.add(key.clone(), unfit, own);
+        if pending { self.gone(key).await } else { Ok(()) }
+    }
+
+    /// A complete list is in: what is not in it is gone.
+    async fn listed(&mut self, seen: FxHashSet<Key>) -> Result<(), Closed> {
+        let mut vanished: Vec<Key> = self.known.difference(&seen).cloned().collect();
+        vanished.sort_unstable();
+        for key in vanished {
+            self.gone(key).await?;
+        }
+        if !self.synced {
+            self.synced = true;
+            debug!(watch = %self.watch, objects = self.known.len(), "listed");
+            self.tell(Message::Synced(self.number)).await?;
+        }
+        Ok(())
+    }
+
+    async fn gone(&mut self, key: Key) -> Result<(), Closed> {
+        if !self.known.remove(&key) {
+            return Ok(());
+        }
+        let input = match (key, &self.watch.subject) {
+            (Key::Pod(uid), Subject::Pods(watch)) => Input::PodGone(*watch, uid),
+            (Key::Pod(uid), _) => Input::PodGone(PodWatch::Assigned, uid),
+            (Key::Node(name), _) => Input::NodeGone(name),
+            (Key::Object(kind, name), _) => Input::ObjectGone(kind, name),
+        };
+        self.tell(Message::Watched(input)).await
+    }
+
+    async fn tell(&self, message: Message) -> Result<(), Closed> {
+        self.context.inbox.send(message).await.map_err(|_| Closed)
+    }
+
+    async fn failed(&mut self, error: &watcher::Error) -> Result<After, Closed> {
+        use kube_client::Error as Client;
+        use watcher::Error as E;
+        let after = match error {
+            // Said to the request, not in the stream: the watcher would ask the same for ever.
+            E::WatchStartFailed(Client::Api(status)) if status.code == 410 => After::StartOver,
+            E::InitialListFailed(Client::Api(status)) if status.code == 404 && !self.watch.is_essential() => {
+                After::Absent
+            }
+            // A line that is no event: what it said is lost, so only a new list tells.
+            E::WatchFailed(Client::SerdeError(_)) | E::NoResourceVersion => After::StartOver,
+            _ => After::Continue,
+        };
+        if matches!(after, After::Absent) {
+            if !self.synced {
+                warn!(watch = %self.watch, "the API server does not serve this kind: taken as none there");
+            }
+            return Ok(after);
+        }
+        if matches!(error, E::WatchError(status) if status.code == 410) {
+            // The watcher lists anew by itself.
+            return Ok(After::Continue);
+        }
+        let reason = if matches!(after, After::StartOver) { "gone" } else { "error" };
+        self.count_restart(reason);
+        warn!(watch = %self.watch, "{}; trying again in {:?}", chain(error), self.pause);
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        // A closed inbox is noticed here too: an API server that is away must not keep the task.
+        if self.context.inbox.is_closed() { Err(Closed) } else { Ok(after) }
+    }
+
+    fn count_restart(&self, reason: &str) {
+        self.context.metrics.watch_restarts(K::PLACE.plural, reason).inc();
+    }
+}

@@ -1,0 +1,87 @@
+//! Everything that goes to the API server, each kind of write in a room of its own.
+//!
+//! All of them ask [`Leading`] before each request: a process that does not lead, or is not sure to, writes nothing. Bindings,
+//! plugins' writes, looks at pods and evictions are answered to the core; the core makes no more of them than
+//! [`crate::engine`] allows. The status of pods and events are not answered: they have bounded queues of their own.
+
+mod bind;
+mod events;
+mod evict;
+mod go_format;
+mod plugin;
+mod series;
+mod status;
+mod verify;
+
+pub(crate) use bind::Binder;
+pub(crate) use events::{EventNote, EventSink, EventSinkConfig};
+pub(crate) use evict::Evictor;
+pub(crate) use plugin::PluginWriter;
+pub(crate) use status::{StatusChange, StatusWriter};
+pub(crate) use verify::Verifier;
+
+use crate::lease::Term;
+use secondmate_model::{Atom, Pod, Uid};
+use tokio::sync::watch;
+
+/// The right to write.
+#[derive(Clone, Debug)]
+pub(crate) struct Leading(watch::Receiver<Option<Term>>);
+
+impl Leading {
+    pub fn new(term: watch::Receiver<Option<Term>>) -> Self {
+        Self(term)
+    }
+
+    /// Whether this process may write now.
+    pub fn may_write(&self) -> bool {
+        self.0.borrow().as_ref().is_some_and(Term::is_valid)
+    }
+
+    /// Returns when leadership began or ended; never again once the election is gone.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What names a pod in a write. Smaller than the pod itself, as a queue may hold many.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PodRef {
+    pub namespace: Atom,
+    pub name: Box<str>,
+    pub uid: Uid,
+    pub resource_version: Box<str>,
+}
+
+impl PodRef {
+    pub fn path(&self) -> String {
+        format!("/api/v1/namespaces/{}/pods/{}", self.namespace, self.name)
+    }
+
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+impl From<&Pod> for PodRef {
+    fn from(pod: &Pod) -> Self {
+        Self {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            resource_version: pod.resource_version.clone(),
+        }
+    }
+}
+
+/// A point in time as `metav1.Time` has it.
+pub(crate) fn wire_time(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A point in time as `metav1.MicroTime` has it.
+pub(crate) fn wire_micro_time(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}

@@ -1,0 +1,131 @@
+//! Bindings: the pod's UID as precondition, a bounded number at once, and a clear word on what each came to.
+
+use super::{Leading, PodRef};
+use crate::call::{Call, CallError, Caller, Content};
+use crate::inbox::{Inbox, Message};
+use crate::retry::{self, Failure, RetryPolicy};
+use http::Method;
+use secondmate_core::port::{BindOutcome, Input};
+use secondmate_framework::ApiWrite;
+use secondmate_model::{Atom, Pod, Uid};
+use secondmate_telemetry::Metrics;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Sends bindings. Clones share the slots.
+#[derive(Clone)]
+pub(crate) struct Binder {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    caller: Caller,
+    leading: Leading,
+    inbox: Inbox,
+    metrics: Metrics,
+    /// One a binding that is on its way; each has a connection of its own (HTTP/1.1).
+    slots: Semaphore,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Binding<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: Metadata<'a>,
+    target: Target<'a>,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    uid: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Target<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    name: &'a str,
+}
+
+impl Binder {
+    pub fn new(caller: Caller, leading: Leading, inbox: Inbox, metrics: Metrics, concurrency: usize) -> Self {
+        let slots = Semaphore::new(concurrency.max(1));
+        Self { shared: Arc::new(Shared { caller, leading, inbox, metrics, slots }) }
+    }
+
+    /// Binds the pod to the node by a Binding.
+    pub fn bind(&self, pod: &Pod, node: &Atom, annotations: &BTreeMap<String, String>) {
+        let path = format!("{}/binding", PodRef::from(pod).path());
+        let binding = Binding {
+            api_version: "v1",
+            kind: "Binding",
+            metadata: Metadata {
+                name: &pod.name,
+                namespace: pod.namespace.as_str(),
+                uid: pod.uid.as_str(),
+                annotations,
+            },
+            target: Target { api_version: "v1", kind: "Node", name: node.as_str() },
+        };
+        let body = serde_json::to_vec(&binding).expect("texts and maps of texts can be written as JSON");
+        self.send(pod.uid.clone(), Call::new(Method::POST, path, Content::Json, body));
+    }
+
+    /// Binds the pod by a plugin's own write.
+    pub fn bind_by(&self, pod: &Pod, write: &ApiWrite) {
+        self.send(pod.uid.clone(), super::plugin::call(write));
+    }
+
+    fn send(&self, uid: Uid, call: Call) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let _slot = shared.slots.acquire().await.expect("the semaphore is never closed");
+            shared.metrics.binding_tasks.inc();
+            let may_write = || shared.leading.may_write();
+            let result = retry::send(&shared.caller, &call, RetryPolicy::ONCE, may_write).await;
+            shared.metrics.binding_tasks.dec();
+            shared.count(&result);
+            let answer = Message::Answered(Input::BindFinished(uid, outcome(result)));
+            // Where the scheduling thread has ended, nobody waits for the answer.
+            let _ = shared.inbox.send(answer).await;
+        });
+    }
+}
+
+impl Shared {
+    fn count(&self, result: &retry::Result) {
+        let code;
+        let label = match result {
+            Ok(()) => "201",
+            Err(Failure::NotLeading) => "not_sent",
+            Err(Failure::Call(CallError::NotSent(_))) => "no_connection",
+            Err(Failure::Call(CallError::Lost(_))) => "no_answer",
+            Err(Failure::Call(CallError::Answered { code: answered, .. })) => {
+                code = answered.to_string();
+                &code
+            }
+        };
+        self.metrics.bind_requests(label).inc();
+    }
+}
+
+/// What the end of a call means for the pod.
+fn outcome(result: retry::Result) -> BindOutcome {
+    match result {
+        Ok(()) => BindOutcome::Bound,
+        Err(Failure::NotLeading) => BindOutcome::NotSent,
+        Err(Failure::Call(CallError::Answered { code, message, .. })) if code < 500 => {
+            BindOutcome::Refused { code, message }
+        }
+        // A gateway's 5xx says nothing about what the API server did.
+        Err(Failure::Call(error)) => BindOutcome::Unknown { message: error.to_string() },
+    }
+}

@@ -1,0 +1,353 @@
+//! Events about pods (`events.k8s.io/v1`), in kube-scheduler's words. Nobody waits for them: the queue drops and counts when it
+//! is full, and while bindings are on their way events hold back.
+
+use super::go_format;
+use super::series::{Correlator, EventKind, Stored, Write};
+use super::{Leading, PodRef, wire_micro_time};
+use crate::call::{Call, CallError, Caller, Content};
+use crate::retry::{self, Failure, RetryPolicy};
+use http::Method;
+use secondmate_core::port::{EventType, PodEvent};
+use secondmate_model::Atom;
+use secondmate_telemetry::{Metrics, metrics::BoundedQueue};
+use serde::Serialize;
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::{debug, warn};
+
+/// Events that wait. At some 300 bytes each, about 5 MB. At the bound an event is dropped and counted.
+const QUEUE_MAX: usize = 16_384;
+/// From here on the queue is emptied even while bindings are on their way.
+const QUEUE_HIGH: usize = QUEUE_MAX / 2;
+/// Requests that are on their way at once.
+const CONCURRENCY: usize = 4;
+/// How long an event holds back for bindings at most; less than a hundred a second are sent beside them.
+const HOLD_BACK: Duration = Duration::from_millis(10);
+/// Longest text that the API takes; upstream cuts there and ends with the suffix.
+const NOTE_BYTES_MAX: usize = 1024;
+const NOTE_SUFFIX: &str = " ...";
+/// Longest name of an object.
+const NAME_BYTES_MAX: usize = 253;
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// An event to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct EventNote {
+    pub regarding: PodRef,
+    pub related: Option<PodRef>,
+    pub kind: EventType,
+    pub reason: &'static str,
+    pub action: &'static str,
+    pub note: String,
+    /// In whose name.
+    pub controller: Atom,
+    pub time: jiff::Timestamp,
+}
+
+impl From<PodEvent> for EventNote {
+    fn from(event: PodEvent) -> Self {
+        Self {
+            regarding: PodRef::from(&*event.regarding),
+            related: event.related.as_deref().map(PodRef::from),
+            kind: event.kind,
+            reason: event.reason,
+            action: event.action,
+            note: event.note,
+            controller: event.profile,
+            time: jiff::Timestamp::now(),
+        }
+    }
+}
+
+/// How events are written.
+#[derive(Clone, Debug)]
+pub(crate) struct EventSinkConfig {
+    /// A `%` in the text of a failure is mangled as upstream's formatter does.
+    pub mangle: bool,
+    /// Second part of `reportingInstance`.
+    pub host: String,
+}
+
+/// Takes events. Clones share the queue.
+#[derive(Clone)]
+pub(crate) struct EventSink {
+    queue: mpsc::Sender<EventNote>,
+    metrics: Metrics,
+    bounded: BoundedQueue,
+    /// Events that are not written yet.
+    unwritten: Arc<AtomicUsize>,
+}
+
+impl EventSink {
+    /// Starts the task that writes. `bindings` is the number of bindings that are on their way.
+    pub fn start(
+        caller: Caller,
+        leading: Leading,
+        metrics: &Metrics,
+        config: EventSinkConfig,
+        bindings: Arc<AtomicUsize>,
+    ) -> Self {
+        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
+        let bounded = metrics.bounded_queue("events", QUEUE_MAX);
+        let unwritten = Arc::new(AtomicUsize::new(0));
+        let writer = Arc::new(Writer { caller, leading, config, unwritten: Arc::clone(&unwritten) });
+        tokio::spawn(work(writer, receiver, bounded.clone(), bindings));
+        Self { queue, metrics: metrics.clone(), bounded, unwritten }
+    }
+
+    /// Puts an event into the queue; never waits.
+    pub fn submit(&self, event: EventNote) {
+        self.unwritten.fetch_add(1, Ordering::Relaxed);
+        if self.queue.try_send(event).is_ok() {
+            self.bounded.length.inc();
+        } else {
+            self.unwritten.fetch_sub(1, Ordering::Relaxed);
+            self.metrics.events_dropped.inc();
+            self.bounded.full.inc();
+        }
+    }
+
+    /// Waits until all events are written, at most so long.
+    pub async fn flush(&self, at_most: Duration) {
+        let end = Instant::now() + at_most;
+        while self.unwritten.load(Ordering::Relaxed) > 0 && Instant::now() < end {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+struct Writer {
+    caller: Caller,
+    leading: Leading,
+    config: EventSinkConfig,
+    unwritten: Arc<AtomicUsize>,
+}
+
+async fn work(
+    writer: Arc<Writer>,
+    mut queue: mpsc::Receiver<EventNote>,
+    bounded: BoundedQueue,
+    bindings: Arc<AtomicUsize>,
+) {
+    let slots = Arc::new(Semaphore::new(CONCURRENCY));
+    let mut correlator = Correlator::default();
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_name = 0;
+    loop {
+        let (writes, counted) = tokio::select! {
+            event = queue.recv() => {
+                let Some(event) = event else { return };
+                bounded.length.dec();
+                if bindings.load(Ordering::Relaxed) > 0 && queue.len() < QUEUE_HIGH {
+                    hold_back(&bindings).await;
+                }
+                let (kind, stored) = writer.prepare(event, &mut last_name);
+                // A pod is bound once: nothing repeats, nothing is remembered.
+                let write = if kind.reason == "Scheduled" {
+                    Some(Write::Create(kind, stored))
+                } else {
+                    correlator.add(kind, stored, Instant::now())
+                };
+                if write.is_none() {
+                    writer.unwritten.fetch_sub(1, Ordering::Relaxed);
+                }
+                (write.into_iter().collect(), true)
+            }
+            _ = sweep.tick() => (correlator.sweep(Instant::now()), false),
+        };
+        for write in writes {
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+            let writer = Arc::clone(&writer);
+            tokio::spawn(async move {
+                writer.write(write).await;
+                if counted {
+                    writer.unwritten.fetch_sub(1, Ordering::Relaxed);
+                }
+                drop(slot);
+            });
+        }
+    }
+}
+
+async fn hold_back(bindings: &AtomicUsize) {
+    let end = Instant::now() + HOLD_BACK;
+    while bindings.load(Ordering::Relaxed) > 0 && Instant::now() < end {
+        sleep(HOLD_BACK / 5).await;
+    }
+}
+
+impl Writer {
+    fn prepare(&self, event: EventNote, last_name: &mut i128) -> (EventKind, Stored) {
+        // Two events of one nanosecond need two names.
+        *last_name = event.time.as_nanosecond().max(*last_name + 1);
+        let suffix = format!(".{last_name:x}");
+        let mut name = event.regarding.name.to_string();
+        name.truncate(NAME_BYTES_MAX - suffix.len());
+        let note =
+            if event.reason == "FailedScheduling" { self.failure_note(&event.note) } else { event.note };
+        let kind = EventKind {
+            warning: event.kind == EventType::Warning,
+            reason: event.reason,
+            action: event.action,
+            controller: event.controller,
+            regarding: event.regarding,
+            related: event.related,
+        };
+        (kind, Stored { name: name + &suffix, note, first: event.time })
+    }
+
+    /// Cut to what the API takes, then formatted, in upstream's order. What the formatter made longer is cut again: upstream's
+    /// event would be refused.
+    fn failure_note(&self, note: &str) -> String {
+        let note = cut(note);
+        if self.config.mangle { cut(&go_format::without_arguments(&note)) } else { note }
+    }
+
+    async fn write(&self, write: Write) {
+        let (kind, stored) = match &write {
+            Write::Create(kind, stored) | Write::Series(kind, stored, ..) => (kind, stored),
+        };
+        let series = match &write {
+            Write::Create(..) => None,
+            Write::Series(_, _, count, last) => Some((*count, *last)),
+        };
+        let result = match series {
+            None => self.send(&self.create(kind, stored, None)).await,
+            Some(series) => match self.send(&patch(kind, stored, series)).await {
+                // Events live for an hour: the first of the series may be gone.
+                Err(Failure::Call(CallError::Answered { code: 404, .. })) => {
+                    self.send(&self.create(kind, stored, Some(series))).await
+                }
+                result => result,
+            },
+        };
+        match result {
+            Ok(()) | Err(Failure::NotLeading) => {}
+            // The namespace is being deleted, or the event was created by a try whose answer was lost.
+            Err(Failure::Call(CallError::Answered { code: 403 | 404 | 409, message, .. })) => {
+                debug!(pod = kind.regarding.full_name(), "event not written: {message}");
+            }
+            Err(Failure::Call(error)) => {
+                warn!(
+                    pod = kind.regarding.full_name(),
+                    reason = kind.reason,
+                    "cannot write an event: {error}"
+                );
+            }
+        }
+    }
+
+    async fn send(&self, call: &Call) -> retry::Result {
+        retry::send(&self.caller, call, RetryPolicy::EVENT, || self.leading.may_write()).await
+    }
+
+    fn create(&self, kind: &EventKind, stored: &Stored, series: Option<(u32, jiff::Timestamp)>) -> Call {
+        let pod = |pod: &PodRef| Reference {
+            kind: "Pod",
+            namespace: pod.namespace.to_string(),
+            name: pod.name.to_string(),
+            uid: pod.uid.to_string(),
+            api_version: "v1",
+            resource_version: pod.resource_version.to_string(),
+        };
+        let event = Event {
+            api_version: "events.k8s.io/v1",
+            kind: "Event",
+            metadata: Metadata { name: &stored.name, namespace: kind.regarding.namespace.as_str() },
+            event_time: wire_micro_time(stored.first),
+            series: series.map(|(count, last)| Series { count, last_observed_time: wire_micro_time(last) }),
+            reporting_controller: kind.controller.as_str(),
+            reporting_instance: format!("{}-{}", kind.controller, self.config.host),
+            action: kind.action,
+            reason: kind.reason,
+            regarding: pod(&kind.regarding),
+            related: kind.related.as_ref().map(pod),
+            note: &stored.note,
+            r#type: if kind.warning { "Warning" } else { "Normal" },
+        };
+        let body = serde_json::to_vec(&event).expect("texts and numbers can be written as JSON");
+        Call::new(Method::POST, events_path(kind), Content::Json, body)
+    }
+}
+
+fn events_path(kind: &EventKind) -> String {
+    format!("/apis/events.k8s.io/v1/namespaces/{}/events", kind.regarding.namespace)
+}
+
+fn patch(kind: &EventKind, stored: &Stored, (count, last): (u32, jiff::Timestamp)) -> Call {
+    let body = json!({ "series": { "count": count, "lastObservedTime": wire_micro_time(last) } });
+    let path = format!("{}/{}", events_path(kind), stored.name);
+    Call::new(Method::PATCH, path, Content::StrategicMergePatch, body.to_string().into_bytes())
+}
+
+/// Cuts a text to the bytes that the API takes, at a character's end.
+fn cut(note: &str) -> String {
+    if note.len() <= NOTE_BYTES_MAX {
+        return note.to_owned();
+    }
+    let end = note.floor_char_boundary(NOTE_BYTES_MAX - NOTE_SUFFIX.len());
+    format!("{}{NOTE_SUFFIX}", &note[..end])
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: Metadata<'a>,
+    event_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series: Option<Series>,
+    reporting_controller: &'a str,
+    reporting_instance: String,
+    action: &'a str,
+    reason: &'a str,
+    regarding: Reference,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    related: Option<Reference>,
+    note: &'a str,
+    r#type: &'static str,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    name: &'a str,
+    namespace: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Series {
+    count: u32,
+    last_observed_time: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reference {
+    kind: &'static str,
+    namespace: String,
+    name: String,
+    uid: String,
+    api_version: &'static str,
+    resource_version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn a_long_note_is_cut_at_the_end_of_a_character() {
+        assert_eq!(cut("short"), "short");
+        let long = cut(&"x".repeat(1025));
+        assert_eq!((long.len(), long.ends_with("xxx ...")), (1024, true));
+        assert_eq!(cut(&"é".repeat(600)).len(), 1024);
+        assert_eq!(cut(&format!("x{}", "é".repeat(600))).len(), 1023);
+    }
+}

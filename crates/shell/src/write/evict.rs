@@ -1,0 +1,90 @@
+//! Making room: a victim is marked as disrupted and deleted.
+
+use super::{Leading, PodRef, wire_time};
+use crate::call::{Call, CallError, Caller, Content};
+use crate::inbox::{Inbox, Message};
+use crate::retry::{self, Failure, RetryPolicy};
+use http::Method;
+use secondmate_core::port::Input;
+use secondmate_model::{Atom, Pod};
+use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Evictions that are on their way at once.
+const CONCURRENCY: usize = 16;
+
+/// Evicts pods.
+#[derive(Clone)]
+pub(crate) struct Evictor {
+    caller: Caller,
+    leading: Leading,
+    inbox: Inbox,
+    slots: Arc<Semaphore>,
+}
+
+impl Evictor {
+    pub fn new(caller: Caller, leading: Leading, inbox: Inbox) -> Self {
+        Self { caller, leading, inbox, slots: Arc::new(Semaphore::new(CONCURRENCY)) }
+    }
+
+    pub fn evict(&self, victim: &Pod, preemptor: &Pod, profile: &Atom) {
+        let this = self.clone();
+        let (pod, preemptor, profile) = (PodRef::from(victim), preemptor.uid.clone(), profile.clone());
+        let marked = victim.preempted_by_scheduler;
+        tokio::spawn(async move {
+            let _slot = this.slots.acquire().await.expect("the semaphore is never closed");
+            let result = this.evict_now(&pod, &profile, marked).await;
+            let answer = Input::EvictFinished { preemptor, victim: pod.uid, result };
+            let _ = this.inbox.send(Message::Answered(answer)).await;
+        });
+    }
+
+    /// As upstream's `preemptPod`: the condition first, so that a Job does not count the pod as failed.
+    async fn evict_now(&self, pod: &PodRef, profile: &Atom, marked: bool) -> Result<(), String> {
+        if !marked {
+            match self.send(&mark(pod, profile)).await {
+                Ok(()) => {}
+                Err(Failure::Call(CallError::Answered { code: 404, .. })) => return Ok(()),
+                Err(failure) => return Err(words(pod, "mark", failure)),
+            }
+        }
+        match self.send(&delete(pod)).await {
+            // Gone already, or another pod of that name has taken its place.
+            Ok(()) | Err(Failure::Call(CallError::Answered { code: 404 | 409, .. })) => Ok(()),
+            Err(failure) => Err(words(pod, "delete", failure)),
+        }
+    }
+
+    async fn send(&self, call: &Call) -> retry::Result {
+        retry::send(&self.caller, call, RetryPolicy::STATUS, || self.leading.may_write()).await
+    }
+}
+
+fn words(pod: &PodRef, what: &str, failure: Failure) -> String {
+    match failure {
+        Failure::NotLeading => "this scheduler is not the leader any more".to_owned(),
+        Failure::Call(error) => format!("cannot {what} pod {}: {error}", pod.full_name()),
+    }
+}
+
+fn mark(pod: &PodRef, profile: &Atom) -> Call {
+    let now = wire_time(jiff::Timestamp::now());
+    let body = json!({
+        "metadata": { "uid": pod.uid.as_str() },
+        "status": { "conditions": [{
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": format!("{profile}: preempting to accommodate a higher priority pod"),
+            "lastTransitionTime": now,
+        }] },
+    });
+    let path = format!("{}/status", pod.path());
+    Call::new(Method::PATCH, path, Content::StrategicMergePatch, body.to_string().into_bytes())
+}
+
+fn delete(pod: &PodRef) -> Call {
+    let body = json!({ "preconditions": { "uid": pod.uid.as_str() } });
+    Call::new(Method::DELETE, pod.path(), Content::Json, body.to_string().into_bytes())
+}

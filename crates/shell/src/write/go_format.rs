@@ -1,0 +1,122 @@
+//! What Go's `fmt.Sprintf` makes of a text without arguments.
+//!
+//! kube-scheduler hands its FailedScheduling text to a formatter, so that a `%` in it is mangled in the event (not in the
+//! condition). Under strict parity so is ours. Source: `doPrintf` in Go's `fmt/print.go`.
+
+/// Formats a text as if it were a format string, with no arguments.
+pub(super) fn without_arguments(text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len() + 32);
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        rest = verb(&rest[at + 1..], &mut out);
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Formats one verb, of which the `%` has been read; returns what follows it.
+fn verb<'a>(text: &'a str, out: &mut String) -> &'a str {
+    let mut bad_index = false;
+    let mut after_index = false;
+    let mut rest = text.trim_start_matches(['#', '0', '+', '-', ' ']);
+    rest = index(rest, &mut bad_index, &mut after_index);
+    if let Some(tail) = rest.strip_prefix('*') {
+        out.push_str("%!(BADWIDTH)");
+        rest = tail;
+        after_index = false;
+    } else {
+        let (tail, number) = digits(rest);
+        bad_index |= after_index && number;
+        rest = tail;
+    }
+    // A dot at the very end is taken for the verb.
+    if let Some(tail) = rest.strip_prefix('.').filter(|tail| !tail.is_empty()) {
+        bad_index |= after_index;
+        rest = index(tail, &mut bad_index, &mut after_index);
+        if let Some(tail) = rest.strip_prefix('*') {
+            out.push_str("%!(BADPREC)");
+            rest = tail;
+            after_index = false;
+        } else {
+            rest = digits(rest).0;
+        }
+    }
+    if !after_index {
+        rest = index(rest, &mut bad_index, &mut after_index);
+    }
+    let Some(verb) = rest.chars().next() else {
+        out.push_str("%!(NOVERB)");
+        return rest;
+    };
+    match verb {
+        '%' => out.push('%'),
+        _ if bad_index => out.extend(["%!", verb.encode_utf8(&mut [0; 4]), "(BADINDEX)"]),
+        _ => out.extend(["%!", verb.encode_utf8(&mut [0; 4]), "(MISSING)"]),
+    }
+    &rest[verb.len_utf8()..]
+}
+
+/// Reads an argument index such as `[1]`. Without arguments every index is a bad one.
+fn index<'a>(text: &'a str, bad: &mut bool, found: &mut bool) -> &'a str {
+    *found = false;
+    let Some(inner) = text.strip_prefix('[') else { return text };
+    *bad = true;
+    if text.len() < 3 {
+        return inner;
+    }
+    let Some(end) = inner.find(']') else { return inner };
+    let (tail, number) = digits(&inner[..end]);
+    *found = number && tail.is_empty();
+    &inner[end + 1..]
+}
+
+/// Skips a number; says whether there was one. One that is too large swallows the rest of the text.
+fn digits(text: &str) -> (&str, bool) {
+    const LARGEST: u64 = 1_000_000;
+    let tail = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number = &text[..text.len() - tail.len()];
+    match number.parse::<u64>() {
+        Ok(value) if value <= LARGEST => (tail, true),
+        _ if number.is_empty() => (tail, false),
+        _ => ("", false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_arguments;
+
+    #[test]
+    fn a_text_without_arguments_is_mangled_as_go_does() {
+        // From `fmt.Sprintf(text)` of Go 1.25.
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("100%", "100%!(NOVERB)"),
+            ("100%%", "100%"),
+            ("50% of", "50%!o(MISSING)f"),
+            ("%d and %s", "%!d(MISSING) and %!s(MISSING)"),
+            ("%-08.3f|", "%!f(MISSING)|"),
+            ("%*d", "%!(BADWIDTH)%!d(MISSING)"),
+            ("%.*d", "%!(BADPREC)%!d(MISSING)"),
+            ("%[1]d", "%!d(BADINDEX)"),
+            ("%[x]d", "%!d(BADINDEX)"),
+            ("%[", "%!(NOVERB)"),
+            ("%é", "%!é(MISSING)"),
+            ("90%)", "90%!)(MISSING)"),
+            ("%[1]2d", "%!d(BADINDEX)"),
+            ("%[1].2d", "%!d(BADINDEX)"),
+            ("%[]d", "%!d(BADINDEX)"),
+            ("%[1", "%!(NOVERB)"),
+            ("%9999999999d", "%!(NOVERB)"),
+            ("% ", "%!(NOVERB)"),
+            ("%.", "%!.(MISSING)"),
+            ("%[3]*.[2]*[1]f", "%!(BADWIDTH)%!(BADPREC)%!f(BADINDEX)"),
+        ] {
+            assert_eq!(without_arguments(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Writes that plugins want: in order, before a pod is bound.
+
+use super::Leading;
+use crate::call::{Call, Caller, Content};
+use crate::inbox::{Inbox, Message};
+use crate::retry::{self, Failure, RetryPolicy};
+use http::Method;
+use secondmate_core::port::Input;
+use secondmate_framework::{ApiWrite, WriteVerb};
+use secondmate_model::Uid;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Writes of plugins that are on their way at once.
+const CONCURRENCY: usize = 16;
+
+/// Sends the writes of PreBind plugins.
+#[derive(Clone)]
+pub(crate) struct PluginWriter {
+    caller: Caller,
+    leading: Leading,
+    inbox: Inbox,
+    slots: Arc<Semaphore>,
+}
+
+impl PluginWriter {
+    pub fn new(caller: Caller, leading: Leading, inbox: Inbox) -> Self {
+        Self { caller, leading, inbox, slots: Arc::new(Semaphore::new(CONCURRENCY)) }
+    }
+
+    /// Sends the writes one after the other; the first that fails ends it.
+    pub fn write(&self, pod: Uid, writes: Vec<ApiWrite>) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let _slot = this.slots.acquire().await.expect("the semaphore is never closed");
+            let mut result = Ok(());
+            for write in &writes {
+                let may_write = || this.leading.may_write();
+                if let Err(failure) =
+                    retry::send(&this.caller, &call(write), RetryPolicy::ONCE, may_write).await
+                {
+                    result = Err(match failure {
+                        Failure::NotLeading => "this scheduler is not the leader any more".to_owned(),
+                        Failure::Call(error) => format!("{}: {error}", write.path),
+                    });
+                    break;
+                }
+            }
+            let _ = this.inbox.send(Message::Answered(Input::WriteFinished(pod, result))).await;
+        });
+    }
+}
+
+pub(super) fn call(write: &ApiWrite) -> Call {
+    let (method, content) = match write.verb {
+        WriteVerb::Create => (Method::POST, Content::Json),
+        WriteVerb::Replace => (Method::PUT, Content::Json),
+        WriteVerb::MergePatch => (Method::PATCH, Content::MergePatch),
+        WriteVerb::StrategicMergePatch => (Method::PATCH, Content::StrategicMergePatch),
+        WriteVerb::Delete => (Method::DELETE, Content::Json),
+    };
+    Call::new(method, write.path.clone(), content, write.body.to_string().into_bytes())
+}

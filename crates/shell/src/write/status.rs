@@ -1,0 +1,226 @@
+//! The condition `PodScheduled` and the nominated node of pods that wait.
+//!
+//! One change a pod waits at most: a newer one is merged into it, so that a pod that is tried often costs one request when the
+//! API server has time. Of one pod one change is on its way at a time, so that an older one cannot overtake a newer.
+
+use super::{Leading, PodRef, wire_time};
+use crate::call::{Call, CallError, Caller, Content};
+use crate::retry::{self, Failure, RetryPolicy};
+use dashmap::{DashMap, Entry};
+use http::Method;
+use secondmate_core::port::{NominationPatch, ScheduledCondition};
+use secondmate_model::Uid;
+use secondmate_telemetry::{Metrics, metrics::BoundedQueue};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{debug, warn};
+
+/// Pods whose change waits. At 300 bytes each some 5 MB. At the bound a change is dropped and counted: the core sees by the
+/// pod's status that it was not written, and asks again after the next attempt.
+const WAITING_MAX: usize = 16_384;
+/// Changes that are on their way at once.
+const CONCURRENCY: usize = 8;
+
+/// A change of a pod's status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StatusChange {
+    pub pod: PodRef,
+    pub condition: Option<ScheduledCondition>,
+    /// The condition flips to False by this: it was not there, or True.
+    pub flips: bool,
+    pub nomination: NominationPatch,
+}
+
+impl StatusChange {
+    fn merge(&mut self, newer: Self) {
+        self.pod = newer.pod;
+        if newer.condition.is_some() {
+            self.condition = newer.condition;
+            self.flips = newer.flips;
+        }
+        if newer.nomination != NominationPatch::Keep {
+            self.nomination = newer.nomination;
+        }
+    }
+
+    fn call(&self) -> Call {
+        let mut status = Map::new();
+        if let Some(condition) = &self.condition {
+            let mut written = json!({
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": condition.reason,
+                "message": condition.message,
+                "observedGeneration": condition.observed_generation,
+                "lastProbeTime": null,
+            });
+            if self.flips {
+                written["lastTransitionTime"] = wire_time(jiff::Timestamp::now()).into();
+            }
+            status.insert("conditions".to_owned(), json!([written]));
+        }
+        match &self.nomination {
+            NominationPatch::Keep => {}
+            NominationPatch::Set(node) => {
+                // Null removes the field, as upstream's patch does.
+                let node = node.as_ref().map_or(Value::Null, |n| n.as_str().into());
+                status.insert("nominatedNodeName".to_owned(), node);
+            }
+        }
+        // The UID is a precondition: another pod of the same name is left alone.
+        let body = json!({ "metadata": { "uid": self.pod.uid.as_str() }, "status": status });
+        let path = format!("{}/status", self.pod.path());
+        Call::new(Method::PATCH, path, Content::StrategicMergePatch, body.to_string().into_bytes())
+    }
+}
+
+/// What is known of a pod's change.
+enum Slot {
+    Waiting(StatusChange),
+    /// On its way, with what came meanwhile.
+    Sending(Option<StatusChange>),
+}
+
+/// Writes the status of pods. Clones share the queue.
+#[derive(Clone)]
+pub(crate) struct StatusWriter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    caller: Caller,
+    leading: Leading,
+    /// Written by the scheduling thread and by every task that writes: pods of different shards do not meet.
+    slots: DashMap<Uid, Slot>,
+    order: mpsc::Sender<Uid>,
+    metrics: BoundedQueue,
+}
+
+impl StatusWriter {
+    pub fn start(caller: Caller, leading: Leading, metrics: &Metrics) -> Self {
+        let (order, queue) = mpsc::channel(WAITING_MAX);
+        let metrics = metrics.bounded_queue("status", WAITING_MAX);
+        let shared = Arc::new(Shared { caller, leading, slots: DashMap::new(), order, metrics });
+        tokio::spawn(work(Arc::clone(&shared), queue));
+        Self { shared }
+    }
+
+    /// Puts a change into the queue; never waits.
+    pub fn submit(&self, change: StatusChange) {
+        let uid = change.pod.uid.clone();
+        match self.shared.slots.entry(uid.clone()) {
+            Entry::Occupied(mut slot) => match slot.get_mut() {
+                Slot::Waiting(older) | Slot::Sending(Some(older)) => older.merge(change),
+                Slot::Sending(next) => *next = Some(change),
+            },
+            Entry::Vacant(slot) => {
+                if self.shared.order.try_send(uid).is_ok() {
+                    slot.insert(Slot::Waiting(change));
+                    self.shared.metrics.length.inc();
+                } else {
+                    self.shared.metrics.full.inc();
+                }
+            }
+        }
+    }
+}
+
+async fn work(shared: Arc<Shared>, mut queue: mpsc::Receiver<Uid>) {
+    let slots = Arc::new(Semaphore::new(CONCURRENCY));
+    while let Some(uid) = queue.recv().await {
+        let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            shared.send_all(&uid).await;
+            shared.metrics.length.dec();
+            drop(slot);
+        });
+    }
+}
+
+impl Shared {
+    /// Sends what waits for the pod, and what comes while that is on its way.
+    async fn send_all(&self, uid: &Uid) {
+        while let Some(change) = self.next(uid) {
+            let call = change.call();
+            let may_write = || self.leading.may_write();
+            match retry::send(&self.caller, &call, RetryPolicy::STATUS, may_write).await {
+                Ok(()) => {}
+                // The pod is gone, or another one has its name.
+                Err(Failure::Call(CallError::Answered { code: 404 | 409, .. })) => {
+                    debug!(pod = change.pod.full_name(), "status not written: the pod is gone");
+                }
+                Err(Failure::NotLeading) => {}
+                Err(Failure::Call(error)) => {
+                    warn!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
+                }
+            }
+        }
+    }
+
+    /// Takes the next change of the pod; where there is none, the pod leaves the queue.
+    fn next(&self, uid: &Uid) -> Option<StatusChange> {
+        let Entry::Occupied(mut slot) = self.slots.entry(uid.clone()) else { return None };
+        match slot.insert(Slot::Sending(None)) {
+            Slot::Waiting(change) | Slot::Sending(Some(change)) => Some(change),
+            Slot::Sending(None) => {
+                slot.remove();
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secondmate_model::Atom;
+
+    fn change(message: Option<&str>, nomination: NominationPatch) -> StatusChange {
+        StatusChange {
+            pod: PodRef {
+                namespace: Atom::new("n"),
+                name: "p".into(),
+                uid: Uid::from("u"),
+                resource_version: "1".into(),
+            },
+            condition: message.map(|m| ScheduledCondition {
+                reason: "Unschedulable",
+                message: m.to_owned(),
+                observed_generation: 2,
+            }),
+            flips: false,
+            nomination,
+        }
+    }
+
+    #[test]
+    fn a_newer_change_wins_and_keeps_what_it_does_not_say() {
+        let mut waiting = change(Some("old"), NominationPatch::Set(Some(Atom::new("x"))));
+        waiting.merge(change(Some("new"), NominationPatch::Keep));
+        assert_eq!(waiting, change(Some("new"), NominationPatch::Set(Some(Atom::new("x")))));
+        waiting.merge(change(None, NominationPatch::Set(None)));
+        assert_eq!(waiting, change(Some("new"), NominationPatch::Set(None)));
+    }
+
+    #[test]
+    fn the_patch_is_upstreams() {
+        let call = change(Some("0/1 nodes"), NominationPatch::Set(None)).call();
+        assert_eq!(call.path, "/api/v1/namespaces/n/pods/p/status");
+        let body: Value = serde_json::from_slice(&call.body).expect("JSON");
+        assert_eq!(
+            body,
+            json!({
+                "metadata": {"uid": "u"},
+                "status": {
+                    "conditions": [{
+                        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                        "message": "0/1 nodes", "observedGeneration": 2, "lastProbeTime": null,
+                    }],
+                    "nominatedNodeName": null,
+                },
+            })
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! Pods come to nodes, whatever the API server answers.
+
+use crate::fixture::*;
+use anyhow::Result;
+use secondmate_sandbox::{Fault, Target, Verb, When};
+use secondmate_shell::{End, WriteLimit};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_are_bound_once_and_spread_over_the_nodes() -> Result<()> {
+    let sandbox = sandbox(10).await;
+    create_pods(&sandbox, "early", 50, "100m");
+    let shell = start(&sandbox).await;
+    create_pods(&sandbox, "late", 50, "100m");
+    // Another scheduler's pod is not ours.
+    let mut foreign = pod("foreign", "100m");
+    foreign["spec"]["schedulerName"] = "other".into();
+    sandbox.objects().create(foreign)?;
+    until_bound(&sandbox, 100).await;
+    let mut by_node: BTreeMap<String, usize> = BTreeMap::new();
+    for bind in sandbox.history().binds() {
+        *by_node.entry(bind.node).or_default() += 1;
+    }
+    assert_eq!(by_node.into_values().collect::<Vec<_>>(), [10; 10]);
+    check(&shell).await?;
+    until("every pod has its event", || sandbox.objects().count("events") >= 100).await;
+    assert_eq!(shell.stop().await, End::Stopped);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_refusal_and_every_silence_ends_with_the_pod_bound_once() -> Result<()> {
+    let slow = Fault::Slow { min: Duration::ZERO, max: Duration::from_millis(200) };
+    for fault in [
+        Fault::LoseAnswer,
+        Fault::LoseRequest,
+        Fault::Conflict,
+        Fault::InternalError,
+        Fault::ServiceUnavailable,
+        Fault::GatewayTimeout,
+        Fault::TooManyRequests { retry_after_s: 1 },
+        slow,
+    ] {
+        let sandbox = sandbox(5).await;
+        let rule = sandbox.faults().inject(Target::bind(), fault.clone(), When::Next(6));
+        let shell = start(&sandbox).await;
+        create_pods(&sandbox, "p", 20, "100m");
+        until_bound(&sandbox, 20).await;
+        assert_eq!(sandbox.faults().strikes(rule), 6, "{fault:?}");
+        check(&shell).await.map_err(|error| error.context(format!("{fault:?}")))?;
+        shell.stop().await;
+        sandbox.shutdown().await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_binding_that_is_never_answered_is_looked_at() -> Result<()> {
+    let sandbox = sandbox(2).await;
+    let rule = sandbox.faults().inject(Target::bind(), Fault::BlackHole, When::Next(2));
+    // The look fails too, at first.
+    let look = sandbox.faults().inject(Target::of(Verb::Get, "pods"), Fault::InternalError, When::Next(2));
+    let mut options = options(&sandbox);
+    options.bind_timeout = Duration::from_millis(300);
+    let shell = try_start(options).await?;
+    create_pods(&sandbox, "p", 5, "100m");
+    until_bound(&sandbox, 5).await;
+    assert_eq!((sandbox.faults().strikes(rule), sandbox.faults().strikes(look)), (2, 2));
+    check(&shell).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_cluster_is_filled_and_not_over_filled() -> Result<()> {
+    let sandbox = sandbox(3).await;
+    let shell = start(&sandbox).await;
+    // 4 CPUs a node: 8 pods of half a CPU.
+    create_pods(&sandbox, "p", 30, "500m");
+    until_bound(&sandbox, 24).await;
+    until_core(&shell, "six pods wait", |core| core.queue().size().unschedulable == 6).await;
+    let over = shell.look(|core, _| core.overcommitted()).await;
+    assert_eq!(over, Some(Vec::new()));
+    // Room comes free: a pod ends, another takes its place.
+    sandbox.objects().delete("pods", "default", &running(&sandbox), Some(0))?;
+    until("the room is taken", || sandbox.history().binds_accepted() == 25).await;
+    // A node joins.
+    add_nodes(&sandbox, 3, 1);
+    until("the rest has room", || bound(&sandbox) == 29).await;
+    check(&shell).await
+}
+
+fn running(sandbox: &secondmate_sandbox::Sandbox) -> String {
+    let pods = sandbox.objects().list("pods");
+    let pod = pods.iter().find(|p| p["spec"]["nodeName"].is_string()).expect("one is bound");
+    pod["metadata"]["name"].as_str().expect("a name").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_on_writes_slows_down_and_loses_nothing() -> Result<()> {
+    let sandbox = sandbox(2).await;
+    let mut options = options(&sandbox);
+    options.write_limit = Some(WriteLimit { per_second: 200.0, burst: 5 });
+    let shell = try_start(options).await?;
+    create_pods(&sandbox, "p", 40, "10m");
+    until_bound(&sandbox, 40).await;
+    check(&shell).await
+}

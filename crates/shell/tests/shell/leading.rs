@@ -1,0 +1,78 @@
+//! One leads, the others wait.
+
+use crate::fixture::*;
+use anyhow::Result;
+use secondmate_sandbox::{Fault, Sandbox, Target, Verb, When};
+use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
+use secondmate_shell::{End, Options, Shell};
+use std::time::Duration;
+
+/// Options with an election whose times are as short as a Lease allows.
+fn candidate(sandbox: &Sandbox, identity: &str) -> Options {
+    let lease = LeaseName { namespace: "kube-system".to_owned(), name: NAME.to_owned() };
+    Options {
+        election: Some(ElectionConfig {
+            lease_duration: Duration::from_secs(2),
+            renew_deadline: Duration::from_millis(1500),
+            retry_period: Duration::from_millis(200),
+            ..ElectionConfig::new(lease, identity, Claim::new(&[NAME], "same"))
+        }),
+        ..options(sandbox)
+    }
+}
+
+async fn until_leading(shell: &Shell) {
+    let mut progress = shell.progress();
+    let leads = progress.wait_for(|p| p.leading && p.synced);
+    tokio::time::timeout(Duration::from_secs(60), leads).await.expect("it leads").expect("it runs");
+}
+
+fn holder(sandbox: &Sandbox) -> String {
+    let lease = sandbox.objects().get("leases", "kube-system", NAME).unwrap_or_default();
+    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_is_warm_writes_nothing_and_takes_over_from_one_that_crashed() -> Result<()> {
+    let sandbox = sandbox(4).await;
+    let first = try_start(candidate(&sandbox, "first")).await?;
+    until_leading(&first).await;
+    let second = try_start(candidate(&sandbox, "second")).await?;
+    create_pods(&sandbox, "p", 20, "10m");
+    until_bound(&sandbox, 20).await;
+    until_core(&second, "the standby has seen the pods on their nodes", |core| {
+        core.cache().size().pods == 20
+    })
+    .await;
+    assert!(!second.progress().borrow().leading);
+    // A crash: the first one's requests never arrive any more, its lease runs out.
+    let target = Target::of(Verb::Update, "leases");
+    let rule = sandbox.faults().inject(target, Fault::BlackHole, When::Always);
+    let mut first = first;
+    let end = tokio::time::timeout(Duration::from_secs(60), first.ended()).await?;
+    assert!(matches!(end, End::LeadershipLost { .. }), "{end:?}");
+    sandbox.faults().remove(rule);
+    sandbox.faults().quiesce();
+    let before = sandbox.history().binds_accepted();
+    until_leading(&second).await;
+    assert_eq!(holder(&sandbox), "second");
+    assert_eq!(sandbox.history().binds_accepted(), before);
+    create_pods(&sandbox, "q", 20, "10m");
+    until_bound(&sandbox, 40).await;
+    check(&second).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_stops_gives_the_lease_back() -> Result<()> {
+    let sandbox = sandbox(2).await;
+    let first = try_start(candidate(&sandbox, "first")).await?;
+    until_leading(&first).await;
+    create_pods(&sandbox, "p", 30, "10m");
+    // In the middle of the work.
+    assert_eq!(first.stop().await, End::Stopped);
+    assert_eq!(holder(&sandbox), "");
+    let second = try_start(candidate(&sandbox, "second")).await?;
+    until_bound(&sandbox, 30).await;
+    assert_eq!(second.stop().await, End::Stopped);
+    Ok(())
+}

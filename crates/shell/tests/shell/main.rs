@@ -1,0 +1,8 @@
+//! The shell against the sandbox, over HTTP, with the default profile.
+
+mod access;
+mod binding;
+mod events;
+mod fixture;
+mod leading;
+mod watches;
