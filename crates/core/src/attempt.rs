@@ -39,6 +39,8 @@ pub struct Rejection {
     pub pending_by: BTreeSet<Atom>,
     /// PostFilter's answer.
     pub post_filter: PostFilterOutcome,
+    /// Whether PostFilter plugins were asked.
+    pub post_filter_ran: bool,
 }
 
 impl Rejection {
@@ -51,6 +53,7 @@ impl Rejection {
                 nomination: Some(Nomination::Clear),
                 ..PostFilterOutcome::from(Status::SUCCESS)
             },
+            post_filter_ran: false,
         }
     }
 }
@@ -80,7 +83,7 @@ pub fn attempt(
     }
     let mut state = CycleState::new();
     let context = |filters| Context { snapshot, now: world.now, filters, nominations: world.nominations };
-    let pre_filtered = match evaluation::pre_filter(profile, &context(&()), &mut state, pod) {
+    let mut pre_filtered = match evaluation::pre_filter(profile, &context(&()), &mut state, pod) {
         Ok(pre_filtered) => pre_filtered,
         Err(failure) => return Attempt::Failed(failure),
     };
@@ -92,7 +95,7 @@ pub fn attempt(
     }
     // A node that nobody looked at cannot be helped by preemption.
     let mut statuses = NodeStatuses::new(Status::with_reasons(Code::UnschedulableAndUnresolvable, []));
-    if let Some(node) = nominated_node(&cx, &runner, &state, pod, &mut statuses) {
+    if let Some(node) = nominated_node(&cx, &runner, &state, pod, &mut pre_filtered, &mut statuses) {
         return Attempt::Placed { node, state };
     }
     let search = Search {
@@ -127,6 +130,7 @@ fn nominated_node(
     runner: &FilterRunner<'_>,
     state: &CycleState,
     pod: &Arc<Pod>,
+    pre_filtered: &mut PreFiltered,
     statuses: &mut NodeStatuses,
 ) -> Option<Arc<NodeInfo>> {
     let position = cx.snapshot.position(pod.nominated_node_name.as_ref()?)?;
@@ -136,6 +140,9 @@ fn nominated_node(
         return Some(Arc::clone(node));
     }
     if status.is_rejected() {
+        // Upstream keeps those that narrowed the search and those that rejected in one set: the verdict on the nodes outside
+        // the node set names this plugin too.
+        pre_filtered.plugins_with_nodes.extend(status.plugin().cloned());
         statuses.set(position, status);
     }
     None
@@ -187,5 +194,6 @@ fn reject(
         statuses,
         &post_filter.status.message(),
     );
-    Attempt::Rejected(Rejection { message, rejected_by, pending_by, post_filter })
+    let post_filter_ran = !profile.post_filter.is_empty();
+    Attempt::Rejected(Rejection { message, rejected_by, pending_by, post_filter, post_filter_ran })
 }

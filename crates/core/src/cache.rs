@@ -250,12 +250,15 @@ impl Cache {
         });
         let old = (!entry.ghost).then(|| Arc::clone(entry.info.node()));
         entry.ghost = false;
-        // Recomputed at the next refresh.
-        entry.images_epoch = 0;
-        if let Some(old) = &old {
-            self.images.remove_node(old);
+        // Most updates are heartbeats: as long as the images stay, so does the table, and nobody's states are computed again.
+        if old.as_ref().is_none_or(|old| old.images != node.images) {
+            // Recomputed at the next refresh.
+            entry.images_epoch = 0;
+            if let Some(old) = &old {
+                self.images.remove_node(old);
+            }
+            self.images.add_node(&node);
         }
-        self.images.add_node(&node);
         self.list_changed |= self.zones.set(&name, node.zone_key());
         self.change(&name, |info| info.set_node(node));
         old

@@ -33,6 +33,11 @@ impl<T> Heap<T> {
         self.items.first()
     }
 
+    /// All elements, in no order that means anything: for looking.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter()
+    }
+
     /// Adds an element.
     pub fn push(&mut self, item: T, compare: impl Fn(&T, &T) -> Ordering) {
         self.items.push(item);

@@ -209,16 +209,16 @@ pub enum Observation {
         /// Profile.
         profile: Atom,
     },
-    /// A preemption was tried; with the number of victims where it found any.
+    /// A preemption was tried.
     Preemption {
-        /// Victims.
+        /// Victims; 0 where it found none.
         victims: usize,
     },
     /// A pod went on after it had waited on permit.
     PermitWait {
         /// How long.
         waited: Duration,
-        /// `allowed`, `rejected` or `timeout`.
+        /// `allowed`, `rejected`, `timeout` or `preempted`.
         result: &'static str,
     },
     /// The API server refused a binding.
@@ -230,4 +230,11 @@ pub enum Observation {
     BindUnknown,
     /// A pod of ours was bound to another node than we chose.
     BoundElsewhere,
+    /// The room that a pod of ours was about to be bound to was gone: the pod is tried again.
+    RoomTaken {
+        /// Profile.
+        profile: Atom,
+        /// A pod of another scheduler is on the node; if not, the node itself shrank.
+        foreign: bool,
+    },
 }

@@ -6,6 +6,8 @@
 mod bindings;
 mod check;
 mod inputs;
+mod neighbours;
+mod outcomes;
 mod preemptions;
 mod stage;
 
@@ -107,7 +109,7 @@ impl Scheduler {
             snapshot: Snapshot::default(),
             queue: Queue::new(config.queue),
             nominator: Nominator::default(),
-            bindings: Bindings::default(),
+            bindings: Bindings::new(&config),
             preemptions: Preemptions::default(),
             random: Random::new(config.seed),
             next_start: 0,
@@ -151,17 +153,16 @@ impl Scheduler {
         std::mem::take(&mut self.effects)
     }
 
-    /// Whether a step would try a pod.
+    /// Whether a step would find no pod to try.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let size = self.queue.size();
-        size.active == 0 && size.backoff == 0
+        !self.queue.has_ready()
     }
 
     /// When time alone gives the core something to do, if ever: call [`Scheduler::step`] then.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.queue.next_tick().into_iter().chain(self.bindings.next_deadline(&self.config)).min()
+        self.queue.next_tick().into_iter().chain(self.bindings.next_deadline()).min()
     }
 
     /// Lets time pass, and tries the next pod if there is one.
@@ -169,14 +170,27 @@ impl Scheduler {
         self.run_plugin_commands(now);
         self.queue.tick(now, &self.profiles, &self.preemptions);
         self.tick_bindings(now);
-        let queued = self.queue.pop(&self.profiles)?;
-        let pod = queued.pod;
-        let profile = Arc::clone(self.profiles.get(&pod.scheduler_name)?);
-        if pod.deleting {
+        let report = self.next_pod(now).map(|pod| self.try_pod(pod, now));
+        // What plugins decided about waiting pods while this one was tried.
+        self.run_plugin_commands(now);
+        report
+    }
+
+    /// The next pod that is worth an attempt.
+    fn next_pod(&mut self, now: Timestamp) -> Option<Arc<Pod>> {
+        loop {
+            let pod = self.queue.pop(&self.profiles)?.pod;
+            if !pod.deleting {
+                return Some(pod);
+            }
             self.event(&pod, EventType::Warning, "FailedScheduling", "Scheduling", skip_deleting(&pod));
             self.queue.park(&pod.uid, now, &self.profiles);
-            return None;
         }
+    }
+
+    fn try_pod(&mut self, pod: Arc<Pod>, now: Timestamp) -> CycleReport {
+        let profile = self.profiles.get(&pod.scheduler_name);
+        let profile = Arc::clone(profile.expect("only pods of a profile are queued"));
         self.cache.refresh(&mut self.snapshot);
         let world = World { snapshot: &self.snapshot, nominations: &self.nominator, now };
         let attempt = attempt::attempt(&profile, &world, &pod, &mut self.next_start, &mut self.random);
@@ -210,7 +224,7 @@ impl Scheduler {
                 (None, "error")
             }
         };
-        Some(CycleReport { pod, node, result })
+        CycleReport { pod, node, result }
     }
 
     fn run_plugin_commands(&mut self, now: Timestamp) {
@@ -231,9 +245,13 @@ impl Scheduler {
     /// No node passed the filters.
     fn reject(&mut self, profile: &Profile, pod: &Arc<Pod>, rejection: Rejection, now: Timestamp) {
         let post_filter = rejection.post_filter;
-        if post_filter.nomination.is_some() && !post_filter.victims.is_empty() {
+        if rejection.post_filter_ran
+            && profile.post_filter.iter().any(|p| p.name.as_str() == preemptions::PLUGIN)
+        {
             self.effects
                 .push(Effect::Observed(Observation::Preemption { victims: post_filter.victims.len() }));
+        }
+        if post_filter.nomination.is_some() && !post_filter.victims.is_empty() {
             for cleared in &post_filter.nominations_to_clear {
                 self.clear_nomination(cleared);
             }
@@ -264,6 +282,13 @@ impl Scheduler {
             set.insert(plugin.clone());
         }
         self.fail(profile, pod, "Unschedulable", message, outcome, &Nomination::Clear, now);
+    }
+
+    /// PreBind or Bind failed. By then the pod sees no events any more, so it is tried again after a backoff, whatever the status.
+    fn fail_after_permit(&mut self, profile: &Profile, pod: &Arc<Pod>, status: &Status, now: Timestamp) {
+        let reason = if status.is_rejected() { "Unschedulable" } else { "SchedulerError" };
+        let outcome = AttemptOutcome::default();
+        self.fail(profile, pod, reason, status.message(), outcome, &Nomination::Clear, now);
     }
 
     /// The end of every attempt that did not place the pod: back to the queue, event, condition.
@@ -321,7 +346,11 @@ impl Scheduler {
         self.effects.push(Effect::PatchStatus { pod, condition, nomination });
     }
 
+    /// Takes a promise back that we have made; that of another scheduler is not ours to take.
     fn clear_nomination(&mut self, pod: &Arc<Pod>) {
+        if !self.profiles.contains_key(&pod.scheduler_name) {
+            return;
+        }
         self.nominator.remove(&pod.uid);
         self.effects.push(Effect::PatchStatus {
             pod: Arc::clone(pod),
@@ -349,7 +378,7 @@ impl Scheduler {
         }));
     }
 
-    /// Tells queue and waiting bindings that something changed.
+    /// Tells the queue that something changed.
     fn announce(
         &mut self,
         event: &ClusterEvent,
@@ -364,6 +393,20 @@ impl Scheduler {
     fn announce_pod_gone(&mut self, pod: &Arc<Pod>, except: Option<&Uid>, now: Timestamp) {
         let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(pod))), new: None };
         self.announce(&changes::ASSIGNED_POD_DELETE, &change, except, now);
+    }
+
+    /// A promise of room was taken back: for pods of at most its priority it was as if the pod had been there.
+    fn announce_promise_gone(&mut self, pod: &Arc<Pod>, now: Timestamp) {
+        let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(pod))), new: None };
+        let concerns = |other: &Pod| other.priority <= pod.priority;
+        self.queue.on_event_for(
+            &changes::ASSIGNED_POD_DELETE,
+            &change,
+            &concerns,
+            now,
+            &self.profiles,
+            &self.preemptions,
+        );
     }
 }
 

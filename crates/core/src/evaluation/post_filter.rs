@@ -30,7 +30,7 @@ pub fn post_filter(
                 return outcome;
             }
             Code::Unschedulable | Code::Pending => {
-                if outcome.nomination.is_some() {
+                if outcome.nomination.as_ref().is_some_and(|n| *n != Nomination::Keep) {
                     kept = outcome.nomination;
                 }
                 reasons.extend(outcome.status.reasons().iter().cloned());

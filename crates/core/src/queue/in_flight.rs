@@ -76,6 +76,17 @@ impl InFlight {
             .collect()
     }
 
+    /// Every marker is of a pod in flight, and nothing is kept that no marker needs.
+    pub fn check(&self, is_in_flight: impl Fn(&Uid) -> bool) -> Result<(), String> {
+        if let Some(uid) = self.markers.keys().filter(|uid| !is_in_flight(uid)).min() {
+            return Err(format!("events are kept for pod {uid}, which is not in flight"));
+        }
+        match self.records.front() {
+            Some(Record::Popped(Some(_))) | None => Ok(()),
+            Some(record) => Err(format!("{record:?} is kept and nobody needs it")),
+        }
+    }
+
     /// The pod is not in flight any more: events that no other pod needs are dropped.
     pub fn done(&mut self, uid: &Uid) {
         let Some(at) = self.markers.remove(uid) else { return };

@@ -1,10 +1,10 @@
-//! From the choice of a node to the pod being seen there: Reserve, Permit, PreBind, Bind, confirmation.
+//! From the choice of a node to the binding being sent: Reserve, Permit, PreBind, Bind.
 
 use super::stage::{Binding, Stage, bind_failure, go_duration, pre_bind_failure, unreserve};
 use super::{Scheduler, plain_context};
-use crate::port::{BindOutcome, Effect, EventType, NominationPatch, Observation, Verified};
+use crate::port::{Effect, NominationPatch, Observation};
 use crate::profile::Profile;
-use secondmate_framework::{BindStep, Code, CycleState, PreBindStep, Status};
+use secondmate_framework::{BindStep, Code, CycleState, EventResource, PreBindStep, Status};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,9 +30,9 @@ impl Scheduler {
             Ok(plugins) => plugins,
             Err(status) => {
                 unreserve(profile, &mut state, pod, node);
-                if let Ok(Some(gone)) = self.cache.forget(&pod.uid) {
-                    self.announce_pod_gone(&gone, Some(&pod.uid), now);
-                }
+                // Nobody has seen the room taken, so nobody needs to be told that it is free.
+                let forgotten = self.cache.forget(&pod.uid);
+                debug_assert!(forgotten.is_ok(), "it was assumed a moment ago");
                 return Err(status);
             }
         };
@@ -48,6 +48,7 @@ impl Scheduler {
                 nomination: NominationPatch::Set(Some(node.clone())),
             });
         }
+        let entry = self.queue.get(&pod.uid);
         self.bindings.insert(Binding {
             pod: Arc::clone(pod),
             node: node.clone(),
@@ -55,8 +56,12 @@ impl Scheduler {
             state,
             stage: Stage::Sent,
             popped: now,
+            attempts: entry.map_or(1, |e| e.queued.attempts),
+            first_active: entry.and_then(|e| e.first_active).unwrap_or(now),
             confirmed: false,
+            left_pending: false,
             abandoned: false,
+            verdict: None,
         });
         if waits {
             self.bindings.set_stage(&pod.uid, Stage::Permit { plugins, since: now });
@@ -108,9 +113,12 @@ impl Scheduler {
 
     /// A plugin lets a waiting pod go on.
     pub(super) fn allow(&mut self, uid: &Uid, plugin: &Atom, now: Timestamp) {
-        let Some(binding) = self.bindings.get_mut(uid) else { return };
-        let Stage::Permit { plugins, since } = &mut binding.stage else { return };
-        plugins.remove(plugin);
+        self.bindings.change(uid, |binding| {
+            if let Stage::Permit { plugins, .. } = &mut binding.stage {
+                plugins.remove(plugin);
+            }
+        });
+        let Some(Stage::Permit { plugins, since }) = self.bindings.get(uid).map(|b| &b.stage) else { return };
         if !plugins.is_empty() {
             return;
         }
@@ -143,6 +151,7 @@ impl Scheduler {
     pub(super) fn pre_bind(&mut self, uid: &Uid, first: usize, now: Timestamp) {
         let Some(binding) = self.bindings.get(uid) else { return };
         let profile = Arc::clone(&binding.profile);
+        self.bindings.set_stage(uid, Stage::PreBinding);
         for (at, plugin) in profile.pre_bind.iter().enumerate().skip(first) {
             let point = plugin.plugin.as_pre_bind().expect("checked when the profile was made");
             let Some(binding) = self.bindings.get_mut(uid) else { return };
@@ -167,34 +176,9 @@ impl Scheduler {
             }
         }
         // Between the choice of the node and now others may have taken the room.
-        if let Err(status) = self.look_once_more(uid) {
-            self.abort(uid, Some(&status), now);
-            return;
+        if self.look_once_more(uid, now) {
+            self.bind(uid, now);
         }
-        self.bind(uid, now);
-    }
-
-    /// Whether the node is still there and has room for the pod.
-    fn look_once_more(&self, uid: &Uid) -> Result<(), Status> {
-        let Some(binding) = self.bindings.get(uid) else { return Ok(()) };
-        let node = binding.node.as_str();
-        let Some(info) = self.cache.node_info(&binding.node) else {
-            return Err(Status::error(format!("node {node:?} was deleted before the pod was bound to it")));
-        };
-        let (room, used) = (&info.node().allocatable, info.requested());
-        let wants = &binding.pod.requests.filter;
-        let taken = (wants.milli_cpu > 0 && used.milli_cpu > room.resources.milli_cpu)
-            || (wants.memory > 0 && used.memory > room.resources.memory)
-            || (wants.ephemeral_storage > 0 && used.ephemeral_storage > room.resources.ephemeral_storage)
-            || i64::try_from(info.pods().len()).is_ok_and(|pods| pods > room.pods);
-        // A profile without NodeResourcesFit does not care.
-        let fits = Atom::new("NodeResourcesFit");
-        if taken && binding.profile.filter.iter().any(|p| p.name == fits) {
-            return Err(Status::error(format!(
-                "another scheduler took the room on node {node:?} before the pod was bound to it"
-            )));
-        }
-        Ok(())
     }
 
     fn bind(&mut self, uid: &Uid, now: Timestamp) {
@@ -211,7 +195,11 @@ impl Scheduler {
                 }
                 BindStep::Write(write) => Effect::BindBy { pod: Arc::clone(&pod), write },
                 BindStep::Fail(status) => {
-                    let status = bind_failure(&plugin.name, &status.message());
+                    let status = if status.is_rejected() {
+                        status.by(&plugin.name)
+                    } else {
+                        bind_failure(&plugin.name, &status.message())
+                    };
                     self.abort(uid, Some(&status), now);
                     return;
                 }
@@ -223,35 +211,29 @@ impl Scheduler {
         self.abort(uid, Some(&Status::error("no bind plugin took the pod")), now);
     }
 
-    /// Writes that a PreBind plugin wanted are done, or failed.
-    pub(super) fn write_finished(&mut self, uid: &Uid, result: Result<(), String>, now: Timestamp) {
-        let Some(binding) = self.bindings.get(uid) else { return };
-        let Stage::PreBindWriting { plugin } = binding.stage else { return };
-        let name = binding.profile.pre_bind[plugin].name.clone();
-        match result {
-            Ok(()) => self.pre_bind(uid, plugin, now),
-            Err(message) => {
-                let status = pre_bind_failure(&name, &Status::error(message));
-                self.abort(uid, Some(&status), now);
-            }
-        }
-    }
-
-    /// An object changed: PreBind plugins that wait are asked again.
-    pub(super) fn ask_waiting(&mut self, now: Timestamp) {
+    /// An object changed: PreBind plugins that wait for its kind are asked again.
+    pub(super) fn ask_waiting(&mut self, changed: EventResource, now: Timestamp) {
         for (uid, plugin) in self.bindings.waiting_in_pre_bind() {
-            self.pre_bind(&uid, plugin, now);
+            let names = |binding: &Binding| {
+                binding.profile.names_resource(&binding.profile.pre_bind[plugin].name, changed)
+            };
+            if self.bindings.get(&uid).is_some_and(names) {
+                self.pre_bind(&uid, plugin, now);
+            }
         }
     }
 
     /// Deadlines that have passed.
     pub(super) fn tick_bindings(&mut self, now: Timestamp) {
-        for uid in self.bindings.due(&self.config, now) {
+        for uid in self.bindings.due(now) {
             let Some(binding) = self.bindings.get(&uid) else { continue };
             let pod = Arc::clone(&binding.pod);
             match binding.stage.clone() {
                 Stage::Permit { plugins, since } => {
-                    let Some((plugin, deadline)) = plugins.iter().find(|(_, d)| **d <= now) else { continue };
+                    let due = plugins.iter().filter(|(_, deadline)| **deadline <= now);
+                    let Some((plugin, deadline)) = due.min_by_key(|(_, deadline)| **deadline) else {
+                        continue;
+                    };
                     let waited = go_duration(deadline.since(since));
                     let reason = format!("rejected due to timeout after waiting {waited} at plugin {plugin}");
                     self.reject_waiting(&uid, &Status::unschedulable(reason).by(plugin), "timeout", now);
@@ -275,198 +257,8 @@ impl Scheduler {
                     self.bindings.set_stage(&uid, Stage::Bound { since: now });
                     self.effects.push(Effect::Verify { pod });
                 }
-                Stage::PreBindWriting { .. } | Stage::Sent => {}
+                Stage::PreBinding | Stage::PreBindWriting { .. } | Stage::Sent => {}
             }
         }
-    }
-
-    /// The answer to a binding.
-    pub(super) fn bind_finished(&mut self, uid: &Uid, outcome: BindOutcome, now: Timestamp) {
-        let Some(binding) = self.bindings.get(uid) else { return };
-        let pod = Arc::clone(&binding.pod);
-        if !matches!(binding.stage, Stage::Sent) {
-            return;
-        }
-        if binding.confirmed {
-            // Seen on its node: whatever the answer says, it was bound.
-            self.bound(uid, now);
-            return;
-        }
-        if binding.abandoned {
-            // Deleted meanwhile, and forgotten. Where it was bound before that, the assigned watch tells.
-            self.bindings.remove(uid);
-            if self.queue.get(uid).is_some() {
-                self.queue.park(uid, now, &self.profiles);
-            }
-            return;
-        }
-        match outcome {
-            BindOutcome::Bound => self.bound(uid, now),
-            BindOutcome::NotSent => {
-                let status =
-                    Status::error("the binding was not sent: this scheduler is not the leader any more");
-                self.abort(uid, Some(&status), now);
-            }
-            BindOutcome::Refused { code: 409, message } => {
-                self.effects.push(Effect::Observed(Observation::BindRefused { code: 409 }));
-                // Bound already, maybe by a call of ours whose answer was lost: only the pod itself tells.
-                self.bindings.set_stage(uid, Stage::Unknown { message, look_again: None });
-                self.effects.push(Effect::Verify { pod });
-            }
-            BindOutcome::Refused { code, message } => {
-                self.effects.push(Effect::Observed(Observation::BindRefused { code }));
-                let status = self.refused(uid, &message);
-                self.abort(uid, Some(&status), now);
-            }
-            BindOutcome::Unknown { message } => {
-                self.effects.push(Effect::Observed(Observation::BindUnknown));
-                self.bindings.set_stage(uid, Stage::Unknown { message, look_again: None });
-                self.effects.push(Effect::Verify { pod });
-            }
-        }
-    }
-
-    /// What a look at the pod showed.
-    pub(super) fn verified(&mut self, uid: &Uid, verified: Verified, now: Timestamp) {
-        let Some(binding) = self.bindings.get(uid) else { return };
-        let node = binding.node.clone();
-        let (unknown, message) = match &binding.stage {
-            Stage::Unknown { message, .. } => (true, message.clone()),
-            Stage::Bound { .. } => (false, String::new()),
-            _ => return,
-        };
-        match verified {
-            Verified::Failed(_) if unknown => {
-                let again = now + self.config.verify_again_after;
-                self.bindings.set_stage(uid, Stage::Unknown { message, look_again: Some(again) });
-            }
-            Verified::Failed(_) => {}
-            Verified::Gone => {
-                let status = self.refused(uid, "the pod is gone");
-                self.abort(uid, Some(&status), now);
-            }
-            Verified::Found(found) if found.node_name.as_ref() == Some(&node) => {
-                if unknown {
-                    self.bound(uid, now);
-                }
-                // As good as a word of the assigned watch, which may have missed the pod altogether.
-                self.assigned(Arc::clone(&found), now);
-                if found.terminal {
-                    self.assigned_gone(uid, now);
-                }
-            }
-            Verified::Found(found) if found.node_name.is_some() => {
-                self.assigned(Arc::clone(&found), now);
-                if found.terminal {
-                    self.assigned_gone(uid, now);
-                }
-            }
-            Verified::Found(_) => {
-                let text = if message.is_empty() { "the pod is not bound" } else { &message };
-                let status = self.refused(uid, text);
-                self.abort(uid, Some(&status), now);
-            }
-        }
-    }
-
-    fn refused(&self, uid: &Uid, message: &str) -> Status {
-        let plugin = self.bindings.get(uid).and_then(|b| b.profile.bind.first());
-        bind_failure(&plugin.map(|p| p.name.clone()).unwrap_or_default(), message)
-    }
-
-    /// The API server has bound the pod.
-    fn bound(&mut self, uid: &Uid, now: Timestamp) {
-        let Some(binding) = self.bindings.get(uid) else { return };
-        let (pod, node, confirmed) = (Arc::clone(&binding.pod), binding.node.clone(), binding.confirmed);
-        for plugin in &binding.profile.post_bind {
-            if let Some(point) = plugin.plugin.as_post_bind() {
-                point.post_bind(&binding.state, &pod, &node);
-            }
-        }
-        let (popped, profile) = (binding.popped, binding.profile.name().clone());
-        let entry = self.queue.remove(uid);
-        let attempts = entry.as_ref().map_or(1, |e| e.queued.attempts);
-        let first = entry.and_then(|e| e.first_active).unwrap_or(popped);
-        self.effects.push(Effect::Observed(Observation::Scheduled {
-            profile,
-            attempts,
-            since_first_attempt: now.since(first),
-            since_popped: now.since(popped),
-        }));
-        let note = format!("Successfully assigned {} to {node}", pod.full_name());
-        self.event(&pod, EventType::Normal, "Scheduled", "Binding", note);
-        if confirmed {
-            self.bindings.remove(uid);
-        } else {
-            self.bindings.set_stage(uid, Stage::Bound { since: now });
-        }
-    }
-
-    /// Gives a binding up: undoes Reserve, frees the room and, with a status, puts the pod back into the queue.
-    pub(super) fn abort(&mut self, uid: &Uid, status: Option<&Status>, now: Timestamp) {
-        let Some(mut binding) = self.bindings.remove(uid) else { return };
-        unreserve(&binding.profile, &mut binding.state, &binding.pod, &binding.node);
-        let gone = self.cache.forget(uid).ok().flatten();
-        if let Some(status) = status {
-            self.fail_after_choice(&binding.profile, &binding.pod, status, now);
-        }
-        if let Some(gone) = gone {
-            let rejected = status.is_some_and(Status::is_rejected);
-            self.announce_pod_gone(&gone, rejected.then_some(uid), now);
-        }
-    }
-
-    /// A pod on its way was deleted (`deleted`), or left the pending watch, which may also mean that it was bound.
-    pub(super) fn binding_pod_gone(&mut self, uid: &Uid, deleted: bool, now: Timestamp) {
-        let Some(binding) = self.bindings.get_mut(uid) else { return };
-        if binding.can_be_taken_back() {
-            self.abort(uid, None, now);
-            if deleted {
-                self.queue.park(uid, now, &self.profiles);
-            }
-        } else if deleted && !binding.confirmed && matches!(binding.stage, Stage::Sent) && !binding.abandoned
-        {
-            // The room is free from now on; the call on the way will be refused.
-            binding.abandoned = true;
-            let (profile, pod, node) =
-                (Arc::clone(&binding.profile), Arc::clone(&binding.pod), binding.node.clone());
-            unreserve(&profile, &mut binding.state, &pod, &node);
-            if let Ok(Some(gone)) = self.cache.forget(uid) {
-                self.announce_pod_gone(&gone, None, now);
-            }
-        }
-    }
-
-    /// The assigned watch (or a look) shows a pod that is on its way.
-    pub(super) fn binding_confirmed(&mut self, pod: &Arc<Pod>, now: Timestamp) {
-        let Some(binding) = self.bindings.get_mut(&pod.uid) else { return };
-        let same_node = pod.node_name.as_ref() == Some(&binding.node);
-        match binding.stage {
-            Stage::Bound { .. } if same_node => {
-                self.bindings.remove(&pod.uid);
-            }
-            Stage::Sent if same_node => binding.confirmed = true,
-            Stage::Unknown { .. } if same_node => {
-                binding.confirmed = true;
-                self.bound(&pod.uid, now);
-            }
-            _ => {
-                // Somebody else has bound it.
-                let Some(mut binding) = self.bindings.remove(&pod.uid) else { return };
-                unreserve(&binding.profile, &mut binding.state, &binding.pod, &binding.node);
-                if !same_node {
-                    self.effects.push(Effect::Observed(Observation::BoundElsewhere));
-                }
-            }
-        }
-    }
-
-    /// A victim that is on its way and can be taken back in memory; says whether it was.
-    pub(super) fn evict_in_memory(&mut self, uid: &Uid, plugin: &Atom, now: Timestamp) -> bool {
-        if !self.bindings.get(uid).is_some_and(Binding::can_be_taken_back) {
-            return false;
-        }
-        self.abort(uid, Some(&Status::unschedulable("preempted").by(plugin)), now);
-        true
     }
 }

@@ -77,10 +77,10 @@ impl Scheduler {
     /// # Errors
     /// The first invariant that is broken, in words.
     pub fn check(&self) -> Result<(), String> {
-        let mut counts: BTreeMap<Place, usize> = BTreeMap::new();
+        self.queue.check()?;
+        self.bindings.check()?;
         for entry in self.queue.entries_sorted() {
             let pod = &entry.queued.pod;
-            *counts.entry(entry.place).or_insert(0) += 1;
             let on_its_way = self.bindings.contains(&pod.uid);
             if (entry.place == Place::InFlight) != on_its_way {
                 return Err(format!(
@@ -93,21 +93,12 @@ impl Scheduler {
                 return Err(format!("pod {} is queued and on a node", pod.full_name()));
             }
         }
-        let count = |place| counts.get(&place).copied().unwrap_or(0);
-        let size = self.queue.size();
-        let counted = (
-            count(Place::Active),
-            count(Place::Backoff) + count(Place::ErrorBackoff),
-            count(Place::Unschedulable),
-            count(Place::Gated),
-            count(Place::InFlight),
-        );
-        if counted != (size.active, size.backoff, size.unschedulable, size.gated, size.in_flight) {
-            return Err(format!("queue sizes {size:?} but places {counts:?}"));
-        }
         for (pod, assumed) in self.cache.pods_sorted() {
             if assumed && !self.bindings.contains(&pod.uid) {
                 return Err(format!("pod {} is assumed and nothing will settle it", pod.full_name()));
+            }
+            if self.nominator.node_of(&pod.uid).is_some() {
+                return Err(format!("pod {} is on a node and still holds a promise", pod.full_name()));
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::Scheduler;
 use crate::cache::Added;
 use crate::changes;
 use crate::port::{Input, PodWatch};
-use secondmate_framework::{ActionType, EventObject, ObjectChange};
+use secondmate_framework::{ActionType, EventObject, EventResource, ObjectChange};
 use secondmate_model::objects::{Object, ObjectKind, ObjectName};
 use secondmate_model::{Atom, Node, Pod, Timestamp, Uid};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Scheduler {
         }
     }
 
-    fn pending(&mut self, pod: Arc<Pod>, now: Timestamp) {
+    pub(super) fn pending(&mut self, pod: Arc<Pod>, now: Timestamp) {
         if pod.node_name.is_some() {
             self.assigned(pod, now);
             return;
@@ -47,7 +47,11 @@ impl Scheduler {
             // Bound by us where it is on its way, and the watch still shows an older state.
             if !on_its_way {
                 self.queue.add(Arc::clone(&pod), now, &self.profiles, &self.preemptions);
-                self.nominate_from_status(&pod);
+                // A gated pod's nomination does not count for others.
+                let gated = self.queue.get(&pod.uid).is_none_or(|e| e.gated_by.is_some());
+                if let Some(node) = pod.nominated_node_name.as_ref().filter(|_| !gated) {
+                    self.nominator.set(&pod, node);
+                }
             }
             return;
         };
@@ -67,17 +71,14 @@ impl Scheduler {
                 self.nominator.set(&pod, &node);
             }
         } else {
-            self.nominate_from_status(&pod);
-        }
-    }
-
-    fn nominate_from_status(&mut self, pod: &Arc<Pod>) {
-        match &pod.nominated_node_name {
-            // A gated pod's nomination does not count for others.
-            Some(_) if self.queue.get(&pod.uid).is_none_or(|e| e.gated_by.is_some()) => {}
-            Some(node) => self.nominator.set(pod, node),
-            None => {
-                self.nominator.remove(&pod.uid);
+            match &pod.nominated_node_name {
+                Some(node) => self.nominator.set(&pod, node),
+                None => {
+                    self.nominator.remove(&pod.uid);
+                }
+            }
+            if old.nominated_node_name.is_some() && old.nominated_node_name != pod.nominated_node_name {
+                self.announce_promise_gone(&old, now);
             }
         }
     }
@@ -89,25 +90,22 @@ impl Scheduler {
         self.queue.remove(uid);
         if let Some(nominated) = self.nominator.pod(uid).cloned() {
             self.nominator.remove(uid);
-            self.announce_pod_gone(&nominated, None, now);
+            self.announce_promise_gone(&nominated, now);
         }
     }
 
     pub(super) fn assigned(&mut self, pod: Arc<Pod>, now: Timestamp) {
-        if pod.node_name.is_none() {
-            return;
-        }
+        let Some(node) = pod.node_name.clone() else { return };
         self.binding_confirmed(&pod, now);
         if !self.bindings.contains(&pod.uid) {
             self.queue.remove(&pod.uid);
         }
-        if !self.is_foreign(&pod) || pod.node_name.is_some() {
-            self.nominator.remove(&pod.uid);
-        }
+        self.nominator.remove(&pod.uid);
         self.preemptions.forget_preemptor(&pod.uid);
         let old = self.cache.pod(&pod.uid).cloned();
         let new = Some(EventObject::Pod(Arc::clone(&pod)));
-        match (self.cache.add(Arc::clone(&pod)), old) {
+        let added = self.cache.add(Arc::clone(&pod));
+        match (added, old) {
             (Added::Updated, Some(old)) => {
                 let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(&old))), new };
                 for event in changes::pod_events(&old, &pod) {
@@ -122,6 +120,10 @@ impl Scheduler {
         if pod.deleting {
             self.victim_leaving(&pod.uid, now);
         }
+        if added != Added::Confirmed {
+            self.give_way(&node, now);
+        }
+        self.ask_waiting(EventResource::AssignedPod, now);
     }
 
     pub(super) fn assigned_gone(&mut self, uid: &Uid, now: Timestamp) {
@@ -131,6 +133,7 @@ impl Scheduler {
         let Ok(pod) = self.cache.remove(uid) else { return };
         self.victim_leaving(uid, now);
         self.announce_pod_gone(&pod, None, now);
+        self.ask_waiting(EventResource::AssignedPod, now);
     }
 
     fn is_foreign(&self, pod: &Pod) -> bool {
@@ -142,7 +145,14 @@ impl Scheduler {
             return;
         }
         match &pod.nominated_node_name {
-            Some(node) if pod.node_name.is_none() && !pod.terminal => self.nominator.set(pod, node),
+            Some(node) if pod.node_name.is_none() && !pod.terminal => {
+                let before = self.nominator.pod(&pod.uid).cloned();
+                let moved = self.nominator.node_of(&pod.uid).is_some_and(|old| old != node);
+                self.nominator.set(pod, node);
+                if let Some(before) = before.filter(|_| moved) {
+                    self.announce_promise_gone(&before, now);
+                }
+            }
             _ => self.foreign_gone(&pod.uid, now),
         }
     }
@@ -150,7 +160,7 @@ impl Scheduler {
     fn foreign_gone(&mut self, uid: &Uid, now: Timestamp) {
         let Some(pod) = self.nominator.pod(uid).cloned().filter(|p| self.is_foreign(p)) else { return };
         self.nominator.remove(uid);
-        self.announce_pod_gone(&pod, None, now);
+        self.announce_promise_gone(&pod, now);
     }
 
     fn node(&mut self, node: Arc<Node>, now: Timestamp) {
@@ -160,18 +170,22 @@ impl Scheduler {
             Some(old) => {
                 let events = changes::node_events(&old, &node);
                 let change = ObjectChange { old: Some(EventObject::Node(old)), new };
+                if events.is_empty() {
+                    return;
+                }
                 for event in events {
                     self.announce(&event, &change, None, now);
                 }
             }
         }
-        self.ask_waiting(now);
+        self.ask_waiting(EventResource::Node, now);
     }
 
     fn node_gone(&mut self, name: &Atom, now: Timestamp) {
         if let Some(old) = self.cache.remove_node(name) {
             let change = ObjectChange { old: Some(EventObject::Node(old)), new: None };
             self.announce(&changes::NODE_DELETE, &change, None, now);
+            self.ask_waiting(EventResource::Node, now);
         }
     }
 
@@ -184,8 +198,8 @@ impl Scheduler {
             let old = old.map(|o| EventObject::Other(Arc::new(o)));
             let change = ObjectChange { old, new: Some(EventObject::Other(new)) };
             self.announce(&event, &change, None, now);
+            self.ask_waiting(event.resource, now);
         }
-        self.ask_waiting(now);
     }
 
     fn object_gone(&mut self, kind: ObjectKind, name: &ObjectName, now: Timestamp) {
@@ -193,7 +207,7 @@ impl Scheduler {
         if let Some(event) = changes::object_event(kind, ActionType::DELETE) {
             let change = ObjectChange { old: Some(EventObject::Other(Arc::new(old))), new: None };
             self.announce(&event, &change, None, now);
+            self.ask_waiting(event.resource, now);
         }
-        self.ask_waiting(now);
     }
 }

@@ -6,22 +6,26 @@ use crate::port::{Effect, EventType, PodEvent};
 use crate::profile::Profile;
 use crate::queue::Gates;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Name under which the pod is held back, as upstream.
-const PLUGIN: &str = "DefaultPreemption";
+pub(super) const PLUGIN: &str = "DefaultPreemption";
 
 struct Preemption {
     preemptor: Arc<Pod>,
     node: Atom,
     profile: Atom,
-    /// Evictions on the way.
-    outstanding: BTreeSet<Uid>,
+    /// Victims whose eviction is on the way.
+    outstanding: BTreeMap<Uid, Arc<Pod>>,
     /// Evicted when the others are.
     last: Option<Arc<Pod>>,
     /// The last victim: once it is terminating the pod need not be held back any longer.
     last_uid: Uid,
+    /// The last victim left after its eviction was ordered, but before that was answered.
+    released: bool,
+    /// An eviction failed: the last victim is spared, and the pod tries again.
+    failed: bool,
 }
 
 /// Preemptions by the pod for which room is made.
@@ -43,7 +47,7 @@ impl Preemptions {
 
 impl Gates for Preemptions {
     fn holds(&self, pod: &Uid) -> Option<Atom> {
-        self.by_preemptor.contains_key(pod).then(|| Atom::new(PLUGIN))
+        self.by_preemptor.get(pod).is_some_and(|p| !p.released).then(|| Atom::new(PLUGIN))
     }
 }
 
@@ -70,9 +74,11 @@ impl Scheduler {
             preemptor: Arc::clone(preemptor),
             node: node.clone(),
             profile: profile.name().clone(),
-            outstanding: to_evict.iter().map(|v| v.uid.clone()).collect(),
+            outstanding: to_evict.iter().map(|v| (v.uid.clone(), Arc::clone(v))).collect(),
             last_uid: last.uid.clone(),
             last: Some(last),
+            released: false,
+            failed: false,
         };
         self.preemptions.by_preemptor.insert(preemptor.uid.clone(), preemption);
         for victim in to_evict {
@@ -87,7 +93,7 @@ impl Scheduler {
         if preemption.outstanding.is_empty()
             && let Some(victim) = preemption.last.take()
         {
-            preemption.outstanding.insert(victim.uid.clone());
+            preemption.outstanding.insert(victim.uid.clone(), Arc::clone(&victim));
             let (preemptor, profile) = (Arc::clone(&preemption.preemptor), preemption.profile.clone());
             self.effects.push(Effect::Evict { victim, preemptor, profile });
         }
@@ -102,39 +108,48 @@ impl Scheduler {
         now: Timestamp,
     ) {
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };
-        if !preemption.outstanding.remove(victim) {
-            return;
-        }
+        let Some(evicted) = preemption.outstanding.remove(victim) else { return };
         let (pod, node, profile) =
             (Arc::clone(&preemption.preemptor), preemption.node.clone(), preemption.profile.clone());
-        if result.is_err() {
-            // The pod has to try again: what it waits for will not come.
-            self.preemptions.by_preemptor.remove(preemptor);
-            self.queue.force_activate(preemptor, now, &self.profiles, &self.preemptions);
+        match result {
+            Ok(()) => self.preempted(&evicted, &pod, &node, &profile, ""),
+            Err(_) => preemption.failed = true,
+        }
+        let Some(preemption) = self.preemptions.by_preemptor.get(preemptor) else { return };
+        if !preemption.outstanding.is_empty() {
             return;
         }
-        if let Some(victim) = self.cache.pod(victim).cloned() {
-            self.preempted(&victim, &pod, &node, &profile, "");
-        }
-        self.evict_last(preemptor);
-        if self.preemptions.by_preemptor.get(preemptor).is_some_and(|p| p.outstanding.is_empty()) {
-            self.release(preemptor, now);
+        if preemption.failed {
+            // What the pod waits for will not come.
+            self.preemptions.by_preemptor.remove(preemptor);
+            self.queue.force_activate(preemptor, now, &self.profiles, &self.preemptions);
+        } else if preemption.last.is_some() {
+            self.evict_last(preemptor);
+        } else {
+            self.finish_preemption(preemptor, now);
         }
     }
 
-    /// A pod is terminating or gone: where it was the last victim, the pod that waits for it is let go.
+    /// Every eviction is done: the pod waits for its victims to go, and is told so by their deletion like any other pod. Where
+    /// the last one has gone already, nothing would tell it.
+    fn finish_preemption(&mut self, preemptor: &Uid, now: Timestamp) {
+        let Some(preemption) = self.preemptions.by_preemptor.remove(preemptor) else { return };
+        let gone = self.cache.pod(&preemption.last_uid).is_none();
+        self.queue.ungate(preemptor, gone, now, &self.profiles, &self.preemptions);
+    }
+
+    /// A pod is terminating or gone: pods for which it was the last victim are let go. Its deletion, which is announced next,
+    /// wakes them.
     pub(super) fn victim_leaving(&mut self, victim: &Uid, now: Timestamp) {
-        let is_last = |p: &Preemption| p.last_uid == *victim && p.last.is_none();
-        let waiting = self.preemptions.by_preemptor.iter().find(|(_, p)| is_last(p));
-        if let Some((preemptor, _)) = waiting {
-            let preemptor = preemptor.clone();
-            self.release(&preemptor, now);
+        let waits = |p: &Preemption| p.last_uid == *victim && p.last.is_none() && !p.released;
+        let preemptors: Vec<Uid> =
+            self.preemptions.by_preemptor.iter().filter(|(_, p)| waits(p)).map(|(u, _)| u.clone()).collect();
+        for preemptor in preemptors {
+            if let Some(preemption) = self.preemptions.by_preemptor.get_mut(&preemptor) {
+                preemption.released = true;
+            }
+            self.queue.ungate(&preemptor, false, now, &self.profiles, &self.preemptions);
         }
-    }
-
-    fn release(&mut self, preemptor: &Uid, now: Timestamp) {
-        self.preemptions.by_preemptor.remove(preemptor);
-        self.queue.ungate(preemptor, now, &self.profiles, &self.preemptions);
     }
 
     fn preempted(

@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(super) enum Stage {
     /// Waits for plugins to let it go on, each with its deadline.
     Permit { plugins: BTreeMap<Atom, Timestamp>, since: Timestamp },
+    /// PreBind plugins are being asked. No binding rests here.
+    PreBinding,
     /// A PreBind plugin's writes are on the way.
     PreBindWriting { plugin: usize },
     /// A PreBind plugin waits for objects to change.
@@ -35,44 +37,97 @@ pub(super) struct Binding {
     pub state: CycleState,
     pub stage: Stage,
     pub popped: Timestamp,
+    /// Attempts so far, this one included.
+    pub attempts: u32,
+    /// When the pod first became ready to be tried.
+    pub first_active: Timestamp,
     /// The assigned watch has shown the pod on this node before the answer came.
     pub confirmed: bool,
+    /// The pending watch does not show the pod any more.
+    pub left_pending: bool,
     /// It was given up while an answer was outstanding: what comes is only taken note of.
     pub abandoned: bool,
+    /// Why it was given up; none where the pod is gone.
+    pub verdict: Option<Status>,
 }
 
 impl Binding {
-    fn deadline(&self, config: &SchedulerConfig) -> Option<Timestamp> {
+    fn deadline(&self, confirm_within: Duration) -> Option<Timestamp> {
         match &self.stage {
             Stage::Permit { plugins, .. } => plugins.values().min().copied(),
             Stage::PreBindWaiting { deadline, .. } => Some(*deadline),
             Stage::Unknown { look_again, .. } => *look_again,
-            Stage::Bound { since } => Some(*since + config.confirm_within),
-            Stage::PreBindWriting { .. } | Stage::Sent => None,
+            Stage::Bound { since } => Some(*since + confirm_within),
+            Stage::PreBinding | Stage::PreBindWriting { .. } | Stage::Sent => None,
         }
     }
 
     /// Whether nothing has been sent to the API server that could bind the pod.
     pub fn can_be_taken_back(&self) -> bool {
-        matches!(
+        let not_sent = matches!(
             self.stage,
             Stage::Permit { .. } | Stage::PreBindWriting { .. } | Stage::PreBindWaiting { .. }
-        )
+        );
+        not_sent && !self.abandoned
     }
 }
 
-/// Bindings by pod.
-#[derive(Default)]
+/// Bindings by pod. The indexes keep the work of a cycle independent of how many there are.
 pub(super) struct Bindings {
     by_pod: FxHashMap<Uid, Binding>,
-    /// Those to which something may happen by time alone or by a change of objects, in order of UID; a binding that was just
-    /// sent, as most are, is not among them.
-    timed: BTreeSet<Uid>,
-    /// Those among `timed` that wait in PreBind.
-    pre_binding: usize,
+    confirm_within: Duration,
+    index: Index,
+}
+
+/// Which bindings something may happen to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Index {
+    /// When time alone does something next to a binding; most have no such time.
+    deadlines: BTreeSet<(Timestamp, Uid)>,
+    /// Those in which a PreBind plugin waits.
+    pre_bind_waiting: BTreeSet<Uid>,
+    /// Those that can be taken back, by node: pods that wait on permit or in PreBind.
+    not_sent: BTreeMap<Atom, BTreeSet<Uid>>,
+}
+
+impl Index {
+    fn insert(&mut self, binding: &Binding, confirm_within: Duration) {
+        let uid = &binding.pod.uid;
+        if let Some(deadline) = binding.deadline(confirm_within) {
+            self.deadlines.insert((deadline, uid.clone()));
+        }
+        if matches!(binding.stage, Stage::PreBindWaiting { .. }) {
+            self.pre_bind_waiting.insert(uid.clone());
+        }
+        if binding.can_be_taken_back() {
+            self.not_sent.entry(binding.node.clone()).or_default().insert(uid.clone());
+        }
+    }
+
+    fn remove(&mut self, binding: &Binding, confirm_within: Duration) {
+        let uid = &binding.pod.uid;
+        if let Some(deadline) = binding.deadline(confirm_within) {
+            self.deadlines.remove(&(deadline, uid.clone()));
+        }
+        if matches!(binding.stage, Stage::PreBindWaiting { .. }) {
+            self.pre_bind_waiting.remove(uid);
+        }
+        if binding.can_be_taken_back()
+            && let Some(uids) = self.not_sent.get_mut(&binding.node)
+        {
+            uids.remove(uid);
+            if uids.is_empty() {
+                self.not_sent.remove(&binding.node);
+            }
+        }
+    }
 }
 
 impl Bindings {
+    pub fn new(config: &SchedulerConfig) -> Self {
+        Self { by_pod: FxHashMap::default(), confirm_within: config.confirm_within, index: Index::default() }
+    }
+
     pub fn len(&self) -> usize {
         self.by_pod.len()
     }
@@ -85,56 +140,74 @@ impl Bindings {
         self.by_pod.get(uid)
     }
 
+    /// For changes that do not touch the stage; [`Bindings::change`] is for those that do.
     pub fn get_mut(&mut self, uid: &Uid) -> Option<&mut Binding> {
         self.by_pod.get_mut(uid)
     }
 
     pub fn insert(&mut self, binding: Binding) {
+        self.index.insert(&binding, self.confirm_within);
         self.by_pod.insert(binding.pod.uid.clone(), binding);
     }
 
     pub fn remove(&mut self, uid: &Uid) -> Option<Binding> {
-        self.timed.remove(uid);
         let binding = self.by_pod.remove(uid)?;
-        self.pre_binding -= usize::from(matches!(binding.stage, Stage::PreBindWaiting { .. }));
+        self.index.remove(&binding, self.confirm_within);
         Some(binding)
     }
 
-    pub fn set_stage(&mut self, uid: &Uid, stage: Stage) {
+    /// Changes a binding and keeps the indexes right.
+    pub fn change(&mut self, uid: &Uid, edit: impl FnOnce(&mut Binding)) {
         let Some(binding) = self.by_pod.get_mut(uid) else { return };
-        if matches!(stage, Stage::Sent | Stage::PreBindWriting { .. }) {
-            self.timed.remove(uid);
-        } else {
-            self.timed.insert(uid.clone());
-        }
-        self.pre_binding += usize::from(matches!(stage, Stage::PreBindWaiting { .. }));
-        self.pre_binding -= usize::from(matches!(binding.stage, Stage::PreBindWaiting { .. }));
-        binding.stage = stage;
+        self.index.remove(binding, self.confirm_within);
+        edit(binding);
+        self.index.insert(binding, self.confirm_within);
+    }
+
+    pub fn set_stage(&mut self, uid: &Uid, stage: Stage) {
+        self.change(uid, |binding| binding.stage = stage);
     }
 
     /// The next time at which something is due.
-    pub fn next_deadline(&self, config: &SchedulerConfig) -> Option<Timestamp> {
-        self.timed.iter().filter_map(|uid| self.by_pod.get(uid)?.deadline(config)).min()
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.index.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Those whose deadline has passed.
-    pub fn due(&self, config: &SchedulerConfig, now: Timestamp) -> Vec<Uid> {
-        let is_due = |uid: &&Uid| {
-            self.by_pod.get(*uid).and_then(|b| b.deadline(config)).is_some_and(|deadline| deadline <= now)
-        };
-        self.timed.iter().filter(is_due).cloned().collect()
+    /// Those whose deadline has passed, the earliest first.
+    pub fn due(&self, now: Timestamp) -> Vec<Uid> {
+        self.index.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, uid)| uid.clone()).collect()
     }
 
     /// Those in which a PreBind plugin waits, with the plugin's place.
     pub fn waiting_in_pre_bind(&self) -> Vec<(Uid, usize)> {
-        if self.pre_binding == 0 {
-            return Vec::new();
-        }
         let plugin = |uid: &Uid| match self.by_pod.get(uid)?.stage {
             Stage::PreBindWaiting { plugin, .. } => Some((uid.clone(), plugin)),
             _ => None,
         };
-        self.timed.iter().filter_map(plugin).collect()
+        self.index.pre_bind_waiting.iter().filter_map(plugin).collect()
+    }
+
+    /// Those for this node that can be taken back: the least important first, of equals the one that came last.
+    pub fn not_sent_to(&self, node: &Atom) -> Vec<Uid> {
+        let Some(uids) = self.index.not_sent.get(node) else { return Vec::new() };
+        let mut bindings: Vec<&Binding> = uids.iter().filter_map(|uid| self.by_pod.get(uid)).collect();
+        bindings.sort_by_key(|b| (b.pod.priority, std::cmp::Reverse((b.popped, b.pod.uid.clone()))));
+        bindings.iter().map(|b| b.pod.uid.clone()).collect()
+    }
+
+    /// Checks that the indexes say what the bindings say.
+    pub fn check(&self) -> Result<(), String> {
+        let mut fresh = Index::default();
+        for binding in self.by_pod.values() {
+            if matches!(binding.stage, Stage::PreBinding) {
+                return Err(format!("pod {} rests in PreBind", binding.pod.full_name()));
+            }
+            fresh.insert(binding, self.confirm_within);
+        }
+        if fresh != self.index {
+            return Err(format!("bindings are indexed as {:?}, but are {fresh:?}", self.index));
+        }
+        Ok(())
     }
 }
 

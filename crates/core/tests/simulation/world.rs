@@ -77,6 +77,7 @@ impl World {
             plugins: PluginLists::multi_point(&plugins, &registry, &BTreeMap::new())
                 .expect("in-tree plugins"),
             args: BTreeMap::new(),
+            victims_of: None,
         };
         let profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");
         let config = SchedulerConfig { seed, ..SchedulerConfig::default() };

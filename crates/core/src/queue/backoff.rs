@@ -1,0 +1,94 @@
+//! What time does to queued pods: backoffs end, and pods that waited too long are tried again.
+
+use super::places::{by_expiry, by_queue_sort};
+use super::{Entry, FLUSH_INTERVAL, Gates, Place, Profiles, Queue, TIMEOUT};
+use secondmate_model::{Timestamp, Uid};
+use std::time::Duration;
+
+impl Queue {
+    /// Time passes: backoffs end, and pods that waited too long are tried again.
+    pub fn tick(&mut self, now: Timestamp, profiles: &Profiles, gates: &dyn Gates) {
+        self.end_backoffs(Place::Backoff, now, profiles);
+        self.end_backoffs(Place::ErrorBackoff, now, profiles);
+        if now < self.next_flush {
+            return;
+        }
+        self.next_flush = now + FLUSH_INTERVAL;
+        let is_late = |e: &Entry| now.since(e.queued.timestamp) > self.config.max_unschedulable;
+        let late: Vec<Uid> = self
+            .waiting
+            .all()
+            .filter(|u| self.entries.get(*u).is_some_and(|e| is_late(e) && is_moved_by_timeout(e, profiles)))
+            .cloned()
+            .collect();
+        for uid in late {
+            self.requeue_after_backoff(&uid, now, TIMEOUT.label, profiles, gates);
+        }
+    }
+
+    fn end_backoffs(&mut self, place: Place, now: Timestamp, profiles: &Profiles) {
+        let compare = by_queue_sort(profiles);
+        loop {
+            let heap = if place == Place::ErrorBackoff { &self.error_backoff } else { &self.backoff };
+            let Some(top) = heap.peek() else { return };
+            let stale = !self.holds(top, place);
+            if !stale && !is_over(top.expiry, now) {
+                return;
+            }
+            let heap = if place == Place::ErrorBackoff { &mut self.error_backoff } else { &mut self.backoff };
+            let Some(ticket) = heap.pop(by_expiry(&compare)) else { return };
+            if !stale {
+                let uid = ticket.queued.pod.uid.clone();
+                self.leave(&uid);
+                // A pod that comes straight out of backoff was checked when it went in.
+                self.enter_active(&uid, now, "BackoffComplete", profiles);
+            }
+        }
+    }
+
+    /// When [`Queue::tick`] has something to do next, if ever.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Timestamp> {
+        // Over when the whole second after the expiry has begun.
+        let second = Duration::from_secs(1);
+        let backoffs = [self.backoff.peek(), self.error_backoff.peek()];
+        let backoff = backoffs.into_iter().flatten().map(|t| t.expiry + second).min();
+        let flush = (self.waiting.len() > 0).then_some(self.next_flush);
+        backoff.into_iter().chain(flush).min()
+    }
+
+    pub(super) fn is_backing_off(&self, entry: &Entry, now: Timestamp) -> bool {
+        !self.backoff_of(entry).is_zero() && !is_over(self.expiry_of(entry), now)
+    }
+
+    fn backoff_of(&self, entry: &Entry) -> Duration {
+        let count = if entry.errors_in_a_row > 0 { entry.errors_in_a_row } else { entry.unschedulable_count };
+        if count == 0 || self.config.max_backoff.is_zero() {
+            return Duration::ZERO;
+        }
+        let factor = 1_u32.checked_shl(count - 1).unwrap_or(u32::MAX);
+        self.config.initial_backoff.saturating_mul(factor).min(self.config.max_backoff)
+    }
+
+    fn expiry_of(&self, entry: &Entry) -> Timestamp {
+        (entry.queued.timestamp + self.backoff_of(entry)).truncate_to_second()
+    }
+
+    pub(super) fn expiry(&self, uid: &Uid) -> Timestamp {
+        self.entries.get(uid).map_or_else(Timestamp::default, |entry| self.expiry_of(entry))
+    }
+}
+
+/// A gated pod is moved only by events that its gating plugin registered; one that is being deleted has nowhere to go.
+fn is_moved_by_timeout(entry: &Entry, profiles: &Profiles) -> bool {
+    let pod = &entry.queued.pod;
+    !pod.deleting
+        && entry.gated_by.as_ref().is_none_or(|gate| {
+            profiles.get(&pod.scheduler_name).is_some_and(|p| p.plugin_registers(gate, &TIMEOUT))
+        })
+}
+
+/// A backoff is over when its whole second has passed.
+fn is_over(expiry: Timestamp, now: Timestamp) -> bool {
+    expiry < now.truncate_to_second()
+}

@@ -1,0 +1,217 @@
+//! Why a waiting pod is moved: events with the plugins' hints, gates that open, and force.
+
+use super::{Gates, Place, Profiles, Queue};
+use crate::profile::PluginRef;
+use secondmate_framework::{ClusterEvent, EventResource, Hint, ObjectChange};
+use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use std::sync::Arc;
+
+/// What an event means for a pod, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Strategy {
+    Wait,
+    AfterBackoff,
+    Now,
+}
+
+impl Queue {
+    /// Something changed: pods that wait for it are moved, but `except`.
+    pub fn on_event(
+        &mut self,
+        event: &ClusterEvent,
+        change: &ObjectChange,
+        except: Option<&Uid>,
+        now: Timestamp,
+        profiles: &Profiles,
+        gates: &dyn Gates,
+    ) {
+        let concerns = |pod: &Pod| Some(&pod.uid) != except;
+        self.on_event_for(event, change, &concerns, now, profiles, gates);
+    }
+
+    /// Something changed: pods that wait for it are moved, as far as it concerns them.
+    pub fn on_event_for(
+        &mut self,
+        event: &ClusterEvent,
+        change: &ObjectChange,
+        concerns: &dyn Fn(&Pod) -> bool,
+        now: Timestamp,
+        profiles: &Profiles,
+        gates: &dyn Gates,
+    ) {
+        let registered =
+            event.resource == EventResource::Wildcard || profiles.values().any(|p| p.registers(event));
+        if !registered {
+            return;
+        }
+        for uid in self.waiting.concerned(event, profiles) {
+            if self.entries.get(&uid).is_some_and(|e| concerns(&e.queued.pod)) {
+                self.reconsider(&uid, event, change, now, profiles, gates);
+            }
+        }
+        self.in_flight.record(*event, change);
+    }
+
+    /// The core's own gate is open again. The pod waits for events like any other that was rejected; `now_or_never` says that
+    /// those it waits for have been, so that it is tried again when its backoff is over.
+    pub fn ungate(
+        &mut self,
+        uid: &Uid,
+        now_or_never: bool,
+        now: Timestamp,
+        profiles: &Profiles,
+        gates: &dyn Gates,
+    ) {
+        let Some(entry) = self.entries.get_mut(uid).filter(|e| e.place == Place::Gated) else { return };
+        if now_or_never {
+            self.requeue_after_backoff(uid, now, "PreemptionFinished", profiles, gates);
+            return;
+        }
+        let timestamp = entry.queued.timestamp;
+        if self.gate(uid, profiles, gates) {
+            return;
+        }
+        self.leave(uid);
+        self.enter(uid, Place::Unschedulable, timestamp, profiles);
+    }
+
+    /// Moves a waiting pod by force, whatever plugins say; a pod in flight is tried again as soon as it comes back.
+    pub fn force_activate(&mut self, uid: &Uid, now: Timestamp, profiles: &Profiles, gates: &dyn Gates) {
+        match self.entries.get(uid).map(|e| e.place) {
+            Some(Place::Backoff | Place::ErrorBackoff | Place::Unschedulable | Place::Gated) => {
+                self.activate(uid, now, "ForceActivate", profiles, gates);
+            }
+            Some(Place::InFlight) => self.in_flight.force(uid),
+            Some(Place::Active) | None => {}
+        }
+    }
+
+    /// What an event means for a pod that was rejected.
+    pub(super) fn strategy(
+        &self,
+        uid: &Uid,
+        pod: &Pod,
+        event: &ClusterEvent,
+        change: &ObjectChange,
+        profiles: &Profiles,
+    ) -> Strategy {
+        let Some(entry) = self.entries.get(uid) else { return Strategy::Wait };
+        if event.resource == EventResource::Wildcard {
+            return Strategy::AfterBackoff;
+        }
+        let Some(profile) = profiles.get(&pod.scheduler_name) else { return Strategy::Wait };
+        let says_queue = |plugin: &Atom| profile.hint(plugin, event, pod, change) == Hint::Queue;
+        if entry.pending_by.iter().any(says_queue) {
+            Strategy::Now
+        } else if entry.rejected_by.iter().any(says_queue) {
+            Strategy::AfterBackoff
+        } else {
+            Strategy::Wait
+        }
+    }
+
+    /// Looks at one waiting pod after an event; says whether it waits no longer.
+    pub(super) fn reconsider(
+        &mut self,
+        uid: &Uid,
+        event: &ClusterEvent,
+        change: &ObjectChange,
+        now: Timestamp,
+        profiles: &Profiles,
+        gates: &dyn Gates,
+    ) -> bool {
+        let Some(entry) = self.entries.get(uid) else { return false };
+        let pod = Arc::clone(&entry.queued.pod);
+        if let Some(gate) = &entry.gated_by {
+            // A gated pod is looked at only where the gating plugin may change its mind.
+            let concerns = profiles.get(&pod.scheduler_name).is_some_and(|p| p.plugin_registers(gate, event));
+            if !concerns {
+                return false;
+            }
+        }
+        match self.strategy(uid, &pod, event, change, profiles) {
+            Strategy::Wait => return false,
+            Strategy::Now => self.activate(uid, now, event.label, profiles, gates),
+            Strategy::AfterBackoff => self.requeue_after_backoff(uid, now, event.label, profiles, gates),
+        }
+        self.entries.get(uid).is_some_and(|e| !matches!(e.place, Place::Unschedulable | Place::Gated))
+    }
+
+    pub(super) fn requeue_after_backoff(
+        &mut self,
+        uid: &Uid,
+        now: Timestamp,
+        event: &'static str,
+        profiles: &Profiles,
+        gates: &dyn Gates,
+    ) {
+        let Some(entry) = self.entries.get(uid) else { return };
+        if !self.is_backing_off(entry, now) {
+            self.activate(uid, now, event, profiles, gates);
+            return;
+        }
+        let expiry = self.expiry(uid);
+        if self.gate(uid, profiles, gates) {
+            return;
+        }
+        self.leave(uid);
+        let errors = self.entries.get(uid).is_some_and(|e| e.rejectors().next().is_none());
+        let place = if errors { Place::ErrorBackoff } else { Place::Backoff };
+        self.enter(uid, place, expiry, profiles);
+        self.count_incoming("backoff", event);
+    }
+
+    /// Puts a pod into activeQ, unless a PreEnqueue plugin holds it back.
+    pub(super) fn activate(
+        &mut self,
+        uid: &Uid,
+        now: Timestamp,
+        event: &'static str,
+        profiles: &Profiles,
+        gates: &dyn Gates,
+    ) {
+        if self.gate(uid, profiles, gates) {
+            return;
+        }
+        self.leave(uid);
+        self.enter_active(uid, now, event, profiles);
+    }
+
+    /// Asks the PreEnqueue plugins; where one holds the pod back, it is put among the gated ones and the answer is yes.
+    fn gate(&mut self, uid: &Uid, profiles: &Profiles, gates: &dyn Gates) -> bool {
+        let Some(entry) = self.entries.get(uid) else { return false };
+        let held = gates.holds(uid).or_else(|| {
+            let profile = profiles.get(&entry.queued.pod.scheduler_name)?;
+            first_that_holds(&profile.pre_enqueue, &entry.queued.pod, entry.gated_by.as_ref())
+        });
+        let was_gated = entry.place == Place::Gated;
+        let Some(entry) = self.entries.get_mut(uid) else { return false };
+        let Some(plugin) = held else {
+            entry.gated_by = None;
+            return false;
+        };
+        self.leave(uid);
+        let Some(entry) = self.entries.get_mut(uid) else { return false };
+        let is_new = !entry.pending_by.contains(&plugin) && entry.rejected_by.insert(plugin.clone());
+        entry.gated_by = Some(plugin.clone());
+        let (timestamp, profile) = (entry.queued.timestamp, entry.queued.pod.scheduler_name.clone());
+        self.enter(uid, Place::Gated, timestamp, profiles);
+        if is_new {
+            self.count_rejector(&plugin, &profile);
+        }
+        if !was_gated {
+            self.count_incoming("gated", "PreEnqueue");
+        }
+        true
+    }
+}
+
+/// The plugin that holds the pod back: the one that did so before is asked first.
+fn first_that_holds(plugins: &[PluginRef], pod: &Pod, before: Option<&Atom>) -> Option<Atom> {
+    let holds = |plugin: &&PluginRef| {
+        plugin.plugin.as_pre_enqueue().is_some_and(|point| !point.pre_enqueue(pod).is_success())
+    };
+    let again = plugins.iter().filter(|p| Some(&p.name) == before);
+    let others = plugins.iter().filter(|p| Some(&p.name) != before);
+    again.chain(others).find(holds).map(|p| p.name.clone())
+}

@@ -1,0 +1,202 @@
+//! The places and how a pod gets from one into another: each pod is in exactly one.
+
+use super::{Place, Profiles, Queue};
+use secondmate_framework::{ClusterEvent, EventResource, QueuedPod};
+use secondmate_model::{Atom, Timestamp, Uid};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A pod's turn in a heap. It holds while it is the pod's last one.
+#[derive(Clone, Debug)]
+pub(super) struct Ticket {
+    pub queued: QueuedPod,
+    /// End of the backoff; unused in activeQ.
+    pub expiry: Timestamp,
+    pub number: u64,
+}
+
+/// Waiting pods in the order in which they came, and by profile and plugin that rejected them.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pods: BTreeMap<u64, Uid>,
+    by_rejector: BTreeMap<(Atom, Atom), BTreeSet<u64>>,
+}
+
+impl Waiting {
+    pub fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    pub fn get(&self, ticket: u64) -> Option<&Uid> {
+        self.pods.get(&ticket)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Uid> {
+        self.pods.values()
+    }
+
+    /// Pods of which a rejecting plugin registered the event; all of them for a wildcard.
+    pub fn concerned(&self, event: &ClusterEvent, profiles: &Profiles) -> Vec<Uid> {
+        if event.resource == EventResource::Wildcard {
+            return self.pods.values().cloned().collect();
+        }
+        let mut tickets = BTreeSet::new();
+        for ((profile, plugin), rejected) in &self.by_rejector {
+            if profiles.get(profile).is_some_and(|p| p.plugin_registers(plugin, event)) {
+                tickets.extend(rejected);
+            }
+        }
+        tickets.iter().filter_map(|ticket| self.pods.get(ticket).cloned()).collect()
+    }
+
+    fn insert<'a>(
+        &mut self,
+        ticket: u64,
+        uid: &Uid,
+        profile: &Atom,
+        rejectors: impl Iterator<Item = &'a Atom>,
+    ) {
+        self.pods.insert(ticket, uid.clone());
+        for plugin in rejectors {
+            self.by_rejector.entry((profile.clone(), plugin.clone())).or_default().insert(ticket);
+        }
+    }
+
+    fn remove<'a>(&mut self, ticket: u64, profile: &Atom, rejectors: impl Iterator<Item = &'a Atom>) {
+        self.pods.remove(&ticket);
+        for plugin in rejectors {
+            let key = (profile.clone(), plugin.clone());
+            if let Some(tickets) = self.by_rejector.get_mut(&key) {
+                tickets.remove(&ticket);
+                if tickets.is_empty() {
+                    self.by_rejector.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+impl Queue {
+    pub(super) fn holds(&self, ticket: &Ticket, place: Place) -> bool {
+        self.entries
+            .get(&ticket.queued.pod.uid)
+            .is_some_and(|e| e.place == place && e.ticket == ticket.number)
+    }
+
+    /// Takes a pod out of its place; it is in flight then, as far as the counts go.
+    pub(super) fn leave(&mut self, uid: &Uid) {
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        let place = std::mem::replace(&mut entry.place, Place::InFlight);
+        if place == Place::InFlight {
+            return;
+        }
+        if matches!(place, Place::Unschedulable | Place::Gated) {
+            self.waiting.remove(entry.ticket, &entry.queued.pod.scheduler_name, entry.rejectors());
+        }
+        self.error_backoff_len -= usize::from(place == Place::ErrorBackoff);
+        *self.count_of(place) -= 1;
+        self.size.in_flight += 1;
+    }
+
+    /// Puts a pod that is in no queue into one.
+    pub(super) fn enter(&mut self, uid: &Uid, place: Place, expiry: Timestamp, profiles: &Profiles) {
+        let number = self.next_ticket;
+        self.next_ticket += 1;
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        entry.place = place;
+        entry.ticket = number;
+        let ticket = Ticket { queued: entry.queued.clone(), expiry, number };
+        if matches!(place, Place::Unschedulable | Place::Gated) {
+            self.waiting.insert(number, uid, &entry.queued.pod.scheduler_name, entry.rejectors());
+        }
+        self.error_backoff_len += usize::from(place == Place::ErrorBackoff);
+        self.size.in_flight -= 1;
+        *self.count_of(place) += 1;
+        let compare = by_queue_sort(profiles);
+        match place {
+            Place::Active => self.active.push(ticket, &compare),
+            Place::Backoff => self.backoff.push(ticket, by_expiry(&compare)),
+            Place::ErrorBackoff => self.error_backoff.push(ticket, by_expiry(&compare)),
+            Place::Unschedulable | Place::Gated => {}
+            Place::InFlight => unreachable!("a pod goes in flight by being popped"),
+        }
+        self.compact(profiles);
+    }
+
+    /// Puts a pod that is in no queue into activeQ.
+    pub(super) fn enter_active(
+        &mut self,
+        uid: &Uid,
+        now: Timestamp,
+        event: &'static str,
+        profiles: &Profiles,
+    ) {
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.first_active.get_or_insert(now);
+        }
+        self.enter(uid, Place::Active, now, profiles);
+        self.count_incoming("active", event);
+    }
+
+    /// Drops old tickets when they are the larger part of a heap.
+    fn compact(&mut self, profiles: &Profiles) {
+        const SLACK: usize = 64;
+        let compare = by_queue_sort(profiles);
+        let entries = &self.entries;
+        let keep = |t: &Ticket| entries.get(&t.queued.pod.uid).is_some_and(|e| e.ticket == t.number);
+        let limit = |pods: usize| 2 * pods + SLACK;
+        if self.active.len() > limit(self.size.active) {
+            self.active.retain(keep, &compare);
+        }
+        for heap in [&mut self.backoff, &mut self.error_backoff] {
+            if heap.len() > limit(self.size.backoff) {
+                heap.retain(keep, by_expiry(&compare));
+            }
+        }
+    }
+
+    fn count_of(&mut self, place: Place) -> &mut usize {
+        match place {
+            Place::Active => &mut self.size.active,
+            Place::Backoff | Place::ErrorBackoff => &mut self.size.backoff,
+            Place::Unschedulable => &mut self.size.unschedulable,
+            Place::Gated => &mut self.size.gated,
+            Place::InFlight => &mut self.size.in_flight,
+        }
+    }
+
+    pub(super) fn count_incoming(&mut self, queue: &'static str, event: &'static str) {
+        *self.incoming.entry((queue, event)).or_insert(0) += 1;
+    }
+
+    /// Counts a pod for each plugin that rejected it: from its return to the queue until it is popped or removed.
+    pub(super) fn count_rejectors(&mut self, uid: &Uid, by: i64) {
+        let Some(entry) = self.entries.get(uid) else { return };
+        for plugin in entry.rejectors() {
+            let key = (plugin.clone(), entry.queued.pod.scheduler_name.clone());
+            *self.rejected_gauge.entry(key).or_insert(0) += by;
+        }
+    }
+
+    pub(super) fn count_rejector(&mut self, plugin: &Atom, profile: &Atom) {
+        *self.rejected_gauge.entry((plugin.clone(), profile.clone())).or_insert(0) += 1;
+    }
+}
+
+/// The order of activeQ: the queue sort plugin's, which all profiles share, then that of arrival.
+pub(super) fn by_queue_sort(profiles: &Profiles) -> impl Fn(&Ticket, &Ticket) -> Ordering {
+    let sort = profiles.values().next().map(|p| Arc::clone(&p.queue_sort.plugin));
+    move |a, b| {
+        sort.as_ref()
+            .and_then(|s| s.as_queue_sort())
+            .map_or(Ordering::Equal, |s| s.compare(&a.queued, &b.queued))
+            .then(a.number.cmp(&b.number))
+    }
+}
+
+pub(super) fn by_expiry<F: Fn(&Ticket, &Ticket) -> Ordering>(
+    compare: &F,
+) -> impl Fn(&Ticket, &Ticket) -> Ordering + use<'_, F> {
+    move |a, b| a.expiry.cmp(&b.expiry).then_with(|| compare(a, b))
+}

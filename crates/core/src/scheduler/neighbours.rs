@@ -1,0 +1,79 @@
+//! Other schedulers on the same nodes: they see our pods only when these are bound, so they may take the room that a pod of ours
+//! waits to use. The room is looked at again when a pod of somebody else arrives, and once more just before the binding is sent.
+
+use super::Scheduler;
+use super::stage::Binding;
+use crate::port::{Effect, Observation};
+use secondmate_framework::Status;
+use secondmate_model::{Atom, NodeInfo, Timestamp, Uid};
+
+impl Scheduler {
+    /// Whether the pod can still be bound: the node is there and has room. If not, the binding is given up.
+    pub(super) fn look_once_more(&mut self, uid: &Uid, now: Timestamp) -> bool {
+        let Some(binding) = self.bindings.get(uid) else { return false };
+        let node = binding.node.as_str();
+        let Some(info) = self.cache.node_info(&binding.node) else {
+            let status = Status::error(format!("node {node:?} was deleted before the pod was bound to it"));
+            self.abort(uid, Some(&status), now);
+            return false;
+        };
+        let Some(lacking) = lacking(binding, info) else { return true };
+        let foreign = info.pods().iter().any(|p| !self.profiles.contains_key(&p.scheduler_name));
+        let message = if foreign {
+            format!(
+                "another scheduler took the room on node {node:?} before the pod was bound to it: not enough {lacking}"
+            )
+        } else {
+            format!("node {node:?} lost the room for the pod before it was bound to it: not enough {lacking}")
+        };
+        let profile = binding.profile.name().clone();
+        self.effects.push(Effect::Observed(Observation::RoomTaken { profile, foreign }));
+        self.abort(uid, Some(&Status::error(message)), now);
+        false
+    }
+
+    /// A pod that we did not place is on the node: pods of ours that have not been bound there yet give way where they do not
+    /// fit any more, the least important first.
+    pub(super) fn give_way(&mut self, node: &Atom, now: Timestamp) {
+        for uid in self.bindings.not_sent_to(node) {
+            self.look_once_more(&uid, now);
+        }
+    }
+}
+
+/// What the node, on which the pod counts already, has not enough of; only what a filter of the profile looks at.
+fn lacking(binding: &Binding, info: &NodeInfo) -> Option<String> {
+    let filters = |name: &str| binding.profile.filter.iter().any(|p| p.name.as_str() == name);
+    if filters("NodeResourcesFit")
+        && let Some(resource) = lacking_resource(binding, info)
+    {
+        return Some(resource);
+    }
+    if !filters("NodePorts") {
+        return None;
+    }
+    let (pod, others) = (&binding.pod, info.pods().iter().filter(|p| p.uid != binding.pod.uid));
+    let taken = others.flat_map(|p| p.host_ports.iter());
+    let mut clashes = taken.filter(|port| pod.host_ports.iter().any(|own| own.conflicts(port)));
+    clashes.next().map(|port| format!("host ports ({} {})", port.protocol, port.port))
+}
+
+fn lacking_resource(binding: &Binding, info: &NodeInfo) -> Option<String> {
+    let (room, used, wants) = (&info.node().allocatable, info.requested(), &binding.pod.requests.filter);
+    if i64::try_from(info.pods().len()).is_ok_and(|pods| pods > room.pods) {
+        return Some("pods".to_owned());
+    }
+    let has = &room.resources;
+    let native = [
+        ("cpu", wants.milli_cpu, used.milli_cpu, has.milli_cpu),
+        ("memory", wants.memory, used.memory, has.memory),
+        ("ephemeral-storage", wants.ephemeral_storage, used.ephemeral_storage, has.ephemeral_storage),
+    ];
+    let over = native.iter().find(|(_, wants, used, has)| *wants > 0 && used > has);
+    if let Some((name, ..)) = over {
+        return Some((*name).to_owned());
+    }
+    let scalar =
+        wants.scalars.iter().find(|(name, wants)| *wants > 0 && used.scalar(name) > has.scalar(name));
+    scalar.map(|(name, _)| name.to_string())
+}

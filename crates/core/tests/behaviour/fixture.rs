@@ -1,0 +1,247 @@
+//! Pods and nodes in one line each, and effects as lines.
+
+use crate::scripted::{self, Script};
+use secondmate_core::port::{BindOutcome, Effect, Input, NominationPatch, Observation, PodWatch};
+use secondmate_core::queue::QueueConfig;
+use secondmate_core::{PluginLists, Profile, ProfileSpec, Scheduler, SchedulerConfig};
+use secondmate_framework::Parity;
+use secondmate_model::{Atom, Node, Pod, Timestamp, Uid, wire};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const OURS: &str = "my-scheduler";
+
+/// `NAME key=value …`: cpu, gpu, priority, node, nominated, port, scheduler, rv, claim, label, condition=REASON:MESSAGE, affinity, anti,
+/// gated, deleting, terminal.
+pub fn pod(text: &str) -> Arc<Pod> {
+    let mut words = text.split_whitespace();
+    let name = words.next().expect("a name");
+    let mut pod = json!({
+        "metadata": {"name": name, "namespace": "default", "uid": name},
+        "spec": {"schedulerName": OURS, "containers": [{"name": "c", "resources": {"requests": {}}}]},
+        "status": {"phase": "Pending"},
+    });
+    let term = json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"a": "b"}}});
+    for word in words {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        let requests = &mut pod["spec"]["containers"][0]["resources"]["requests"];
+        match key {
+            "cpu" => requests["cpu"] = json!(value),
+            "gpu" => requests["example.com/gpu"] = json!(value),
+            "priority" => pod["spec"]["priority"] = json!(value.parse::<i32>().expect("a number")),
+            "node" => pod["spec"]["nodeName"] = json!(value),
+            "nominated" => pod["status"]["nominatedNodeName"] = json!(value),
+            "port" => {
+                let port = value.parse::<i32>().expect("a number");
+                pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": port, "hostPort": port}]);
+            }
+            "scheduler" => pod["spec"]["schedulerName"] = json!(value),
+            "rv" => pod["metadata"]["resourceVersion"] = json!(value),
+            "claim" => {
+                pod["spec"]["volumes"] =
+                    json!([{"name": "v", "persistentVolumeClaim": {"claimName": value}}]);
+            }
+            "label" => pod["metadata"]["labels"] = json!({"a": value}),
+            "condition" => {
+                let (reason, message) = value.split_once(':').expect("reason:message");
+                pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
+                    "reason": reason, "message": message.replace('_', " ")}]);
+            }
+            "affinity" => {
+                pod["spec"]["affinity"]["podAffinity"] = json!({"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": term}]});
+            }
+            "anti" => {
+                pod["spec"]["affinity"]["podAntiAffinity"] =
+                    json!({"requiredDuringSchedulingIgnoredDuringExecution": [term]});
+            }
+            "gated" => pod["spec"]["schedulingGates"] = json!([{"name": "example.com/wait"}]),
+            "deleting" => pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"),
+            "terminal" => pod["status"]["phase"] = json!("Succeeded"),
+            other => panic!("{other:?} in {text:?}"),
+        }
+    }
+    let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
+    Arc::new(Pod::new(&wire).expect("a pod that compiles"))
+}
+
+/// `NAME key=value …`: cpu, gpu, pods, zone, label, image=NAME:BYTES, taint, unschedulable.
+pub fn node(text: &str) -> Arc<Node> {
+    let mut words = text.split_whitespace();
+    let name = words.next().expect("a name");
+    let mut node = json!({
+        "metadata": {"name": name, "uid": name, "labels": {"kubernetes.io/hostname": name}},
+        "spec": {},
+        "status": {"allocatable": {"cpu": "1", "memory": "64Gi", "pods": "110"}, "images": []},
+    });
+    for word in words {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        match key {
+            "cpu" => node["status"]["allocatable"]["cpu"] = json!(value),
+            "gpu" => node["status"]["allocatable"]["example.com/gpu"] = json!(value),
+            "pods" => node["status"]["allocatable"]["pods"] = json!(value),
+            "zone" => node["metadata"]["labels"]["topology.kubernetes.io/zone"] = json!(value),
+            "label" => node["metadata"]["labels"]["a"] = json!(value),
+            "image" => {
+                let (image, size) = value.split_once(':').expect("name:bytes");
+                let image = json!({"names": [image], "sizeBytes": size.parse::<i64>().expect("a number")});
+                node["status"]["images"].as_array_mut().expect("a list").push(image);
+            }
+            "taint" => node["spec"]["taints"] = json!([{"key": value, "effect": "NoSchedule"}]),
+            "unschedulable" => node["spec"]["unschedulable"] = json!(true),
+            other => panic!("{other:?} in {text:?}"),
+        }
+    }
+    let wire: wire::Node = serde_json::from_value(node).expect("a node");
+    Arc::new(Node::new(&wire).expect("a node that compiles"))
+}
+
+pub fn uid(name: &str) -> Uid {
+    Uid::from(name)
+}
+
+pub fn secs(secs: f64) -> Timestamp {
+    Timestamp::from_millis((secs * 1000.0).round() as i64)
+}
+
+/// A profile of in-tree and scripted plugins.
+pub fn profile(plugins: &[&str], script: &Script) -> Profile {
+    let registry = scripted::registry(script);
+    let plugins: Vec<(&str, i64)> = plugins.iter().map(|name| (*name, 1)).collect();
+    let spec = ProfileSpec {
+        scheduler_name: OURS.to_owned(),
+        percentage_of_nodes_to_score: 100,
+        plugins: PluginLists::multi_point(&plugins, &registry, &BTreeMap::<String, Value>::new())
+            .expect("plugins that are registered"),
+        ..ProfileSpec::default()
+    };
+    Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile")
+}
+
+/// The core with a clock and scripted plugins. Every step and input is followed by a check of the invariants.
+pub struct Cluster {
+    pub core: Scheduler,
+    pub script: Script,
+    pub now: Timestamp,
+}
+
+impl Cluster {
+    /// The usual plugins, and those named.
+    pub fn new(more: &[&str]) -> Self {
+        Self::with_script(more, Script::default())
+    }
+
+    pub fn with_script(more: &[&str], script: Script) -> Self {
+        let mut plugins = vec![
+            "SchedulingGates",
+            "PrioritySort",
+            "NodeUnschedulable",
+            "TaintToleration",
+            "NodePorts",
+            "NodeResourcesFit",
+            "DefaultBinder",
+        ];
+        plugins.extend(more);
+        let config = SchedulerConfig { queue: QueueConfig::default(), seed: 1, ..SchedulerConfig::default() };
+        let core = Scheduler::new(config, vec![profile(&plugins, &script)]);
+        Self { core, script, now: Timestamp::from_secs(1000) }
+    }
+
+    pub fn apply(&mut self, input: Input) {
+        self.core.apply(input, self.now);
+        self.core.check().expect("the invariants hold");
+    }
+
+    pub fn node(&mut self, text: &str) {
+        self.apply(Input::Node(node(text)));
+    }
+
+    pub fn pending(&mut self, text: &str) {
+        self.apply(Input::Pod(PodWatch::Pending, pod(text)));
+    }
+
+    pub fn assigned(&mut self, text: &str) {
+        self.apply(Input::Pod(PodWatch::Assigned, pod(text)));
+    }
+
+    pub fn foreign(&mut self, text: &str) {
+        self.apply(Input::Pod(PodWatch::ForeignNominated, pod(text)));
+    }
+
+    pub fn gone(&mut self, watch: PodWatch, name: &str) {
+        self.apply(Input::PodGone(watch, uid(name)));
+    }
+
+    pub fn answer(&mut self, name: &str, outcome: BindOutcome) {
+        self.apply(Input::BindFinished(uid(name), outcome));
+    }
+
+    pub fn evicted(&mut self, preemptor: &str, victim: &str, result: Result<(), &str>) {
+        let (preemptor, victim) = (uid(preemptor), uid(victim));
+        self.apply(Input::EvictFinished { preemptor, victim, result: result.map_err(str::to_owned) });
+    }
+
+    pub fn wait(&mut self, seconds: f64) {
+        self.now = self.now + Duration::from_secs_f64(seconds);
+    }
+
+    /// One step; `pod -> node`, `pod: result`, or nothing.
+    pub fn step(&mut self) -> String {
+        let report = self.core.step(self.now);
+        self.core.check().expect("the invariants hold");
+        match report {
+            None => "-".to_owned(),
+            Some(report) => match report.node {
+                Some(node) => format!("{} -> {node}", report.pod.name),
+                None => format!("{}: {}", report.pod.name, report.result),
+            },
+        }
+    }
+
+    /// Where a pod is in the queue.
+    pub fn place(&self, name: &str) -> String {
+        self.core.queue().get(&uid(name)).map_or("-".to_owned(), |e| format!("{:?}", e.place))
+    }
+
+    /// What is asked for, a line each; no observations.
+    pub fn effects(&mut self) -> Vec<String> {
+        self.all_effects().into_iter().filter(|line| !line.starts_with("observed")).collect()
+    }
+
+    pub fn all_effects(&mut self) -> Vec<String> {
+        self.core.take_effects().iter().map(line).collect()
+    }
+}
+
+fn line(effect: &Effect) -> String {
+    match effect {
+        Effect::Bind { pod, node, .. } => format!("bind {} to {node}", pod.name),
+        Effect::BindBy { pod, write } => format!("bind {} by {}", pod.name, write.path),
+        Effect::Write { pod, writes } => format!("write {} for {pod}", writes[0].path),
+        Effect::Verify { pod } => format!("verify {}", pod.name),
+        Effect::PatchStatus { pod, condition, nomination } => {
+            let condition =
+                condition.as_ref().map_or("-".to_owned(), |c| format!("{}: {}", c.reason, c.message));
+            let nomination = match nomination {
+                NominationPatch::Keep => String::new(),
+                NominationPatch::Set(Some(node)) => format!(" nominated={node}"),
+                NominationPatch::Set(None) => " nominated=-".to_owned(),
+            };
+            format!("status {} {condition}{nomination}", pod.name)
+        }
+        Effect::Event(event) => format!("event {} {}: {}", event.regarding.name, event.reason, event.note),
+        Effect::Evict { victim, preemptor, .. } => format!("evict {} for {}", victim.name, preemptor.name),
+        Effect::Observed(Observation::RoomTaken { foreign, .. }) => {
+            format!("observed RoomTaken foreign={foreign}")
+        }
+        Effect::Observed(Observation::Scheduled { attempts, .. }) => {
+            format!("observed Scheduled attempts={attempts}")
+        }
+        Effect::Observed(observation) => format!("observed {observation:?}"),
+    }
+}
+
+pub fn atom(name: &str) -> Atom {
+    Atom::new(name)
+}

@@ -1,0 +1,11 @@
+//! The core piece by piece: small clusters in a small language, and what comes out in full.
+
+mod binding;
+mod cache;
+mod cycle;
+mod fixture;
+mod neighbours;
+mod nomination;
+mod preemption;
+mod queue;
+mod scripted;

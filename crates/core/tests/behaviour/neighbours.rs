@@ -1,0 +1,87 @@
+//! Other schedulers take the room that a pod of ours waits to use.
+
+use crate::fixture::Cluster;
+use secondmate_framework::Status;
+use std::time::Duration;
+
+/// Pods of ours that wait on permit on n1.
+fn waiting(node: &str, pods: &[&str]) -> Cluster {
+    let mut cluster = Cluster::new(&["A"]);
+    cluster.node(node);
+    for text in pods {
+        let name = text.split(' ').next().expect("a name");
+        let wait = (Status::wait(""), Duration::from_secs(60));
+        cluster.script.lines().permit.insert(format!("A/{name}"), wait);
+        cluster.pending(text);
+    }
+    for _ in pods {
+        assert!(cluster.step().ends_with("-> n1"));
+    }
+    cluster.effects();
+    cluster
+}
+
+#[test]
+fn a_pod_on_permit_gives_way_to_one_that_was_bound() {
+    for (node, ours, theirs, lacking) in [
+        ("n1 cpu=1", "p cpu=600m", "f cpu=600m", "cpu"),
+        ("n1 gpu=2", "p gpu=2", "f gpu=1", "example.com/gpu"),
+        ("n1 pods=1", "p", "f", "pods"),
+        ("n1", "p port=80", "f port=80", "host ports (TCP 80)"),
+    ] {
+        let mut cluster = waiting(node, &[ours]);
+        cluster.assigned(&format!("{theirs} node=n1 scheduler=default-scheduler"));
+        let message = format!(
+            "another scheduler took the room on node \"n1\" before the pod was bound to it: not enough {lacking}"
+        );
+        let effects = cluster.all_effects();
+        assert_eq!(effects[0], "observed RoomTaken foreign=true");
+        assert!(effects.contains(&format!("event p FailedScheduling: {message}")), "{effects:?}");
+        assert!(effects.contains(&format!("status p SchedulerError: {message}")), "{effects:?}");
+        assert_eq!(cluster.place("p"), "ErrorBackoff");
+        assert_eq!(cluster.core.sizes().cache.assumed_pods, 0);
+    }
+}
+
+#[test]
+fn a_pod_that_still_fits_stays() {
+    let mut cluster = waiting("n1 cpu=1", &["p cpu=600m"]);
+    cluster.assigned("f cpu=400m node=n1 scheduler=default-scheduler");
+    cluster.assigned("g cpu=9 node=n2 scheduler=default-scheduler");
+    assert_eq!((cluster.place("p"), cluster.all_effects()), ("InFlight".to_owned(), Vec::<String>::new()));
+}
+
+#[test]
+fn the_least_important_gives_way_and_only_as_many_as_must() {
+    let mut cluster = waiting("n1 cpu=1", &["high cpu=300m priority=9", "first cpu=300m", "second cpu=300m"]);
+    cluster.assigned("f cpu=400m node=n1 scheduler=default-scheduler");
+    let places = |c: &Cluster| ["high", "first", "second"].map(|p| c.place(p));
+    assert_eq!(places(&cluster), ["InFlight", "InFlight", "ErrorBackoff"]);
+}
+
+#[test]
+fn the_room_is_looked_at_once_more_before_the_binding_is_sent() {
+    let mut cluster = waiting("n1 cpu=1", &["p cpu=600m"]);
+    // Nobody arrives, but the node shrinks.
+    cluster.node("n1 cpu=500m");
+    assert_eq!(cluster.place("p"), "InFlight");
+    cluster.script.handle().allow(&crate::fixture::uid("p"), "A");
+    cluster.step();
+    let effects = cluster.all_effects();
+    let message = "node \"n1\" lost the room for the pod before it was bound to it: not enough cpu";
+    assert!(effects.contains(&"observed RoomTaken foreign=false".to_owned()), "{effects:?}");
+    assert!(effects.contains(&format!("event p FailedScheduling: {message}")), "{effects:?}");
+    assert!(!effects.contains(&"bind p to n1".to_owned()));
+}
+
+#[test]
+fn a_pod_is_not_bound_to_a_node_that_was_deleted() {
+    let mut cluster = waiting("n1 cpu=1", &["p cpu=600m"]);
+    cluster.apply(secondmate_core::port::Input::NodeGone(crate::fixture::atom("n1")));
+    cluster.script.handle().allow(&crate::fixture::uid("p"), "A");
+    cluster.step();
+    assert_eq!(
+        cluster.effects()[0],
+        "event p FailedScheduling: node \"n1\" was deleted before the pod was bound to it"
+    );
+}

@@ -1,0 +1,122 @@
+//! Promised nodes: ours and those of other schedulers.
+
+use crate::fixture::Cluster;
+use secondmate_core::port::PodWatch;
+
+/// A pod that waits since n1 is full.
+fn full() -> Cluster {
+    let mut cluster = Cluster::new(&[]);
+    cluster.node("n1 cpu=1");
+    cluster
+}
+
+fn nominations(cluster: &Cluster) -> usize {
+    cluster.core.sizes().nominations
+}
+
+#[test]
+fn a_promise_in_the_status_counts_from_the_first_sight_of_the_pod() {
+    let mut cluster = full();
+    cluster.pending("promised cpu=800m priority=5 nominated=n1 gated");
+    assert_eq!(nominations(&cluster), 0, "a gated pod takes no room");
+    cluster.pending("promised cpu=800m priority=5 nominated=n1 rv=2");
+    assert_eq!(nominations(&cluster), 1);
+    cluster.pending("promised cpu=800m priority=5 rv=3");
+    assert_eq!(nominations(&cluster), 0);
+}
+
+#[test]
+fn a_promise_that_the_status_does_not_show_yet_is_kept_by_an_update() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("victim cpu=800m node=n1");
+    cluster.pending("p cpu=800m priority=5");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(nominations(&cluster), 1);
+    cluster.pending("p cpu=800m priority=5 rv=2 label=x");
+    assert_eq!(nominations(&cluster), 1);
+    cluster.gone(PodWatch::Pending, "p");
+    assert_eq!(nominations(&cluster), 0);
+}
+
+#[test]
+fn foreign_promises_hold_room_and_give_it_back() {
+    let mut cluster = full();
+    cluster.foreign("theirs cpu=800m priority=5 nominated=n1 scheduler=default-scheduler");
+    cluster.pending("p cpu=500m");
+    cluster.pending("high cpu=500m priority=9");
+    assert_eq!(cluster.step(), "high -> n1", "a promise to a less important pod does not count");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    cluster.effects();
+    cluster.gone(PodWatch::ForeignNominated, "theirs");
+    assert_eq!(nominations(&cluster), 0);
+    assert_eq!(cluster.step(), "p -> n1");
+}
+
+#[test]
+fn a_promise_that_moves_or_ends_wakes_pods_of_at_most_its_priority() {
+    for (first, then) in [
+        ("v cpu=800m priority=5 nominated=n1 rv=1", "v cpu=800m priority=5 nominated=n2 rv=2"),
+        ("v cpu=800m priority=5 nominated=n1 rv=1", "v cpu=800m priority=5 rv=2"),
+    ] {
+        for foreign in [false, true] {
+            let mut cluster = Cluster::new(&[]);
+            cluster.node("n1 cpu=1");
+            cluster.assigned("there cpu=100m node=n1 priority=100");
+            let (first, then) = if foreign {
+                let theirs = |text: &str| format!("{text} scheduler=default-scheduler");
+                (theirs(first), theirs(then))
+            } else {
+                (format!("{first} gated"), format!("{then} gated"))
+            };
+            if foreign {
+                cluster.foreign(&first);
+            } else {
+                cluster.pending(&first);
+                // An update of a gated pod brings its promise in.
+                cluster.pending(&first.replace("rv=1", "rv=1b"));
+            }
+            assert_eq!(nominations(&cluster), 1);
+            cluster.pending("low cpu=500m");
+            cluster.pending("high cpu=950m priority=9");
+            assert_eq!(
+                (cluster.step(), cluster.step()),
+                ("high: unschedulable".into(), "low: unschedulable".into())
+            );
+            assert_eq!(
+                (cluster.place("low"), cluster.place("high")),
+                ("Unschedulable".into(), "Unschedulable".into())
+            );
+            if foreign {
+                cluster.foreign(&then);
+            } else {
+                cluster.pending(&then);
+            }
+            assert_eq!(
+                (cluster.place("low"), cluster.place("high")),
+                ("Backoff".into(), "Unschedulable".into()),
+                "{then}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_failed_attempt_takes_the_promise_back_and_a_rejected_one_without_preemption_too() {
+    let mut cluster = full();
+    cluster.pending("p cpu=2 nominated=n1");
+    assert_eq!(nominations(&cluster), 1);
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(nominations(&cluster), 0);
+    assert!(cluster.effects()[1].ends_with(" nominated=-"));
+}
+
+#[test]
+fn a_promise_ends_when_the_pod_is_assumed() {
+    let mut cluster = full();
+    cluster.pending("p cpu=200m nominated=n1");
+    assert_eq!(nominations(&cluster), 1);
+    assert_eq!(cluster.step(), "p -> n1");
+    assert_eq!(nominations(&cluster), 0);
+    assert_eq!(cluster.effects(), ["bind p to n1"]);
+}

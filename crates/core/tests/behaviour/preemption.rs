@@ -1,0 +1,160 @@
+//! Preemption as the core carries it out: the order of evictions, the gate meanwhile, and what wakes the pod.
+
+use crate::fixture::Cluster;
+use secondmate_core::port::PodWatch;
+use secondmate_framework::Status;
+use std::time::Duration;
+
+/// `victims` pods of 300m on n1; p needs all of it.
+fn preempting(victims: usize) -> Cluster {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=900m");
+    for at in 0..victims {
+        cluster.assigned(&format!("v{at} cpu=300m node=n1 priority={at}"));
+    }
+    cluster.pending("p cpu=900m priority=100");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    cluster
+}
+
+fn evictions(cluster: &mut Cluster) -> Vec<String> {
+    cluster.effects().into_iter().filter(|line| line.starts_with("evict")).collect()
+}
+
+#[test]
+fn all_victims_but_the_last_are_evicted_at_once_then_the_last() {
+    let mut cluster = preempting(3);
+    let effects = cluster.all_effects();
+    assert_eq!(
+        effects[..4],
+        [
+            "observed Preemption { victims: 3 }",
+            "evict v2 for p",
+            "evict v1 for p",
+            "observed Unschedulable { profile: \"my-scheduler\" }"
+        ]
+    );
+    assert!(effects.last().is_some_and(|l| l.ends_with(" nominated=n1")), "{effects:?}");
+    assert_eq!(cluster.place("p"), "Unschedulable");
+    // What would wake it finds the gate closed.
+    cluster.assigned("elsewhere node=n9");
+    cluster.gone(PodWatch::Assigned, "elsewhere");
+    assert_eq!(cluster.place("p"), "Gated");
+    cluster.evicted("p", "v1", Ok(()));
+    assert_eq!(cluster.effects(), ["event v1 Preempted: Preempted by pod p on node n1"]);
+    cluster.evicted("p", "v2", Ok(()));
+    assert_eq!(cluster.effects(), ["event v2 Preempted: Preempted by pod p on node n1", "evict v0 for p"]);
+    assert_eq!(cluster.place("p"), "Gated");
+    cluster.evicted("p", "v0", Ok(()));
+    // The victims are still there: an attempt now would be in vain.
+    assert_eq!(cluster.place("p"), "Unschedulable");
+    cluster.gone(PodWatch::Assigned, "v0");
+    assert_eq!(cluster.place("p"), "Backoff");
+}
+
+#[test]
+fn victims_that_are_gone_before_the_answers_wake_the_pod_as_well() {
+    let mut cluster = preempting(1);
+    assert_eq!(evictions(&mut cluster), ["evict v0 for p"]);
+    cluster.gone(PodWatch::Assigned, "v0");
+    assert_eq!(cluster.place("p"), "Backoff");
+    assert_eq!(cluster.step(), "p -> n1");
+    cluster.effects();
+    cluster.evicted("p", "v0", Ok(()));
+    assert_eq!(cluster.effects(), ["event v0 Preempted: Preempted by pod p on node n1"]);
+    assert_eq!(cluster.core.sizes().preemptions, 0);
+}
+
+#[test]
+fn a_last_victim_that_went_by_itself_before_its_turn_does_not_leave_the_pod_waiting() {
+    let mut cluster = preempting(2);
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p"]);
+    cluster.gone(PodWatch::Assigned, "v0");
+    cluster.gone(PodWatch::Assigned, "v1");
+    assert_eq!(cluster.place("p"), "Gated", "evictions are on the way");
+    cluster.evicted("p", "v1", Ok(()));
+    assert_eq!(evictions(&mut cluster), ["evict v0 for p"]);
+    cluster.evicted("p", "v0", Ok(()));
+    assert_eq!(cluster.place("p"), "Backoff");
+}
+
+#[test]
+fn a_terminating_last_victim_opens_the_gate() {
+    let mut cluster = preempting(1);
+    cluster.assigned("v0 cpu=300m node=n1 deleting");
+    assert_eq!(cluster.place("p"), "Unschedulable");
+    cluster.gone(PodWatch::Assigned, "v0");
+    assert_eq!(cluster.place("p"), "Backoff");
+}
+
+#[test]
+fn a_failed_eviction_spares_the_last_victim_and_the_pod_tries_again_when_all_are_answered() {
+    let mut cluster = preempting(3);
+    cluster.effects();
+    cluster.evicted("p", "v2", Err("500"));
+    assert_eq!(cluster.place("p"), "Unschedulable", "another eviction is on the way");
+    cluster.evicted("p", "v1", Ok(()));
+    assert_eq!(cluster.effects(), ["event v1 Preempted: Preempted by pod p on node n1"]);
+    assert_eq!(cluster.place("p"), "Active");
+    assert_eq!(cluster.core.sizes().preemptions, 0);
+}
+
+#[test]
+fn a_pod_that_is_gone_ends_its_preemption() {
+    let mut cluster = preempting(2);
+    cluster.gone(PodWatch::Pending, "p");
+    assert_eq!(cluster.core.sizes().preemptions, 0);
+    cluster.effects();
+    cluster.evicted("p", "v1", Ok(()));
+    assert_eq!(cluster.effects(), Vec::<String>::new());
+}
+
+#[test]
+fn a_victim_that_has_not_been_bound_is_taken_back_in_memory_and_tried_again_by_itself() {
+    let mut cluster = Cluster::new(&["DefaultPreemption", "A"]);
+    let wait = (Status::wait(""), Duration::from_secs(60));
+    cluster.script.lines().permit.insert("A/victim".to_owned(), wait);
+    cluster.node("n1 cpu=1");
+    cluster.pending("victim cpu=800m");
+    assert_eq!(cluster.step(), "victim -> n1");
+    cluster.pending("p cpu=800m priority=5");
+    cluster.effects();
+    assert_eq!(cluster.step(), "p: unschedulable");
+    let effects = cluster.effects();
+    assert!(evictions_in(&effects).is_empty());
+    let note = "event victim Preempted: Preempted by pod p on node n1 (in kube-scheduler memory).";
+    assert!(effects.contains(&note.to_owned()), "{effects:?}");
+    let message = "event victim FailedScheduling: waiting on permit for pod: preempted";
+    assert!(effects.contains(&message.to_owned()), "{effects:?}");
+    assert_eq!(cluster.place("victim"), "ErrorBackoff", "no event would ever wake it");
+    assert_eq!(cluster.place("p"), "Backoff", "the room is free already");
+    assert_eq!(cluster.step(), "p -> n1");
+}
+
+fn evictions_in(effects: &[String]) -> Vec<&String> {
+    effects.iter().filter(|line| line.starts_with("evict")).collect()
+}
+
+#[test]
+fn promises_to_lesser_pods_are_taken_back_but_not_those_of_other_schedulers() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=900m");
+    cluster.assigned("v cpu=900m node=n1");
+    cluster.pending("lesser cpu=100m priority=1 nominated=n1 gated");
+    cluster.pending("lesser cpu=100m priority=1 nominated=n1 rv=2 gated");
+    cluster.foreign("theirs cpu=100m priority=1 nominated=n1 scheduler=default-scheduler");
+    cluster.pending("p cpu=900m priority=100");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    let statuses: Vec<String> = cluster.effects().into_iter().filter(|l| l.starts_with("status")).collect();
+    assert_eq!(statuses[0], "status lesser - nominated=-");
+    assert_eq!(statuses.len(), 2, "{statuses:?}");
+}
+
+#[test]
+fn an_attempt_to_preempt_is_counted_even_where_it_finds_nobody() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=1");
+    cluster.pending("p cpu=2");
+    cluster.step();
+    assert_eq!(cluster.all_effects()[0], "observed Preemption { victims: 0 }");
+}
