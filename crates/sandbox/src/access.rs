@@ -7,17 +7,12 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::request::RequestClass;
 
-/// What is denied. An empty string or `*` matches anything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Denial {
-    /// For example `create`.
-    pub verb: String,
-    /// The API group; `*` for any (the empty group is core).
-    pub group: String,
-    /// The plural name.
-    pub resource: String,
-    /// The subresource; empty for the resource itself, `*` for any.
-    pub subresource: String,
+#[derive(Debug)]
+struct Denial {
+    verb: String,
+    group: String,
+    resource: String,
+    subresource: String,
 }
 
 /// The denials in force: answered by SelfSubjectAccessReview and enforced with 403.
@@ -31,7 +26,8 @@ impl Access {
         self.denials.lock().expect("nothing panics while it holds the denials")
     }
 
-    /// Denies from now on.
+    /// Denies from now on. `*` stands for any verb, group, resource or subresource; an empty group is core, an empty
+    /// subresource the resource itself.
     pub fn deny(&self, verb: &str, group: &str, resource: &str, subresource: &str) {
         self.lock().push(Denial {
             verb: verb.to_owned(),

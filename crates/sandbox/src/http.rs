@@ -29,6 +29,8 @@ use crate::server::{Server, until_down};
 
 /// Upstream refuses larger bodies too.
 const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// An idle connection is closed after this: longer than the clients keep one in their pools.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// A client that takes longer to send a body is gone.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -112,6 +114,7 @@ async fn connection(stream: TcpStream, server: Arc<Server>, mut shutdown: watch:
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
         .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

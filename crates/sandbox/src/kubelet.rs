@@ -8,7 +8,7 @@ mod admission;
 mod resources;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -110,8 +110,8 @@ struct Work {
     options: KubeletOptions,
     nodes: HashMap<Box<str>, NodeState>,
     pods: HashMap<Box<str>, PodState>,
-    /// Pods bound to nodes that do not exist (yet), by node.
-    waiting: HashMap<Box<str>, Vec<Arc<Object>>>,
+    /// Pods bound to nodes that do not exist (yet), by node and UID.
+    waiting: HashMap<Box<str>, HashMap<Box<str>, Arc<Object>>>,
     due: BinaryHeap<Reverse<(Instant, Action, Box<str>)>>,
     pods_cursor: u64,
     nodes_cursor: u64,
@@ -239,10 +239,9 @@ impl Work {
                 let snapshot = self.api.store.read(|tx| tx.snapshot(NODES, None, |_| true));
                 self.nodes_cursor = snapshot.version;
                 let known: Vec<Box<str>> = self.nodes.keys().cloned().collect();
-                for name in known {
-                    if !snapshot.objects.iter().any(|o| o.name == name) {
-                        self.nodes.remove(&name);
-                    }
+                let alive: HashSet<&str> = snapshot.objects.iter().map(|o| &*o.name).collect();
+                for name in known.iter().filter(|name| !alive.contains(&***name)) {
+                    self.node_gone(name);
                 }
                 for object in &snapshot.objects {
                     self.node_changed(object, false);
@@ -254,17 +253,21 @@ impl Work {
 
     fn node_changed(&mut self, object: &Arc<Object>, deleted: bool) {
         if deleted {
-            self.nodes.remove(&object.name);
+            self.node_gone(&object.name);
             return;
         }
-        let value = object.value();
-        match self.nodes.get_mut(&object.name) {
-            Some(node) => node.update(&value),
-            None => {
-                self.nodes.insert(object.name.clone(), NodeState::new(&value));
-                for pod in self.waiting.remove(&object.name).unwrap_or_default() {
-                    self.pod_changed(&pod, false);
-                }
+        self.nodes.entry(object.name.clone()).or_default().update(&object.value());
+        for pod in self.waiting.remove(&object.name).unwrap_or_default().into_values() {
+            self.pod_changed(&pod, false);
+        }
+    }
+
+    /// What is counted on a node stays counted until its pods are gone: a node of that name may come again.
+    fn node_gone(&mut self, name: &str) {
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.leave();
+            if node.is_empty() {
+                self.nodes.remove(name);
             }
         }
     }
@@ -283,13 +286,13 @@ impl Work {
             Err(_) => {
                 let snapshot = self.api.store.read(|tx| tx.snapshot(PODS, None, |_| true));
                 self.pods_cursor = snapshot.version;
-                let alive: std::collections::HashSet<&str> =
-                    snapshot.objects.iter().map(|o| &*o.uid).collect();
+                let alive: HashSet<&str> = snapshot.objects.iter().map(|o| &*o.uid).collect();
                 let gone: Vec<Box<str>> =
                     self.pods.keys().filter(|uid| !alive.contains(&***uid)).cloned().collect();
                 for uid in gone {
                     self.forget(&uid);
                 }
+                self.waiting.clear();
                 for object in &snapshot.objects {
                     self.pod_changed(object, false);
                 }
@@ -299,19 +302,23 @@ impl Work {
     }
 
     fn pod_changed(&mut self, object: &Arc<Object>, deleted: bool) {
+        let node = &object.fields[POD_NODE_NAME];
         if deleted {
             self.forget(&object.uid);
+            if let Some(waiting) = self.waiting.get_mut(node) {
+                waiting.remove(&object.uid);
+            }
             return;
         }
-        let node = &object.fields[POD_NODE_NAME];
         if node.is_empty() {
             return;
         }
         let done = matches!(&*object.fields[POD_PHASE], "Succeeded" | "Failed");
         if !self.pods.contains_key(&object.uid) {
-            if !self.nodes.contains_key(node) {
-                // Bounded by the pods in the store; taken up when the node comes.
-                self.waiting.entry(node.clone()).or_default().push(Arc::clone(object));
+            if !self.nodes.get(node).is_some_and(NodeState::is_present) {
+                // Taken up when the node comes.
+                let waiting = self.waiting.entry(node.clone()).or_default();
+                waiting.insert(object.uid.clone(), Arc::clone(object));
                 return;
             }
             self.arrived(object, done);
@@ -360,7 +367,8 @@ impl Work {
             return;
         }
         state.stopping = true;
-        let at = Instant::now() + self.options.stop_delay;
+        let grace_s = object.value()["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(0);
+        let at = Instant::now() + self.options.stop_delay.min(Duration::from_secs(grace_s));
         self.due.push(Reverse((at, Action::Stop, object.uid.clone())));
     }
 
@@ -368,6 +376,9 @@ impl Work {
         let Some(state) = self.pods.get_mut(uid) else { return };
         if let (Some(needs), Some(node)) = (state.needs.take(), self.nodes.get_mut(&state.node)) {
             node.give_back(&needs);
+            if node.is_empty() && !node.is_present() {
+                self.nodes.remove(&state.node);
+            }
         }
     }
 

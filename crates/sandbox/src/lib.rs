@@ -56,7 +56,7 @@ mod watch;
 mod wire;
 mod workloads;
 
-pub use access::{Access, Denial};
+pub use access::Access;
 pub use error::ApiError;
 pub use faults::{Fault, Faults, RuleId, Strike, Target, When};
 pub use history::{BindRecord, History, Outcomes};

@@ -38,8 +38,8 @@ pub struct Options {
     pub bookmark_interval: Duration,
     /// The simulated kubelets.
     pub kubelets: KubeletOptions,
-    /// How often the kubelets give each node's conditions a new heartbeat; `None` for never. A thousand nodes that beat every ten
-    /// seconds are a hundred events a second that say nothing.
+    /// How often the kubelets give each node's conditions a new heartbeat; `None` for never. A thousand nodes that
+    /// beat every ten seconds are a hundred events a second that say nothing.
     pub heartbeat: Option<Duration>,
     /// Whether the status of disruption budgets follows their pods; without, it is what it is written to be.
     pub disruption_controller: bool,

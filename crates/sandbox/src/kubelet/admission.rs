@@ -15,6 +15,7 @@ pub(crate) struct Rejection {
 #[derive(Debug, Default)]
 pub(crate) struct NodeState {
     name: String,
+    present: bool,
     allocatable: Amounts,
     labels: Value,
     no_execute: Vec<Value>,
@@ -32,6 +33,7 @@ impl NodeState {
 
     /// Takes over what may change of a node; what runs on it stays counted.
     pub(crate) fn update(&mut self, node: &Value) {
+        self.present = true;
         self.name = node["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let status = &node["status"];
         let offered = if status["allocatable"].is_object() { "allocatable" } else { "capacity" };
@@ -44,6 +46,20 @@ impl NodeState {
             .filter(|t| t["effect"] == "NoExecute")
             .cloned()
             .collect();
+    }
+
+    /// The node has been deleted.
+    pub(crate) fn leave(&mut self) {
+        self.present = false;
+    }
+
+    pub(crate) fn is_present(&self) -> bool {
+        self.present
+    }
+
+    /// Whether nothing is counted on it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pods == 0
     }
 
     pub(crate) fn take(&mut self, needs: &PodNeeds) {

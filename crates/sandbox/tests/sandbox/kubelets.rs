@@ -89,6 +89,29 @@ async fn a_pod_on_a_node_that_is_not_there_waits_for_it() {
 }
 
 #[tokio::test]
+async fn a_node_that_comes_again_still_carries_its_pods() {
+    let sandbox = alive().await;
+    let client = Client::of(&sandbox);
+    add_small_nodes(&sandbox, 1);
+    let created = client.create_pod(&pod("a", "3")).await;
+    client.bind("a", created.uid(), "node-00000").await.unwrap();
+    until("a runs", || sandbox.kubelets().started() == 1).await;
+    client.delete("/api/v1/nodes/node-00000", &json!({})).await;
+    // Bound and gone while there is no node: it must not be counted later.
+    let ghost = client.create_pod(&pod("ghost", "1")).await;
+    client.bind("ghost", ghost.uid(), "node-00000").await.unwrap();
+    client.delete("/api/v1/namespaces/default/pods/ghost", &json!({"gracePeriodSeconds": 0})).await;
+    add_small_nodes(&sandbox, 1);
+    let phase =
+        |name: &str| sandbox.objects().get("pods", "default", name).unwrap()["status"]["phase"].clone();
+    for (name, cpu, expected) in [("b", "2", "Failed"), ("c", "1", "Running")] {
+        let created = client.create_pod(&pod(name, cpu)).await;
+        client.bind(name, created.uid(), "node-00000").await.unwrap();
+        until(&format!("{name} is {expected}"), || phase(name) == expected).await;
+    }
+}
+
+#[tokio::test]
 async fn paused_kubelets_do_nothing_and_catch_up_later() {
     let sandbox = alive().await;
     let client = Client::of(&sandbox);
