@@ -78,7 +78,69 @@ impl Assumed {
     }
 
     /// Number of entries.
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.volumes.len() + self.claims.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::object;
+    use secondmate_model::objects::Object;
+    use serde_json::{Value, json};
+
+    fn volume(at: usize, version: &str, uid: &str) -> Arc<PersistentVolume> {
+        let metadata = json!({"name": format!("v{at}"), "resourceVersion": version, "uid": uid});
+        match object(json!({"kind": "PersistentVolume", "metadata": metadata})) {
+            Object::PersistentVolume(volume) => volume,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn claim(at: usize, version: Value) -> Arc<PersistentVolumeClaim> {
+        let metadata = json!({"name": format!("c{at}"), "resourceVersion": version});
+        match object(json!({"kind": "PersistentVolumeClaim", "metadata": metadata})) {
+            Object::PersistentVolumeClaim(claim) => claim,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_entry_holds_for_one_version_of_one_object() {
+        let mut assumed = Assumed::default();
+        let (ours, theirs) = (volume(1, "1", "a"), volume(1, "1", "a"));
+        assumed.assume_volume(Arc::clone(&ours));
+        assert!(Arc::ptr_eq(assumed.volume(&theirs), &ours));
+        for other in [volume(1, "2", "a"), volume(1, "1", "b"), volume(2, "1", "a")] {
+            assert!(Arc::ptr_eq(assumed.volume(&other), &other), "{other:?}");
+        }
+        // What somebody else assumed is not taken back.
+        assumed.restore_volume(&theirs);
+        assert_eq!(assumed.len(), 1);
+        assumed.restore_volume(&ours);
+        assert_eq!(assumed.len(), 0);
+    }
+
+    #[test]
+    fn what_was_overtaken_is_swept_out_when_there_is_much_of_it() {
+        let mut objects = Objects::default();
+        let mut assumed = Assumed::default();
+        for at in 0..SWEEP_AT_LEAST / 2 {
+            assumed.assume_volume(volume(at, "1", "a"));
+            assumed.assume_claim(claim(at, json!("1")));
+            // One in four is as it was, one is newer, two are gone.
+            if at % 4 < 2 {
+                let version = if at % 4 == 0 { "1" } else { "2" };
+                objects.apply(Object::PersistentVolume(volume(at, version, "a")));
+                objects.apply(Object::PersistentVolumeClaim(claim(at, json!(version))));
+            }
+        }
+        assert_eq!(assumed.len(), SWEEP_AT_LEAST);
+        assumed.sweep(&objects);
+        assert_eq!(assumed.len(), SWEEP_AT_LEAST / 4);
+        // Few entries stay, whatever became of them.
+        assumed.sweep(&Objects::default());
+        assert_eq!(assumed.len(), SWEEP_AT_LEAST / 4);
     }
 }

@@ -75,8 +75,6 @@ struct Provision {
     claim: Arc<PersistentVolumeClaim>,
     /// The claim as it was assumed, where that changed anything.
     assumed: Option<Arc<PersistentVolumeClaim>>,
-    /// Whether the write changes anything.
-    changes: bool,
 }
 
 fn reference(claim: &PersistentVolumeClaim) -> ObjectReference {
@@ -123,8 +121,7 @@ impl Reservation {
                 assumed.assume_claim(Arc::clone(&copy));
                 copy
             });
-            let changes = !chosen(&claim);
-            Provision { claim, assumed, changes }
+            Provision { claim, assumed }
         });
         let provisions = provisions.collect();
         Self { bindings, provisions, phase: Phase::Reserved }
@@ -260,7 +257,7 @@ impl Binding {
         let volume =
             volume.ok_or_else(|| missing(format!("persistentvolumes {:?} not found", self.volume.name)))?;
         let claim = place.claim(&self.claim.name).map_err(missing)?;
-        // The snapshot has not seen the write yet.
+        // The snapshot has not seen the write yet. A write that changed nothing is not to be seen.
         if self.change.any() && volume.resource_version == self.volume.resource_version {
             return Ok(false);
         }
@@ -285,8 +282,8 @@ impl Provision {
         let claim = place
             .claim(&self.claim.name)
             .map_err(|what| format!("failed to check provisioning pvc: {what}"))?;
-        // The snapshot has not seen the write yet.
-        if self.changes && claim.resource_version == self.claim.resource_version {
+        // The snapshot has not seen the write yet; or the write changed nothing, and then nothing was bound since either.
+        if claim.resource_version == self.claim.resource_version {
             return Ok(false);
         }
         if claim.annotations.is_empty() {

@@ -396,6 +396,39 @@ fn a_later_reservation_survives_an_earlier_ones_end() {
 }
 
 #[test]
+fn who_shares_a_claim_writes_for_itself() {
+    // The first may fail: what the second does must not rest on what the first only assumed.
+    for objects in [static_world, dynamic_world] {
+        let plugin = plugin();
+        let mut first = Binding::start(&plugin, objects(), pod_with("p", &["c"]), "a");
+        let mut second = Binding::start(&plugin, objects(), pod_with("q", &["c"]), "a");
+        assert_eq!(second.writes(), first.writes());
+        // Neither has come back.
+        assert_eq!(second.waits_until(0), 600);
+    }
+}
+
+#[test]
+fn a_newer_claim_wins_over_what_was_assumed() {
+    let plugin = plugin();
+    let mut first = Binding::start(&plugin, dynamic_world(), pod_with("p", &["c"]), "a");
+    let on_b = |snapshot: &Snapshot| verdict(&*plugin, snapshot, &pod_with("q", &["c"]), "b");
+    assert_eq!(on_b(&dynamic_world()), rejected(&[BIND_CONFLICT]));
+    // Provisioning failed: the annotation was taken away again.
+    let mut newer = dynamic_world();
+    newer.objects_mut().apply(object(versioned(
+        claim("c", json!({"storageClassName": "made"})),
+        "12",
+        json!({}),
+    )));
+    assert_eq!(on_b(&newer), Status::SUCCESS);
+    // Another pod reserves anew, and the end of the first leaves that alone.
+    let _second = Binding::start(&plugin, newer.clone(), pod_with("q", &["c"]), "b");
+    first.unreserve();
+    assert_eq!(verdict(&*plugin, &newer, &pod_with("r", &["c"]), "a"), rejected(&[BIND_CONFLICT]));
+}
+
+#[test]
 fn reserving_a_node_that_will_not_do_is_an_error() {
     let (plugin, snapshot, pod) = (plugin(), static_world(), pod_with("p", &["c"]));
     let (_, mut state) = pre_filter(&*plugin, &snapshot, &pod);
