@@ -112,6 +112,7 @@ impl App {
         let log_format: LogFormat = cli.log_format;
         match cli.command {
             Command::Run(args) => crate::run::run(self, args, log_format),
+            Command::Playground(args) => crate::playground::playground(self, args, log_format),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The options, as given.
 
+use crate::playground::PlaygroundArgs;
 use crate::run::RunArgs;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -20,6 +21,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Schedule the pods of one or more scheduler names in a cluster.
     Run(RunArgs),
+    /// See it at work without a cluster: an API server, simulated nodes, pods and the scheduler in one process.
+    Playground(PlaygroundArgs),
 }
 
 /// Form of the log.
@@ -30,4 +33,13 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line.
     Json,
+}
+
+impl From<LogFormat> for secondmate_telemetry::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }

@@ -14,6 +14,7 @@
 mod app;
 mod cli;
 mod configuration;
+mod playground;
 mod run;
 
 pub use app::App;

@@ -36,7 +36,7 @@ use scheduler::RunningScheduler;
 use stage::Stage;
 use std::path::Path;
 use std::process::ExitCode;
-use summary::{Ended, Summary};
+use summary::{Ended, Summary, counted};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a shell says of a process that Ctrl-C ended.
@@ -80,60 +80,46 @@ impl Stop {
     }
 }
 
+/// Sets the stage, creates the pods, waits until they are settled, says how it went, and stays up where that is wanted.
 async fn perform(app: &App, plan: Plan) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::listen()?;
     let mut stage = tokio::select! {
         stage = Stage::set(&plan) => stage?,
         () = stop.asked() => return Ok(ExitCode::from(INTERRUPTED_EXIT_CODE)),
     };
-    let progress = Progress::new(plan.pods_expected());
-    progress.note(&format!("{} nodes, API server at {}", stage.nodes(), stage.sandbox.url()));
+    let mut progress = Progress::new(plan.pods_expected());
+    progress.note(&format!("{}, API server at {}", counted(stage.nodes(), "node"), stage.url()));
     let kubeconfig = stage.write_kubeconfig(&plan)?;
     let cluster = stage.kubeconfig();
-    let scheduler = tokio::select! {
+    let mut scheduler = tokio::select! {
         scheduler = RunningScheduler::start(app, &plan, &cluster) => scheduler?,
         () = stop.asked() => return Ok(ExitCode::from(INTERRUPTED_EXIT_CODE)),
     };
-    let result = play(&plan, &mut stage, scheduler, progress, &mut stop, kubeconfig.path()).await;
-    stage.sandbox.shutdown().await;
-    result
-}
-
-/// Creates the pods, waits until they are settled, says how it went, and stays up where that is wanted.
-async fn play(
-    plan: &Plan,
-    stage: &mut Stage,
-    mut scheduler: RunningScheduler,
-    mut progress: Progress,
-    stop: &mut Stop,
-    kubeconfig: Option<&Path>,
-) -> anyhow::Result<ExitCode> {
     if let Some(address) = scheduler.admin_address() {
         progress.note(&format!("health and metrics at http://{address}"));
     }
     let idle = scheduler.idleness();
     let ended = tokio::select! {
-        ended = stage.settle(plan, idle, &mut progress) => ended?,
+        ended = stage.settle(&plan, idle, &mut progress) => ended?,
         error = scheduler.failed() => return Err(error),
         () = stop.asked() => Ended::Interrupted,
     };
-    let summary = stage.summary(plan, ended).await?;
+    let (summary, sandbox) = stage.summary(&plan, ended).await?;
     print(&summary, plan.output)?;
-    let code = match ended {
-        Ended::Settled => ExitCode::SUCCESS,
-        Ended::Interrupted => ExitCode::from(INTERRUPTED_EXIT_CODE),
-        Ended::Stalled | Ended::TimedOut => ExitCode::FAILURE,
-    };
-    if let (Some(kubeconfig), true) = (kubeconfig, ended != Ended::Interrupted) {
-        eprintln!("\n{}", invitation(plan, kubeconfig));
+    if let (Some(kubeconfig), true) = (kubeconfig.path(), ended != Ended::Interrupted) {
+        eprintln!("\n{}", invitation(&plan, kubeconfig));
         tokio::select! {
             error = scheduler.failed() => return Err(error),
-            error = stage.observer_failed() => return Err(error),
             () = stop.asked() => {}
         }
     }
     scheduler.stop().await;
-    Ok(code)
+    sandbox.shutdown().await;
+    Ok(match ended {
+        Ended::Settled => ExitCode::SUCCESS,
+        Ended::Interrupted => ExitCode::from(INTERRUPTED_EXIT_CODE),
+        Ended::Stalled | Ended::TimedOut => ExitCode::FAILURE,
+    })
 }
 
 fn print(summary: &Summary, output: Output) -> anyhow::Result<()> {

@@ -3,10 +3,11 @@
 use super::api::{self, Kinds, Refusal};
 use super::manifests::Manifest;
 use super::pods;
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kube_client::Client;
 use secondmate_sandbox::{NodeShape, Sandbox, node_manifest_of};
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -38,12 +39,20 @@ pub(super) struct Addressed {
 /// Finds out where each manifest is posted to, so that a kind that is not served is known before anything is created.
 ///
 /// # Errors
-/// A kind is not served, or cannot be created.
+/// A kind is not served, or cannot be created; an object is there twice.
 pub(super) async fn address(client: &Client, manifests: Vec<Manifest>) -> anyhow::Result<Vec<Addressed>> {
     let mut kinds = Kinds::default();
     let mut addressed = Vec::with_capacity(manifests.len());
+    let mut places: HashMap<(String, String), String> = HashMap::new();
     for manifest in manifests {
-        addressed.push(Addressed { path: kinds.path(client, &manifest).await?, manifest });
+        let path = kinds.path(client, &manifest).await?;
+        if let Some(name) = manifest.object["metadata"]["name"].as_str() {
+            let key = (path.clone(), name.to_owned());
+            if let Some(first) = places.insert(key, manifest.place.clone()) {
+                bail!("{}: the same object stands in {first}: rename or remove one", manifest.title());
+            }
+        }
+        addressed.push(Addressed { path, manifest });
     }
     Ok(addressed)
 }
@@ -76,9 +85,7 @@ fn explain(manifest: &Manifest, refusal: Refusal) -> anyhow::Result<()> {
     let remedy = match (code, reason.as_str()) {
         // `default` and others are there from the start: what was wanted.
         (409, "AlreadyExists") if manifest.kind == "Namespace" => return Ok(()),
-        (409, "AlreadyExists") => {
-            "an object of this kind and name was created before it: rename or remove one"
-        }
+        (409, "AlreadyExists") => "an object of this kind and name is there already: rename or remove it",
         (404, _) if message.contains("namespaces") => "put a Namespace object of this name before it",
         _ => "correct the object in the file (`kubectl apply --dry-run=server` on a cluster says the same)",
     };

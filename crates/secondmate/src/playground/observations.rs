@@ -152,7 +152,7 @@ impl Observations {
             return;
         }
         self.counts.leave(track);
-        if let (true, Some(created)) = (bound, track.created.take()) {
+        if bound && let Some(created) = track.created.take() {
             self.latencies.push(now.duration_since(created));
             self.last_bound = Some(now);
         }

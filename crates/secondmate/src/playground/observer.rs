@@ -18,6 +18,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 const WATCH_SECONDS: u32 = 240;
 /// Failures of the watch in a row after which the playground gives up.
 const FAILURES_MAX: u32 = 20;
+/// Longest wait for the end of the thread.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// A running watch; dropping it ends it.
@@ -25,7 +27,7 @@ pub(super) struct Observer {
     /// What it has seen.
     pub seen: Shared,
     failed: oneshot::Receiver<anyhow::Error>,
-    _cancel: DropGuard,
+    cancel: DropGuard,
 }
 
 impl Observer {
@@ -62,11 +64,18 @@ impl Observer {
             .name("observer".to_owned())
             .spawn(work)
             .context("cannot start a thread")?;
-        let mut observer = Self { seen, failed, _cancel: cancel.drop_guard() };
+        let mut observer = Self { seen, failed, cancel: cancel.drop_guard() };
         match is_ready.await {
             Ok(()) => Ok(observer),
             Err(_) => Err(observer.failed().await),
         }
+    }
+
+    /// Ends it, and waits until its connection is gone.
+    pub async fn stop(self) {
+        drop(self.cancel);
+        // The thread drops its end of the channel; what it has to say does not matter any more.
+        let _ = tokio::time::timeout(STOP_TIMEOUT, self.failed).await;
     }
 
     /// Waits until the watch cannot go on; for ever, as a rule.

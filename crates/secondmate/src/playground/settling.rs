@@ -7,8 +7,8 @@ use std::time::Duration;
 /// How long nothing may have changed where some pods are left over: longer than the scheduler takes to say that it has nothing
 /// left to try (a second), and than the controllers take to replace a victim.
 const QUIET: Duration = Duration::from_millis(2500);
-/// After this time without any change nothing is expected any more. Longer than the longest backoff (10 s).
-const STALLED: Duration = Duration::from_secs(45);
+/// After this time without any change nothing is expected any more, beyond the longest backoff.
+const STALLED: Duration = Duration::from_secs(35);
 
 /// A look at everything.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Situation {
     pub created: bool,
     /// The scheduler has nothing left to try.
     pub idle: bool,
+    /// Longest pause of the scheduler between two tries of a pod.
+    pub max_backoff: Duration,
     /// How long no pod has changed.
     pub quiet: Duration,
 }
@@ -31,10 +33,12 @@ impl Situation {
         let complete =
             self.created && counts.seen >= self.expected && counts.waiting + counts.terminating == 0;
         // A deleted pod may be replaced by its controller; a rejected one may be tried again.
-        let lasting = counts.rejected + counts.gone == 0 || (self.idle && self.quiet >= QUIET);
+        // Some are tried again and again, whatever comes (there are no nodes at all): once more with the same end is enough.
+        let tried_again = self.quiet >= self.max_backoff + QUIET;
+        let lasting = counts.rejected + counts.gone == 0 || (self.idle && self.quiet >= QUIET) || tried_again;
         if complete && lasting {
             Some(Ended::Settled)
-        } else if self.created && self.quiet >= STALLED {
+        } else if self.created && self.quiet >= self.max_backoff + STALLED {
             Some(Ended::Stalled)
         } else {
             None
@@ -47,9 +51,10 @@ mod tests {
     use super::*;
 
     const NEVER: Duration = Duration::ZERO;
+    const BACKOFF: Duration = Duration::from_secs(10);
 
     fn end(counts: Counts, idle: bool, quiet: Duration) -> Option<Ended> {
-        Situation { counts, expected: 3, created: true, idle, quiet }.end()
+        Situation { counts, expected: 3, created: true, idle, max_backoff: BACKOFF, quiet }.end()
     }
 
     #[test]
@@ -72,14 +77,23 @@ mod tests {
         assert_eq!(end(counts, true, NEVER), None);
         assert_eq!(end(counts, false, QUIET), None);
         assert_eq!(end(counts, true, QUIET), Some(Ended::Settled));
+        assert_eq!(end(counts, false, BACKOFF + QUIET), Some(Ended::Settled));
         assert_eq!(end(Counts { terminating: 1, ..counts }, true, QUIET), None);
     }
 
     #[test]
     fn what_never_changes_ends_too() {
         let counts = Counts { seen: 3, bound: 2, waiting: 1, ..Counts::default() };
-        assert_eq!(end(counts, false, STALLED), Some(Ended::Stalled));
-        let creating = Situation { counts, expected: 3, created: false, idle: true, quiet: STALLED };
+        assert_eq!(end(counts, true, STALLED), None);
+        assert_eq!(end(counts, false, BACKOFF + STALLED), Some(Ended::Stalled));
+        let creating = Situation {
+            counts,
+            expected: 3,
+            created: false,
+            idle: true,
+            max_backoff: BACKOFF,
+            quiet: BACKOFF + STALLED,
+        };
         assert_eq!(creating.end(), None);
     }
 }

@@ -27,11 +27,11 @@ const CHANGES_PER_POD: usize = 8;
 
 /// A cluster that is ready: API server, nodes, and a watch that sees all that happens.
 pub(super) struct Stage {
-    pub sandbox: Sandbox,
+    sandbox: Sandbox,
     client: Client,
     observer: Observer,
     manifests: Vec<Addressed>,
-    nodes: usize,
+    nodes: u64,
 }
 
 /// The kubeconfig that was written, removed at the end if nobody asked for it by name.
@@ -71,15 +71,20 @@ impl Stage {
         let client = api::connect(&kubeconfig).await?;
         let manifests = creation::address(&client, plan.manifests.clone()).await?;
         creation::nodes(&sandbox, plan.nodes, &plan.shape).await?;
-        let nodes = sandbox.objects().count("nodes");
+        let nodes = sandbox.objects().count("nodes") as u64;
         let observations = Observations::new(plan.scheduler_names(), Instant::now());
         let observer = Observer::start(kubeconfig, observations).await?;
         Ok(Self { sandbox, client, observer, manifests, nodes })
     }
 
     /// Nodes that are there from the start.
-    pub fn nodes(&self) -> usize {
+    pub fn nodes(&self) -> u64 {
         self.nodes
+    }
+
+    /// Where the API server is.
+    pub fn url(&self) -> String {
+        self.sandbox.url()
     }
 
     pub fn kubeconfig(&self) -> String {
@@ -128,6 +133,7 @@ impl Stage {
         progress: &mut Progress,
     ) -> anyhow::Result<Ended> {
         let began = Instant::now();
+        let max_backoff = plan.configuration.pod_max_backoff;
         let (expected, names) = (plan.pods_expected(), plan.scheduler_names());
         let create = async {
             creation::manifests(&self.client, &self.manifests).await?;
@@ -151,7 +157,7 @@ impl Stage {
             let (counts, quiet) =
                 look(&seen, |observations| (observations.counts(), observations.quiet(now)));
             progress.show(&counts, expected, now - began, now);
-            let situation = Situation { counts, expected, created, idle: idle(), quiet };
+            let situation = Situation { counts, expected, created, idle: idle(), max_backoff, quiet };
             if let Some(ended) = situation.end() {
                 break ended;
             }
@@ -163,16 +169,11 @@ impl Stage {
         Ok(ended)
     }
 
-    /// Waits until the watch fails.
-    pub async fn observer_failed(&mut self) -> anyhow::Error {
-        self.observer.failed().await
-    }
-
-    /// What has become of it all.
+    /// What has become of it all. Ends the measuring.
     ///
     /// # Errors
     /// Nodes or pods cannot be listed.
-    pub async fn summary(&self, plan: &Plan, ended: Ended) -> anyhow::Result<Summary> {
+    pub async fn summary(self, plan: &Plan, ended: Ended) -> anyhow::Result<(Summary, Sandbox)> {
         let mut zones = BTreeMap::new();
         let add_node = |node: ListedNode| {
             let zone = node.metadata.labels.zone;
@@ -183,7 +184,10 @@ impl Stage {
         let mut left = LeftOvers::default();
         let fields = "spec.nodeName=,status.phase!=Succeeded,status.phase!=Failed";
         api::list(&self.client, "/api/v1/pods", fields, |pod: Value| left.add(&pod, &names)).await?;
-        Ok(look(&self.observer.seen, |observations| Summary::new(observations, &zones, left.finish(), ended)))
+        let seen = self.observer.seen.clone();
+        self.observer.stop().await;
+        let summary = look(&seen, |observations| Summary::new(observations, &zones, left.finish(), ended));
+        Ok((summary, self.sandbox))
     }
 }
 

@@ -154,19 +154,25 @@ impl PerNode {
     }
 }
 
+/// `1 pod`, `2 pods`.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.bound + self.pending;
-        write!(f, "{} of {total} pods bound on {} nodes", self.bound, self.spread.nodes)?;
+        let (bound, nodes) = (self.bound, self.spread.nodes);
+        write!(f, "{bound} of {} bound on {}", counted(total, "pod"), counted(nodes, "node"))?;
         match self.elapsed_s {
             Some(elapsed) => writeln!(f, " in {elapsed:.2} s")?,
             None => writeln!(f)?,
         }
         if self.deleted > 0 {
-            writeln!(f, "{} pods were deleted meanwhile", self.deleted)?;
+            writeln!(f, "{} deleted meanwhile", counted(self.deleted, "pod"))?;
         }
         if self.ended_pods > 0 {
-            writeln!(f, "{} pods ended as Succeeded or Failed", self.ended_pods)?;
+            writeln!(f, "{} ended as Succeeded or Failed", counted(self.ended_pods, "pod"))?;
         }
         match self.ended {
             Ended::Settled => {}
@@ -216,7 +222,7 @@ impl Summary {
         if self.reasons.is_empty() {
             return Ok(());
         }
-        writeln!(f, "\n  {} pods are not bound:", self.pending)?;
+        writeln!(f, "\n  {} not bound:", counted(self.pending, "pod"))?;
         for left in &self.reasons {
             writeln!(f, "  {:6}  {}  ({})\n          {}", left.pods, left.group, left.reason, left.message)?;
         }
@@ -271,7 +277,7 @@ mod tests {
   a         2       9     3       6     6
   b         1       0     0       0     0
 
-  1 pods are not bound:
+  1 pod not bound:
        1  Deployment default/web  (Unschedulable)
           0/3 nodes are available: 3 Insufficient cpu.
 ";

@@ -1,0 +1,336 @@
+//! `secondmate playground`, as its users start it: the built program, its output and its exit code.
+
+#![allow(clippy::unwrap_used)] // All of this is test code, where a panic is how a failure looks.
+
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn playground(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
+    // The word of a test's surroundings about logs must not change what it sees.
+    command.arg("playground").args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn run(arguments: &[&str]) -> Output {
+    playground(arguments).output().unwrap()
+}
+
+/// The JSON summary of a playground that ends well.
+fn summary(output: &Output) -> Value {
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert_eq!(out.lines().count(), 1, "one line, nothing else: {out}");
+    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+}
+
+/// What a playground says that does not start.
+fn refusal(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "");
+    let said = text(&output.stderr);
+    said.lines().find(|line| line.starts_with("error: ")).unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The reasons without their messages.
+fn groups(summary: &Value) -> Vec<String> {
+    let row = |left: &Value| {
+        format!("{} {} {}", left["pods"], left["group"].as_str().unwrap(), left["reason"].as_str().unwrap())
+    };
+    summary["reasons"].as_array().unwrap().iter().map(row).collect()
+}
+
+fn message<'a>(summary: &'a Value, group: &str) -> &'a str {
+    let all = summary["reasons"].as_array().unwrap();
+    let left = all.iter().find(|left| left["group"] == group).unwrap_or_else(|| panic!("{summary}"));
+    left["message"].as_str().unwrap()
+}
+
+#[test]
+fn all_pods_are_bound_and_measured() {
+    let output = run(&["--nodes", "10", "--pods", "50", "-o", "json"]);
+    let summary = summary(&output);
+    assert_eq!((&summary["bound"], &summary["pending"]), (&json!(50), &json!(0)));
+    assert_eq!((&summary["reasons"], &summary["ended"]), (&json!([]), &json!("settled")));
+    assert!(summary["pods_per_s"].as_f64().unwrap() > 0.0, "{summary}");
+    let (p50, p99) =
+        (summary["latency_ms"]["p50"].as_f64().unwrap(), summary["latency_ms"]["p99"].as_f64().unwrap());
+    assert!(0.0 < p50 && p50 <= p99, "{summary}");
+    let zones = summary["spread"]["zones"].as_array().unwrap();
+    assert_eq!(zones.iter().map(|zone| zone["pods"].as_u64().unwrap()).sum::<u64>(), 50);
+    assert_eq!(zones.iter().map(|zone| zone["nodes"].as_u64().unwrap()).collect::<Vec<_>>(), [4, 3, 3]);
+    assert_eq!(summary["spread"]["nodes"], 10);
+    // Plain lines where standard error is no terminal, and no log.
+    let lines = text(&output.stderr);
+    assert!(lines.starts_with("10 nodes, API server at http://127.0.0.1:"), "{lines}");
+    assert!(lines.lines().any(|line| line.starts_with("50/50 pods bound")), "{lines}");
+    assert!(!lines.contains("WARN") && !lines.contains("ERROR") && !lines.contains('\u{1b}'), "{lines}");
+}
+
+#[test]
+fn the_text_summary_reads_well() {
+    let output = run(&["--nodes", "3", "--pods", "9", "--zones", "1"]);
+    let out = text(&output.stdout);
+    assert!(output.status.success(), "{out}");
+    for part in ["9 of 9 pods bound on 3 nodes in ", "pods/s", "latency   p50 ", ", p99 ", "per node  min "] {
+        assert!(out.contains(part), "{part:?} is missing: {out}");
+    }
+    assert!(!out.contains("zone") && !out.contains("not bound"), "{out}");
+}
+
+#[test]
+fn pods_left_over_have_a_reason_by_group() {
+    let summary = summary(&run(&["--nodes", "1", "--node-pods", "12", "--pods", "30", "-o", "json"]));
+    assert_eq!((&summary["bound"], &summary["pending"]), (&json!(12), &json!(18)));
+    let left: u64 =
+        summary["reasons"].as_array().unwrap().iter().map(|left| left["pods"].as_u64().unwrap()).sum();
+    assert_eq!(left, 18);
+    for left in summary["reasons"].as_array().unwrap() {
+        assert_eq!(left["reason"], "Unschedulable");
+        assert!(
+            left["message"].as_str().unwrap().starts_with("0/1 nodes are available: 1 Too many pods."),
+            "{left}"
+        );
+    }
+    assert_eq!(summary["spread"]["pods_per_node"], json!({"min": 12, "median": 12, "max": 12}));
+}
+
+const MANIFESTS: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: team}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: team}
+spec:
+  replicas: 5
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      schedulerName: my-scheduler
+      containers: [{name: c, image: x, resources: {requests: {cpu: 20}}}]
+---
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Pod, metadata: {name: theirs}, spec: {containers: [{name: c, image: x}]}}
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: gated}
+  spec: {schedulerName: my-scheduler, schedulingGates: [{name: example.com/wait}], containers: [{name: c, image: x}]}
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: pinned}
+  spec: {schedulerName: my-scheduler, nodeSelector: {disk: ssd}, containers: [{name: c, image: x}]}
+";
+
+#[test]
+fn own_manifests_are_scheduled_instead_of_the_default_pods() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "all.yaml", MANIFESTS);
+    let output = run(&["--nodes", "3", "-f", &file, "-o", "json"]);
+    let summary = summary(&output);
+    assert_eq!((&summary["bound"], &summary["pending"]), (&json!(3), &json!(5)));
+    assert_eq!(
+        groups(&summary),
+        [
+            "2 Deployment team/web Unschedulable",
+            "1 Pod default/gated SchedulingGated",
+            "1 Pod default/pinned Unschedulable",
+            "1 Pod default/theirs OtherScheduler",
+        ]
+    );
+    let pinned = message(&summary, "Pod default/pinned");
+    assert!(
+        pinned.starts_with("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."),
+        "{pinned}"
+    );
+    let theirs = message(&summary, "Pod default/theirs");
+    assert!(
+        theirs.contains("spec.schedulerName is \"default-scheduler\", and only my-scheduler runs here"),
+        "{theirs}"
+    );
+}
+
+#[test]
+fn manifests_come_from_standard_input_and_bring_their_own_nodes() {
+    let node = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
+               "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"},
+                          "conditions": [{"type": "Ready", "status": "True"}]}})
+    };
+    let pod = |name: &str, cpu: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"schedulerName": "tenant-a",
+               "containers": [{"name": "c", "image": "x", "resources": {"requests": {"cpu": cpu}}}]}})
+    };
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [
+        node("small-1"), node("small-2"), pod("fits", "2"), pod("fits-too", "1500m"), pod("does-not", "2")]});
+    let mut child = playground(&["-f", "-", "--scheduler-name", "tenant-a", "-o", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(list.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let summary = summary(&output);
+    // Whichever of the three comes last.
+    assert_eq!((&summary["bound"], &summary["pending"]), (&json!(2), &json!(1)), "{summary}");
+    assert_eq!(summary["spread"]["nodes"], 2);
+    assert_eq!(summary["reasons"][0]["reason"], "Unschedulable");
+}
+
+#[test]
+fn several_names_share_the_default_pods_and_a_file_configures_them() {
+    let summary_of_two = summary(&run(&[
+        "--nodes",
+        "2",
+        "--pods",
+        "12",
+        "--scheduler-name",
+        "a",
+        "--scheduler-name",
+        "b",
+        "-o",
+        "json",
+    ]));
+    assert_eq!(summary_of_two["bound"], 12);
+    let folder = tempfile::tempdir().unwrap();
+    let config = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- schedulerName: packed\n  \
+                  pluginConfig:\n  - name: NodeResourcesFit\n    args: {scoringStrategy: {type: MostAllocated}}\n  \
+                  plugins: {score: {disabled: [{name: NodeResourcesBalancedAllocation}]}}\n";
+    let config = write(folder.path(), "config.yaml", config);
+    // Small nodes, so that one pod more makes a difference of whole points.
+    let shape = ["--nodes", "3", "--node-cpu", "12", "--node-memory", "16Gi"];
+    let arguments = [&shape[..], &["--pods", "20", "--config", &config, "-o", "json"]].concat();
+    let packed = summary(&run(&arguments));
+    assert_eq!(packed["bound"], 20);
+    // They are packed onto one node, which the default profile would not do.
+    assert_eq!(packed["spread"]["pods_per_node"], json!({"min": 0, "median": 0, "max": 20}));
+}
+
+#[test]
+fn what_is_wrong_with_files_is_said_before_anything_is_created() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.yaml");
+    let missing = missing.to_str().unwrap();
+    assert_eq!(
+        refusal(&["-f", missing]),
+        format!(
+            "error: cannot read manifests from {missing}: give a readable YAML or JSON file by -f: No such file or directory (os error 2)"
+        )
+    );
+    let file = write(folder.path(), "bad.yaml", "apiVersion: v1\nkind: Pod\n---\nspec: [\n");
+    let said = refusal(&["-f", &file]);
+    assert!(said.starts_with(&format!("error: {file}: document 2 is not valid YAML: ")), "{said}");
+    assert!(said.ends_with("write Kubernetes objects as `kubectl get -o yaml` or `-o json` does"), "{said}");
+    let file = write(folder.path(), "words.yaml", "hello: world\n");
+    assert_eq!(
+        refusal(&["-f", &file]),
+        format!(
+            "error: {file}: document 1 is no Kubernetes object: kind is missing; begin it with apiVersion and kind"
+        )
+    );
+    let file =
+        write(folder.path(), "cron.yaml", "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly}\n");
+    let said = refusal(&["-f", &file]);
+    let expected = format!(
+        "error: {file}: document 1: CronJob nightly: the playground's API server does not serve kind \"CronJob\" of \"batch/v1\": "
+    );
+    assert!(said.starts_with(&expected), "{said}");
+    let file =
+        write(folder.path(), "set.yaml", "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\n");
+    assert_eq!(
+        refusal(&["-f", &file]),
+        format!(
+            "error: {file}: document 1: StatefulSet db: objects of kind \"StatefulSet\" can be read in the playground but not created, \
+             as no controller acts on them: use a Deployment, a ReplicaSet or pods"
+        )
+    );
+}
+
+#[test]
+fn what_the_api_server_refuses_is_said_with_file_document_object_and_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let pod = |metadata: &str, container: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{{metadata}}}\nspec: {{schedulerName: my-scheduler, containers: [{{name: c, image: x{container}}}]}}\n"
+        )
+    };
+    let said = |text: &str| {
+        let file = write(folder.path(), "f.yaml", text);
+        refusal(&["-f", &file, "--nodes", "1"]).replace(&file, "FILE")
+    };
+    let quantity = said(&format!(
+        "# fine\n---\n{}---\n{}",
+        pod("name: a", ""),
+        pod("name: b", ", resources: {requests: {cpu: lots}}")
+    ));
+    assert!(
+        quantity.starts_with("error: FILE: document 2: Pod b: refused by the API server (400 BadRequest): "),
+        "{quantity}"
+    );
+    assert!(
+        quantity.contains("\"lots\"") && quantity.contains("correct the object in the file"),
+        "{quantity}"
+    );
+    let namespace = said(&pod("name: a, namespace: nowhere", ""));
+    assert_eq!(
+        namespace,
+        "error: FILE: document 1: Pod nowhere/a: refused by the API server (404 NotFound): namespaces \"nowhere\" not found; \
+         put a Namespace object of this name before it"
+    );
+    let taken = said("apiVersion: v1\nkind: Node\nmetadata: {name: node-00000}\n");
+    assert_eq!(
+        taken,
+        "error: FILE: document 1: Node node-00000: refused by the API server (409 AlreadyExists): nodes \"node-00000\" already exists; \
+         an object of this kind and name is there already: rename or remove it"
+    );
+    let twice = said(&format!("{}---\n{}", pod("name: a", ""), pod("name: a, namespace: default", "")));
+    assert_eq!(
+        twice,
+        "error: FILE: document 2: Pod default/a: the same object stands in FILE: document 1: rename or remove one"
+    );
+}
+
+#[test]
+fn options_that_cannot_be_are_refused() {
+    let usage = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        text(&output.stderr).lines().next().unwrap().to_owned()
+    };
+    let cpu = usage(&["--node-cpu", "lots"]);
+    assert!(cpu.starts_with("error: invalid value 'lots' for '--node-cpu <QUANTITY>'"), "{cpu}");
+    let pods = usage(&["--pods", "many"]);
+    assert!(pods.starts_with("error: invalid value 'many' for '--pods <N>'"), "{pods}");
+    assert_eq!(
+        refusal(&["-f", "-", "-f", "-"]),
+        "error: -f - is given 2 times, and standard input can be read once: keep one"
+    );
+    let loopback = refusal(&["--api-listen", "0.0.0.0:0"]);
+    assert!(loopback.contains("0.0.0.0:0 is not a loopback address; use 127.0.0.1:PORT"), "{loopback}");
+    let folder = tempfile::tempdir().unwrap();
+    let config = write(
+        folder.path(),
+        "config.yaml",
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofile: []\n",
+    );
+    let unknown = refusal(&["--config", &config]);
+    assert!(unknown.contains(&config), "{unknown}");
+}

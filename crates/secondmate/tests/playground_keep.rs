@@ -1,0 +1,208 @@
+//! `secondmate playground --keep`: kubectl works against it as against a cluster. Skipped, visibly, where there is no kubectl
+//! (`KUBECTL` gives its path).
+
+#![allow(clippy::unwrap_used)] // All of this is test code, where a panic is how a failure looks.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Whoever waits longer waits for ever.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A playground that stays up; killed with the test.
+struct Playground {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Playground {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Playground {
+    /// Starts it and waits for its invitation. Returns what it said up to there.
+    fn start(arguments: &[&str]) -> (Self, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+            .args(["playground", "--keep", "--kubeconfig-out"])
+            .arg(folder.path().join("kubeconfig"))
+            .args(arguments)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let this = Self { child, folder };
+        let mut said = String::new();
+        // It ends by itself when something is wrong, so that this reads to the end then.
+        for line in lines.by_ref() {
+            let line = line.unwrap();
+            said = format!("{said}{line}\n");
+            if line.starts_with("Pods with `schedulerName: ") {
+                // The rest must not fill the pipe.
+                std::thread::spawn(move || lines.count());
+                return (this, said);
+            }
+        }
+        panic!("it did not stay up: {said}");
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    /// Asks it to end, and returns its standard output.
+    fn interrupt(mut self) -> String {
+        let asked = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(PAUSE);
+        };
+        let mut out = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        assert!(status.success(), "{status}: {out}");
+        out
+    }
+}
+
+/// `None` where there is no kubectl.
+fn kubectl_program() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("KUBECTL") {
+        return Some(path.into());
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join("kubectl"))
+        .find(|path| path.is_file())
+}
+
+struct Kubectl<'a> {
+    program: &'a Path,
+    home: &'a Path,
+    kubeconfig: PathBuf,
+}
+
+impl Kubectl<'_> {
+    /// Runs what must succeed; columns are squeezed to single spaces.
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = Command::new(self.program)
+            .args(arguments)
+            .arg("--request-timeout=60s")
+            // Its cache of discovery belongs to this playground alone.
+            .env("HOME", self.home)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "kubectl {arguments:?}: {out}{err}");
+        out.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Asks until the answer is this.
+    fn until(&self, arguments: &[&str], expected: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.ok(arguments);
+            if answer == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "kubectl {arguments:?}: {answer}, not {expected}");
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+#[test]
+fn it_stays_up_until_it_is_interrupted() {
+    let (playground, said) = Playground::start(&["--nodes", "2", "--pods", "4", "-o", "json"]);
+    let kubeconfig = playground.kubeconfig();
+    assert!(said.contains(&format!("  export KUBECONFIG={}\n", kubeconfig.display())), "{said}");
+    let text = std::fs::read_to_string(&kubeconfig).unwrap();
+    assert!(text.contains("server: http://127.0.0.1:"), "{text}");
+    let summary: serde_json::Value = serde_json::from_str(&playground.interrupt()).unwrap();
+    assert_eq!(summary["bound"], 4);
+}
+
+const DEPLOYMENT: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: late}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: late}}
+  template:
+    metadata: {labels: {app: late}}
+    spec:
+      schedulerName: my-scheduler
+      containers: [{name: c, image: nginx:1, resources: {requests: {cpu: 100m}}}]
+";
+
+#[test]
+fn kubectl_works_against_it_and_what_it_applies_is_scheduled() {
+    let Some(program) = kubectl_program() else {
+        eprintln!("SKIPPED: no kubectl on PATH; set KUBECTL to its path to run this test");
+        return;
+    };
+    let (playground, _) = Playground::start(&["--nodes", "3", "--pods", "7"]);
+    let kubectl =
+        Kubectl { program: &program, home: playground.folder.path(), kubeconfig: playground.kubeconfig() };
+
+    let wide = kubectl.ok(&["get", "pods", "-o", "wide"]);
+    assert!(
+        wide.starts_with("NAME READY STATUS RESTARTS AGE IP NODE NOMINATED NODE READINESS GATES\n"),
+        "{wide}"
+    );
+    assert_eq!(wide.lines().filter(|line| line.contains(" node-0000")).count(), 7, "{wide}");
+    let nodes = kubectl.ok(&["get", "nodes"]);
+    assert!(nodes.starts_with("NAME STATUS ROLES AGE VERSION\nnode-00000 Ready "), "{nodes}");
+
+    let name = "web-00000";
+    let node = kubectl.ok(&["get", "pod", name, "-o", "jsonpath={.spec.nodeName}"]);
+    // The event is written beside the binding, and bindings go first.
+    let note = format!("jsonpath={{.items[?(@.involvedObject.name==\"{name}\")].reason}}");
+    kubectl.until(&["get", "events", "-o", &note], "Scheduled");
+    let described = kubectl.ok(&["describe", "pod", name]);
+    assert!(described.contains(&format!("Successfully assigned default/{name} to {node}")), "{described}");
+    assert!(described.contains("my-scheduler"), "{described}");
+
+    let file = playground.folder.path().join("late.yaml");
+    std::fs::write(&file, DEPLOYMENT).unwrap();
+    assert_eq!(kubectl.ok(&["apply", "-f", file.to_str().unwrap()]), "deployment.apps/late created");
+    kubectl.until(
+        &["get", "pods", "-l", "app=late", "-o", "jsonpath={.items[*].status.phase}"],
+        "Running Running Running",
+    );
+
+    // A node that comes later is used by what waits for it.
+    kubectl.ok(&["scale", "deployment", "late", "--replicas=0"]);
+    kubectl.ok(&["cordon", "node-00000", "node-00001", "node-00002"]);
+    kubectl.ok(&["scale", "deployment", "late", "--replicas=1"]);
+    kubectl.until(
+        &[
+            "get",
+            "pods",
+            "-l",
+            "app=late",
+            "-o",
+            "jsonpath={.items[*].status.conditions[?(@.type==\"PodScheduled\")].reason}",
+        ],
+        "Unschedulable",
+    );
+    kubectl.ok(&["uncordon", "node-00001"]);
+    kubectl
+        .until(&["get", "pods", "-l", "app=late", "-o", "jsonpath={.items[*].spec.nodeName}"], "node-00001");
+    assert!(playground.interrupt().starts_with("7 of 7 pods bound on 3 nodes in "));
+}
