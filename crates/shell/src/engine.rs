@@ -5,6 +5,7 @@
 //! standby is warm; the core schedules only while this process leads and every list is in.
 
 use crate::clock::Clock;
+use crate::heartbeat::Heartbeat;
 use crate::inbox::{INBOX_MESSAGES_MAX, Message};
 use crate::observe::Observer;
 use crate::write::{
@@ -27,7 +28,7 @@ const STEPS_AT_ONCE: usize = 32;
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Bindings and other answered writes that the core may have outstanding, for each that can be on its way at once. More would
 /// only wait in line while the choice of the node gets old; fewer would let connections idle.
-const OUTSTANDING_PER_SLOT: usize = 4;
+const OUTSTANDING_PER_SLOT: usize = 2;
 
 /// What the core's effects go to.
 pub(crate) struct Writers {
@@ -66,6 +67,7 @@ pub(crate) struct Engine {
     /// Bindings that are on their way, for the events to hold back.
     pub bindings: Arc<AtomicUsize>,
     pub progress: watch::Sender<Progress>,
+    pub heartbeat: Heartbeat,
     pub outstanding: usize,
     pub outstanding_max: usize,
 }
@@ -80,6 +82,7 @@ impl Engine {
         // The writers start tasks, and the sleep below needs the runtime's timer.
         let _entered = runtime.enter();
         loop {
+            self.heartbeat.beat();
             let idle = self.take_messages();
             if self.stopping.load(Ordering::Acquire) && self.outstanding == 0 {
                 self.publish();
@@ -146,13 +149,13 @@ impl Engine {
                 return false;
             }
             let began = self.clock.now();
-            let report = self.scheduler.step(began);
-            self.hand_out();
-            match report {
-                Some(report) => self.observer.attempt(&report, self.clock.now().since(began)),
+            let Some(report) = self.scheduler.step(began) else {
+                self.hand_out();
                 // Nothing to try, or a pod that needs no attempt: then there may be another behind it.
-                None => return self.scheduler.queue().size().active > 0,
-            }
+                return self.scheduler.queue().size().active > 0;
+            };
+            self.observer.attempt(&report, self.clock.now().since(began));
+            self.hand_out();
         }
         true
     }
@@ -172,7 +175,7 @@ impl Engine {
             sizes: self.scheduler.sizes(),
             outstanding: self.outstanding,
         };
-        self.observer.sizes(&progress.sizes);
+        self.observer.numbers(&self.scheduler, &progress.sizes);
         self.progress.send_if_modified(|old| std::mem::replace(old, progress) != progress);
     }
 

@@ -10,7 +10,7 @@
 //! schedulers' nominated pods, nodes, namespaces, and of the rest what the enabled plugins read. It holds no state of the
 //! cluster but the names that each watch has shown, so that after a new list what vanished can be told as gone.
 //!
-//! Bounds: the inbox (4,096 messages; the watches wait), bindings and other answered writes (four for each that may be on its
+//! Bounds: the inbox (4,096 messages; the watches wait), bindings and other answered writes (two for each that may be on its
 //! way; the core waits), changes of pods' status and events (16,384 each; what does not fit is dropped and counted), every call
 //! (a time-out and a number of tries). Only a process that leads writes: [`lease`].
 
@@ -21,6 +21,7 @@ mod compare;
 mod connect;
 mod debug;
 mod engine;
+mod heartbeat;
 mod inbox;
 pub mod lease;
 mod limit;

@@ -1,9 +1,11 @@
 //! What the scheduling thread sees, as metrics and log lines.
 
 use secondmate_core::port::Observation;
-use secondmate_core::{CycleReport, Sizes};
+use secondmate_core::{CycleReport, Scheduler, Sizes};
 use secondmate_model::Atom;
-use secondmate_telemetry::{AttemptResult, HealthFlag, Metrics, ProfileMetrics, StatusLabel};
+use secondmate_telemetry::{
+    AttemptResult, Counter, Gauge, HealthFlag, Metrics, ProfileMetrics, Queue, StatusLabel,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tracing::{debug, info, warn};
@@ -15,12 +17,23 @@ pub(crate) struct Observer {
     handlers_synced: HealthFlag,
     /// How long the attempt took that was made last: an attempt that failed ends with it.
     last_attempt: Duration,
+    /// Counters of pods that entered a queue, with the count that they show.
+    incoming: BTreeMap<(&'static str, &'static str), (Counter, u64)>,
+    /// Gauges of unschedulable pods by plugin and profile.
+    rejected: BTreeMap<(Atom, Atom), Gauge>,
 }
 
 impl Observer {
     pub fn new(metrics: Metrics, profiles: impl Iterator<Item = Atom>, handlers_synced: HealthFlag) -> Self {
         let profiles = profiles.map(|name| (name.clone(), metrics.profile(name.as_str()))).collect();
-        Self { metrics, profiles, handlers_synced, last_attempt: Duration::ZERO }
+        Self {
+            metrics,
+            profiles,
+            handlers_synced,
+            last_attempt: Duration::ZERO,
+            incoming: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+        }
     }
 
     /// Every list is in.
@@ -38,8 +51,9 @@ impl Observer {
         }
     }
 
-    pub fn sizes(&self, sizes: &Sizes) {
-        let set = |gauge: &secondmate_telemetry::Gauge, value: usize| {
+    /// Takes over the numbers that the core keeps itself.
+    pub fn numbers(&mut self, scheduler: &Scheduler, sizes: &Sizes) {
+        let set = |gauge: &Gauge, value: usize| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
         let (pending, queue) = (&self.metrics.pending_pods, &sizes.queue);
@@ -51,6 +65,26 @@ impl Observer {
         set(&gauges.nodes, cache.nodes);
         set(&gauges.pods, cache.pods);
         set(&gauges.assumed_pods, cache.assumed_pods);
+        for ((queue, event), count) in scheduler.queue().incoming() {
+            let (counter, shown) = self.incoming.entry((queue, event)).or_insert_with(|| {
+                let queue = match *queue {
+                    "active" => Queue::Active,
+                    "backoff" => Queue::Backoff,
+                    "gated" => Queue::Gated,
+                    _ => Queue::Unschedulable,
+                };
+                (self.metrics.queue_incoming_pods(queue, event), 0)
+            });
+            counter.inc_by(count - *shown);
+            *shown = *count;
+        }
+        for ((plugin, profile), count) in scheduler.queue().rejected_gauge() {
+            let Some(metrics) = self.profiles.get(profile) else { continue };
+            let key = (plugin.clone(), profile.clone());
+            let gauge =
+                self.rejected.entry(key).or_insert_with(|| metrics.unschedulable_pods(plugin.as_str()));
+            gauge.set(*count);
+        }
     }
 
     pub fn observe(&self, observation: Observation) {

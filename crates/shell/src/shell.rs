@@ -7,6 +7,7 @@ use crate::compare::{self, CompareError, Comparer};
 use crate::connect::{self, ConnectError};
 use crate::debug;
 use crate::engine::{Engine, Progress, Writers};
+use crate::heartbeat::Heartbeat;
 use crate::inbox::{INBOX_MESSAGES_MAX, Inbox, Message};
 use crate::lease::{
     Election, ElectionConfig, ElectionConfigError, ElectionEnd, KubeLease, Observation, Term,
@@ -222,6 +223,8 @@ impl Shell {
         let names: Vec<Atom> = profiles.iter().map(|p| p.name().clone()).collect();
         let (progress_sender, progress) = value::channel(Progress::default());
         let stopping = Arc::new(AtomicBool::new(false));
+        let heartbeat = Heartbeat::new();
+        register_checks(admin, &heartbeat, &leading, &stopping);
         let writers = Writers {
             binder: Binder::new(
                 binding_caller,
@@ -246,6 +249,7 @@ impl Shell {
             stopping: Arc::clone(&stopping),
             bindings,
             progress: progress_sender,
+            heartbeat,
             outstanding: 0,
             outstanding_max: Engine::outstanding_max(options.bind_concurrency),
             scheduler: Scheduler::new(options.scheduler, options.profiles),
@@ -350,6 +354,21 @@ impl Drop for Shell {
             watch.abort();
         }
     }
+}
+
+/// The checks that kube-scheduler has too, and one for the scheduling thread.
+fn register_checks(admin: &Admin, heartbeat: &Heartbeat, leading: &Leading, stopping: &Arc<AtomicBool>) {
+    let (heartbeat, leading, stopping) = (heartbeat.clone(), leading.clone(), Arc::clone(stopping));
+    admin.health.register("scheduling-thread", Probe::Live, move || heartbeat.check());
+    admin.health.register("leaderElection", Probe::Live, move || {
+        if leading.is_overdue() {
+            return Err("the lease has run out and was not given up".to_owned());
+        }
+        Ok(())
+    });
+    admin.health.register("shutdown", Probe::Ready, move || {
+        if stopping.load(Ordering::Acquire) { Err("the scheduler is stopping".to_owned()) } else { Ok(()) }
+    });
 }
 
 async fn check_access(

@@ -8,6 +8,8 @@ pub(crate) mod compiled;
 pub(crate) mod kind;
 mod needs;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use compiled::{Key, Unfit};
 pub(crate) use needs::{Permission, Watch, permissions, watches};

@@ -38,6 +38,11 @@ impl Leading {
         self.0.borrow().as_ref().is_some_and(Term::is_valid)
     }
 
+    /// Whether the term has run out and nobody has withdrawn it: the election is stuck.
+    pub fn is_overdue(&self) -> bool {
+        self.0.borrow().as_ref().is_some_and(|term| !term.is_valid())
+    }
+
     /// Returns when leadership began or ended; never again once the election is gone.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {

@@ -5,4 +5,5 @@ mod binding;
 mod events;
 mod fixture;
 mod leading;
+mod random;
 mod watches;

@@ -1,0 +1,167 @@
+//! Watches against an API server that answers as told.
+
+use super::*;
+use crate::inbox::Message;
+use crate::unfit::UnfitObjects;
+use http::{Request, Response};
+use kube_client::Client;
+use kube_client::client::Body;
+use secondmate_core::port::{Input, PodWatch};
+use secondmate_telemetry::Metrics;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+
+/// An answer: the status and the body.
+type Answer = (u16, String);
+
+/// No answer at all.
+const SILENCE: u16 = 0;
+
+/// An API server that gives these answers to lists and watches, in order, and then hangs.
+fn server(lists: Vec<Answer>, watches: Vec<Answer>) -> (Client, Arc<Mutex<Vec<String>>>) {
+    let answers = Arc::new(Mutex::new((VecDeque::from(lists), VecDeque::from(watches))));
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = Arc::clone(&asked);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let is_watch = query.contains("watch=");
+        let version =
+            query.split('&').find_map(|p| p.strip_prefix("resourceVersion=")).unwrap_or("-").to_owned();
+        let what = if is_watch { format!("watch {version}") } else { "list".to_owned() };
+        log.lock().expect("nobody panics with it").push(what);
+        let mut answers = answers.lock().expect("nobody panics with it");
+        let next = if is_watch { answers.1.pop_front() } else { answers.0.pop_front() };
+        async move {
+            let Some((code, body)) = next.filter(|(code, _)| *code != SILENCE) else {
+                return std::future::pending().await;
+            };
+            let response = Response::builder().status(code).body(Body::from(body.into_bytes()));
+            Ok::<_, kube_client::Error>(response.expect("a response"))
+        }
+    });
+    (Client::new(service, "default"), asked)
+}
+
+fn pod(name: &str, version: u32, cpu: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "n", "uid": format!("uid-{name}"), "resourceVersion": version.to_string()},
+        "spec": {"schedulerName": "mate", "containers": [{"resources": {"requests": {"cpu": cpu}}}]},
+    })
+}
+
+fn list(version: u32, pods: &[Value]) -> Answer {
+    let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": version.to_string()}, "items": pods});
+    (200, list.to_string())
+}
+
+fn events(events: &[(&str, Value)]) -> Answer {
+    let line = |(kind, object): &(&str, Value)| format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n");
+    (200, events.iter().map(line).collect())
+}
+
+fn refusal(code: u16) -> Answer {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": "x", "message": "no"});
+    (code, status.to_string())
+}
+
+/// Runs the watch of own pending pods until it has told so many messages; each in words.
+async fn told(client: Client, count: usize) -> (Vec<String>, Arc<UnfitObjects>) {
+    let (inbox, mut messages) = mpsc::channel(64);
+    let unfit = Arc::new(UnfitObjects::default());
+    let context = Context { client, inbox, metrics: Metrics::new(), unfit: Arc::clone(&unfit) };
+    let watch = Watch {
+        subject: needs::Subject::Pods(PodWatch::Pending),
+        fields: Some("spec.schedulerName=mate,spec.nodeName=".to_owned()),
+        scheduler_name: Some("mate".to_owned()),
+    };
+    let task = spawn(context, watch, 0);
+    let mut words = Vec::new();
+    // Of the paused clock: nothing here waits so long, but for a watch that asks the same for ever.
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(600);
+    while words.len() < count {
+        let message = tokio::time::timeout_at(end, messages.recv()).await;
+        words.push(match message.unwrap_or_else(|_| panic!("only {words:?}")).expect("the watch runs") {
+            Message::Watched(Input::Pod(PodWatch::Pending, pod)) => {
+                format!("{}@{}", pod.name, pod.resource_version)
+            }
+            Message::Watched(Input::PodGone(PodWatch::Pending, uid)) => format!("gone {uid}"),
+            Message::Synced(_) => "synced".to_owned(),
+            _ => "something else".to_owned(),
+        });
+    }
+    task.abort();
+    (words, unfit)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_410_on_the_request_itself_lists_anew_and_tells_what_vanished() {
+    let (client, asked) = server(
+        vec![
+            list(5, &[pod("a", 1, "1"), pod("b", 2, "1"), pod("c", 3, "1")]),
+            list(9, &[pod("b", 2, "1"), pod("c", 8, "1")]),
+        ],
+        vec![refusal(410)],
+    );
+    let (words, _) = told(client, 7).await;
+    assert_eq!(words, ["a@1", "b@2", "c@3", "synced", "b@2", "c@8", "gone uid-a"]);
+    assert_eq!(*asked.lock().expect("readable"), ["list", "watch 5", "list", "watch 9"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_410_in_the_stream_lists_anew_and_a_closed_watch_does_not() {
+    let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});
+    let (client, asked) = server(
+        vec![list(5, &[pod("a", 1, "1")]), list(12, &[])],
+        vec![
+            events(&[("ADDED", pod("b", 7, "1"))]),
+            events(&[("DELETED", pod("b", 9, "1")), ("ERROR", gone)]),
+        ],
+    );
+    let (words, _) = told(client, 5).await;
+    assert_eq!(words, ["a@1", "synced", "b@7", "gone uid-b", "gone uid-a"]);
+    assert_eq!(asked.lock().expect("readable")[..4], ["list", "watch 5", "watch 7", "list"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_are_waited_out_and_a_line_that_is_no_event_starts_over() {
+    let (client, asked) = server(
+        vec![refusal(500), refusal(403), list(5, &[]), list(6, &[pod("a", 6, "1")])],
+        vec![refusal(429), (200, "{\"type\":\"ADDED\",\"object\":]}\n".to_owned())],
+    );
+    let (words, _) = told(client, 2).await;
+    assert_eq!(words, ["synced", "a@6"]);
+    assert_eq!(asked.lock().expect("readable")[..6], ["list", "list", "list", "watch 5", "watch 5", "list"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_hangs_is_given_up() {
+    // The second page never comes, so the list begins again.
+    let page = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "5", "continue": "x"}, "items": [pod("a", 1, "1")]});
+    let lists = vec![(200, page.to_string()), (SILENCE, String::new()), list(6, &[pod("b", 6, "1")])];
+    let (client, asked) = server(lists, vec![]);
+    let (words, _) = told(client, 4).await;
+    assert_eq!(words, ["a@1", "b@6", "gone uid-a", "synced"]);
+    assert_eq!(asked.lock().expect("readable")[..3], ["list", "list", "list"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_cannot_be_understood_hides_no_other_and_is_remembered_until_it_is_corrected() {
+    let (client, _) = server(
+        vec![list(5, &[pod("bad", 1, "12 apples"), pod("good", 2, "1"), pod("turns", 3, "1")])],
+        vec![events(&[
+            ("MODIFIED", pod("turns", 6, "x")),
+            ("MODIFIED", pod("bad", 7, "1")),
+            ("ADDED", pod("late", 8, "1")),
+        ])],
+    );
+    let (words, unfit) = told(client, 6).await;
+    assert_eq!(words, ["good@2", "turns@3", "synced", "gone uid-turns", "bad@7", "late@8"]);
+    let names: Vec<String> = unfit.list().into_iter().map(|(_, name, _)| name).collect();
+    assert_eq!(names, ["n/turns"]);
+    let untold = unfit.take_untold();
+    assert_eq!(untold.len(), 1);
+    assert_eq!((untold[0].0.full_name().as_str(), untold[0].1.as_str()), ("n/turns", "mate"));
+    assert_eq!(unfit.take_untold(), []);
+}
