@@ -2,8 +2,8 @@
 
 use crate::App;
 use anyhow::{Context, bail};
-use secondmate_config::{Configuration, PluginArgs, ResolvedPlugins};
-use secondmate_core::{PluginLists, Profile, ProfileSpec};
+use secondmate_config::Configuration;
+use secondmate_core::Profile;
 use std::path::PathBuf;
 
 /// Where the configuration comes from.
@@ -25,7 +25,7 @@ impl ConfigurationSource {
     /// too; something is configured that does not exist yet; `default-scheduler` would be taken without leave.
     pub fn read(&self, app: &App) -> anyhow::Result<Configuration> {
         let names = &self.scheduler_names;
-        let configuration = match &self.file {
+        let mut configuration = match &self.file {
             None if names.is_empty() => {
                 bail!(
                     "there is nothing to schedule: give --scheduler-name NAME (it may be repeated), or --config FILE"
@@ -51,6 +51,8 @@ impl ConfigurationSource {
             bail!("the configuration asks for what secondmate does not have yet:{}", list.concat());
         }
         configuration.check_default_scheduler(self.replace_default_scheduler)?;
+        // A guest in the cluster evicts nobody else's pods unless it is told to; who is in kube-scheduler's place does as it did.
+        configuration.own.preempt_other_schedulers.get_or_insert(self.replace_default_scheduler);
         Ok(configuration)
     }
 }
@@ -80,43 +82,5 @@ fn rename(configuration: &mut Configuration, names: &[String]) -> anyhow::Result
 /// # Errors
 /// A plugin that this program does not have, arguments that it refuses, or an extension point at which it does not act.
 pub fn profiles(app: &App, configuration: &Configuration) -> anyhow::Result<Vec<Profile>> {
-    let registry = app.registry()?;
-    let parity = match configuration.own.parity {
-        secondmate_config::Parity::Strict => secondmate_framework::Parity::Strict,
-        secondmate_config::Parity::Sensible => secondmate_framework::Parity::Sensible,
-    };
-    let make = |profile: &secondmate_config::Profile| Ok(Profile::new(&spec(profile), &registry, parity)?);
-    configuration.profiles.iter().map(make).collect()
-}
-
-fn spec(profile: &secondmate_config::Profile) -> ProfileSpec {
-    ProfileSpec {
-        scheduler_name: profile.scheduler_name.clone(),
-        // Zero adapts to the size of the cluster, as kube-scheduler does.
-        percentage_of_nodes_to_score: profile.percentage_of_nodes_to_score.unwrap_or(0),
-        plugins: lists(&profile.plugins),
-        args: profile.plugin_args.iter().map(|(name, args)| (name.clone(), arguments(args))).collect(),
-    }
-}
-
-fn arguments(args: &PluginArgs) -> serde_json::Value {
-    args.to_value()
-}
-
-fn lists(plugins: &ResolvedPlugins) -> PluginLists {
-    let names = |list: &[secondmate_config::EnabledPlugin]| list.iter().map(|p| p.name.clone()).collect();
-    PluginLists {
-        pre_enqueue: names(&plugins.pre_enqueue),
-        queue_sort: names(&plugins.queue_sort),
-        pre_filter: names(&plugins.pre_filter),
-        filter: names(&plugins.filter),
-        post_filter: names(&plugins.post_filter),
-        pre_score: names(&plugins.pre_score),
-        score: plugins.score.iter().map(|p| (p.name.clone(), i64::from(p.weight))).collect(),
-        reserve: names(&plugins.reserve),
-        permit: names(&plugins.permit),
-        pre_bind: names(&plugins.pre_bind),
-        bind: names(&plugins.bind),
-        post_bind: names(&plugins.post_bind),
-    }
+    Ok(secondmate_explain::make_profiles(configuration, &app.registry()?)?)
 }

@@ -2,10 +2,26 @@
 
 use crate::cli::LogFormat;
 use crate::{App, ConfigurationSource, profiles};
+use anyhow::{Context, bail};
 use clap::{ArgAction, Args};
+use secondmate_config::{Configuration, LeaderElection};
+use secondmate_core::queue::QueueConfig;
+use secondmate_core::{Profile, SchedulerConfig};
+use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName, LeaseNameSources, identity};
+use secondmate_shell::{End, Options, Shell, WriteLimit};
+use secondmate_telemetry::{Admin, Metrics};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Threads for I/O and decoding.
+const WORKERS: usize = 2;
+/// Where a pod reads the namespace that it runs in.
+const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
@@ -42,13 +58,144 @@ pub(crate) struct RunArgs {
     pub i_replace_the_default_scheduler: bool,
 }
 
-pub(crate) fn run(app: &App, args: RunArgs, _log_format: LogFormat) -> anyhow::Result<ExitCode> {
+impl RunArgs {
+    /// What the command line says about the election, over what the configuration says.
+    fn apply_to(&self, election: &mut LeaderElection) {
+        if let Some(elect) = self.leader_elect {
+            election.leader_elect = elect;
+        }
+        for (given, field) in [
+            (self.lease_duration, &mut election.lease_duration),
+            (self.renew_deadline, &mut election.renew_deadline),
+            (self.retry_period, &mut election.retry_period),
+        ] {
+            if let Some(given) = given {
+                *field = given;
+            }
+        }
+    }
+}
+
+pub(crate) fn run(app: &App, args: RunArgs, log_format: LogFormat) -> anyhow::Result<ExitCode> {
     let source = ConfigurationSource {
         file: args.config.clone(),
         scheduler_names: args.scheduler_names.clone(),
         replace_default_scheduler: args.i_replace_the_default_scheduler,
     };
-    let configuration = source.read(app)?;
+    let mut configuration = source.read(app)?;
+    args.apply_to(&mut configuration.leader_election);
     let profiles = profiles(app, &configuration)?;
-    anyhow::bail!("{} profiles are ready, and the shell is not there yet", profiles.len())
+    secondmate_telemetry::logging::init(log_format.into())?;
+    for notice in configuration.notices() {
+        warn!("{notice}");
+    }
+    // I/O and decoding beside the scheduling thread: two workers keep up with it, and more would only wake each other.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let code = runtime.block_on(serve(args, &configuration, profiles));
+    // Whatever still runs has been given its time.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(
+    args: RunArgs,
+    configuration: &Configuration,
+    profiles: Vec<Profile>,
+) -> anyhow::Result<ExitCode> {
+    // From the first moment on, so that no signal finds nobody.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let admin = Admin::new(Metrics::new());
+    admin.set_configuration(configuration.to_value());
+    let listener = Admin::listen(args.listen).await?;
+    info!(address = %listener.local_addr()?, "serving health, metrics and debug endpoints");
+    let stop_serving = CancellationToken::new();
+    let serving = tokio::spawn(admin.clone().serve(listener, stop_serving.clone()));
+
+    let start = start(&args, configuration, profiles, admin);
+    let mut shell = tokio::select! {
+        shell = start => shell?,
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+    };
+    let end = tokio::select! {
+        end = shell.ended() => end,
+        _ = terminate.recv() => stop(shell, "SIGTERM").await,
+        _ = interrupt.recv() => stop(shell, "SIGINT").await,
+    };
+    stop_serving.cancel();
+    let _ = serving.await;
+    match end {
+        End::Stopped => Ok(ExitCode::SUCCESS),
+        End::LeadershipLost { reason } => bail!("leadership was lost ({reason}): start again, as a standby"),
+        End::Crashed => bail!("the scheduling thread ended: this is a bug, please report it with the log"),
+    }
+}
+
+async fn stop(shell: Shell, why: &str) -> End {
+    info!("{why}: stopping");
+    let end = shell.stop().await;
+    info!("stopped");
+    end
+}
+
+async fn start(
+    args: &RunArgs,
+    configuration: &Configuration,
+    profiles: Vec<Profile>,
+    admin: Admin,
+) -> anyhow::Result<Shell> {
+    let given = args.kubeconfig.clone();
+    let configured = configuration.client_connection.kubeconfig.as_ref().map(PathBuf::from);
+    let cluster = secondmate_shell::cluster(given.or(configured).as_deref()).await?;
+    let election = election(configuration, args.i_replace_the_default_scheduler)?;
+    let names = configuration.scheduler_names().join(", ");
+    info!(server = %cluster.cluster_url, schedulers = names, elects = election.is_some(), "starting");
+    let connection = &configuration.client_connection;
+    let options = Options {
+        election,
+        bind_concurrency: usize::from(args.bind_concurrency),
+        write_limit: connection
+            .limited
+            .then_some(WriteLimit { per_second: connection.qps, burst: connection.burst }),
+        strict_parity: configuration.own.parity == secondmate_config::Parity::Strict,
+        scheduler: SchedulerConfig {
+            queue: QueueConfig {
+                initial_backoff: configuration.pod_initial_backoff,
+                max_backoff: configuration.pod_max_backoff,
+                ..QueueConfig::default()
+            },
+            seed: RandomState::new().build_hasher().finish(),
+            ..SchedulerConfig::default()
+        },
+        ..Options::new(cluster, profiles, admin)
+    };
+    Ok(Shell::start(options).await?)
+}
+
+fn election(configuration: &Configuration, replace: bool) -> anyhow::Result<Option<ElectionConfig>> {
+    let election = &configuration.leader_election;
+    if !election.leader_elect {
+        return Ok(None);
+    }
+    let names = configuration.scheduler_names();
+    let own_namespace = std::fs::read_to_string(OWN_NAMESPACE).ok();
+    let sources = LeaseNameSources {
+        configured_name: election.resource_name.as_deref(),
+        configured_namespace: election.resource_namespace.as_deref(),
+        own_namespace: own_namespace.as_deref().map(str::trim).filter(|namespace| !namespace.is_empty()),
+        replace_default_scheduler: replace,
+    };
+    let lease = LeaseName::derive(&names, sources)?;
+    let claim = Claim::new(&names, configuration.fingerprint());
+    Ok(Some(ElectionConfig {
+        lease_duration: election.lease_duration,
+        renew_deadline: election.renew_deadline,
+        retry_period: election.retry_period,
+        ..ElectionConfig::new(lease, identity(), claim)
+    }))
 }
