@@ -252,8 +252,7 @@ impl Cache {
         entry.ghost = false;
         // Most updates are heartbeats: as long as the images stay, so does the table, and nobody's states are computed again.
         if old.as_ref().is_none_or(|old| old.images != node.images) {
-            // Recomputed at the next refresh.
-            entry.images_epoch = 0;
+            // The table's epoch moves, so the node's states are computed again at the next refresh.
             if let Some(old) = &old {
                 self.images.remove_node(old);
             }

@@ -275,6 +275,19 @@ fn what_happens_while_a_pod_is_in_flight_is_replayed_for_it() {
 }
 
 #[test]
+fn what_happened_before_a_pod_was_popped_is_not_replayed_though_it_is_kept_for_another() {
+    let mut f = Fixture::new();
+    f.add("a");
+    f.add("b");
+    assert_eq!(f.pop(), "a");
+    f.event(&DELETE);
+    assert_eq!(f.pop(), "b");
+    f.put_back("b", &["A"], &[]);
+    f.put_back("a", &["A"], &[]);
+    assert_eq!((f.place("a"), f.place("b")), (Some(Place::Backoff), Some(Place::Unschedulable)));
+}
+
+#[test]
 fn a_plugin_that_waits_for_something_known_brings_the_pod_back_without_backoff() {
     let mut f = Fixture::new();
     f.add("p");

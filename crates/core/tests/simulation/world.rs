@@ -1,5 +1,6 @@
 //! The pretended API server, its watches and its users.
 
+use crate::slow;
 use secondmate_core::port::{BindOutcome, Effect, Input, PodWatch, Verified};
 use secondmate_core::{PluginLists, Profile, ProfileSpec, Random, Scheduler, SchedulerConfig};
 use secondmate_framework::Parity;
@@ -35,6 +36,10 @@ pub struct Options {
     pub foreign: bool,
     /// Pods have priorities, and room is made for them.
     pub preemption: bool,
+    /// A plugin lets pods wait on permit and does work in PreBind.
+    pub slow_plugins: bool,
+    /// Pods spread over zones and repel their likes.
+    pub topology: bool,
 }
 
 struct Truth {
@@ -55,6 +60,7 @@ pub struct World {
     now: Timestamp,
     truth: Truth,
     scheduler: Scheduler,
+    slow: slow::Shared,
     /// Pending, assigned, foreign, nodes, and answers to effects.
     streams: [Stream; 5],
     /// Which pods each of the three pod watches shows.
@@ -66,10 +72,18 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, options: Options) -> Self {
-        let registry = secondmate_plugins::registry().expect("in-tree plugins");
+        let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
+        let slow = slow::Shared::default();
+        slow.register(&mut registry);
         let mut plugins = PLUGINS.to_vec();
         if options.preemption {
             plugins.push(("DefaultPreemption", 0));
+        }
+        if options.topology {
+            plugins.extend([("PodTopologySpread", 2), ("InterPodAffinity", 2)]);
+        }
+        if options.slow_plugins {
+            plugins.push((slow::NAME, 0));
         }
         let spec = ProfileSpec {
             scheduler_name: OURS.to_owned(),
@@ -92,6 +106,7 @@ impl World {
                 bound: BTreeMap::new(),
             },
             scheduler: Scheduler::new(config, vec![profile]),
+            slow,
             streams: Default::default(),
             shown: Default::default(),
             next_name: 0,
@@ -133,6 +148,9 @@ impl World {
             16 if self.options.lag && self.one_in(3) => self.relist(),
             _ => {}
         }
+        if self.options.slow_plugins && self.one_in(2) {
+            self.decide_on_permit();
+        }
         self.deliver();
         for _ in 0..2 {
             self.scheduler.step(self.now);
@@ -142,16 +160,38 @@ impl World {
         self.check();
     }
 
+    /// The plugin makes up its mind about pods that wait on permit: most may go on, some may not, some it forgets.
+    fn decide_on_permit(&mut self) {
+        let waiting = std::mem::take(&mut self.slow.books().waiting);
+        let Some(handle) = self.slow.books().handle.clone() else { return };
+        for pod in waiting {
+            match if self.calm { 2 } else { self.random.below(8) } {
+                0 => handle.reject(&pod, slow::NAME, "changed its mind"),
+                1 => {}
+                _ => handle.allow(&pod, slow::NAME),
+            }
+        }
+    }
+
     /// Faults end and nothing more is asked for: all that fits must be placed soon.
     pub fn calm_down(&mut self) {
         self.calm = true;
         // Longer than the longest stay among the unschedulable pods, and the backoff after it.
-        for _ in 0..50 {
+        let mut rounds = 0;
+        // In the end what has been begun may be finished.
+        while rounds < 50 || (rounds < 60 && self.scheduler.sizes().bindings > 0) {
+            rounds += 1;
             self.now = self.now + Duration::from_secs(8);
             self.finish_deletions();
+            self.decide_on_permit();
             self.deliver();
-            while self.scheduler.step(self.now).is_some() || self.streams.iter().any(|s| !s.0.is_empty()) {
+            loop {
+                let tried = self.scheduler.step(self.now).is_some();
+                // Time alone may have made it ask for something.
                 self.take_effects();
+                if !tried && self.streams.iter().all(|s| s.0.is_empty()) {
+                    break;
+                }
                 self.deliver();
             }
             self.check();
@@ -177,7 +217,8 @@ impl World {
         assert_eq!(queued, waiting.len(), "each waiting pod is queued: {queue:?}");
         for pod in waiting {
             let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty());
-            if gated || pod["metadata"]["deletionTimestamp"].is_string() {
+            // Whom a pod repels is beyond `has_room`.
+            if gated || self.options.topology || pod["metadata"]["deletionTimestamp"].is_string() {
                 continue;
             }
             for node in self.truth.nodes.values() {
@@ -244,6 +285,9 @@ impl World {
         if self.one_in(12) && scheduler == OURS {
             pod["spec"]["schedulingGates"] = json!([{"name": "example.com/wait"}]);
         }
+        if self.options.topology {
+            self.look_at_others(&mut pod);
+        }
         if self.options.preemption {
             pod["spec"]["priority"] = json!(self.random.below(3) * 100);
         }
@@ -254,6 +298,29 @@ impl World {
             }
         }
         self.write_pod(&name, pod);
+    }
+
+    fn look_at_others(&mut self, pod: &mut Value) {
+        let app = ["a", "b", "c"][self.random.below(3)];
+        pod["metadata"]["labels"] = json!({"app": app});
+        let selector = json!({"matchLabels": {"app": app}});
+        match self.random.below(5) {
+            0 => {
+                let term = json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": selector});
+                pod["spec"]["affinity"] = json!({"podAntiAffinity":
+                    {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+            }
+            1 => {
+                let term = json!({"topologyKey": "topology.kubernetes.io/zone", "labelSelector": selector});
+                pod["spec"]["affinity"] = json!({"podAffinity":
+                    {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+            }
+            2 => {
+                pod["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "labelSelector": selector,
+                    "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}]);
+            }
+            _ => {}
+        }
     }
 
     fn pods_where(&self, accept: impl Fn(&Value) -> bool) -> Vec<String> {
@@ -452,7 +519,7 @@ impl World {
 
     fn take_effects(&mut self) {
         for effect in self.scheduler.take_effects() {
-            self.log.push(format!("{} {effect:?}", self.now.nanos));
+            self.log.push(format!("{} {}", self.now.nanos, brief(&effect)));
             match effect {
                 Effect::Bind { pod, node, .. } => self.bind_asked(&pod, &node),
                 Effect::Verify { pod } => self.verify_asked(&pod),
@@ -479,7 +546,12 @@ impl World {
                     self.answer(Input::EvictFinished { preemptor, victim, result });
                 }
                 Effect::Event(_) | Effect::Observed(_) => {}
-                Effect::BindBy { .. } | Effect::Write { .. } => panic!("no plugin here asks for {effect:?}"),
+                Effect::Write { pod, .. } => {
+                    let fails = self.options.bind_faults && !self.calm && self.one_in(6);
+                    let result = if fails { Err("503".to_owned()) } else { Ok(()) };
+                    self.answer(Input::WriteFinished(pod, result));
+                }
+                Effect::BindBy { .. } => panic!("no plugin here asks for {effect:?}"),
             }
         }
     }
@@ -487,6 +559,7 @@ impl World {
     fn bind_asked(&mut self, pod: &Arc<Pod>, node: &Atom) {
         let fault = if self.options.bind_faults && !self.calm { self.random.below(12) } else { 12 };
         let outcome = match fault {
+            5 => BindOutcome::NotSent,
             0 => BindOutcome::Refused { code: 500, message: "internal error".to_owned() },
             1 => BindOutcome::Unknown { message: "time-out, and it was not carried out".to_owned() },
             2 => {
@@ -530,6 +603,22 @@ impl World {
             }
         };
         self.answer(Input::Verified(pod.uid.clone(), verified));
+    }
+}
+
+/// An effect as a line: whole pods would make up most of the test's time.
+fn brief(effect: &Effect) -> String {
+    match effect {
+        Effect::Bind { pod, node, .. } => format!("bind {} {node}", pod.name),
+        Effect::BindBy { pod, .. } => format!("bind by {}", pod.name),
+        Effect::Write { pod, writes } => format!("write {pod} {writes:?}"),
+        Effect::Verify { pod } => format!("verify {}", pod.name),
+        Effect::PatchStatus { pod, condition, nomination } => {
+            format!("status {} {condition:?} {nomination:?}", pod.name)
+        }
+        Effect::Event(event) => format!("event {} {} {}", event.regarding.name, event.reason, event.note),
+        Effect::Evict { victim, preemptor, .. } => format!("evict {} {}", victim.name, preemptor.name),
+        Effect::Observed(observation) => format!("observed {observation:?}"),
     }
 }
 
