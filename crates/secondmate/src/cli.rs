@@ -22,6 +22,7 @@ pub(crate) enum Command {
     /// Schedule the pods of one or more scheduler names in a cluster.
     Run(RunArgs),
     /// See it at work without a cluster: an API server, simulated nodes, pods and the scheduler in one process.
+    #[command(after_long_help = crate::playground::SUMMARY_HELP)]
     Playground(PlaygroundArgs),
 }
 

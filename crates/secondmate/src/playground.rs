@@ -44,6 +44,19 @@ const INTERRUPTED_EXIT_CODE: u8 = 130;
 /// Without RUST_LOG: the progress is what is to be seen, not the scheduler's log.
 const DEFAULT_LOG_FILTER: &str = "warn";
 
+/// What stands in the summary, for `--help`.
+pub(crate) const SUMMARY_HELP: &str = "\
+It ends by itself once each pod is bound or has a verdict that stands, and prints a summary. With -o json that is one object:
+  bound, pending      pods with and without a node
+  pods_per_s          bindings by the time from the first creation to the last binding (elapsed_s)
+  latency_ms          p50, p99, max: creation to bound, as a watch shows it
+  reasons             why pods are pending: [{group, pods, reason, message}]; a group is what owns the pods, or their template
+  spread              nodes, pods_per_node {min, median, max}, and the same for each of the zones
+  missing, deleted    pods that were never created, or deleted meanwhile; ended_pods: Succeeded or Failed
+  ended               settled, stalled, timedOut or interrupted
+
+Exit codes: 0 settled, 1 an error, stalled or timed out, 130 interrupted.";
+
 pub(crate) fn playground(app: &App, args: PlaygroundArgs, log_format: LogFormat) -> anyhow::Result<ExitCode> {
     // All that can be wrong with files and options is found before anything is started.
     let plan = Plan::new(app, args)?;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // All of this is test code, where a panic is how a failure looks.
 
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -306,6 +306,35 @@ fn what_the_api_server_refuses_is_said_with_file_document_object_and_remedy() {
         twice,
         "error: FILE: document 2: Pod default/a: the same object stands in FILE: document 1: rename or remove one"
     );
+}
+
+#[test]
+fn the_end_of_the_time_is_an_end() {
+    let output = run(&["--nodes", "1", "--pods", "100", "--rate", "1", "--timeout", "500ms", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["ended"], "timedOut");
+    let count = |field: &str| summary[field].as_u64().unwrap();
+    assert_eq!(count("bound") + count("pending") + count("missing"), 100, "{summary}");
+    assert!(count("missing") > 0, "{summary}");
+}
+
+#[test]
+fn an_interrupted_playground_says_how_far_it_came() {
+    let mut child = playground(&["--nodes", "1", "--pods", "1000", "--rate", "1", "-o", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let bound = |line: &str| line.contains("/1000 pods bound") && !line.starts_with("0/");
+    assert!(lines.any(|line| bound(&line.unwrap())), "no progress");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["ended"], "interrupted");
+    assert!(summary["bound"].as_u64().unwrap() >= 1, "{summary}");
 }
 
 #[test]

@@ -186,7 +186,9 @@ impl Stage {
         api::list(&self.client, "/api/v1/pods", fields, |pod: Value| left.add(&pod, &names)).await?;
         let seen = self.observer.seen.clone();
         self.observer.stop().await;
-        let summary = look(&seen, |observations| Summary::new(observations, &zones, left.finish(), ended));
+        let summary = look(&seen, |observations| {
+            Summary::new(observations, &zones, left.finish(), plan.pods_expected(), ended)
+        });
         Ok((summary, self.sandbox))
     }
 }

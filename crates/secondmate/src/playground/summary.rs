@@ -35,6 +35,8 @@ pub(super) struct Summary {
     pub reasons: Vec<LeftOver>,
     /// From the first creation to the last binding.
     pub elapsed_s: Option<f64>,
+    /// Pods that were to be created and never came.
+    pub missing: u64,
     /// Pods that were deleted meanwhile: victims of preemption, as a rule.
     pub deleted: u64,
     /// Pods that ended as Succeeded or Failed.
@@ -78,11 +80,12 @@ pub(super) struct Zone {
 }
 
 impl Summary {
-    /// `nodes` gives the zone of each node.
+    /// `nodes` gives the zone of each node; `expected` is the number of pods that were to be created.
     pub fn new(
         observations: &Observations,
         nodes: &BTreeMap<String, String>,
         reasons: Vec<LeftOver>,
+        expected: u64,
         ended: Ended,
     ) -> Self {
         let counts = observations.counts();
@@ -101,6 +104,7 @@ impl Summary {
             },
             reasons,
             elapsed_s: elapsed_s.map(|elapsed| round(elapsed, 4)),
+            missing: expected.saturating_sub(counts.seen),
             deleted: counts.gone,
             ended_pods: counts.ended,
             spread: Spread::new(observations, nodes),
@@ -168,6 +172,11 @@ impl fmt::Display for Summary {
             Some(elapsed) => writeln!(f, " in {elapsed:.2} s")?,
             None => writeln!(f)?,
         }
+        if self.missing > 0 {
+            let remedy = "where a controller was to create them, try a pod of its template with -f to see what the API server says";
+            let remedy = if self.ended == Ended::Stalled { format!("; {remedy}") } else { String::new() };
+            writeln!(f, "{} never created{remedy}", counted(self.missing, "pod"))?;
+        }
         if self.deleted > 0 {
             writeln!(f, "{} deleted meanwhile", counted(self.deleted, "pod"))?;
         }
@@ -176,7 +185,7 @@ impl fmt::Display for Summary {
         }
         match self.ended {
             Ended::Settled => {}
-            Ended::Stalled => writeln!(f, "not all pods have a verdict, and nothing changes any more")?,
+            Ended::Stalled => writeln!(f, "given up: nothing changes any more")?,
             Ended::TimedOut => writeln!(f, "the time is over (--timeout)")?,
             Ended::Interrupted => writeln!(f, "interrupted")?,
         }
@@ -261,7 +270,7 @@ mod tests {
             reason: "Unschedulable".to_owned(),
             message: "0/3 nodes are available: 3 Insufficient cpu.".to_owned(),
         };
-        Summary::new(&observations, &nodes.into(), vec![left], Ended::Settled)
+        Summary::new(&observations, &nodes.into(), vec![left], 10, Ended::Settled)
     }
 
     #[test]
@@ -294,7 +303,7 @@ mod tests {
                 "latency_ms": {"p50": 250.0, "p99": 450.0, "max": 450.0},
                 "reasons": [{"group": "Deployment default/web", "pods": 1, "reason": "Unschedulable",
                              "message": "0/3 nodes are available: 3 Insufficient cpu."}],
-                "deleted": 0, "ended_pods": 0, "ended": "settled",
+                "missing": 0, "deleted": 0, "ended_pods": 0, "ended": "settled",
                 "spread": {
                     "nodes": 3, "pods_per_node": {"min": 0, "median": 3, "max": 6},
                     "zones": [
@@ -309,7 +318,7 @@ mod tests {
     #[test]
     fn nothing_bound_has_neither_rate_nor_latency() {
         let observations = Observations::new(["mine".to_owned()], Instant::now());
-        let summary = Summary::new(&observations, &BTreeMap::new(), Vec::new(), Ended::Settled);
+        let summary = Summary::new(&observations, &BTreeMap::new(), Vec::new(), 0, Ended::Settled);
         assert_eq!((summary.pods_per_s, summary.latency_ms.p50, summary.latency_ms.p99), (None, None, None));
         assert!(summary.to_string().starts_with("0 of 0 pods bound on 0 nodes\n"));
     }
