@@ -155,10 +155,23 @@ async fn start(
     let election = election(configuration, args.i_replace_the_default_scheduler)?;
     let names = configuration.scheduler_names().join(", ");
     info!(server = %cluster.cluster_url, schedulers = names, elects = election.is_some(), "starting");
-    let connection = &configuration.client_connection;
     let options = Options {
         election,
         bind_concurrency: usize::from(args.bind_concurrency),
+        ..shell_options(configuration, cluster, profiles, admin)
+    };
+    Ok(Shell::start(options).await?)
+}
+
+/// What a configuration says about how a scheduler is run, but for the election.
+pub(crate) fn shell_options(
+    configuration: &Configuration,
+    cluster: kube_client::Config,
+    profiles: Vec<Profile>,
+    admin: Admin,
+) -> Options {
+    let connection = &configuration.client_connection;
+    Options {
         write_limit: connection
             .limited
             .then_some(WriteLimit { per_second: connection.qps, burst: connection.burst }),
@@ -173,8 +186,7 @@ async fn start(
             ..SchedulerConfig::default()
         },
         ..Options::new(cluster, profiles, admin)
-    };
-    Ok(Shell::start(options).await?)
+    }
 }
 
 fn election(configuration: &Configuration, replace: bool) -> anyhow::Result<Option<ElectionConfig>> {

@@ -2,12 +2,9 @@
 
 use super::api;
 use super::options::Plan;
-use crate::{App, profiles};
+use crate::{App, profiles, run};
 use anyhow::Context;
-use secondmate_config::Parity;
-use secondmate_core::SchedulerConfig;
-use secondmate_core::queue::QueueConfig;
-use secondmate_shell::{End, Options, Shell, WriteLimit};
+use secondmate_shell::{End, Shell};
 use secondmate_telemetry::{Admin, Metrics};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,22 +38,7 @@ impl RunningScheduler {
             None => None,
         };
         let cluster = api::cluster(kubeconfig).await?;
-        let connection = &plan.configuration.client_connection;
-        let options = Options {
-            write_limit: connection
-                .limited
-                .then_some(WriteLimit { per_second: connection.qps, burst: connection.burst }),
-            strict_parity: plan.configuration.own.parity == Parity::Strict,
-            scheduler: SchedulerConfig {
-                queue: QueueConfig {
-                    initial_backoff: plan.configuration.pod_initial_backoff,
-                    max_backoff: plan.configuration.pod_max_backoff,
-                    ..QueueConfig::default()
-                },
-                ..SchedulerConfig::default()
-            },
-            ..Options::new(cluster, profiles, admin)
-        };
+        let options = run::shell_options(&plan.configuration, cluster, profiles, admin);
         let mut this = Self { shell: Shell::start(options).await?, admin: serving };
         let mut progress = this.shell.progress();
         tokio::select! {
