@@ -11,7 +11,8 @@ use serde_json::Value;
 pub struct Verdict {
     /// Status, reason and message of the condition `PodScheduled`.
     pub condition: [String; 3],
-    /// Its events but those of its life on a node, without who wrote them, oldest first.
+    /// Type, reason, action and note of its different events by schedulers, oldest first. (How often one is written
+    /// depends on how often the pod was tried.)
     pub events: Vec<[String; 4]>,
     /// `status.nominatedNodeName`.
     pub nominated: String,
@@ -88,12 +89,16 @@ pub fn node_of(pod: &Value) -> Option<&str> {
 pub fn verdict(cluster: &Cluster, namespace: &str, pod: &str, names: &[(&str, &str)]) -> Result<Verdict> {
     let object = cluster.api().get(&format!("/api/v1/namespaces/{namespace}/pods/{pod}"))?;
     let replaced = |text: String| names.iter().fold(text, |text, (from, to)| text.replace(from, to));
-    let own = events(cluster, namespace)?
-        .into_iter()
-        .filter(|event| event.regarding == pod && event.controller.ends_with("-scheduler"));
+    let mut said = Vec::new();
+    for event in events(cluster, namespace)? {
+        let texts = [event.kind, event.reason, event.action, event.note].map(replaced);
+        if event.regarding == pod && event.controller.ends_with("-scheduler") && !said.contains(&texts) {
+            said.push(texts);
+        }
+    }
     Ok(Verdict {
         condition: condition(&object).map(replaced),
-        events: own.map(|event| [event.kind, event.reason, event.action, event.note].map(replaced)).collect(),
+        events: said,
         nominated: text(&object["status"]["nominatedNodeName"]),
     })
 }
