@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::api::{Api, DeleteOptions, PatchOptions};
 use crate::error::{ApiError, FieldError};
@@ -27,6 +28,8 @@ const BURST: usize = 250;
 const BATCH_EVENTS: usize = 1024;
 /// Changes are gathered for so long before they are acted on.
 const GATHER: Duration = Duration::from_millis(3);
+/// Between two tries to create the pods of a ReplicaSet whose pods are refused.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// The label that tells the pods of one template from those of another.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
@@ -201,11 +204,14 @@ pub(crate) async fn run(api: Arc<Api>, mut shutdown: watch::Receiver<bool>) {
         pods: Follower::new(PODS),
         sets: Follower::new(REPLICA_SETS),
         deployments: Follower::new(DEPLOYMENTS),
+        refused: HashMap::new(),
     };
     loop {
         if !controller.step() {
             let [pods, sets, deployments] = &mut changes;
+            let retry = controller.refused.values().min().copied();
             tokio::select! {
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
                 _ = pods.changed() => {}
                 _ = sets.changed() => {}
                 _ = deployments.changed() => {}
@@ -224,6 +230,8 @@ struct Controller {
     pods: Follower,
     sets: Follower,
     deployments: Follower,
+    /// ReplicaSets whose pods were refused, and when that is tried again: the status that says so is a change too.
+    refused: HashMap<Box<str>, Instant>,
 }
 
 impl Controller {
@@ -235,7 +243,9 @@ impl Controller {
             self.sets.follow(&self.api, &mut dirty),
             self.deployments.follow(&self.api, &mut dirty),
         ];
-        if !followed.contains(&true) {
+        let now = Instant::now();
+        dirty.extend(self.refused.iter().filter(|(_, at)| **at <= now).map(|(uid, _)| uid.clone()));
+        if dirty.is_empty() && !followed.contains(&true) {
             return false;
         }
         for uid in dirty {
@@ -244,6 +254,7 @@ impl Controller {
             } else if let Some(set) = self.sets.get(&self.api, &uid) {
                 self.reconcile_set(&set);
             } else {
+                self.refused.remove(&uid);
                 self.collect_orphans(&uid);
             }
         }
@@ -266,8 +277,13 @@ impl Controller {
         let _ = self.api.delete(resource::stored_as(store), &object.namespace, &object.name, &options);
     }
 
-    fn reconcile_set(&self, object: &Object) {
+    fn reconcile_set(&mut self, object: &Object) {
         let set = object.value();
+        let is_observed = set["metadata"]["generation"] == set["status"]["observedGeneration"];
+        if is_observed && self.refused.get(&object.uid).is_some_and(|at| *at > Instant::now()) {
+            return;
+        }
+        self.refused.remove(&object.uid);
         let mut pods = self.pods.owned_by(&self.api, &object.uid);
         pods.retain(|p| !p.deleting && !matches!(&*p.fields[POD_PHASE], "Succeeded" | "Failed"));
         let wanted = usize::try_from(set["spec"]["replicas"].as_i64().unwrap_or(1)).unwrap_or(0);
@@ -292,6 +308,7 @@ impl Controller {
             "availableReplicas": ready, "observedGeneration": set["metadata"]["generation"],
         });
         if let Some(error) = failure {
+            self.refused.insert(object.uid.clone(), Instant::now() + RETRY_PAUSE);
             status["conditions"] = json!([{
                 "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": error.message }]);
         }

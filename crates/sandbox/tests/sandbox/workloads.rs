@@ -126,3 +126,23 @@ async fn a_template_that_its_selector_does_not_match_is_invalid() {
         refused.message()
     );
 }
+
+#[tokio::test]
+async fn pods_that_are_refused_are_tried_again_and_the_status_says_why() {
+    let sandbox = alive().await;
+    let client = Client::of(&sandbox);
+    let mut set = json!({"metadata": {"name": "web"}, "spec": spec(2, "nginx:1")});
+    set["spec"]["template"]["spec"]["priorityClassName"] = json!("late");
+    assert_eq!(client.post(SETS, &set).await.code, 201);
+    let failure = || {
+        let set = sandbox.objects().get("replicasets", "default", "web").unwrap();
+        set["status"]["conditions"][0].clone()
+    };
+    until("the refusal is told", || failure()["type"] == "ReplicaFailure").await;
+    assert_eq!(failure()["reason"], "FailedCreate");
+    assert!(failure()["message"].as_str().unwrap().contains("late"), "{}", failure());
+    let class = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "late"}, "value": 7});
+    sandbox.objects().create(class).unwrap();
+    until("two pods", || sandbox.objects().count("pods") == 2).await;
+    until("no failure any more", || failure().is_null()).await;
+}
