@@ -309,6 +309,19 @@ fn what_the_api_server_refuses_is_said_with_file_document_object_and_remedy() {
 }
 
 #[test]
+fn pods_that_a_controller_cannot_create_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = MANIFESTS.replace("cpu: 20}}}]", "cpu: 20}}}]\n      priorityClassName: nope");
+    let file = write(folder.path(), "f.yaml", &text);
+    let summary = summary(&run(&["--nodes", "1", "-f", &file, "-o", "json"]));
+    let numbers = [&summary["bound"], &summary["pending"], &summary["missing"], &summary["ended"]];
+    assert_eq!(numbers, [&json!(0), &json!(3), &json!(5), &json!("settled")], "{summary}");
+    assert_eq!(groups(&summary)[0], "5 Deployment team/web FailedCreate");
+    let why = message(&summary, "Deployment team/web");
+    assert!(why.contains("no PriorityClass with name nope was found"), "{why}");
+}
+
+#[test]
 fn the_end_of_the_time_is_an_end() {
     let output = run(&["--nodes", "1", "--pods", "100", "--rate", "1", "--timeout", "500ms", "-o", "json"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));

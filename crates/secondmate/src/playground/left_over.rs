@@ -11,7 +11,7 @@ pub(super) struct LeftOver {
     /// `Deployment team/web`, or `Pods default/web-*` for pods of one template that nobody owns.
     pub group: String,
     pub pods: u64,
-    /// The reason of the `PodScheduled` condition.
+    /// The reason of the `PodScheduled` condition, or of the owner that cannot create the pods.
     pub reason: String,
     /// Its message; where pods have different ones, that of most pods.
     pub message: String,
@@ -54,6 +54,28 @@ impl LeftOvers {
         if gathered.messages.len() < MESSAGES_MAX || gathered.messages.contains_key(&message) {
             *gathered.messages.entry(message).or_insert(0) += 1;
         }
+    }
+
+    /// Adds the pods that a ReplicaSet cannot create, and says how many they are.
+    pub fn add_refused(&mut self, set: &Value) -> u64 {
+        let conditions = set["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let failure = conditions
+            .iter()
+            .find(|condition| condition["type"] == "ReplicaFailure" && condition["status"] == "True");
+        let Some(failure) = failure else { return 0 };
+        let count = |part: &str| set[part]["replicas"].as_u64().unwrap_or(0);
+        let pods = count("spec").saturating_sub(count("status"));
+        let metadata = &set["metadata"];
+        let owner = metadata["ownerReferences"].as_array().and_then(|owners| owners.first());
+        let (kind, name) = match owner {
+            Some(owner) => (text(&owner["kind"]), text(&owner["name"])),
+            None => ("ReplicaSet", text(&metadata["name"])),
+        };
+        let key = GroupKey { name: format!("{kind} {}/{name}", text(&metadata["namespace"])), template: 0 };
+        let gathered = self.groups.entry((key, text(&failure["reason"]).to_owned())).or_default();
+        gathered.pods += pods;
+        *gathered.messages.entry(text(&failure["message"]).to_owned()).or_insert(0) += pods;
+        pods
     }
 
     /// The groups, those with most pods first.
@@ -193,6 +215,25 @@ mod tests {
             left(&[of_deployment, of_set]),
             ["1 | Deployment team/web | Unschedulable | no", "1 | ReplicaSet team/db | Unschedulable | no"]
         );
+    }
+
+    #[test]
+    fn pods_that_are_never_created_count_where_their_set_says_why() {
+        let mut all = LeftOvers::default();
+        let mut set = json!({
+            "metadata": {"name": "web-5d4f", "namespace": "team", "ownerReferences": [{"kind": "Deployment", "name": "web"}]},
+            "spec": {"replicas": 5}, "status": {"replicas": 2},
+        });
+        assert_eq!(all.add_refused(&set), 0);
+        set["status"]["conditions"] = json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "no class"}]);
+        assert_eq!(all.add_refused(&set), 3);
+        let expected = LeftOver {
+            group: "Deployment team/web".to_owned(),
+            pods: 3,
+            reason: "FailedCreate".to_owned(),
+            message: "no class".to_owned(),
+        };
+        assert_eq!(all.finish(), [expected]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// How long nothing may have changed where some pods are left over: longer than the scheduler takes to say that it has nothing
 /// left to try (a second), and than the controllers take to replace a victim.
-const QUIET: Duration = Duration::from_millis(2500);
+pub(super) const QUIET: Duration = Duration::from_millis(2500);
 /// After this time without any change nothing is expected any more, beyond the longest backoff.
 const STALLED: Duration = Duration::from_secs(35);
 
@@ -14,7 +14,7 @@ const STALLED: Duration = Duration::from_secs(35);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Situation {
     pub counts: Counts,
-    /// Pods that are to be created, in all.
+    /// Pods that are to be created, in all, but for those that never will be.
     pub expected: u64,
     /// All requests that create were answered.
     pub created: bool,

@@ -7,8 +7,8 @@ use super::observations::Observations;
 use super::observer::{Observer, look};
 use super::options::Plan;
 use super::progress::Progress;
-use super::settling::Situation;
-use super::summary::{Ended, Summary};
+use super::settling::{QUIET, Situation};
+use super::summary::{Ended, Left, Summary};
 use anyhow::Context;
 use kube_client::Client;
 use secondmate_sandbox::{Options, Sandbox, Window};
@@ -24,6 +24,9 @@ use tokio::time::{MissedTickBehavior, interval};
 const TICK: Duration = Duration::from_millis(50);
 /// Changes of one pod's life that the API server's log should hold, so that no watch has to begin anew.
 const CHANGES_PER_POD: usize = 8;
+
+const PODS: &str = "/api/v1/pods";
+const REPLICA_SETS: &str = "/apis/apps/v1/replicasets";
 
 /// A cluster that is ready: API server, nodes, and a watch that sees all that happens.
 pub(super) struct Stage {
@@ -144,6 +147,8 @@ impl Stage {
         let seen = self.observer.seen.clone();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Pods that will never come, and when that was asked.
+        let (mut never, mut asked) = (0, began);
         let ended = loop {
             tokio::select! {
                 result = &mut create, if !created => {
@@ -157,7 +162,17 @@ impl Stage {
             let (counts, quiet) =
                 look(&seen, |observations| (observations.counts(), observations.quiet(now)));
             progress.show(&counts, expected, now - began, now);
-            let situation = Situation { counts, expected, created, idle: idle(), max_backoff, quiet };
+            if created && counts.seen + never < expected && quiet.min(now - asked) >= QUIET {
+                (never, asked) = (refused(&self.client, &mut LeftOvers::default()).await?, now);
+            }
+            let situation = Situation {
+                counts,
+                expected: expected - never.min(expected),
+                created,
+                idle: idle(),
+                max_backoff,
+                quiet,
+            };
             if let Some(ended) = situation.end() {
                 break ended;
             }
@@ -181,16 +196,27 @@ impl Stage {
         };
         api::list(&self.client, "/api/v1/nodes", "", add_node).await?;
         let names = plan.scheduler_names();
-        let mut left = LeftOvers::default();
+        let (mut left, mut pending) = (LeftOvers::default(), 0);
         let fields = "spec.nodeName=,status.phase!=Succeeded,status.phase!=Failed";
-        api::list(&self.client, "/api/v1/pods", fields, |pod: Value| left.add(&pod, &names)).await?;
+        let add_pod = |pod: Value| {
+            left.add(&pod, &names);
+            pending += 1;
+        };
+        api::list(&self.client, PODS, fields, add_pod).await?;
+        refused(&self.client, &mut left).await?;
         let seen = self.observer.seen.clone();
         self.observer.stop().await;
-        let summary = look(&seen, |observations| {
-            Summary::new(observations, &zones, left.finish(), plan.pods_expected(), ended)
-        });
+        let left = Left { expected: plan.pods_expected(), pending, reasons: left.finish() };
+        let summary = look(&seen, |observations| Summary::new(observations, &zones, left, ended));
         Ok((summary, self.sandbox))
     }
+}
+
+/// How many pods their ReplicaSets cannot create.
+async fn refused(client: &Client, left: &mut LeftOvers) -> anyhow::Result<u64> {
+    let mut pods = 0;
+    api::list(client, REPLICA_SETS, "", |set: Value| pods += left.add_refused(&set)).await?;
+    Ok(pods)
 }
 
 /// A node, as far as the summary needs it.

@@ -31,7 +31,7 @@ pub(super) struct Summary {
     /// Pods that were bound while the playground watched, by the time from the first creation to the last binding.
     pub pods_per_s: Option<f64>,
     pub latency_ms: Latency,
-    /// Why pods are pending, by group.
+    /// Why pods are pending or were never created, by group.
     pub reasons: Vec<LeftOver>,
     /// From the first creation to the last binding.
     pub elapsed_s: Option<f64>,
@@ -79,13 +79,23 @@ pub(super) struct Zone {
     pub pods_per_node: PerNode,
 }
 
+/// What is left over.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Left {
+    /// Pods that were to be created.
+    pub expected: u64,
+    /// Pods that have no node.
+    pub pending: u64,
+    /// Why, and why other pods were never created.
+    pub reasons: Vec<LeftOver>,
+}
+
 impl Summary {
-    /// `nodes` gives the zone of each node; `expected` is the number of pods that were to be created.
+    /// `nodes` gives the zone of each node.
     pub fn new(
         observations: &Observations,
         nodes: &BTreeMap<String, String>,
-        reasons: Vec<LeftOver>,
-        expected: u64,
+        left: Left,
         ended: Ended,
     ) -> Self {
         let counts = observations.counts();
@@ -95,16 +105,16 @@ impl Summary {
         let rate = |elapsed: f64| (elapsed > 0.0).then(|| round(latencies.len() as f64 / elapsed, 1));
         Self {
             bound: counts.bound,
-            pending: reasons.iter().map(|left| left.pods).sum(),
+            pending: left.pending,
             pods_per_s: elapsed_s.and_then(rate),
             latency_ms: Latency {
                 p50: percentile_ms(&latencies, 50),
                 p99: percentile_ms(&latencies, 99),
                 max: percentile_ms(&latencies, 100),
             },
-            reasons,
+            reasons: left.reasons,
             elapsed_s: elapsed_s.map(|elapsed| round(elapsed, 4)),
-            missing: expected.saturating_sub(counts.seen),
+            missing: left.expected.saturating_sub(counts.seen),
             deleted: counts.gone,
             ended_pods: counts.ended,
             spread: Spread::new(observations, nodes),
@@ -173,9 +183,7 @@ impl fmt::Display for Summary {
             None => writeln!(f)?,
         }
         if self.missing > 0 {
-            let remedy = "where a controller was to create them, try a pod of its template with -f to see what the API server says";
-            let remedy = if self.ended == Ended::Stalled { format!("; {remedy}") } else { String::new() };
-            writeln!(f, "{} never created{remedy}", counted(self.missing, "pod"))?;
+            writeln!(f, "{} never created", counted(self.missing, "pod"))?;
         }
         if self.deleted > 0 {
             writeln!(f, "{} deleted meanwhile", counted(self.deleted, "pod"))?;
@@ -231,7 +239,8 @@ impl Summary {
         if self.reasons.is_empty() {
             return Ok(());
         }
-        writeln!(f, "\n  {} not bound:", counted(self.pending, "pod"))?;
+        let total = self.reasons.iter().map(|left| left.pods).sum();
+        writeln!(f, "\n  {} not bound:", counted(total, "pod"))?;
         for left in &self.reasons {
             writeln!(f, "  {:6}  {}  ({})\n          {}", left.pods, left.group, left.reason, left.message)?;
         }
@@ -270,7 +279,12 @@ mod tests {
             reason: "Unschedulable".to_owned(),
             message: "0/3 nodes are available: 3 Insufficient cpu.".to_owned(),
         };
-        Summary::new(&observations, &nodes.into(), vec![left], 10, Ended::Settled)
+        Summary::new(
+            &observations,
+            &nodes.into(),
+            Left { expected: 10, pending: 1, reasons: vec![left] },
+            Ended::Settled,
+        )
     }
 
     #[test]
@@ -318,7 +332,7 @@ mod tests {
     #[test]
     fn nothing_bound_has_neither_rate_nor_latency() {
         let observations = Observations::new(["mine".to_owned()], Instant::now());
-        let summary = Summary::new(&observations, &BTreeMap::new(), Vec::new(), 0, Ended::Settled);
+        let summary = Summary::new(&observations, &BTreeMap::new(), Left::default(), Ended::Settled);
         assert_eq!((summary.pods_per_s, summary.latency_ms.p50, summary.latency_ms.p99), (None, None, None));
         assert!(summary.to_string().starts_with("0 of 0 pods bound on 0 nodes\n"));
     }
