@@ -1,11 +1,12 @@
 //! The chores of this project: one entry for each.
 //!
 //! `cargo xtask test` is the one test command, `cargo xtask ci` is what CI runs, `cargo xtask bench` measures, `cargo xtask
-//! cluster` starts a real control plane to try things on.
+//! parity` holds decisions against the real kube-scheduler's, `cargo xtask cluster` starts a real control plane to try things on.
 
 mod bench;
 mod checks;
 mod cluster;
+mod parity;
 mod runner;
 mod steps;
 mod test_command;
@@ -32,6 +33,9 @@ enum Chore {
     /// Measure pods a second, latency, processor time and memory, side by side with kube-scheduler.
     #[command(disable_help_flag = true)]
     Bench(bench::BenchArgs),
+    /// Hold the decisions against those of the real kube-scheduler framework, on random clusters.
+    #[command(disable_help_flag = true)]
+    Parity(parity::ParityArgs),
     /// A real control plane with simulated nodes, to try things on.
     #[command(subcommand)]
     Cluster(ClusterChore),
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Chore::Test(arguments) => test_command::test(&arguments),
         Chore::Ci => checks::ci(),
         Chore::Bench(arguments) => bench::bench(&arguments),
+        Chore::Parity(arguments) => parity::parity(&arguments),
         Chore::Cluster(ClusterChore::Up { options, place, foreground }) => {
             cluster::up(place.dir, &options, foreground)
         }

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use secondmate_harness::{BinariesError, Program, SKIP_REPORT_VARIABLE, Unavailable, binaries, in_ci};
 
+use crate::parity;
 use crate::runner::{check, stream_tests};
 use crate::steps::{self, Outcome, Report, Step};
 use crate::workspace::{cargo, programs_dir};
@@ -31,6 +32,7 @@ pub(crate) fn test_steps(arguments: &TestArgs) -> Vec<Step<'_>> {
         Step::new("control plane", |_| control_plane()).essential(),
         Step::new("secondmate binary", |_| secondmate(arguments)).essential(),
         Step::new("tests", |report| cargo_test(arguments, report)),
+        Step::new("parity", |_| parity::step(arguments.locked)),
     ]
 }
 

@@ -84,10 +84,16 @@ impl Cluster {
         &self.pending
     }
 
-    /// Number of nodes.
+    /// Nodes and other objects, as a cycle sees them.
     #[must_use]
-    pub fn node_count(&self) -> usize {
-        self.snapshot.nodes().len()
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Pods that were promised a node.
+    #[must_use]
+    pub fn nominations(&self) -> &Nominator {
+        &self.nominator
     }
 
     /// The pending pods of these names (`NAMESPACE/NAME`), in the order of the file; all of them where none is named.

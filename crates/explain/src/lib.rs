@@ -18,7 +18,7 @@ mod read;
 mod table;
 
 pub use answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, ScoreAnswer, Verdict};
-pub use classes::{Explained, explain_all};
+pub use classes::{Kinds, explain_kinds, write_json};
 pub use cluster::{Cluster, NotPending};
 pub use evaluate::Explainer;
 pub use note::event_note;

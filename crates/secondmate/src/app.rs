@@ -113,6 +113,7 @@ impl App {
         match cli.command {
             Command::Run(args) => crate::run::run(self, args, log_format),
             Command::Playground(args) => crate::playground::playground(self, args, log_format),
+            Command::Explain(args) => crate::explain::explain(self, &args),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The options, as given.
 
+use crate::explain::ExplainArgs;
 use crate::playground::PlaygroundArgs;
 use crate::run::RunArgs;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     /// See it at work without a cluster: an API server, simulated nodes, pods and the scheduler in one process.
     #[command(after_long_help = crate::playground::SUMMARY_HELP)]
     Playground(PlaygroundArgs),
+    /// Ask about pods of a cluster in a file: where they would go, why not elsewhere, whom they would preempt.
+    Explain(ExplainArgs),
 }
 
 /// Form of the log.

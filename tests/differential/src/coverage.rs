@@ -1,5 +1,8 @@
 //! What the cases have hit: each status reason of each plugin, each class of score, each end of a message.
 
+mod known;
+
+use known::KNOWN;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -38,19 +41,19 @@ impl Coverage {
         }
     }
 
-    /// The table: what was hit how often, and what of `expected` never was.
+    /// The table: what was hit how often, and what is known and was not.
     #[must_use]
-    pub fn table(&self, expected: &[&str]) -> (String, Vec<String>) {
+    pub fn table(&self) -> (String, Vec<String>) {
         let mut text = format!("coverage of {} cases (in how many cases each was met):\n", self.cases);
         for (key, count) in &self.hits {
             let _ = writeln!(text, "{count:>9}  {key}");
         }
         let holes: Vec<String> =
-            expected.iter().filter(|key| self.hits(key) == 0).map(|key| (*key).to_owned()).collect();
+            KNOWN.iter().filter(|key| self.hits(key) == 0).map(|key| (*key).to_owned()).collect();
         if holes.is_empty() {
-            let _ = writeln!(text, "never met: nothing of the {} that are known", expected.len());
+            let _ = writeln!(text, "never met: nothing of the {} that are known", KNOWN.len());
         } else {
-            let _ = writeln!(text, "never met, of {} that are known:", expected.len());
+            let _ = writeln!(text, "never met, of {} that are known:", KNOWN.len());
             for hole in &holes {
                 let _ = writeln!(text, "           {hole}");
             }
@@ -164,25 +167,69 @@ fn strategy<'a>(config: &'a Value, profile: &str) -> &'a str {
         .unwrap_or("LeastAllocated")
 }
 
-/// A text with what differs from case to case taken out: what is in quotes, and numbers.
+/// A text with what differs from case to case taken out: what is in quotes, names of pods and claims, and numbers.
 #[must_use]
 pub fn normal(text: &str) -> String {
     let mut out = String::new();
     let mut quoted = false;
-    let mut last_was_digit = false;
-    for c in text.chars() {
-        if c == '"' {
-            quoted = !quoted;
-            out.push_str(if quoted { "\"…" } else { "\"" });
-        } else if quoted {
-        } else if c.is_ascii_digit() {
-            if !last_was_digit {
-                out.push('N');
-            }
-        } else {
-            out.push(c);
+    for word in text.split_inclusive([' ', '(', ')', '[', ']', ',']) {
+        let name =
+            ["default/", "team/", "other/", "nowhere/"].iter().any(|namespace| word.starts_with(namespace));
+        if name && !quoted {
+            out.push('…');
+            out.extend(word.chars().last().filter(|c| matches!(c, ' ' | '(' | ')' | '[' | ']' | ',')));
+            continue;
         }
-        last_was_digit = c.is_ascii_digit();
+        let mut last_was_digit = false;
+        for c in word.chars() {
+            if c == '"' {
+                quoted = !quoted;
+                out.push_str(if quoted { "\"…" } else { "\"" });
+            } else if quoted {
+                continue;
+            } else if c.is_ascii_digit() {
+                if !last_was_digit {
+                    out.push('N');
+                }
+            } else {
+                out.push(c);
+            }
+            last_was_digit = c.is_ascii_digit();
+        }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_differs_from_case_to_case_is_taken_out() {
+        assert_eq!(
+            normal("PVC default/run-1-v0 was not created for pod default/run-1 (pod is not owner)"),
+            "PVC … was not created for pod … (pod is not owner)"
+        );
+        assert_eq!(
+            normal("persistentvolumeclaim \"claim 12\" not found"),
+            "persistentvolumeclaim \"…\" not found"
+        );
+        assert_eq!(normal("Insufficient hugepages-2Mi"), "Insufficient hugepages-NMi");
+    }
+
+    #[test]
+    fn a_case_counts_once_for_each_thing_that_it_meets() {
+        let result = json!({"pod": "default/p", "profile": "s", "result": "Unschedulable", "best": [], "nodes": {
+            "a": {"code": "Unschedulable", "plugin": "P", "reasons": ["x 1"]},
+            "b": {"code": "Unschedulable", "plugin": "P", "reasons": ["x 2"]},
+        }, "message": "0/2 nodes are available: 1 x 1, 1 x 2."});
+        let mut coverage = Coverage::default();
+        coverage.record(&Value::Null, &[result]);
+        assert_eq!(coverage.hits("filter P: Unschedulable: x N"), 1);
+        assert_eq!(coverage.hits("result: Unschedulable"), 1);
+        let (_, holes) = coverage.table();
+        assert!(holes.contains(&"result: Schedulable".to_owned()));
+        assert!(!holes.contains(&"result: Unschedulable".to_owned()));
+    }
 }

@@ -8,11 +8,15 @@
 
 pub mod case;
 pub mod compare;
+pub mod corpus;
+pub mod corrupt;
 pub mod coverage;
 pub mod generate;
 pub mod judge;
+pub mod mutants;
 pub mod oracle;
 pub mod ours;
 pub mod random;
 pub mod run;
 pub mod shrink;
+pub mod timing;

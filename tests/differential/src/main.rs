@@ -4,15 +4,22 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use secondmate_differential::case::Case;
 use secondmate_differential::judge::{Judge, Verdict};
+use secondmate_differential::oracle::Oracle;
+use secondmate_differential::ours::Ours;
 use secondmate_differential::run::{Options, Outcome, run};
 use secondmate_differential::shrink::shrink;
+use secondmate_differential::{corpus, coverage, mutants, timing};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Most differing cases of one kind that are made small: one or two are enough to work on.
+const SHRUNK_OF_A_KIND: u32 = 2;
 
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask parity",
-    about = "Holds secondmate's decisions against the real kube-scheduler framework's"
+    about = "Holds secondmate's decisions against those of the real kube-scheduler framework"
 )]
 struct Cli {
     /// Number of random cases.
@@ -21,7 +28,7 @@ struct Cli {
     /// Seed of the cases [default: the time].
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// Number of the first case: to run one again, with --cases 1.
+    /// Number of the first case: with --cases 1 it runs one case again.
     #[arg(long, default_value_t = 0, value_name = "N")]
     first: u64,
     /// Workers, each with an oracle of its own.
@@ -33,12 +40,34 @@ struct Cli {
     /// Where differing cases are written, made small.
     #[arg(long, default_value = "target/parity", value_name = "FOLDER")]
     out: PathBuf,
-    /// Ask both sides about the case in this file instead, and shrink it where they differ.
+    /// No coverage table at the end.
+    #[arg(long)]
+    no_coverage: bool,
+    /// Fail where a known reason or branch was never met. Meant for 100,000 cases and more.
+    #[arg(long)]
+    complete: bool,
+    /// Instead: ask both sides about the case in this file, and make it small where they differ. May be repeated.
     #[arg(long, value_name = "FILE")]
     case: Vec<PathBuf>,
-    /// Print the coverage table.
+    /// Instead: the regression corpus, against its recorded answers, and where there is Go the oracle against them too.
     #[arg(long)]
-    coverage: bool,
+    corpus: bool,
+    /// Instead: put this case (or each line of a .jsonl file) into the regression corpus, with the oracle's answer.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Instead: what one decision costs on both sides for 100, 1,000 and 5,000 nodes.
+    #[arg(long)]
+    timing: bool,
+    /// Instead: change the plugins' source in small ways, one at a time in a copy, and see whether the cases catch it. With a
+    /// text only in files whose path contains it.
+    #[arg(long, value_name = "TEXT", num_args = 0..=1, default_missing_value = "")]
+    mutants: Option<String>,
+    /// With --mutants: at most so many changes, spread over all.
+    #[arg(long, default_value_t = usize::MAX, hide_default_value = true, value_name = "N")]
+    mutants_max: usize,
+    /// Hold this program against answers that --mutants has recorded.
+    #[arg(long, value_name = "FILE", hide = true)]
+    replay: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -54,6 +83,32 @@ fn main() -> ExitCode {
 
 /// True where nothing differs.
 fn parity(cli: &Cli) -> Result<bool> {
+    if let Some(file) = &cli.replay {
+        let found = mutants::replay(file)?;
+        if let Some((number, difference)) = &found {
+            println!("case {number}: {difference}");
+        }
+        return Ok(found.is_none());
+    }
+    if cli.corpus {
+        return check_corpus();
+    }
+    if let Some(file) = &cli.record {
+        return record(file);
+    }
+    if cli.timing {
+        println!("{}", timing::table()?);
+        return Ok(true);
+    }
+    if let Some(filter) = &cli.mutants {
+        let options = mutants::Options {
+            filter: filter.clone(),
+            mutants_max: cli.mutants_max,
+            cases: cli.cases.min(1000),
+            seed: cli.seed.unwrap_or(1),
+        };
+        return Ok(mutants::run(&options)?.is_empty());
+    }
     if !cli.case.is_empty() {
         let mut judge = Judge::start()?;
         let mut all_same = true;
@@ -62,6 +117,10 @@ fn parity(cli: &Cli) -> Result<bool> {
         }
         return Ok(all_same);
     }
+    random_cases(cli)
+}
+
+fn random_cases(cli: &Cli) -> Result<bool> {
     let seed = match cli.seed {
         Some(seed) => seed,
         None => std::time::SystemTime::now()
@@ -69,7 +128,7 @@ fn parity(cli: &Cli) -> Result<bool> {
             .context("the clock stands before 1970: give --seed")?
             .as_secs(),
     };
-    println!("seed {seed}, cases {} to {}", cli.first, cli.first + cli.cases - 1);
+    println!("seed {seed}, {} cases from number {}", cli.cases, cli.first);
     let options = Options {
         cases: cli.cases,
         seed,
@@ -79,13 +138,24 @@ fn parity(cli: &Cli) -> Result<bool> {
         progress: true,
     };
     let outcome = run(options)?;
-    report(&outcome, cli)?;
-    Ok(outcome.differences.is_empty())
+    if !outcome.differences.is_empty() {
+        write_differences(&outcome, &cli.out)?;
+    }
+    let (table, holes) = outcome.coverage.table();
+    if !cli.no_coverage {
+        println!("{table}");
+    }
+    report(&outcome, seed);
+    Ok(outcome.differences.is_empty() && (holes.is_empty() || !cli.complete))
+}
+
+fn read_case(file: &Path) -> Result<Case> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no case", file.display()))
 }
 
 fn one_case(file: &Path, judge: &mut Judge) -> Result<bool> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let case: Case = serde_json::from_str(&text).with_context(|| format!("{} is no case", file.display()))?;
+    let case = read_case(file)?;
     let (verdict, _) = judge.judge(&case)?;
     match verdict {
         Verdict::Differs(difference) => {
@@ -103,13 +173,60 @@ fn one_case(file: &Path, judge: &mut Judge) -> Result<bool> {
     }
 }
 
-fn report(outcome: &Outcome, cli: &Cli) -> Result<()> {
-    if !outcome.differences.is_empty() {
-        write_differences(outcome, &cli.out)?;
+fn check_corpus() -> Result<bool> {
+    let cases = corpus::read()?;
+    let mut ours = Ours::default();
+    let mut differing = 0;
+    for (name, recorded) in &cases {
+        if let Some(difference) = recorded.check(&mut ours) {
+            println!("{name}: {difference}");
+            differing += 1;
+        }
     }
-    if cli.coverage {
-        println!("{}", outcome.coverage.table(&[]).0);
+    println!("corpus: {} cases against their recorded answers: {differing} differ", cases.len());
+    match Oracle::start(&[]) {
+        Err(error) => println!("the recorded answers themselves are not checked: {error:#}"),
+        Ok(mut oracle) => {
+            let mut outdated = 0;
+            for (name, recorded) in &cases {
+                if let Some(difference) = corpus::still_true(recorded, &mut oracle)? {
+                    println!("{name}: recorded is what kube-scheduler does not say any more: {difference}");
+                    outdated += 1;
+                }
+            }
+            println!("corpus: {} recorded answers against the oracle: {outdated} differ", cases.len());
+            differing += outdated;
+        }
     }
+    Ok(differing == 0)
+}
+
+fn record(file: &Path) -> Result<bool> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let lines: Vec<&str> = if file.extension().is_some_and(|ending| ending == "jsonl") {
+        text.lines().filter(|line| !line.trim().is_empty()).collect()
+    } else {
+        vec![text.as_str()]
+    };
+    let source = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut oracle = Oracle::start(&[])?;
+    for line in lines {
+        let case: Case =
+            serde_json::from_str(line).with_context(|| format!("{} is no case", file.display()))?;
+        if case.id.is_empty() || case.id.contains(['/', '\\']) {
+            bail!("{}: a case needs an id that can be the name of a file", file.display());
+        }
+        let about = if source.ends_with(".jsonl") {
+            format!("{}, from {source}", case.id.replace('-', " "))
+        } else {
+            format!("found by random case {}", case.id)
+        };
+        println!("{}", corpus::record(&case, &case.id, &about, &mut oracle)?.display());
+    }
+    Ok(true)
+}
+
+fn report(outcome: &Outcome, seed: u64) {
     for (what, counts) in [
         ("objects that an API server refuses", &outcome.rejected),
         ("cases that both sides refuse", &outcome.refused),
@@ -119,37 +236,39 @@ fn report(outcome: &Outcome, cli: &Cli) -> Result<()> {
         println!("{what}: {all}");
         let mut list: Vec<_> = counts.iter().collect();
         list.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        for (reason, count) in list.into_iter().take(12) {
-            println!("{count:>9}  {reason}");
+        for (reason, count) in list.into_iter().take(8) {
+            let shown: String = reason.chars().take(180).collect();
+            println!("{count:>9}  {shown}");
         }
     }
     println!(
-        "{} cases with {} objects and {} pods compared in {:.1} s: {} differ",
+        "seed {seed}: {} cases as an API server stores them and {} as it does not, with {} objects and {} pods that were compared \
+         in all they say, in {:.1} s: {} differ",
         outcome.cases,
+        outcome.corrupt,
         outcome.objects,
         outcome.pods,
         outcome.took.as_secs_f64(),
         outcome.differences.len()
     );
-    Ok(())
 }
 
 fn write_differences(outcome: &Outcome, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut judge = Judge::start()?;
-    let mut kinds = std::collections::BTreeMap::new();
+    let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
     for (case, difference) in &outcome.differences {
         println!("case {}: {difference}", case.id);
-        let seen: &mut u32 = kinds.entry(difference.kind()).or_insert(0);
+        let seen = kinds.entry(coverage::normal(&difference.kind())).or_insert(0);
         *seen += 1;
-        // One or two of a kind are enough to work on.
-        if *seen > 2 {
+        if *seen > SHRUNK_OF_A_KIND {
             continue;
         }
         let mut small = shrink(case, &mut judge)?;
         small.id.clone_from(&case.id);
         let (Verdict::Differs(difference), _) = judge.judge(&small)? else {
-            bail!("case {} does not differ any more when it is asked again", case.id)
+            println!("  does not differ any more when it is asked again");
+            continue;
         };
         let path = folder.join(format!("{}.json", case.id));
         std::fs::write(&path, serde_json::to_string(&small)?)

@@ -2,10 +2,12 @@
 
 use crate::case::Case;
 use crate::compare::Difference;
+use crate::corrupt::corrupt;
 use crate::coverage::Coverage;
 use crate::generate;
 use crate::judge::{Judge, Verdict};
 use crate::oracle::IN_FLIGHT_MAX;
+use crate::random::Random;
 use anyhow::Result;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -13,6 +15,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// One case in so many is asked once more with what no API server stores.
+const CORRUPT_EVERY: u64 = 8;
 /// How often the run says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
@@ -38,6 +42,8 @@ pub struct Options {
 pub struct Outcome {
     /// Cases that were compared.
     pub cases: u64,
+    /// Cases with what no API server stores, on top.
+    pub corrupt: u64,
     /// Pods in them.
     pub pods: u64,
     /// Objects that were generated.
@@ -59,6 +65,7 @@ pub struct Outcome {
 impl Outcome {
     fn add(&mut self, other: Self) {
         self.cases += other.cases;
+        self.corrupt += other.corrupt;
         self.pods += other.pods;
         self.objects += other.objects;
         for (mine, theirs) in [
@@ -102,7 +109,17 @@ pub fn run(options: Options) -> Result<Outcome> {
             }
             let Some(case) = in_flight.pop_front() else { return Ok(outcome) };
             let (verdict, answer) = judge.receive(&case)?;
-            outcome.cases += 1;
+            if case.validate {
+                outcome.cases += 1;
+                let mut random = Random::new(options.seed ^ 0xbad, hash(&case.id));
+                if random.below(CORRUPT_EVERY as usize) == 0 && answer.error.is_empty() {
+                    let corrupt = corrupt(&case, &answer.objects, &mut random);
+                    judge.send(&corrupt)?;
+                    in_flight.push_back(corrupt);
+                }
+            } else {
+                outcome.corrupt += 1;
+            }
             outcome.objects += case.objects.len() as u64;
             for rejection in &answer.rejected {
                 let kind = case.objects[rejection.index]["kind"].as_str().unwrap_or_default();
@@ -142,6 +159,12 @@ pub fn run(options: Options) -> Result<Outcome> {
     }
     outcome.took = start.elapsed();
     Ok(outcome)
+}
+
+/// A number from the name of a case.
+fn hash(id: &str) -> u64 {
+    id.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn say(said: &Mutex<Instant>, start: Instant, done: u64, all: u64, found: &AtomicU64) {

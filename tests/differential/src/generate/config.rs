@@ -65,6 +65,14 @@ impl Generator {
     fn plugins(&mut self) -> Value {
         let named =
             |names: Vec<&str>| -> Value { names.into_iter().map(|name| json!({"name": name})).collect() };
+        if self.chance(self.mix.volumes / 4) {
+            // What stands behind VolumeZone and VolumeRestrictions.
+            let mut disabled = vec!["VolumeZone"];
+            if self.chance(50) {
+                disabled.push("VolumeRestrictions");
+            }
+            return json!({"multiPoint": {"disabled": named(disabled)}});
+        }
         match self.random.below(9) {
             // Other weights.
             0..=2 => {
@@ -85,7 +93,8 @@ impl Generator {
                         disabled.push(name);
                     }
                 }
-                let point = self.one(&["multiPoint", "filter", "score", "preScore", "postFilter"]);
+                let point =
+                    self.one(&["multiPoint", "filter", "preFilter", "score", "preScore", "postFilter"]);
                 json!({ point: {"disabled": named(disabled)} })
             }
             // A scorer out of multiPoint and back at score only: it has no PreScore then.

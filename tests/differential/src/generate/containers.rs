@@ -21,6 +21,17 @@ impl Generator {
             let amount = self.one(&["1Gi", "100M", "0", "2Gi", "1500m"]);
             requests.insert("ephemeral-storage".to_owned(), amount.into());
         }
+        if self.chance(self.mix.malformed / 2) {
+            let (name, amount) = *self.random.element(&[
+                ("cpu", "4611686018427387904"),
+                ("cpu", "1e15"),
+                ("memory", "8E"),
+                ("memory", "20E"),
+                ("memory", "1"),
+                ("ephemeral-storage", "9223372036854775807"),
+            ]);
+            requests.insert(name.to_owned(), amount.into());
+        }
         let mut limits = Map::new();
         if self.chance(self.mix.odd_pods) {
             limits = self.some(

@@ -210,6 +210,8 @@ impl Generator {
             0 => 0,
             1..=4 => 1,
             5..=84 => 2 + self.random.below(7),
+            // Beyond 100 nodes preemption looks at a part of them only.
+            99 if self.mix.budgets > 50 && self.chance(15) => 101 + self.random.below(30),
             _ => 9 + self.random.below(16),
         };
         for i in 0..count {

@@ -118,6 +118,18 @@ impl Generator {
         for (name, amount) in more {
             allocatable[name] = amount;
         }
+        if self.chance(self.mix.malformed) {
+            let (name, amount) = *self.random.element(&[
+                ("cpu", "9223372036854775807"),
+                ("cpu", "1099511627776"),
+                ("memory", "16E"),
+                ("memory", "9E"),
+                ("memory", "100m"),
+                ("example.com/gpu", "9223372036854775807"),
+                ("pods", "1e15"),
+            ]);
+            allocatable[name] = amount.into();
+        }
         allocatable
     }
 

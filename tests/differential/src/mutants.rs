@@ -1,0 +1,241 @@
+//! Whether the cases catch mistakes: each of many small changes to the plugins' source, one at a time, must make an answer differ.
+//!
+//! The changes are made in a copy of the tree with a build folder of its own, outside the project. The oracle is asked once; each
+//! changed program is then held against its recorded answers.
+
+mod operators;
+
+use crate::case::Case;
+use crate::generate;
+use crate::judge::{Verdict, verdict};
+use crate::oracle::{IN_FLIGHT_MAX, Oracle};
+use crate::ours::Ours;
+use anyhow::{Context, Result, bail};
+use operators::{Mutation, mutations};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A changed program that is not done by then runs in circles: it is caught.
+const REPLAY_WITHIN: Duration = Duration::from_secs(300);
+
+/// Which changes to try.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Only in files whose path contains this.
+    pub filter: String,
+    /// At most so many, spread evenly.
+    pub mutants_max: usize,
+    /// Cases that each has to get past.
+    pub cases: u64,
+    /// Seed of the cases.
+    pub seed: u64,
+}
+
+/// Writes the oracle's answers to random cases, one JSON array `[case, answer]` a line.
+///
+/// # Errors
+/// The oracle has ended, or the file cannot be written.
+pub fn write_answers(path: &Path, seed: u64, cases: u64) -> Result<()> {
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut out = BufWriter::new(file);
+    let mut oracle = Oracle::start(&["-workers", "2"])?;
+    let mut waiting: VecDeque<Case> = VecDeque::new();
+    let mut next = 0;
+    loop {
+        while next < cases && waiting.len() < IN_FLIGHT_MAX {
+            let case = generate::case(seed, next);
+            oracle.send(&case)?;
+            waiting.push_back(case);
+            next += 1;
+        }
+        let Some(mut case) = waiting.pop_front() else { break };
+        let answer = oracle.receive()?;
+        // Our side reads the stored objects only.
+        case.objects.clear();
+        writeln!(out, "{}", serde_json::to_string(&(case, answer))?).context("cannot write the answers")?;
+    }
+    out.flush().context("cannot write the answers")
+}
+
+/// Holds this program against recorded answers; the first difference, with the number of the case.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn replay(path: &Path) -> Result<Option<(usize, String)>> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut ours = Ours::default();
+    for (number, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.with_context(|| format!("cannot read {}", path.display()))?;
+        let (case, answer) = serde_json::from_str(&line).with_context(|| format!("line {}", number + 1))?;
+        if let Verdict::Differs(difference) = verdict(&case, &answer, &mut ours) {
+            return Ok(Some((number + 1, difference.to_string())));
+        }
+    }
+    Ok(None)
+}
+
+/// Tries the changes; prints what becomes of each. Returns those that nothing caught.
+///
+/// # Errors
+/// The copy cannot be made or built, or it differs from the oracle without any change.
+pub fn run(options: &Options) -> Result<Vec<String>> {
+    let base = base_folder()?;
+    let (tree, target) = (base.join("tree"), base.join("target"));
+    copy_tree(&tree)?;
+    let answers = base.join("answers.jsonl");
+    eprintln!("asking the oracle about {} cases of seed {}", options.cases, options.seed);
+    write_answers(&answers, options.seed, options.cases)?;
+    eprintln!("building the copy in {}", tree.display());
+    if !build(&tree, &target)?.success() {
+        bail!("the copy in {} does not build", tree.display());
+    }
+    if let Replay::Differs(text) = replay_with(&target, &answers)? {
+        bail!("the unchanged program differs already: {text}; run the parity test first");
+    }
+    let all = mutations(&tree, &options.filter)?;
+    let chosen = spread(all, options.mutants_max);
+    let mut survivors = Vec::new();
+    let (mut caught, mut refused) = (0, 0);
+    for (number, mutation) in chosen.iter().enumerate() {
+        let start = Instant::now();
+        let path = tree.join(&mutation.file);
+        let original =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        std::fs::write(&path, mutation.apply(&original))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let outcome = if build(&tree, &target)?.success() {
+            match replay_with(&target, &answers)? {
+                Replay::Same => {
+                    survivors.push(mutation.to_string());
+                    "SURVIVES".to_owned()
+                }
+                Replay::Differs(text) => {
+                    caught += 1;
+                    format!("caught: {}", text.lines().next().unwrap_or_default())
+                }
+                Replay::Hangs => {
+                    caught += 1;
+                    "caught: it does not end".to_owned()
+                }
+            }
+        } else {
+            refused += 1;
+            "does not compile".to_owned()
+        };
+        std::fs::write(&path, original).with_context(|| format!("cannot restore {}", path.display()))?;
+        println!(
+            "{}/{} {mutation}\n    {outcome} ({:.0} s)",
+            number + 1,
+            chosen.len(),
+            start.elapsed().as_secs_f64()
+        );
+    }
+    println!(
+        "{} changes: {caught} caught, {} survive, {refused} do not compile",
+        chosen.len(),
+        survivors.len()
+    );
+    for survivor in &survivors {
+        println!("  survives: {survivor}");
+    }
+    Ok(survivors)
+}
+
+fn base_folder() -> Result<PathBuf> {
+    let from = |variable: &str| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = from("XDG_CACHE_HOME")
+        .or_else(|| from("HOME").map(|home| home.join(".cache")))
+        .context("there is no place for a cache: set HOME or XDG_CACHE_HOME")?;
+    Ok(base.join("secondmate/parity-mutants"))
+}
+
+/// The project's files as they stand, new ones included, without what git ignores.
+fn copy_tree(tree: &Path) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let listed = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
+        .current_dir(&root)
+        .output()
+        .context("cannot start git")?;
+    if !listed.status.success() {
+        bail!("git cannot list the files: {}", String::from_utf8_lossy(&listed.stderr).trim());
+    }
+    for name in String::from_utf8_lossy(&listed.stdout).split('\0').filter(|name| !name.is_empty()) {
+        let (from, to) = (root.join(name), tree.join(name));
+        // Listed and deleted since.
+        let Ok(bytes) = std::fs::read(&from) else { continue };
+        // What has not changed keeps its time, so that it is not built again.
+        if std::fs::read(&to).is_ok_and(|old| old == bytes) {
+            continue;
+        }
+        let folder = to.parent().context("a file is in a folder")?;
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        std::fs::write(&to, bytes).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    Ok(())
+}
+
+fn build(tree: &Path, target: &Path) -> Result<ExitStatus> {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--quiet", "--package", "secondmate-differential", "--bin", "parity"])
+        .current_dir(tree)
+        .env("CARGO_TARGET_DIR", target)
+        // Building costs more than running.
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .stderr(Stdio::null())
+        .status()
+        .context("cannot start cargo")
+}
+
+enum Replay {
+    Same,
+    Differs(String),
+    Hangs,
+}
+
+fn replay_with(target: &Path, answers: &Path) -> Result<Replay> {
+    let program = target.join("debug/parity");
+    let mut child = Command::new(&program)
+        .arg("--replay")
+        .arg(answers)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let deadline = Instant::now() + REPLAY_WITHIN;
+    let status = loop {
+        if let Some(status) = child.try_wait().context("cannot wait for the changed program")? {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().context("cannot end the changed program")?;
+            child.wait().context("cannot wait for the changed program")?;
+            return Ok(Replay::Hangs);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let mut text = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        std::io::Read::read_to_string(&mut stdout, &mut text)
+            .context("cannot read the changed program's output")?;
+    }
+    Ok(if status.success() { Replay::Same } else { Replay::Differs(text) })
+}
+
+/// At most `wanted` of them, from all over.
+fn spread(all: Vec<Mutation>, wanted: usize) -> Vec<Mutation> {
+    let count = all.len();
+    if count <= wanted {
+        return all;
+    }
+    all.into_iter()
+        .enumerate()
+        .filter(|(at, _)| at * wanted / count != (at + 1) * wanted / count)
+        .map(|(_, m)| m)
+        .collect()
+}
