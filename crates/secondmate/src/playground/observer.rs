@@ -159,3 +159,62 @@ async fn watch(client: &Client, shared: &Shared, version: &mut String) -> anyhow
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::observations::Counts;
+    use super::*;
+    use secondmate_sandbox::{Fault, Options, Sandbox, Target, Verb, When};
+    use serde_json::json;
+
+    /// Nothing here takes longer; whoever waits longer waits for ever.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn create(sandbox: &Sandbox, name: &str) {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {"schedulerName": "mine", "containers": [{"name": "c", "image": "x"}]},
+        });
+        sandbox.objects().create(pod).expect("a pod");
+    }
+
+    async fn until(observer: &Observer, expected: Counts) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let counts = look(&observer.seen, |observations| observations.counts());
+            if counts == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{counts:?}, not {expected:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn it_sees_everything_however_its_watches_end() {
+        for fault in [
+            Fault::CloseWatch { after_events: 1 },
+            Fault::BreakWatch { after_events: 1 },
+            Fault::ExpireWatch { after_events: 1 },
+        ] {
+            let mut options = Options::default();
+            options.kubelets.enabled = false;
+            let sandbox = Sandbox::start(options).await.expect("a sandbox");
+            let rule = sandbox.faults().inject(Target::of(Verb::Watch, "pods"), fault, When::Next(3));
+            let observations = Observations::new(["mine".to_owned()], Instant::now());
+            let observer = Observer::start(sandbox.kubeconfig(), observations).await.expect("an observer");
+            for index in 0..6 {
+                create(&sandbox, &format!("pod-{index}"));
+            }
+            for (index, node) in [(0, "n1"), (3, "n2"), (5, "n1")] {
+                sandbox.objects().bind("default", &format!("pod-{index}"), "", node).expect("bound");
+            }
+            until(&observer, Counts { seen: 6, waiting: 3, bound: 3, ..Counts::default() }).await;
+            sandbox.objects().delete("pods", "default", "pod-1", Some(0)).expect("deleted");
+            until(&observer, Counts { seen: 6, waiting: 2, bound: 3, gone: 1, ..Counts::default() }).await;
+            assert_eq!(sandbox.faults().strikes(rule), 3);
+            observer.stop().await;
+            sandbox.shutdown().await;
+        }
+    }
+}
