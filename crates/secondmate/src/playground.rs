@@ -50,7 +50,7 @@ It ends by itself once each pod is bound or has a verdict that stands, and print
   bound, pending      pods with and without a node
   pods_per_s          bindings by the time from the first creation to the last binding (elapsed_s)
   latency_ms          p50, p99, max: creation to bound, as a watch shows it
-  reasons             why pods are pending: [{group, pods, reason, message}]; a group is what owns the pods, or their template
+  reasons             why pods are pending or were never created: [{group, pods, reason, message}]; a group is what owns the pods, or their template
   spread              nodes, pods_per_node {min, median, max}, and the same for each of the zones
   missing, deleted    pods that were never created, or deleted meanwhile; ended_pods: Succeeded or Failed
   ended               settled, stalled, timedOut or interrupted
