@@ -347,7 +347,10 @@ fn defaults_are_kube_schedulers() {
     let configuration = read("");
     assert_eq!(configuration.leader_election, LeaderElection::default());
     assert_eq!(configuration.leader_election.lease_duration, Duration::from_secs(15));
-    assert_eq!(configuration.client_connection, ClientConnection { kubeconfig: None, qps: 50.0, burst: 100, limited: false });
+    assert_eq!(
+        configuration.client_connection,
+        ClientConnection { kubeconfig: None, qps: 50.0, burst: 100, limited: false }
+    );
     assert_eq!(configuration.pod_initial_backoff, Duration::from_secs(1));
     assert_eq!(configuration.pod_max_backoff, Duration::from_secs(10));
     assert_eq!(configuration.profiles[0].percentage_of_nodes_to_score, None);
