@@ -1,6 +1,7 @@
 //! Label sets and label selectors.
 
 use crate::Atom;
+use crate::label_syntax;
 use crate::wire;
 
 /// A label set, sorted by key.
@@ -129,6 +130,7 @@ impl LabelSelector {
         let mut requirements =
             Vec::with_capacity(selector.match_labels.len() + selector.match_expressions.len());
         for (key, value) in &selector.match_labels {
+            check(key, std::slice::from_ref(value), None)?;
             requirements.push(Requirement::In(Atom::new(key), Box::new([Atom::new(value)])));
         }
         for expression in &selector.match_expressions {
@@ -178,38 +180,35 @@ impl LabelSelector {
 }
 
 fn label_requirement(expression: &wire::SelectorRequirement) -> Result<Requirement, SelectorError> {
+    let rule = match &*expression.operator {
+        "In" | "NotIn" => {
+            expression.values.is_empty().then_some("for 'in', 'notin' operators, values set can't be empty")
+        }
+        "Exists" | "DoesNotExist" => (!expression.values.is_empty())
+            .then_some("values set must be empty for exists and does not exist"),
+        other => {
+            return Err(SelectorError(format!("{other:?} is not a valid label selector operator").into()));
+        }
+    };
+    check(&expression.key, &expression.values, rule)?;
     let key = Atom::new(&expression.key);
-    let values: Box<[Atom]> = expression.values.iter().map(|v| Atom::new(v)).collect();
-    let needs_values = |values: Box<[Atom]>| {
-        if values.is_empty() {
-            Err(SelectorError(
-                "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into(),
-            ))
-        } else {
-            Ok(values)
-        }
-    };
-    let needs_none = |values: &[Atom]| {
-        if values.is_empty() {
-            Ok(())
-        } else {
-            let shown: Vec<_> = values.iter().map(|v| format!("{v:?}")).collect();
-            Err(SelectorError(
-                format!(
-                    "values: Invalid value: [{}]: values set must be empty for exists and does not exist",
-                    shown.join(",")
-                )
-                .into(),
-            ))
-        }
-    };
-    match &*expression.operator {
-        "In" => Ok(Requirement::In(key, needs_values(values)?)),
-        "NotIn" => Ok(Requirement::NotIn(key, needs_values(values)?)),
-        "Exists" => needs_none(&values).map(|()| Requirement::Exists(key)),
-        "DoesNotExist" => needs_none(&values).map(|()| Requirement::DoesNotExist(key)),
-        other => Err(SelectorError(format!("{other:?} is not a valid label selector operator").into())),
+    let values = || -> Box<[Atom]> { expression.values.iter().map(|v| Atom::new(v)).collect() };
+    Ok(match &*expression.operator {
+        "In" => Requirement::In(key, values()),
+        "NotIn" => Requirement::NotIn(key, values()),
+        "Exists" => Requirement::Exists(key),
+        _ => Requirement::DoesNotExist(key),
+    })
+}
+
+/// Key and values must look as those of labels do; `broken` is what else is wrong with the values.
+fn check(key: &str, values: &[Box<str>], broken: Option<&str>) -> Result<(), SelectorError> {
+    let mut problems: Vec<String> = label_syntax::key_problem(key).into_iter().collect();
+    if let Some(rule) = broken {
+        problems.push(format!("values: Invalid value: {}: {rule}", label_syntax::shown(values)));
     }
+    problems.extend(label_syntax::value_problems(key, values));
+    label_syntax::joined(&problems).map_or(Ok(()), |text| Err(SelectorError(text)))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 pub mod atom;
 pub mod features;
+mod label_syntax;
 pub mod labels;
 pub mod migration;
 mod node;

@@ -3,6 +3,7 @@
 //! The rules are those of `k8s.io/component-helpers/scheduling/corev1/nodeaffinity`: a term that cannot be parsed does not
 //! match; a term without requirements matches nothing.
 
+use crate::label_syntax;
 use crate::labels::{Labels, Requirement, SelectorError, parse_go_int};
 use crate::{Atom, wire};
 
@@ -125,22 +126,20 @@ impl NodeSelector {
 
 /// Compiles a requirement on labels; else all that is wrong with it, each with its place.
 fn node_requirement(expression: &wire::SelectorRequirement) -> Result<Requirement, Vec<String>> {
-    let mut problems = Vec::new();
-    let mut wrong_values = |rule: &str| {
-        let quoted: Vec<_> = expression.values.iter().map(|v| format!("{v:?}")).collect();
-        problems.push(format!("values: Invalid value: [{}]: {rule}", quoted.join(",")));
-    };
+    let values_must =
+        |rule: &str| format!("values: Invalid value: {}: {rule}", label_syntax::shown(&expression.values));
+    let mut problems: Vec<String> = label_syntax::key_problem(&expression.key).into_iter().collect();
     let operator = &*expression.operator;
     match operator {
         "In" | "NotIn" if expression.values.is_empty() => {
-            wrong_values("for 'in', 'notin' operators, values set can't be empty");
+            problems.push(values_must("for 'in', 'notin' operators, values set can't be empty"));
         }
         "Exists" | "DoesNotExist" if !expression.values.is_empty() => {
-            wrong_values("values set must be empty for exists and does not exist");
+            problems.push(values_must("values set must be empty for exists and does not exist"));
         }
         "Gt" | "Lt" => {
             if expression.values.len() != 1 {
-                wrong_values("for 'Gt', 'Lt' operators, exactly one value is required");
+                problems.push(values_must("for 'Gt', 'Lt' operators, exactly one value is required"));
             }
             for (index, value) in
                 expression.values.iter().enumerate().filter(|(_, v)| parse_go_int(v).is_none())
@@ -157,11 +156,7 @@ fn node_requirement(expression: &wire::SelectorRequirement) -> Result<Requiremen
             )]);
         }
     }
-    for (index, value) in expression.values.iter().enumerate() {
-        if let Some(rule) = broken_label_value_rule(value) {
-            problems.push(format!("values[{index}][{}]: Invalid value: {value:?}: {rule}", expression.key));
-        }
-    }
+    problems.extend(label_syntax::value_problems(&expression.key, &expression.values));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -178,22 +173,6 @@ fn node_requirement(expression: &wire::SelectorRequirement) -> Result<Requiremen
     })
 }
 
-/// Which rule a text breaks that is to be the value of a label, if any. The API server lets such values pass in preferred terms.
-fn broken_label_value_rule(value: &str) -> Option<String> {
-    const FORM: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-    let bytes = value.as_bytes();
-    let ends = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
-    let well_formed = ends(bytes.first())
-        && ends(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
-    match (bytes.len() > 63, well_formed) {
-        (false, true) => None,
-        (true, true) => Some("must be no more than 63 bytes".to_owned()),
-        (false, false) => Some(FORM.to_owned()),
-        (true, false) => Some(format!("must be no more than 63 bytes; {FORM}")),
-    }
-}
-
 fn field_requirement(expression: &wire::SelectorRequirement) -> Result<FieldRequirement, String> {
     let equal = match &*expression.operator {
         "In" => true,
@@ -205,8 +184,8 @@ fn field_requirement(expression: &wire::SelectorRequirement) -> Result<FieldRequ
         }
     };
     let [value] = &*expression.values else {
-        let quoted: Vec<_> = expression.values.iter().map(|v| format!("{v:?}")).collect();
-        return Err(format!("values: Invalid value: [{}]: must have one element", quoted.join(",")));
+        let shown = label_syntax::shown(&expression.values);
+        return Err(format!("values: Invalid value: {shown}: must have one element"));
     };
     Ok(FieldRequirement { field: Atom::new(&expression.key), equal, value: Atom::new(value) })
 }

@@ -10,6 +10,8 @@ pub enum WhenUnsatisfiable {
     DoNotSchedule,
     /// Score the node lower.
     ScheduleAnyway,
+    /// Neither: no API server stores it, and the constraint does nothing.
+    Unknown,
 }
 
 /// A topology spread constraint.
@@ -45,7 +47,8 @@ impl SpreadConstraint {
             topology_key: Atom::new(&constraint.topology_key),
             when_unsatisfiable: match &*constraint.when_unsatisfiable {
                 "ScheduleAnyway" => WhenUnsatisfiable::ScheduleAnyway,
-                _ => WhenUnsatisfiable::DoNotSchedule,
+                "DoNotSchedule" => WhenUnsatisfiable::DoNotSchedule,
+                _ => WhenUnsatisfiable::Unknown,
             },
             selector: LabelSelector::optional(constraint.label_selector.as_ref()).map(|s| s.and(by_keys)),
             min_domains: constraint.min_domains.unwrap_or(1),
