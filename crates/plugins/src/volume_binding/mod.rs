@@ -7,7 +7,7 @@
 //! PreFilter ─ claims ─▶ Filter ─ matching (per node) ─▶ Reserve ─ assumed ─▶ PreBind ─ binding ─▶ written, then waits
 //! ```
 //!
-//! The one thing that outlives a cycle is [`assumed`]: volumes and claims as they will be once the writes of pods in flight have
+//! The one thing that outlives a cycle is `assumed`: volumes and claims as they will be once the writes of pods in flight have
 //! come back through the watches.
 
 mod assumed;
