@@ -80,7 +80,7 @@ pub async fn cluster(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> 
         if std::env::var_os("KUBECONFIG").is_some_and(|v| !v.is_empty()) {
             let path = std::env::var("KUBECONFIG").unwrap_or_default();
             let wrong = |reason: String| ConnectError::Kubeconfig { path: path.clone(), reason };
-            let file = Kubeconfig::from_env().map_err(|e| wrong(chain(&e)))?;
+            let file = Kubeconfig::from_env().map_err(|e| wrong(first_line(&e)))?;
             let file = file.ok_or_else(|| wrong("it names no file".to_owned()))?;
             return from_file(file, &path).await;
         }
@@ -88,14 +88,19 @@ pub async fn cluster(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> 
     };
     let shown = path.display().to_string();
     let file = Kubeconfig::read_from(path)
-        .map_err(|error| ConnectError::Kubeconfig { path: shown.clone(), reason: chain(&error) })?;
+        .map_err(|error| ConnectError::Kubeconfig { path: shown.clone(), reason: first_line(&error) })?;
     from_file(file, &shown).await
+}
+
+/// What is wrong with a kubeconfig, without the picture that the YAML parser draws below it.
+fn first_line(error: &(dyn std::error::Error + 'static)) -> String {
+    chain(error).lines().next().unwrap_or_default().to_owned()
 }
 
 async fn from_file(file: Kubeconfig, path: &str) -> Result<Config, ConnectError> {
     Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
-        .map_err(|error| ConnectError::Kubeconfig { path: path.to_owned(), reason: chain(&error) })
+        .map_err(|error| ConnectError::Kubeconfig { path: path.to_owned(), reason: first_line(&error) })
 }
 
 /// A client with no retries behind our back, small packets sent at once, dead connections noticed, and an end to the wait for

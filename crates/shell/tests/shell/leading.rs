@@ -7,14 +7,14 @@ use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
 use secondmate_shell::{End, Options, Shell};
 use std::time::Duration;
 
-/// Options with an election whose times are as short as a Lease allows.
+/// Options with an election of short times; not so short that a busy machine cannot keep them.
 fn candidate(sandbox: &Sandbox, identity: &str) -> Options {
     let lease = LeaseName { namespace: "kube-system".to_owned(), name: NAME.to_owned() };
     Options {
         election: Some(ElectionConfig {
-            lease_duration: Duration::from_secs(2),
-            renew_deadline: Duration::from_millis(1500),
-            retry_period: Duration::from_millis(200),
+            lease_duration: Duration::from_secs(5),
+            renew_deadline: Duration::from_secs(4),
+            retry_period: Duration::from_millis(300),
             ..ElectionConfig::new(lease, identity, Claim::new(&[NAME], "same"))
         }),
         ..options(sandbox)

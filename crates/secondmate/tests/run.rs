@@ -1,0 +1,263 @@
+//! `secondmate run` as a process: what it says to bad input, how it starts, stops and hands over.
+
+use anyhow::{Context, Result, bail, ensure};
+use secondmate_sandbox::{KubeletOptions, NodeShape, Options, Sandbox};
+use serde_json::json;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs `secondmate run` to its end.
+fn run(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
+    command.arg("run").args(arguments).args(["--listen", "127.0.0.1:0"]);
+    command.env_remove("KUBECONFIG").env_remove("KUBERNETES_SERVICE_HOST").env("HOME", "/nonexistent");
+    change(&mut command);
+    command.output().expect("the program starts")
+}
+
+/// The error that it ends with; it must have failed.
+#[track_caller]
+fn error_of(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let at = text.find("error: ").unwrap_or_else(|| panic!("no error in {text:?}"));
+    text[at..].trim_end().to_owned()
+}
+
+fn file(folder: &Path, name: &str, text: &str) -> String {
+    let path: PathBuf = folder.join(name);
+    std::fs::write(&path, text).expect("a writable folder");
+    path.display().to_string()
+}
+
+fn nothing(_: &mut Command) {}
+
+#[test]
+fn bad_input_is_told_with_the_object_and_the_remedy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = |name: &str, text: &str| {
+        let head = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
+        file(folder.path(), name, &format!("{head}{text}"))
+    };
+    let misspelt = config("misspelt.yaml", "profles: []\n");
+    let two = config("two.yaml", "profiles: [{schedulerName: a}, {schedulerName: b}]\n");
+    let extender = config("extender.yaml", "profiles: [{schedulerName: a}]\ndelayCacheUntilActive: true\n");
+    let plugin = config(
+        "plugin.yaml",
+        "profiles: [{schedulerName: a, plugins: {filter: {enabled: [{name: NodeAfinity}]}}}]\n",
+    );
+    let garbage = file(folder.path(), "garbage.kubeconfig", "clusters: [\n");
+    let table: &[(&[&str], &[&str])] = &[
+        (&[], &["error: there is nothing to schedule: give --scheduler-name NAME"]),
+        (
+            &["--scheduler-name", "default-scheduler"],
+            &[
+                "\"default-scheduler\" is the name that kube-scheduler serves",
+                "--i-replace-the-default-scheduler",
+            ],
+        ),
+        (&["--config", "/nowhere.yaml"], &["error: cannot read the configuration /nowhere.yaml", "--config"]),
+        (&["--config", &misspelt], &["misspelt.yaml", "line 3", "unknown field \"profles\"", "profiles"]),
+        (&["--config", &two, "--scheduler-name", "c"], &["two.yaml", "has 2 profiles", "remove the option"]),
+        (&["--config", &extender], &["delayCacheUntilActive", "is not supported yet", "remove it"]),
+        (&["--config", &plugin], &["NodeAfinity", "did you mean \"NodeAffinity\""]),
+        (&["--scheduler-name", "a"], &["error: no cluster", "give --kubeconfig FILE, set KUBECONFIG"]),
+        (
+            &["--scheduler-name", "a", "--kubeconfig", "/nowhere"],
+            &["error: kubeconfig /nowhere: ", "give another by --kubeconfig"],
+        ),
+        (
+            &["--scheduler-name", "a", "--kubeconfig", &garbage],
+            &["garbage.kubeconfig: ", "correct it, or give another by --kubeconfig"],
+        ),
+        (
+            &[
+                "--scheduler-name",
+                "kube-scheduler",
+                "--kubeconfig",
+                &kubeconfig(folder.path(), "http://127.0.0.1:1"),
+            ],
+            &["the Lease \"kube-scheduler\" belongs to kube-scheduler"],
+        ),
+        (
+            &["--scheduler-name", "a", "--kubeconfig", &kubeconfig(folder.path(), "http://127.0.0.1:1")],
+            &["error: cannot reach the API server at http://127.0.0.1:1/", "Connection refused"],
+        ),
+    ];
+    for (arguments, expected) in table {
+        let error = error_of(&run(arguments, nothing));
+        for part in *expected {
+            assert!(error.contains(part), "{arguments:?}: {part:?} is not in {error:?}");
+        }
+    }
+    // The same by the environment.
+    let error = error_of(&run(&["--scheduler-name", "a"], |command| {
+        command.env("KUBECONFIG", "/nowhere");
+    }));
+    assert!(error.starts_with("error: kubeconfig /nowhere: "), "{error}");
+}
+
+fn kubeconfig(folder: &Path, server: &str) -> String {
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{{name: x, context: {{cluster: x, user: x}}}}]\nclusters: [{{name: x, cluster: {{server: \"{server}\"}}}}]\nusers: [{{name: x, user: {{}}}}]\n"
+    );
+    file(folder, "kubeconfig", &text)
+}
+
+/// A scheduler process; killed with the test.
+struct Scheduler {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Scheduler {
+    fn start(folder: &Path, name: &str, sandbox: &Sandbox, arguments: &[&str]) -> Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let child = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+            .args(["run", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--lease-duration", "6s", "--renew-deadline", "5s", "--retry-period", "300ms"])
+            .args(["--kubeconfig", &kubeconfig(folder, &sandbox.url())])
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log)?)
+            .spawn()?;
+        Ok(Self { child, log })
+    }
+
+    fn log(&self) -> String {
+        let mut text = String::new();
+        let read = std::fs::File::open(&self.log).and_then(|mut file| file.read_to_string(&mut text));
+        read.map(|_| text).unwrap_or_default()
+    }
+
+    async fn until_logged(&mut self, what: &str) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while !self.log().contains(what) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended with {status} before it said {what:?}:\n{}", self.log());
+            }
+            ensure!(Instant::now() < end, "it never said {what:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    fn terminate(&self) -> Result<()> {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        ensure!(status.success(), "kill: {status}");
+        Ok(())
+    }
+
+    async fn until_ended(&mut self) -> Result<Option<i32>> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            ensure!(Instant::now() < end, "it never ended:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+async fn sandbox() -> Result<Sandbox> {
+    let kubelets = KubeletOptions {
+        start_delay: Duration::ZERO,
+        stop_delay: Duration::ZERO,
+        ..KubeletOptions::default()
+    };
+    let sandbox = Sandbox::start(Options { kubelets, ..Options::default() }).await?;
+    sandbox.add_nodes(0, 5, &NodeShape::default());
+    Ok(sandbox)
+}
+
+fn create_pods(sandbox: &Sandbox, prefix: &str, count: usize) -> Result<()> {
+    for i in 0..count {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": format!("{prefix}-{i}"), "namespace": "default" },
+            "spec": { "schedulerName": "mate", "containers": [{ "name": "c", "image": "nginx" }] },
+        });
+        sandbox.objects().create(pod).context("a valid pod")?;
+    }
+    Ok(())
+}
+
+async fn until_bound(sandbox: &Sandbox, count: usize) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while sandbox.objects().count_where("pods", "spec.nodeName!=")? != count {
+        ensure!(Instant::now() < end, "{count} pods were never bound");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    ensure!(sandbox.history().bound_twice().is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_is_followed_by_the_standby_and_sigterm_hands_over_at_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sandbox = sandbox().await?;
+    let mut first = Scheduler::start(folder.path(), "first", &sandbox, &["--scheduler-name", "mate"])?;
+    first.until_logged("this process leads").await?;
+    let mut second = Scheduler::start(folder.path(), "second", &sandbox, &["--scheduler-name", "mate"])?;
+    second.until_logged("New leader observed").await?;
+    create_pods(&sandbox, "p", 200)?;
+    // SIGKILL, in the middle of the work.
+    first.child.kill()?;
+    second.until_logged("this process leads").await?;
+    until_bound(&sandbox, 200).await?;
+    let mut third = Scheduler::start(folder.path(), "third", &sandbox, &["--scheduler-name", "mate"])?;
+    third.until_logged("New leader observed").await?;
+    create_pods(&sandbox, "q", 100)?;
+    second.terminate()?;
+    assert_eq!(second.until_ended().await?, Some(0), "{}", second.log());
+    assert!(second.log().contains("Released lease"), "{}", second.log());
+    third.until_logged("this process leads").await?;
+    until_bound(&sandbox, 300).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_of_the_name_with_another_configuration_says_so_and_waits() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sandbox = sandbox().await?;
+    let mut first = Scheduler::start(folder.path(), "first", &sandbox, &["--scheduler-name", "mate"])?;
+    first.until_logged("this process leads").await?;
+    let config = file(
+        folder.path(),
+        "config.yaml",
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\npodMaxBackoffSeconds: 33\nprofiles: [{schedulerName: mate}]\n",
+    );
+    let mut second = Scheduler::start(folder.path(), "second", &sandbox, &["--config", &config])?;
+    second.until_logged("scheduler name mate is already served by").await?;
+    second.until_logged("every list is in").await?;
+    assert!(!second.log().contains("this process leads"), "{}", second.log());
+    create_pods(&sandbox, "p", 10)?;
+    until_bound(&sandbox, 10).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_lease_ends_the_process_with_an_error() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sandbox = sandbox().await?;
+    let mut scheduler = Scheduler::start(folder.path(), "one", &sandbox, &["--scheduler-name", "mate"])?;
+    scheduler.until_logged("this process leads").await?;
+    sandbox.faults().inject(
+        secondmate_sandbox::Target::resource("leases"),
+        secondmate_sandbox::Fault::BlackHole,
+        secondmate_sandbox::When::Always,
+    );
+    assert_eq!(scheduler.until_ended().await?, Some(1), "{}", scheduler.log());
+    assert!(scheduler.log().contains("error: leadership was lost"), "{}", scheduler.log());
+    Ok(())
+}
