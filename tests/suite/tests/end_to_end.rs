@@ -147,11 +147,18 @@ fn said(world: &World<'_>, pods: &[Value], scheduler: &str) -> Result<BTreeSet<[
         .collect())
 }
 
-/// Those of the events that tell of failures.
+/// What the scheduler's events say about those pods that wait, once it has spoken about each of them.
 fn failures(world: &World<'_>, pods: &[Value], scheduler: &str) -> Result<BTreeSet<[String; 4]>> {
-    let mut said = said(world, pods, scheduler)?;
-    said.retain(|[_, reason, ..]| reason == "FailedScheduling");
-    Ok(said)
+    let waiting: Vec<Value> = pods.iter().filter(|pod| node_of(pod).is_none()).cloned().collect();
+    // The events are written after the conditions.
+    world.stage.wait("an event for each pod that waits", || {
+        for pod in &waiting {
+            let said = said(world, std::slice::from_ref(pod), scheduler)?;
+            ensure!(!said.is_empty(), "none is about {}", pod["metadata"]["name"]);
+        }
+        Ok(Some(()))
+    })?;
+    said(world, &waiting, scheduler)
 }
 
 fn spread(app: &str, policies: Value) -> Value {
