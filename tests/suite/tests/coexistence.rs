@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use secondmate_harness::{Cluster, Options};
-use secondmate_suite::{BOTH, SharedStage, Stage, World, events, node, node_of, over_allocatable};
+use secondmate_suite::{
+    BOTH, SharedStage, Stage, World, claim, events, merge, node, node_of, object, over_allocatable, pod,
+};
 use serde_json::{Value, json};
 
 static STAGE: SharedStage = SharedStage::new();
@@ -78,5 +80,57 @@ fn each_scheduler_places_its_own_deployment_on_the_nodes_that_both_share() -> Re
     let once_each: BTreeMap<String, usize> = BOTH.map(|name| (name.to_owned(), REPLICAS)).into();
     assert_eq!(scheduled, once_each, "one event Scheduled for each pod");
     assert_eq!(over_allocatable(&stage.cluster)?, BTreeMap::new(), "nodes over their allocatable");
+    Ok(())
+}
+
+/// Neither knows what the other has promised: both choose the same volume, the API server takes one answer, and whoever
+/// came second chooses again.
+#[test]
+fn pods_of_both_schedulers_share_the_volumes_that_there_are() -> Result<()> {
+    const CLAIMS: usize = 10;
+    let Some(stage) = stage("pods_of_both_schedulers_share_the_volumes_that_there_are")? else {
+        return Ok(());
+    };
+    let world = World::new(stage, "volumes")?;
+    world.create_nodes(&(0..3).map(|n| node(&format!("volumes-{n}"), json!({}))).collect::<Vec<_>>())?;
+    let late =
+        json!({ "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer" });
+    let late = object("storage.k8s.io/v1", "StorageClass", "late", late);
+    world.create_outside("/apis/storage.k8s.io/v1/storageclasses", &late)?;
+    let mut names = Vec::new();
+    for scheduler in BOTH {
+        for number in 0..CLAIMS {
+            let name = World::pod_name(&format!("reader-{number}"), scheduler);
+            world.create("persistentvolumeclaims", &claim(&name, "late", json!({})))?;
+            let mut reader = pod(&name, scheduler, json!({}));
+            let volumes = json!([{ "name": "data", "persistentVolumeClaim": { "claimName": name } }]);
+            merge(&mut reader, json!({ "spec": { "volumes": volumes } }));
+            world.create("pods", &reader)?;
+            names.push(name);
+        }
+    }
+    // As many volumes as claims, for pods that wait for them.
+    for number in 0..2 * CLAIMS {
+        let volume = object(
+            "v1",
+            "PersistentVolume",
+            &format!("shared-{number:02}"),
+            json!({ "spec": {
+            "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "storageClassName": "late",
+            "csi": { "driver": "csi.example.com", "volumeHandle": format!("shared-{number}") },
+        } }),
+        );
+        world.create_outside("/api/v1/persistentvolumes", &volume)?;
+    }
+    world.wait_bound(&names)?;
+    let mut holders: BTreeMap<String, String> = BTreeMap::new();
+    for claim in stage.cluster.list(&world.path("persistentvolumeclaims"))? {
+        let (name, volume) = (claim["metadata"]["name"].to_string(), claim["spec"]["volumeName"].to_string());
+        ensure!(claim["status"]["phase"] == "Bound", "{name}: {}", claim["status"]);
+        if let Some(other) = holders.insert(volume.clone(), name.clone()) {
+            panic!("{other} and {name} have the same volume {volume}");
+        }
+    }
+    assert_eq!(holders.len(), 2 * CLAIMS);
     Ok(())
 }
