@@ -196,14 +196,19 @@ impl Shell {
         let mut tasks = JoinSet::new();
         let (election, term) = start_election(&options, &cancel, &mut tasks)?;
         let leading = Leading::new(term);
-        let limit =
-            options.write_limit.and_then(|limit| RateLimit::new(limit.per_second, limit.burst)).map(Arc::new);
+        let limit = || {
+            let limit = options.write_limit?;
+            RateLimit::new(limit.per_second, limit.burst).map(Arc::new)
+        };
+        // As in kube-scheduler, events have a limit of their own: they take nothing from bindings.
+        let event_caller = Caller::new(client.clone(), limit(), CALL_TIMEOUT);
+        let limit = limit();
         let binding_caller = Caller::new(client.clone(), limit.clone(), options.bind_timeout);
         let caller = Caller::new(client.clone(), limit, CALL_TIMEOUT);
         let (inbox, receiver) = mpsc::channel(INBOX_MESSAGES_MAX);
         let bindings = Arc::new(AtomicUsize::new(0));
         let events = EventSink::start(
-            caller.clone(),
+            event_caller,
             leading.clone(),
             &metrics,
             EventSinkConfig { mangle: options.strict_parity, host: host() },

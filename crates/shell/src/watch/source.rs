@@ -27,8 +27,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Between two looks whether a kind is served that was not.
 const ABSENT_PAUSE: Duration = Duration::from_secs(60);
-/// A watcher that fails so often in a row is replaced by a fresh one, which lists anew.
-const FAILURES_MAX: u32 = 5;
+/// A watcher that is refused so often in a row is replaced by a fresh one, which lists anew.
+const REFUSALS_MAX: u32 = 5;
 
 /// What all watches share.
 #[derive(Clone)]
@@ -115,7 +115,7 @@ impl<K: Kind> Source<K> {
         let mut stream = pin!(watcher::watcher(api, config));
         // What the list that is under way has shown so far.
         let mut seen: Option<FxHashSet<Key>> = None;
-        let mut failures = 0;
+        let mut refusals = 0;
         loop {
             let next = if seen.is_some() || !self.synced {
                 match timeout(LIST_TIMEOUT, stream.next()).await {
@@ -133,9 +133,9 @@ impl<K: Kind> Source<K> {
             let event = match event {
                 Ok(event) => event,
                 Err(error) => {
-                    failures += 1;
+                    refusals += u32::from(is_refusal(&error));
                     match self.failed(&error).await? {
-                        After::Continue if failures < FAILURES_MAX => continue,
+                        After::Continue if refusals < REFUSALS_MAX => continue,
                         After::Continue | After::StartOver => return Ok(()),
                         After::Absent => {
                             self.listed(FxHashSet::default()).await?;
@@ -145,7 +145,7 @@ impl<K: Kind> Source<K> {
                     }
                 }
             };
-            failures = 0;
+            refusals = 0;
             if !matches!(event, Event::Init) {
                 self.pause = PAUSE_MIN;
             }
@@ -276,4 +276,17 @@ impl<K: Kind> Source<K> {
     fn count_restart(&self, reason: &str) {
         self.context.metrics.watch_restarts(K::PLACE.plural, reason).inc();
     }
+}
+
+/// Whether the API server has said no to what was asked. One that is away or busy says nothing against going on where the watch
+/// was: a new list of everything would be the last thing that it needs.
+fn is_refusal(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::InitialListFailed(kube_client::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube_client::Error::Api(status))
+        | watcher::Error::WatchFailed(kube_client::Error::Api(status)) => status.code,
+        watcher::Error::WatchError(status) => status.code,
+        _ => return false,
+    };
+    (400..500).contains(&code) && code != 429
 }

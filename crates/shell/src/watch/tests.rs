@@ -136,6 +136,19 @@ async fn errors_are_waited_out_and_a_line_that_is_no_event_starts_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_an_outage_the_watch_goes_on_where_it_was_and_after_refusals_it_lists_anew() {
+    let mut answers: Vec<Answer> = std::iter::repeat_n(refusal(503), 9).collect();
+    answers.push(events(&[("ADDED", pod("a", 7, "1"))]));
+    answers.extend(std::iter::repeat_n(refusal(400), 5));
+    let (client, asked) = server(vec![list(5, &[]), list(8, &[pod("b", 8, "1")])], answers);
+    let (words, _) = told(client, 4).await;
+    assert_eq!(words, ["synced", "a@7", "b@8", "gone uid-a"]);
+    let asked = asked.lock().expect("readable");
+    let count = |what: &str| asked.iter().filter(|a| *a == what).count();
+    assert_eq!((count("watch 5"), count("watch 7"), count("list")), (10, 5, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_that_hangs_is_given_up() {
     // The second page never comes, so the list begins again.
     let page = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "5", "continue": "x"}, "items": [pod("a", 1, "1")]});
