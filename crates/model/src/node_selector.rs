@@ -10,12 +10,20 @@ use crate::{Atom, wire};
 /// A requirement on `metadata.name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FieldRequirement {
-    /// Field; only `metadata.name` exists on nodes.
+    /// Field; only `metadata.name` exists on nodes, any other is empty.
     pub field: Atom,
     /// `In` (equal) or `NotIn` (different).
     pub equal: bool,
     /// The one value.
     pub value: Atom,
+}
+
+impl FieldRequirement {
+    /// Whether a node of the name meets the requirement. Any other field is empty on every node.
+    fn matches(&self, name: &Atom) -> bool {
+        let value = if self.field == "metadata.name" { name.as_str() } else { "" };
+        (self.value == *value) == self.equal
+    }
 }
 
 /// A compiled `v1.NodeSelectorTerm`.
@@ -84,7 +92,7 @@ impl NodeSelectorTerm {
         !self.is_empty()
             && self.error.is_none()
             && self.labels.iter().all(|r| r.matches(labels))
-            && self.fields.iter().all(|f| f.field == "metadata.name" && (f.value == *name) == f.equal)
+            && self.fields.iter().all(|f| f.matches(name))
     }
 }
 

@@ -41,7 +41,9 @@ impl InterPodAffinity {
         let terms: SmallVec<[(i64, &PodAffinityTerm); 4]> = lists
             .into_iter()
             .flatten()
-            .flat_map(|(sign, list)| list.iter().map(move |w| (sign * i64::from(w.weight), &w.term)))
+            .flat_map(|(sign, list)| {
+                list.iter().map(move |w| (i64::from(w.weight.wrapping_mul(sign)), &w.term))
+            })
             .collect();
         let namespaces =
             ExpandedNamespaces::of(terms.iter().map(|(_, term)| *term), cx.snapshot.objects(), self.parity);
@@ -66,7 +68,10 @@ impl InterPodAffinity {
                 affinity.required_affinity.iter().for_each(|term| add(required_weight, term));
             }
             affinity.preferred_affinity.iter().for_each(|w| add(i64::from(w.weight), &w.term));
-            affinity.preferred_anti_affinity.iter().for_each(|w| add(-i64::from(w.weight), &w.term));
+            affinity
+                .preferred_anti_affinity
+                .iter()
+                .for_each(|w| add(i64::from(w.weight.wrapping_neg()), &w.term));
         }
     }
 }
