@@ -66,10 +66,12 @@ impl Generator {
         let named =
             |names: Vec<&str>| -> Value { names.into_iter().map(|name| json!({"name": name})).collect() };
         if self.chance(self.mix.volumes / 4) {
-            // What stands behind VolumeZone and VolumeRestrictions.
-            let mut disabled = vec!["VolumeZone"];
-            if self.chance(50) {
-                disabled.push("VolumeRestrictions");
+            // What stands behind another plugin that looks at the same claims.
+            let mut disabled = Vec::new();
+            for name in ["VolumeZone", "VolumeRestrictions", "VolumeBinding", "NodeVolumeLimits"] {
+                if self.chance(40) {
+                    disabled.push(name);
+                }
             }
             return json!({"multiPoint": {"disabled": named(disabled)}});
         }

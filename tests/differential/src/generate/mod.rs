@@ -76,6 +76,8 @@ const THEMES: &[(usize, Mix)] = &[
         Mix {
             requests: 95,
             odd_pods: 45,
+            roomy: 60,
+            taints: 3,
             node_affinity: 5,
             pod_affinity: 3,
             spread: 3,
@@ -89,6 +91,8 @@ const THEMES: &[(usize, Mix)] = &[
         3,
         Mix {
             pod_affinity: 75,
+            roomy: 90,
+            taints: 4,
             spread: 15,
             requests: 25,
             volumes: 2,
@@ -103,6 +107,7 @@ const THEMES: &[(usize, Mix)] = &[
         3,
         Mix {
             spread: 80,
+            roomy: 90,
             pod_affinity: 10,
             requests: 25,
             volumes: 2,
@@ -117,10 +122,12 @@ const THEMES: &[(usize, Mix)] = &[
         3,
         Mix {
             volumes: 85,
+            roomy: 90,
+            taints: 3,
             pod_affinity: 5,
             spread: 5,
             requests: 20,
-            configs: 10,
+            configs: 25,
             assigned: 12,
             malformed: 2,
             ..MIXED
@@ -152,7 +159,8 @@ const THEMES: &[(usize, Mix)] = &[
         2,
         Mix {
             node_affinity: 70,
-            taints: 40,
+            roomy: 90,
+            taints: 25,
             requests: 20,
             pod_affinity: 3,
             spread: 8,
@@ -162,7 +170,7 @@ const THEMES: &[(usize, Mix)] = &[
         },
     ),
     // What is wrong and still stored.
-    (1, Mix { malformed: 12, volumes: 25, ..MIXED }),
+    (1, Mix { malformed: 12, volumes: 25, configs: 50, roomy: 80, node_affinity: 45, ..MIXED }),
 ];
 
 /// Case `index` of a seed.

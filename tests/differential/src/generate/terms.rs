@@ -112,10 +112,14 @@ impl Generator {
             let count = if self.chance(25) { 2 } else { 1 };
             term["matchExpressions"] = (0..count).map(|_| self.node_requirement()).collect();
         }
-        if term.get("matchExpressions").is_none() || self.chance(8) {
+        if term.get("matchExpressions").is_none() || self.chance(10) {
             let operator = self.one(&["In", "In", "NotIn"]);
             term["matchFields"] =
                 json!([{"key": "metadata.name", "operator": operator, "values": [self.node_name()]}]);
+            if self.chance(30) {
+                let other = json!({"key": "metadata.name", "operator": "In", "values": [self.node_name()]});
+                term["matchFields"].as_array_mut().expect("just made").push(other);
+            }
         }
         term
     }

@@ -1,6 +1,6 @@
 //! Volumes, claims, classes and what CSI drivers publish.
 
-use super::{Generator, RACK, REGION, ZONE};
+use super::{Generator, HOSTNAME, RACK, REGION, ZONE};
 use serde_json::{Value, json};
 
 const CSI: &str = "csi.example.com";
@@ -131,10 +131,12 @@ impl Generator {
                 (RACK, &["2", "3"]),
                 (ZONE, &["z1", "z2"]),
                 (ZONE, &["z2", "z3"]),
+                // A volume on one or two hosts: VolumeBinding gives PreFilter a set of nodes.
+                (HOSTNAME, &["n0", "n1"]),
+                (HOSTNAME, &["n2", "n2"]),
             ]);
-            let operator = if self.chance(self.mix.malformed * 3) { "Like" } else { "In" };
             let mut terms =
-                vec![json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]})];
+                vec![json!({"matchExpressions": [{"key": key, "operator": "In", "values": values}]})];
             if self.chance(15) {
                 terms
                     .push(json!({"matchExpressions": [{"key": REGION, "operator": "In", "values": ["r1"]}]}));
@@ -188,7 +190,7 @@ impl Generator {
         if self.chance(3) {
             status["phase"] = "Lost".into();
         }
-        if self.chance(88) {
+        if self.chance(94) {
             let metadata = &mut self.add(
                 "v1",
                 "PersistentVolumeClaim",
@@ -244,9 +246,9 @@ impl Generator {
                     json!({"image": {"reference": self.one(&["huge:1", "web"]), "pullPolicy": "IfNotPresent"}})
                 }
                 7 | 8 => self.ephemeral(pod, &name, namespace),
-                _ if self.claims.is_empty() || self.chance(3) => {
-                    json!({"persistentVolumeClaim": {"claimName": "missing"}})
-                }
+                _ if self.chance(2) => json!({"persistentVolumeClaim": {"claimName": "missing"}}),
+                // The claims are all in one namespace.
+                _ if self.claims.is_empty() || namespace != "default" => json!({"emptyDir": {}}),
                 _ => {
                     let claim = self.random.element(&self.claims).clone();
                     json!({"persistentVolumeClaim": {"claimName": claim, "readOnly": self.chance(10)}})
