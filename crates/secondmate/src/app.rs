@@ -138,3 +138,63 @@ fn points_of(plugin: &dyn Plugin) -> Vec<ExtensionPoint> {
     .filter_map(|(point, acts)| acts.then_some(point))
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secondmate_framework::{Context, CycleState, Filter, Status};
+    use secondmate_model::{NodeInfo, Pod};
+
+    struct NoFridays;
+
+    impl Plugin for NoFridays {
+        fn name(&self) -> &str {
+            "NoFridays"
+        }
+        fn as_filter(&self) -> Option<&dyn Filter> {
+            Some(self)
+        }
+    }
+
+    impl Filter for NoFridays {
+        fn filter(&self, _: &Context<'_>, _: &CycleState, _: &Arc<Pod>, _: &NodeInfo) -> Status {
+            Status::SUCCESS
+        }
+    }
+
+    fn without_arguments(args: &Value) -> Result<Arc<dyn Plugin>, PluginError> {
+        if args.is_null() {
+            let reason = "day is missing".to_owned();
+            return Err(PluginError::Arguments { plugin: "NoFridays".to_owned(), reason });
+        }
+        Ok(Arc::new(NoFridays))
+    }
+
+    #[test]
+    fn a_plugin_tells_where_it_acts() {
+        let app = App::new().plugin("NoFridays", |_, _| Ok(Arc::new(NoFridays)));
+        let catalogue = app.catalogue().expect("a free name");
+        assert_eq!(catalogue.points("NoFridays"), Some(&[ExtensionPoint::Filter][..]));
+        assert!(app.registry().expect("a free name").names().any(|name| name == "NoFridays"));
+    }
+
+    #[test]
+    fn a_plugin_that_needs_arguments_is_told_where_it_acts() {
+        let error = App::new().plugin("NoFridays", |args, _| without_arguments(args)).catalogue();
+        let error = error.expect_err("nobody says where it acts").to_string();
+        assert!(error.contains("day is missing") && error.contains("App::plugin_at"), "{error}");
+        let app =
+            App::new().plugin_at("NoFridays", &[ExtensionPoint::Filter], |args, _| without_arguments(args));
+        assert_eq!(
+            app.catalogue().expect("it is said").points("NoFridays"),
+            Some(&[ExtensionPoint::Filter][..])
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_refused() {
+        let app = App::new().plugin("NodeName", |_, _| Ok(Arc::new(NoFridays)));
+        assert!(app.registry().err().expect("taken").to_string().contains("NodeName"));
+        assert!(app.catalogue().expect_err("taken").to_string().contains("NodeName"));
+    }
+}

@@ -9,7 +9,7 @@ use secondmate_core::queue::QueueConfig;
 use secondmate_core::{Profile, SchedulerConfig};
 use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName, LeaseNameSources, identity};
 use secondmate_shell::{End, Options, Shell, WriteLimit};
-use secondmate_telemetry::{Admin, Metrics};
+use secondmate_telemetry::{Admin, Metrics, Probe};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -111,6 +111,8 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let admin = Admin::new(Metrics::new());
     admin.set_configuration(configuration.to_value());
+    // The shell takes this check over once it has connected; until then nothing is ready.
+    let _starting = admin.health.flag("sched-handler-sync", Probe::Ready, "the scheduler is starting");
     let listener = Admin::listen(args.listen).await?;
     info!(address = %listener.local_addr()?, "serving health, metrics and debug endpoints");
     let stop_serving = CancellationToken::new();

@@ -159,3 +159,45 @@ pub(crate) async fn check(caller: &Caller, server: &str) -> Result<(), ConnectEr
         Err(CallError::NotSent(reason) | CallError::Lost(reason)) => Err(unreachable(reason)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+
+    async fn said(code: u16, message: &str) -> Result<(), String> {
+        let body = serde_json::json!({ "kind": "Status", "code": code, "message": message }).to_string();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let response = Response::builder().status(code).body(Body::from(body.clone().into_bytes()));
+            async move { Ok::<_, kube_client::Error>(response.expect("a response")) }
+        });
+        let caller = Caller::new(Client::new(service, "default"), None, Duration::from_secs(1));
+        check(&caller, "https://x/").await.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn what_the_first_answer_means() {
+        assert_eq!(said(200, "").await, Ok(()));
+        assert_eq!(said(403, "not for you").await, Ok(()));
+        assert_eq!(
+            said(401, "Unauthorized").await,
+            Err("the API server at https://x/ does not accept the credentials (401 Unauthorized): the token or client certificate is wrong or has expired; renew it in the kubeconfig".to_owned())
+        );
+        assert_eq!(
+            said(503, "not now").await,
+            Err("cannot reach the API server at https://x/: 503 not now; check that the address is right and the API server runs".to_owned())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_refused_is_told_as_such() {
+        let service = tower::service_fn(|_: Request<Body>| async {
+            let error = std::io::Error::other("received fatal alert: CertificateExpired");
+            Err::<Response<Body>, BoxError>(Box::new(error))
+        });
+        let caller = Caller::new(Client::new(service, "default"), None, Duration::from_secs(1));
+        let error = check(&caller, "https://x/").await.expect_err("no connection").to_string();
+        assert!(error.contains("CertificateExpired"), "{error}");
+        assert!(error.contains("an expired client certificate must be renewed"), "{error}");
+    }
+}

@@ -106,3 +106,27 @@ async fn a_limit_on_writes_slows_down_and_loses_nothing() -> Result<()> {
     until_bound(&sandbox, 40).await;
     check(&shell).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_of_higher_priority_takes_the_room_of_lower_ones() -> Result<()> {
+    let sandbox = sandbox(1).await;
+    let shell = start(&sandbox).await;
+    create_pods(&sandbox, "low", 4, "1");
+    until_bound(&sandbox, 4).await;
+    let mut high = pod("high", "2");
+    high["spec"]["priorityClassName"] = "system-cluster-critical".into();
+    sandbox.objects().create(high)?;
+    let node_of = |name: &str| {
+        let pod = sandbox.objects().get("pods", "default", name)?;
+        pod["spec"]["nodeName"].as_str().map(ToOwned::to_owned)
+    };
+    until("the pod has its room", || node_of("high").is_some()).await;
+    let left = || sandbox.objects().count_where("pods", "spec.nodeName!=").unwrap_or(0);
+    until("two have gone", || left() == 3).await;
+    let preempted = |e: &serde_json::Value| e["reason"] == "Preempted";
+    until("both are told why", || {
+        sandbox.objects().list("events").iter().filter(|e| preempted(e)).count() == 2
+    })
+    .await;
+    check(&shell).await
+}
