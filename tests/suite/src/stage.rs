@@ -73,7 +73,7 @@ impl Stage {
         Ok(self)
     }
 
-    /// Starts a scheduler under test on a port of its own choice, with bindings as fast as it can.
+    /// Starts a scheduler under test, which serves its metrics on a port of its own choice.
     ///
     /// # Errors
     ///

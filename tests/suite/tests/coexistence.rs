@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use secondmate_harness::{Cluster, Options};
 use secondmate_suite::{
     BOTH, SharedStage, Stage, World, claim, events, merge, node, node_of, object, over_allocatable, pod,
@@ -83,22 +83,34 @@ fn each_scheduler_places_its_own_deployment_on_the_nodes_that_both_share() -> Re
     Ok(())
 }
 
-/// Neither knows what the other has promised: both choose the same volume, the API server takes one answer, and whoever
-/// came second chooses again.
+/// Nobody knows what another has promised: all choose the same volume, the API server takes one answer, and whoever
+/// came second chooses again. That is mostly kube-scheduler; so there is a third, a secondmate that writes slowly.
 #[test]
-fn pods_of_both_schedulers_share_the_volumes_that_there_are() -> Result<()> {
-    const CLAIMS: usize = 10;
-    let Some(stage) = stage("pods_of_both_schedulers_share_the_volumes_that_there_are")? else {
+fn pods_of_all_schedulers_share_the_volumes_that_there_are() -> Result<()> {
+    const CLAIMS: usize = 8;
+    let Some(stage) = stage("pods_of_all_schedulers_share_the_volumes_that_there_are")? else {
         return Ok(());
     };
     let world = World::new(stage, "volumes")?;
+    let slow = json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": { "qps": 5, "burst": 1 },
+        "profiles": [{ "schedulerName": "slow-scheduler" }],
+    });
+    let path = stage.cluster.directory().join("slow.yaml");
+    std::fs::write(&path, slow.to_string())?;
+    let path = path.to_str().context("a path that is text")?;
+    let _slow =
+        stage.start_secondmate(stage.cluster.kubeconfig(), &["--config", path, "--leader-elect=false"])?;
+    let schedulers = [BOTH[0], BOTH[1], "slow-scheduler"];
     world.create_nodes(&(0..3).map(|n| node(&format!("volumes-{n}"), json!({}))).collect::<Vec<_>>())?;
     let late =
         json!({ "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer" });
     let late = object("storage.k8s.io/v1", "StorageClass", "late", late);
     world.create_outside("/apis/storage.k8s.io/v1/storageclasses", &late)?;
     let mut names = Vec::new();
-    for scheduler in BOTH {
+    for scheduler in schedulers {
         for number in 0..CLAIMS {
             let name = World::pod_name(&format!("reader-{number}"), scheduler);
             world.create("persistentvolumeclaims", &claim(&name, "late", json!({})))?;
@@ -110,7 +122,7 @@ fn pods_of_both_schedulers_share_the_volumes_that_there_are() -> Result<()> {
         }
     }
     // As many volumes as claims, for pods that wait for them.
-    for number in 0..2 * CLAIMS {
+    for number in 0..schedulers.len() * CLAIMS {
         let volume = object(
             "v1",
             "PersistentVolume",
@@ -131,6 +143,6 @@ fn pods_of_both_schedulers_share_the_volumes_that_there_are() -> Result<()> {
             panic!("{other} and {name} have the same volume {volume}");
         }
     }
-    assert_eq!(holders.len(), 2 * CLAIMS);
+    assert_eq!(holders.len(), schedulers.len() * CLAIMS);
     Ok(())
 }
