@@ -150,7 +150,12 @@ impl<'a> Reader<'a> {
             budget.max_events = usize::MAX;
             budget.max_nodes = usize::MAX;
             budget.max_total_scalar_bytes = usize::MAX;
-            let options = serde_saphyr::options! { budget: Some(budget), with_snippet: false };
+            let options = serde_saphyr::options! {
+                budget: Some(budget),
+                with_snippet: false,
+                // A node may be called `n`, and Norway is not false.
+                strict_booleans: true,
+            };
             let value: Value = serde_saphyr::from_str_with_options(document, options).map_err(|cause| {
                 self.syntax(&place, "YAML", format!("{cause} (the document begins on line {first_line})"))
             })?;
@@ -309,6 +314,11 @@ mod tests {
         assert_eq!(titles(json), ["Node n1", "Pod default/p", "Pod default/q"]);
         assert_eq!(titles(r#"[{"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"}}]"#), ["Node n1"]);
         assert_eq!(titles(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn words_that_once_were_booleans_are_names() {
+        assert_eq!(titles("kind: Node\napiVersion: v1\nmetadata: {name: n}\n"), ["Node n"]);
     }
 
     #[test]
