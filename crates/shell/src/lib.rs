@@ -26,6 +26,7 @@ mod inbox;
 pub mod lease;
 mod limit;
 mod observe;
+mod options;
 mod retry;
 mod shell;
 mod unfit;
@@ -37,4 +38,5 @@ pub use connect::{ConnectError, cluster};
 pub use engine::Progress;
 /// The client's configuration, for whoever makes one by other means than [`cluster`].
 pub use kube_client::Config as ClusterConfig;
-pub use shell::{End, Options, Shell, StartError, WriteLimit};
+pub use options::{End, Options, StartError, WriteLimit};
+pub use shell::Shell;

@@ -9,20 +9,17 @@ use crate::debug;
 use crate::engine::{Engine, Progress, Writers};
 use crate::heartbeat::Heartbeat;
 use crate::inbox::{INBOX_MESSAGES_MAX, Inbox, Message};
-use crate::lease::{
-    Election, ElectionConfig, ElectionConfigError, ElectionEnd, KubeLease, Observation, Term,
-};
+use crate::lease::{Election, ElectionEnd, KubeLease, Observation, Term};
 use crate::limit::RateLimit;
 use crate::observe::Observer;
-use crate::unfit::UnfitObjects;
+use crate::options::{End, Options, StartError};
+use crate::unfit::{UnfitObjects, tell_owners};
 use crate::watch::{self, Permission};
 use crate::write::{
-    Binder, EventNote, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, PodRef, StatusChange,
-    StatusWriter, Verifier,
+    Binder, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, StatusWriter, Verifier,
 };
-use secondmate_core::port::{EventType, NominationPatch, ScheduledCondition};
-use secondmate_core::{CacheDifference, Profile, Scheduler, SchedulerConfig};
-use secondmate_model::{Atom, Timestamp, Uid};
+use secondmate_core::{CacheDifference, Scheduler};
+use secondmate_model::{Atom, Timestamp};
 use secondmate_telemetry::{Admin, Probe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,110 +36,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for the answer to a read, an event or a status.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A limit on writes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct WriteLimit {
-    /// Writes a second, on average.
-    pub per_second: f64,
-    /// Writes at once above that.
-    pub burst: u32,
-}
-
-/// How a scheduler is run.
-pub struct Options {
-    /// The cluster.
-    pub cluster: kube_client::Config,
-    /// What is scheduled, and how.
-    pub profiles: Vec<Profile>,
-    /// Times and seed of the core.
-    pub scheduler: SchedulerConfig,
-    /// How one of several processes is elected; `None`: this one schedules.
-    pub election: Option<ElectionConfig>,
-    /// Bindings that are on their way at once.
-    pub bind_concurrency: usize,
-    /// Longest wait for the answer to a binding.
-    pub bind_timeout: Duration,
-    /// Limit on writes; `None`: the API server's own limits are enough.
-    pub write_limit: Option<WriteLimit>,
-    /// Quirks of kube-scheduler's event texts are reproduced.
-    pub strict_parity: bool,
-    /// Between two comparisons of the cache with the cluster; `None`: only on request.
-    pub compare_every: Option<Duration>,
-    /// Metrics, health and debug endpoints.
-    pub admin: Admin,
-}
-
-impl Options {
-    /// The usual values, without an election.
-    #[must_use]
-    pub fn new(cluster: kube_client::Config, profiles: Vec<Profile>, admin: Admin) -> Self {
-        Self {
-            cluster,
-            profiles,
-            scheduler: SchedulerConfig::default(),
-            election: None,
-            bind_concurrency: 64,
-            bind_timeout: Duration::from_secs(15),
-            write_limit: None,
-            strict_parity: true,
-            compare_every: Some(Duration::from_secs(10 * 60)),
-            admin,
-        }
-    }
-}
-
-/// Why a scheduler did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// No cluster.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// It may not do what it will have to do.
-    #[error(
-        "the scheduler's user may not do what it has to; grant by RBAC (see manifests/):{}",
-        list(.missing)
-    )]
-    Access {
-        /// What it may not do, each as `VERB RESOURCE in GROUP`.
-        missing: Vec<String>,
-    },
-    /// Whether it may could not be found out.
-    #[error("cannot ask the API server what this scheduler may do: {reason}")]
-    AccessUnknown {
-        /// What happened.
-        reason: String,
-    },
-    /// Times of the election contradict each other.
-    #[error(transparent)]
-    Election(#[from] ElectionConfigError),
-    /// The client for the Lease cannot be made, or a thread cannot be started.
-    #[error("{what}: {reason}")]
-    Other {
-        /// What failed.
-        what: &'static str,
-        /// Why.
-        reason: String,
-    },
-}
-
-fn list(items: &[String]) -> String {
-    items.iter().map(|item| format!("\n  - {item}")).collect()
-}
-
-/// How a scheduler ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Stopped on request.
-    Stopped,
-    /// Leadership was lost: the process must exit.
-    LeadershipLost {
-        /// Why.
-        reason: String,
-    },
-    /// The scheduling thread ended by itself, which is a bug: the process must exit.
-    Crashed,
-}
 
 /// A running scheduler.
 pub struct Shell {
@@ -487,52 +380,6 @@ async fn wake_on_change(mut leading: Leading, inbox: Inbox) {
         }
         if inbox.send(Message::Wake).await.is_err() {
             return;
-        }
-    }
-}
-
-/// Tells the owners of pods that cannot be understood, as soon as this process may write.
-async fn tell_owners(
-    unfit: Arc<UnfitObjects>,
-    mut leading: Leading,
-    status: StatusWriter,
-    events: EventSink,
-) {
-    loop {
-        if leading.may_write() {
-            for (pod, scheduler_name) in unfit.take_untold() {
-                let reference = PodRef {
-                    namespace: Atom::new(&pod.namespace),
-                    name: pod.name.clone(),
-                    uid: Uid::from(&*pod.uid),
-                    resource_version: pod.resource_version.clone(),
-                };
-                let note = format!("the pod cannot be understood: {}; correct it or delete it", pod.reason);
-                status.submit(StatusChange {
-                    pod: reference.clone(),
-                    condition: Some(ScheduledCondition {
-                        reason: "SchedulerError",
-                        message: note.clone(),
-                        observed_generation: pod.generation,
-                    }),
-                    flips: true,
-                    nomination: NominationPatch::Keep,
-                });
-                events.submit(EventNote {
-                    regarding: reference,
-                    related: None,
-                    kind: EventType::Warning,
-                    reason: "FailedScheduling",
-                    action: "Scheduling",
-                    note,
-                    controller: Atom::new(&scheduler_name),
-                    time: jiff::Timestamp::now(),
-                });
-            }
-        }
-        tokio::select! {
-            () = unfit.changed() => {}
-            () = leading.changed() => {}
         }
     }
 }

@@ -1,0 +1,111 @@
+//! How a scheduler is run, why it did not start, and how it ended.
+
+use crate::connect::ConnectError;
+use crate::lease::{ElectionConfig, ElectionConfigError};
+use secondmate_core::{Profile, SchedulerConfig};
+use secondmate_telemetry::Admin;
+use std::time::Duration;
+
+/// A limit on writes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WriteLimit {
+    /// Writes a second, on average.
+    pub per_second: f64,
+    /// Writes at once above that.
+    pub burst: u32,
+}
+
+/// How a scheduler is run.
+pub struct Options {
+    /// The cluster.
+    pub cluster: kube_client::Config,
+    /// What is scheduled, and how.
+    pub profiles: Vec<Profile>,
+    /// Times and seed of the core.
+    pub scheduler: SchedulerConfig,
+    /// How one of several processes is elected; `None`: this one schedules.
+    pub election: Option<ElectionConfig>,
+    /// Bindings that are on their way at once.
+    pub bind_concurrency: usize,
+    /// Longest wait for the answer to a binding.
+    pub bind_timeout: Duration,
+    /// Limit on writes; `None`: the API server's own limits are enough.
+    pub write_limit: Option<WriteLimit>,
+    /// Quirks of kube-scheduler's event texts are reproduced.
+    pub strict_parity: bool,
+    /// Between two comparisons of the cache with the cluster; `None`: only on request.
+    pub compare_every: Option<Duration>,
+    /// Metrics, health and debug endpoints.
+    pub admin: Admin,
+}
+
+impl Options {
+    /// The usual values, without an election.
+    #[must_use]
+    pub fn new(cluster: kube_client::Config, profiles: Vec<Profile>, admin: Admin) -> Self {
+        Self {
+            cluster,
+            profiles,
+            scheduler: SchedulerConfig::default(),
+            election: None,
+            bind_concurrency: 64,
+            bind_timeout: Duration::from_secs(15),
+            write_limit: None,
+            strict_parity: true,
+            compare_every: Some(Duration::from_secs(10 * 60)),
+            admin,
+        }
+    }
+}
+
+/// Why a scheduler did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No cluster.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It may not do what it will have to do.
+    #[error(
+        "the scheduler's user may not do what it has to; grant by RBAC (see manifests/):{}",
+        list(.missing)
+    )]
+    Access {
+        /// What it may not do, each as `VERB RESOURCE in GROUP`.
+        missing: Vec<String>,
+    },
+    /// Whether it may could not be found out.
+    #[error("cannot ask the API server what this scheduler may do: {reason}")]
+    AccessUnknown {
+        /// What happened.
+        reason: String,
+    },
+    /// Times of the election contradict each other.
+    #[error(transparent)]
+    Election(#[from] ElectionConfigError),
+    /// The client for the Lease cannot be made, or a thread cannot be started.
+    #[error("{what}: {reason}")]
+    Other {
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn list(items: &[String]) -> String {
+    items.iter().map(|item| format!("\n  - {item}")).collect()
+}
+
+/// How a scheduler ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Stopped on request.
+    Stopped,
+    /// Leadership was lost: the process must exit.
+    LeadershipLost {
+        /// Why.
+        reason: String,
+    },
+    /// The scheduling thread ended by itself, which is a bug: the process must exit.
+    Crashed,
+}
