@@ -57,7 +57,6 @@ pub(super) const KNOWN: &[&str] = &[
     "filter VolumeRestrictions: Unschedulable: node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod",
     "filter VolumeZone: UnschedulableAndUnresolvable: node(s) had no available volume zone",
     "message: PostFilter finds no state",
-    "preFilter : UnschedulableAndUnresolvable: node(s) didn't satisfy plugin(s) [NodeAffinity VolumeBinding] simultaneously",
     "preFilter NodeAffinity: UnschedulableAndUnresolvable: pod affinity terms conflict",
     "preFilter VolumeBinding: UnschedulableAndUnresolvable: PVC … was not created for pod … (pod is not owner)",
     "preFilter VolumeBinding: UnschedulableAndUnresolvable: persistentvolumeclaim \"…\" bound to non-existent persistentvolume \"…\"",
@@ -152,6 +151,4 @@ pub(super) const KNOWN: &[&str] = &[
     "preFilter InterPodAffinity: UnschedulableAndUnresolvable: parsing pod: requiredAffinityTerms: \"…\" is not a valid label selector operator",
     "preFilter InterPodAffinity: UnschedulableAndUnresolvable: parsing pod: preferredAntiAffinityTerms: \"…\" is not a valid label selector operator",
     "preFilter VolumeZone: UnschedulableAndUnresolvable: storageclass.storage.kNs.io \"…\" not found",
-    "filter : UnschedulableAndUnresolvable: node(s) didn't satisfy plugin(s) [VolumeBinding]",
-    "filter : UnschedulableAndUnresolvable: node(s) didn't satisfy plugin(s) [NodeAffinity VolumeBinding]",
 ];
