@@ -138,6 +138,9 @@ pub fn run(options: Options) -> Result<Outcome> {
                 }
                 Verdict::Differs(difference) => {
                     found.fetch_add(1, Ordering::Relaxed);
+                    if options.progress {
+                        eprintln!("case {} differs: {difference}", case.id);
+                    }
                     outcome.differences.push((case, difference));
                 }
             }

@@ -171,3 +171,26 @@ fn remove(tree: &mut Value, path: &[Step]) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_part_of_an_object_can_be_taken_out_but_what_names_it() {
+        let object = json!({"kind": "Pod", "spec": {"a": [1, {"b": 2}]}});
+        let all: Vec<Value> = paths(&object)
+            .iter()
+            .map(|path| {
+                let mut less = object.clone();
+                remove(&mut less, path);
+                less["spec"].clone()
+            })
+            .collect();
+        assert_eq!(
+            all,
+            [json!(null), json!({}), json!({"a": [{"b": 2}]}), json!({"a": [1]}), json!({"a": [1, {}]})]
+        );
+    }
+}

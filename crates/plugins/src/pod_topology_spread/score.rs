@@ -9,6 +9,10 @@ use secondmate_model::{Atom, Labels, NodeInfo, Pod, WhenUnsatisfiable};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
+/// Upstream's mark of a node without the constraints' labels; a score that happens to be this (a skew below 1, which no API server
+/// stores) counts as the mark.
+const NOT_SCORED: i64 = -1;
+
 /// What a cycle knows of a pod's soft constraints; shared by the clones of the cycle's state, since scoring tries nothing out.
 #[derive(Clone, Debug)]
 struct ScoreState(Arc<Weighed>);
@@ -183,7 +187,7 @@ impl Score for PodTopologySpread {
             }
         }
         for (info, score) in feasible.iter().zip(scores) {
-            *score = if ignored(info) {
+            *score = if ignored(info) || *score == NOT_SCORED {
                 0
             } else if most == 0 {
                 MAX_NODE_SCORE

@@ -288,3 +288,53 @@ impl Generator {
         self.random.one(&[ZONE, ZONE, HOSTNAME, RACK, REGION, "nowhere"])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_case_is_drawn_from_seed_and_number_alone() {
+        assert_eq!(case(1, 7), case(1, 7));
+        assert_ne!(case(1, 7).objects, case(1, 8).objects);
+        assert_ne!(case(1, 7).objects, case(2, 7).objects);
+    }
+
+    #[test]
+    fn cases_have_every_kind_of_object_that_scheduling_reads() {
+        let mut kinds = BTreeSet::new();
+        let (mut assigned, mut waiting, mut configured) = (0, 0, 0);
+        for index in 0..100 {
+            let case = case(3, index);
+            configured += usize::from(!case.config.is_null());
+            for object in &case.objects {
+                kinds.insert(object["kind"].as_str().unwrap_or_default().to_owned());
+                if object["kind"] == "Pod" {
+                    let count = if object["spec"]["nodeName"].is_null() { &mut waiting } else { &mut assigned };
+                    *count += 1;
+                }
+            }
+        }
+        let expected = [
+            "CSIDriver",
+            "CSINode",
+            "CSIStorageCapacity",
+            "Namespace",
+            "Node",
+            "PersistentVolume",
+            "PersistentVolumeClaim",
+            "Pod",
+            "PodDisruptionBudget",
+            "PriorityClass",
+            "ReplicaSet",
+            "ReplicationController",
+            "Service",
+            "StatefulSet",
+            "StorageClass",
+            "VolumeAttachment",
+        ];
+        assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+        assert!(assigned > 500 && waiting > 100 && configured > 20, "{assigned} {waiting} {configured}");
+    }
+}
