@@ -311,7 +311,8 @@ mod tests {
             for object in &case.objects {
                 kinds.insert(object["kind"].as_str().unwrap_or_default().to_owned());
                 if object["kind"] == "Pod" {
-                    let count = if object["spec"]["nodeName"].is_null() { &mut waiting } else { &mut assigned };
+                    let count =
+                        if object["spec"]["nodeName"].is_null() { &mut waiting } else { &mut assigned };
                     *count += 1;
                 }
             }
