@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::runner::check;
-use crate::workspace::cargo;
+use crate::workspace::{cargo, target_dir};
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -14,8 +14,13 @@ pub(crate) struct BenchArgs {
 }
 
 pub(crate) fn bench(arguments: &BenchArgs) -> Result<()> {
-    check(cargo(&["build", "--release", "--package", "secondmate", "--package", "secondmate-bench"]))?;
+    // As a user builds it: together with the measurement its dependencies would have other features.
+    check(cargo(&["build", "--release", "--package", "secondmate"]))?;
+    check(cargo(&["build", "--release", "--package", "secondmate-bench"]))?;
     let mut run = cargo(&["run", "--release", "--quiet", "--package", "secondmate-bench", "--"]);
     run.args(&arguments.arguments);
+    if std::env::var_os("SECONDMATE_BIN").is_none() {
+        run.env("SECONDMATE_BIN", target_dir()?.join("release/secondmate"));
+    }
     check(run)
 }

@@ -17,6 +17,11 @@ pub(crate) fn programs_dir() -> Result<PathBuf> {
     Ok(own.parent().context("the own program is in no folder")?.to_owned())
 }
 
+/// The target folder.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    Ok(programs_dir()?.parent().context("the own program is in no target folder")?.to_owned())
+}
+
 /// A cargo command in the top folder: the cargo that runs xtask.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

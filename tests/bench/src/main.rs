@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use arena::{Arena, Subject, Target};
 use clap::Parser;
 use report::Row;
-use secondmate_harness::{Binaries, binaries};
+use secondmate_harness::{Binaries, binaries, secondmate_binary};
 use std::process::ExitCode;
 use std::time::Duration;
 use watch::PodWatch;
@@ -65,6 +65,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<Vec<Row>> {
+    // It may have to be built, which belongs to no measurement.
+    secondmate_binary()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut rows = Vec::new();
     for target in &options.on {
