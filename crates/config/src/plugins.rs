@@ -119,6 +119,9 @@ const IN_TREE: [(&str, &[ExtensionPoint]); 23] = [
 ];
 
 /// The plugins that kube-scheduler 1.36 enables at `multiPoint` by default, with their weights (0: not given).
+///
+/// Source: `getDefaultPlugins` and `applyFeatureGates` in `pkg/scheduler/apis/config/v1/default_plugins.go`, with the default
+/// feature gates.
 pub(crate) const DEFAULT_MULTI_POINT: [(&str, i32); 20] = [
     ("SchedulingGates", 0),
     ("PrioritySort", 0),

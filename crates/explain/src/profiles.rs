@@ -93,3 +93,29 @@ fn specification(
         victims_of,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_default_profile_has_every_in_tree_plugin_and_weighs_those_that_score() {
+        let registry = secondmate_plugins::registry().expect("no name twice");
+        let configuration = Configuration::for_scheduler_names(&["my-scheduler"]).expect("a name");
+        make_profiles(&configuration, &registry).expect("made without arguments");
+        let profile = &configuration.profiles[0];
+        let handle = Handle::new("my-scheduler".into(), Parity::Strict);
+        let make = |name: &str| {
+            let args = profile.plugin_args.get(name).map_or(Value::Null, |args| args.to_value());
+            registry.make(name, &args, &handle).expect("made")
+        };
+        let names = profile.plugins.names();
+        assert_eq!(names, registry.names().collect::<BTreeSet<_>>());
+        let weighed: BTreeSet<&str> =
+            profile.plugins.score.iter().map(|plugin| plugin.name.as_str()).collect();
+        let scoring: BTreeSet<&str> =
+            names.into_iter().filter(|name| make(name).as_score().is_some()).collect();
+        assert_eq!(weighed, scoring);
+    }
+}

@@ -8,7 +8,6 @@ mod allocation;
 mod arguments;
 pub mod default_binder;
 pub mod default_preemption;
-pub mod defaults;
 mod device_classes;
 pub mod dynamic_resources;
 #[cfg(test)]

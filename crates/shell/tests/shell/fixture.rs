@@ -1,14 +1,14 @@
 //! A sandbox with a scheduler on it.
 
 use anyhow::{Result, bail};
+use secondmate_config::Configuration;
 use secondmate_core::queue::QueueConfig;
-use secondmate_core::{PluginLists, Profile, ProfileSpec, SchedulerConfig};
-use secondmate_framework::Parity;
+use secondmate_core::{Profile, SchedulerConfig};
+use secondmate_explain::make_profiles;
 use secondmate_sandbox::{KubeletOptions, NodeShape, Options as SandboxOptions, Sandbox};
 use secondmate_shell::{ClusterConfig, Options, Shell, StartError};
 use secondmate_telemetry::{Admin, Metrics};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The name that the scheduler under test serves.
@@ -36,20 +36,12 @@ pub fn add_nodes(sandbox: &Sandbox, first: usize, count: usize) {
     sandbox.add_nodes(first, count, &shape);
 }
 
-/// The default profile.
+/// The default profile, with every node looked at.
 pub fn profile(name: &str) -> Profile {
     let registry = secondmate_plugins::registry().expect("in-tree names differ");
-    let defaults = secondmate_plugins::defaults::DEFAULT_MULTIPOINT;
-    let plugins =
-        PluginLists::multi_point(defaults, &registry, &BTreeMap::new()).expect("all are registered");
-    let spec = ProfileSpec {
-        scheduler_name: name.to_owned(),
-        percentage_of_nodes_to_score: 100,
-        plugins,
-        args: BTreeMap::new(),
-        victims_of: None,
-    };
-    Profile::new(&spec, &registry, Parity::Strict).expect("the default profile")
+    let mut configuration = Configuration::for_scheduler_names(&[name]).expect("a name");
+    configuration.profiles[0].percentage_of_nodes_to_score = Some(100);
+    make_profiles(&configuration, &registry).expect("the default profile").remove(0)
 }
 
 /// Options for a scheduler on the sandbox, without an election, with short backoffs.

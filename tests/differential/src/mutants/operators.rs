@@ -9,7 +9,7 @@ const FOLDERS: [&str; 2] = ["crates/plugins/src", "crates/core/src/evaluation"];
 /// The default weights.
 const WEIGHTS: &str = "crates/config/src/plugins.rs";
 /// Files that have no part in a verdict, a score or a preemption: hints, binding, arguments, tests.
-const LEFT_OUT: [&str; 14] = [
+const LEFT_OUT: [&str; 13] = [
     "tests",
     "hint",
     "fixture.rs",
@@ -21,7 +21,6 @@ const LEFT_OUT: [&str; 14] = [
     "arguments.rs",
     "args.rs",
     "src/lib.rs",
-    "defaults.rs",
     "dynamic_resources.rs",
     "device_classes.rs",
 ];
