@@ -1,8 +1,9 @@
-//! `secondmate playground --keep`: kubectl works against it as against a cluster. Skipped, visibly, where there is no kubectl
-//! (`KUBECTL` gives its path).
+//! `secondmate playground --keep`: kubectl works against it as against a cluster. Skipped, visibly, where the control
+//! plane's programs cannot be had; never in CI.
 
 #![allow(clippy::unwrap_used)] // All of this is test code, where a panic is how a failure looks.
 
+use secondmate_harness::{Program, require_programs_or_skip};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -78,16 +79,6 @@ impl Playground {
     }
 }
 
-/// `None` where there is no kubectl.
-fn kubectl_program() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("KUBECTL") {
-        return Some(path.into());
-    }
-    std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|folder| folder.join("kubectl"))
-        .find(|path| path.is_file())
-}
-
 struct Kubectl<'a> {
     program: &'a Path,
     home: &'a Path,
@@ -152,13 +143,14 @@ spec:
 
 #[test]
 fn kubectl_works_against_it_and_what_it_applies_is_scheduled() {
-    let Some(program) = kubectl_program() else {
-        eprintln!("SKIPPED: no kubectl on PATH; set KUBECTL to its path to run this test");
-        return;
-    };
+    let name = "kubectl_works_against_it_and_what_it_applies_is_scheduled";
+    let Some(programs) = require_programs_or_skip(name, &[Program::Kubectl]) else { return };
     let (playground, _) = Playground::start(&["--nodes", "3", "--pods", "7"]);
-    let kubectl =
-        Kubectl { program: &program, home: playground.folder.path(), kubeconfig: playground.kubeconfig() };
+    let kubectl = Kubectl {
+        program: programs.path(Program::Kubectl).unwrap(),
+        home: playground.folder.path(),
+        kubeconfig: playground.kubeconfig(),
+    };
 
     let wide = kubectl.ok(&["get", "pods", "-o", "wide"]);
     assert!(

@@ -1,8 +1,9 @@
-//! The real kubectl against the sandbox. Skipped, visibly, where there is none (`KUBECTL` gives its path).
+//! The real kubectl against the sandbox. Skipped, visibly, where the control plane's programs cannot be had; never in CI.
 
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use secondmate_harness::{Program, require_programs_or_skip};
 use secondmate_sandbox::Sandbox;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -21,14 +22,10 @@ struct Output {
 }
 
 impl Kubectl {
-    /// `None` where there is no kubectl.
-    fn of(sandbox: &Sandbox) -> Option<Kubectl> {
-        let program = match std::env::var_os("KUBECTL") {
-            Some(path) => PathBuf::from(path),
-            None => std::env::split_paths(&std::env::var_os("PATH")?)
-                .map(|folder| folder.join("kubectl"))
-                .find(|path| path.is_file())?,
-        };
+    /// `None` where there is no kubectl, and the skip of the test has been reported.
+    fn of(sandbox: &Sandbox, test: &str) -> Option<Kubectl> {
+        let programs = require_programs_or_skip(test, &[Program::Kubectl])?;
+        let program = programs.path(Program::Kubectl).unwrap().to_owned();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("kubeconfig"), sandbox.kubeconfig()).unwrap();
         Some(Kubectl { program, folder })
@@ -69,18 +66,6 @@ impl Kubectl {
     }
 }
 
-macro_rules! kubectl_or_skip {
-    ($sandbox:expr) => {
-        match Kubectl::of(&$sandbox) {
-            Some(kubectl) => kubectl,
-            None => {
-                eprintln!("SKIPPED: no kubectl on PATH; set KUBECTL to its path to run this test");
-                return;
-            }
-        }
-    };
-}
-
 const POD: &str = "
 apiVersion: v1
 kind: Pod
@@ -103,7 +88,9 @@ fn squeezed(text: &str) -> String {
 async fn kubectl_applies_shows_describes_and_deletes_pods() {
     let sandbox = alive().await;
     add_small_nodes(&sandbox, 2);
-    let kubectl = kubectl_or_skip!(sandbox);
+    let Some(kubectl) = Kubectl::of(&sandbox, "kubectl_applies_shows_describes_and_deletes_pods") else {
+        return;
+    };
     let file = kubectl.write("pod.yaml", &POD.replace("IMAGE", "nginx:1"));
     assert!(kubectl.ok(&["apply", "-f", &file]).await.contains("pod/web created"));
     let changed = kubectl.write("pod.yaml", &POD.replace("IMAGE", "nginx:2"));
@@ -158,7 +145,9 @@ async fn kubectl_applies_shows_describes_and_deletes_pods() {
 async fn kubectl_shows_taints_cordons_and_drains_nodes() {
     let sandbox = alive().await;
     add_small_nodes(&sandbox, 2);
-    let kubectl = kubectl_or_skip!(sandbox);
+    let Some(kubectl) = Kubectl::of(&sandbox, "kubectl_shows_taints_cordons_and_drains_nodes") else {
+        return;
+    };
     let nodes = squeezed(&kubectl.ok(&["get", "nodes"]).await);
     assert!(nodes.starts_with("NAME STATUS ROLES AGE VERSION\nnode-00000 Ready <none> "), "{nodes}");
     kubectl.ok(&["taint", "nodes", "node-00000", "a=b:NoSchedule"]).await;
@@ -184,7 +173,9 @@ async fn kubectl_shows_taints_cordons_and_drains_nodes() {
 #[tokio::test]
 async fn kubectl_is_told_what_is_served_and_what_is_not() {
     let sandbox = alive().await;
-    let kubectl = kubectl_or_skip!(sandbox);
+    let Some(kubectl) = Kubectl::of(&sandbox, "kubectl_is_told_what_is_served_and_what_is_not") else {
+        return;
+    };
     let resources = kubectl.ok(&["api-resources"]).await;
     assert!(resources.contains("priorityclasses") && !resources.contains("daemonsets"), "{resources}");
     let explain = kubectl.run(&["explain", "pod.spec"]).await;
@@ -213,7 +204,7 @@ async fn kubectl_is_told_what_is_served_and_what_is_not() {
 async fn kubectl_follows_pods_as_they_change() {
     let sandbox = alive().await;
     add_small_nodes(&sandbox, 1);
-    let kubectl = kubectl_or_skip!(sandbox);
+    let Some(kubectl) = Kubectl::of(&sandbox, "kubectl_follows_pods_as_they_change") else { return };
     let file = kubectl.write("pod.yaml", &POD.replace("IMAGE", "nginx:1"));
     kubectl.ok(&["create", "-f", &file]).await;
     let mut child =
@@ -232,7 +223,7 @@ async fn kubectl_follows_pods_as_they_change() {
 #[tokio::test]
 async fn kubectl_creates_and_scales_a_deployment() {
     let sandbox = alive().await;
-    let kubectl = kubectl_or_skip!(sandbox);
+    let Some(kubectl) = Kubectl::of(&sandbox, "kubectl_creates_and_scales_a_deployment") else { return };
     kubectl.ok(&["create", "namespace", "team"]).await;
     kubectl.ok(&["create", "deployment", "web", "--image=nginx:1", "--replicas=3", "-n", "team"]).await;
     until("three pods", || sandbox.objects().count("pods") == 3).await;
