@@ -68,6 +68,11 @@ mod tests {
             ("sum", candidate("a", 0, &[(5, 0), (4, 0)]), candidate("b", 0, &[(5, 0), (3, 0)])),
             ("sum again", candidate("a", 0, &[(-5, 0), (-6, 0)]), candidate("b", 0, &[(-5, 0)])),
             (
+                "sum of the lowest priorities, which count as nothing",
+                candidate("a", 0, &[(10, 0), (5, 0)]),
+                candidate("b", 0, &[(10, 0), (i32::MIN, 0), (i32::MIN, 0), (i32::MIN, 0)]),
+            ),
+            (
                 "number",
                 candidate("a", 0, &[(i32::MIN, 0), (i32::MIN, 0)]),
                 candidate("b", 0, &[(i32::MIN, 0)]),

@@ -415,6 +415,40 @@ fn among_many_nodes_a_part_is_looked_at_from_a_place_that_the_pod_decides() {
 }
 
 #[test]
+fn the_search_ends_when_it_has_enough_and_one_without_a_violated_budget() {
+    let budget = json!({"kind": "PodDisruptionBudget", "metadata": {"name": "b", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"app": "v"}}}, "status": {"disruptionsAllowed": 0}});
+    let pods = [("a", "va"), ("b", "vb"), ("c", "xc"), ("d", "xd"), ("e", "ve")];
+    let objects = with(
+        nodes(&["a", "b", "c", "d", "e"]),
+        pods.iter().map(|(node, pod)| on(node, pod, 1, 4, 0)).chain([budget]).collect(),
+    );
+    let snapshot = fixture::snapshot(objects);
+    let (filters, nominated) = (Filters::default(), Nominated::default());
+    let cx = context(&snapshot, &filters, &nominated);
+    let pod = fixture::pod(preemptor(4));
+    let importance = Importance { now: cx.now, parity: Parity::Strict };
+    let plugin = DefaultPreemption { args: Args::default(), parity: Parity::Strict, victims_of: None };
+    let all: Vec<NodeIndex> = (0..5).map(NodeIndex).collect();
+    for (start, wanted, expected) in [
+        (0, 1, "c a"),
+        (0, 2, "c a b"),
+        (0, 3, "c a b"),
+        (0, 4, "c d a b"),
+        (0, 5, "c d a b e"),
+        (2, 1, "c"),
+        (3, 2, "d e"),
+        (4, 2, "c e a"),
+    ] {
+        let search = DryRun::new(&plugin, &cx, &pod, importance);
+        let found = search.find(&CycleState::new(), &all, start, wanted);
+        let names: Vec<&str> = found.candidates.iter().map(|candidate| candidate.node.as_str()).collect();
+        assert_eq!(names.join(" "), expected, "from {start}, {wanted} wanted");
+        assert!(found.errors.is_empty());
+    }
+}
+
+#[test]
 fn arguments_that_kube_scheduler_refuses_are_refused() {
     for args in [
         json!({"minCandidateNodesPercentage": 101}),

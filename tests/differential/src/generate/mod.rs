@@ -6,6 +6,7 @@
 
 mod config;
 mod containers;
+mod crowd;
 mod nodes;
 mod pods;
 mod surroundings;
@@ -44,6 +45,8 @@ struct Mix {
     roomy: u32,
     /// Most assigned pods.
     assigned: usize,
+    /// Equal nodes that are full.
+    crowded: u32,
 }
 
 /// Everything a little.
@@ -65,6 +68,7 @@ const MIXED: Mix = Mix {
     workloads: 40,
     roomy: 55,
     assigned: 25,
+    crowded: 1,
 };
 
 /// The themes, each with its share.
@@ -150,6 +154,7 @@ const THEMES: &[(usize, Mix)] = &[
             volumes: 8,
             ports: 15,
             assigned: 40,
+            crowded: 55,
             configs: 15,
             ..MIXED
         },
@@ -213,6 +218,9 @@ struct Generator {
 
 impl Generator {
     fn cluster(&mut self) {
+        if self.chance(self.mix.crowded) {
+            return self.crowd();
+        }
         self.surroundings();
         let count = match self.random.below(100) {
             0 => 0,

@@ -48,7 +48,11 @@ impl Generator {
         if self.chance(self.mix.workloads / 2) {
             metadata["ownerReferences"] = self.owners();
         }
-        let pod = self.add("v1", "Pod", namespace, name, json!({"spec": spec, "status": status}));
+        self.add_pod(namespace, name, metadata, json!({"spec": spec, "status": status}));
+    }
+
+    pub(super) fn add_pod(&mut self, namespace: &str, name: &str, metadata: Value, rest: Value) {
+        let pod = self.add("v1", "Pod", namespace, name, rest);
         if let (Value::Object(all), Value::Object(more)) = (&mut pod["metadata"], metadata) {
             all.extend(more);
         }
@@ -127,7 +131,7 @@ impl Generator {
         }
     }
 
-    fn terminating(&mut self, metadata: &mut Value) {
+    pub(super) fn terminating(&mut self, metadata: &mut Value) {
         metadata["deletionTimestamp"] = "2026-01-01T01:00:00Z".into();
         metadata["deletionGracePeriodSeconds"] = 30.into();
     }

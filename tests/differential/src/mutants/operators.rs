@@ -154,11 +154,13 @@ fn of_file(file: &Path, text: &str, weights_only: bool, found: &mut Vec<Mutation
         }
         let code = without_text(line);
         let trimmed = code.trim_start();
-        let is_weight = trimmed.starts_with("(\"") && trimmed.ends_with("),");
+        // Only what scores has one.
+        let is_weight = trimmed.starts_with("(\"") && trimmed.ends_with("),") && !trimmed.ends_with(", 0),");
         let skipped = trimmed.starts_with("//")
             || trimmed.starts_with("#[")
             || trimmed.starts_with("use ")
             || trimmed.starts_with("debug_assert")
+            || function.is_empty() && line.contains("type ")
             || FUNCTIONS_LEFT_OUT.contains(&function.as_str())
             || weights_only && !is_weight;
         if skipped {
