@@ -184,7 +184,13 @@ impl Generator {
             ["cpu", "memory", "ephemeral-storage", "example.com/gpu", "example.com/nic", "hugepages-2Mi"]
         {
             if self.chance(40) {
-                let weight = if all_alike { 1 } else { self.random.between(1, 10) };
+                // 0 becomes 1, and more than 100 is refused.
+                let weight = match self.random.below(60) {
+                    _ if all_alike => 1,
+                    0 => 101,
+                    1 => 100,
+                    _ => self.random.between(0, 10),
+                };
                 resources.push(json!({"name": name, "weight": weight}));
             }
         }
