@@ -161,6 +161,18 @@ impl Problems {
         self.report(ProblemKind::Validation, path, format!("Forbidden: {detail}"));
     }
 
+    /// How many there are so far.
+    pub(crate) fn count(&self) -> usize {
+        self.found.borrow().len()
+    }
+
+    /// Forgets the broken rules that were found since there were `count`; what could not be read stays.
+    pub(crate) fn forget_validation_since(&self, count: usize) {
+        let mut found = self.found.borrow_mut();
+        let later = found.split_off(count);
+        found.extend(later.into_iter().filter(|problem| problem.kind != ProblemKind::Validation));
+    }
+
     /// Everything that was found, as one error.
     ///
     /// Where fields could not be read, only that is told: what the rules say about their absence would mislead.

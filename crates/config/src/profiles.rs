@@ -90,6 +90,7 @@ fn plugin_args(
     path: &Path,
     problems: &Problems,
 ) -> BTreeMap<String, PluginArgs> {
+    let enabled = merged.names();
     let mut found = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for (index, config) in profile.plugin_config.iter().enumerate() {
@@ -108,11 +109,17 @@ fn plugin_args(
                 None => format!("the plugins of this scheduler are {}", names.join(", ")),
             };
             problems.invalid(&path.child("name"), quoted(name), format!("plugin does not exist; {remedy}"));
-        } else if let Some(args) = args::read(name, config.args.as_ref(), &path.child("args"), problems) {
-            found.insert(name.to_owned(), args);
+        } else {
+            let before = problems.count();
+            let args = args::read(name, config.args.as_ref(), &path.child("args"), problems);
+            // kube-scheduler checks these when it makes the plugin, all others when it reads the file.
+            if name == "NodeResourcesFit" && !enabled.contains(name) {
+                problems.forget_validation_since(before);
+            }
+            found.extend(args.map(|args| (name.to_owned(), args)));
         }
     }
-    for name in merged.names() {
+    for name in enabled {
         if !found.contains_key(&name)
             && let Some(args) = PluginArgs::default_for(&name)
         {

@@ -343,6 +343,32 @@ fn plugin_args_rules() {
 }
 
 #[test]
+fn the_rules_of_node_resources_fit_hold_where_the_plugin_runs() {
+    let profile = |plugin: &str, disabled: &str, args: &str| {
+        format!(
+            "profiles: [{{plugins: {{multiPoint: {{disabled: [{{name: {disabled}}}]}}}}, pluginConfig: [{{name: {plugin}, args: {args}}}]}}]\n"
+        )
+    };
+    let heavy = "{scoringStrategy: {type: MostAllocated, resources: [{name: cpu, weight: 101}]}}";
+    let message = "profiles[0].pluginConfig[0].args.scoringStrategy.resources[0].weight: Invalid value: 101: resource weight of cpu not in valid range (0, 100]";
+    check(&profile("NodeResourcesFit", "ImageLocality", heavy), &[message]);
+    check(&profile("NodeResourcesFit", "NodeResourcesFit", heavy), &[]);
+    // What cannot be read is refused all the same, and all other plugins are checked wherever they stand.
+    check(
+        &profile("NodeResourcesFit", "NodeResourcesFit", "{scoringStrategies: {}}"),
+        &[
+            "profiles[0].pluginConfig[0].args.scoringStrategies: unknown field \"scoringStrategies\": did you mean \"scoringStrategy\"?",
+        ],
+    );
+    check(
+        &profile("InterPodAffinity", "InterPodAffinity", "{hardPodAffinityWeight: 101}"),
+        &[
+            "profiles[0].pluginConfig[0].args.hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]",
+        ],
+    );
+}
+
+#[test]
 fn defaults_are_kube_schedulers() {
     let configuration = read("");
     assert_eq!(configuration.leader_election, LeaderElection::default());
