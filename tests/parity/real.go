@@ -36,7 +36,8 @@ type realScheduler struct {
 
 func newRealScheduler(cfg *config.KubeSchedulerConfiguration, objects []runtime.Object, parallelism int, everyNode bool) (*realScheduler, error) {
 	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), logr.Discard()))
-	recorder := events.NewFakeRecorder(64)
+	// It blocks where it is full, and each victim has an event.
+	recorder := events.NewFakeRecorder(64 + len(objects))
 	r := &realScheduler{ctx: ctx, cancel: cancel, events: recorder.Events, pods: map[string]*v1.Pod{}}
 	var pods []runtime.Object
 	for _, obj := range objects {

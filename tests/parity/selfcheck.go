@@ -108,6 +108,9 @@ func (c *comparison) schedulePod(fw framework.Framework, pod *v1.Pod, scheduled 
 }
 
 func (c *comparison) choice(fw framework.Framework, pod *v1.Pod, scheduled scheduler.ScheduleResult) {
+	if c.result.Result == resultError && scheduled.SuggestedHost == pod.Status.NominatedNodeName {
+		return // the nominated node is taken before the node that the error is about is looked at
+	}
 	if c.result.Result != resultSchedulable {
 		c.differ("real schedulable on %s, oracle %s", scheduled.SuggestedHost, c.result.Result)
 		return

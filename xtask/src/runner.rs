@@ -45,7 +45,7 @@ fn shown(command: &Command) -> String {
     words.join(" ")
 }
 
-/// Picks from the output of `cargo test` what each runner closed with.
+/// Picks from the output of `cargo test` or `go test` what each runner closed with.
 #[derive(Default)]
 struct ClosingLines {
     /// The line that named the runner, until it is known to close with something.
@@ -61,6 +61,7 @@ impl ClosingLines {
         } else if text.starts_with("test result: ")
             || (text.starts_with("test ") && text.ends_with(" FAILED"))
             || text.starts_with("error: ")
+            || ["ok ", "ok\t", "FAIL\t", "--- FAIL: "].iter().any(|closing| line.starts_with(closing))
         {
             self.lines.extend(self.runner.take());
             self.lines.push(line.to_owned());

@@ -32,6 +32,7 @@ pub(crate) fn test_steps(arguments: &TestArgs) -> Vec<Step<'_>> {
         Step::new("control plane", |_| control_plane()).essential(),
         Step::new("secondmate binary", |_| secondmate(arguments)).essential(),
         Step::new("tests", |report| cargo_test(arguments, report)),
+        Step::new("oracle", parity::oracle_step),
         Step::new("parity", |_| parity::step(arguments.locked)),
     ]
 }

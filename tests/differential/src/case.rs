@@ -26,6 +26,7 @@ pub struct Case {
 
 /// One line of the oracle's output.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub struct Answer {
     /// That of the case.
     #[serde(default)]
@@ -42,6 +43,16 @@ pub struct Answer {
     /// The case is invalid, or the oracle contradicts itself.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
+    /// With `-self-check`: where the real scheduler's own cycle says something else than the oracle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub self_check: Vec<String>,
+    /// With `-self-check`: pods that were compared so.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub checked: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An object that an API server refuses.

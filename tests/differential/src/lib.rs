@@ -18,5 +18,6 @@ pub mod oracle;
 pub mod ours;
 pub mod random;
 pub mod run;
+pub mod self_check;
 pub mod shrink;
 pub mod timing;

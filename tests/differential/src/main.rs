@@ -8,7 +8,7 @@ use secondmate_differential::oracle::Oracle;
 use secondmate_differential::ours::Ours;
 use secondmate_differential::run::{Options, Outcome, run};
 use secondmate_differential::shrink::shrink;
-use secondmate_differential::{corpus, coverage, mutants, timing};
+use secondmate_differential::{corpus, coverage, mutants, self_check, timing};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -55,6 +55,9 @@ struct Cli {
     /// Instead: put this case (or each line of a .jsonl file) into the regression corpus, with the oracle's answer.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Instead: whether whole cycles of the real scheduler say what the oracle says about the cases.
+    #[arg(long)]
+    self_check: bool,
     /// Instead: what one decision costs on both sides for 100, 1,000 and 5,000 nodes.
     #[arg(long)]
     timing: bool,
@@ -117,10 +120,6 @@ fn parity(cli: &Cli) -> Result<bool> {
         }
         return Ok(all_same);
     }
-    random_cases(cli)
-}
-
-fn random_cases(cli: &Cli) -> Result<bool> {
     let seed = match cli.seed {
         Some(seed) => seed,
         None => std::time::SystemTime::now()
@@ -129,6 +128,19 @@ fn random_cases(cli: &Cli) -> Result<bool> {
             .as_secs(),
     };
     println!("seed {seed}, {} cases from number {}", cli.cases, cli.first);
+    if cli.self_check {
+        let checked = self_check::run(seed, cli.first, cli.cases)?;
+        for contradiction in &checked.contradictions {
+            println!("{contradiction}");
+        }
+        let differ = checked.contradictions.len();
+        println!("the oracle against the real scheduler's cycles: {} pods, {differ} differ", checked.pods);
+        return Ok(differ == 0);
+    }
+    random_cases(cli, seed)
+}
+
+fn random_cases(cli: &Cli, seed: u64) -> Result<bool> {
     let options = Options {
         cases: cli.cases,
         seed,

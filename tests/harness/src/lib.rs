@@ -64,7 +64,7 @@ pub use cluster::{Cluster, Options};
 pub use components::{Component, SchedulerOptions};
 pub use directory::holds_running_cluster;
 pub use nodes::NodeShape;
-pub use oracle::parity_oracle;
+pub use oracle::{oracle_tests, parity_oracle};
 pub use process::{Process, Usage, run};
 pub use scheduler_under_test::secondmate_binary;
 pub use skip::{SKIP_REPORT_VARIABLE, in_ci, require_or_skip, require_programs_or_skip};

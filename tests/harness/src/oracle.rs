@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
 use crate::binaries::{BinariesError, Unavailable, cache_root, go_toolchain};
-use crate::go_build::{Fnv, collect, go_build, prune};
+use crate::go_build::{Fnv, collect, go_build, go_command, prune};
 
 const NAME: &str = "oracle";
 
@@ -21,14 +22,36 @@ pub fn parity_oracle() -> Result<&'static Path, BinariesError> {
     FOUND.get_or_init(find_or_build).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
 }
 
+/// The command that holds the oracle against the real scheduler's own `SchedulePod` and whole cycles, on `cases` random cases.
+///
+/// # Errors
+///
+/// [`BinariesError::Unavailable`] when there is no Go.
+pub fn oracle_tests(seed: u64, cases: u32) -> Result<Command, BinariesError> {
+    let (module, _) = module_and_go()?;
+    let mut go = go_command();
+    // Built as the oracle itself, whose packages are then at hand.
+    go.current_dir(module).args(["test", "-trimpath", "-buildvcs=false", "-count=1", "."]);
+    go.args(["-seed", &seed.to_string(), "-cases", &cases.to_string()]);
+    Ok(go)
+}
+
 fn find_or_build() -> Result<PathBuf, BinariesError> {
-    let failed = |error: anyhow::Error| BinariesError::Failed(format!("{error:#}"));
+    let (module, go) = module_and_go()?;
+    build(&cache_root().map_err(failed)?.join("parity"), &module, &go).map_err(failed)
+}
+
+fn module_and_go() -> Result<(PathBuf, String), BinariesError> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../parity");
     let go = go_toolchain(&module).map_err(failed)?.map_err(|_| Unavailable {
         reason: "the parity oracle needs Go (the release that tests/parity/go.mod names, or a later one) to be built"
             .to_owned(),
     })?;
-    build(&cache_root().map_err(failed)?.join("parity"), &module, &go).map_err(failed)
+    Ok((module, go))
+}
+
+fn failed(error: anyhow::Error) -> BinariesError {
+    BinariesError::Failed(format!("{error:#}"))
 }
 
 fn build(root: &Path, module: &Path, go: &str) -> Result<PathBuf> {
