@@ -43,6 +43,9 @@ impl Generator {
         if self.chance(4) {
             labels.insert("topology.ebs.csi.aws.com/zone".to_owned(), self.one(&["z1", "z2"]).into());
         }
+        if self.random.below(3_000) == 0 {
+            labels.extend((0..5_000).map(|i| (format!("label-{i}"), "x".into())));
+        }
         if self.chance(3) {
             // Two nodes that claim to be one host.
             labels.insert(HOSTNAME.to_owned(), "n0".into());

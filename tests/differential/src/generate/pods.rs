@@ -66,6 +66,8 @@ impl Generator {
             ("v1", "ReplicationController", "controller"),
             ("apps/v1", "ReplicaSet", "gone"),
             ("batch/v1", "Job", "job"),
+            // Some pod is its own owner.
+            ("v1", "Pod", "wait-0"),
         ]);
         let controls = self.chance(85);
         json!([{"apiVersion": version, "kind": kind, "name": name, "uid": "owner", "controller": controls}])
