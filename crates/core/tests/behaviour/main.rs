@@ -6,6 +6,7 @@ mod cycle;
 mod fixture;
 mod neighbours;
 mod nomination;
+mod post_filters;
 mod preemption;
 mod queue;
 mod scripted;
