@@ -75,7 +75,7 @@ fn the_first_plugin_that_makes_room_or_rules_it_out_has_the_last_word() {
     let no = || (Status::unschedulable("no"), None);
     let yes = (Status::SUCCESS, Some(Nomination::Node("n".into())));
     let never = (Status::unresolvable("never"), None);
-    assert_eq!(run(&[no(), yes.clone(), never.clone()]), "Success  by P2: Some(Node(\"n\"))");
+    assert_eq!(run(&[no(), yes.clone(), never.clone()]), "Success  by nobody: Some(Node(\"n\"))");
     assert_eq!(run(&[no(), never, yes]), "UnschedulableAndUnresolvable never by P2: None");
     let error = (Status::error("broken"), None);
     assert_eq!(run(&[no(), error, no()]), "Error broken by P2: None");
