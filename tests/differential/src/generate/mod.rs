@@ -121,6 +121,22 @@ const THEMES: &[(usize, Mix)] = &[
             ..MIXED
         },
     ),
+    // Spreading by the defaults, which services and owners select for.
+    (
+        2,
+        Mix {
+            spread: 5,
+            workloads: 100,
+            roomy: 90,
+            taints: 2,
+            node_affinity: 5,
+            pod_affinity: 3,
+            requests: 15,
+            volumes: 1,
+            assigned: 30,
+            ..MIXED
+        },
+    ),
     // Volumes.
     (
         3,

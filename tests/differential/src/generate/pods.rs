@@ -64,6 +64,7 @@ impl Generator {
             ("apps/v1", "ReplicaSet", "set"),
             ("apps/v1", "StatefulSet", "stateful"),
             ("v1", "ReplicationController", "controller"),
+            ("v1", "ReplicationController", "controller"),
             ("apps/v1", "ReplicaSet", "gone"),
             ("batch/v1", "Job", "job"),
             // Some pod is its own owner.
