@@ -17,6 +17,8 @@ pub mod metrics;
 pub use admin::{Admin, AdminError, DebugRequest, DebugResponse};
 pub use health::{Health, HealthFlag, Probe};
 pub use logging::{LogFormat, LoggingError};
-pub use metrics::{AttemptResult, Metrics, ProfileMetrics, Queue, StatusLabel};
+pub use metrics::{
+    AttemptResult, ExtensionPointMetrics, Metrics, PluginMetrics, ProfileMetrics, Queue, StatusLabel,
+};
 /// The kinds of metrics, for code that keeps handles.
 pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};

@@ -14,10 +14,10 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use family::Labelled;
-pub use profile::{AttemptResult, ExtensionPointMetrics, ProfileMetrics, StatusLabel};
+pub use profile::{AttemptResult, ExtensionPointMetrics, PluginMetrics, ProfileMetrics, StatusLabel};
 
 /// Media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -89,6 +89,7 @@ fn buckets(start: f64, factor: f64, count: u16) -> Histogram {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
+    names: Arc<[String]>,
 
     // kube-scheduler's.
     /// Time that one scheduling cycle takes up to the choice of the node, in seconds.
@@ -142,12 +143,31 @@ pub struct Metrics {
 
 const SLI_ATTEMPTS_MAX: usize = 15;
 
+/// A part of the registry that remembers what was registered.
+struct Named<'a> {
+    registry: &'a mut Registry,
+    prefix: &'static str,
+    names: &'a mut Vec<String>,
+}
+
+impl<'a> Named<'a> {
+    fn new(root: &'a mut Registry, prefix: &'static str, names: &'a mut Vec<String>) -> Self {
+        Self { registry: root.sub_registry_with_prefix(prefix), prefix, names }
+    }
+
+    fn register(&mut self, name: &str, help: &str, metric: impl Metric) {
+        self.names.push(format!("{}_{name}", self.prefix));
+        self.registry.register(name, help, metric);
+    }
+}
+
 impl Metrics {
     /// All metrics, at zero.
     #[expect(clippy::too_many_lines, reason = "one line of names and words for each metric")]
     pub fn new() -> Self {
         let mut root = Registry::default();
-        let registry = root.sub_registry_with_prefix("scheduler");
+        let mut names = Vec::new();
+        let mut registry = Named::new(&mut root, "scheduler", &mut names);
 
         let schedule_attempts = Labelled::counter(["result", "profile"]);
         registry.register(
@@ -255,6 +275,7 @@ impl Metrics {
         registry.register("goroutines", "Tasks that run, by what they do", goroutines.family());
 
         let leader_election_master_status = Labelled::gauge(["name"]);
+        names.push("leader_election_master_status".to_owned());
         root.register(
             "leader_election_master_status",
             "Whether this process leads, by name of the Lease: 0 is a standby, 1 the leader",
@@ -262,7 +283,7 @@ impl Metrics {
         );
         root.register_collector(Box::new(process::ProcessCollector));
 
-        let registry = root.sub_registry_with_prefix("secondmate");
+        let mut registry = Named::new(&mut root, "secondmate", &mut names);
         let build_info = Labelled::gauge(["version"]);
         build_info.get([env!("CARGO_PKG_VERSION")]).set(1);
         registry.register("build_info", "The version that runs", build_info.family());
@@ -321,6 +342,7 @@ impl Metrics {
 
         Self {
             registry: Arc::new(root),
+            names: names.into(),
             scheduling_algorithm_duration,
             pod_scheduling_attempts,
             pod_scheduled_after_flush,
@@ -399,16 +421,6 @@ impl Metrics {
         self.queueing_hint_execution_duration.get([plugin, event, hint])
     }
 
-    /// Time of one plugin at one extension point.
-    pub fn plugin_execution_duration(
-        &self,
-        plugin: &str,
-        extension_point: &str,
-        status: StatusLabel,
-    ) -> Histogram {
-        self.plugin_execution_duration.get([plugin, extension_point, status.label()])
-    }
-
     /// Events with this label that are remembered for pods in flight (`PodPopped` for the pods themselves).
     pub fn inflight_events(&self, event: &str) -> Gauge {
         self.inflight_events.get([event])
@@ -453,6 +465,12 @@ impl Metrics {
     pub fn bounded_queue(&self, name: &str, limit: usize) -> BoundedQueue {
         self.queue_limit.get([name]).set(i64::try_from(limit).unwrap_or(i64::MAX));
         BoundedQueue { length: self.queue_length.get([name]), full: self.queue_full.get([name]) }
+    }
+
+    /// The names of all metrics, of those too that have no numbers yet and are therefore not in [`Metrics::encode`]'s text; without
+    /// the `_total` of counters, and without those of the process (`process_`).
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Everything as OpenMetrics text ([`CONTENT_TYPE`]).

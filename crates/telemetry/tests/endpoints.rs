@@ -180,7 +180,7 @@ fn touch(metrics: &Metrics) {
     profile.observe_attempt(AttemptResult::Scheduled, Duration::from_millis(5));
     profile.observe_attempt(AttemptResult::Unschedulable, Duration::from_millis(1));
     profile.extension_point("Filter").observe(StatusLabel::Success, Duration::from_micros(150));
-    profile.plugin_evaluation("NodeName", "Filter").inc_by(7);
+    profile.plugin("NodeName", "Filter").evaluated(7);
     profile.unschedulable_pods("NodeResourcesFit").inc();
     metrics.scheduling_algorithm_duration.observe(0.002);
     metrics.pod_scheduling_attempts.observe(2.0);
@@ -204,7 +204,7 @@ fn touch(metrics: &Metrics) {
     metrics.bind_requests("201").inc();
     metrics.event_handling_duration("NodeAdd").observe(0.001);
     metrics.queueing_hint_execution_duration("NodeName", "NodeAdd", "Queue").observe(0.001);
-    metrics.plugin_execution_duration("NodeName", "Filter", StatusLabel::Success).observe(0.001);
+    profile.plugin("NodeName", "Filter").observe(StatusLabel::Success, Duration::from_millis(1));
     metrics.permit_wait_duration(StatusLabel::Success).observe(0.001);
     metrics.inflight_events("NodeAdd").inc();
 }
@@ -254,6 +254,12 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_watch_restarts counter",
         ]
     );
+    let mut names: Vec<_> =
+        types(&text).iter().map(|line| line.split(' ').next().map(str::to_owned)).collect();
+    names.sort();
+    let mut registered: Vec<_> = port.admin.metrics.names().iter().cloned().map(Some).collect();
+    registered.sort();
+    assert_eq!(names, registered);
     if cfg!(target_os = "linux") {
         for name in
             ["process_cpu_seconds_total ", "process_resident_memory_bytes ", "process_start_time_seconds "]
@@ -313,7 +319,7 @@ async fn buckets_are_kube_schedulers() {
     metrics.observe_pod_scheduling_sli(1, Duration::ZERO);
     metrics.event_handling_duration("NodeAdd").observe(0.0);
     metrics.queueing_hint_execution_duration("p", "e", "Queue").observe(0.0);
-    metrics.plugin_execution_duration("p", "Filter", StatusLabel::Success).observe(0.0);
+    profile.plugin("p", "Filter").observe(StatusLabel::Success, Duration::ZERO);
     metrics.permit_wait_duration(StatusLabel::Success).observe(0.0);
     let text = metrics.encode();
     for (name, first, last, count) in [

@@ -115,9 +115,17 @@ impl ProfileMetrics {
         }
     }
 
-    /// Calls of a plugin at an extension point (`plugin_evaluation_total`).
-    pub fn plugin_evaluation(&self, plugin: &str, extension_point: &str) -> Counter {
-        self.metrics.plugin_evaluation.get([plugin, extension_point, &*self.scheduler_name])
+    /// The handles of one plugin at an extension point.
+    pub fn plugin(&self, name: &str, extension_point: &'static str) -> PluginMetrics {
+        PluginMetrics {
+            name: name.into(),
+            extension_point,
+            scheduler_name: self.scheduler_name.clone(),
+            evaluation: self.metrics.plugin_evaluation.clone(),
+            execution: self.metrics.plugin_execution_duration.clone(),
+            calls: Arc::default(),
+            by_status: Arc::new([const { OnceLock::new() }; STATUS_COUNT]),
+        }
     }
 
     /// Unschedulable pods that a plugin rejected (`unschedulable_pods`).
@@ -140,6 +148,34 @@ impl ExtensionPointMetrics {
     pub fn observe(&self, status: StatusLabel, duration: Duration) {
         self.by_status[status as usize]
             .get_or_init(|| self.family.get([self.name, status.label(), &*self.scheduler_name]))
+            .observe(duration.as_secs_f64());
+    }
+}
+
+/// One plugin at an extension point.
+#[derive(Clone, Debug)]
+pub struct PluginMetrics {
+    name: Arc<str>,
+    extension_point: &'static str,
+    scheduler_name: Arc<str>,
+    evaluation: Labelled<Counter, 3>,
+    execution: Labelled<Histogram, 3>,
+    calls: Arc<OnceLock<Counter>>,
+    by_status: Arc<[OnceLock<Histogram>; STATUS_COUNT]>,
+}
+
+impl PluginMetrics {
+    /// Records calls (`plugin_evaluation_total`).
+    pub fn evaluated(&self, calls: u64) {
+        self.calls
+            .get_or_init(|| self.evaluation.get([&self.name, self.extension_point, &self.scheduler_name]))
+            .inc_by(calls);
+    }
+
+    /// Records one call that was timed (`plugin_execution_duration_seconds`, which all profiles share).
+    pub fn observe(&self, status: StatusLabel, duration: Duration) {
+        self.by_status[status as usize]
+            .get_or_init(|| self.execution.get([&self.name, self.extension_point, status.label()]))
             .observe(duration.as_secs_f64());
     }
 }
