@@ -82,6 +82,7 @@ pub fn attempt(
         return Attempt::Rejected(Rejection::without_plugins(NO_NODES));
     }
     let mut state = CycleState::new();
+    state.set_timed(profile.probe().times_cycle());
     let context = |filters| Context { snapshot, now: world.now, filters, nominations: world.nominations };
     let mut pre_filtered = match evaluation::pre_filter(profile, &context(&()), &mut state, pod) {
         Ok(pre_filtered) => pre_filtered,
@@ -135,7 +136,7 @@ fn nominated_node(
 ) -> Option<Arc<NodeInfo>> {
     let position = cx.snapshot.position(pod.nominated_node_name.as_ref()?)?;
     let node = cx.snapshot.at(position);
-    let status = runner.run(cx, state, pod, node);
+    let status = runner.search(|| runner.run(cx, state, pod, node), |s| s.code() == Code::Error);
     if status.is_success() {
         return Some(Arc::clone(node));
     }

@@ -12,6 +12,12 @@ pub(crate) const ASSIGNED_POD_ADD: ClusterEvent =
 pub(crate) const ASSIGNED_POD_DELETE: ClusterEvent =
     ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE, "AssignedPodDelete");
 
+/// Events of pods that no plugin can register as such: names for the metrics.
+pub(crate) const UNSCHEDULABLE_POD_ADD: &str = "UnschedulablePodAdd";
+pub(crate) const UNSCHEDULABLE_POD_UPDATE: &str = "UnschedulablePodUpdate";
+pub(crate) const UNSCHEDULABLE_POD_DELETE: &str = "UnschedulablePodDelete";
+pub(crate) const ASSIGNED_POD_UPDATE: &str = "AssignedPodUpdate";
+
 /// What changed on a node; nothing where only its heartbeat did.
 pub(crate) fn node_events(old: &Node, new: &Node) -> Vec<ClusterEvent> {
     let event = |action, label| ClusterEvent::new(EventResource::Node, action, label);
@@ -75,7 +81,7 @@ pub(crate) fn pod_events(old: &Pod, new: &Pod) -> Vec<ClusterEvent> {
         ));
     }
     if events.is_empty() {
-        events.push(event(ActionType::UPDATE, "AssignedPodUpdate", "UnschedulablePodUpdate"));
+        events.push(event(ActionType::UPDATE, ASSIGNED_POD_UPDATE, UNSCHEDULABLE_POD_UPDATE));
     }
     events
 }

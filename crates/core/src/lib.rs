@@ -15,6 +15,7 @@ pub mod heap;
 mod nominations;
 pub mod port;
 mod pre_enqueue;
+pub mod probe;
 mod profile;
 pub mod queue;
 mod random;

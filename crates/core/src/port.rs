@@ -50,6 +50,25 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// Whether it comes from a watch; otherwise it answers an effect.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        match self {
+            Self::Pod(..)
+            | Self::PodGone(..)
+            | Self::Node(_)
+            | Self::NodeGone(_)
+            | Self::Object(_)
+            | Self::ObjectGone(..) => true,
+            Self::BindFinished(..)
+            | Self::WriteFinished(..)
+            | Self::Verified(..)
+            | Self::EvictFinished { .. } => false,
+        }
+    }
+}
+
 /// How a binding ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BindOutcome {
@@ -198,6 +217,8 @@ pub enum Observation {
         since_first_attempt: Duration,
         /// Since it was popped for the last time.
         since_popped: Duration,
+        /// It was tried again only because it had waited too long: an event was missing.
+        after_flush: bool,
     },
     /// An attempt ended in a rejection.
     Unschedulable {

@@ -1,5 +1,6 @@
 //! A profile: a scheduler name and its plugins, made once at start.
 
+use crate::probe::Probe;
 use secondmate_framework::{
     ActionType, ClusterEvent, EventRegistration, EventResource, Handle, Hint, ObjectChange, Plugin,
     PluginError, Registry,
@@ -87,6 +88,8 @@ pub struct PluginRef {
     pub name: Atom,
     /// The plugin.
     pub plugin: Arc<dyn Plugin>,
+    /// Its number in the profile: they count from 0.
+    pub number: usize,
 }
 
 impl std::fmt::Debug for PluginRef {
@@ -140,6 +143,7 @@ pub struct Profile {
     name: Atom,
     percentage: u8,
     handle: HandleBox,
+    probe: ProbeBox,
     all: Vec<PluginRef>,
     registrations: BTreeMap<Atom, Vec<EventRegistration>>,
     /// Plugins to which every change of a node's taints says `Queue`, though they did not ask for it.
@@ -162,6 +166,13 @@ struct HandleBox(Handle);
 impl std::fmt::Debug for HandleBox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Handle")
+    }
+}
+
+struct ProbeBox(Arc<dyn Probe>);
+impl std::fmt::Debug for ProbeBox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Probe")
     }
 }
 
@@ -212,6 +223,7 @@ impl Profile {
             name: Atom::new(&spec.scheduler_name),
             percentage: spec.percentage_of_nodes_to_score,
             handle: HandleBox(handle),
+            probe: ProbeBox(Arc::new(())),
             all,
             registrations,
             taints_too,
@@ -246,6 +258,19 @@ impl Profile {
     #[must_use]
     pub fn handle(&self) -> &Handle {
         &self.handle.0
+    }
+
+    /// The same profile, measured.
+    #[must_use]
+    pub fn with_probe(mut self, probe: Arc<dyn Probe>) -> Self {
+        self.probe = ProbeBox(probe);
+        self
+    }
+
+    /// Who measures what its plugins do.
+    #[must_use]
+    pub fn probe(&self) -> &dyn Probe {
+        &*self.probe.0
     }
 
     /// All plugins, by name.
@@ -289,10 +314,15 @@ impl Profile {
         if !self.plugin_registers(plugin, event) {
             return Hint::Skip;
         }
-        if event.is_named_by(&NODE_TAINT) && self.taints_too.contains(plugin) {
-            return Hint::Queue;
-        }
-        self.plugin(plugin).map_or(Hint::Skip, |p| p.hint(pod, change))
+        let Some(plugin) = self.all.iter().find(|p| p.name == *plugin) else { return Hint::Skip };
+        let began = self.probe().now();
+        let hint = if event.is_named_by(&NODE_TAINT) && self.taints_too.contains(&plugin.name) {
+            Hint::Queue
+        } else {
+            plugin.plugin.hint(pod, change)
+        };
+        self.probe().hint_given(plugin, event, hint, self.probe().now().since(began));
+        hint
     }
 }
 
@@ -347,7 +377,7 @@ impl Maker<'_> {
             .registry
             .make(name, args, self.handle)
             .map_err(|error| ProfileError::Plugin { profile: self.spec.scheduler_name.clone(), error })?;
-        let plugin = PluginRef { name: Atom::new(name), plugin };
+        let plugin = PluginRef { name: Atom::new(name), plugin, number: self.made.len() };
         self.made.insert(name.to_owned(), plugin.clone());
         Ok(plugin)
     }

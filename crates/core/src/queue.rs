@@ -87,6 +87,8 @@ pub struct Entry {
     pub pending_by: BTreeSet<Atom>,
     /// PreEnqueue plugin that holds it back.
     pub gated_by: Option<Atom>,
+    /// It waited too long and was moved by that alone, since its last attempt.
+    pub flushed: bool,
     /// Where it is.
     pub place: Place,
     ticket: u64,
@@ -222,6 +224,12 @@ impl Queue {
         self.in_flight.event_count()
     }
 
+    /// Events kept for pods in flight by label, and the pods in flight that they are kept for as `PodPopped`; with zeros of what
+    /// was there once.
+    pub fn in_flight_by_label(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.in_flight.by_label()
+    }
+
     /// Number of turns kept in the heaps, old ones included: bounded by the number of pods.
     #[must_use]
     pub fn ticket_count(&self) -> usize {
@@ -243,6 +251,7 @@ impl Queue {
                 rejected_by: BTreeSet::new(),
                 pending_by: BTreeSet::new(),
                 gated_by: None,
+                flushed: false,
                 place: Place::InFlight,
                 ticket: 0,
             },
@@ -357,6 +366,7 @@ impl Queue {
         } else {
             entry.errors_in_a_row += 1;
         }
+        entry.flushed = false;
         entry.queued.timestamp = now;
         entry.rejected_by = outcome.rejected_by;
         entry.pending_by = outcome.pending_by;

@@ -9,6 +9,7 @@ mod inputs;
 mod neighbours;
 mod outcomes;
 mod preemptions;
+mod running;
 mod stage;
 
 pub use check::CacheDifference;
@@ -18,6 +19,7 @@ use crate::cache::{Cache, CacheSize};
 use crate::changes;
 use crate::nominations::Nominator;
 use crate::port::{Effect, EventType, NominationPatch, Observation, PodEvent, ScheduledCondition};
+use crate::probe::Probe;
 use crate::profile::Profile;
 use crate::queue::{AttemptOutcome, Profiles, Queue, QueueConfig, QueueSize};
 use crate::random::Random;
@@ -96,6 +98,9 @@ pub struct Scheduler {
     random: Random,
     next_start: usize,
     effects: Vec<Effect>,
+    probe: Arc<dyn Probe>,
+    /// Events that the input at hand turned out to be, for the probe.
+    handled: Vec<&'static str>,
 }
 
 impl Scheduler {
@@ -114,7 +119,16 @@ impl Scheduler {
             random: Random::new(config.seed),
             next_start: 0,
             effects: Vec::new(),
+            probe: Arc::new(()),
+            handled: Vec::new(),
         }
+    }
+
+    /// The same scheduler, with the handling of events measured. Profiles have probes of their own.
+    #[must_use]
+    pub fn with_probe(mut self, probe: Arc<dyn Probe>) -> Self {
+        self.probe = probe;
+        self
     }
 
     /// The profiles by scheduler name.

@@ -19,6 +19,7 @@ impl<T: Any + Clone + Send + Sync> State for T {
 pub struct CycleState {
     // A handful of entries: searching a row is faster than hashing.
     entries: Vec<(TypeId, Box<dyn State>)>,
+    timed: bool,
 }
 
 impl CycleState {
@@ -26,6 +27,17 @@ impl CycleState {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether the calls of plugins are timed one by one in this cycle (upstream: `ShouldRecordPluginMetrics`).
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        self.timed
+    }
+
+    /// Has the calls of plugins timed one by one from here on, or not.
+    pub fn set_timed(&mut self, timed: bool) {
+        self.timed = timed;
     }
 
     /// Stores a value, replacing the one of the same type.
@@ -57,7 +69,10 @@ impl CycleState {
 
 impl Clone for CycleState {
     fn clone(&self) -> Self {
-        Self { entries: self.entries.iter().map(|(id, value)| (*id, (**value).clone_box())).collect() }
+        Self {
+            entries: self.entries.iter().map(|(id, value)| (*id, (**value).clone_box())).collect(),
+            timed: self.timed,
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Observer {
     incoming: BTreeMap<(&'static str, &'static str), (Counter, u64)>,
     /// Gauges of unschedulable pods by plugin and profile.
     rejected: BTreeMap<(Atom, Atom), Gauge>,
+    /// Gauges of events kept for pods in flight.
+    in_flight: BTreeMap<&'static str, Gauge>,
 }
 
 impl Observer {
@@ -33,6 +35,7 @@ impl Observer {
             last_attempt: Duration::ZERO,
             incoming: BTreeMap::new(),
             rejected: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
         }
     }
 
@@ -85,14 +88,20 @@ impl Observer {
                 self.rejected.entry(key).or_insert_with(|| metrics.unschedulable_pods(plugin.as_str()));
             gauge.set(*count);
         }
+        for (event, count) in scheduler.queue().in_flight_by_label() {
+            set(self.in_flight.entry(event).or_insert_with(|| self.metrics.inflight_events(event)), count);
+        }
     }
 
     pub fn observe(&self, observation: Observation) {
         let metrics = &self.metrics;
         match observation {
-            Observation::Scheduled { profile, attempts, since_first_attempt, since_popped } => {
+            Observation::Scheduled { profile, attempts, since_first_attempt, since_popped, after_flush } => {
                 if let Some(profile) = self.profiles.get(&profile) {
                     profile.observe_attempt(AttemptResult::Scheduled, since_popped);
+                }
+                if after_flush {
+                    metrics.pod_scheduled_after_flush.inc();
                 }
                 metrics.pod_scheduling_attempts.observe(f64::from(attempts));
                 metrics.observe_pod_scheduling_sli(attempts, since_first_attempt);

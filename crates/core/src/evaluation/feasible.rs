@@ -1,11 +1,13 @@
 //! PreFilter and Filter.
 
 use super::Failure;
+use crate::probe::{Laps, Point, TIMED_NODES};
 use crate::profile::{PluginRef, Profile};
 use secondmate_framework::{
     Code, Context, CycleState, Filter, NodeIndex, NodeStatuses, PreFilter, RunFilters, Status,
 };
 use secondmate_model::{Atom, NodeInfo, Pod};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -54,9 +56,30 @@ pub fn pre_filter(
     state: &mut CycleState,
     pod: &Arc<Pod>,
 ) -> Result<PreFiltered, Failure> {
+    let began = profile.probe().now();
+    let result = ask_pre_filters(profile, cx, state, pod);
+    let code = result.as_ref().map_or(Code::Error, |r| r.status.code());
+    profile.probe().point_done(Point::PreFilter, code, profile.probe().now().since(began));
+    result
+}
+
+fn ask_pre_filters(
+    profile: &Profile,
+    cx: &Context<'_>,
+    state: &mut CycleState,
+    pod: &Arc<Pod>,
+) -> Result<PreFiltered, Failure> {
+    let (probe, timed) = (profile.probe(), state.is_timed());
+    let mut laps = timed.then(|| Laps::begin(probe, Point::PreFilter));
     let mut result = PreFiltered::default();
     for plugin in &profile.pre_filter {
         let outcome = as_pre_filter(plugin).pre_filter(cx, state, pod);
+        if let Some(laps) = &mut laps {
+            laps.lap(plugin, outcome.status.code());
+        }
+        if !outcome.status.is_skip() {
+            probe.plugin_evaluated(plugin, Point::PreFilter, 1);
+        }
         match outcome.status.code() {
             Code::Success => {}
             Code::Skip => {
@@ -105,21 +128,49 @@ pub fn pre_filter(
 
 /// The profile's filters in one cycle: those that PreFilter left on.
 pub struct FilterRunner<'a> {
-    filters: Vec<(&'a Atom, &'a dyn Filter)>,
+    profile: &'a Profile,
+    filters: Vec<RunningFilter<'a>>,
     hooks: Vec<(&'a Atom, &'a dyn PreFilter)>,
+    /// Runs that passed all filters.
+    passed: Cell<u64>,
+    /// Runs whose calls are still to be timed one by one, where the cycle is timed.
+    to_time: Cell<u32>,
+}
+
+struct RunningFilter<'a> {
+    plugin: &'a PluginRef,
+    filter: &'a dyn Filter,
+    /// Runs that it ended. With those that passed they tell how often each filter was asked, for one addition a run.
+    ended: Cell<u64>,
+}
+
+impl RunningFilter<'_> {
+    /// The run ends here: what is told.
+    fn end(&self, status: Status) -> Status {
+        self.ended.set(self.ended.get() + 1);
+        let name = &self.plugin.name;
+        if status.is_rejected() {
+            return status.by(name);
+        }
+        Status::error(format!("running {:?} filter plugin: {}", name.as_str(), status.message())).by(name)
+    }
 }
 
 impl<'a> FilterRunner<'a> {
     /// The filters of the profile but those that are skipped.
     #[must_use]
     pub fn new(profile: &'a Profile, skipped: &[Atom]) -> Self {
+        let filters: Vec<_> = profile
+            .filter
+            .iter()
+            .filter(|p| !skipped.contains(&p.name))
+            .map(|plugin| RunningFilter { plugin, filter: as_filter(plugin), ended: Cell::new(0) })
+            .collect();
         Self {
-            filters: profile
-                .filter
-                .iter()
-                .filter(|p| !skipped.contains(&p.name))
-                .map(|p| (&p.name, as_filter(p)))
-                .collect(),
+            profile,
+            passed: Cell::new(0),
+            to_time: Cell::new(TIMED_NODES),
+            filters,
             hooks: profile
                 .pre_filter
                 .iter()
@@ -130,21 +181,64 @@ impl<'a> FilterRunner<'a> {
     }
 
     fn run_once(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
-        for (name, filter) in &self.filters {
-            let status = filter.filter(cx, state, pod, node);
+        if state.is_timed() && self.to_time.get() > 0 {
+            return self.run_once_timed(cx, state, pod, node);
+        }
+        for running in &self.filters {
+            let status = running.filter.filter(cx, state, pod, node);
             if !status.is_success() {
-                if status.is_rejected() {
-                    return status.by(name);
-                }
-                return Status::error(format!(
-                    "running {:?} filter plugin: {}",
-                    name.as_str(),
-                    status.message()
-                ))
-                .by(name);
+                return running.end(status);
             }
         }
+        self.passed.set(self.passed.get() + 1);
         Status::SUCCESS
+    }
+
+    #[cold]
+    fn run_once_timed(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Status {
+        self.to_time.set(self.to_time.get() - 1);
+        let mut laps = Laps::begin(self.profile.probe(), Point::Filter);
+        for running in &self.filters {
+            let status = running.filter.filter(cx, state, pod, node);
+            laps.lap(running.plugin, status.code());
+            if !status.is_success() {
+                return running.end(status);
+            }
+        }
+        self.passed.set(self.passed.get() + 1);
+        Status::SUCCESS
+    }
+
+    /// Measures one search as Filter: over all nodes, or of the nominated one alone.
+    pub(crate) fn search<T>(&self, search: impl FnOnce() -> T, failed: impl FnOnce(&T) -> bool) -> T {
+        if self.profile.filter.is_empty() {
+            return search();
+        }
+        let probe = self.profile.probe();
+        let began = probe.now();
+        let found = search();
+        let code = if failed(&found) { Code::Error } else { Code::Success };
+        probe.point_done(Point::Filter, code, probe.now().since(began));
+        found
+    }
+}
+
+/// Tells the probe how often each filter was asked.
+impl Drop for FilterRunner<'_> {
+    fn drop(&mut self) {
+        let mut calls = self.passed.get();
+        for running in self.filters.iter().rev() {
+            calls += running.ended.get();
+            if calls > 0 {
+                self.profile.probe().plugin_evaluated(running.plugin, Point::Filter, calls);
+            }
+        }
     }
 }
 
@@ -263,6 +357,18 @@ impl Search {
 /// # Errors
 /// A plugin failed; with the number of nodes that were looked at.
 pub fn find_feasible(
+    runner: &FilterRunner<'_>,
+    cx: &Context<'_>,
+    state: &CycleState,
+    pod: &Arc<Pod>,
+    pre_filtered: &PreFiltered,
+    statuses: NodeStatuses,
+    search: Search,
+) -> Result<Feasible, (Failure, usize)> {
+    runner.search(|| look_round(runner, cx, state, pod, pre_filtered, statuses, search), Result::is_err)
+}
+
+fn look_round(
     runner: &FilterRunner<'_>,
     cx: &Context<'_>,
     state: &CycleState,

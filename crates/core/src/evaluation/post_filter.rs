@@ -1,5 +1,6 @@
 //! PostFilter.
 
+use crate::probe::{Point, call};
 use crate::profile::Profile;
 use secondmate_framework::{
     Code, Context, CycleState, NodeStatuses, Nomination, PostFilterOutcome, Reason, Status,
@@ -18,12 +19,28 @@ pub fn post_filter(
     pod: &Arc<Pod>,
     statuses: &NodeStatuses,
 ) -> PostFilterOutcome {
+    let began = profile.probe().now();
+    let outcome = ask_in_turn(profile, cx, state, pod, statuses);
+    let took = profile.probe().now().since(began);
+    profile.probe().point_done(Point::PostFilter, outcome.status.code(), took);
+    outcome
+}
+
+fn ask_in_turn(
+    profile: &Profile,
+    cx: &Context<'_>,
+    state: &mut CycleState,
+    pod: &Arc<Pod>,
+    statuses: &NodeStatuses,
+) -> PostFilterOutcome {
+    let timed = state.is_timed();
     let mut kept: Option<Nomination> = None;
     let mut reasons: Vec<Reason> = Vec::new();
     let mut rejector = None;
     for plugin in &profile.post_filter {
         let point = plugin.plugin.as_post_filter().expect("checked when the profile was made");
-        let mut outcome = point.post_filter(cx, state, pod, statuses);
+        let ask = || point.post_filter(cx, state, pod, statuses);
+        let mut outcome = call(profile.probe(), timed, plugin, Point::PostFilter, ask, |o| o.status.code());
         match outcome.status.code() {
             Code::Success | Code::UnschedulableAndUnresolvable => {
                 outcome.status = outcome.status.by(&plugin.name);

@@ -1,8 +1,9 @@
 //! PreScore, Score and NormalizeScore.
 
 use super::Failure;
-use crate::profile::Profile;
-use secondmate_framework::{Code, Context, CycleState, MAX_NODE_SCORE, MIN_NODE_SCORE};
+use crate::probe::{Laps, Point, Probe, TIMED_NODES, call};
+use crate::profile::{PluginRef, Profile};
+use secondmate_framework::{Code, Context, CycleState, MAX_NODE_SCORE, MIN_NODE_SCORE, Status};
 use secondmate_model::{Atom, NodeInfo, Pod};
 use std::sync::Arc;
 
@@ -45,10 +46,36 @@ pub fn score(
     if profile.score.is_empty() {
         return Ok(Scored { plugins: Vec::new(), totals: vec![1; feasible.len()] });
     }
+    let probe = profile.probe();
+    let code = |ok| if ok { Code::Success } else { Code::Error };
+    let began = probe.now();
+    let skipped = pre_score(profile, cx, state, pod, feasible);
+    let scoring = probe.now();
+    probe.point_done(Point::PreScore, code(skipped.is_ok()), scoring.since(began));
+    let scored = score_without(profile, &skipped?, cx, state, pod, feasible, keep);
+    probe.point_done(Point::Score, code(scored.is_ok()), probe.now().since(scoring));
+    scored
+}
+
+/// Runs the PreScore plugins; those that have nothing to say about this pod are returned.
+fn pre_score<'a>(
+    profile: &'a Profile,
+    cx: &Context<'_>,
+    state: &mut CycleState,
+    pod: &Arc<Pod>,
+    feasible: &[Arc<NodeInfo>],
+) -> Result<Vec<&'a Atom>, Failure> {
+    let mut laps = state.is_timed().then(|| Laps::begin(profile.probe(), Point::PreScore));
     let mut skipped = Vec::new();
     for plugin in &profile.pre_score {
         let point = plugin.plugin.as_pre_score().expect("checked when the profile was made");
         let status = point.pre_score(cx, state, pod, feasible);
+        if let Some(laps) = &mut laps {
+            laps.lap(plugin, status.code());
+        }
+        if !status.is_skip() {
+            profile.probe().plugin_evaluated(plugin, Point::PreScore, 1);
+        }
         match status.code() {
             Code::Success => {}
             Code::Skip => skipped.push(&plugin.name),
@@ -59,6 +86,19 @@ pub fn score(
             }
         }
     }
+    Ok(skipped)
+}
+
+fn score_without(
+    profile: &Profile,
+    skipped: &[&Atom],
+    cx: &Context<'_>,
+    state: &CycleState,
+    pod: &Arc<Pod>,
+    feasible: &[Arc<NodeInfo>],
+    keep: bool,
+) -> Result<Scored, Failure> {
+    let (probe, timed) = (profile.probe(), state.is_timed());
     let mut scored = Scored { plugins: Vec::new(), totals: vec![0; feasible.len()] };
     let mut scores = Vec::with_capacity(feasible.len());
     for (plugin, weight) in &profile.score {
@@ -67,17 +107,18 @@ pub fn score(
         }
         let name = plugin.name.as_str();
         let point = plugin.plugin.as_score().expect("checked when the profile was made");
+        let ask = |node: &NodeInfo| point.score(cx, state, pod, node);
         scores.clear();
-        for node in feasible {
-            let raw = point.score(cx, state, pod, node).map_err(|status| {
-                let message =
-                    format!("running Score plugins: plugin {name:?} failed with: {}", status.message());
-                Failure::new(&plugin.name, message)
-            })?;
-            scores.push(raw);
+        let failed = score_nodes(probe, timed, plugin, feasible, ask, &mut scores).err();
+        let calls = scores.len() + usize::from(failed.is_some());
+        probe.plugin_evaluated(plugin, Point::Score, u64::try_from(calls).unwrap_or(u64::MAX));
+        if let Some(status) = failed {
+            let message = format!("running Score plugins: plugin {name:?} failed with: {}", status.message());
+            return Err(Failure::new(&plugin.name, message));
         }
         let raw = if keep { scores.clone() } else { Vec::new() };
-        let status = point.normalize(cx, state, pod, feasible, &mut scores);
+        let ask = || point.normalize(cx, state, pod, feasible, &mut scores);
+        let status = call(probe, timed, plugin, Point::ScoreExtensionNormalize, ask, Status::code);
         if !status.is_success() {
             let message = format!(
                 "running Normalize on Score plugins: plugin {name:?} failed with: {}",
@@ -104,4 +145,28 @@ pub fn score(
         }
     }
     Ok(scored)
+}
+
+/// The raw scores of a plugin, up to the node at which it failed.
+fn score_nodes(
+    probe: &dyn Probe,
+    timed: bool,
+    plugin: &PluginRef,
+    nodes: &[Arc<NodeInfo>],
+    ask: impl Fn(&NodeInfo) -> Result<i64, Status>,
+    scores: &mut Vec<i64>,
+) -> Result<(), Status> {
+    let timed = if timed { nodes.len().min(TIMED_NODES as usize) } else { 0 };
+    if timed > 0 {
+        let mut laps = Laps::begin(probe, Point::Score);
+        for node in &nodes[..timed] {
+            let answer = ask(node);
+            laps.lap(plugin, answer.as_ref().map_or_else(Status::code, |_| Code::Success));
+            scores.push(answer?);
+        }
+    }
+    for node in &nodes[timed..] {
+        scores.push(ask(node)?);
+    }
+    Ok(())
 }

@@ -22,6 +22,9 @@ impl Queue {
             .cloned()
             .collect();
         for uid in late {
+            if let Some(entry) = self.entries.get_mut(&uid) {
+                entry.flushed = true;
+            }
             self.requeue_after_backoff(&uid, now, TIMEOUT.label, profiles, gates);
         }
     }

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use secondmate_framework::{ActionType, EventResource};
 use secondmate_framework::{ClusterEvent, ObjectChange};
 use secondmate_model::Uid;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Clone, Debug)]
 enum Record {
@@ -19,6 +19,17 @@ enum Record {
     Forced(Uid),
 }
 
+impl Record {
+    /// The event's label, where it is one.
+    fn label(&self) -> Option<&'static str> {
+        match self {
+            Self::Popped(_) => None,
+            Self::Event(event, _) => Some(event.label),
+            Self::Forced(_) => Some(FORCED.label),
+        }
+    }
+}
+
 /// Markers of pods in flight, and the events between and after them.
 #[derive(Clone, Debug, Default)]
 pub struct InFlight {
@@ -27,7 +38,12 @@ pub struct InFlight {
     dropped: u64,
     markers: FxHashMap<Uid, u64>,
     events: usize,
+    /// The events kept, by label; for the metric. Labels stay when none is left.
+    by_label: BTreeMap<&'static str, usize>,
 }
+
+/// The name under which the metric counts pods in flight, among the events kept for them.
+const POPPED: &str = "PodPopped";
 
 /// The event that stands for a forced activation.
 const FORCED: ClusterEvent = ClusterEvent::new(EventResource::Wildcard, ActionType::ALL, "ForceActivate");
@@ -38,26 +54,48 @@ impl InFlight {
         self.events
     }
 
+    /// Number of events kept by label, and of pods in flight as `PodPopped`; zeros of what was there once.
+    pub fn by_label(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let popped = (self.dropped > 0 || !self.records.is_empty()).then_some((POPPED, self.markers.len()));
+        popped.into_iter().chain(self.by_label.iter().map(|(label, count)| (*label, *count)))
+    }
+
+    fn push(&mut self, record: Record) {
+        if let Some(label) = record.label() {
+            self.events += 1;
+            *self.by_label.entry(label).or_insert(0) += 1;
+        }
+        self.records.push_back(record);
+    }
+
+    fn pop(&mut self) {
+        if let Some(label) = self.records.pop_front().and_then(|record| record.label()) {
+            self.events -= 1;
+            if let Some(count) = self.by_label.get_mut(label) {
+                *count -= 1;
+            }
+        }
+        self.dropped += 1;
+    }
+
     /// A pod was popped.
     pub fn popped(&mut self, uid: &Uid) {
         let at = self.dropped + self.records.len() as u64;
-        self.records.push_back(Record::Popped(Some(uid.clone())));
+        self.push(Record::Popped(Some(uid.clone())));
         self.markers.insert(uid.clone(), at);
     }
 
     /// Something happened.
     pub fn record(&mut self, event: ClusterEvent, change: &ObjectChange) {
         if !self.markers.is_empty() {
-            self.records.push_back(Record::Event(event, Box::new(change.clone())));
-            self.events += 1;
+            self.push(Record::Event(event, Box::new(change.clone())));
         }
     }
 
     /// A pod in flight was activated by force.
     pub fn force(&mut self, uid: &Uid) {
         if self.markers.contains_key(uid) {
-            self.records.push_back(Record::Forced(uid.clone()));
-            self.events += 1;
+            self.push(Record::Forced(uid.clone()));
         }
     }
 
@@ -95,13 +133,10 @@ impl InFlight {
             *record = Record::Popped(None);
         }
         while let Some(front) = self.records.front() {
-            match front {
-                Record::Popped(Some(_)) => return,
-                Record::Popped(None) => {}
-                Record::Event(..) | Record::Forced(_) => self.events -= 1,
+            if matches!(front, Record::Popped(Some(_))) {
+                return;
             }
-            self.records.pop_front();
-            self.dropped += 1;
+            self.pop();
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Why a waiting pod is moved: events with the plugins' hints, gates that open, and force.
 
 use super::{Gates, Place, Profiles, Queue};
-use crate::profile::PluginRef;
-use secondmate_framework::{ClusterEvent, EventResource, Hint, ObjectChange};
+use crate::probe::Point;
+use crate::profile::{PluginRef, Profile};
+use secondmate_framework::{ClusterEvent, Code, EventResource, Hint, ObjectChange};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::sync::Arc;
 
@@ -182,7 +183,7 @@ impl Queue {
         let Some(entry) = self.entries.get(uid) else { return false };
         let held = gates.holds(uid).or_else(|| {
             let profile = profiles.get(&entry.queued.pod.scheduler_name)?;
-            first_that_holds(&profile.pre_enqueue, &entry.queued.pod, entry.gated_by.as_ref())
+            first_that_holds(profile, &entry.queued.pod, entry.gated_by.as_ref())
         });
         let was_gated = entry.place == Place::Gated;
         let Some(entry) = self.entries.get_mut(uid) else { return false };
@@ -207,11 +208,18 @@ impl Queue {
 }
 
 /// The plugin that holds the pod back: the one that did so before is asked first.
-fn first_that_holds(plugins: &[PluginRef], pod: &Pod, before: Option<&Atom>) -> Option<Atom> {
-    let holds = |plugin: &&PluginRef| {
-        plugin.plugin.as_pre_enqueue().is_some_and(|point| !point.pre_enqueue(pod).is_success())
+fn first_that_holds(profile: &Profile, pod: &Pod, before: Option<&Atom>) -> Option<Atom> {
+    let plugins = &profile.pre_enqueue;
+    let holds = |plugin: &PluginRef| {
+        let status = plugin.plugin.as_pre_enqueue()?.pre_enqueue(pod);
+        (!status.is_success()).then(|| (plugin.name.clone(), status.code()))
     };
     let again = plugins.iter().filter(|p| Some(&p.name) == before);
     let others = plugins.iter().filter(|p| Some(&p.name) != before);
-    again.chain(others).find(holds).map(|p| p.name.clone())
+    let probe = profile.probe();
+    let began = probe.now();
+    let held = again.chain(others).find_map(holds);
+    let code = held.as_ref().map_or(Code::Success, |(_, code)| *code);
+    probe.point_done(Point::PreEnqueue, code, probe.now().since(began));
+    held.map(|(plugin, _)| plugin)
 }

@@ -3,6 +3,7 @@
 use super::stage::{Binding, Stage, bind_failure, go_duration, pre_bind_failure, unreserve};
 use super::{Scheduler, plain_context};
 use crate::port::{Effect, NominationPatch, Observation};
+use crate::probe::{Point, call};
 use crate::profile::Profile;
 use secondmate_framework::{BindStep, Code, CycleState, EventResource, PreBindStep, Status};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
@@ -55,9 +56,11 @@ impl Scheduler {
             profile: Arc::clone(profile),
             state,
             stage: Stage::Sent,
+            running: None,
             popped: now,
             attempts: entry.map_or(1, |e| e.queued.attempts),
             first_active: entry.and_then(|e| e.first_active).unwrap_or(now),
+            flushed: entry.is_some_and(|e| e.flushed),
             confirmed: false,
             left_pending: false,
             abandoned: false,
@@ -80,32 +83,68 @@ impl Scheduler {
         state: &mut CycleState,
         now: Timestamp,
     ) -> Result<BTreeMap<Atom, Timestamp>, Status> {
-        let cx = plain_context(&self.snapshot, &self.nominator, now);
-        let failure = |point: &str, plugin: &Atom, status: &Status| {
-            Status::error(format!("running {point} plugin {:?}: {}", plugin.as_str(), status.message()))
-                .by(plugin)
+        let probe = profile.probe();
+        let began = probe.now();
+        let reserved = self.reserve(profile, pod, node, state, now);
+        let code = reserved.as_ref().map_or_else(Status::code, |()| Code::Success);
+        let permitting = probe.now();
+        probe.point_done(Point::Reserve, code, permitting.since(began));
+        reserved?;
+        let permitted = self.permit(profile, pod, node, state, now);
+        let code = match &permitted {
+            Ok(waiting) if waiting.is_empty() => Code::Success,
+            Ok(_) => Code::Wait,
+            Err(status) => status.code(),
         };
+        probe.point_done(Point::Permit, code, probe.now().since(permitting));
+        permitted
+    }
+
+    fn reserve(
+        &self,
+        profile: &Profile,
+        pod: &Arc<Pod>,
+        node: &Atom,
+        state: &mut CycleState,
+        now: Timestamp,
+    ) -> Result<(), Status> {
+        let (cx, timed) = (plain_context(&self.snapshot, &self.nominator, now), state.is_timed());
         for plugin in &profile.reserve {
             let point = plugin.plugin.as_reserve().expect("checked when the profile was made");
-            let status = point.reserve(&cx, state, pod, node);
+            let ask = || point.reserve(&cx, state, pod, node);
+            let status = call(profile.probe(), timed, plugin, Point::Reserve, ask, Status::code);
             if status.is_rejected() {
                 return Err(status.by(&plugin.name));
             }
             if !status.is_success() {
-                return Err(failure("Reserve", &plugin.name, &status));
+                return Err(point_failure("Reserve", &plugin.name, &status));
             }
         }
+        Ok(())
+    }
+
+    fn permit(
+        &self,
+        profile: &Profile,
+        pod: &Arc<Pod>,
+        node: &Atom,
+        state: &mut CycleState,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Atom, Timestamp>, Status> {
+        let (cx, timed) = (plain_context(&self.snapshot, &self.nominator, now), state.is_timed());
         let mut waiting = BTreeMap::new();
         for plugin in &profile.permit {
             let point = plugin.plugin.as_permit().expect("checked when the profile was made");
-            let (status, timeout) = point.permit(&cx, state, pod, node);
+            let ask = || point.permit(&cx, state, pod, node);
+            let (status, timeout) =
+                call(profile.probe(), timed, plugin, Point::Permit, ask, |(status, _)| status.code());
             match status.code() {
                 Code::Success => {}
                 Code::Wait => {
                     waiting.insert(plugin.name.clone(), now + timeout.min(MAX_PERMIT_WAIT));
                 }
                 _ if status.is_rejected() => return Err(status.by(&plugin.name)),
-                _ => return Err(failure("Permit", &plugin.name, &status)),
+                _ => return Err(point_failure("Permit", &plugin.name, &status)),
             }
         }
         Ok(waiting)
@@ -144,6 +183,9 @@ impl Scheduler {
     /// Nothing holds the pod back any more: events that happen from now on do not matter for it.
     fn permitted(&mut self, uid: &Uid, now: Timestamp) {
         self.queue.done(uid);
+        if let Some(binding) = self.bindings.get_mut(uid) {
+            binding.begin_point(Point::PreBind, now);
+        }
         self.pre_bind(uid, 0, now);
     }
 
@@ -155,10 +197,11 @@ impl Scheduler {
         for (at, plugin) in profile.pre_bind.iter().enumerate().skip(first) {
             let point = plugin.plugin.as_pre_bind().expect("checked when the profile was made");
             let Some(binding) = self.bindings.get_mut(uid) else { return };
+            binding.begin_plugin(at, now);
             let (pod, node) = (Arc::clone(&binding.pod), binding.node.clone());
             let cx = plain_context(&self.snapshot, &self.nominator, now);
             match point.pre_bind(&cx, &mut binding.state, &pod, &node) {
-                PreBindStep::Done => {}
+                PreBindStep::Done => binding.end_plugin(Code::Success, now),
                 PreBindStep::Write(writes) => {
                     self.bindings.set_stage(uid, Stage::PreBindWriting { plugin: at });
                     self.effects.push(Effect::Write { pod: uid.clone(), writes });
@@ -175,6 +218,7 @@ impl Scheduler {
                 }
             }
         }
+        self.end_point(uid, Code::Success, now);
         // Between the choice of the node and now others may have taken the room.
         if self.look_once_more(uid, now) {
             self.bind(uid, now);
@@ -185,11 +229,18 @@ impl Scheduler {
         let Some(binding) = self.bindings.get(uid) else { return };
         let (profile, pod, node) =
             (Arc::clone(&binding.profile), Arc::clone(&binding.pod), binding.node.clone());
-        for plugin in &profile.bind {
+        if let Some(binding) = self.bindings.get_mut(uid) {
+            binding.begin_point(Point::Bind, now);
+        }
+        for (at, plugin) in profile.bind.iter().enumerate() {
             let point = plugin.plugin.as_bind().expect("checked when the profile was made");
-            let Some(binding) = self.bindings.get(uid) else { return };
+            let Some(binding) = self.bindings.get_mut(uid) else { return };
+            binding.begin_plugin(at, now);
             let effect = match point.bind(&binding.state, &pod, &node) {
-                BindStep::Skip => continue,
+                BindStep::Skip => {
+                    binding.end_plugin(Code::Skip, now);
+                    continue;
+                }
                 BindStep::Binding { annotations } => {
                     Effect::Bind { pod: Arc::clone(&pod), node: node.clone(), annotations }
                 }
@@ -261,4 +312,8 @@ impl Scheduler {
             }
         }
     }
+}
+
+fn point_failure(point: &str, plugin: &Atom, status: &Status) -> Status {
+    Status::error(format!("running {point} plugin {:?}: {}", plugin.as_str(), status.message())).by(plugin)
 }

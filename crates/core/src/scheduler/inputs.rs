@@ -4,7 +4,7 @@ use super::Scheduler;
 use crate::cache::Added;
 use crate::changes;
 use crate::port::{Input, PodWatch};
-use secondmate_framework::{ActionType, EventObject, EventResource, ObjectChange};
+use secondmate_framework::{ActionType, ClusterEvent, EventObject, EventResource, ObjectChange};
 use secondmate_model::objects::{Object, ObjectKind, ObjectName};
 use secondmate_model::{Atom, Node, Pod, Timestamp, Uid};
 use std::sync::Arc;
@@ -12,6 +12,30 @@ use std::sync::Arc;
 impl Scheduler {
     /// Takes one input.
     pub fn apply(&mut self, input: Input, now: Timestamp) {
+        self.handled.clear();
+        let watched = input.is_watched();
+        let began = self.probe.now();
+        self.take(input, now);
+        if watched && !self.handled.is_empty() {
+            let took = self.probe.now().since(began);
+            for event in &self.handled {
+                self.probe.event_handled(event, took);
+            }
+        }
+    }
+
+    /// The input at hand is this event. An update can be several, and takes its time for each.
+    fn note_event(&mut self, label: &'static str) {
+        self.handled.push(label);
+    }
+
+    /// The input at hand is an update of a pod: as upstream counts it, of the general kind and of each particular one.
+    fn note_pod_update(&mut self, general: &'static str, events: &[ClusterEvent]) {
+        self.handled.push(general);
+        self.handled.extend(events.iter().map(|e| e.label).filter(|label| *label != general));
+    }
+
+    fn take(&mut self, input: Input, now: Timestamp) {
         match input {
             Input::Pod(PodWatch::Pending, pod) => self.pending(pod, now),
             Input::Pod(PodWatch::Assigned, pod) if pod.terminal => self.assigned_gone(&pod.uid, now),
@@ -46,6 +70,7 @@ impl Scheduler {
         let Some(entry) = self.queue.get(&pod.uid) else {
             // Bound by us where it is on its way, and the watch still shows an older state.
             if !on_its_way {
+                self.note_event(changes::UNSCHEDULABLE_POD_ADD);
                 self.queue.add(Arc::clone(&pod), now, &self.profiles, &self.preemptions);
                 // A gated pod's nomination does not count for others.
                 let gated = self.queue.get(&pod.uid).is_none_or(|e| e.gated_by.is_some());
@@ -60,6 +85,7 @@ impl Scheduler {
             return;
         }
         let events = changes::pod_events(&old, &pod);
+        self.note_pod_update(changes::UNSCHEDULABLE_POD_UPDATE, &events);
         self.queue.update(&pod, &events, now, &self.profiles, &self.preemptions);
         if on_its_way {
             if pod.deleting && !old.deleting {
@@ -84,6 +110,7 @@ impl Scheduler {
     }
 
     fn pending_gone(&mut self, uid: &Uid, now: Timestamp) {
+        self.note_event(changes::UNSCHEDULABLE_POD_DELETE);
         self.preemptions.forget_preemptor(uid);
         self.binding_pod_gone(uid, false, now);
         // A binding that is on its way needs the entry no more than the answer does.
@@ -108,12 +135,15 @@ impl Scheduler {
         match (added, old) {
             (Added::Updated, Some(old)) => {
                 let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(&old))), new };
-                for event in changes::pod_events(&old, &pod) {
+                let events = changes::pod_events(&old, &pod);
+                self.note_pod_update(changes::ASSIGNED_POD_UPDATE, &events);
+                for event in events {
                     self.announce(&event, &change, None, now);
                 }
             }
             _ => {
                 let change = ObjectChange { old: None, new };
+                self.note_event(changes::ASSIGNED_POD_ADD.label);
                 self.announce(&changes::ASSIGNED_POD_ADD, &change, None, now);
             }
         }
@@ -131,6 +161,7 @@ impl Scheduler {
             return;
         }
         let Ok(pod) = self.cache.remove(uid) else { return };
+        self.note_event(changes::ASSIGNED_POD_DELETE.label);
         self.victim_leaving(uid, now);
         self.announce_pod_gone(&pod, None, now);
         self.ask_waiting(EventResource::AssignedPod, now);
@@ -166,7 +197,10 @@ impl Scheduler {
     fn node(&mut self, node: Arc<Node>, now: Timestamp) {
         let new = Some(EventObject::Node(Arc::clone(&node)));
         match self.cache.set_node(Arc::clone(&node)) {
-            None => self.announce(&changes::NODE_ADD, &ObjectChange { old: None, new }, None, now),
+            None => {
+                self.note_event(changes::NODE_ADD.label);
+                self.announce(&changes::NODE_ADD, &ObjectChange { old: None, new }, None, now);
+            }
             Some(old) => {
                 let events = changes::node_events(&old, &node);
                 let change = ObjectChange { old: Some(EventObject::Node(old)), new };
@@ -174,6 +208,7 @@ impl Scheduler {
                     return;
                 }
                 for event in events {
+                    self.note_event(event.label);
                     self.announce(&event, &change, None, now);
                 }
             }
@@ -184,6 +219,7 @@ impl Scheduler {
     fn node_gone(&mut self, name: &Atom, now: Timestamp) {
         if let Some(old) = self.cache.remove_node(name) {
             let change = ObjectChange { old: Some(EventObject::Node(old)), new: None };
+            self.note_event(changes::NODE_DELETE.label);
             self.announce(&changes::NODE_DELETE, &change, None, now);
             self.ask_waiting(EventResource::Node, now);
         }
@@ -197,6 +233,7 @@ impl Scheduler {
         if let Some(event) = changes::object_event(kind, action) {
             let old = old.map(|o| EventObject::Other(Arc::new(o)));
             let change = ObjectChange { old, new: Some(EventObject::Other(new)) };
+            self.note_event(event.label);
             self.announce(&event, &change, None, now);
             self.ask_waiting(event.resource, now);
         }
@@ -206,6 +243,7 @@ impl Scheduler {
         let Some(old) = self.snapshot.objects_mut().remove(kind, name) else { return };
         if let Some(event) = changes::object_event(kind, ActionType::DELETE) {
             let change = ObjectChange { old: Some(EventObject::Other(Arc::new(old))), new: None };
+            self.note_event(event.label);
             self.announce(&event, &change, None, now);
             self.ask_waiting(event.resource, now);
         }

@@ -3,7 +3,8 @@
 use super::Scheduler;
 use super::stage::{Stage, bind_failure, pre_bind_failure, unreserve};
 use crate::port::{BindOutcome, Effect, EventType, Observation, Verified};
-use secondmate_framework::Status;
+use crate::probe::{Point, call};
+use secondmate_framework::{Code, Status};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ impl Scheduler {
         }
         if binding.abandoned {
             // Deleted meanwhile, and forgotten. Where it was bound before that, the assigned watch tells.
+            let code = if outcome == BindOutcome::Bound { Code::Success } else { Code::Error };
+            self.end_point(uid, code, now);
             self.give_up(uid, now);
             return;
         }
@@ -124,19 +127,25 @@ impl Scheduler {
 
     /// The API server has bound the pod.
     fn bound(&mut self, uid: &Uid, now: Timestamp) {
+        self.end_point(uid, Code::Success, now);
         let Some(binding) = self.bindings.get(uid) else { return };
         let (pod, node, confirmed) = (Arc::clone(&binding.pod), binding.node.clone(), binding.confirmed);
+        let (probe, timed) = (binding.profile.probe(), binding.state.is_timed());
+        let began = probe.now();
         for plugin in &binding.profile.post_bind {
             if let Some(point) = plugin.plugin.as_post_bind() {
-                point.post_bind(&binding.state, &pod, &node);
+                let ask = || point.post_bind(&binding.state, &pod, &node);
+                call(probe, timed, plugin, Point::PostBind, ask, |()| Code::Success);
             }
         }
+        probe.point_done(Point::PostBind, Code::Success, probe.now().since(began));
         // From the binding, not from the queue: the pod has left the pending watch, often before the answer came.
         self.effects.push(Effect::Observed(Observation::Scheduled {
             profile: binding.profile.name().clone(),
             attempts: binding.attempts,
             since_first_attempt: now.since(binding.first_active),
             since_popped: now.since(binding.popped),
+            after_flush: binding.flushed,
         }));
         self.queue.remove(uid);
         let note = format!("Successfully assigned {} to {node}", pod.full_name());
@@ -155,6 +164,7 @@ impl Scheduler {
         let Some(binding) = self.bindings.get(uid) else { return };
         let outstanding = matches!(binding.stage, Stage::PreBindWriting { .. }) && !binding.abandoned;
         self.bindings.change(uid, |binding| {
+            binding.end_point(status.map_or(Code::Error, Status::code), now);
             binding.abandoned = true;
             binding.verdict = status.cloned();
         });
@@ -213,6 +223,7 @@ impl Scheduler {
             _ => {
                 // Somebody else has bound it.
                 let Some(mut binding) = self.bindings.remove(&pod.uid) else { return };
+                binding.end_point(Code::Error, now);
                 unreserve(&binding.profile, &mut binding.state, &binding.pod, &binding.node);
                 if !same_node {
                     self.effects.push(Effect::Observed(Observation::BoundElsewhere));

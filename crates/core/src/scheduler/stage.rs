@@ -1,9 +1,11 @@
 //! Pods on their way to a node: how far each is.
 
 use super::SchedulerConfig;
+use super::running::Running;
+use crate::probe::{Point, call};
 use crate::profile::Profile;
 use rustc_hash::FxHashMap;
-use secondmate_framework::{CycleState, Status};
+use secondmate_framework::{Code, CycleState, Status};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,11 +38,15 @@ pub(super) struct Binding {
     pub profile: Arc<Profile>,
     pub state: CycleState,
     pub stage: Stage,
+    /// PreBind or Bind, while it runs.
+    pub running: Option<Running>,
     pub popped: Timestamp,
     /// Attempts so far, this one included.
     pub attempts: u32,
     /// When the pod first became ready to be tried.
     pub first_active: Timestamp,
+    /// See [`crate::queue::Entry::flushed`].
+    pub flushed: bool,
     /// The assigned watch has shown the pod on this node before the answer came.
     pub confirmed: bool,
     /// The pending watch does not show the pod any more.
@@ -213,11 +219,15 @@ impl Bindings {
 
 /// Undoes Reserve, in reverse order.
 pub(super) fn unreserve(profile: &Profile, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) {
+    let (probe, timed) = (profile.probe(), state.is_timed());
+    let began = probe.now();
     for plugin in profile.reserve.iter().rev() {
         if let Some(point) = plugin.plugin.as_reserve() {
-            point.unreserve(state, pod, node);
+            let ask = || point.unreserve(state, pod, node);
+            call(probe, timed, plugin, Point::Unreserve, ask, |()| Code::Success);
         }
     }
+    probe.point_done(Point::Unreserve, Code::Success, probe.now().since(began));
 }
 
 pub(super) fn pre_bind_failure(plugin: &Atom, status: &Status) -> Status {

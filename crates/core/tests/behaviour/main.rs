@@ -8,5 +8,6 @@ mod neighbours;
 mod nomination;
 mod post_filters;
 mod preemption;
+mod probe;
 mod queue;
 mod scripted;

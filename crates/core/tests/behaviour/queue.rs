@@ -401,6 +401,12 @@ fn a_pod_that_waited_longer_than_five_minutes_is_tried_again() {
     f.tick(1330.0);
     assert_eq!(f.place("p"), Some(Place::Active));
     assert_eq!(f.queue.incoming()[&("active", "UnschedulableTimeout")], 1);
+    assert!(
+        f.queue.get(&uid("p")).is_some_and(|e| e.flushed),
+        "for the metric that tells of a missing event"
+    );
+    f.fail("p", &["A"]);
+    assert!(f.queue.get(&uid("p")).is_some_and(|e| !e.flushed));
 }
 
 #[test]

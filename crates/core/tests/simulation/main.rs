@@ -9,6 +9,7 @@
 //! After every step the invariants of the design are checked. A history is fixed by its seed: `SEED=17 cargo test -p
 //! secondmate-core --test simulation` replays one, `HISTORIES=1000` runs more of them.
 
+mod odd;
 mod slow;
 mod world;
 
@@ -19,12 +20,16 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn run(seed: u64, options: Options) -> Vec<String> {
+    run_world(seed, options).log
+}
+
+fn run_world(seed: u64, options: Options) -> World {
     let mut world = World::new(seed, options);
     for _ in 0..options.steps {
         world.advance();
     }
     world.calm_down();
-    world.log
+    world
 }
 
 fn histories(name: &str, options: Options) {
@@ -82,18 +87,32 @@ fn pods_that_look_at_each_other_are_settled() {
     histories("topology", options);
 }
 
+const EVERYTHING: Options = Options {
+    steps: 300,
+    bind_faults: true,
+    lag: true,
+    foreign: true,
+    preemption: true,
+    slow_plugins: true,
+    topology: true,
+    measured: false,
+};
+
 #[test]
 fn the_same_history_has_the_same_effects() {
-    let options = Options {
-        steps: 300,
-        bind_faults: true,
-        lag: true,
-        foreign: true,
-        preemption: true,
-        slow_plugins: true,
-        topology: true,
-    };
     for seed in 0..5 {
-        assert_eq!(run(seed, options), run(seed, options), "seed {seed}");
+        assert_eq!(run(seed, EVERYTHING), run(seed, EVERYTHING), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_history_that_is_measured_has_the_same_effects() {
+    for seed in 0..5 {
+        let measured = run_world(seed, Options { measured: true, ..EVERYTHING });
+        assert_eq!(measured.log, run(seed, EVERYTHING), "seed {seed}");
+        let told = measured.probe.told();
+        for what in ["point", "called", "evaluated", "hint", "event"] {
+            assert!(told.get(what).is_some_and(|times| *times > 0), "seed {seed}: {told:?}");
+        }
     }
 }

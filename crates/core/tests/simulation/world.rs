@@ -1,5 +1,6 @@
 //! The pretended API server, its watches and its users.
 
+use crate::odd::Odd;
 use crate::slow;
 use secondmate_core::port::{BindOutcome, Effect, Input, PodWatch, Verified};
 use secondmate_core::{PluginLists, Profile, ProfileSpec, Random, Scheduler, SchedulerConfig};
@@ -40,6 +41,8 @@ pub struct Options {
     pub slow_plugins: bool,
     /// Pods spread over zones and repel their likes.
     pub topology: bool,
+    /// What the core does is measured, by a clock that jumps.
+    pub measured: bool,
 }
 
 struct Truth {
@@ -61,6 +64,7 @@ pub struct World {
     truth: Truth,
     scheduler: Scheduler,
     slow: slow::Shared,
+    pub probe: Arc<Odd>,
     /// Pending, assigned, foreign, nodes, and answers to effects.
     streams: [Stream; 5],
     /// Which pods each of the three pod watches shows.
@@ -93,7 +97,11 @@ impl World {
             args: BTreeMap::new(),
             victims_of: None,
         };
-        let profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");
+        let mut profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");
+        let probe = Arc::new(Odd::default());
+        if options.measured {
+            profile = profile.with_probe(probe.clone());
+        }
         let config = SchedulerConfig { seed, ..SchedulerConfig::default() };
         let mut world = Self {
             options,
@@ -106,6 +114,7 @@ impl World {
                 bound: BTreeMap::new(),
             },
             scheduler: Scheduler::new(config, vec![profile]),
+            probe: Arc::clone(&probe),
             slow,
             streams: Default::default(),
             shown: Default::default(),
@@ -113,6 +122,9 @@ impl World {
             calm: false,
             log: Vec::new(),
         };
+        if options.measured {
+            world.scheduler = world.scheduler.with_probe(probe);
+        }
         for _ in 0..4 {
             world.add_node();
         }
