@@ -27,6 +27,7 @@ pub mod lease;
 mod limit;
 mod observe;
 mod options;
+mod probe;
 mod retry;
 mod shell;
 mod unfit;

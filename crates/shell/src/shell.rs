@@ -13,12 +13,13 @@ use crate::lease::{Election, ElectionEnd, KubeLease, Observation, Term};
 use crate::limit::RateLimit;
 use crate::observe::Observer;
 use crate::options::{End, Options, StartError};
+use crate::probe::{EventProbe, ProfileProbe};
 use crate::unfit::{UnfitObjects, tell_owners};
 use crate::watch::{self, Permission};
 use crate::write::{
     Binder, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, StatusWriter, Verifier,
 };
-use secondmate_core::{CacheDifference, Scheduler};
+use secondmate_core::{CacheDifference, Profile, Scheduler};
 use secondmate_model::{Atom, Timestamp};
 use secondmate_telemetry::{Admin, Probe};
 use std::sync::Arc;
@@ -137,6 +138,13 @@ impl Shell {
             status,
             events: events.clone(),
         };
+        let measured = |profile: Profile| {
+            let probe = Arc::new(ProfileProbe::new(&metrics, &profile));
+            profile.with_probe(probe)
+        };
+        let profiles = options.profiles.into_iter().map(measured).collect();
+        let scheduler = Scheduler::new(options.scheduler, profiles)
+            .with_probe(Arc::new(EventProbe::new(metrics.clone())));
         let engine = Engine {
             inbox: receiver,
             writers,
@@ -150,7 +158,7 @@ impl Shell {
             heartbeat,
             outstanding: 0,
             outstanding_max: Engine::outstanding_max(options.bind_concurrency),
-            scheduler: Scheduler::new(options.scheduler, options.profiles),
+            scheduler,
         };
         let thread_ended = start_thread(engine)?;
         let context = watch::Context { client, inbox: inbox.clone(), metrics, unfit };

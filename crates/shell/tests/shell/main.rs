@@ -5,5 +5,6 @@ mod binding;
 mod events;
 mod fixture;
 mod leading;
+mod metrics;
 mod random;
 mod watches;

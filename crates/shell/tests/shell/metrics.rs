@@ -1,0 +1,196 @@
+//! What an operator reads at `/metrics`: every family is filled, and the counts are right. No times.
+
+use crate::fixture::*;
+use anyhow::Result;
+use secondmate_config::{Configuration, EnabledPlugin};
+use secondmate_core::Profile;
+use secondmate_explain::make_profiles;
+use secondmate_framework::{Context, CycleState, Permit, Plugin, Status};
+use secondmate_model::{Atom, Pod};
+use secondmate_sandbox::{Fault, Target, Verb, When};
+use secondmate_shell::Options;
+use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
+use secondmate_telemetry::Metrics;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The value of a series, by its name and labels as they stand in the text.
+fn value(metrics: &Metrics, series: &str) -> Option<f64> {
+    let text = metrics.encode();
+    text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// The sum over all series of a family whose labels contain this text; histograms by their counts.
+fn sum(metrics: &Metrics, family: &str, labels: &str) -> f64 {
+    let text = metrics.encode();
+    let of_family = |line: &&str| {
+        let series = line.split([' ', '{']).next().unwrap_or_default();
+        let plain = series.strip_suffix("_total").or_else(|| series.strip_suffix("_count")).unwrap_or(series);
+        plain == family && line.contains(labels)
+    };
+    text.lines().filter(of_family).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plugins_and_extension_points_are_counted_exactly_and_one_cycle_in_ten_is_timed() -> Result<()> {
+    const NODES: usize = 3;
+    const PODS: usize = 20;
+    let sandbox = sandbox(NODES).await;
+    let options = options(&sandbox);
+    let metrics = options.admin.metrics.clone();
+    let shell = try_start(options).await?;
+    create_pods(&sandbox, "p", PODS, "10m");
+    until_bound(&sandbox, PODS).await;
+    until("the answers are in", || sum(&metrics, "scheduler_pod_scheduling_attempts", "") == PODS as f64)
+        .await;
+    let (pods, calls) = (PODS as f64, (PODS * NODES) as f64);
+    for (plugin, point, expected) in [
+        ("NodeUnschedulable", "Filter", Some(calls)),
+        ("NodeName", "Filter", Some(calls)),
+        ("TaintToleration", "Filter", Some(calls)),
+        ("NodeResourcesFit", "Filter", Some(calls)),
+        ("NodeResourcesFit", "PreFilter", Some(pods)),
+        ("NodeResourcesFit", "PreScore", Some(pods)),
+        ("NodeResourcesFit", "Score", Some(calls)),
+        ("ImageLocality", "Score", Some(calls)),
+        // These have nothing to say about a pod without host ports and volumes.
+        ("NodePorts", "PreFilter", None),
+        ("NodePorts", "Filter", None),
+        ("VolumeBinding", "Filter", None),
+    ] {
+        let labels = format!("{{plugin=\"{plugin}\",extension_point=\"{point}\",profile=\"{NAME}\"}}");
+        let series = format!("scheduler_plugin_evaluation_total{labels}");
+        assert_eq!(value(&metrics, &series), expected, "{series}");
+    }
+    for point in
+        ["PreFilter", "Filter", "PreScore", "Score", "Reserve", "Permit", "PreBind", "Bind", "PostBind"]
+    {
+        let labels = format!("{{extension_point=\"{point}\",status=\"Success\",profile=\"{NAME}\"}}");
+        let series = format!("scheduler_framework_extension_point_duration_seconds_count{labels}");
+        assert_eq!(value(&metrics, &series), Some(pods), "{series}");
+    }
+    // The first cycle and the eleventh.
+    for (plugin, point, status, expected) in [
+        ("NodeResourcesFit", "PreFilter", "Success", 2.0),
+        ("NodePorts", "PreFilter", "Skip", 2.0),
+        ("NodeResourcesFit", "Filter", "Success", 2.0 * NODES as f64),
+        ("NodeResourcesFit", "Score", "Success", 2.0 * NODES as f64),
+        ("NodeResourcesFit", "ScoreExtensionNormalize", "Success", 2.0),
+        ("DefaultBinder", "Bind", "Success", 2.0),
+    ] {
+        let labels = format!("{{plugin=\"{plugin}\",extension_point=\"{point}\",status=\"{status}\"}}");
+        let series = format!("scheduler_plugin_execution_duration_seconds_count{labels}");
+        assert_eq!(value(&metrics, &series), Some(expected), "{series}");
+    }
+    for (event, times) in [("NodeAdd", NODES), ("UnschedulablePodAdd", PODS), ("AssignedPodAdd", PODS)] {
+        let series = format!("scheduler_event_handling_duration_seconds_count{{event=\"{event}\"}}");
+        until(&series, || value(&metrics, &series) == Some(times as f64)).await;
+    }
+    until("nothing is in flight", || {
+        value(&metrics, "scheduler_inflight_events{event=\"PodPopped\"}") == Some(0.0)
+    })
+    .await;
+    shell.stop().await;
+    Ok(())
+}
+
+/// Lets some pods wait for what never comes.
+struct Patience;
+
+impl Plugin for Patience {
+    fn name(&self) -> &str {
+        "Patience"
+    }
+    fn as_permit(&self) -> Option<&dyn Permit> {
+        Some(self)
+    }
+}
+
+impl Permit for Patience {
+    fn permit(&self, _: &Context<'_>, _: &mut CycleState, pod: &Arc<Pod>, _: &Atom) -> (Status, Duration) {
+        let patience = match &*pod.name {
+            "patient" => Duration::from_millis(10),
+            "stubborn" => Duration::from_secs(600),
+            _ => return (Status::SUCCESS, Duration::ZERO),
+        };
+        (Status::wait("in vain"), patience)
+    }
+}
+
+fn profile_with_permit() -> Result<Profile> {
+    let mut registry = secondmate_plugins::registry()?;
+    registry.register("Patience", |_, _| Ok(Arc::new(Patience) as Arc<dyn Plugin>))?;
+    let mut configuration = Configuration::for_scheduler_names(&[NAME])?;
+    let patience = EnabledPlugin { name: "Patience".to_owned(), weight: 0 };
+    configuration.profiles[0].plugins.permit.push(patience);
+    Ok(make_profiles(&configuration, &registry)?.remove(0))
+}
+
+/// What a run of seconds cannot move from zero, and what would.
+const STAY_AT_ZERO: &[(&str, &str)] = &[
+    (
+        "scheduler_pod_scheduled_after_flush",
+        "five minutes among the unschedulable pods, and no event that helps",
+    ),
+    ("secondmate_events_dropped", "more than 16,384 events that wait to be written"),
+    ("secondmate_queue_length", "events or statuses that come faster than they are written"),
+    ("secondmate_queue_full", "the same, and as many statuses"),
+    ("secondmate_cache_comparer_differences", "a cache that differs from the cluster, which is a bug"),
+    (
+        "secondmate_object_rejected",
+        "an object that the API server takes and the scheduler does not understand",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_metric_is_filled_by_a_run_with_all_that_happens_to_pods() -> Result<()> {
+    let sandbox = sandbox(2).await;
+    let lease = LeaseName { namespace: "kube-system".to_owned(), name: NAME.to_owned() };
+    let options = Options {
+        profiles: vec![profile_with_permit()?],
+        election: Some(ElectionConfig::new(lease, "one", Claim::new(&[NAME], "same"))),
+        ..options(&sandbox)
+    };
+    let metrics = options.admin.metrics.clone();
+    let shell = try_start(options).await?;
+
+    // Success, a binding that is refused, and pods that fill the nodes.
+    sandbox.faults().inject(Target::bind(), Fault::Conflict, When::Next(1));
+    create_pods(&sandbox, "p", 2, "3");
+    until_bound(&sandbox, 2).await;
+    // No room, room by preemption, a gate, and a wait for nothing.
+    sandbox.objects().create(pod("big", "5"))?;
+    let mut gated = pod("gated", "10m");
+    gated["spec"]["schedulingGates"] = json!([{"name": "example.com/wait"}]);
+    sandbox.objects().create(gated)?;
+    sandbox.objects().create(pod("patient", "10m"))?;
+    sandbox.objects().create(pod("stubborn", "10m"))?;
+    until_core(&shell, "big waits, gated is held back", |core| {
+        core.queue().size().unschedulable > 0 && core.queue().size().gated > 0
+    })
+    .await;
+    let class = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 1000});
+    sandbox.objects().create(class)?;
+    let mut urgent = pod("urgent", "3");
+    urgent["spec"]["priorityClassName"] = json!("high");
+    urgent["spec"]["priority"] = json!(1000);
+    sandbox.objects().create(urgent)?;
+    until("one made room", || {
+        sandbox.objects().get("pods", "default", "urgent").is_some_and(|p| p["spec"]["nodeName"].is_string())
+    })
+    .await;
+    // A watch that is started again, and a comparison.
+    sandbox.faults().inject(Target::verb(Verb::Watch), Fault::ServiceUnavailable, When::Next(1));
+    sandbox.faults().break_watches();
+    shell.compare_cache().await?;
+    // A binding that hangs.
+    sandbox.faults().inject(Target::bind(), Fault::BlackHole, When::Always);
+    sandbox.objects().create(pod("late", "10m"))?;
+
+    let filled = |name: &String| sum(&metrics, name, "") > 0.0;
+    let expected_at_zero = |name: &String| STAY_AT_ZERO.iter().any(|(zero, _)| zero == name);
+    until("every metric has a number", || metrics.names().iter().all(|n| filled(n) || expected_at_zero(n)))
+        .await;
+    Ok(())
+}
