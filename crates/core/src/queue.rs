@@ -12,6 +12,7 @@ mod in_flight;
 mod moves;
 mod places;
 
+use crate::changes::UNSCHEDULABLE_POD_ADD;
 use crate::heap::Heap;
 use crate::profile::Profile;
 use in_flight::InFlight;
@@ -257,7 +258,7 @@ impl Queue {
             },
         );
         self.size.in_flight += 1;
-        self.activate(&uid, now, "PodAdd", profiles, gates);
+        self.activate(&uid, now, UNSCHEDULABLE_POD_ADD, profiles, gates);
     }
 
     /// A pending pod changed. `events` say how; a pod that waits may become worth another attempt by it.

@@ -392,6 +392,7 @@ fn a_pod_that_waited_longer_than_five_minutes_is_tried_again() {
     let mut f = Fixture::new();
     f.tick(1000.0);
     f.add("p");
+    assert_eq!(f.queue.incoming()[&("active", "UnschedulablePodAdd")], 1);
     f.fail("p", &["A"]);
     f.tick(1300.0);
     assert_eq!(f.place("p"), Some(Place::Unschedulable), "exactly five minutes is not longer");
