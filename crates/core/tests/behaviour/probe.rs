@@ -219,6 +219,22 @@ fn a_plugin_that_waits_in_pre_bind_is_told_once_with_all_its_time() {
 }
 
 #[test]
+fn a_pod_whose_room_is_gone_has_passed_pre_bind_once_and_never_reached_bind() {
+    let script = Script::default();
+    let (mut cluster, probe) = measured(&["PrioritySort", "A", "DefaultBinder"], &script);
+    cluster.node("n1");
+    script.lines().permit.insert("A/p".to_owned(), (Status::wait(""), Duration::from_secs(10)));
+    cluster.pending("p");
+    cluster.step();
+    cluster.apply(Input::NodeGone(atom("n1")));
+    cluster.script.handle().allow(&uid("p"), "A");
+    cluster.step();
+    assert_eq!(probe.told("point PreBind"), ["Success: 1"]);
+    assert_eq!(probe.told("point Bind"), Vec::<String>::new());
+    assert_eq!(probe.told("point Unreserve"), ["Success: 1"]);
+}
+
+#[test]
 fn what_the_watches_show_is_told_by_the_names_of_the_events() {
     let script = Script::default();
     let (mut cluster, probe) = measured(TWO, &script);
