@@ -16,7 +16,7 @@ use secondmate_core::port::Effect;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 const TAKEN_AT_ONCE: usize = 1024;
 /// Attempts between two looks into the inbox.
 const STEPS_AT_ONCE: usize = 32;
-/// Longest sleep, so that the numbers for the metrics do not get old.
+/// Longest sleep, and longest run without a word: the numbers for the metrics do not get older.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Bindings and other answered writes that the core may have outstanding, for each that can be on its way at once. More would
 /// only wait in line while the choice of the node gets old; fewer would let connections idle.
@@ -81,6 +81,7 @@ impl Engine {
     pub fn run(mut self, runtime: &Handle) {
         // The writers start tasks, and the sleep below needs the runtime's timer.
         let _entered = runtime.enter();
+        let mut published = Instant::now();
         loop {
             self.heartbeat.beat();
             let idle = self.take_messages();
@@ -89,10 +90,15 @@ impl Engine {
                 return;
             }
             let busy = self.may_schedule() && self.schedule();
-            if busy || !idle {
+            let on = busy || !idle;
+            if on && published.elapsed() < SLEEP_MAX {
                 continue;
             }
             self.publish();
+            published = Instant::now();
+            if on {
+                continue;
+            }
             let wait = self.sleep_time();
             if wait.is_zero() {
                 continue;

@@ -269,6 +269,7 @@ mod tests {
             ("extensions/v1beta1", "ReplicaSet", json!({"matchLabels": {"hash": "1"}}), 1),
             // The controller's value takes the place of the service's.
             ("v1", "ReplicationController", json!({"app": "other", "x": "y"}), 2),
+            ("v1", "ReplicationController", json!({"app": "other"}), 1),
         ] {
             let snapshot = fixture::snapshot(vec![service.clone(), owner(kind, spec.clone())]);
             let selector = default_selector(&owned_by(api_version, kind), snapshot.objects());

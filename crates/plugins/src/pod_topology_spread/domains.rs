@@ -171,6 +171,25 @@ mod tests {
     }
 
     #[test]
+    fn a_domain_that_was_not_counted_is_one_when_pods_come_to_it() {
+        let two = domains(&[("a", 3), ("b", 2)]);
+        let mut changes = Changes::default();
+        changes.add(0, &Atom::new("c"), 1);
+        assert_eq!([1, 3, 4].map(|wanted| changes.minimum(&two, 0, wanted)), [1, 1, 0]);
+        changes.add(0, &Atom::new("d"), 4);
+        assert_eq!([1, 3, 4, 5].map(|wanted| changes.minimum(&two, 0, wanted)), [1, 1, 1, 0]);
+    }
+
+    #[test]
+    fn domains_that_do_not_change_count_beside_several_that_do() {
+        let four = domains(&[("a", 1), ("b", 1), ("c", 5), ("d", 9)]);
+        let mut changes = Changes::default();
+        changes.add(0, &Atom::new("a"), 10);
+        changes.add(0, &Atom::new("b"), 9);
+        assert_eq!(changes.minimum(&four, 0, 1), 5);
+    }
+
+    #[test]
     fn equal_counts_are_two_domains() {
         let equal = domains(&[("a", 1), ("b", 1), ("c", 5)]);
         let mut changes = Changes::default();

@@ -40,7 +40,10 @@ impl Generator {
         for node in 0..nodes {
             let name = format!("n{node}");
             let allocatable = json!({"cpu": format!("{NODE_CPU}m"), "memory": "64Gi", "pods": if self.chance(10) { length } else { 200 }});
-            let labels = json!({HOSTNAME: name, ZONE: self.one(&["z1", "z2"])});
+            let mut labels = json!({HOSTNAME: name, ZONE: self.one(&["z1", "z2", "z3"])});
+            if self.chance(4) {
+                labels = json!({HOSTNAME: name});
+            }
             let status = json!({"allocatable": allocatable, "capacity": allocatable});
             self.nodes.push(name.clone());
             self.add("v1", "Node", "", &name, json!({"status": status}))["metadata"]["labels"] = labels;
@@ -123,6 +126,18 @@ impl Generator {
             let selector = json!({"matchLabels": {"app": self.one(&["a", "b"])}});
             let kind = self.one(&["podAntiAffinity", "podAntiAffinity", "podAffinity"]);
             spec["affinity"] = json!({kind: {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": key, "labelSelector": selector}]}});
+        }
+        if self.chance(25) {
+            let mut constraint = json!({
+                "maxSkew": self.random.between(1, 2),
+                "topologyKey": self.one(&[HOSTNAME, ZONE, ZONE]),
+                "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"app": self.one(&["a", "b"])}},
+            });
+            if self.chance(40) {
+                constraint["minDomains"] = self.random.between(1, 4).into();
+            }
+            spec["topologySpreadConstraints"] = json!([constraint]);
         }
         let mut status = json!({});
         if self.chance(self.mix.nominated) {
