@@ -13,6 +13,7 @@ mod changes;
 pub mod evaluation;
 pub mod heap;
 mod nominations;
+pub mod note;
 pub mod port;
 mod pre_enqueue;
 pub mod probe;

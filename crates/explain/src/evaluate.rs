@@ -2,10 +2,10 @@
 
 use crate::answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, ScoreAnswer, Verdict};
 use crate::cluster::Cluster;
-use crate::note::event_note;
 use secondmate_core::Profile;
 use secondmate_core::attempt::NO_NODES;
 use secondmate_core::evaluation::{self, Failure, FilterRunner, PreFiltered};
+use secondmate_core::note::failure_note;
 use secondmate_framework::{
     Code, Context, CycleState, NodeIndex, NodeStatuses, Nomination, RunFilters, Status, fit_error_message,
 };
@@ -54,12 +54,12 @@ impl<'a> Explainer<'a> {
         }
         if self.cluster.snapshot.nodes().is_empty() {
             answer.result = Verdict::Unschedulable;
-            answer.message = Some(event_note(NO_NODES));
+            answer.message = Some(failure_note(NO_NODES, profile.handle().parity));
             return answer;
         }
         if let Err(failure) = self.attempt(profile, pod, &mut answer) {
             answer = Explanation::new(answer.pod, answer.profile, Verdict::Error);
-            answer.message = Some(event_note(&failure.message));
+            answer.message = Some(failure_note(&failure.message, profile.handle().parity));
         }
         answer
     }
@@ -225,5 +225,5 @@ fn post_filter(
         statuses,
         &outcome.status.message(),
     );
-    answer.message = Some(event_note(&message));
+    answer.message = Some(failure_note(&message, profile.handle().parity));
 }

@@ -11,7 +11,6 @@ mod answer;
 mod classes;
 mod cluster;
 mod evaluate;
-mod note;
 mod objects;
 mod profiles;
 mod read;
@@ -21,7 +20,6 @@ pub use answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, 
 pub use classes::{Kinds, explain_kinds, write_json};
 pub use cluster::{Cluster, NotPending};
 pub use evaluate::Explainer;
-pub use note::event_note;
 pub use objects::{Item, Place};
 pub use profiles::{ProfilesError, make_profiles};
 pub use read::{Ignored, ReadError, read, read_values};

@@ -177,7 +177,6 @@ pub(crate) fn shell_options(
         write_limit: connection
             .limited
             .then_some(WriteLimit { per_second: connection.qps, burst: connection.burst }),
-        strict_parity: configuration.own.parity == secondmate_config::Parity::Strict,
         scheduler: SchedulerConfig {
             queue: QueueConfig {
                 initial_backoff: configuration.pod_initial_backoff,

@@ -31,8 +31,6 @@ pub struct Options {
     pub bind_timeout: Duration,
     /// Limit on writes; `None`: the API server's own limits are enough.
     pub write_limit: Option<WriteLimit>,
-    /// Quirks of kube-scheduler's event texts are reproduced.
-    pub strict_parity: bool,
     /// Between two comparisons of the cache with the cluster; `None`: only on request.
     pub compare_every: Option<Duration>,
     /// Metrics, health and debug endpoints.
@@ -51,7 +49,6 @@ impl Options {
             bind_concurrency: 64,
             bind_timeout: Duration::from_secs(15),
             write_limit: None,
-            strict_parity: true,
             compare_every: Some(Duration::from_secs(10 * 60)),
             admin,
         }

@@ -20,6 +20,7 @@ use crate::write::{
     Binder, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, StatusWriter, Verifier,
 };
 use secondmate_core::{CacheDifference, Profile, Scheduler};
+use secondmate_framework::Parity;
 use secondmate_model::{Atom, Timestamp};
 use secondmate_telemetry::{Admin, Probe};
 use std::sync::Arc;
@@ -101,11 +102,13 @@ impl Shell {
         let caller = Caller::new(client.clone(), limit, CALL_TIMEOUT);
         let (inbox, receiver) = mpsc::channel(INBOX_MESSAGES_MAX);
         let bindings = Arc::new(AtomicUsize::new(0));
+        // All profiles are of one configuration, and have one parity.
+        let parity = profiles.first().map_or_else(Parity::default, |profile| profile.handle().parity);
         let events = EventSink::start(
             event_caller,
             leading.clone(),
             &metrics,
-            EventSinkConfig { mangle: options.strict_parity, host: host() },
+            EventSinkConfig { parity, host: host() },
             Arc::clone(&bindings),
         );
         let status = StatusWriter::start(caller.clone(), leading.clone(), &metrics);

@@ -7,7 +7,6 @@
 mod bind;
 mod events;
 mod evict;
-mod go_format;
 mod plugin;
 mod series;
 mod status;

@@ -1,13 +1,14 @@
 //! Events about pods (`events.k8s.io/v1`), in kube-scheduler's words. Nobody waits for them: the queue drops and counts when it
 //! is full, and while bindings are on their way events hold back.
 
-use super::go_format;
 use super::series::{Correlator, EventKind, Stored, Write};
 use super::{Leading, PodRef, wire_micro_time};
 use crate::call::{Call, CallError, Caller, Content};
 use crate::retry::{self, Failure, RetryPolicy};
 use http::Method;
+use secondmate_core::note;
 use secondmate_core::port::{EventType, PodEvent};
+use secondmate_framework::Parity;
 use secondmate_model::Atom;
 use secondmate_telemetry::{Metrics, metrics::BoundedQueue};
 use serde::Serialize;
@@ -27,9 +28,6 @@ const QUEUE_HIGH: usize = QUEUE_MAX / 2;
 const CONCURRENCY: usize = 4;
 /// How long an event holds back for bindings at most; less than a hundred a second are sent beside them.
 const HOLD_BACK: Duration = Duration::from_millis(10);
-/// Longest text that the API takes; upstream cuts there and ends with the suffix.
-const NOTE_BYTES_MAX: usize = 1024;
-const NOTE_SUFFIX: &str = " ...";
 /// Longest name of an object.
 const NAME_BYTES_MAX: usize = 253;
 const SWEEP: Duration = Duration::from_secs(60);
@@ -66,8 +64,8 @@ impl From<PodEvent> for EventNote {
 /// How events are written.
 #[derive(Clone, Debug)]
 pub(crate) struct EventSinkConfig {
-    /// A `%` in the text of a failure is mangled as upstream's formatter does.
-    pub mangle: bool,
+    /// Whether a `%` in the text of a failure is mangled as upstream's formatter does.
+    pub parity: Parity,
     /// Second part of `reportingInstance`.
     pub host: String,
 }
@@ -188,8 +186,12 @@ impl Writer {
         let suffix = format!(".{last_name:x}");
         let mut name = event.regarding.name.to_string();
         name.truncate(NAME_BYTES_MAX - suffix.len());
-        let note =
-            if event.reason == "FailedScheduling" { self.failure_note(&event.note) } else { event.note };
+        let note = if event.reason == "FailedScheduling" {
+            // What the formatter made too long is cut once more: upstream's event would be refused.
+            note::cut(note::failure_note(&event.note, self.config.parity))
+        } else {
+            event.note
+        };
         let kind = EventKind {
             warning: event.kind == EventType::Warning,
             reason: event.reason,
@@ -199,13 +201,6 @@ impl Writer {
             related: event.related,
         };
         (kind, Stored { name: name + &suffix, note, first: event.time })
-    }
-
-    /// Cut to what the API takes, then formatted, in upstream's order. What the formatter made longer is cut again: upstream's
-    /// event would be refused.
-    fn failure_note(&self, note: &str) -> String {
-        let note = cut(note);
-        if self.config.mangle { cut(&go_format::without_arguments(&note)) } else { note }
     }
 
     async fn write(&self, write: Write) {
@@ -285,15 +280,6 @@ fn patch(kind: &EventKind, stored: &Stored, (count, last): (u32, jiff::Timestamp
     Call::new(Method::PATCH, path, Content::StrategicMergePatch, body.to_string().into_bytes())
 }
 
-/// Cuts a text to the bytes that the API takes, at a character's end.
-fn cut(note: &str) -> String {
-    if note.len() <= NOTE_BYTES_MAX {
-        return note.to_owned();
-    }
-    let end = note.floor_char_boundary(NOTE_BYTES_MAX - NOTE_SUFFIX.len());
-    format!("{}{NOTE_SUFFIX}", &note[..end])
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Event<'a> {
@@ -336,18 +322,4 @@ struct Reference {
     uid: String,
     api_version: &'static str,
     resource_version: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::cut;
-
-    #[test]
-    fn a_long_note_is_cut_at_the_end_of_a_character() {
-        assert_eq!(cut("short"), "short");
-        let long = cut(&"x".repeat(1025));
-        assert_eq!((long.len(), long.ends_with("xxx ...")), (1024, true));
-        assert_eq!(cut(&"é".repeat(600)).len(), 1024);
-        assert_eq!(cut(&format!("x{}", "é".repeat(600))).len(), 1023);
-    }
 }

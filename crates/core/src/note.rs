@@ -1,10 +1,41 @@
-//! What Go's `fmt.Sprintf` makes of a text without arguments.
+//! The note of a FailedScheduling event: what becomes of a failure's text on its way to the API server.
 //!
-//! kube-scheduler hands its FailedScheduling text to a formatter, so that a `%` in it is mangled in the event (not in the
-//! condition). Under strict parity so is ours. Source: `doPrintf` in Go's `fmt/print.go`.
+//! kube-scheduler cuts the text and hands it to a formatter without arguments (`fmt.Sprintf`, Go's `fmt/print.go`), so that a `%`
+//! in it is mangled in the event (not in the condition). Under strict parity so is ours.
+
+use secondmate_framework::Parity;
+
+/// Longest note that the API takes, in bytes.
+pub const NOTE_BYTES_MAX: usize = 1024;
+/// What a note ends with that was cut.
+const CUT: &str = " ...";
+
+/// The note for a failure's text. What the formatter makes of it may be longer than the API takes.
+#[must_use]
+pub fn failure_note(text: &str, parity: Parity) -> String {
+    let kept = if text.len() <= NOTE_BYTES_MAX {
+        text.to_owned()
+    } else {
+        // Upstream cuts bytes, and what is left of a character is shown as one that cannot be.
+        String::from_utf8_lossy(&text.as_bytes()[..NOTE_BYTES_MAX - CUT.len()]).into_owned() + CUT
+    };
+    match parity {
+        Parity::Strict => without_arguments(&kept),
+        Parity::Sensible => kept,
+    }
+}
+
+/// Cuts a note to the bytes that the API takes, at a character's end.
+#[must_use]
+pub fn cut(note: String) -> String {
+    if note.len() <= NOTE_BYTES_MAX {
+        return note;
+    }
+    note[..note.floor_char_boundary(NOTE_BYTES_MAX - CUT.len())].to_owned() + CUT
+}
 
 /// Formats a text as if it were a format string, with no arguments.
-pub(super) fn without_arguments(text: &str) -> String {
+fn without_arguments(text: &str) -> String {
     if !text.contains('%') {
         return text.to_owned();
     }
@@ -88,7 +119,31 @@ fn digits(text: &str) -> (&str, bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::without_arguments;
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_wherever_that_is() {
+        let text = "x".repeat(1025);
+        let note = failure_note(&text, Parity::Strict);
+        assert_eq!((note.len(), &note[1018..]), (1024, "xx ..."));
+        assert_eq!(failure_note(&text[..1024], Parity::Strict), text[..1024]);
+        assert!(failure_note(&format!("x{}", "é".repeat(600)), Parity::Strict).ends_with("é\u{fffd} ..."));
+    }
+
+    #[test]
+    fn a_long_note_is_cut_at_the_end_of_a_character() {
+        assert_eq!(cut("short".to_owned()), "short");
+        let long = cut("x".repeat(1025));
+        assert_eq!((long.len(), long.ends_with("xxx ...")), (1024, true));
+        assert_eq!(cut("é".repeat(600)).len(), 1024);
+        assert_eq!(cut(format!("x{}", "é".repeat(600))).len(), 1023);
+    }
+
+    #[test]
+    fn only_strict_parity_mangles() {
+        assert_eq!(failure_note("50% of", Parity::Strict), "50%!o(MISSING)f");
+        assert_eq!(failure_note("50% of", Parity::Sensible), "50% of");
+    }
 
     #[test]
     fn a_text_without_arguments_is_mangled_as_go_does() {
