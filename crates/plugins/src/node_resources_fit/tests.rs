@@ -209,6 +209,9 @@ fn scores_by_strategy() {
             vec![json!({"cpu": "0", "memory": "0", "example.com/gpu": "4"})],
             46,
         ),
+        // Whatever scores at all counts: (1 + 50) / 2 = 25.5. What scores 0 does not: 50.
+        (&ratio, json!({"cpu": "40m", "memory": "500Mi"}), vec![], 26),
+        (&ratio, json!({"cpu": "0", "memory": "500Mi"}), vec![], 50),
         // (25 + 50) / 2 = 37.5, rounded.
         (&ratio, json!({"cpu": "1", "memory": "500Mi"}), vec![], 38),
     ] {
@@ -246,6 +249,10 @@ fn arguments_that_cannot_be_compiled_are_refused() {
         ),
         (
             json!({"scoringStrategy": {"type": "RequestedToCapacityRatio", "requestedToCapacityRatio": {"shape": [{"utilization": 5, "score": 11}]}}}),
+            "scoringStrategy.requestedToCapacityRatio.shape: utilization goes from 0 to 100, score from 0 to 10",
+        ),
+        (
+            json!({"scoringStrategy": {"type": "RequestedToCapacityRatio", "requestedToCapacityRatio": {"shape": [{"utilization": 5, "score": 1}, {"utilization": 101, "score": 2}]}}}),
             "scoringStrategy.requestedToCapacityRatio.shape: utilization goes from 0 to 100, score from 0 to 10",
         ),
         (

@@ -301,6 +301,12 @@ fn hints_tell_what_may_help() {
         ("any driver detached, we have a claim", &with_claim, detached("d"), Hint::Queue),
         ("new CSINode", &ours, changed(None, Some(csi_node(json!({})))), Hint::Queue),
         ("limit grew", &ours, limits(json!({"d": 1}), json!({"d": 2})), Hint::Queue),
+        (
+            "one of two limits grew",
+            &ours,
+            limits(json!({"d": 1, "e": 1}), json!({"d": 2, "e": 1})),
+            Hint::Queue,
+        ),
         ("limit shrank", &ours, limits(json!({"d": 2}), json!({"d": 1})), Hint::Skip),
         ("driver appeared", &ours, limits(json!({}), json!({"d": 1})), Hint::Queue),
         ("limit went away", &ours, limits(json!({"d": 1}), json!({"d": null})), Hint::Skip),
