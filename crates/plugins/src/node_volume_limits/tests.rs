@@ -114,6 +114,10 @@ fn volumes_of_a_driver_are_counted_once_each() {
         more.push(csi_node(json!({"d": limit})));
         assert_eq!(run(&world(more), pod_volumes), expected, "{what}");
     }
+    // A driver without a limit leaves the others theirs.
+    let mut more = two_on_node();
+    more.push(csi_node(json!({"d": 2, "e": null})));
+    assert_eq!(run(&world(more), volumes(&["c3"])), exceeded());
     // Without limits nothing is counted.
     assert_eq!(run(&world(two_on_node()), volumes(&["c3"])), Status::SUCCESS);
     let no_limit =
@@ -307,6 +311,8 @@ fn hints_tell_what_may_help() {
             limits(json!({"d": 1, "e": 1}), json!({"d": 2, "e": 1})),
             Hint::Queue,
         ),
+        ("limit stays", &ours, limits(json!({"d": 1}), json!({"d": 1, "e": null})), Hint::Skip),
+        ("driver without a limit", &ours, limits(json!({}), json!({"d": null})), Hint::Skip),
         ("limit shrank", &ours, limits(json!({"d": 2}), json!({"d": 1})), Hint::Skip),
         ("driver appeared", &ours, limits(json!({}), json!({"d": 1})), Hint::Queue),
         ("limit went away", &ours, limits(json!({"d": 1}), json!({"d": null})), Hint::Skip),

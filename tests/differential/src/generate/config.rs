@@ -101,7 +101,12 @@ impl Generator {
             }
             // A scorer out of multiPoint and back at score only: it has no PreScore then.
             5 => {
-                let name = *self.random.element(SCORERS);
+                // What PreScore would refuse, Score meets.
+                let name = if self.chance(self.mix.malformed * 4) {
+                    "NodeAffinity"
+                } else {
+                    *self.random.element(SCORERS)
+                };
                 json!({
                     "multiPoint": {"disabled": [{"name": name}]},
                     "score": {"enabled": [{"name": name, "weight": self.random.between(0, 5)}]},
