@@ -113,8 +113,9 @@ impl Generator {
     }
 
     fn volume_spec(&mut self, name: &str, class: &str, mode: &str) -> Value {
+        let modes = self.modes(mode);
         let mut volume = json!({
-            "capacity": {"storage": self.one(&["1Gi", "2Gi", "5Gi"])}, "accessModes": [mode], "storageClassName": class,
+            "capacity": {"storage": self.one(&["1Gi", "2Gi", "5Gi"])}, "accessModes": modes, "storageClassName": class,
         });
         match self.random.below(10) {
             0 => volume["awsElasticBlockStore"] = json!({"volumeID": format!("vol-{name}")}),
@@ -146,6 +147,15 @@ impl Generator {
         volume
     }
 
+    /// The access mode, and sometimes another; `ReadWriteOncePod` stands alone.
+    fn modes(&mut self, mode: &str) -> Value {
+        if mode != "ReadWriteOncePod" && self.chance(25) {
+            json!([mode, "ReadOnlyMany"])
+        } else {
+            json!([mode])
+        }
+    }
+
     /// A claim, and where it is bound its volume.
     fn claim(&mut self, number: usize) {
         let (name, volume_name) = (format!("claim-{number}"), format!("volume-{number}"));
@@ -153,7 +163,8 @@ impl Generator {
         let mode = self.one(&["ReadWriteOnce", "ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]);
         let size = self.one(&["1Gi", "2Gi", "4Gi", "1500M"]);
         self.claims.push(name.clone());
-        let mut spec = json!({"accessModes": [mode], "resources": {"requests": {"storage": size}}});
+        let modes = self.modes(mode);
+        let mut spec = json!({"accessModes": modes, "resources": {"requests": {"storage": size}}});
         if !self.chance(4) {
             spec["storageClassName"] = class.into();
         }

@@ -190,6 +190,12 @@ fn the_smallest_volume_that_suits_is_taken() {
         found(vec![volume("v", 5, json!({"accessModes": ["ReadOnlyMany", "ReadWriteOnce"]}))]),
         some("v")
     );
+    let modes = json!({"accessModes": ["ReadWriteOnce", "ReadOnlyMany"]});
+    assert_eq!(
+        candidates(modes.clone(), vec![volume("v", 5, json!({"accessModes": ["ReadWriteOnce"]}))]),
+        None
+    );
+    assert_eq!(candidates(modes.clone(), vec![volume("v", 5, modes)]), some("v"));
     assert_eq!(found(vec![with("v", "deletionTimestamp", "2026-01-01T00:00:00Z".into())]), None);
     let mut released = volume("v", 5, json!({}));
     released["status"]["phase"] = "Released".into();
