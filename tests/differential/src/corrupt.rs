@@ -4,6 +4,7 @@
 //! may fall over.
 
 use crate::case::Case;
+use crate::generate::drop_ambiguous_overhead;
 use crate::random::Random;
 use serde_json::Value;
 
@@ -73,6 +74,7 @@ pub fn corrupt(case: &Case, stored: &[Value], random: &mut Random) -> Case {
         }
         let (at, path) = places.swap_remove(random.below(places.len()));
         change(&mut objects[at], &path, random);
+        drop_ambiguous_overhead(&mut objects[at]);
     }
     Case {
         id: format!("{}-corrupt", case.id),

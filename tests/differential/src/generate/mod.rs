@@ -221,6 +221,22 @@ pub fn case(seed: u64, index: u64) -> Case {
     }
 }
 
+/// Takes away the overhead of a pod that asks for an amount beyond 18 digits: upstream adds the one to the other in the pod itself,
+/// so that the sum depends on how often it was asked for, and no answer is the right one.
+pub(crate) fn drop_ambiguous_overhead(object: &mut Value) {
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let ambiguous = spec.contains_key("overhead")
+        && ["containers", "initContainers", "resources"].iter().any(|part| {
+            let text = spec.get(*part).map(Value::to_string).unwrap_or_default();
+            ["\"4611686018427387904\"", "\"9223372036854775807\"", "\"20E\""]
+                .iter()
+                .any(|amount| text.contains(amount))
+        });
+    if ambiguous {
+        spec.remove("overhead");
+    }
+}
+
 /// Makes one case.
 struct Generator {
     random: Random,
@@ -258,6 +274,9 @@ impl Generator {
         }
         for i in 0..1 + self.random.below(4) {
             self.pod(&format!("wait-{i}"), false);
+        }
+        for object in &mut self.objects {
+            drop_ambiguous_overhead(object);
         }
         // The order of the file decides the snapshot's: it must not always be the same.
         if self.random.chance(30) {
