@@ -143,6 +143,13 @@ mod tests {
             verdict(&user_namespace, &declaring(&["UserNamespacesHostNetworkSupport"])),
             Status::SUCCESS
         );
+        // A pod that needs two needs both.
+        let both = pod(json!({"spec": {"hostNetwork": true, "hostUsers": false,
+            "containers": [{"restartPolicyRules": [{"action": "RestartAllContainers"}]}]}}));
+        let two = ["RestartAllContainersOnContainerExits", "UserNamespacesHostNetworkSupport"];
+        assert_eq!(verdict(&both, &declaring(&two[..1])), Status::unresolvable(REASON));
+        assert_eq!(verdict(&both, &declaring(&two[1..])), Status::unresolvable(REASON));
+        assert_eq!(verdict(&both, &declaring(&two)), Status::SUCCESS);
         let snapshot = Snapshot::default();
         assert_eq!(
             Filter::filter(
