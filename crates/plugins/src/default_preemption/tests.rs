@@ -449,6 +449,13 @@ fn the_search_ends_when_it_has_enough_and_one_without_a_violated_budget() {
 }
 
 #[test]
+fn a_tenth_of_the_nodes_is_enough_and_a_hundred_at_least() {
+    let plugin = DefaultPreemption { args: Args::default(), parity: Parity::Strict, victims_of: None };
+    let wanted = [1, 100, 101, 1000, 1010, 5000].map(|potential| plugin.wanted(potential));
+    assert_eq!(wanted, [1, 100, 100, 100, 101, 500]);
+}
+
+#[test]
 fn arguments_that_kube_scheduler_refuses_are_refused() {
     for args in [
         json!({"minCandidateNodesPercentage": 101}),
@@ -460,4 +467,5 @@ fn arguments_that_kube_scheduler_refuses_are_refused() {
         assert!(new(&args, &Handle::default()).is_err(), "{args}");
     }
     assert!(new(&json!({"minCandidateNodesPercentage": 0}), &Handle::default()).is_ok());
+    assert!(new(&json!({"minCandidateNodesAbsolute": 0}), &Handle::default()).is_ok());
 }
