@@ -7,11 +7,6 @@ const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 impl Generator {
-    /// Of a preference: the smallest often, as most preferences have it.
-    fn weight(&mut self) -> i64 {
-        if self.chance(25) { 1 } else { self.random.between(1, 100) }
-    }
-
     /// A label selector; now and then none, or one for everything.
     pub(super) fn selector(&mut self) -> Value {
         match self.random.below(20) {
@@ -73,7 +68,7 @@ impl Generator {
         if self.chance(55) {
             let count = 1 + self.random.below(2);
             terms[PREFERRED] = (0..count)
-                .map(|_| json!({"weight": self.weight(), "podAffinityTerm": self.pod_affinity_term()}))
+                .map(|_| json!({"weight": self.random.between(1, 100), "podAffinityTerm": self.pod_affinity_term()}))
                 .collect();
         }
         terms
@@ -139,7 +134,7 @@ impl Generator {
         if self.chance(60) {
             let count = 1 + self.random.below(3);
             affinity[PREFERRED] = (0..count)
-                .map(|_| json!({"weight": self.weight(), "preference": self.node_term()}))
+                .map(|_| json!({"weight": self.random.between(1, 100), "preference": self.node_term()}))
                 .collect();
         }
         affinity
