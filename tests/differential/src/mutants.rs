@@ -187,6 +187,12 @@ fn copy_tree(tree: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         std::fs::write(&to, bytes).with_context(|| format!("cannot write {}", to.display()))?;
     }
+    // What the project has no more must not be changed either: nothing would notice.
+    for file in operators::files(tree)? {
+        if !file.strip_prefix(tree).is_ok_and(|name| root.join(name).is_file()) {
+            std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+        }
+    }
     Ok(())
 }
 

@@ -107,17 +107,26 @@ impl fmt::Display for Mutation {
     }
 }
 
-/// All changes, in the order of the files.
+/// The files in which changes are made, in order.
 ///
 /// # Errors
-/// A file that cannot be read.
-pub fn mutations(tree: &Path, filter: &str) -> Result<Vec<Mutation>> {
+/// A folder that cannot be listed.
+pub fn files(tree: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for folder in FOLDERS {
         collect(&tree.join(folder), &mut files)?;
     }
     files.push(tree.join(WEIGHTS));
     files.sort();
+    Ok(files)
+}
+
+/// All changes, in the order of the files.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn mutations(tree: &Path, filter: &str) -> Result<Vec<Mutation>> {
+    let files = files(tree)?;
     let mut found = Vec::new();
     for path in files {
         let file = path.strip_prefix(tree).unwrap_or(&path).to_owned();
