@@ -92,7 +92,7 @@ impl<T> Heap<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use secondmate_cycle::Random;
 
     #[test]
     fn elements_leave_in_order() {

@@ -14,10 +14,10 @@ mod places;
 
 use crate::changes::UNSCHEDULABLE_POD_ADD;
 use crate::heap::Heap;
-use crate::profile::Profile;
 use in_flight::InFlight;
 use places::{Ticket, Waiting, by_expiry, by_queue_sort};
 use rustc_hash::FxHashMap;
+use secondmate_cycle::Profile;
 use secondmate_framework::{ActionType, ClusterEvent, EventResource, ObjectChange, QueuedPod};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};

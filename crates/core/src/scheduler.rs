@@ -14,16 +14,16 @@ mod stage;
 
 pub use check::CacheDifference;
 
-use crate::attempt::{self, Attempt, Rejection, World};
 use crate::cache::{Cache, CacheSize};
 use crate::changes;
 use crate::nominations::Nominator;
 use crate::port::{Effect, EventType, NominationPatch, Observation, PodEvent, ScheduledCondition};
-use crate::probe::Probe;
-use crate::profile::Profile;
 use crate::queue::{AttemptOutcome, Profiles, Queue, QueueConfig, QueueSize};
-use crate::random::Random;
 use preemptions::Preemptions;
+use secondmate_cycle::Profile;
+use secondmate_cycle::Random;
+use secondmate_cycle::attempt::{self, Attempt, Rejection, World};
+use secondmate_cycle::probe::Probe;
 use secondmate_framework::{
     ClusterEvent, Code, Context, EventObject, NodeIndex, NodeStatuses, Nomination, ObjectChange, Snapshot,
     Status, WaitingPodCommand, fit_error_message,

@@ -1,8 +1,9 @@
 //! The cluster in the file, as the scheduler's cache and snapshot have it.
 
 use crate::objects::Item;
+use secondmate_core::Nominator;
 use secondmate_core::cache::Cache;
-use secondmate_core::{Nominator, Profile};
+use secondmate_cycle::Profile;
 use secondmate_framework::Snapshot;
 use secondmate_model::{Atom, Pod};
 use std::sync::Arc;

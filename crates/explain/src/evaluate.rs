@@ -2,10 +2,10 @@
 
 use crate::answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, ScoreAnswer, Verdict};
 use crate::cluster::Cluster;
-use secondmate_core::Profile;
-use secondmate_core::attempt::NO_NODES;
-use secondmate_core::evaluation::{self, Failure, FilterRunner, PreFiltered};
-use secondmate_core::note::failure_note;
+use secondmate_cycle::Profile;
+use secondmate_cycle::attempt::NO_NODES;
+use secondmate_cycle::evaluation::{self, Failure, FilterRunner, PreFiltered};
+use secondmate_cycle::note::failure_note;
 use secondmate_framework::{
     Code, Context, CycleState, NodeIndex, NodeStatuses, Nomination, RunFilters, Status, fit_error_message,
 };

@@ -1,7 +1,7 @@
 //! Profiles from a configuration.
 
 use secondmate_config::{Configuration, EnabledPlugin, Unsupported};
-use secondmate_core::{PluginLists, Profile, ProfileError, ProfileSpec};
+use secondmate_cycle::{PluginLists, Profile, ProfileError, ProfileSpec};
 use secondmate_framework::{Handle, Parity, Plugin, PluginError, Registry};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use crate::App;
 use anyhow::{Context, bail};
 use secondmate_config::Configuration;
-use secondmate_core::Profile;
+use secondmate_cycle::Profile;
 use std::path::PathBuf;
 
 /// Where the configuration comes from.

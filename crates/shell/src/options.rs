@@ -2,7 +2,8 @@
 
 use crate::connect::ConnectError;
 use crate::lease::{ElectionConfig, ElectionConfigError};
-use secondmate_core::{Profile, SchedulerConfig};
+use secondmate_core::SchedulerConfig;
+use secondmate_cycle::Profile;
 use secondmate_telemetry::Admin;
 use std::time::Duration;
 

@@ -4,8 +4,8 @@
 //! string is hashed or compared while pods are scheduled.
 
 use rustc_hash::FxHashMap;
-use secondmate_core::probe::{Moment, Point, Probe};
-use secondmate_core::{PluginRef, Profile};
+use secondmate_cycle::probe::{Moment, Point, Probe};
+use secondmate_cycle::{PluginRef, Profile};
 use secondmate_framework::{ClusterEvent, Code, Hint};
 use secondmate_telemetry::{ExtensionPointMetrics, Histogram, Metrics, PluginMetrics, StatusLabel};
 use std::hash::{Hash, Hasher};

@@ -19,7 +19,8 @@ use crate::watch::{self, Permission};
 use crate::write::{
     Binder, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, StatusWriter, Verifier,
 };
-use secondmate_core::{CacheDifference, Profile, Scheduler};
+use secondmate_core::{CacheDifference, Scheduler};
+use secondmate_cycle::Profile;
 use secondmate_framework::Parity;
 use secondmate_model::{Atom, Timestamp};
 use secondmate_telemetry::{Admin, Probe};

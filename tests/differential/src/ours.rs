@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use secondmate_config::Configuration;
-use secondmate_core::Profile;
+use secondmate_cycle::Profile;
 use secondmate_explain::{Cluster, Explainer, make_profiles, read_values};
 use serde_json::Value;
 use std::collections::HashMap;

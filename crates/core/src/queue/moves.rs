@@ -1,8 +1,8 @@
 //! Why a waiting pod is moved: events with the plugins' hints, gates that open, and force.
 
 use super::{Gates, Place, Profiles, Queue};
-use crate::probe::Point;
-use crate::profile::{PluginRef, Profile};
+use secondmate_cycle::probe::Point;
+use secondmate_cycle::{PluginRef, Profile};
 use secondmate_framework::{ClusterEvent, Code, EventResource, Hint, ObjectChange};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use super::stage::{Binding, Stage, bind_failure, go_duration, pre_bind_failure, unreserve};
 use super::{Scheduler, plain_context};
 use crate::port::{Effect, NominationPatch, Observation};
-use crate::probe::{Point, call};
-use crate::profile::Profile;
+use secondmate_cycle::Profile;
+use secondmate_cycle::probe::{Point, call};
 use secondmate_framework::{BindStep, Code, CycleState, EventResource, PreBindStep, Status};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ impl Scheduler {
             }
         };
         let waits = !plugins.is_empty();
-        let pre_binds = |p: &crate::profile::PluginRef| {
+        let pre_binds = |p: &secondmate_cycle::PluginRef| {
             p.plugin.as_pre_bind().is_some_and(|b| b.pre_flight(&state, pod, node))
         };
         let publishes = waits || profile.pre_bind.iter().any(pre_binds);

@@ -3,7 +3,7 @@
 use super::Scheduler;
 use super::stage::{Stage, bind_failure, pre_bind_failure, unreserve};
 use crate::port::{BindOutcome, Effect, EventType, Observation, Verified};
-use crate::probe::{Point, call};
+use secondmate_cycle::probe::{Point, call};
 use secondmate_framework::{Code, Status};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 
 use super::Scheduler;
 use crate::port::{Effect, EventType, PodEvent};
-use crate::profile::Profile;
 use crate::queue::Gates;
+use secondmate_cycle::Profile;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::BTreeMap;
 use std::sync::Arc;

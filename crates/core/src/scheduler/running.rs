@@ -2,8 +2,8 @@
 
 use super::Scheduler;
 use super::stage::Binding;
-use crate::probe::Point;
-use crate::profile::PluginRef;
+use secondmate_cycle::PluginRef;
+use secondmate_cycle::probe::Point;
 use secondmate_framework::Code;
 use secondmate_model::{Timestamp, Uid};
 

@@ -2,9 +2,9 @@
 
 use super::SchedulerConfig;
 use super::running::Running;
-use crate::probe::{Point, call};
-use crate::profile::Profile;
 use rustc_hash::FxHashMap;
+use secondmate_cycle::Profile;
+use secondmate_cycle::probe::{Point, call};
 use secondmate_framework::{Code, CycleState, Status};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};

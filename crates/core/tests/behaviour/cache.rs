@@ -1,8 +1,8 @@
 //! The cache: states of pods, ghosts, images, the order of nodes, and snapshots that cost what changed.
 
 use crate::fixture::{atom, node, pod, uid};
-use secondmate_core::Random;
 use secondmate_core::cache::{Added, Cache, CacheError, CacheSize};
+use secondmate_cycle::Random;
 use secondmate_framework::{NodeIndex, Snapshot};
 use secondmate_model::NodeInfo;
 use secondmate_model::objects::Objects;

@@ -2,9 +2,10 @@
 
 use crate::fixture::{Cluster, OURS, atom, node, pod, profile, secs};
 use crate::scripted::Script;
-use secondmate_core::attempt::{Attempt, World, attempt};
-use secondmate_core::evaluation::{FilterRunner, node_count_to_find};
-use secondmate_core::{Nominator, Random};
+use secondmate_core::Nominator;
+use secondmate_cycle::Random;
+use secondmate_cycle::attempt::{Attempt, World, attempt};
+use secondmate_cycle::evaluation::{FilterRunner, node_count_to_find};
 use secondmate_framework::{Code, Context, CycleState, RunFilters, Snapshot, Status};
 use secondmate_model::NodeInfo;
 use secondmate_model::objects::Objects;
@@ -84,20 +85,20 @@ fn the_search_begins_where_the_last_one_ended() {
 }
 
 /// A filters, and nobody scores.
-fn without_score(script: &Script) -> secondmate_core::Profile {
+fn without_score(script: &Script) -> secondmate_cycle::Profile {
     let registry = crate::scripted::registry(script);
     let strings = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-    let spec = secondmate_core::ProfileSpec {
+    let spec = secondmate_cycle::ProfileSpec {
         scheduler_name: OURS.to_owned(),
-        plugins: secondmate_core::PluginLists {
+        plugins: secondmate_cycle::PluginLists {
             queue_sort: strings(&["PrioritySort"]),
             filter: strings(&["A"]),
             bind: strings(&["DefaultBinder"]),
-            ..secondmate_core::PluginLists::default()
+            ..secondmate_cycle::PluginLists::default()
         },
-        ..secondmate_core::ProfileSpec::default()
+        ..secondmate_cycle::ProfileSpec::default()
     };
-    secondmate_core::Profile::new(&spec, &registry, secondmate_framework::Parity::Strict).expect("valid")
+    secondmate_cycle::Profile::new(&spec, &registry, secondmate_framework::Parity::Strict).expect("valid")
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use crate::scripted::{self, Script};
 use secondmate_core::port::{BindOutcome, Effect, Input, NominationPatch, Observation, PodWatch};
 use secondmate_core::queue::QueueConfig;
-use secondmate_core::{PluginLists, Profile, ProfileSpec, Scheduler, SchedulerConfig};
+use secondmate_core::{Scheduler, SchedulerConfig};
+use secondmate_cycle::{PluginLists, Profile, ProfileSpec};
 use secondmate_framework::Parity;
 use secondmate_model::{Atom, Node, Pod, Timestamp, Uid, wire};
 use serde_json::{Value, json};

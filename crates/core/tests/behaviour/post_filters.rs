@@ -1,8 +1,9 @@
 //! How the answers of several PostFilter plugins become one.
 
 use crate::fixture::{OURS, pod};
-use secondmate_core::evaluation::{FilterRunner, post_filter};
-use secondmate_core::{Nominator, PluginLists, Profile, ProfileSpec};
+use secondmate_core::Nominator;
+use secondmate_cycle::evaluation::{FilterRunner, post_filter};
+use secondmate_cycle::{PluginLists, Profile, ProfileSpec};
 use secondmate_framework::{
     Code, Context, CycleState, Handle, NodeStatuses, Nomination, Parity, Plugin, PostFilter,
     PostFilterOutcome, Snapshot, Status,

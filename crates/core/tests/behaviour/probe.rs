@@ -3,8 +3,9 @@
 use crate::fixture::{Cluster, atom, profile, uid};
 use crate::scripted::Script;
 use secondmate_core::port::{BindOutcome, Input, PodWatch};
-use secondmate_core::probe::{Moment, Point, Probe};
-use secondmate_core::{PluginRef, Scheduler, SchedulerConfig};
+use secondmate_core::{Scheduler, SchedulerConfig};
+use secondmate_cycle::PluginRef;
+use secondmate_cycle::probe::{Moment, Point, Probe};
 use secondmate_framework::{ClusterEvent, Code, Hint, PreBindStep, Status};
 use secondmate_model::Timestamp;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! A probe whose clock jumps back and forth, and which times cycles as it likes.
 
-use secondmate_core::PluginRef;
-use secondmate_core::Random;
-use secondmate_core::probe::{Moment, Point, Probe};
+use secondmate_cycle::PluginRef;
+use secondmate_cycle::Random;
+use secondmate_cycle::probe::{Moment, Point, Probe};
 use secondmate_framework::{ClusterEvent, Code, Hint};
 use std::collections::BTreeMap;
 use std::sync::Mutex;

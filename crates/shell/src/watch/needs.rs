@@ -1,8 +1,8 @@
 //! What has to be watched, and what the scheduler must be allowed to do, for a set of profiles.
 
 use super::kind::{Kind, Place, of};
-use secondmate_core::Profile;
 use secondmate_core::port::PodWatch;
+use secondmate_cycle::Profile;
 use secondmate_framework::EventResource;
 use std::collections::BTreeSet;
 use std::fmt;

@@ -2,8 +2,9 @@
 
 use anyhow::{Result, bail};
 use secondmate_config::Configuration;
+use secondmate_core::SchedulerConfig;
 use secondmate_core::queue::QueueConfig;
-use secondmate_core::{Profile, SchedulerConfig};
+use secondmate_cycle::Profile;
 use secondmate_explain::make_profiles;
 use secondmate_sandbox::{KubeletOptions, NodeShape, Options as SandboxOptions, Sandbox};
 use secondmate_shell::{ClusterConfig, Options, Shell, StartError};

@@ -3,7 +3,7 @@
 use crate::fixture::*;
 use anyhow::Result;
 use secondmate_config::{Configuration, EnabledPlugin};
-use secondmate_core::Profile;
+use secondmate_cycle::Profile;
 use secondmate_explain::make_profiles;
 use secondmate_framework::{Context, CycleState, Permit, Plugin, Status};
 use secondmate_model::{Atom, Pod};

@@ -14,6 +14,7 @@ use std::sync::Arc;
 #[allow(missing_docs, reason = "each field is the extension point of its name")]
 pub struct PluginLists {
     pub pre_enqueue: Vec<String>,
+    /// The plugin that orders the queue.
     pub queue_sort: Vec<String>,
     pub pre_filter: Vec<String>,
     pub filter: Vec<String>,
@@ -148,18 +149,30 @@ pub struct Profile {
     registrations: BTreeMap<Atom, Vec<EventRegistration>>,
     /// Plugins to which every change of a node's taints says `Queue`, though they did not ask for it.
     taints_too: BTreeSet<Atom>,
-    pub(crate) pre_enqueue: Vec<PluginRef>,
-    pub(crate) queue_sort: PluginRef,
-    pub(crate) pre_filter: Vec<PluginRef>,
-    pub(crate) filter: Vec<PluginRef>,
-    pub(crate) post_filter: Vec<PluginRef>,
-    pub(crate) pre_score: Vec<PluginRef>,
-    pub(crate) score: Vec<(PluginRef, i64)>,
-    pub(crate) reserve: Vec<PluginRef>,
-    pub(crate) permit: Vec<PluginRef>,
-    pub(crate) pre_bind: Vec<PluginRef>,
-    pub(crate) bind: Vec<PluginRef>,
-    pub(crate) post_bind: Vec<PluginRef>,
+    /// Plugins at PreEnqueue, in order.
+    pub pre_enqueue: Vec<PluginRef>,
+    /// The plugin that orders the queue.
+    pub queue_sort: PluginRef,
+    /// Plugins at PreFilter, in order.
+    pub pre_filter: Vec<PluginRef>,
+    /// Plugins at Filter, in order.
+    pub filter: Vec<PluginRef>,
+    /// Plugins at PostFilter, in order.
+    pub post_filter: Vec<PluginRef>,
+    /// Plugins at PreScore, in order.
+    pub pre_score: Vec<PluginRef>,
+    /// Plugins at Score with their weights, in order.
+    pub score: Vec<(PluginRef, i64)>,
+    /// Plugins at Reserve, in order.
+    pub reserve: Vec<PluginRef>,
+    /// Plugins at Permit, in order.
+    pub permit: Vec<PluginRef>,
+    /// Plugins at PreBind, in order.
+    pub pre_bind: Vec<PluginRef>,
+    /// Plugins at Bind, in order.
+    pub bind: Vec<PluginRef>,
+    /// Plugins at PostBind, in order.
+    pub post_bind: Vec<PluginRef>,
 }
 
 struct HandleBox(Handle);
@@ -300,7 +313,8 @@ impl Profile {
     }
 
     /// Whether the plugin registered any event of the resource.
-    pub(crate) fn names_resource(&self, plugin: &Atom, resource: EventResource) -> bool {
+    #[must_use]
+    pub fn names_resource(&self, plugin: &Atom, resource: EventResource) -> bool {
         let event = ClusterEvent::new(resource, ActionType::ADD, "");
         let any_action = |r: &EventRegistration| EventRegistration::new(r.resource, ActionType::ALL);
         self.registrations

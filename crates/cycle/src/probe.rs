@@ -115,7 +115,7 @@ pub trait Probe: Send + Sync {
 impl Probe for () {}
 
 /// Calls a plugin, and tells how long it took where that is wanted.
-pub(crate) fn call<T>(
+pub fn call<T>(
     probe: &dyn Probe,
     timed: bool,
     plugin: &PluginRef,
