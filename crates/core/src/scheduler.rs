@@ -3,14 +3,15 @@
 //! [`Scheduler::apply`] takes one input; [`Scheduler::step`] makes at most one attempt to place a pod; what has to be done
 //! outside is left in [`Scheduler::take_effects`]. Time comes in with each call. Nothing here waits.
 
+mod binding;
 mod bindings;
 mod check;
+mod drive;
 mod inputs;
 mod neighbours;
-mod outcomes;
 mod preemptions;
+mod reserve;
 mod running;
-mod stage;
 
 pub use check::CacheDifference;
 
@@ -19,15 +20,18 @@ use crate::changes;
 use crate::nominations::Nominator;
 use crate::port::{Effect, EventType, NominationPatch, Observation, PodEvent, ScheduledCondition};
 use crate::queue::{AttemptOutcome, Profiles, Queue, QueueConfig, QueueSize};
+use binding::Event;
+use bindings::Bindings;
 use preemptions::Preemptions;
+use secondmate_cycle::Profile;
+use secondmate_cycle::Random;
+use secondmate_cycle::attempt::{self, Attempt, Rejection, World};
 use secondmate_cycle::probe::Probe;
-use secondmate_cycle::{Answer, Evaluate, Outcome, Plain, Profile, Question, Random, Rejection, Scope};
 use secondmate_framework::{
     ClusterEvent, Code, Context, EventObject, NodeIndex, NodeStatuses, Nomination, ObjectChange, Snapshot,
     Status, WaitingPodCommand, fit_error_message,
 };
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
-use stage::Bindings;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +97,6 @@ pub struct Scheduler {
     nominator: Nominator,
     bindings: Bindings,
     preemptions: Preemptions,
-    evaluation: Box<dyn Evaluate + Send>,
     random: Random,
     next_start: usize,
     effects: Vec<Effect>,
@@ -113,9 +116,8 @@ impl Scheduler {
             snapshot: Snapshot::default(),
             queue: Queue::new(config.queue),
             nominator: Nominator::default(),
-            bindings: Bindings::new(&config),
+            bindings: Bindings::default(),
             preemptions: Preemptions::default(),
-            evaluation: Box::new(Plain),
             random: Random::new(config.seed),
             next_start: 0,
             effects: Vec::new(),
@@ -206,18 +208,10 @@ impl Scheduler {
         let profile = self.profiles.get(&pod.scheduler_name);
         let profile = Arc::clone(profile.expect("only pods of a profile are queued"));
         self.cache.refresh(&mut self.snapshot);
-        let question = Question {
-            profile: &profile,
-            snapshot: &self.snapshot,
-            nominations: &self.nominator,
-            now,
-            pod: &pod,
-            scope: Scope::Sample { start: self.next_start },
-        };
-        let Answer { outcome, looked_at, .. } = self.evaluation.evaluate(&question, &mut self.random);
-        self.next_start = (self.next_start + looked_at) % self.snapshot.nodes().len().max(1);
-        let (node, result) = match outcome {
-            Outcome::Placed { node, state } => {
+        let world = World { snapshot: &self.snapshot, nominations: &self.nominator, now };
+        let attempt = attempt::attempt(&profile, &world, &pod, &mut self.next_start, &mut self.random);
+        let (node, result) = match attempt {
+            Attempt::Placed { node, state } => {
                 let name = node.name().clone();
                 match self.begin_binding(&profile, &pod, &name, state, now) {
                     Ok(()) => (Some(name), "scheduled"),
@@ -228,11 +222,11 @@ impl Scheduler {
                     }
                 }
             }
-            Outcome::Rejected(rejection) => {
+            Attempt::Rejected(rejection) => {
                 self.reject(&profile, &pod, rejection, now);
                 (None, "unschedulable")
             }
-            Outcome::Failed(failure) => {
+            Attempt::Failed(failure) => {
                 let outcome = AttemptOutcome::default();
                 self.fail(
                     &profile,
@@ -254,10 +248,12 @@ impl Scheduler {
         for profile in profiles {
             while let Some(command) = profile.handle().next_command() {
                 match command {
-                    WaitingPodCommand::Allow { pod, plugin } => self.allow(&pod, &plugin, now),
+                    WaitingPodCommand::Allow { pod, plugin } => {
+                        self.binding_event(&pod, Event::Allowed(plugin), now);
+                    }
                     WaitingPodCommand::Reject { pod, plugin, reason } => {
                         let status = Status::unschedulable(reason).by(&plugin);
-                        self.reject_waiting(&pod, &status, "rejected", now);
+                        self.binding_event(&pod, Event::Rejected(status), now);
                     }
                 }
             }
@@ -436,7 +432,7 @@ fn skip_deleting(pod: &Pod) -> String {
     format!("skip schedule deleting pod: {}", pod.full_name())
 }
 
-/// A context for the plugins that are asked after the choice of a node.
+/// A context for plugins outside a cycle's filters.
 fn plain_context<'a>(snapshot: &'a Snapshot, nominator: &'a Nominator, now: Timestamp) -> Context<'a> {
-    Context { snapshot, now, nominations: nominator }
+    Context { snapshot, now, filters: &(), nominations: nominator }
 }

@@ -1,6 +1,7 @@
 //! The plain evaluation of one pod over the nodes of a snapshot: the extension points from PreFilter to NormalizeScore.
 //!
-//! The rules of each point and for the combination of its plugins' answers; [`Plain`](crate::Plain) calls them in order.
+//! It is the reference: one node after the other through the plugin traits, as the extension points say. Cycle, preemption and
+//! `explain` all use it.
 
 mod feasible;
 mod post_filter;
@@ -12,6 +13,7 @@ pub use feasible::{
 pub use post_filter::post_filter;
 pub use score::{PluginScores, Scored, score};
 
+use secondmate_framework::Status;
 use secondmate_model::Atom;
 
 /// A plugin failed: the whole attempt fails with this text.
@@ -29,5 +31,11 @@ impl Failure {
     #[must_use]
     pub fn new(plugin: &Atom, message: String) -> Self {
         Self { plugin: plugin.clone(), message }
+    }
+
+    /// As a status.
+    #[must_use]
+    pub fn into_status(self) -> Status {
+        Status::error(self.message).by(&self.plugin)
     }
 }

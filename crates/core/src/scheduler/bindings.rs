@@ -1,319 +1,208 @@
-//! From the choice of a node to the binding being sent: Reserve, Permit, PreBind, Bind.
+//! Pods on their way to a node.
 
-use super::stage::{Binding, Stage, bind_failure, go_duration, pre_bind_failure, unreserve};
-use super::{Scheduler, plain_context};
-use crate::port::{Effect, NominationPatch, Observation};
+use super::binding::{Held, Stage};
+use super::running::{Measured, Running};
+use rustc_hash::FxHashMap;
 use secondmate_cycle::Profile;
 use secondmate_cycle::probe::{Point, call};
-use secondmate_framework::{BindStep, Code, CycleState, EventResource, PreBindStep, Status};
+use secondmate_framework::{Code, CycleState};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// Longest wait on permit, whatever the plugin says.
-const MAX_PERMIT_WAIT: Duration = Duration::from_secs(15 * 60);
+/// A pod on its way to a node: all but its stage.
+pub(super) struct Binding {
+    /// As it was tried.
+    pub pod: Arc<Pod>,
+    pub node: Atom,
+    pub profile: Arc<Profile>,
+    pub state: CycleState,
+    /// PreBind or Bind, while it runs.
+    pub running: Option<Running>,
+    pub popped: Timestamp,
+    /// Attempts so far, this one included.
+    pub attempts: u32,
+    /// When the pod first became ready to be tried.
+    pub first_active: Timestamp,
+    /// See [`crate::queue::Entry::flushed`].
+    pub flushed: bool,
+}
 
-impl Scheduler {
-    /// Assumes the pod on the node and runs Reserve and Permit. On a rejection everything is undone.
-    pub(super) fn begin_binding(
-        &mut self,
-        profile: &Arc<Profile>,
-        pod: &Arc<Pod>,
-        node: &Atom,
-        mut state: CycleState,
-        now: Timestamp,
-    ) -> Result<(), Status> {
-        let assumed = Arc::new(pod.on_node(node));
-        self.cache.assume(Arc::clone(&assumed)).map_err(|error| Status::error(error.to_string()))?;
-        self.nominator.remove(&pod.uid);
-        let plugins = match self.reserve_and_permit(profile, pod, node, &mut state, now) {
-            Ok(plugins) => plugins,
-            Err(status) => {
-                unreserve(profile, &mut state, pod, node);
-                // Nobody has seen the room taken, so nobody needs to be told that it is free.
-                let forgotten = self.cache.forget(&pod.uid);
-                debug_assert!(forgotten.is_ok(), "it was assumed a moment ago");
-                return Err(status);
-            }
-        };
-        let waits = !plugins.is_empty();
-        let pre_binds = |p: &secondmate_cycle::PluginRef| {
-            p.plugin.as_pre_bind().is_some_and(|b| b.pre_flight(&state, pod, node))
-        };
-        let publishes = waits || profile.pre_bind.iter().any(pre_binds);
-        if publishes && pod.nominated_node_name.as_ref() != Some(node) {
-            self.effects.push(Effect::PatchStatus {
-                pod: Arc::clone(pod),
-                condition: None,
-                nomination: NominationPatch::Set(Some(node.clone())),
-            });
-        }
-        let entry = self.queue.get(&pod.uid);
-        self.bindings.insert(Binding {
-            pod: Arc::clone(pod),
-            node: node.clone(),
-            profile: Arc::clone(profile),
-            state,
-            stage: Stage::Sent,
-            running: None,
-            popped: now,
-            attempts: entry.map_or(1, |e| e.queued.attempts),
-            first_active: entry.and_then(|e| e.first_active).unwrap_or(now),
-            flushed: entry.is_some_and(|e| e.flushed),
-            confirmed: false,
-            left_pending: false,
-            abandoned: false,
-            verdict: None,
-        });
-        if waits {
-            self.bindings.set_stage(&pod.uid, Stage::Permit { plugins, since: now });
-        } else {
-            self.permitted(&pod.uid, now);
-        }
-        Ok(())
+impl Binding {
+    /// An extension point begins.
+    pub fn begin_point(&mut self, point: Point, now: Timestamp) {
+        self.running = Some(Running::begin(point, now));
     }
 
-    /// Plugins that want the pod to wait, with their deadlines.
-    fn reserve_and_permit(
-        &self,
-        profile: &Profile,
-        pod: &Arc<Pod>,
-        node: &Atom,
-        state: &mut CycleState,
-        now: Timestamp,
-    ) -> Result<BTreeMap<Atom, Timestamp>, Status> {
-        let probe = profile.probe();
-        let began = probe.now();
-        let reserved = self.reserve(profile, pod, node, state, now);
-        let code = reserved.as_ref().map_or_else(Status::code, |()| Code::Success);
-        let permitting = probe.now();
-        probe.point_done(Point::Reserve, code, permitting.since(began));
-        reserved?;
-        let permitted = self.permit(profile, pod, node, state, now);
-        let code = match &permitted {
-            Ok(waiting) if waiting.is_empty() => Code::Success,
-            Ok(_) => Code::Wait,
-            Err(status) => status.code(),
-        };
-        probe.point_done(Point::Permit, code, probe.now().since(permitting));
-        permitted
-    }
-
-    fn reserve(
-        &self,
-        profile: &Profile,
-        pod: &Arc<Pod>,
-        node: &Atom,
-        state: &mut CycleState,
-        now: Timestamp,
-    ) -> Result<(), Status> {
-        let (cx, timed) = (plain_context(&self.snapshot, &self.nominator, now), state.is_timed());
-        for plugin in &profile.reserve {
-            let point = plugin.plugin.as_reserve().expect("checked when the profile was made");
-            let ask = || point.reserve(&cx, state, pod, node);
-            let status = call(profile.probe(), timed, plugin, Point::Reserve, ask, Status::code);
-            if status.is_rejected() {
-                return Err(status.by(&plugin.name));
-            }
-            if !status.is_success() {
-                return Err(point_failure("Reserve", &plugin.name, &status));
-            }
-        }
-        Ok(())
-    }
-
-    fn permit(
-        &self,
-        profile: &Profile,
-        pod: &Arc<Pod>,
-        node: &Atom,
-        state: &mut CycleState,
-        now: Timestamp,
-    ) -> Result<BTreeMap<Atom, Timestamp>, Status> {
-        let (cx, timed) = (plain_context(&self.snapshot, &self.nominator, now), state.is_timed());
-        let mut waiting = BTreeMap::new();
-        for plugin in &profile.permit {
-            let point = plugin.plugin.as_permit().expect("checked when the profile was made");
-            let ask = || point.permit(&cx, state, pod, node);
-            let (status, timeout) =
-                call(profile.probe(), timed, plugin, Point::Permit, ask, |(status, _)| status.code());
-            match status.code() {
-                Code::Success => {}
-                Code::Wait => {
-                    waiting.insert(plugin.name.clone(), now + timeout.min(MAX_PERMIT_WAIT));
-                }
-                _ if status.is_rejected() => return Err(status.by(&plugin.name)),
-                _ => return Err(point_failure("Permit", &plugin.name, &status)),
-            }
-        }
-        Ok(waiting)
-    }
-
-    /// A plugin lets a waiting pod go on.
-    pub(super) fn allow(&mut self, uid: &Uid, plugin: &Atom, now: Timestamp) {
-        self.bindings.change(uid, |binding| {
-            if let Stage::Permit { plugins, .. } = &mut binding.stage {
-                plugins.remove(plugin);
-            }
-        });
-        let Some(Stage::Permit { plugins, since }) = self.bindings.get(uid).map(|b| &b.stage) else { return };
-        if !plugins.is_empty() {
-            return;
-        }
-        let waited = now.since(*since);
-        self.effects.push(Effect::Observed(Observation::PermitWait { waited, result: "allowed" }));
-        self.permitted(uid, now);
-    }
-
-    /// A pod that waits on permit is rejected.
-    pub(super) fn reject_waiting(
-        &mut self,
-        uid: &Uid,
-        status: &Status,
-        result: &'static str,
-        now: Timestamp,
-    ) {
-        let Some(Stage::Permit { since, .. }) = self.bindings.get(uid).map(|b| &b.stage) else { return };
-        let waited = now.since(*since);
-        self.effects.push(Effect::Observed(Observation::PermitWait { waited, result }));
-        self.abort(uid, Some(status), now);
-    }
-
-    /// Nothing holds the pod back any more: events that happen from now on do not matter for it.
-    fn permitted(&mut self, uid: &Uid, now: Timestamp) {
-        self.queue.done(uid);
-        if let Some(binding) = self.bindings.get_mut(uid) {
-            binding.begin_point(Point::PreBind, now);
-        }
-        self.pre_bind(uid, 0, now);
-    }
-
-    /// Drives the PreBind plugins from this one on, then binds.
-    pub(super) fn pre_bind(&mut self, uid: &Uid, first: usize, now: Timestamp) {
-        let Some(binding) = self.bindings.get(uid) else { return };
-        let profile = Arc::clone(&binding.profile);
-        self.bindings.set_stage(uid, Stage::PreBinding);
-        for (at, plugin) in profile.pre_bind.iter().enumerate().skip(first) {
-            let point = plugin.plugin.as_pre_bind().expect("checked when the profile was made");
-            let Some(binding) = self.bindings.get_mut(uid) else { return };
-            binding.begin_plugin(at, now);
-            let (pod, node) = (Arc::clone(&binding.pod), binding.node.clone());
-            let cx = plain_context(&self.snapshot, &self.nominator, now);
-            match point.pre_bind(&cx, &mut binding.state, &pod, &node) {
-                PreBindStep::Done => binding.end_plugin(Code::Success, now),
-                PreBindStep::Write(writes) => {
-                    self.bindings.set_stage(uid, Stage::PreBindWriting { plugin: at });
-                    self.effects.push(Effect::Write { pod: uid.clone(), writes });
-                    return;
-                }
-                PreBindStep::Wait { deadline } => {
-                    self.bindings.set_stage(uid, Stage::PreBindWaiting { plugin: at, deadline });
-                    return;
-                }
-                PreBindStep::Fail(status) => {
-                    let status = pre_bind_failure(&plugin.name, &status);
-                    self.abort(uid, Some(&status), now);
-                    return;
-                }
-            }
-        }
-        self.end_point(uid, Code::Success, now);
-        // Between the choice of the node and now others may have taken the room.
-        if self.look_once_more(uid, now) {
-            self.bind(uid, now);
+    /// A plugin is asked.
+    pub fn begin_plugin(&mut self, at: usize, now: Timestamp) {
+        if let Some(running) = &mut self.running {
+            running.begin_plugin(at, now);
         }
     }
 
-    fn bind(&mut self, uid: &Uid, now: Timestamp) {
-        let Some(binding) = self.bindings.get(uid) else { return };
-        let (profile, pod, node) =
-            (Arc::clone(&binding.profile), Arc::clone(&binding.pod), binding.node.clone());
-        if let Some(binding) = self.bindings.get_mut(uid) {
-            binding.begin_point(Point::Bind, now);
+    /// The plugin that was asked has answered for good.
+    pub fn end_plugin(&mut self, code: Code, now: Timestamp) {
+        let measured = Measured { profile: &self.profile, timed: self.state.is_timed() };
+        if let Some(running) = &mut self.running {
+            running.end_plugin(measured, code, now);
         }
-        for (at, plugin) in profile.bind.iter().enumerate() {
-            let point = plugin.plugin.as_bind().expect("checked when the profile was made");
-            let Some(binding) = self.bindings.get_mut(uid) else { return };
-            binding.begin_plugin(at, now);
-            let effect = match point.bind(&binding.state, &pod, &node) {
-                BindStep::Skip => {
-                    binding.end_plugin(Code::Skip, now);
-                    continue;
-                }
-                BindStep::Binding { annotations } => {
-                    Effect::Bind { pod: Arc::clone(&pod), node: node.clone(), annotations }
-                }
-                BindStep::Write(write) => Effect::BindBy { pod: Arc::clone(&pod), write },
-                BindStep::Fail(status) => {
-                    let status = if status.is_rejected() {
-                        status.by(&plugin.name)
-                    } else {
-                        bind_failure(&plugin.name, &status.message())
-                    };
-                    self.abort(uid, Some(&status), now);
-                    return;
-                }
-            };
-            self.bindings.set_stage(uid, Stage::Sent);
-            self.effects.push(effect);
-            return;
-        }
-        self.abort(uid, Some(&Status::error("no bind plugin took the pod")), now);
     }
 
-    /// An object changed: PreBind plugins that wait for its kind are asked again.
-    pub(super) fn ask_waiting(&mut self, changed: EventResource, now: Timestamp) {
-        for (uid, plugin) in self.bindings.waiting_in_pre_bind() {
-            let names = |binding: &Binding| {
-                binding.profile.names_resource(&binding.profile.pre_bind[plugin].name, changed)
-            };
-            if self.bindings.get(&uid).is_some_and(names) {
-                self.pre_bind(&uid, plugin, now);
+    /// The extension point has ended.
+    pub fn end_point(&mut self, code: Code, now: Timestamp) {
+        let measured = Measured { profile: &self.profile, timed: self.state.is_timed() };
+        if let Some(running) = self.running.take() {
+            running.end(measured, code, now);
+        }
+    }
+
+    /// Undoes Reserve.
+    pub fn unreserve(&mut self) {
+        unreserve(&self.profile, &mut self.state, &self.pod, &self.node);
+    }
+}
+
+/// Undoes Reserve, in reverse order.
+pub(super) fn unreserve(profile: &Profile, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) {
+    let (probe, timed) = (profile.probe(), state.is_timed());
+    let began = probe.now();
+    for plugin in profile.reserve.iter().rev() {
+        if let Some(point) = plugin.plugin.as_reserve() {
+            let ask = || point.unreserve(state, pod, node);
+            call(probe, timed, plugin, Point::Unreserve, ask, |()| Code::Success);
+        }
+    }
+    probe.point_done(Point::Unreserve, Code::Success, probe.now().since(began));
+}
+
+struct Resting {
+    binding: Box<Binding>,
+    stage: Stage,
+}
+
+/// Bindings by pod, each in its stage. The indexes keep the work of a cycle independent of how many there are.
+#[derive(Default)]
+pub(super) struct Bindings {
+    by_pod: FxHashMap<Uid, Resting>,
+    index: Index,
+}
+
+/// Which bindings something may happen to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Index {
+    /// When time alone does something next to a binding; most have no such time.
+    deadlines: BTreeSet<(Timestamp, Uid)>,
+    /// Those in which a PreBind plugin waits.
+    pre_bind_waiting: BTreeSet<Uid>,
+    /// Those that can be taken back, by node: pods that wait on permit or in PreBind.
+    held: BTreeMap<Atom, BTreeSet<Uid>>,
+}
+
+impl Index {
+    fn insert(&mut self, binding: &Binding, stage: &Stage) {
+        let uid = &binding.pod.uid;
+        if let Some(deadline) = stage.deadline() {
+            self.deadlines.insert((deadline, uid.clone()));
+        }
+        if let Stage::Held(held) = stage {
+            self.held.entry(binding.node.clone()).or_default().insert(uid.clone());
+            if matches!(held, Held::Waiting { .. }) {
+                self.pre_bind_waiting.insert(uid.clone());
             }
         }
     }
 
-    /// Deadlines that have passed.
-    pub(super) fn tick_bindings(&mut self, now: Timestamp) {
-        for uid in self.bindings.due(now) {
-            let Some(binding) = self.bindings.get(&uid) else { continue };
-            let pod = Arc::clone(&binding.pod);
-            match binding.stage.clone() {
-                Stage::Permit { plugins, since } => {
-                    let due = plugins.iter().filter(|(_, deadline)| **deadline <= now);
-                    let Some((plugin, deadline)) = due.min_by_key(|(_, deadline)| **deadline) else {
-                        continue;
-                    };
-                    let waited = go_duration(deadline.since(since));
-                    let reason = format!("rejected due to timeout after waiting {waited} at plugin {plugin}");
-                    self.reject_waiting(&uid, &Status::unschedulable(reason).by(plugin), "timeout", now);
+    fn remove(&mut self, binding: &Binding, stage: &Stage) {
+        let uid = &binding.pod.uid;
+        if let Some(deadline) = stage.deadline() {
+            self.deadlines.remove(&(deadline, uid.clone()));
+        }
+        if let Stage::Held(held) = stage {
+            if let Some(uids) = self.held.get_mut(&binding.node) {
+                uids.remove(uid);
+                if uids.is_empty() {
+                    self.held.remove(&binding.node);
                 }
-                Stage::PreBindWaiting { plugin, .. } => {
-                    // Asked a last time: the plugin knows by the clock that it is late, and says why it gives up.
-                    let name = binding.profile.pre_bind[plugin].name.clone();
-                    self.pre_bind(&uid, plugin, now);
-                    let waits_on = self.bindings.get(&uid).is_some_and(
-                        |b| matches!(b.stage, Stage::PreBindWaiting { deadline, .. } if deadline <= now),
-                    );
-                    if waits_on {
-                        self.abort(&uid, Some(&pre_bind_failure(&name, &Status::error("timed out"))), now);
-                    }
-                }
-                Stage::Unknown { message, .. } => {
-                    self.bindings.set_stage(&uid, Stage::Unknown { message, look_again: None });
-                    self.effects.push(Effect::Verify { pod });
-                }
-                Stage::Bound { .. } => {
-                    self.bindings.set_stage(&uid, Stage::Bound { since: now });
-                    self.effects.push(Effect::Verify { pod });
-                }
-                Stage::PreBinding | Stage::PreBindWriting { .. } | Stage::Sent => {}
+            }
+            if matches!(held, Held::Waiting { .. }) {
+                self.pre_bind_waiting.remove(uid);
             }
         }
     }
 }
 
-fn point_failure(point: &str, plugin: &Atom, status: &Status) -> Status {
-    Status::error(format!("running {point} plugin {:?}: {}", plugin.as_str(), status.message())).by(plugin)
+impl Bindings {
+    pub fn len(&self) -> usize {
+        self.by_pod.len()
+    }
+
+    pub fn contains(&self, uid: &Uid) -> bool {
+        self.by_pod.contains_key(uid)
+    }
+
+    pub fn get(&self, uid: &Uid) -> Option<&Binding> {
+        self.by_pod.get(uid).map(|resting| &*resting.binding)
+    }
+
+    pub fn stage(&self, uid: &Uid) -> Option<&Stage> {
+        self.by_pod.get(uid).map(|resting| &resting.stage)
+    }
+
+    /// All of them, in no order: for looking.
+    pub fn iter(&self) -> impl Iterator<Item = (&Binding, &Stage)> {
+        self.by_pod.values().map(|resting| (&*resting.binding, &resting.stage))
+    }
+
+    /// Takes a binding out, for something happens to it.
+    pub fn take(&mut self, uid: &Uid) -> Option<(Box<Binding>, Stage)> {
+        let Resting { binding, stage } = self.by_pod.remove(uid)?;
+        self.index.remove(&binding, &stage);
+        Some((binding, stage))
+    }
+
+    /// Lets a binding rest in a stage.
+    pub fn put(&mut self, binding: Box<Binding>, stage: Stage) {
+        self.index.insert(&binding, &stage);
+        self.by_pod.insert(binding.pod.uid.clone(), Resting { binding, stage });
+    }
+
+    /// The next time at which something is due.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.index.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Those whose deadline has passed, the earliest first.
+    pub fn due(&self, now: Timestamp) -> Vec<Uid> {
+        self.index.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, uid)| uid.clone()).collect()
+    }
+
+    /// Those in which a PreBind plugin waits, with that plugin's name.
+    pub fn waiting_in_pre_bind(&self) -> impl Iterator<Item = (&Binding, &Atom)> {
+        self.index.pre_bind_waiting.iter().filter_map(|uid| {
+            let Resting { binding, stage } = self.by_pod.get(uid)?;
+            let Stage::Held(Held::Waiting { plugin, .. }) = stage else { return None };
+            Some((&**binding, &binding.profile.pre_bind.get(*plugin)?.name))
+        })
+    }
+
+    /// Those for this node that can be taken back: the least important first, of equals the one that came last.
+    pub fn held_for(&self, node: &Atom) -> Vec<Uid> {
+        let Some(uids) = self.index.held.get(node) else { return Vec::new() };
+        let mut bindings: Vec<&Binding> = uids.iter().filter_map(|uid| self.get(uid)).collect();
+        bindings.sort_by_key(|b| (b.pod.priority, std::cmp::Reverse((b.popped, b.pod.uid.clone()))));
+        bindings.iter().map(|b| b.pod.uid.clone()).collect()
+    }
+
+    /// Checks that the indexes say what the bindings say.
+    pub fn check(&self) -> Result<(), String> {
+        let mut fresh = Index::default();
+        for Resting { binding, stage } in self.by_pod.values() {
+            fresh.insert(binding, stage);
+        }
+        if fresh != self.index {
+            return Err(format!("bindings are indexed as {:?}, but are {fresh:?}", self.index));
+        }
+        Ok(())
+    }
 }

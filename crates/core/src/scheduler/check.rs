@@ -93,6 +93,12 @@ impl Scheduler {
                 return Err(format!("pod {} is queued and on a node", pod.full_name()));
             }
         }
+        for (binding, stage) in self.bindings.iter() {
+            let (name, assumed) = (binding.pod.full_name(), self.cache.is_assumed(&binding.pod.uid));
+            if stage.holds_room() != assumed {
+                return Err(format!("pod {name} is assumed: {assumed}, but its binding is {stage:?}"));
+            }
+        }
         for (pod, assumed) in self.cache.pods_sorted() {
             if assumed && !self.bindings.contains(&pod.uid) {
                 return Err(format!("pod {} is assumed and nothing will settle it", pod.full_name()));

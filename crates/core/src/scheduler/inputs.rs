@@ -1,6 +1,7 @@
 //! What each input does.
 
 use super::Scheduler;
+use super::binding::Event;
 use crate::cache::Added;
 use crate::changes;
 use crate::port::{Input, PodWatch};
@@ -48,8 +49,8 @@ impl Scheduler {
             Input::NodeGone(name) => self.node_gone(&name, now),
             Input::Object(object) => self.object(object, now),
             Input::ObjectGone(kind, name) => self.object_gone(kind, &name, now),
-            Input::BindFinished(uid, outcome) => self.bind_finished(&uid, outcome, now),
-            Input::WriteFinished(uid, result) => self.write_finished(&uid, result, now),
+            Input::BindFinished(uid, outcome) => self.binding_event(&uid, Event::Answered(outcome), now),
+            Input::WriteFinished(uid, result) => self.binding_event(&uid, Event::Written(result), now),
             Input::Verified(uid, verified) => self.verified(&uid, verified, now),
             Input::EvictFinished { preemptor, victim, result } => {
                 self.evict_finished(&preemptor, &victim, &result, now);
@@ -89,7 +90,7 @@ impl Scheduler {
         self.queue.update(&pod, &events, now, &self.profiles, &self.preemptions);
         if on_its_way {
             if pod.deleting && !old.deleting {
-                self.binding_pod_gone(&pod.uid, true, now);
+                self.binding_event(&pod.uid, Event::Deleted, now);
             }
         } else if old.nominated_node_name.is_none() && pod.nominated_node_name.is_none() {
             // A promise of ours that the status does not show yet holds.
@@ -112,7 +113,7 @@ impl Scheduler {
     fn pending_gone(&mut self, uid: &Uid, now: Timestamp) {
         self.note_event(changes::UNSCHEDULABLE_POD_DELETE);
         self.preemptions.forget_preemptor(uid);
-        self.binding_pod_gone(uid, false, now);
+        self.binding_event(uid, Event::LeftPending, now);
         // A binding that is on its way needs the entry no more than the answer does.
         self.queue.remove(uid);
         if let Some(nominated) = self.nominator.pod(uid).cloned() {
@@ -123,7 +124,7 @@ impl Scheduler {
 
     pub(super) fn assigned(&mut self, pod: Arc<Pod>, now: Timestamp) {
         let Some(node) = pod.node_name.clone() else { return };
-        self.binding_confirmed(&pod, now);
+        self.binding_seen(&pod, now);
         if !self.bindings.contains(&pod.uid) {
             self.queue.remove(&pod.uid);
         }

@@ -2,22 +2,40 @@
 //! waits to use. The room is looked at again when a pod of somebody else arrives, and once more just before the binding is sent.
 
 use super::Scheduler;
-use super::stage::Binding;
+use super::binding::Event;
+use super::bindings::Binding;
 use crate::port::{Effect, Observation};
 use secondmate_framework::Status;
-use secondmate_model::{Atom, NodeInfo, Timestamp, Uid};
+use secondmate_model::{Atom, NodeInfo, Timestamp};
 
 impl Scheduler {
-    /// Whether the pod can still be bound: the node is there and has room. If not, the binding is given up.
-    pub(super) fn look_once_more(&mut self, uid: &Uid, now: Timestamp) -> bool {
-        let Some(binding) = self.bindings.get(uid) else { return false };
+    /// Whether the pod can still be bound: the node is there and has room. If not, the status says why.
+    pub(super) fn look_once_more(&mut self, binding: &Binding) -> Result<(), Status> {
+        let Err((status, observation)) = self.can_be_bound(binding) else { return Ok(()) };
+        self.effects.extend(observation.map(Effect::Observed));
+        Err(status)
+    }
+
+    /// A pod that we did not place is on the node: pods of ours that have not been bound there yet give way where they do not
+    /// fit any more, the least important first.
+    pub(super) fn give_way(&mut self, node: &Atom, now: Timestamp) {
+        for uid in self.bindings.held_for(node) {
+            let Some(Err((status, observation))) = self.bindings.get(&uid).map(|b| self.can_be_bound(b))
+            else {
+                continue;
+            };
+            self.effects.extend(observation.map(Effect::Observed));
+            self.binding_event(&uid, Event::NoRoom(status), now);
+        }
+    }
+
+    fn can_be_bound(&self, binding: &Binding) -> Result<(), (Status, Option<Observation>)> {
         let node = binding.node.as_str();
         let Some(info) = self.cache.node_info(&binding.node) else {
-            let status = Status::error(format!("node {node:?} was deleted before the pod was bound to it"));
-            self.abort(uid, Some(&status), now);
-            return false;
+            let message = format!("node {node:?} was deleted before the pod was bound to it");
+            return Err((Status::error(message), None));
         };
-        let Some(lacking) = lacking(binding, info) else { return true };
+        let Some(lacking) = lacking(binding, info) else { return Ok(()) };
         let foreign = info.pods().iter().any(|p| !self.profiles.contains_key(&p.scheduler_name));
         let message = if foreign {
             format!(
@@ -27,17 +45,7 @@ impl Scheduler {
             format!("node {node:?} lost the room for the pod before it was bound to it: not enough {lacking}")
         };
         let profile = binding.profile.name().clone();
-        self.effects.push(Effect::Observed(Observation::RoomTaken { profile, foreign }));
-        self.abort(uid, Some(&Status::error(message)), now);
-        false
-    }
-
-    /// A pod that we did not place is on the node: pods of ours that have not been bound there yet give way where they do not
-    /// fit any more, the least important first.
-    pub(super) fn give_way(&mut self, node: &Atom, now: Timestamp) {
-        for uid in self.bindings.not_sent_to(node) {
-            self.look_once_more(&uid, now);
-        }
+        Err((Status::error(message), Some(Observation::RoomTaken { profile, foreign })))
     }
 }
 

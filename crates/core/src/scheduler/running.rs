@@ -1,13 +1,11 @@
 //! Extension points that stretch over inputs, PreBind and Bind: they are measured by the times that come in.
 
-use super::Scheduler;
-use super::stage::Binding;
-use secondmate_cycle::PluginRef;
+use secondmate_cycle::Profile;
 use secondmate_cycle::probe::Point;
 use secondmate_framework::Code;
-use secondmate_model::{Timestamp, Uid};
+use secondmate_model::Timestamp;
 
-/// The extension point that is running for a pod on its way.
+/// The extension point that is running for a pod on its way to a node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Running {
     point: Point,
@@ -16,51 +14,39 @@ pub(super) struct Running {
     plugin: Option<(usize, Timestamp)>,
 }
 
-impl Binding {
+/// Who is told, and whether calls are timed one by one in this cycle.
+#[derive(Clone, Copy)]
+pub(super) struct Measured<'a> {
+    pub profile: &'a Profile,
+    pub timed: bool,
+}
+
+impl Running {
     /// An extension point begins.
-    pub fn begin_point(&mut self, point: Point, now: Timestamp) {
-        self.running = Some(Running { point, began: now, plugin: None });
+    pub fn begin(point: Point, now: Timestamp) -> Self {
+        Self { point, began: now, plugin: None }
     }
 
     /// A plugin is asked, for the first time or once more.
     pub fn begin_plugin(&mut self, at: usize, now: Timestamp) {
-        if let Some(running) = &mut self.running
-            && running.plugin.is_none_or(|(before, _)| before != at)
-        {
-            running.plugin = Some((at, now));
+        if self.plugin.is_none_or(|(before, _)| before != at) {
+            self.plugin = Some((at, now));
         }
     }
 
     /// The plugin that was asked has answered for good.
-    pub fn end_plugin(&mut self, code: Code, now: Timestamp) {
-        let Some(running) = &mut self.running else { return };
-        let point = running.point;
-        let Some((at, began)) = running.plugin.take() else { return };
-        if self.state.is_timed()
-            && let Some(plugin) = self.plugins_of(point).get(at)
-        {
-            self.profile.probe().plugin_called(plugin, point, code, now.since(began));
+    pub fn end_plugin(&mut self, measured: Measured<'_>, code: Code, now: Timestamp) {
+        let Some((at, began)) = self.plugin.take() else { return };
+        let Measured { profile, timed } = measured;
+        let plugins = if self.point == Point::PreBind { &profile.pre_bind } else { &profile.bind };
+        if timed && let Some(plugin) = plugins.get(at) {
+            profile.probe().plugin_called(plugin, self.point, code, now.since(began));
         }
     }
 
-    /// The extension point that is running, if one is, has ended, and with it the plugin that was being asked.
-    pub fn end_point(&mut self, code: Code, now: Timestamp) {
-        self.end_plugin(code, now);
-        if let Some(running) = self.running.take() {
-            self.profile.probe().point_done(running.point, code, now.since(running.began));
-        }
-    }
-
-    fn plugins_of(&self, point: Point) -> &[PluginRef] {
-        if point == Point::PreBind { &self.profile.pre_bind } else { &self.profile.bind }
-    }
-}
-
-impl Scheduler {
-    /// The extension point that is running for the pod, if one is, has ended.
-    pub(super) fn end_point(&mut self, uid: &Uid, code: Code, now: Timestamp) {
-        if let Some(binding) = self.bindings.get_mut(uid) {
-            binding.end_point(code, now);
-        }
+    /// The extension point has ended, and with it the plugin that was being asked.
+    pub fn end(mut self, measured: Measured<'_>, code: Code, now: Timestamp) {
+        self.end_plugin(measured, code, now);
+        measured.profile.probe().point_done(self.point, code, now.since(self.began));
     }
 }

@@ -25,6 +25,8 @@ pub struct PreFiltered {
     pub nodes: Option<BTreeSet<Atom>>,
     /// Plugins that gave a node set, sorted.
     pub plugins_with_nodes: BTreeSet<Atom>,
+    /// Plugins whose filter is off in this cycle.
+    pub skipped: Vec<Atom>,
 }
 
 impl PreFiltered {
@@ -81,7 +83,7 @@ fn ask_pre_filters(
         match outcome.status.code() {
             Code::Success => {}
             Code::Skip => {
-                state.skip_filter(&plugin.name);
+                result.skipped.push(plugin.name.clone());
                 continue;
             }
             Code::UnschedulableAndUnresolvable => {
@@ -155,13 +157,13 @@ impl RunningFilter<'_> {
 }
 
 impl<'a> FilterRunner<'a> {
-    /// The filters of the profile but those that PreFilter turned off.
+    /// The filters of the profile but those that are skipped.
     #[must_use]
-    pub fn new(profile: &'a Profile, state: &CycleState) -> Self {
+    pub fn new(profile: &'a Profile, skipped: &[Atom]) -> Self {
         let filters: Vec<_> = profile
             .filter
             .iter()
-            .filter(|p| !state.skips_filter(&p.name))
+            .filter(|p| !skipped.contains(&p.name))
             .map(|plugin| RunningFilter { plugin, filter: as_filter(plugin), ended: Cell::new(0) })
             .collect();
         Self {
@@ -172,7 +174,7 @@ impl<'a> FilterRunner<'a> {
             hooks: profile
                 .pre_filter
                 .iter()
-                .filter(|p| !state.skips_filter(&p.name))
+                .filter(|p| !skipped.contains(&p.name))
                 .map(|p| (&p.name, as_pre_filter(p)))
                 .collect(),
         }

@@ -1,0 +1,514 @@
+//! The life of a binding as one machine, from the choice of a node until the pod is seen there or is free again.
+//!
+//! ```text
+//!           Held                                      Sent
+//! start ──▶ Permit ──▶ (PreBind) ──▶ (Room) ──▶ (Bind) ──▶ Awaited ──▶ Bound ──▶ seen on its node
+//!                       ▲ │                                 │    ▲
+//!                       │ ▼                                 ▼    │
+//!                  Writing, Waiting                         Unknown
+//! ```
+//!
+//! [`step`] takes a stage and an event and says what comes next and what has to be done; it knows no queue, no cache, no
+//! plugin and no API. In parentheses are questions that the scheduler answers at once: no binding rests there, and the types see
+//! to it. What was not sent ([`Held`]) can be taken back at any time; what was sent ([`Sent`]) is settled by an answer, by a watch,
+//! or by a look at the pod, and by nothing else. The only way to `Send` is through [`AskBind`], which only [`AskRoom`] hands out.
+
+mod action;
+mod event;
+#[cfg(test)]
+mod tests;
+
+pub(super) use action::{Action, BindCall, Cause};
+pub(super) use event::{Event, Sight};
+
+use crate::port::{BindOutcome, Observation};
+use secondmate_cycle::probe::Point;
+use secondmate_framework::{ApiWrite, Code, Status};
+use secondmate_model::{Atom, Pod, Timestamp};
+use smallvec::{SmallVec, smallvec};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a binding rests until an event comes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Stage {
+    /// Nothing that could bind the pod has been sent: it can be taken back.
+    Held(Held),
+    /// Taken back while a plugin's writes are on the way. The room is free; the pod is tried again only after the answer, so that
+    /// the answer is not mistaken for one to a later attempt. Without a cause the pod is gone.
+    TakenBack(Option<Cause>),
+    /// The binding was sent.
+    Sent(Sent),
+}
+
+/// Stages before the binding is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Held {
+    /// Plugins keep the pod waiting, each until its deadline.
+    Permit { plugins: BTreeMap<Atom, Timestamp>, since: Timestamp },
+    /// The writes of a PreBind plugin are on the way.
+    Writing { plugin: usize },
+    /// A PreBind plugin waits for objects to change.
+    Waiting { plugin: usize, deadline: Timestamp },
+}
+
+/// Stages after the binding was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Sent {
+    /// The answer is awaited.
+    Awaited { left_pending: bool },
+    /// The answer is awaited, but the pod has been deleted: its room is free already.
+    Deleted,
+    /// The answer is awaited, but the assigned watch has shown the pod on its node.
+    Seen,
+    /// It is not known whether the binding was carried out.
+    Unknown { message: String, look: Look, left_pending: bool },
+    /// Bound, and not yet seen on its node; the pod is looked at when that takes too long.
+    Bound { look_at: Timestamp, left_pending: bool },
+}
+
+/// A look at a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Its answer is awaited.
+    Asked,
+    /// It is asked for at that time.
+    At(Timestamp),
+}
+
+/// How a stage ends if no watch says anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WayOut {
+    /// At that time at the latest.
+    Deadline(Timestamp),
+    /// With the answer to this.
+    Answer(Awaited),
+}
+
+/// An answer that a stage waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Awaited {
+    Write,
+    Bind,
+    Look,
+}
+
+pub(super) type Actions = SmallVec<[Action; 5]>;
+
+/// What comes next, and what has to be done first.
+pub(super) type Step = (Next, Actions);
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Next {
+    /// Nothing, until an event comes.
+    Rest(Stage),
+    /// A question to be answered at once.
+    Ask(Ask),
+    /// Nothing more: the binding is over.
+    Over,
+}
+
+/// A question to be answered at once.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Ask {
+    PreBind(AskPreBind),
+    Room(AskRoom),
+    Bind(AskBind),
+}
+
+/// Asks the PreBind plugins, one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct AskPreBind {
+    first: usize,
+    /// The first one's deadline has passed: it is not to wait once more.
+    late: bool,
+}
+
+/// Asks whether the node still has room for the pod: others may have taken it since it was chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct AskRoom(());
+
+/// Asks the Bind plugins.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct AskBind(());
+
+/// What PreBind plugins answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum PreBindAnswer {
+    /// All are done.
+    Done,
+    /// One wants something written.
+    Write { plugin: usize, writes: Vec<ApiWrite> },
+    /// One waits for objects.
+    Wait { plugin: usize, deadline: Timestamp },
+    /// One failed.
+    Fail { plugin: usize, status: Status },
+}
+
+/// The time, and what a binding waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub now: Timestamp,
+    /// How long a bound pod may stay unseen before it is looked at.
+    pub confirm_within: Duration,
+    /// How long to wait after a look that failed.
+    pub look_again_after: Duration,
+}
+
+/// The node is reserved for the pod; these plugins keep it waiting.
+pub(super) fn start(plugins: BTreeMap<Atom, Timestamp>, now: Timestamp) -> Step {
+    if plugins.is_empty() {
+        return permitted(Actions::new());
+    }
+    (Next::Rest(Stage::Held(Held::Permit { plugins, since: now })), Actions::new())
+}
+
+/// What an event does to a binding.
+pub(super) fn step(stage: Stage, event: Event, times: &Times) -> Step {
+    match stage {
+        Stage::Held(held) => held.step(event, times.now),
+        Stage::TakenBack(cause) => match event {
+            Event::Written(_) => (Next::Over, smallvec![Action::Unreserve, go_back(cause, false)]),
+            Event::Seen { here } => overtaken(None, here),
+            _ => rest(Stage::TakenBack(cause)),
+        },
+        Stage::Sent(sent) => sent.step(event, times),
+    }
+}
+
+impl Stage {
+    /// What ends the stage.
+    pub fn way_out(&self) -> WayOut {
+        match self {
+            Self::Held(Held::Permit { plugins, .. }) => {
+                let first = plugins.values().min().copied();
+                WayOut::Deadline(first.expect("a pod waits on permit for some plugin"))
+            }
+            Self::Held(Held::Waiting { deadline, .. }) => WayOut::Deadline(*deadline),
+            Self::Held(Held::Writing { .. }) | Self::TakenBack(_) => WayOut::Answer(Awaited::Write),
+            Self::Sent(Sent::Awaited { .. } | Sent::Deleted | Sent::Seen) => WayOut::Answer(Awaited::Bind),
+            Self::Sent(Sent::Unknown { look: Look::Asked, .. }) => WayOut::Answer(Awaited::Look),
+            Self::Sent(Sent::Unknown { look: Look::At(time), .. }) => WayOut::Deadline(*time),
+            Self::Sent(Sent::Bound { look_at, .. }) => WayOut::Deadline(*look_at),
+        }
+    }
+
+    /// When time alone does something next, if ever.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        match self.way_out() {
+            WayOut::Deadline(time) => Some(time),
+            WayOut::Answer(_) => None,
+        }
+    }
+
+    /// Whether the pod is assumed in the cache.
+    pub fn holds_room(&self) -> bool {
+        match self {
+            Self::Held(_) => true,
+            Self::TakenBack(_) => false,
+            Self::Sent(sent) => !matches!(sent, Sent::Deleted | Sent::Seen),
+        }
+    }
+}
+
+impl Held {
+    fn step(self, event: Event, now: Timestamp) -> Step {
+        match (self, event) {
+            (held, Event::Seen { here }) => overtaken(held.running(), here),
+            (held, Event::NoRoom(status)) => held.take_back(Some(Cause::Told(status))),
+            (held, Event::Deleted | Event::LeftPending) => held.take_back(None),
+            (Self::Permit { mut plugins, since }, Event::Allowed(plugin)) => {
+                plugins.remove(&plugin);
+                if plugins.is_empty() {
+                    permitted(smallvec![permit_wait(since, now, "allowed")])
+                } else {
+                    rest(Stage::Held(Self::Permit { plugins, since }))
+                }
+            }
+            (Self::Permit { since, .. }, Event::Rejected(status)) => {
+                on_permit(permit_wait(since, now, "rejected"), Cause::Told(status))
+            }
+            (Self::Permit { since, .. }, Event::Preempted(by)) => {
+                let status = Status::error("waiting on permit for pod: preempted").by(&by);
+                on_permit(permit_wait(since, now, "preempted"), Cause::Told(status))
+            }
+            (Self::Permit { plugins, since }, Event::Due) => {
+                let due = plugins.iter().filter(|(_, deadline)| **deadline <= now);
+                let Some((plugin, deadline)) = due.min_by_key(|(_, deadline)| **deadline) else {
+                    return rest(Stage::Held(Self::Permit { plugins, since }));
+                };
+                let cause = Cause::TimedOut { plugin: plugin.clone(), waited: deadline.since(since) };
+                on_permit(permit_wait(since, now, "timeout"), cause)
+            }
+            (Self::Writing { plugin }, Event::Written(result)) => match result {
+                Ok(()) => ask_pre_bind(plugin, false),
+                Err(message) => pre_bind_failed(plugin, Status::error(message)),
+            },
+            (Self::Waiting { plugin, .. }, Event::ObjectChanged) => ask_pre_bind(plugin, false),
+            // Asked a last time: the plugin knows by the clock that it is late, and says why it gives up.
+            (Self::Waiting { plugin, deadline }, Event::Due) if deadline <= now => ask_pre_bind(plugin, true),
+            (held @ (Self::Writing { plugin } | Self::Waiting { plugin, .. }), Event::Preempted(by)) => {
+                let status = Status::error(format!("preempted by {by}"));
+                held.take_back(Some(Cause::PreBind { plugin, status }))
+            }
+            (held, _) => rest(Stage::Held(held)),
+        }
+    }
+
+    /// The code of the extension point that is running, if one is, when it is broken off.
+    fn running(&self) -> Option<Code> {
+        (!matches!(self, Self::Permit { .. })).then_some(Code::Error)
+    }
+
+    fn take_back(self, cause: Option<Cause>) -> Step {
+        let end = self.running().map(|code| cause.as_ref().map_or(code, Cause::code));
+        if matches!(self, Self::Writing { .. }) {
+            let mut actions: Actions = end.map(Action::EndPoint).into_iter().collect();
+            actions.extend([Action::FreeRoom, announce_room(cause.as_ref())]);
+            return (Next::Rest(Stage::TakenBack(cause)), actions);
+        }
+        let on_permit = matches!(self, Self::Permit { .. });
+        (Next::Over, give_up(end, cause, on_permit))
+    }
+}
+
+impl Sent {
+    fn step(self, event: Event, times: &Times) -> Step {
+        let now = times.now;
+        match (self, event) {
+            (sent, Event::Seen { here: false }) => overtaken(sent.running(), false),
+            (Self::Awaited { .. } | Self::Deleted | Self::Seen, Event::Seen { here: true }) => {
+                rest(Stage::Sent(Self::Seen))
+            }
+            (Self::Unknown { .. }, Event::Seen { here: true }) => (Next::Over, placed()),
+            (Self::Bound { .. }, Event::Seen { here: true }) => (Next::Over, Actions::new()),
+
+            (Self::Awaited { .. }, Event::Deleted) => {
+                // The room is free from now on; the call on the way will be refused.
+                (Next::Rest(Stage::Sent(Self::Deleted)), smallvec![Action::FreeRoom, announce_room(None)])
+            }
+            (Self::Awaited { .. }, Event::LeftPending) => {
+                rest(Stage::Sent(Self::Awaited { left_pending: true }))
+            }
+            (Self::Unknown { message, look, .. }, Event::LeftPending) => {
+                rest(Stage::Sent(Self::Unknown { message, look, left_pending: true }))
+            }
+            (Self::Bound { look_at, .. }, Event::LeftPending) => {
+                rest(Stage::Sent(Self::Bound { look_at, left_pending: true }))
+            }
+
+            (Self::Awaited { left_pending }, Event::Answered(outcome)) => {
+                answered(outcome, left_pending, times)
+            }
+            (Self::Deleted, Event::Answered(outcome)) => {
+                // Where it was bound before it was deleted, the assigned watch tells.
+                let code = if outcome == BindOutcome::Bound { Code::Success } else { Code::Error };
+                (Next::Over, smallvec![Action::EndPoint(code), Action::Unreserve, Action::Park])
+            }
+            // Seen on its node: whatever the answer says, it was bound.
+            (Self::Seen, Event::Answered(_)) => (Next::Over, placed()),
+
+            (Self::Unknown { message, look: Look::At(time), left_pending }, Event::Due) if time <= now => {
+                let unknown = Self::Unknown { message, look: Look::Asked, left_pending };
+                (Next::Rest(Stage::Sent(unknown)), smallvec![Action::Look])
+            }
+            (Self::Bound { look_at, left_pending }, Event::Due) if look_at <= now => {
+                let bound = Self::Bound { look_at: now + times.confirm_within, left_pending };
+                (Next::Rest(Stage::Sent(bound)), smallvec![Action::Look])
+            }
+            (Self::Unknown { message, left_pending, .. }, Event::Looked(sight)) => match sight {
+                Sight::Failed => {
+                    let look = Look::At(now + times.look_again_after);
+                    rest(Stage::Sent(Self::Unknown { message, look, left_pending }))
+                }
+                Sight::Gone => not_bound(BIND_RUNS, GONE),
+                Sight::Here(pod) => {
+                    let mut actions = placed();
+                    actions.push(Action::TakeAsAssigned(pod));
+                    (Next::Over, actions)
+                }
+                Sight::Elsewhere(pod) => found_elsewhere(BIND_RUNS, pod),
+                Sight::Unbound(pod) => {
+                    let message = if message.is_empty() { NOT_BOUND } else { &message };
+                    found_unbound(BIND_RUNS, message, pod, left_pending)
+                }
+            },
+            (Self::Bound { look_at, left_pending }, Event::Looked(sight)) => match sight {
+                Sight::Failed => rest(Stage::Sent(Self::Bound { look_at, left_pending })),
+                Sight::Gone => not_bound(None, GONE),
+                Sight::Here(pod) => (Next::Over, smallvec![Action::TakeAsAssigned(pod)]),
+                Sight::Elsewhere(pod) => found_elsewhere(None, pod),
+                // Bound, said the answer, and it is not.
+                Sight::Unbound(pod) => found_unbound(None, NOT_BOUND, pod, left_pending),
+            },
+            (sent, _) => rest(Stage::Sent(sent)),
+        }
+    }
+
+    /// See [`Held::running`].
+    fn running(&self) -> Option<Code> {
+        if matches!(self, Self::Bound { .. }) { None } else { BIND_RUNS }
+    }
+}
+
+impl AskPreBind {
+    /// The plugin to begin with.
+    pub fn first(&self) -> usize {
+        self.first
+    }
+
+    pub fn answered(self, answer: PreBindAnswer, now: Timestamp) -> Step {
+        match answer {
+            PreBindAnswer::Done => {
+                (Next::Ask(Ask::Room(AskRoom(()))), smallvec![Action::EndPoint(Code::Success)])
+            }
+            PreBindAnswer::Write { plugin, writes } => {
+                (Next::Rest(Stage::Held(Held::Writing { plugin })), smallvec![Action::Write(writes)])
+            }
+            PreBindAnswer::Wait { plugin, deadline } if self.late && deadline <= now => {
+                pre_bind_failed(plugin, Status::error("timed out"))
+            }
+            PreBindAnswer::Wait { plugin, deadline } => rest(Stage::Held(Held::Waiting { plugin, deadline })),
+            PreBindAnswer::Fail { plugin, status } => pre_bind_failed(plugin, status),
+        }
+    }
+}
+
+impl AskRoom {
+    /// The error says why the pod cannot be bound.
+    pub fn answered(self, room: Result<(), Status>) -> Step {
+        match room {
+            Ok(()) => (Next::Ask(Ask::Bind(AskBind(()))), smallvec![Action::BeginPoint(Point::Bind)]),
+            Err(status) => (Next::Over, give_up(None, Some(Cause::Told(status)), false)),
+        }
+    }
+}
+
+impl AskBind {
+    /// The error is that of the Bind plugin, or says that there was none.
+    pub fn answered(self, call: Result<BindCall, Status>) -> Step {
+        match call {
+            Ok(call) => {
+                let awaited = Sent::Awaited { left_pending: false };
+                (Next::Rest(Stage::Sent(awaited)), smallvec![Action::Send(call)])
+            }
+            Err(status) => (Next::Over, give_up(Some(status.code()), Some(Cause::Told(status)), false)),
+        }
+    }
+}
+
+/// Bind is running; the code with which it ends when it is broken off.
+const BIND_RUNS: Option<Code> = Some(Code::Error);
+const GONE: &str = "the pod is gone";
+const NOT_BOUND: &str = "the pod is not bound";
+const NOT_LEADING: &str = "the binding was not sent: this scheduler is not the leader any more";
+
+fn rest(stage: Stage) -> Step {
+    (Next::Rest(stage), Actions::new())
+}
+
+/// Nothing holds the pod back any more: events that happen from now on do not matter for it.
+fn permitted(mut actions: Actions) -> Step {
+    actions.extend([Action::StopEvents, Action::BeginPoint(Point::PreBind)]);
+    (Next::Ask(Ask::PreBind(AskPreBind { first: 0, late: false })), actions)
+}
+
+fn ask_pre_bind(first: usize, late: bool) -> Step {
+    (Next::Ask(Ask::PreBind(AskPreBind { first, late })), Actions::new())
+}
+
+fn pre_bind_failed(plugin: usize, status: Status) -> Step {
+    let cause = Cause::PreBind { plugin, status };
+    (Next::Over, give_up(Some(cause.code()), Some(cause), false))
+}
+
+/// The wait on permit ends badly.
+fn on_permit(observed: Action, cause: Cause) -> Step {
+    let mut actions: Actions = smallvec![observed];
+    actions.extend(give_up(None, Some(cause), true));
+    (Next::Over, actions)
+}
+
+fn permit_wait(since: Timestamp, now: Timestamp, result: &'static str) -> Action {
+    Action::Observe(Observation::PermitWait { waited: now.since(since), result })
+}
+
+/// The answer to a binding that is still wanted.
+fn answered(outcome: BindOutcome, left_pending: bool, times: &Times) -> Step {
+    let unknown = |message| Stage::Sent(Sent::Unknown { message, look: Look::Asked, left_pending });
+    match outcome {
+        BindOutcome::Bound => {
+            let look_at = times.now + times.confirm_within;
+            (Next::Rest(Stage::Sent(Sent::Bound { look_at, left_pending })), placed())
+        }
+        BindOutcome::NotSent => {
+            let cause = Cause::Told(Status::error(NOT_LEADING));
+            (Next::Over, give_up(BIND_RUNS, Some(cause), false))
+        }
+        // Bound already, maybe by a call of ours whose answer was lost: only the pod itself tells.
+        BindOutcome::Refused { code: 409, message } => {
+            let observed = Action::Observe(Observation::BindRefused { code: 409 });
+            (Next::Rest(unknown(message)), smallvec![observed, Action::Look])
+        }
+        BindOutcome::Refused { code, message } => {
+            let mut actions: Actions = smallvec![Action::Observe(Observation::BindRefused { code })];
+            actions.extend(give_up(BIND_RUNS, Some(Cause::Bind(message)), false));
+            (Next::Over, actions)
+        }
+        BindOutcome::Unknown { message } => {
+            let observed = Action::Observe(Observation::BindUnknown);
+            (Next::Rest(unknown(message)), smallvec![observed, Action::Look])
+        }
+    }
+}
+
+fn placed() -> Actions {
+    smallvec![Action::EndPoint(Code::Success), Action::Placed]
+}
+
+/// Somebody else has bound the pod.
+fn overtaken(running: Option<Code>, here: bool) -> Step {
+    let mut actions: Actions = running.map(Action::EndPoint).into_iter().collect();
+    actions.push(Action::Unreserve);
+    if !here {
+        actions.push(Action::Observe(Observation::BoundElsewhere));
+    }
+    (Next::Over, actions)
+}
+
+fn found_elsewhere(running: Option<Code>, pod: Arc<Pod>) -> Step {
+    let (next, mut actions) = overtaken(running, false);
+    actions.push(Action::TakeAsAssigned(pod));
+    (next, actions)
+}
+
+fn not_bound(running: Option<Code>, message: &str) -> Step {
+    (Next::Over, give_up(running, Some(Cause::Bind(message.to_owned())), false))
+}
+
+fn found_unbound(running: Option<Code>, message: &str, pod: Arc<Pod>, left_pending: bool) -> Step {
+    let (next, mut actions) = not_bound(running, message);
+    if !left_pending {
+        // It was taken out of the queue when it was thought to be bound.
+        actions.push(Action::TakeAsPending(pod));
+    }
+    (next, actions)
+}
+
+/// Frees the room, undoes Reserve and puts the pod back into the queue.
+fn give_up(end: Option<Code>, cause: Option<Cause>, on_permit: bool) -> Actions {
+    let mut actions: Actions = end.map(Action::EndPoint).into_iter().collect();
+    let announce = announce_room(cause.as_ref());
+    actions.extend([Action::FreeRoom, Action::Unreserve, go_back(cause, on_permit), announce]);
+    actions
+}
+
+fn go_back(cause: Option<Cause>, on_permit: bool) -> Action {
+    cause.map_or(Action::Park, |cause| Action::Retry { cause, on_permit })
+}
+
+fn announce_room(cause: Option<&Cause>) -> Action {
+    Action::AnnounceRoom { but_itself: cause.is_some_and(Cause::is_rejection) }
+}

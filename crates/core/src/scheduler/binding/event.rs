@@ -1,0 +1,50 @@
+//! What can happen to a binding.
+
+use crate::port::BindOutcome;
+use secondmate_framework::Status;
+use secondmate_model::{Atom, Pod};
+use std::sync::Arc;
+
+/// Something that happens to a binding.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::scheduler) enum Event {
+    /// A plugin no longer keeps the pod waiting on permit.
+    Allowed(Atom),
+    /// A plugin rejects the pod that waits on permit.
+    Rejected(Status),
+    /// The pod is a victim of this plugin's preemption.
+    Preempted(Atom),
+    /// The room on the node is gone.
+    NoRoom(Status),
+    /// An object changed that the waiting PreBind plugin may be waiting for.
+    ObjectChanged,
+    /// Time has passed.
+    Due,
+    /// The writes of a PreBind plugin succeeded or failed.
+    Written(Result<(), String>),
+    /// The answer to the binding.
+    Answered(BindOutcome),
+    /// What a look at the pod showed.
+    Looked(Sight),
+    /// The assigned watch shows the pod: here, or on another node.
+    Seen { here: bool },
+    /// The pod is being deleted.
+    Deleted,
+    /// The pending watch does not show the pod any more: it was bound, or deleted.
+    LeftPending,
+}
+
+/// What a look at a pod showed.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::scheduler) enum Sight {
+    /// The look failed.
+    Failed,
+    /// There is no such pod.
+    Gone,
+    /// On the chosen node.
+    Here(Arc<Pod>),
+    /// On another node.
+    Elsewhere(Arc<Pod>),
+    /// On no node.
+    Unbound(Arc<Pod>),
+}

@@ -1,0 +1,278 @@
+//! Drives bindings: feeds events to the machine of [`binding`](super::binding), answers its questions and does what it orders.
+
+use super::binding::{
+    self, Action, Ask, BindCall, Cause, Event, Next, PreBindAnswer, Sight, Stage, Step, Times,
+};
+use super::bindings::Binding;
+use super::{Scheduler, plain_context};
+use crate::port::{Effect, EventType, Observation, Verified};
+use secondmate_cycle::probe::{Point, call};
+use secondmate_framework::{BindStep, Code, EventResource, PreBindStep, Status};
+use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Scheduler {
+    /// Something happened to a binding; nothing where there is none.
+    pub(super) fn binding_event(&mut self, uid: &Uid, event: Event, now: Timestamp) {
+        let Some((binding, stage)) = self.bindings.take(uid) else { return };
+        let step = binding::step(stage, event, &self.times(now));
+        self.drive(binding, step, now);
+    }
+
+    /// Carries out a step and those that follow from it, until the binding rests or is over.
+    pub(super) fn drive(&mut self, mut binding: Box<Binding>, step: Step, now: Timestamp) {
+        let (mut next, mut actions) = step;
+        loop {
+            let mut freed = None;
+            for action in actions {
+                self.perform(&mut binding, action, &mut freed, now);
+            }
+            (next, actions) = match next {
+                Next::Rest(stage) => return self.bindings.put(binding, stage),
+                Next::Over => return,
+                Next::Ask(Ask::PreBind(ask)) => {
+                    let answer = self.ask_pre_bind(&mut binding, ask.first(), now);
+                    ask.answered(answer, now)
+                }
+                Next::Ask(Ask::Room(ask)) => ask.answered(self.look_once_more(&binding)),
+                Next::Ask(Ask::Bind(ask)) => ask.answered(ask_bind(&mut binding, now)),
+            };
+        }
+    }
+
+    fn times(&self, now: Timestamp) -> Times {
+        Times {
+            now,
+            confirm_within: self.config.confirm_within,
+            look_again_after: self.config.verify_again_after,
+        }
+    }
+
+    /// Asks the PreBind plugins from this one on.
+    fn ask_pre_bind(&self, binding: &mut Binding, first: usize, now: Timestamp) -> PreBindAnswer {
+        let profile = Arc::clone(&binding.profile);
+        let (pod, node) = (Arc::clone(&binding.pod), binding.node.clone());
+        for (at, plugin) in profile.pre_bind.iter().enumerate().skip(first) {
+            let point = plugin.plugin.as_pre_bind().expect("checked when the profile was made");
+            binding.begin_plugin(at, now);
+            let cx = plain_context(&self.snapshot, &self.nominator, now);
+            match point.pre_bind(&cx, &mut binding.state, &pod, &node) {
+                PreBindStep::Done => binding.end_plugin(Code::Success, now),
+                PreBindStep::Write(writes) => return PreBindAnswer::Write { plugin: at, writes },
+                PreBindStep::Wait { deadline } => return PreBindAnswer::Wait { plugin: at, deadline },
+                PreBindStep::Fail(status) => return PreBindAnswer::Fail { plugin: at, status },
+            }
+        }
+        PreBindAnswer::Done
+    }
+
+    /// Does what the machine orders. `freed` is the pod that was forgotten in the cache, between the two actions that are about it.
+    fn perform(
+        &mut self,
+        binding: &mut Binding,
+        action: Action,
+        freed: &mut Option<Arc<Pod>>,
+        now: Timestamp,
+    ) {
+        match action {
+            Action::BeginPoint(point) => binding.begin_point(point, now),
+            Action::EndPoint(code) => binding.end_point(code, now),
+            Action::Observe(observation) => self.effects.push(Effect::Observed(observation)),
+            Action::StopEvents => self.queue.done(&binding.pod.uid),
+            Action::Write(writes) => {
+                self.effects.push(Effect::Write { pod: binding.pod.uid.clone(), writes });
+            }
+            Action::Send(call) => {
+                let pod = Arc::clone(&binding.pod);
+                self.effects.push(match call {
+                    BindCall::Binding(annotations) => {
+                        Effect::Bind { pod, node: binding.node.clone(), annotations }
+                    }
+                    BindCall::Write(write) => Effect::BindBy { pod, write },
+                });
+            }
+            Action::Look => self.effects.push(Effect::Verify { pod: Arc::clone(&binding.pod) }),
+            Action::Placed => self.placed(binding, now),
+            Action::FreeRoom => *freed = self.cache.forget(&binding.pod.uid).ok().flatten(),
+            Action::AnnounceRoom { but_itself } => {
+                if let Some(freed) = freed.take() {
+                    self.announce_pod_gone(&freed, but_itself.then_some(&binding.pod.uid), now);
+                }
+            }
+            Action::Unreserve => binding.unreserve(),
+            Action::Retry { cause, on_permit } => {
+                let status = status_of(binding, cause);
+                if on_permit {
+                    self.fail_after_choice(&binding.profile, &binding.pod, &status, now);
+                } else {
+                    self.fail_after_permit(&binding.profile, &binding.pod, &status, now);
+                }
+            }
+            Action::Park => self.queue.park(&binding.pod.uid, now, &self.profiles),
+            Action::TakeAsAssigned(pod) => {
+                let ended = pod.terminal;
+                self.assigned(pod, now);
+                if ended {
+                    self.assigned_gone(&binding.pod.uid, now);
+                }
+            }
+            Action::TakeAsPending(pod) => self.pending(pod, now),
+        }
+    }
+
+    /// The pod is bound.
+    fn placed(&mut self, binding: &Binding, now: Timestamp) {
+        let (pod, node) = (&binding.pod, &binding.node);
+        let (probe, timed) = (binding.profile.probe(), binding.state.is_timed());
+        let began = probe.now();
+        for plugin in &binding.profile.post_bind {
+            if let Some(point) = plugin.plugin.as_post_bind() {
+                let ask = || point.post_bind(&binding.state, pod, node);
+                call(probe, timed, plugin, Point::PostBind, ask, |()| Code::Success);
+            }
+        }
+        probe.point_done(Point::PostBind, Code::Success, probe.now().since(began));
+        // From the binding, not from the queue: the pod has left the pending watch, often before the answer came.
+        self.effects.push(Effect::Observed(Observation::Scheduled {
+            profile: binding.profile.name().clone(),
+            attempts: binding.attempts,
+            since_first_attempt: now.since(binding.first_active),
+            since_popped: now.since(binding.popped),
+            after_flush: binding.flushed,
+        }));
+        self.queue.remove(&pod.uid);
+        let note = format!("Successfully assigned {} to {node}", pod.full_name());
+        self.event(pod, EventType::Normal, "Scheduled", "Binding", note);
+    }
+
+    // What happens to bindings.
+
+    /// An object changed: PreBind plugins that wait for its kind are asked again.
+    pub(super) fn ask_waiting(&mut self, changed: EventResource, now: Timestamp) {
+        let waiting = self.bindings.waiting_in_pre_bind();
+        let concerned: Vec<Uid> = waiting
+            .filter(|(binding, plugin)| binding.profile.names_resource(plugin, changed))
+            .map(|(binding, _)| binding.pod.uid.clone())
+            .collect();
+        for uid in concerned {
+            self.binding_event(&uid, Event::ObjectChanged, now);
+        }
+    }
+
+    /// Deadlines that have passed.
+    pub(super) fn tick_bindings(&mut self, now: Timestamp) {
+        for uid in self.bindings.due(now) {
+            self.binding_event(&uid, Event::Due, now);
+        }
+    }
+
+    /// What a look at the pod showed.
+    pub(super) fn verified(&mut self, uid: &Uid, verified: Verified, now: Timestamp) {
+        let Some(binding) = self.bindings.get(uid) else { return };
+        let sight = match verified {
+            Verified::Failed(_) => Sight::Failed,
+            Verified::Gone => Sight::Gone,
+            Verified::Found(pod) => match &pod.node_name {
+                Some(node) if *node == binding.node => Sight::Here(pod),
+                Some(_) => Sight::Elsewhere(pod),
+                None => Sight::Unbound(pod),
+            },
+        };
+        self.binding_event(uid, Event::Looked(sight), now);
+    }
+
+    /// The assigned watch shows the pod.
+    pub(super) fn binding_seen(&mut self, pod: &Pod, now: Timestamp) {
+        let Some(binding) = self.bindings.get(&pod.uid) else { return };
+        let here = pod.node_name.as_ref() == Some(&binding.node);
+        self.binding_event(&pod.uid, Event::Seen { here }, now);
+    }
+
+    /// A victim that is on its way and can be taken back in memory; says whether it was. It is tried again as after an error:
+    /// no event would tell it that it may.
+    pub(super) fn evict_in_memory(&mut self, uid: &Uid, plugin: &Atom, now: Timestamp) -> bool {
+        let held = matches!(self.bindings.stage(uid), Some(Stage::Held(_)));
+        if held {
+            self.binding_event(uid, Event::Preempted(plugin.clone()), now);
+        }
+        held
+    }
+}
+
+/// Asks the Bind plugins until one takes the pod.
+fn ask_bind(binding: &mut Binding, now: Timestamp) -> Result<BindCall, Status> {
+    let profile = Arc::clone(&binding.profile);
+    for (at, plugin) in profile.bind.iter().enumerate() {
+        let point = plugin.plugin.as_bind().expect("checked when the profile was made");
+        binding.begin_plugin(at, now);
+        match point.bind(&binding.state, &binding.pod, &binding.node) {
+            BindStep::Skip => binding.end_plugin(Code::Skip, now),
+            BindStep::Binding { annotations } => return Ok(BindCall::Binding(annotations)),
+            BindStep::Write(write) => return Ok(BindCall::Write(write)),
+            BindStep::Fail(status) if status.is_rejected() => return Err(status.by(&plugin.name)),
+            BindStep::Fail(status) => return Err(point_failure("Bind", &plugin.name, &status.message())),
+        }
+    }
+    Err(Status::error("no bind plugin took the pod"))
+}
+
+/// What the owner is told about a binding that was given up.
+fn status_of(binding: &Binding, cause: Cause) -> Status {
+    let profile = &binding.profile;
+    match cause {
+        Cause::Told(status) => status,
+        Cause::TimedOut { plugin, waited } => {
+            let waited = go_duration(waited);
+            let reason = format!("rejected due to timeout after waiting {waited} at plugin {plugin}");
+            Status::unschedulable(reason).by(&plugin)
+        }
+        Cause::PreBind { plugin, status } => {
+            let name = &profile.pre_bind[plugin].name;
+            if status.is_rejected() {
+                status.by(name)
+            } else {
+                point_failure("PreBind", name, &status.message())
+            }
+        }
+        Cause::Bind(message) => {
+            let first = profile.bind.first().map(|plugin| plugin.name.clone()).unwrap_or_default();
+            point_failure("Bind", &first, &message)
+        }
+    }
+}
+
+/// A plugin failed at an extension point.
+pub(super) fn point_failure(point: &str, plugin: &Atom, message: &str) -> Status {
+    Status::error(format!("running {point} plugin {:?}: {message}", plugin.as_str())).by(plugin)
+}
+
+/// A duration as Go prints it, to the millisecond.
+fn go_duration(duration: Duration) -> String {
+    let (secs, millis) = (duration.as_secs(), duration.subsec_millis());
+    if secs == 0 && millis > 0 {
+        return format!("{millis}ms");
+    }
+    let fraction =
+        if millis > 0 { format!(".{millis:03}").trim_end_matches('0').to_owned() } else { String::new() };
+    let seconds = secs % 60;
+    match (secs / 3600, secs / 60 % 60) {
+        (0, 0) => format!("{seconds}{fraction}s"),
+        (0, minutes) => format!("{minutes}m{seconds}{fraction}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}{fraction}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_go_prints_them() {
+        for (millis, expected) in
+            [(0, "0s"), (250, "250ms"), (1500, "1.5s"), (60_000, "1m0s"), (3_723_010, "1h2m3.01s")]
+        {
+            assert_eq!(go_duration(Duration::from_millis(millis)), expected);
+        }
+    }
+}

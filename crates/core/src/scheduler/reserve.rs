@@ -1,0 +1,144 @@
+//! A node was chosen: the pod is assumed there, Reserve and Permit run, and its binding begins.
+
+use super::bindings::{Binding, unreserve};
+use super::drive::point_failure;
+use super::{Scheduler, binding, plain_context};
+use crate::port::{Effect, NominationPatch};
+use secondmate_cycle::Profile;
+use secondmate_cycle::probe::{Point, call};
+use secondmate_framework::{Code, CycleState, Status};
+use secondmate_model::{Atom, Pod, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest wait on permit, whatever the plugin says.
+const MAX_PERMIT_WAIT: Duration = Duration::from_secs(15 * 60);
+
+impl Scheduler {
+    /// Assumes the pod on the node and runs Reserve and Permit. On a rejection everything is undone.
+    pub(super) fn begin_binding(
+        &mut self,
+        profile: &Arc<Profile>,
+        pod: &Arc<Pod>,
+        node: &Atom,
+        mut state: CycleState,
+        now: Timestamp,
+    ) -> Result<(), Status> {
+        let assumed = Arc::new(pod.on_node(node));
+        self.cache.assume(Arc::clone(&assumed)).map_err(|error| Status::error(error.to_string()))?;
+        self.nominator.remove(&pod.uid);
+        let plugins = match self.reserve_and_permit(profile, pod, node, &mut state, now) {
+            Ok(plugins) => plugins,
+            Err(status) => {
+                unreserve(profile, &mut state, pod, node);
+                // Nobody has seen the room taken, so nobody needs to be told that it is free.
+                let forgotten = self.cache.forget(&pod.uid);
+                debug_assert!(forgotten.is_ok(), "it was assumed a moment ago");
+                return Err(status);
+            }
+        };
+        let waits = !plugins.is_empty();
+        let pre_binds = |p: &secondmate_cycle::PluginRef| {
+            p.plugin.as_pre_bind().is_some_and(|b| b.pre_flight(&state, pod, node))
+        };
+        let publishes = waits || profile.pre_bind.iter().any(pre_binds);
+        if publishes && pod.nominated_node_name.as_ref() != Some(node) {
+            self.effects.push(Effect::PatchStatus {
+                pod: Arc::clone(pod),
+                condition: None,
+                nomination: NominationPatch::Set(Some(node.clone())),
+            });
+        }
+        let entry = self.queue.get(&pod.uid);
+        let binding = Box::new(Binding {
+            pod: Arc::clone(pod),
+            node: node.clone(),
+            profile: Arc::clone(profile),
+            state,
+            running: None,
+            popped: now,
+            attempts: entry.map_or(1, |e| e.queued.attempts),
+            first_active: entry.and_then(|e| e.first_active).unwrap_or(now),
+            flushed: entry.is_some_and(|e| e.flushed),
+        });
+        self.drive(binding, binding::start(plugins, now), now);
+        Ok(())
+    }
+
+    /// Plugins that want the pod to wait, with their deadlines.
+    fn reserve_and_permit(
+        &self,
+        profile: &Profile,
+        pod: &Arc<Pod>,
+        node: &Atom,
+        state: &mut CycleState,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Atom, Timestamp>, Status> {
+        let probe = profile.probe();
+        let began = probe.now();
+        let reserved = self.reserve(profile, pod, node, state, now);
+        let code = reserved.as_ref().map_or_else(Status::code, |()| Code::Success);
+        let permitting = probe.now();
+        probe.point_done(Point::Reserve, code, permitting.since(began));
+        reserved?;
+        let permitted = self.permit(profile, pod, node, state, now);
+        let code = match &permitted {
+            Ok(waiting) if waiting.is_empty() => Code::Success,
+            Ok(_) => Code::Wait,
+            Err(status) => status.code(),
+        };
+        probe.point_done(Point::Permit, code, probe.now().since(permitting));
+        permitted
+    }
+
+    fn reserve(
+        &self,
+        profile: &Profile,
+        pod: &Arc<Pod>,
+        node: &Atom,
+        state: &mut CycleState,
+        now: Timestamp,
+    ) -> Result<(), Status> {
+        let (cx, timed) = (plain_context(&self.snapshot, &self.nominator, now), state.is_timed());
+        for plugin in &profile.reserve {
+            let point = plugin.plugin.as_reserve().expect("checked when the profile was made");
+            let ask = || point.reserve(&cx, state, pod, node);
+            let status = call(profile.probe(), timed, plugin, Point::Reserve, ask, Status::code);
+            if status.is_rejected() {
+                return Err(status.by(&plugin.name));
+            }
+            if !status.is_success() {
+                return Err(point_failure("Reserve", &plugin.name, &status.message()));
+            }
+        }
+        Ok(())
+    }
+
+    fn permit(
+        &self,
+        profile: &Profile,
+        pod: &Arc<Pod>,
+        node: &Atom,
+        state: &mut CycleState,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Atom, Timestamp>, Status> {
+        let (cx, timed) = (plain_context(&self.snapshot, &self.nominator, now), state.is_timed());
+        let mut waiting = BTreeMap::new();
+        for plugin in &profile.permit {
+            let point = plugin.plugin.as_permit().expect("checked when the profile was made");
+            let ask = || point.permit(&cx, state, pod, node);
+            let (status, timeout) =
+                call(profile.probe(), timed, plugin, Point::Permit, ask, |(status, _)| status.code());
+            match status.code() {
+                Code::Success => {}
+                Code::Wait => {
+                    waiting.insert(plugin.name.clone(), now + timeout.min(MAX_PERMIT_WAIT));
+                }
+                _ if status.is_rejected() => return Err(status.by(&plugin.name)),
+                _ => return Err(point_failure("Permit", &plugin.name, &status.message())),
+            }
+        }
+        Ok(waiting)
+    }
+}
