@@ -138,6 +138,17 @@ impl Gates for () {
     }
 }
 
+/// What the queue asks when it moves pods.
+#[derive(Clone, Copy)]
+pub struct QueueContext<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// PreEnqueue plugins, hints and the order of the pods.
+    pub profiles: &'a Profiles,
+    /// The core's own gates.
+    pub gates: &'a dyn Gates,
+}
+
 /// The queue.
 #[derive(Debug)]
 pub struct Queue {
@@ -237,39 +248,36 @@ impl Queue {
         self.active.len() + self.backoff.len() + self.error_backoff.len()
     }
 
-    /// A pending pod was seen for the first time.
-    pub fn add(&mut self, pod: Arc<Pod>, now: Timestamp, profiles: &Profiles, gates: &dyn Gates) {
+    /// A pending pod was seen for the first time: it is ready to be tried, unless a PreEnqueue plugin holds it back.
+    pub fn add(&mut self, pod: Arc<Pod>, cx: QueueContext<'_>) {
         let uid = pod.uid.clone();
         debug_assert!(!self.entries.contains_key(&uid), "a known pod is updated");
-        self.entries.insert(
-            uid.clone(),
-            Entry {
-                queued: QueuedPod { pod, timestamp: now, attempts: 0 },
-                added: now,
-                first_active: None,
-                unschedulable_count: 0,
-                errors_in_a_row: 0,
-                rejected_by: BTreeSet::new(),
-                pending_by: BTreeSet::new(),
-                gated_by: None,
-                flushed: false,
-                place: Place::InFlight,
-                ticket: 0,
-            },
-        );
-        self.size.in_flight += 1;
-        self.activate(&uid, now, UNSCHEDULABLE_POD_ADD, profiles, gates);
+        let gated_by = moves::first_that_holds(&pod, None, cx);
+        let place = if gated_by.is_some() { Place::Gated } else { Place::Active };
+        let entry = Entry {
+            queued: QueuedPod { pod, timestamp: cx.now, attempts: 0 },
+            added: cx.now,
+            first_active: gated_by.is_none().then_some(cx.now),
+            unschedulable_count: 0,
+            errors_in_a_row: 0,
+            rejected_by: gated_by.iter().cloned().collect(),
+            pending_by: BTreeSet::new(),
+            gated_by,
+            flushed: false,
+            place,
+            ticket: self.new_ticket(),
+        };
+        self.entries.insert(uid.clone(), entry);
+        self.list(&uid, cx.now, cx.profiles);
+        self.count_rejectors(&uid, 1);
+        match place {
+            Place::Gated => self.count_incoming("gated", "PreEnqueue"),
+            _ => self.count_incoming("active", UNSCHEDULABLE_POD_ADD),
+        }
     }
 
     /// A pending pod changed. `events` say how; a pod that waits may become worth another attempt by it.
-    pub fn update(
-        &mut self,
-        pod: &Arc<Pod>,
-        events: &[ClusterEvent],
-        now: Timestamp,
-        profiles: &Profiles,
-        gates: &dyn Gates,
-    ) {
+    pub fn update(&mut self, pod: &Arc<Pod>, events: &[ClusterEvent], cx: QueueContext<'_>) {
         let Some(entry) = self.entries.get_mut(&pod.uid) else { return };
         let old = std::mem::replace(&mut entry.queued.pod, Arc::clone(pod));
         let change = ObjectChange {
@@ -285,12 +293,11 @@ impl Queue {
             place @ (Place::Active | Place::Backoff | Place::ErrorBackoff) => {
                 // The order may depend on the object, so the ticket must hold the new one.
                 let expiry = self.expiry(&pod.uid);
-                self.leave(&pod.uid);
-                self.enter(&pod.uid, place, expiry, profiles);
+                self.relocate(&pod.uid, place, expiry, cx.profiles, |_| {});
             }
             Place::Unschedulable | Place::Gated => {
                 for event in events {
-                    if self.reconsider(&pod.uid, event, &change, now, profiles, gates) {
+                    if self.reconsider(&pod.uid, event, &change, cx) {
                         break;
                     }
                 }
@@ -303,9 +310,7 @@ impl Queue {
         if !self.entries.contains_key(uid) {
             return None;
         }
-        self.leave(uid);
-        // It left its place for `InFlight`, which is where the count is.
-        self.size.in_flight -= 1;
+        self.unlist(uid);
         self.in_flight.done(uid);
         self.count_rejectors(uid, -1);
         self.entries.remove(uid)
@@ -314,13 +319,14 @@ impl Queue {
     /// Takes the next pod to be tried.
     pub fn pop(&mut self, profiles: &Profiles) -> Option<QueuedPod> {
         let uid = self.next_ready(profiles)?;
-        self.leave(&uid);
         self.count_rejectors(&uid, -1);
-        let entry = self.entries.get_mut(&uid).expect("a ticket that holds is of a pod that is there");
-        entry.queued.attempts += 1;
-        entry.rejected_by.clear();
-        entry.pending_by.clear();
+        self.relocate(&uid, Place::InFlight, Timestamp::default(), profiles, |entry| {
+            entry.queued.attempts += 1;
+            entry.rejected_by.clear();
+            entry.pending_by.clear();
+        });
         self.in_flight.popped(&uid);
+        let entry = self.entries.get(&uid).expect("a ticket that holds is of a pod that is there");
         Some(entry.queued.clone())
     }
 
@@ -348,14 +354,7 @@ impl Queue {
     }
 
     /// A pod in flight comes back.
-    pub fn put_back(
-        &mut self,
-        uid: &Uid,
-        outcome: AttemptOutcome,
-        now: Timestamp,
-        profiles: &Profiles,
-        gates: &dyn Gates,
-    ) {
+    pub fn put_back(&mut self, uid: &Uid, outcome: AttemptOutcome, cx: QueueContext<'_>) {
         let rejected = !outcome.rejected_by.is_empty() || !outcome.pending_by.is_empty();
         let events = if rejected { self.in_flight.events_since_pop(uid) } else { Vec::new() };
         self.in_flight.done(uid);
@@ -368,35 +367,35 @@ impl Queue {
             entry.errors_in_a_row += 1;
         }
         entry.flushed = false;
-        entry.queued.timestamp = now;
+        entry.queued.timestamp = cx.now;
         entry.rejected_by = outcome.rejected_by;
         entry.pending_by = outcome.pending_by;
         let pod = Arc::clone(&entry.queued.pod);
         self.count_rejectors(uid, 1);
         if !rejected {
-            self.requeue_after_backoff(uid, now, "ScheduleAttemptFailure", profiles, gates);
+            self.requeue_after_backoff(uid, "ScheduleAttemptFailure", cx);
             return;
         }
         let strategies =
-            events.iter().map(|(event, change)| self.strategy(uid, &pod, event, change, profiles));
+            events.iter().map(|(event, change)| self.strategy(uid, &pod, event, change, cx.profiles));
         match strategies.max().unwrap_or(moves::Strategy::Wait) {
-            moves::Strategy::Now => self.activate(uid, now, "ScheduleAttemptFailure", profiles, gates),
+            moves::Strategy::Now => self.activate(uid, "ScheduleAttemptFailure", cx),
             moves::Strategy::AfterBackoff => {
-                self.requeue_after_backoff(uid, now, "ScheduleAttemptFailure", profiles, gates);
+                self.requeue_after_backoff(uid, "ScheduleAttemptFailure", cx);
             }
             moves::Strategy::Wait => {
-                self.enter(uid, Place::Unschedulable, now, profiles);
+                self.relocate(uid, Place::Unschedulable, cx.now, cx.profiles, |_| {});
                 self.count_incoming("unschedulable", "ScheduleAttemptFailure");
             }
         }
     }
 
     /// A pod in flight that cannot be tried, such as one that is being deleted: it waits for a change.
-    pub fn park(&mut self, uid: &Uid, now: Timestamp, profiles: &Profiles) {
+    pub fn park(&mut self, uid: &Uid, cx: QueueContext<'_>) {
+        let QueueContext { now, profiles, .. } = cx;
         self.in_flight.done(uid);
-        if let Some(entry) = self.entries.get_mut(uid).filter(|e| e.place == Place::InFlight) {
-            entry.queued.timestamp = now;
-            self.enter(uid, Place::Unschedulable, now, profiles);
+        if self.entries.get(uid).is_some_and(|e| e.place == Place::InFlight) {
+            self.relocate(uid, Place::Unschedulable, now, profiles, |entry| entry.queued.timestamp = now);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::cache::{Cache, CacheSize};
 use crate::changes;
 use crate::nominations::Nominator;
 use crate::port::{Effect, EventType, NominationPatch, Observation, PodEvent, ScheduledCondition};
-use crate::queue::{AttemptOutcome, Profiles, Queue, QueueConfig, QueueSize};
+use crate::queue::{AttemptOutcome, Profiles, Queue, QueueConfig, QueueContext, QueueSize};
 use binding::Event;
 use bindings::Bindings;
 use preemptions::Preemptions;
@@ -105,6 +105,23 @@ pub struct Scheduler {
     handled: Vec<&'static str>,
 }
 
+/// How an attempt that did not place the pod ended.
+struct FailedAttempt {
+    /// `Unschedulable` or `SchedulerError`.
+    reason: &'static str,
+    message: String,
+    outcome: AttemptOutcome,
+    nomination: Nomination,
+}
+
+impl FailedAttempt {
+    /// By an error: no plugin rejected the pod.
+    fn error(message: String) -> Self {
+        let (outcome, nomination) = (AttemptOutcome::default(), Nomination::Clear);
+        Self { reason: "SchedulerError", message, outcome, nomination }
+    }
+}
+
 impl Scheduler {
     /// A scheduler without nodes or pods.
     #[must_use]
@@ -184,7 +201,8 @@ impl Scheduler {
     /// Lets time pass, and tries the next pod if there is one.
     pub fn step(&mut self, now: Timestamp) -> Option<CycleReport> {
         self.run_plugin_commands(now);
-        self.queue.tick(now, &self.profiles, &self.preemptions);
+        let (queue, cx) = self.queue_at(now);
+        queue.tick(cx);
         self.tick_bindings(now);
         let report = self.next_pod(now).map(|pod| self.try_pod(pod, now));
         // What plugins decided about waiting pods while this one was tried.
@@ -200,7 +218,8 @@ impl Scheduler {
                 return Some(pod);
             }
             self.event(&pod, EventType::Warning, "FailedScheduling", "Scheduling", skip_deleting(&pod));
-            self.queue.park(&pod.uid, now, &self.profiles);
+            let (queue, cx) = self.queue_at(now);
+            queue.park(&pod.uid, cx);
         }
     }
 
@@ -227,16 +246,7 @@ impl Scheduler {
                 (None, "unschedulable")
             }
             Attempt::Failed(failure) => {
-                let outcome = AttemptOutcome::default();
-                self.fail(
-                    &profile,
-                    &pod,
-                    "SchedulerError",
-                    failure.message,
-                    outcome,
-                    &Nomination::Clear,
-                    now,
-                );
+                self.fail(&profile, &pod, FailedAttempt::error(failure.message), now);
                 (None, "error")
             }
         };
@@ -279,14 +289,15 @@ impl Scheduler {
         }
         let nomination = post_filter.nomination.unwrap_or(Nomination::Keep);
         let outcome = AttemptOutcome { rejected_by: rejection.rejected_by, pending_by: rejection.pending_by };
-        self.fail(profile, pod, "Unschedulable", rejection.message, outcome, &nomination, now);
+        let failed =
+            FailedAttempt { reason: "Unschedulable", message: rejection.message, outcome, nomination };
+        self.fail(profile, pod, failed, now);
     }
 
     /// The attempt failed between the choice of the node and the binding, or the binding did.
     fn fail_after_choice(&mut self, profile: &Profile, pod: &Arc<Pod>, status: &Status, now: Timestamp) {
         if !status.is_rejected() {
-            let outcome = AttemptOutcome::default();
-            self.fail(profile, pod, "SchedulerError", status.message(), outcome, &Nomination::Clear, now);
+            self.fail(profile, pod, FailedAttempt::error(status.message()), now);
             return;
         }
         // A rejection is told as if the node were the only one.
@@ -299,28 +310,19 @@ impl Scheduler {
             let set = if pending { &mut outcome.pending_by } else { &mut outcome.rejected_by };
             set.insert(plugin.clone());
         }
-        self.fail(profile, pod, "Unschedulable", message, outcome, &Nomination::Clear, now);
+        let nomination = Nomination::Clear;
+        self.fail(profile, pod, FailedAttempt { reason: "Unschedulable", message, outcome, nomination }, now);
     }
 
     /// PreBind or Bind failed. By then the pod sees no events any more, so it is tried again after a backoff, whatever the status.
     fn fail_after_permit(&mut self, profile: &Profile, pod: &Arc<Pod>, status: &Status, now: Timestamp) {
         let reason = if status.is_rejected() { "Unschedulable" } else { "SchedulerError" };
-        let outcome = AttemptOutcome::default();
-        self.fail(profile, pod, reason, status.message(), outcome, &Nomination::Clear, now);
+        self.fail(profile, pod, FailedAttempt { reason, ..FailedAttempt::error(status.message()) }, now);
     }
 
     /// The end of every attempt that did not place the pod: back to the queue, event, condition.
-    #[allow(clippy::too_many_arguments, reason = "each is a fact of the failed attempt")]
-    fn fail(
-        &mut self,
-        profile: &Profile,
-        pod: &Arc<Pod>,
-        reason: &'static str,
-        message: String,
-        outcome: AttemptOutcome,
-        nomination: &Nomination,
-        now: Timestamp,
-    ) {
+    fn fail(&mut self, profile: &Profile, pod: &Arc<Pod>, failed: FailedAttempt, now: Timestamp) {
+        let FailedAttempt { reason, message, outcome, nomination } = failed;
         let observed = if reason == "Unschedulable" {
             Observation::Unschedulable { profile: profile.name().clone() }
         } else {
@@ -335,7 +337,8 @@ impl Scheduler {
             self.queue.remove(&pod.uid);
             return;
         }
-        self.queue.put_back(&pod.uid, outcome, now, &self.profiles, &self.preemptions);
+        let (queue, cx) = self.queue_at(now);
+        queue.put_back(&pod.uid, outcome, cx);
         let nominated = match nomination {
             Nomination::Keep => pod.nominated_node_name.clone(),
             Nomination::Clear => None,
@@ -396,6 +399,11 @@ impl Scheduler {
         }));
     }
 
+    /// The queue, and what it asks when it moves pods.
+    fn queue_at(&mut self, now: Timestamp) -> (&mut Queue, QueueContext<'_>) {
+        (&mut self.queue, QueueContext { now, profiles: &self.profiles, gates: &self.preemptions })
+    }
+
     /// Tells the queue that something changed.
     fn announce(
         &mut self,
@@ -404,7 +412,8 @@ impl Scheduler {
         except: Option<&Uid>,
         now: Timestamp,
     ) {
-        self.queue.on_event(event, change, except, now, &self.profiles, &self.preemptions);
+        let (queue, cx) = self.queue_at(now);
+        queue.on_event(event, change, except, cx);
     }
 
     /// Room came free on a node: an assigned or assumed pod went.
@@ -417,14 +426,8 @@ impl Scheduler {
     fn announce_promise_gone(&mut self, pod: &Arc<Pod>, now: Timestamp) {
         let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(pod))), new: None };
         let concerns = |other: &Pod| other.priority <= pod.priority;
-        self.queue.on_event_for(
-            &changes::ASSIGNED_POD_DELETE,
-            &change,
-            &concerns,
-            now,
-            &self.profiles,
-            &self.preemptions,
-        );
+        let (queue, cx) = self.queue_at(now);
+        queue.on_event_for(&changes::ASSIGNED_POD_DELETE, &change, &concerns, cx);
     }
 }
 

@@ -1,13 +1,14 @@
 //! What time does to queued pods: backoffs end, and pods that waited too long are tried again.
 
 use super::places::{by_expiry, by_queue_sort};
-use super::{Entry, FLUSH_INTERVAL, Gates, Place, Profiles, Queue, TIMEOUT};
+use super::{Entry, FLUSH_INTERVAL, Place, Profiles, Queue, QueueContext, TIMEOUT};
 use secondmate_model::{Timestamp, Uid};
 use std::time::Duration;
 
 impl Queue {
     /// Time passes: backoffs end, and pods that waited too long are tried again.
-    pub fn tick(&mut self, now: Timestamp, profiles: &Profiles, gates: &dyn Gates) {
+    pub fn tick(&mut self, cx: QueueContext<'_>) {
+        let QueueContext { now, profiles, .. } = cx;
         self.end_backoffs(Place::Backoff, now, profiles);
         self.end_backoffs(Place::ErrorBackoff, now, profiles);
         if now < self.next_flush {
@@ -25,7 +26,7 @@ impl Queue {
             if let Some(entry) = self.entries.get_mut(&uid) {
                 entry.flushed = true;
             }
-            self.requeue_after_backoff(&uid, now, TIMEOUT.label, profiles, gates);
+            self.requeue_after_backoff(&uid, TIMEOUT.label, cx);
         }
     }
 
@@ -42,7 +43,6 @@ impl Queue {
             let Some(ticket) = heap.pop(by_expiry(&compare)) else { return };
             if !stale {
                 let uid = ticket.queued.pod.uid.clone();
-                self.leave(&uid);
                 // A pod that comes straight out of backoff was checked when it went in.
                 self.enter_active(&uid, now, "BackoffComplete", profiles);
             }

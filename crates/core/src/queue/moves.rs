@@ -1,10 +1,10 @@
 //! Why a waiting pod is moved: events with the plugins' hints, gates that open, and force.
 
-use super::{Gates, Place, Profiles, Queue};
+use super::{Place, Profiles, Queue, QueueContext};
 use secondmate_cycle::probe::Point;
 use secondmate_cycle::{PluginRef, Profile};
 use secondmate_framework::{ClusterEvent, Code, EventResource, Hint, ObjectChange};
-use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use secondmate_model::{Atom, Pod, Uid};
 use std::sync::Arc;
 
 /// What an event means for a pod, weakest first.
@@ -22,12 +22,10 @@ impl Queue {
         event: &ClusterEvent,
         change: &ObjectChange,
         except: Option<&Uid>,
-        now: Timestamp,
-        profiles: &Profiles,
-        gates: &dyn Gates,
+        cx: QueueContext<'_>,
     ) {
         let concerns = |pod: &Pod| Some(&pod.uid) != except;
-        self.on_event_for(event, change, &concerns, now, profiles, gates);
+        self.on_event_for(event, change, &concerns, cx);
     }
 
     /// Something changed: pods that wait for it are moved, as far as it concerns them.
@@ -36,18 +34,16 @@ impl Queue {
         event: &ClusterEvent,
         change: &ObjectChange,
         concerns: &dyn Fn(&Pod) -> bool,
-        now: Timestamp,
-        profiles: &Profiles,
-        gates: &dyn Gates,
+        cx: QueueContext<'_>,
     ) {
         let registered =
-            event.resource == EventResource::Wildcard || profiles.values().any(|p| p.registers(event));
+            event.resource == EventResource::Wildcard || cx.profiles.values().any(|p| p.registers(event));
         if !registered {
             return;
         }
-        for uid in self.waiting.concerned(event, profiles) {
+        for uid in self.waiting.concerned(event, cx.profiles) {
             if self.entries.get(&uid).is_some_and(|e| concerns(&e.queued.pod)) {
-                self.reconsider(&uid, event, change, now, profiles, gates);
+                self.reconsider(&uid, event, change, cx);
             }
         }
         self.in_flight.record(*event, change);
@@ -55,32 +51,23 @@ impl Queue {
 
     /// The core's own gate is open again. The pod waits for events like any other that was rejected; `now_or_never` says that
     /// those it waits for have been, so that it is tried again when its backoff is over.
-    pub fn ungate(
-        &mut self,
-        uid: &Uid,
-        now_or_never: bool,
-        now: Timestamp,
-        profiles: &Profiles,
-        gates: &dyn Gates,
-    ) {
+    pub fn ungate(&mut self, uid: &Uid, now_or_never: bool, cx: QueueContext<'_>) {
         let Some(entry) = self.entries.get_mut(uid).filter(|e| e.place == Place::Gated) else { return };
         if now_or_never {
-            self.requeue_after_backoff(uid, now, "PreemptionFinished", profiles, gates);
+            self.requeue_after_backoff(uid, "PreemptionFinished", cx);
             return;
         }
         let timestamp = entry.queued.timestamp;
-        if self.gate(uid, profiles, gates) {
-            return;
+        if !self.gate(uid, cx) {
+            self.relocate(uid, Place::Unschedulable, timestamp, cx.profiles, |_| {});
         }
-        self.leave(uid);
-        self.enter(uid, Place::Unschedulable, timestamp, profiles);
     }
 
     /// Moves a waiting pod by force, whatever plugins say; a pod in flight is tried again as soon as it comes back.
-    pub fn force_activate(&mut self, uid: &Uid, now: Timestamp, profiles: &Profiles, gates: &dyn Gates) {
+    pub fn force_activate(&mut self, uid: &Uid, cx: QueueContext<'_>) {
         match self.entries.get(uid).map(|e| e.place) {
             Some(Place::Backoff | Place::ErrorBackoff | Place::Unschedulable | Place::Gated) => {
-                self.activate(uid, now, "ForceActivate", profiles, gates);
+                self.activate(uid, "ForceActivate", cx);
             }
             Some(Place::InFlight) => self.in_flight.force(uid),
             Some(Place::Active) | None => {}
@@ -117,98 +104,84 @@ impl Queue {
         uid: &Uid,
         event: &ClusterEvent,
         change: &ObjectChange,
-        now: Timestamp,
-        profiles: &Profiles,
-        gates: &dyn Gates,
+        cx: QueueContext<'_>,
     ) -> bool {
         let Some(entry) = self.entries.get(uid) else { return false };
         let pod = Arc::clone(&entry.queued.pod);
         if let Some(gate) = &entry.gated_by {
             // A gated pod is looked at only where the gating plugin may change its mind.
-            let concerns = profiles.get(&pod.scheduler_name).is_some_and(|p| p.plugin_registers(gate, event));
+            let concerns =
+                cx.profiles.get(&pod.scheduler_name).is_some_and(|p| p.plugin_registers(gate, event));
             if !concerns {
                 return false;
             }
         }
-        match self.strategy(uid, &pod, event, change, profiles) {
+        match self.strategy(uid, &pod, event, change, cx.profiles) {
             Strategy::Wait => return false,
-            Strategy::Now => self.activate(uid, now, event.label, profiles, gates),
-            Strategy::AfterBackoff => self.requeue_after_backoff(uid, now, event.label, profiles, gates),
+            Strategy::Now => self.activate(uid, event.label, cx),
+            Strategy::AfterBackoff => self.requeue_after_backoff(uid, event.label, cx),
         }
         self.entries.get(uid).is_some_and(|e| !matches!(e.place, Place::Unschedulable | Place::Gated))
     }
 
-    pub(super) fn requeue_after_backoff(
-        &mut self,
-        uid: &Uid,
-        now: Timestamp,
-        event: &'static str,
-        profiles: &Profiles,
-        gates: &dyn Gates,
-    ) {
+    pub(super) fn requeue_after_backoff(&mut self, uid: &Uid, event: &'static str, cx: QueueContext<'_>) {
         let Some(entry) = self.entries.get(uid) else { return };
-        if !self.is_backing_off(entry, now) {
-            self.activate(uid, now, event, profiles, gates);
+        if !self.is_backing_off(entry, cx.now) {
+            self.activate(uid, event, cx);
             return;
         }
         let expiry = self.expiry(uid);
-        if self.gate(uid, profiles, gates) {
+        if self.gate(uid, cx) {
             return;
         }
-        self.leave(uid);
         let errors = self.entries.get(uid).is_some_and(|e| e.rejectors().next().is_none());
         let place = if errors { Place::ErrorBackoff } else { Place::Backoff };
-        self.enter(uid, place, expiry, profiles);
+        self.relocate(uid, place, expiry, cx.profiles, |_| {});
         self.count_incoming("backoff", event);
     }
 
     /// Puts a pod into activeQ, unless a PreEnqueue plugin holds it back.
-    pub(super) fn activate(
-        &mut self,
-        uid: &Uid,
-        now: Timestamp,
-        event: &'static str,
-        profiles: &Profiles,
-        gates: &dyn Gates,
-    ) {
-        if self.gate(uid, profiles, gates) {
-            return;
+    pub(super) fn activate(&mut self, uid: &Uid, event: &'static str, cx: QueueContext<'_>) {
+        if !self.gate(uid, cx) {
+            self.enter_active(uid, cx.now, event, cx.profiles);
         }
-        self.leave(uid);
-        self.enter_active(uid, now, event, profiles);
     }
 
     /// Asks the PreEnqueue plugins; where one holds the pod back, it is put among the gated ones and the answer is yes.
-    fn gate(&mut self, uid: &Uid, profiles: &Profiles, gates: &dyn Gates) -> bool {
-        let Some(entry) = self.entries.get(uid) else { return false };
-        let held = gates.holds(uid).or_else(|| {
-            let profile = profiles.get(&entry.queued.pod.scheduler_name)?;
-            first_that_holds(profile, &entry.queued.pod, entry.gated_by.as_ref())
-        });
-        let was_gated = entry.place == Place::Gated;
+    fn gate(&mut self, uid: &Uid, cx: QueueContext<'_>) -> bool {
         let Some(entry) = self.entries.get_mut(uid) else { return false };
-        let Some(plugin) = held else {
+        let Some(plugin) = first_that_holds(&entry.queued.pod, entry.gated_by.as_ref(), cx) else {
             entry.gated_by = None;
             return false;
         };
-        self.leave(uid);
-        let Some(entry) = self.entries.get_mut(uid) else { return false };
-        let is_new = !entry.pending_by.contains(&plugin) && entry.rejected_by.insert(plugin.clone());
-        entry.gated_by = Some(plugin.clone());
-        let (timestamp, profile) = (entry.queued.timestamp, entry.queued.pod.scheduler_name.clone());
-        self.enter(uid, Place::Gated, timestamp, profiles);
+        let is_new = !entry.rejectors().any(|p| *p == plugin);
+        let (place, timestamp) = (entry.place, entry.queued.timestamp);
+        let profile = entry.queued.pod.scheduler_name.clone();
+        self.relocate(uid, Place::Gated, timestamp, cx.profiles, |entry| {
+            if is_new {
+                entry.rejected_by.insert(plugin.clone());
+            }
+            entry.gated_by = Some(plugin.clone());
+        });
         if is_new {
             self.count_rejector(&plugin, &profile);
         }
-        if !was_gated {
+        if place != Place::Gated {
             self.count_incoming("gated", "PreEnqueue");
         }
         true
     }
 }
 
-/// The plugin that holds the pod back: the one that did so before is asked first.
-fn first_that_holds(profile: &Profile, pod: &Pod, before: Option<&Atom>) -> Option<Atom> {
+/// The core's own gate or the PreEnqueue plugin that holds the pod back: the one that did so before is asked first.
+pub(super) fn first_that_holds(pod: &Pod, before: Option<&Atom>, cx: QueueContext<'_>) -> Option<Atom> {
+    cx.gates.holds(&pod.uid).or_else(|| {
+        let profile = cx.profiles.get(&pod.scheduler_name)?;
+        first_plugin_that_holds(profile, pod, before)
+    })
+}
+
+fn first_plugin_that_holds(profile: &Profile, pod: &Pod, before: Option<&Atom>) -> Option<Atom> {
     let plugins = &profile.pre_enqueue;
     let holds = |plugin: &PluginRef| {
         let status = plugin.plugin.as_pre_enqueue()?.pre_enqueue(pod);

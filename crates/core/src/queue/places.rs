@@ -1,6 +1,6 @@
 //! The places and how a pod gets from one into another: each pod is in exactly one.
 
-use super::{Place, Profiles, Queue};
+use super::{Entry, Place, Profiles, Queue};
 use secondmate_framework::{ClusterEvent, EventResource, QueuedPod};
 use secondmate_model::{Atom, Timestamp, Uid};
 use std::cmp::Ordering;
@@ -84,47 +84,62 @@ impl Queue {
             .is_some_and(|e| e.place == place && e.ticket == ticket.number)
     }
 
-    /// Takes a pod out of its place; it is in flight then, as far as the counts go.
-    pub(super) fn leave(&mut self, uid: &Uid) {
+    pub(super) fn new_ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket - 1
+    }
+
+    /// Moves a pod from its place into another, or anew into the same; `edit` is what else changes. Where the pod waits is known by
+    /// the plugins that rejected it, so these change only here.
+    pub(super) fn relocate(
+        &mut self,
+        uid: &Uid,
+        to: Place,
+        expiry: Timestamp,
+        profiles: &Profiles,
+        edit: impl FnOnce(&mut Entry),
+    ) {
+        let ticket = self.new_ticket();
+        self.unlist(uid);
         let Some(entry) = self.entries.get_mut(uid) else { return };
-        let place = std::mem::replace(&mut entry.place, Place::InFlight);
-        if place == Place::InFlight {
-            return;
-        }
+        edit(entry);
+        entry.place = to;
+        entry.ticket = ticket;
+        self.list(uid, expiry, profiles);
+    }
+
+    /// Takes a pod out of the lists and counts of its place. An old ticket in a heap does no harm.
+    pub(super) fn unlist(&mut self, uid: &Uid) {
+        let Some(entry) = self.entries.get(uid) else { return };
+        let place = entry.place;
         if matches!(place, Place::Unschedulable | Place::Gated) {
             self.waiting.remove(entry.ticket, &entry.queued.pod.scheduler_name, entry.rejectors());
         }
         self.error_backoff_len -= usize::from(place == Place::ErrorBackoff);
         *self.count_of(place) -= 1;
-        self.size.in_flight += 1;
     }
 
-    /// Puts a pod that is in no queue into one.
-    pub(super) fn enter(&mut self, uid: &Uid, place: Place, expiry: Timestamp, profiles: &Profiles) {
-        let number = self.next_ticket;
-        self.next_ticket += 1;
-        let Some(entry) = self.entries.get_mut(uid) else { return };
-        entry.place = place;
-        entry.ticket = number;
-        let ticket = Ticket { queued: entry.queued.clone(), expiry, number };
-        if matches!(place, Place::Unschedulable | Place::Gated) {
-            self.waiting.insert(number, uid, &entry.queued.pod.scheduler_name, entry.rejectors());
-        }
-        self.error_backoff_len += usize::from(place == Place::ErrorBackoff);
-        self.size.in_flight -= 1;
-        *self.count_of(place) += 1;
+    /// Enters a pod into the lists and counts of its place.
+    pub(super) fn list(&mut self, uid: &Uid, expiry: Timestamp, profiles: &Profiles) {
+        let Some(entry) = self.entries.get(uid) else { return };
+        let (place, number) = (entry.place, entry.ticket);
+        let ticket = || Ticket { queued: entry.queued.clone(), expiry, number };
         let compare = by_queue_sort(profiles);
         match place {
-            Place::Active => self.active.push(ticket, &compare),
-            Place::Backoff => self.backoff.push(ticket, by_expiry(&compare)),
-            Place::ErrorBackoff => self.error_backoff.push(ticket, by_expiry(&compare)),
-            Place::Unschedulable | Place::Gated => {}
-            Place::InFlight => unreachable!("a pod goes in flight by being popped"),
+            Place::Active => self.active.push(ticket(), &compare),
+            Place::Backoff => self.backoff.push(ticket(), by_expiry(&compare)),
+            Place::ErrorBackoff => self.error_backoff.push(ticket(), by_expiry(&compare)),
+            Place::Unschedulable | Place::Gated => {
+                self.waiting.insert(number, uid, &entry.queued.pod.scheduler_name, entry.rejectors());
+            }
+            Place::InFlight => {}
         }
+        self.error_backoff_len += usize::from(place == Place::ErrorBackoff);
+        *self.count_of(place) += 1;
         self.compact(profiles);
     }
 
-    /// Puts a pod that is in no queue into activeQ.
+    /// Puts a pod into activeQ.
     pub(super) fn enter_active(
         &mut self,
         uid: &Uid,
@@ -132,10 +147,9 @@ impl Queue {
         event: &'static str,
         profiles: &Profiles,
     ) {
-        if let Some(entry) = self.entries.get_mut(uid) {
+        self.relocate(uid, Place::Active, now, profiles, |entry| {
             entry.first_active.get_or_insert(now);
-        }
-        self.enter(uid, Place::Active, now, profiles);
+        });
         self.count_incoming("active", event);
     }
 

@@ -109,7 +109,10 @@ impl Scheduler {
                     self.fail_after_permit(&binding.profile, &binding.pod, &status, now);
                 }
             }
-            Action::Park => self.queue.park(&binding.pod.uid, now, &self.profiles),
+            Action::Park => {
+                let (queue, cx) = self.queue_at(now);
+                queue.park(&binding.pod.uid, cx);
+            }
             Action::TakeAsAssigned(pod) => {
                 let ended = pod.terminal;
                 self.assigned(pod, now);

@@ -72,7 +72,8 @@ impl Scheduler {
             // Bound by us where it is on its way, and the watch still shows an older state.
             if !on_its_way {
                 self.note_event(changes::UNSCHEDULABLE_POD_ADD);
-                self.queue.add(Arc::clone(&pod), now, &self.profiles, &self.preemptions);
+                let (queue, cx) = self.queue_at(now);
+                queue.add(Arc::clone(&pod), cx);
                 // A gated pod's nomination does not count for others.
                 let gated = self.queue.get(&pod.uid).is_none_or(|e| e.gated_by.is_some());
                 if let Some(node) = pod.nominated_node_name.as_ref().filter(|_| !gated) {
@@ -87,7 +88,8 @@ impl Scheduler {
         }
         let events = changes::pod_events(&old, &pod);
         self.note_pod_update(changes::UNSCHEDULABLE_POD_UPDATE, &events);
-        self.queue.update(&pod, &events, now, &self.profiles, &self.preemptions);
+        let (queue, cx) = self.queue_at(now);
+        queue.update(&pod, &events, cx);
         if on_its_way {
             if pod.deleting && !old.deleting {
                 self.binding_event(&pod.uid, Event::Deleted, now);

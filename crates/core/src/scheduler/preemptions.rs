@@ -122,7 +122,8 @@ impl Scheduler {
         if preemption.failed {
             // What the pod waits for will not come.
             self.preemptions.by_preemptor.remove(preemptor);
-            self.queue.force_activate(preemptor, now, &self.profiles, &self.preemptions);
+            let (queue, cx) = self.queue_at(now);
+            queue.force_activate(preemptor, cx);
         } else if preemption.last.is_some() {
             self.evict_last(preemptor);
         } else {
@@ -135,7 +136,8 @@ impl Scheduler {
     fn finish_preemption(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.preemptions.by_preemptor.remove(preemptor) else { return };
         let gone = self.cache.pod(&preemption.last_uid).is_none();
-        self.queue.ungate(preemptor, gone, now, &self.profiles, &self.preemptions);
+        let (queue, cx) = self.queue_at(now);
+        queue.ungate(preemptor, gone, cx);
     }
 
     /// A pod is terminating or gone: pods for which it was the last victim are let go. Its deletion, which is announced next,
@@ -148,7 +150,8 @@ impl Scheduler {
             if let Some(preemption) = self.preemptions.by_preemptor.get_mut(&preemptor) {
                 preemption.released = true;
             }
-            self.queue.ungate(&preemptor, false, now, &self.profiles, &self.preemptions);
+            let (queue, cx) = self.queue_at(now);
+            queue.ungate(&preemptor, false, cx);
         }
     }
 

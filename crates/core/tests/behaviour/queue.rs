@@ -2,7 +2,7 @@
 
 use crate::fixture::{OURS, atom, pod, profile, secs, uid};
 use crate::scripted::Script;
-use secondmate_core::queue::{AttemptOutcome, Gates, Place, Profiles, Queue, QueueConfig};
+use secondmate_core::queue::{AttemptOutcome, Gates, Place, Profiles, Queue, QueueConfig, QueueContext};
 use secondmate_framework::{
     ActionType, ClusterEvent, EventObject, EventRegistration, EventResource, Hint, ObjectChange,
 };
@@ -50,12 +50,18 @@ impl Fixture {
         }
     }
 
+    fn queue_now(&mut self) -> (&mut Queue, QueueContext<'_>) {
+        let cx = QueueContext { now: self.now, profiles: &self.profiles, gates: &self.held };
+        (&mut self.queue, cx)
+    }
+
     fn check(&self) {
         self.queue.check().expect("the queue is in order");
     }
 
     fn add(&mut self, text: &str) {
-        self.queue.add(pod(text), self.now, &self.profiles, &self.held);
+        let (queue, cx) = self.queue_now();
+        queue.add(pod(text), cx);
         self.check();
     }
 
@@ -68,7 +74,8 @@ impl Fixture {
     fn put_back(&mut self, name: &str, rejected_by: &[&str], pending_by: &[&str]) {
         let names = |list: &[&str]| list.iter().map(|n| atom(n)).collect();
         let outcome = AttemptOutcome { rejected_by: names(rejected_by), pending_by: names(pending_by) };
-        self.queue.put_back(&uid(name), outcome, self.now, &self.profiles, &self.held);
+        let (queue, cx) = self.queue_now();
+        queue.put_back(&uid(name), outcome, cx);
         self.check();
     }
 
@@ -80,13 +87,15 @@ impl Fixture {
 
     fn event(&mut self, event: &ClusterEvent) {
         let change = ObjectChange { old: Some(EventObject::Pod(pod("other node=n1"))), new: None };
-        self.queue.on_event(event, &change, None, self.now, &self.profiles, &self.held);
+        let (queue, cx) = self.queue_now();
+        queue.on_event(event, &change, None, cx);
         self.check();
     }
 
     fn tick(&mut self, at: f64) {
         self.now = secs(at);
-        self.queue.tick(self.now, &self.profiles, &self.held);
+        let (queue, cx) = self.queue_now();
+        queue.tick(cx);
         self.check();
     }
 
@@ -147,7 +156,8 @@ fn a_rejection_ends_a_row_of_errors_and_both_are_counted_apart() {
     let mut f = Fixture::new();
     f.add("p");
     for (rejectors, errors, rejections) in [(&[][..], 1, 0), (&[], 2, 0), (&["A"], 0, 1), (&[], 1, 1)] {
-        f.queue.force_activate(&uid("p"), f.now, &f.profiles, &f.held);
+        let (queue, cx) = f.queue_now();
+        queue.force_activate(&uid("p"), cx);
         f.fail("p", rejectors);
         let entry = f.queue.get(&uid("p")).expect("it is queued");
         assert_eq!((entry.errors_in_a_row, entry.unschedulable_count), (errors, rejections));
@@ -264,7 +274,8 @@ fn what_happens_while_a_pod_is_in_flight_is_replayed_for_it() {
     assert_eq!(f.pop(), "p");
     f.put_back("p", &["A"], &[]);
     assert_eq!(f.place("p"), Some(Place::Unschedulable), "what was before does not count");
-    f.queue.force_activate(&uid("p"), f.now, &f.profiles, &f.held);
+    let (queue, cx) = f.queue_now();
+    queue.force_activate(&uid("p"), cx);
     assert_eq!(f.pop(), "p");
     f.event(&NODE_ADD);
     f.event(&DELETE);
@@ -329,11 +340,13 @@ fn a_pod_activated_by_force_in_flight_is_tried_again_after_its_backoff() {
         f.add(name);
         assert_eq!(f.pop(), name);
     }
-    f.queue.force_activate(&uid("p"), f.now, &f.profiles, &f.held);
+    let (queue, cx) = f.queue_now();
+    queue.force_activate(&uid("p"), cx);
     f.put_back("q", &["A"], &[]);
     f.put_back("p", &["A"], &[]);
     assert_eq!((f.place("p"), f.place("q")), (Some(Place::Backoff), Some(Place::Unschedulable)));
-    f.queue.force_activate(&uid("p"), f.now, &f.profiles, &f.held);
+    let (queue, cx) = f.queue_now();
+    queue.force_activate(&uid("p"), cx);
     assert_eq!(f.place("p"), Some(Place::Active));
 }
 
@@ -415,7 +428,8 @@ fn a_pod_that_is_being_deleted_is_not_brought_back_by_time() {
     let mut f = Fixture::new();
     f.add("p deleting");
     assert_eq!(f.pop(), "p");
-    f.queue.park(&uid("p"), f.now, &f.profiles);
+    let (queue, cx) = f.queue_now();
+    queue.park(&uid("p"), cx);
     f.check();
     f.event(&DELETE);
     f.tick(3000.0);
@@ -430,7 +444,8 @@ fn an_update_reaches_the_pod_wherever_it_is() {
     script.lines().events.insert("A".to_owned(), vec![labels]);
     let mut f = Fixture::with(&["PrioritySort", "A", "B", "DefaultBinder"], script);
     let update = |f: &mut Fixture, text: &str| {
-        f.queue.update(&pod(text), &[label], f.now, &f.profiles, &f.held);
+        let (queue, cx) = f.queue_now();
+        queue.update(&pod(text), &[label], cx);
         f.check();
     };
     let labelled = |f: &Fixture| !f.queue.get(&uid("p")).expect("it is queued").queued.pod.labels.is_empty();
@@ -451,7 +466,8 @@ fn an_update_reaches_the_pod_wherever_it_is() {
     f.put_back("p", &["B"], &[]);
     update(&mut f, "p label=x");
     assert_eq!((f.place("p"), labelled(&f)), (Some(Place::Unschedulable), true));
-    f.queue.force_activate(&uid("p"), f.now, &f.profiles, &f.held);
+    let (queue, cx) = f.queue_now();
+    queue.force_activate(&uid("p"), cx);
     f.fail("p", &["A"]);
     update(&mut f, "p");
     assert_eq!(f.place("p"), Some(Place::Backoff));
@@ -485,7 +501,8 @@ fn many_updates_do_not_fill_the_heap_with_old_tickets() {
     f.add("p");
     for at in 0..1000 {
         let text = format!("p rv={at}");
-        f.queue.update(&pod(&text), &[], f.now, &f.profiles, &f.held);
+        let (queue, cx) = f.queue_now();
+        queue.update(&pod(&text), &[], cx);
     }
     f.check();
     assert!(f.queue.ticket_count() < 100, "{}", f.queue.ticket_count());
@@ -502,7 +519,8 @@ fn a_gate_of_the_core_holds_a_pod_until_it_is_opened() {
     f.put_back("p", &["A"], &[]);
     assert_eq!(f.place("p"), Some(Place::Gated));
     f.held.0.borrow_mut().clear();
-    f.queue.ungate(&uid("p"), false, f.now, &f.profiles, &f.held);
+    let (queue, cx) = f.queue_now();
+    queue.ungate(&uid("p"), false, cx);
     f.check();
     assert_eq!(f.place("p"), Some(Place::Unschedulable), "it waits for events again");
     f.event(&DELETE);
