@@ -23,10 +23,8 @@ use crate::queue::{AttemptOutcome, Profiles, Queue, QueueConfig, QueueContext, Q
 use binding::Event;
 use bindings::Bindings;
 use preemptions::Preemptions;
-use secondmate_cycle::Profile;
-use secondmate_cycle::Random;
-use secondmate_cycle::attempt::{self, Attempt, Rejection, World};
 use secondmate_cycle::probe::Probe;
+use secondmate_cycle::{Answer, Evaluate, Outcome, Plain, Profile, Question, Random, Rejection, Scope};
 use secondmate_framework::{
     ClusterEvent, Code, Context, EventObject, NodeIndex, NodeStatuses, Nomination, ObjectChange, Snapshot,
     Status, WaitingPodCommand, fit_error_message,
@@ -97,6 +95,7 @@ pub struct Scheduler {
     nominator: Nominator,
     bindings: Bindings,
     preemptions: Preemptions,
+    evaluation: Box<dyn Evaluate + Send>,
     random: Random,
     next_start: usize,
     effects: Vec<Effect>,
@@ -135,6 +134,7 @@ impl Scheduler {
             nominator: Nominator::default(),
             bindings: Bindings::default(),
             preemptions: Preemptions::default(),
+            evaluation: Box::new(Plain),
             random: Random::new(config.seed),
             next_start: 0,
             effects: Vec::new(),
@@ -227,10 +227,18 @@ impl Scheduler {
         let profile = self.profiles.get(&pod.scheduler_name);
         let profile = Arc::clone(profile.expect("only pods of a profile are queued"));
         self.cache.refresh(&mut self.snapshot);
-        let world = World { snapshot: &self.snapshot, nominations: &self.nominator, now };
-        let attempt = attempt::attempt(&profile, &world, &pod, &mut self.next_start, &mut self.random);
-        let (node, result) = match attempt {
-            Attempt::Placed { node, state } => {
+        let question = Question {
+            profile: &profile,
+            snapshot: &self.snapshot,
+            nominations: &self.nominator,
+            now,
+            pod: &pod,
+            scope: Scope::Sample { start: self.next_start },
+        };
+        let Answer { outcome, looked_at, .. } = self.evaluation.evaluate(&question, &mut self.random);
+        self.next_start = (self.next_start + looked_at) % self.snapshot.nodes().len().max(1);
+        let (node, result) = match outcome {
+            Outcome::Placed { node, state } => {
                 let name = node.name().clone();
                 match self.begin_binding(&profile, &pod, &name, state, now) {
                     Ok(()) => (Some(name), "scheduled"),
@@ -241,11 +249,11 @@ impl Scheduler {
                     }
                 }
             }
-            Attempt::Rejected(rejection) => {
+            Outcome::Rejected(rejection) => {
                 self.reject(&profile, &pod, rejection, now);
                 (None, "unschedulable")
             }
-            Attempt::Failed(failure) => {
+            Outcome::Failed(failure) => {
                 self.fail(&profile, &pod, FailedAttempt::error(failure.message), now);
                 (None, "error")
             }
@@ -435,7 +443,7 @@ fn skip_deleting(pod: &Pod) -> String {
     format!("skip schedule deleting pod: {}", pod.full_name())
 }
 
-/// A context for plugins outside a cycle's filters.
+/// A context for the plugins that are asked after the choice of a node.
 fn plain_context<'a>(snapshot: &'a Snapshot, nominator: &'a Nominator, now: Timestamp) -> Context<'a> {
-    Context { snapshot, now, filters: &(), nominations: nominator }
+    Context { snapshot, now, nominations: nominator }
 }

@@ -1,7 +1,6 @@
 //! The plain evaluation of one pod over the nodes of a snapshot: the extension points from PreFilter to NormalizeScore.
 //!
-//! It is the reference: one node after the other through the plugin traits, as the extension points say. Cycle, preemption and
-//! `explain` all use it.
+//! The rules of each point and for the combination of its plugins' answers; [`Plain`](crate::Plain) calls them in order.
 
 mod feasible;
 mod post_filter;
@@ -13,7 +12,6 @@ pub use feasible::{
 pub use post_filter::post_filter;
 pub use score::{PluginScores, Scored, score};
 
-use secondmate_framework::Status;
 use secondmate_model::Atom;
 
 /// A plugin failed: the whole attempt fails with this text.
@@ -31,11 +29,5 @@ impl Failure {
     #[must_use]
     pub fn new(plugin: &Atom, message: String) -> Self {
         Self { plugin: plugin.clone(), message }
-    }
-
-    /// As a status.
-    #[must_use]
-    pub fn into_status(self) -> Status {
-        Status::error(self.message).by(&self.plugin)
     }
 }

@@ -1,16 +1,19 @@
 //! The scheduling cycle: profiles, and the evaluation of one pod over the nodes of a frozen snapshot.
 //!
 //! It holds no state of its own: a profile is made once, and everything else is the caller's (the snapshot, the nominations, the
-//! random numbers). Whoever wants to know where a pod would go calls this crate: the scheduler, `explain`, the differential test and
-//! the benchmarks. It must never know what becomes of the answer: queue, cache, bindings and effects are the core's.
+//! random numbers). Whoever wants to know where a pod would go asks an [`Evaluate`]: the scheduler, `explain`, the differential test
+//! and the benchmarks. Explaining is the same pass with every node looked at and everything kept ([`Scope::Every`]). It must never know what becomes of the answer: queue, cache, bindings and effects are the core's.
 
-pub mod attempt;
+mod evaluate;
 pub mod evaluation;
 pub mod note;
+mod plain;
 mod pre_enqueue;
 pub mod probe;
 mod profile;
 mod random;
 
+pub use evaluate::{Answer, Details, Evaluate, Outcome, Question, Rejection, Scope};
+pub use plain::{NO_NODES, Plain};
 pub use profile::{PluginLists, PluginRef, Profile, ProfileError, ProfileSpec};
 pub use random::Random;

@@ -1,15 +1,16 @@
-//! One pod against the cluster: the scheduler's own steps, over every node, with everything kept.
+//! One pod against the cluster: the scheduler's own evaluation, asked to look at every node and to keep everything.
+//!
+//! What is done here is only to put the answer into the form that is shown. Nothing is decided: a verdict, a score or a text that
+//! differed from what the scheduler says could only come from a different question.
 
 use crate::answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, ScoreAnswer, Verdict};
 use crate::cluster::Cluster;
-use secondmate_cycle::Profile;
-use secondmate_cycle::attempt::NO_NODES;
-use secondmate_cycle::evaluation::{self, Failure, FilterRunner, PreFiltered};
 use secondmate_cycle::note::failure_note;
-use secondmate_framework::{
-    Code, Context, CycleState, NodeIndex, NodeStatuses, Nomination, RunFilters, Status, fit_error_message,
+use secondmate_cycle::{
+    Answer, Details, Evaluate, Outcome, Plain, Profile, Question, Random, Rejection, Scope,
 };
-use secondmate_model::{NodeInfo, Pod, Timestamp};
+use secondmate_framework::{NodeIndex, Nomination, Status};
+use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
 use std::sync::Arc;
 
 /// A pod without a start time counts as started now, and now is after everything that the file tells of.
@@ -52,59 +53,57 @@ impl<'a> Explainer<'a> {
             answer.result = Verdict::Gated;
             return answer;
         }
-        if self.cluster.snapshot.nodes().is_empty() {
-            answer.result = Verdict::Unschedulable;
-            answer.message = Some(failure_note(NO_NODES, profile.handle().parity));
-            return answer;
-        }
-        if let Err(failure) = self.attempt(profile, pod, &mut answer) {
-            answer = Explanation::new(answer.pod, answer.profile, Verdict::Error);
-            answer.message = Some(failure_note(&failure.message, profile.handle().parity));
+        let Answer { outcome, details, .. } = self.ask(profile, pod, Scope::Every);
+        let details = details.unwrap_or_default();
+        let note = |message: &str| Some(failure_note(message, profile.handle().parity));
+        match outcome {
+            Outcome::Placed { .. } => {
+                answer.nodes = self.verdicts(&details);
+                answer.best = details.best().map(|node| node.name().clone()).collect();
+                answer.best.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+            }
+            Outcome::Rejected(rejection) => {
+                answer.result = Verdict::Unschedulable;
+                answer.message = note(&rejection.message);
+                answer.post_filter = nomination(rejection);
+                match &details.pre_filter {
+                    Some(status) => answer.pre_filter = Some(pre_filter_rejection(status)),
+                    None => answer.nodes = self.verdicts(&details),
+                }
+            }
+            Outcome::Failed(failure) => {
+                answer.result = Verdict::Error;
+                answer.message = note(&failure.message);
+            }
         }
         answer
     }
 
-    fn attempt(&self, profile: &Profile, pod: &Arc<Pod>, answer: &mut Explanation) -> Result<(), Failure> {
-        let snapshot = &self.cluster.snapshot;
-        let context = |filters| Context { snapshot, now: NOW, filters, nominations: &self.cluster.nominator };
-        let mut state = CycleState::new();
-        let mut pre_filtered = evaluation::pre_filter(profile, &context(&()), &mut state, pod)?;
-        let runner = FilterRunner::new(profile, &pre_filtered.skipped);
-        let cx = context(&runner);
-        let mut statuses = NodeStatuses::new(Status::with_reasons(Code::UnschedulableAndUnresolvable, []));
-        let mut feasible = Vec::new();
-        if pre_filtered.status.is_success() {
-            feasible = filter(&cx, &runner, &state, pod, &mut pre_filtered, &mut statuses)?;
-        } else {
-            answer.pre_filter = Some(rejection(&pre_filtered.status));
-            statuses.set_absent(pre_filtered.status.clone());
-        }
-        if feasible.is_empty() {
-            answer.result = Verdict::Unschedulable;
-            if pre_filtered.status.is_success() {
-                answer.nodes = snapshot
-                    .nodes()
-                    .iter()
-                    .enumerate()
-                    .map(|(at, node)| (node.name().clone(), rejected(statuses.get(index(at)))))
-                    .collect();
-            }
-            post_filter(profile, &cx, &mut state, pod, &pre_filtered, &statuses, answer);
-            return Ok(());
-        }
-        let nodes: Vec<Arc<NodeInfo>> = feasible.iter().map(|at| Arc::clone(snapshot.at(*at))).collect();
-        let mut scores = scores(profile, &cx, &mut state, pod, &nodes)?.into_iter();
-        let mut next = feasible.iter().peekable();
-        for (at, node) in snapshot.nodes().iter().enumerate() {
-            let verdict = if next.next_if(|f| f.get() == at).is_some() {
-                scores.next().expect("one for each feasible node")
-            } else {
-                rejected(statuses.get(index(at)))
+    fn ask(&self, profile: &Profile, pod: &Arc<Pod>, scope: Scope) -> Answer {
+        let question = Question {
+            profile,
+            snapshot: &self.cluster.snapshot,
+            nominations: &self.cluster.nominator,
+            now: NOW,
+            pod,
+            scope,
+        };
+        // Which of the best nodes is taken does not show: all of them are told.
+        Plain.evaluate(&question, &mut Random::new(0))
+    }
+
+    /// Each node's verdict, in the snapshot's order.
+    fn verdicts(&self, details: &Details) -> Vec<(Atom, NodeAnswer)> {
+        let mut feasible = details.feasible.iter().enumerate().peekable();
+        let verdict = |(at, node): (usize, &Arc<NodeInfo>)| {
+            let passed = feasible.next_if(|(_, passed)| passed.name() == node.name());
+            let answer = match passed {
+                Some((nth, _)) => scores(details, nth),
+                None => rejected(details.statuses.get(index(at))),
             };
-            answer.nodes.push((node.name().clone(), verdict));
-        }
-        choose(answer);
-        Ok(())
+            (node.name().clone(), answer)
+        };
+        self.cluster.snapshot.nodes().iter().enumerate().map(verdict).collect()
     }
 }
 
@@ -116,7 +115,7 @@ fn texts(status: &Status) -> Vec<String> {
     status.reasons().iter().map(|reason| reason.clone().into_owned()).collect()
 }
 
-fn rejection(status: &Status) -> PreFilterRejection {
+fn pre_filter_rejection(status: &Status) -> PreFilterRejection {
     PreFilterRejection {
         plugin: status.plugin().cloned(),
         code: status.code().name(),
@@ -128,102 +127,22 @@ fn rejected(status: &Status) -> NodeAnswer {
     NodeAnswer::Rejected { code: status.code(), plugin: status.plugin().cloned(), reasons: texts(status) }
 }
 
-/// Every node, in order; the first failure of a plugin ends it.
-fn filter(
-    cx: &Context<'_>,
-    runner: &FilterRunner<'_>,
-    state: &CycleState,
-    pod: &Arc<Pod>,
-    pre_filtered: &mut PreFiltered,
-    statuses: &mut NodeStatuses,
-) -> Result<Vec<NodeIndex>, Failure> {
-    // Production looks at the pod's own nominated node first and whatever PreFilter's node set says. A failure there is only
-    // logged; the search meets it again where it matters.
-    if let Some(position) = pod.nominated_node_name.as_ref().and_then(|name| cx.snapshot.position(name)) {
-        let status = runner.run(cx, state, pod, cx.snapshot.at(position));
-        if status.is_rejected() {
-            // Upstream keeps those that narrowed the search and those that rejected in one set: the verdict on the nodes
-            // outside the node set names this plugin too.
-            pre_filtered.plugins_with_nodes.extend(status.plugin().cloned());
-            statuses.set(position, status);
-        }
-    }
-    if pre_filtered.nodes.is_some() {
-        statuses.set_absent(pre_filtered.excluded());
-    }
-    let mut feasible = Vec::new();
-    for (at, node) in cx.snapshot.nodes().iter().enumerate() {
-        if pre_filtered.nodes.as_ref().is_some_and(|names| !names.contains(node.name())) {
-            continue;
-        }
-        let status = runner.run(cx, state, pod, node);
-        match status.code() {
-            Code::Success => feasible.push(index(at)),
-            Code::Unschedulable | Code::UnschedulableAndUnresolvable | Code::Pending => {
-                statuses.set(index(at), status);
-            }
-            Code::Error | Code::Wait | Code::Skip => {
-                let plugin = status.plugin().cloned().unwrap_or_default();
-                return Err(Failure::new(&plugin, status.message()));
-            }
-        }
-    }
-    Ok(feasible)
+/// The scores of the `nth` feasible node; none where it is the only one, which is taken without a score.
+fn scores(details: &Details, nth: usize) -> NodeAnswer {
+    let scores = details.scored.plugins.iter().map(|plugin| {
+        let (raw, normalized) = (plugin.raw[nth], plugin.normalized[nth]);
+        (plugin.plugin.clone(), ScoreAnswer { raw, normalized, weighted: normalized * plugin.weight })
+    });
+    let total = details.scored.totals.get(nth).copied().unwrap_or(0);
+    NodeAnswer::Feasible { scores: scores.collect(), total }
 }
 
-/// The answers of the feasible nodes.
-fn scores(
-    profile: &Profile,
-    cx: &Context<'_>,
-    state: &mut CycleState,
-    pod: &Arc<Pod>,
-    nodes: &[Arc<NodeInfo>],
-) -> Result<Vec<NodeAnswer>, Failure> {
-    if nodes.len() == 1 {
-        return Ok(vec![NodeAnswer::Feasible { scores: Vec::new(), total: 0 }]);
+fn nomination(rejection: Rejection) -> Option<PostFilterAnswer> {
+    match rejection.post_filter.nomination {
+        Some(Nomination::Node(nominated_node)) => {
+            let victims = rejection.post_filter.victims.iter().map(|victim| victim.full_name()).collect();
+            Some(PostFilterAnswer { nominated_node, victims })
+        }
+        _ => None,
     }
-    let scored = evaluation::score(profile, cx, state, pod, nodes, true)?;
-    let of_node = |at: usize| {
-        let scores = scored.plugins.iter().map(|plugin| {
-            let (raw, normalized) = (plugin.raw[at], plugin.normalized[at]);
-            (plugin.plugin.clone(), ScoreAnswer { raw, normalized, weighted: normalized * plugin.weight })
-        });
-        NodeAnswer::Feasible { scores: scores.collect(), total: scored.totals[at] }
-    };
-    Ok((0..nodes.len()).map(of_node).collect())
-}
-
-fn choose(answer: &mut Explanation) {
-    let total = |verdict: &NodeAnswer| match verdict {
-        NodeAnswer::Feasible { total, .. } => Some(*total),
-        NodeAnswer::Rejected { .. } => None,
-    };
-    let highest = answer.nodes.iter().filter_map(|(_, verdict)| total(verdict)).max();
-    let best = answer.nodes.iter().filter(|(_, verdict)| total(verdict) == highest);
-    answer.best = best.map(|(name, _)| name.clone()).collect();
-    answer.best.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-}
-
-fn post_filter(
-    profile: &Profile,
-    cx: &Context<'_>,
-    state: &mut CycleState,
-    pod: &Arc<Pod>,
-    pre_filtered: &PreFiltered,
-    statuses: &NodeStatuses,
-    answer: &mut Explanation,
-) {
-    let outcome = evaluation::post_filter(profile, cx, state, pod, statuses);
-    if let Some(Nomination::Node(node)) = outcome.nomination {
-        let victims = outcome.victims.iter().map(|victim| victim.full_name()).collect();
-        answer.post_filter = Some(PostFilterAnswer { nominated_node: node, victims });
-    }
-    let pre_filter = (!pre_filtered.status.is_success()).then(|| pre_filtered.status.message());
-    let message = fit_error_message(
-        cx.snapshot.nodes().len(),
-        pre_filter.as_deref(),
-        statuses,
-        &outcome.status.message(),
-    );
-    answer.message = Some(failure_note(&message, profile.handle().parity));
 }

@@ -78,13 +78,11 @@ pub struct Context<'a> {
     pub snapshot: &'a Snapshot,
     /// The time of the cycle, as the shell gave it.
     pub now: Timestamp,
-    /// The profile's filters, for plugins that try placements out.
-    pub filters: &'a dyn RunFilters,
-    /// Pods that have been promised a node.
+    /// Pods that are nominated to a node.
     pub nominations: &'a dyn Nominations,
 }
 
-/// The profile's filter plugins, as preemption needs them.
+/// The profile's filter plugins in this cycle, for a PostFilter plugin that tries placements out.
 pub trait RunFilters {
     /// Runs all filters for the pod on the node; where pods of equal or higher priority are nominated to it, once with and once
     /// without them, as upstream's two-pass filter.
@@ -307,13 +305,14 @@ impl From<Status> for PostFilterOutcome {
 
 /// Runs where no node passed the filters.
 pub trait PostFilter: Plugin {
-    /// Tries to make the pod schedulable. The eviction of the victims is the core's to order.
+    /// Tries to make the pod schedulable; `filters` says whether it would fit. The eviction of the victims is the core's to order.
     fn post_filter(
         &self,
         cx: &Context<'_>,
         state: &mut CycleState,
         pod: &Arc<Pod>,
         statuses: &NodeStatuses,
+        filters: &dyn RunFilters,
     ) -> PostFilterOutcome;
 }
 
@@ -462,32 +461,5 @@ pub trait PostBind: Plugin {
 impl Nominations for () {
     fn on_node(&self, _node: &Atom) -> &[Arc<Pod>] {
         &[]
-    }
-}
-
-/// No filters: for tests of plugins that do not try placements out.
-impl RunFilters for () {
-    fn run(&self, _: &Context<'_>, _: &CycleState, _: &Arc<Pod>, _: &NodeInfo) -> Status {
-        Status::SUCCESS
-    }
-    fn add_pod(
-        &self,
-        _: &Context<'_>,
-        _: &mut CycleState,
-        _: &Arc<Pod>,
-        _: &Arc<Pod>,
-        _: &NodeInfo,
-    ) -> Status {
-        Status::SUCCESS
-    }
-    fn remove_pod(
-        &self,
-        _: &Context<'_>,
-        _: &mut CycleState,
-        _: &Arc<Pod>,
-        _: &Arc<Pod>,
-        _: &NodeInfo,
-    ) -> Status {
-        Status::SUCCESS
     }
 }

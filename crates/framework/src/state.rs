@@ -1,5 +1,7 @@
 //! What plugins keep between the extension points of one cycle.
 
+use secondmate_model::Atom;
+use smallvec::SmallVec;
 use std::any::{Any, TypeId};
 
 /// A value in the [`CycleState`]: any type that can be cloned, since preemption and nominated pods try things out on a clone.
@@ -19,6 +21,8 @@ impl<T: Any + Clone + Send + Sync> State for T {
 pub struct CycleState {
     // A handful of entries: searching a row is faster than hashing.
     entries: Vec<(TypeId, Box<dyn State>)>,
+    /// Plugins whose filter PreFilter has turned off.
+    skipped_filters: SmallVec<[Atom; 8]>,
     timed: bool,
 }
 
@@ -38,6 +42,17 @@ impl CycleState {
     /// Has the calls of plugins timed one by one from here on, or not.
     pub fn set_timed(&mut self, timed: bool) {
         self.timed = timed;
+    }
+
+    /// For the evaluation: the plugin has nothing to filter in this cycle (its PreFilter said `Skip`).
+    pub fn skip_filter(&mut self, plugin: &Atom) {
+        self.skipped_filters.push(plugin.clone());
+    }
+
+    /// Whether the plugin's filter is off in this cycle.
+    #[must_use]
+    pub fn skips_filter(&self, plugin: &Atom) -> bool {
+        self.skipped_filters.contains(plugin)
     }
 
     /// Stores a value, replacing the one of the same type.
@@ -71,6 +86,7 @@ impl Clone for CycleState {
     fn clone(&self) -> Self {
         Self {
             entries: self.entries.iter().map(|(id, value)| (*id, (**value).clone_box())).collect(),
+            skipped_filters: self.skipped_filters.clone(),
             timed: self.timed,
         }
     }

@@ -17,7 +17,7 @@ use rustc_hash::FxHasher;
 use secondmate_framework::{
     ActionType, Code, Context, CycleState, EventRegistration, EventResource, Handle, Hint, NodeIndex,
     NodeStatuses, Nomination, ObjectChange, Parity, Plugin, PluginError, PostFilter, PostFilterOutcome,
-    Status, fit_error_message,
+    RunFilters, Status, fit_error_message,
 };
 use secondmate_model::{Atom, Pod};
 use serde::Deserialize;
@@ -102,8 +102,9 @@ impl PostFilter for DefaultPreemption {
         state: &mut CycleState,
         pod: &Arc<Pod>,
         statuses: &NodeStatuses,
+        filters: &dyn RunFilters,
     ) -> PostFilterOutcome {
-        match self.preempt(cx, state, pod, statuses) {
+        match self.preempt(cx, state, pod, statuses, filters) {
             Ok(outcome) => outcome,
             Err(status) => {
                 let message = format!("preemption: {}", status.message());
@@ -121,6 +122,7 @@ impl DefaultPreemption {
         state: &CycleState,
         pod: &Arc<Pod>,
         statuses: &NodeStatuses,
+        filters: &dyn RunFilters,
     ) -> Result<PostFilterOutcome, Status> {
         if let Some(reason) = ineligible(self, cx, pod, statuses) {
             return Err(Status::unschedulable(reason));
@@ -136,7 +138,7 @@ impl DefaultPreemption {
         } else {
             let wanted = self.wanted(potential.len());
             let start = start(pod, potential.len(), wanted);
-            DryRun::new(self, cx, pod, importance).find(state, &potential, start, wanted)
+            DryRun::new(self, cx, filters, pod, importance).find(state, &potential, start, wanted)
         };
         let Found { mut candidates, mut statuses, errors } = found;
         if candidates.is_empty() {
@@ -150,7 +152,7 @@ impl DefaultPreemption {
         }
         // Where the rules leave a tie, the first in the snapshot's order is taken.
         candidates.sort_by_key(|candidate| cx.snapshot.position(&candidate.node));
-        let candidates = cx.filters.confirm_preemption(cx, pod, candidates)?;
+        let candidates = filters.confirm_preemption(cx, pod, candidates)?;
         let Some(best) = choice::best(candidates, importance) else {
             return Err(Status::unschedulable("no candidate node for preemption"));
         };

@@ -13,8 +13,8 @@ use crate::node_events;
 use crate::normalize;
 use secondmate_framework::{
     ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, NodeStatuses,
-    ObjectChange, Plugin, PluginError, PostFilter, PostFilterOutcome, PreFilter, PreFilterOutcome, Score,
-    Status,
+    ObjectChange, Plugin, PluginError, PostFilter, PostFilterOutcome, PreFilter, PreFilterOutcome,
+    RunFilters, Score, Status,
 };
 use secondmate_model::{Atom, NodeInfo, Pod};
 use serde::Deserialize;
@@ -172,6 +172,7 @@ impl PostFilter for DynamicResources {
         state: &mut CycleState,
         _pod: &Arc<Pod>,
         _statuses: &NodeStatuses,
+        _filters: &dyn RunFilters,
     ) -> PostFilterOutcome {
         match state.read::<Extended>() {
             None => Status::error(NO_STATE).into(),
@@ -211,7 +212,7 @@ impl Score for DynamicResources {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{added, context, node, pod, snapshot};
+    use crate::fixture::{NotAsked, added, context, node, pod, snapshot};
     use secondmate_framework::Snapshot;
     use serde_json::json;
 
@@ -243,7 +244,7 @@ mod tests {
     fn post_filter(state: &mut CycleState) -> Status {
         let snapshot = Snapshot::default();
         let statuses = NodeStatuses::default();
-        DynamicResources.post_filter(&context(&snapshot), state, &pod(json!({})), &statuses).status
+        DynamicResources.post_filter(&context(&snapshot), state, &pod(json!({})), &statuses, &NotAsked).status
     }
 
     #[test]

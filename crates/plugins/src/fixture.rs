@@ -1,6 +1,6 @@
 //! Objects for the tests of plugins, written as JSON.
 
-use secondmate_framework::{Context, EventObject, ObjectChange, Snapshot};
+use secondmate_framework::{Context, CycleState, EventObject, ObjectChange, RunFilters, Snapshot, Status};
 use secondmate_model::objects::{
     Object, ObjectKind, Objects, PersistentVolume, PersistentVolumeClaim, StorageClass,
 };
@@ -77,9 +77,9 @@ pub fn snapshot(objects: Vec<Value>) -> Snapshot {
     Snapshot::new(nodes.into_iter().map(Arc::new).collect(), others)
 }
 
-/// What a plugin sees of a snapshot, where it tries no placements out.
+/// What a plugin sees of a snapshot where nothing is nominated.
 pub fn context(snapshot: &Snapshot) -> Context<'_> {
-    Context { snapshot, now: Timestamp::default(), filters: &(), nominations: &() }
+    Context { snapshot, now: Timestamp::default(), nominations: &() }
 }
 
 /// A node appears.
@@ -103,4 +103,33 @@ pub fn updated(old: &Arc<Pod>, new: &Arc<Pod>) -> ObjectChange {
 /// A pod goes.
 pub fn deleted(pod: &Arc<Pod>) -> ObjectChange {
     ObjectChange { old: Some(EventObject::Pod(Arc::clone(pod))), new: None }
+}
+
+/// Filters for plugins that must not try placements out.
+pub struct NotAsked;
+
+impl RunFilters for NotAsked {
+    fn run(&self, _: &Context<'_>, _: &CycleState, pod: &Arc<Pod>, _: &NodeInfo) -> Status {
+        panic!("a placement of {} is tried out", pod.full_name())
+    }
+    fn add_pod(
+        &self,
+        _: &Context<'_>,
+        _: &mut CycleState,
+        pod: &Arc<Pod>,
+        _: &Arc<Pod>,
+        _: &NodeInfo,
+    ) -> Status {
+        panic!("a placement of {} is tried out", pod.full_name())
+    }
+    fn remove_pod(
+        &self,
+        _: &Context<'_>,
+        _: &mut CycleState,
+        pod: &Arc<Pod>,
+        _: &Arc<Pod>,
+        _: &NodeInfo,
+    ) -> Status {
+        panic!("a placement of {} is tried out", pod.full_name())
+    }
 }

@@ -4,8 +4,7 @@ use crate::case::Case;
 use crate::oracle::Oracle;
 use crate::ours::Ours;
 use anyhow::{Context, Result};
-use secondmate_cycle::Random;
-use secondmate_cycle::attempt::{Attempt, World, attempt};
+use secondmate_cycle::{Evaluate, Outcome, Plain, Question, Random, Scope};
 use secondmate_explain::{Cluster, read_values};
 use secondmate_model::Timestamp;
 use serde_json::{Value, json};
@@ -54,22 +53,26 @@ fn ours(case: &Case) -> Result<Vec<f64>> {
     let profiles = Ours::default().profiles(&case.config)?;
     let (items, _) = read_values(&case.objects, "timing")?;
     let cluster = Cluster::load(items, &profiles);
-    let world = World {
-        snapshot: cluster.snapshot(),
-        nominations: cluster.nominations(),
-        now: Timestamp::from_secs(1_800_000_000),
-    };
     let mut random = Random::new(1);
     let mut start = 0;
     let mut medians = Vec::new();
     for pod in cluster.pending() {
         let mut times = Vec::new();
         for turn in 0..=REPEAT {
+            let question = Question {
+                profile: &profiles[0],
+                snapshot: cluster.snapshot(),
+                nominations: cluster.nominations(),
+                now: Timestamp::from_secs(1_800_000_000),
+                pod,
+                scope: Scope::Sample { start },
+            };
             let begun = Instant::now();
-            let outcome = attempt(&profiles[0], &world, pod, &mut start, &mut random);
+            let answer = Plain.evaluate(&question, &mut random);
             let spent = begun.elapsed();
+            start = (start + answer.looked_at) % cluster.snapshot().nodes().len();
             anyhow::ensure!(
-                matches!(outcome, Attempt::Placed { .. }),
+                matches!(answer.outcome, Outcome::Placed { .. }),
                 "pod {} does not fit",
                 pod.full_name()
             );

@@ -3,9 +3,8 @@
 use crate::fixture::{Cluster, OURS, atom, node, pod, profile, secs};
 use crate::scripted::Script;
 use secondmate_core::Nominator;
-use secondmate_cycle::Random;
-use secondmate_cycle::attempt::{Attempt, World, attempt};
 use secondmate_cycle::evaluation::{FilterRunner, node_count_to_find};
+use secondmate_cycle::{Evaluate, Outcome, Plain, Profile, Question, Random, Scope};
 use secondmate_framework::{Code, Context, CycleState, RunFilters, Snapshot, Status};
 use secondmate_model::NodeInfo;
 use secondmate_model::objects::Objects;
@@ -16,15 +15,30 @@ fn snapshot(texts: &[&str]) -> Snapshot {
     Snapshot::new(nodes, Objects::default())
 }
 
+/// Tries a pod as the scheduler does, from `start` on, which is moved; the chosen node, or the message.
+fn attempt(
+    profile: &Profile,
+    snapshot: &Snapshot,
+    nominations: &Nominator,
+    text: &str,
+    start: &mut usize,
+) -> Result<String, String> {
+    let pod = pod(text);
+    let scope = Scope::Sample { start: *start };
+    let question = Question { profile, snapshot, nominations, now: secs(0.0), pod: &pod, scope };
+    let answer = Plain.evaluate(&question, &mut Random::new(1));
+    *start = (*start + answer.looked_at) % snapshot.nodes().len();
+    match answer.outcome {
+        Outcome::Placed { node, .. } => Ok(node.name().to_string()),
+        Outcome::Rejected(rejection) => Err(rejection.message),
+        Outcome::Failed(failure) => Err(failure.message),
+    }
+}
+
 /// Tries a pod; the chosen node, or the message.
 fn try_pod(script: &Script, plugins: &[&str], snapshot: &Snapshot, text: &str, start: &mut usize) -> String {
-    let profile = profile(plugins, script);
-    let world = World { snapshot, nominations: &Nominator::default(), now: secs(0.0) };
-    match attempt(&profile, &world, &pod(text), start, &mut Random::new(1)) {
-        Attempt::Placed { node, .. } => node.name().to_string(),
-        Attempt::Rejected(rejection) => rejection.message,
-        Attempt::Failed(failure) => failure.message,
-    }
+    attempt(&profile(plugins, script), snapshot, &Nominator::default(), text, start)
+        .unwrap_or_else(|message| message)
 }
 
 const PLAIN: &[&str] = &["PrioritySort", "A", "DefaultBinder"];
@@ -71,11 +85,7 @@ fn the_search_begins_where_the_last_one_ended() {
     // Without a score one node is enough.
     let first = |start: &mut usize| {
         let profile = without_score(&script);
-        let world = World { snapshot: &nodes, nominations: &Nominator::default(), now: secs(0.0) };
-        match attempt(&profile, &world, &pod("p"), start, &mut Random::new(1)) {
-            Attempt::Placed { node, .. } => node.name().to_string(),
-            _ => panic!("nodes pass"),
-        }
+        attempt(&profile, &nodes, &Nominator::default(), "p", start).expect("nodes pass")
     };
     let chosen: Vec<String> = (0..5).map(|_| first(&mut start)).collect();
     assert_eq!(chosen, ["n0", "n1", "n2", "n4", "n5"]);
@@ -85,7 +95,7 @@ fn the_search_begins_where_the_last_one_ended() {
 }
 
 /// A filters, and nobody scores.
-fn without_score(script: &Script) -> secondmate_cycle::Profile {
+fn without_score(script: &Script) -> Profile {
     let registry = crate::scripted::registry(script);
     let strings = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     let spec = secondmate_cycle::ProfileSpec {
@@ -98,7 +108,7 @@ fn without_score(script: &Script) -> secondmate_cycle::Profile {
         },
         ..secondmate_cycle::ProfileSpec::default()
     };
-    secondmate_cycle::Profile::new(&spec, &registry, secondmate_framework::Parity::Strict).expect("valid")
+    Profile::new(&spec, &registry, secondmate_framework::Parity::Strict).expect("valid")
 }
 
 #[test]
@@ -124,16 +134,15 @@ fn promised_pods_count_for_those_of_at_most_their_priority_and_twice() {
     ] {
         let mut nominator = Nominator::default();
         nominator.set(&pod(promised), &atom("n1"));
-        let world = World { snapshot: &nodes, nominations: &nominator, now: secs(0.0) };
-        let attempt = attempt(&profile, &world, &pod(tried), &mut 0, &mut Random::new(1));
-        assert_eq!(matches!(attempt, Attempt::Placed { .. }), passes, "{promised}; {tried}");
+        let attempt = attempt(&profile, &nodes, &nominator, tried, &mut 0);
+        assert_eq!(attempt.is_ok(), passes, "{promised}; {tried}");
     }
     // Both passes must be passed: one run of the filters for each.
     let with_a = crate::fixture::profile(PLAIN, &script);
-    let runner = FilterRunner::new(&with_a, &[]);
+    let runner = FilterRunner::new(&with_a, &CycleState::new());
     let mut nominator = Nominator::default();
     nominator.set(&pod("v"), &atom("n1"));
-    let cx = Context { snapshot: &nodes, now: secs(0.0), filters: &(), nominations: &nominator };
+    let cx = Context { snapshot: &nodes, now: secs(0.0), nominations: &nominator };
     script.calls();
     assert_eq!(runner.run(&cx, &CycleState::new(), &pod("p"), &nodes.nodes()[0]).code(), Code::Success);
     assert_eq!(script.calls().len(), 2);

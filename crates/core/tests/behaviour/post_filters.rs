@@ -6,7 +6,7 @@ use secondmate_cycle::evaluation::{FilterRunner, post_filter};
 use secondmate_cycle::{PluginLists, Profile, ProfileSpec};
 use secondmate_framework::{
     Code, Context, CycleState, Handle, NodeStatuses, Nomination, Parity, Plugin, PostFilter,
-    PostFilterOutcome, Snapshot, Status,
+    PostFilterOutcome, RunFilters, Snapshot, Status,
 };
 use secondmate_model::{Pod, Timestamp};
 use std::collections::BTreeMap;
@@ -32,6 +32,7 @@ impl PostFilter for Answers {
         _: &mut CycleState,
         _: &Arc<Pod>,
         _: &NodeStatuses,
+        _: &dyn RunFilters,
     ) -> PostFilterOutcome {
         self.0.clone()
     }
@@ -58,15 +59,10 @@ fn run(answers: &[(Status, Option<Nomination>)]) -> String {
     };
     let profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");
     let (snapshot, nominations) = (Snapshot::default(), Nominator::default());
-    let filters = FilterRunner::new(&profile, &[]);
-    let cx = Context {
-        snapshot: &snapshot,
-        now: Timestamp::default(),
-        filters: &filters,
-        nominations: &nominations,
-    };
+    let filters = FilterRunner::new(&profile, &CycleState::new());
+    let cx = Context { snapshot: &snapshot, now: Timestamp::default(), nominations: &nominations };
     let statuses = NodeStatuses::new(Status::with_reasons(Code::Unschedulable, []));
-    let outcome = post_filter(&profile, &cx, &mut CycleState::new(), &pod("p"), &statuses);
+    let outcome = post_filter(&profile, &cx, &mut CycleState::new(), &pod("p"), &statuses, &filters);
     let plugin = outcome.status.plugin().map_or("nobody", |name| name.as_str());
     format!("{:?} {} by {plugin}: {:?}", outcome.status.code(), outcome.status.message(), outcome.nomination)
 }

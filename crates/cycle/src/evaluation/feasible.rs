@@ -25,8 +25,6 @@ pub struct PreFiltered {
     pub nodes: Option<BTreeSet<Atom>>,
     /// Plugins that gave a node set, sorted.
     pub plugins_with_nodes: BTreeSet<Atom>,
-    /// Plugins whose filter is off in this cycle.
-    pub skipped: Vec<Atom>,
 }
 
 impl PreFiltered {
@@ -83,7 +81,7 @@ fn ask_pre_filters(
         match outcome.status.code() {
             Code::Success => {}
             Code::Skip => {
-                result.skipped.push(plugin.name.clone());
+                state.skip_filter(&plugin.name);
                 continue;
             }
             Code::UnschedulableAndUnresolvable => {
@@ -157,13 +155,13 @@ impl RunningFilter<'_> {
 }
 
 impl<'a> FilterRunner<'a> {
-    /// The filters of the profile but those that are skipped.
+    /// The filters of the profile but those that PreFilter turned off.
     #[must_use]
-    pub fn new(profile: &'a Profile, skipped: &[Atom]) -> Self {
+    pub fn new(profile: &'a Profile, state: &CycleState) -> Self {
         let filters: Vec<_> = profile
             .filter
             .iter()
-            .filter(|p| !skipped.contains(&p.name))
+            .filter(|p| !state.skips_filter(&p.name))
             .map(|plugin| RunningFilter { plugin, filter: as_filter(plugin), ended: Cell::new(0) })
             .collect();
         Self {
@@ -174,7 +172,7 @@ impl<'a> FilterRunner<'a> {
             hooks: profile
                 .pre_filter
                 .iter()
-                .filter(|p| !skipped.contains(&p.name))
+                .filter(|p| !state.skips_filter(&p.name))
                 .map(|p| (&p.name, as_pre_filter(p)))
                 .collect(),
         }

@@ -3,7 +3,7 @@
 use crate::probe::{Point, call};
 use crate::profile::Profile;
 use secondmate_framework::{
-    Code, Context, CycleState, NodeStatuses, Nomination, PostFilterOutcome, Reason, Status,
+    Code, Context, CycleState, NodeStatuses, Nomination, PostFilterOutcome, Reason, RunFilters, Status,
 };
 use secondmate_model::Pod;
 use std::sync::Arc;
@@ -18,9 +18,10 @@ pub fn post_filter(
     state: &mut CycleState,
     pod: &Arc<Pod>,
     statuses: &NodeStatuses,
+    filters: &dyn RunFilters,
 ) -> PostFilterOutcome {
     let began = profile.probe().now();
-    let outcome = ask_in_turn(profile, cx, state, pod, statuses);
+    let outcome = ask_in_turn(profile, cx, state, pod, statuses, filters);
     let took = profile.probe().now().since(began);
     profile.probe().point_done(Point::PostFilter, outcome.status.code(), took);
     outcome
@@ -32,6 +33,7 @@ fn ask_in_turn(
     state: &mut CycleState,
     pod: &Arc<Pod>,
     statuses: &NodeStatuses,
+    filters: &dyn RunFilters,
 ) -> PostFilterOutcome {
     let timed = state.is_timed();
     let mut kept: Option<Nomination> = None;
@@ -39,7 +41,7 @@ fn ask_in_turn(
     let mut rejector = None;
     for plugin in &profile.post_filter {
         let point = plugin.plugin.as_post_filter().expect("checked when the profile was made");
-        let ask = || point.post_filter(cx, state, pod, statuses);
+        let ask = || point.post_filter(cx, state, pod, statuses, filters);
         let mut outcome = call(profile.probe(), timed, plugin, Point::PostFilter, ask, |o| o.status.code());
         match outcome.status.code() {
             Code::Success | Code::UnschedulableAndUnresolvable => {

@@ -29,6 +29,14 @@ pub struct Scored {
     pub totals: Vec<i64>,
 }
 
+impl Scored {
+    /// The highest total, if anything was scored.
+    #[must_use]
+    pub fn best(&self) -> Option<i64> {
+        self.totals.iter().max().copied()
+    }
+}
+
 /// Scores all feasible nodes. With `keep` the scores of each plugin are kept, for explanations; without, only the totals.
 ///
 /// Without any score plugin every node gets 1, as upstream has it.

@@ -3,7 +3,9 @@
 use super::DefaultPreemption;
 use super::budgets::Budgets;
 use super::importance::Importance;
-use secondmate_framework::{Code, Context, CycleState, NodeIndex, NodeStatuses, PreemptionCandidate, Status};
+use secondmate_framework::{
+    Code, Context, CycleState, NodeIndex, NodeStatuses, PreemptionCandidate, RunFilters, Status,
+};
 use secondmate_model::{NodeInfo, Pod};
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ impl Default for Found {
 pub(super) struct DryRun<'a> {
     plugin: &'a DefaultPreemption,
     cx: &'a Context<'a>,
+    filters: &'a dyn RunFilters,
     pod: &'a Arc<Pod>,
     budgets: Budgets<'a>,
     importance: Importance,
@@ -40,10 +43,11 @@ impl<'a> DryRun<'a> {
     pub(super) fn new(
         plugin: &'a DefaultPreemption,
         cx: &'a Context<'a>,
+        filters: &'a dyn RunFilters,
         pod: &'a Arc<Pod>,
         importance: Importance,
     ) -> Self {
-        Self { plugin, cx, pod, budgets: Budgets::of(cx.snapshot.objects()), importance }
+        Self { plugin, cx, filters, pod, budgets: Budgets::of(cx.snapshot.objects()), importance }
     }
 
     /// Tries the nodes out from `start` on, round the list, until as many candidates as wanted are found, one of them without
@@ -84,7 +88,13 @@ impl<'a> DryRun<'a> {
         if potential.is_empty() {
             return Err(Status::unresolvable(NO_VICTIMS));
         }
-        let mut trial = Trial { cx: self.cx, pod: self.pod, state: state.clone(), node: node.clone() };
+        let mut trial = Trial {
+            cx: self.cx,
+            filters: self.filters,
+            pod: self.pod,
+            state: state.clone(),
+            node: node.clone(),
+        };
         for victim in &potential {
             trial.remove(victim)?;
         }
@@ -118,6 +128,7 @@ impl<'a> DryRun<'a> {
 /// A copy of the node and of the cycle's state, to be changed.
 struct Trial<'a> {
     cx: &'a Context<'a>,
+    filters: &'a dyn RunFilters,
     pod: &'a Arc<Pod>,
     state: CycleState,
     node: NodeInfo,
@@ -126,16 +137,16 @@ struct Trial<'a> {
 impl Trial<'_> {
     fn remove(&mut self, other: &Arc<Pod>) -> Result<(), Status> {
         self.node.remove_pod(&other.uid);
-        failed(self.cx.filters.remove_pod(self.cx, &mut self.state, self.pod, other, &self.node))
+        failed(self.filters.remove_pod(self.cx, &mut self.state, self.pod, other, &self.node))
     }
 
     fn add(&mut self, other: &Arc<Pod>) -> Result<(), Status> {
         self.node.add_pod(Arc::clone(other));
-        failed(self.cx.filters.add_pod(self.cx, &mut self.state, self.pod, other, &self.node))
+        failed(self.filters.add_pod(self.cx, &mut self.state, self.pod, other, &self.node))
     }
 
     fn verdict(&self) -> Status {
-        self.cx.filters.run(self.cx, &self.state, self.pod, &self.node)
+        self.filters.run(self.cx, &self.state, self.pod, &self.node)
     }
 
     /// Takes the pods back one by one, as long as the pod still fits; returns those that had to stay away.

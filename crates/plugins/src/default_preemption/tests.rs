@@ -113,9 +113,9 @@ fn preemptor(cpu: u32) -> Value {
         "containers": [{"resources": {"requests": {"cpu": cpu.to_string()}}}]}})
 }
 
-fn context<'a>(snapshot: &'a Snapshot, filters: &'a Filters, nominations: &'a Nominated) -> Context<'a> {
+fn context<'a>(snapshot: &'a Snapshot, nominations: &'a Nominated) -> Context<'a> {
     let now = Timestamp::parse("2026-01-02T00:00:00Z").expect("a time");
-    Context { snapshot, now, filters, nominations }
+    Context { snapshot, now, nominations }
 }
 
 /// Runs PreFilter of the plugins and the filters over all nodes, and then the preemption.
@@ -127,7 +127,7 @@ fn run(
     pod: Value,
 ) -> PostFilterOutcome {
     let snapshot = fixture::snapshot(objects);
-    let cx = context(&snapshot, filters, nominated);
+    let cx = context(&snapshot, nominated);
     let pod = fixture::pod(pod);
     let mut state = CycleState::new();
     for plugin in &filters.plugins {
@@ -144,7 +144,7 @@ fn run(
     let mut handle = Handle::default();
     handle.victims_of.clone_from(&filters.victims_of);
     let plugin = new(args, &handle).expect("valid arguments");
-    plugin.as_post_filter().expect("implemented").post_filter(&cx, &mut state, &pod, &statuses)
+    plugin.as_post_filter().expect("implemented").post_filter(&cx, &mut state, &pod, &statuses, filters)
 }
 
 /// `node: victims`, or the message.
@@ -285,23 +285,23 @@ fn nodes_beyond_help_are_not_tried() {
     let snapshot =
         fixture::snapshot(with(nodes(&["a", "b", "c"]), vec![on("a", "x", 1, 4, 0), on("b", "y", 1, 4, 0)]));
     let (filters, nominated) = (Filters::default(), Nominated::default());
-    let cx = context(&snapshot, &filters, &nominated);
+    let cx = context(&snapshot, &nominated);
     let pod = fixture::pod(preemptor(4));
     let plugin = new(&Value::Null, &Handle::default()).expect("valid arguments");
     let plugin = plugin.as_post_filter().expect("implemented");
     let hopeless = || Status::unresolvable("node(s) had untolerated taint(s)");
     let mut statuses = NodeStatuses::new(hopeless());
-    let outcome = plugin.post_filter(&cx, &mut CycleState::new(), &pod, &statuses);
+    let outcome = plugin.post_filter(&cx, &mut CycleState::new(), &pod, &statuses, &filters);
     assert_eq!(
         shown(&outcome),
         "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
     );
     statuses.set(NodeIndex(1), Status::unschedulable("Insufficient cpu"));
-    assert_eq!(shown(&plugin.post_filter(&cx, &mut CycleState::new(), &pod, &statuses)), "b: y");
+    assert_eq!(shown(&plugin.post_filter(&cx, &mut CycleState::new(), &pod, &statuses, &filters)), "b: y");
     // A rejection of the pod as a whole that evictions may cure concerns all nodes but those known better.
     let mut statuses = NodeStatuses::new(Status::unschedulable("x"));
     statuses.set(NodeIndex(0), hopeless());
-    assert_eq!(shown(&plugin.post_filter(&cx, &mut CycleState::new(), &pod, &statuses)), "b: y");
+    assert_eq!(shown(&plugin.post_filter(&cx, &mut CycleState::new(), &pod, &statuses, &filters)), "b: y");
 }
 
 #[test]
@@ -425,7 +425,7 @@ fn the_search_ends_when_it_has_enough_and_one_without_a_violated_budget() {
     );
     let snapshot = fixture::snapshot(objects);
     let (filters, nominated) = (Filters::default(), Nominated::default());
-    let cx = context(&snapshot, &filters, &nominated);
+    let cx = context(&snapshot, &nominated);
     let pod = fixture::pod(preemptor(4));
     let importance = Importance { now: cx.now, parity: Parity::Strict };
     let plugin = DefaultPreemption { args: Args::default(), parity: Parity::Strict, victims_of: None };
@@ -440,7 +440,7 @@ fn the_search_ends_when_it_has_enough_and_one_without_a_violated_budget() {
         (3, 2, "d e"),
         (4, 2, "c e a"),
     ] {
-        let search = DryRun::new(&plugin, &cx, &pod, importance);
+        let search = DryRun::new(&plugin, &cx, &filters, &pod, importance);
         let found = search.find(&CycleState::new(), &all, start, wanted);
         let names: Vec<&str> = found.candidates.iter().map(|candidate| candidate.node.as_str()).collect();
         assert_eq!(names.join(" "), expected, "from {start}, {wanted} wanted");

@@ -48,7 +48,7 @@ fn requires(near: Value) -> Value {
 fn scores_with(args: &Value, parity: Parity, objects: Vec<Value>, affinity: Value) -> Result<String, Status> {
     let plugin = new(args, &Handle::new(Atom::new("my-scheduler"), parity)).expect("valid arguments");
     let snapshot = fixture::snapshot(nodes().into_iter().chain(objects).collect());
-    let cx = Context { snapshot: &snapshot, now: Timestamp::default(), filters: &(), nominations: &() };
+    let cx = Context { snapshot: &snapshot, now: Timestamp::default(), nominations: &() };
     let pod =
         fixture::pod(json!({"metadata": {"name": "p", "namespace": "default", "labels": {"app": "web"}},
         "spec": {"containers": [], "affinity": affinity}}));
@@ -178,7 +178,7 @@ fn a_namespace_selector_that_no_label_has_to_meet_means_all_only_as_upstream_has
 fn without_pre_score_the_score_fails() {
     let plugin = new(&Value::Null, &Handle::default()).expect("valid arguments");
     let snapshot = fixture::snapshot(nodes());
-    let cx = Context { snapshot: &snapshot, now: Timestamp::default(), filters: &(), nominations: &() };
+    let cx = Context { snapshot: &snapshot, now: Timestamp::default(), nominations: &() };
     let pod = fixture::pod(json!({"metadata": {"name": "p"}, "spec": {"containers": []}}));
     let plugin = plugin.as_score().expect("implemented");
     let status = plugin.score(&cx, &CycleState::new(), &pod, &snapshot.nodes()[0]).expect_err("no state");

@@ -54,7 +54,7 @@ impl Cycle {
     }
 
     fn cx(snapshot: &Snapshot) -> Context<'_> {
-        Context { snapshot, now: Timestamp::default(), filters: &(), nominations: &() }
+        Context { snapshot, now: Timestamp::default(), nominations: &() }
     }
 
     fn pre_filter(&mut self, pod: &Arc<Pod>) -> Status {

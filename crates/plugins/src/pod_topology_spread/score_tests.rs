@@ -42,7 +42,7 @@ fn scores(
 ) -> Result<String, Status> {
     let plugin = new(args, &Handle::default()).expect("valid arguments");
     let snapshot = fixture::snapshot(objects);
-    let cx = Context { snapshot: &snapshot, now: Timestamp::default(), filters: &(), nominations: &() };
+    let cx = Context { snapshot: &snapshot, now: Timestamp::default(), nominations: &() };
     let pod = fixture::pod(json!({"metadata": {"name": "p", "labels": {"app": "web"}},
         "spec": {"containers": [], "topologySpreadConstraints": constraints}}));
     let feasible: Vec<Arc<NodeInfo>> =
@@ -194,7 +194,7 @@ fn an_invalid_selector_is_an_error() {
 fn without_pre_score_the_score_fails() {
     let plugin = new(&Value::Null, &Handle::default()).expect("valid arguments");
     let snapshot = fixture::snapshot(cluster());
-    let cx = Context { snapshot: &snapshot, now: Timestamp::default(), filters: &(), nominations: &() };
+    let cx = Context { snapshot: &snapshot, now: Timestamp::default(), nominations: &() };
     let pod = fixture::pod(json!({"metadata": {"name": "p"}, "spec": {"containers": []}}));
     let plugin = plugin.as_score().expect("implemented");
     let status = plugin.score(&cx, &CycleState::new(), &pod, &snapshot.nodes()[0]).expect_err("no state");

@@ -1,0 +1,220 @@
+//! The plain pass: one node after the other through the plugin traits, exactly as the extension points say. It remembers nothing
+//! from one pod to the next, and is the reference for every other implementation.
+
+use crate::evaluate::{Answer, Details, Evaluate, Outcome, Question, Rejection, Scope};
+use crate::evaluation::{self, Failure, Feasible, FilterRunner, PreFiltered, Scored, Search};
+use crate::profile::Profile;
+use crate::random::Random;
+use secondmate_framework::{
+    Code, Context, CycleState, NodeStatuses, Nomination, PostFilterOutcome, RunFilters, Status,
+    fit_error_message,
+};
+use secondmate_model::{Atom, NodeInfo, Pod};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Text of an attempt in a cluster without nodes.
+pub const NO_NODES: &str = "no nodes available to schedule pods";
+
+/// The plain pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+impl Evaluate for Plain {
+    fn evaluate(&mut self, question: &Question<'_>, random: &mut Random) -> Answer {
+        if question.snapshot.nodes().is_empty() {
+            return Answer {
+                outcome: Outcome::Rejected(no_nodes()),
+                looked_at: 0,
+                details: question.scope.is_every().then(Details::default),
+            };
+        }
+        let mut looked_at = 0;
+        match Pass::new(question).run(random, &mut looked_at) {
+            Ok((outcome, details)) => Answer { outcome, looked_at, details },
+            Err(failure) => Answer { outcome: Outcome::Failed(failure), looked_at, details: None },
+        }
+    }
+}
+
+fn no_nodes() -> Rejection {
+    Rejection {
+        message: NO_NODES.to_owned(),
+        rejected_by: BTreeSet::new(),
+        pending_by: BTreeSet::new(),
+        post_filter: nobody_asked(),
+        post_filter_ran: false,
+    }
+}
+
+/// PostFilter's answer where no plugin is asked.
+fn nobody_asked() -> PostFilterOutcome {
+    PostFilterOutcome { nomination: Some(Nomination::Clear), ..PostFilterOutcome::from(Status::SUCCESS) }
+}
+
+/// One pod on its way through the extension points from PreFilter to NormalizeScore.
+struct Pass<'a> {
+    profile: &'a Profile,
+    cx: Context<'a>,
+    pod: &'a Arc<Pod>,
+    scope: Scope,
+    state: CycleState,
+}
+
+type Found = (Outcome, Option<Details>);
+
+impl<'a> Pass<'a> {
+    fn new(question: &Question<'a>) -> Self {
+        let mut state = CycleState::new();
+        state.set_timed(question.profile.probe().times_cycle());
+        Self {
+            profile: question.profile,
+            cx: Context { snapshot: question.snapshot, now: question.now, nominations: question.nominations },
+            pod: question.pod,
+            scope: question.scope,
+            state,
+        }
+    }
+
+    fn run(mut self, random: &mut Random, looked_at: &mut usize) -> Result<Found, Failure> {
+        let mut pre_filtered = evaluation::pre_filter(self.profile, &self.cx, &mut self.state, self.pod)?;
+        let runner = FilterRunner::new(self.profile, &self.state);
+        if !pre_filtered.status.is_success() {
+            let statuses = NodeStatuses::new(pre_filtered.status.clone());
+            return Ok(self.reject(&runner, &pre_filtered, statuses));
+        }
+        // A node that nobody looked at cannot be helped by preemption.
+        let mut statuses = NodeStatuses::new(Status::with_reasons(Code::UnschedulableAndUnresolvable, []));
+        let nominated = self.nominated_node(&runner, &mut pre_filtered, &mut statuses);
+        let search = match self.scope {
+            Scope::Every => Search::ALL,
+            Scope::Sample { start } => {
+                if let Some(node) = nominated {
+                    return Ok((Outcome::Placed { node, state: self.state }, None));
+                }
+                Search {
+                    start,
+                    percentage: self.profile.percentage_of_nodes_to_score(),
+                    first_only: self.profile.score.is_empty(),
+                }
+            }
+        };
+        let found = evaluation::find_feasible(
+            &runner,
+            &self.cx,
+            &self.state,
+            self.pod,
+            &pre_filtered,
+            statuses,
+            search,
+        );
+        *looked_at = match &found {
+            Ok(feasible) => feasible.nodes.len() + feasible.statuses.len(),
+            Err((_, looked_at)) => *looked_at,
+        };
+        let feasible = found.map_err(|(failure, _)| failure)?;
+        if feasible.nodes.is_empty() {
+            return Ok(self.reject(&runner, &pre_filtered, feasible.statuses));
+        }
+        let (chosen, scored) = self.choose(&feasible, random)?;
+        let details = self.scope.is_every().then(|| Details {
+            pre_filter: None,
+            statuses: feasible.statuses,
+            feasible: feasible.nodes,
+            scored,
+        });
+        Ok((Outcome::Placed { node: nominated.unwrap_or(chosen), state: self.state }, details))
+    }
+
+    /// The node to which the pod is nominated, if it passes the filters. It is looked at before the others and whatever node set
+    /// PreFilter left; a failure there is not told, since the search meets it again where it matters.
+    fn nominated_node(
+        &self,
+        runner: &FilterRunner<'_>,
+        pre_filtered: &mut PreFiltered,
+        statuses: &mut NodeStatuses,
+    ) -> Option<Arc<NodeInfo>> {
+        let position = self.cx.snapshot.position(self.pod.nominated_node_name.as_ref()?)?;
+        let node = self.cx.snapshot.at(position);
+        let run = || runner.run(&self.cx, &self.state, self.pod, node);
+        let status = runner.search(run, |s| s.code() == Code::Error);
+        if status.is_success() {
+            return Some(Arc::clone(node));
+        }
+        if status.is_rejected() {
+            // Upstream keeps those that narrowed the search and those that rejected in one set: the verdict on the nodes outside
+            // the node set names this plugin too.
+            pre_filtered.plugins_with_nodes.extend(status.plugin().cloned());
+            statuses.set(position, status);
+        }
+        None
+    }
+
+    /// One of the best nodes. A single node is taken without a score.
+    fn choose(
+        &mut self,
+        feasible: &Feasible,
+        random: &mut Random,
+    ) -> Result<(Arc<NodeInfo>, Scored), Failure> {
+        if let [one] = feasible.nodes.as_slice() {
+            return Ok((Arc::clone(one), Scored::default()));
+        }
+        let keep = self.scope.is_every();
+        let scored =
+            evaluation::score(self.profile, &self.cx, &mut self.state, self.pod, &feasible.nodes, keep)?;
+        let best = scored.best();
+        let is_best = |total: &i64| Some(*total) == best;
+        let pick = random.below(scored.totals.iter().filter(|t| is_best(t)).count());
+        let at = scored.totals.iter().enumerate().filter(|(_, t)| is_best(t)).nth(pick);
+        let (at, _) = at.expect("the pick is below the number of ties");
+        Ok((Arc::clone(&feasible.nodes[at]), scored))
+    }
+
+    /// No node passed: PostFilter is asked, and the message is made.
+    fn reject(
+        mut self,
+        runner: &FilterRunner<'_>,
+        pre_filtered: &PreFiltered,
+        statuses: NodeStatuses,
+    ) -> Found {
+        let (rejected_by, pending_by) = culprits(pre_filtered, &statuses);
+        let post_filter_ran = !self.profile.post_filter.is_empty();
+        let post_filter = if post_filter_ran {
+            evaluation::post_filter(self.profile, &self.cx, &mut self.state, self.pod, &statuses, runner)
+        } else {
+            nobody_asked()
+        };
+        let pre_filter = (!pre_filtered.status.is_success()).then(|| pre_filtered.status.clone());
+        let message = fit_error_message(
+            self.cx.snapshot.nodes().len(),
+            pre_filter.as_ref().map(Status::message).as_deref(),
+            &statuses,
+            &post_filter.status.message(),
+        );
+        let rejection = Rejection { message, rejected_by, pending_by, post_filter, post_filter_ran };
+        let details = self.scope.is_every().then(|| Details {
+            pre_filter,
+            statuses,
+            feasible: Vec::new(),
+            scored: Scored::default(),
+        });
+        (Outcome::Rejected(rejection), details)
+    }
+}
+
+/// The plugins that rejected the pod or a node, and those that wait for something in particular.
+fn culprits(pre_filtered: &PreFiltered, statuses: &NodeStatuses) -> (BTreeSet<Atom>, BTreeSet<Atom>) {
+    let mut rejected_by = pre_filtered.plugins_with_nodes.clone();
+    let mut pending_by = BTreeSet::new();
+    let verdicts = statuses.iter().map(|(_, s)| s).chain(std::iter::once(&pre_filtered.status));
+    for status in verdicts {
+        if let Some(plugin) = status.plugin() {
+            let set = if status.code() == Code::Pending { &mut pending_by } else { &mut rejected_by };
+            // Most nodes are rejected by a plugin that is in the set already.
+            if !set.contains(plugin) {
+                set.insert(plugin.clone());
+            }
+        }
+    }
+    (rejected_by, pending_by)
+}
