@@ -3,12 +3,14 @@
 //! The rules of each point and for the combination of its plugins' answers; [`Plain`](crate::Plain) calls them in order.
 
 mod feasible;
+mod last_look;
 mod post_filter;
 mod score;
 
 pub use feasible::{
     Feasible, FilterRunner, PreFiltered, Search, find_feasible, node_count_to_find, pre_filter,
 };
+pub use last_look::still_fits;
 pub use post_filter::post_filter;
 pub use score::{PluginScores, Scored, score};
 

@@ -149,6 +149,8 @@ pub struct Profile {
     registrations: BTreeMap<Atom, Vec<EventRegistration>>,
     /// Plugins to which every change of a node's taints says `Queue`, though they did not ask for it.
     taints_too: BTreeSet<Atom>,
+    /// Of [`Self::filter`], those that are asked once more before a pod is bound.
+    guards: Vec<PluginRef>,
     /// Plugins at PreEnqueue, in order.
     pub pre_enqueue: Vec<PluginRef>,
     /// The plugin that orders the queue.
@@ -232,6 +234,7 @@ impl Profile {
             .filter(|(_, list)| hears_of_taints_too(list))
             .map(|(p, _)| p.clone())
             .collect();
+        let guards = filter.iter().filter(|p| p.plugin.declaration().guards_the_node()).cloned().collect();
         Ok(Self {
             name: Atom::new(&spec.scheduler_name),
             percentage: spec.percentage_of_nodes_to_score,
@@ -240,6 +243,7 @@ impl Profile {
             all,
             registrations,
             taints_too,
+            guards,
             pre_enqueue,
             queue_sort: queue_sort.remove(0),
             pre_filter,
@@ -290,6 +294,12 @@ impl Profile {
     #[must_use]
     pub fn plugins(&self) -> &[PluginRef] {
         &self.all
+    }
+
+    /// The filters that are asked once more before a pod is bound, in order.
+    #[must_use]
+    pub fn guards(&self) -> &[PluginRef] {
+        &self.guards
     }
 
     /// A plugin of the profile.

@@ -1,6 +1,6 @@
 //! One object of the file, decoded and compiled by its kind.
 
-use secondmate_model::objects::{Object, ObjectKind, PersistentVolume, PersistentVolumeClaim, StorageClass};
+use secondmate_model::objects::{ApiResource, Object, ObjectKind, Source};
 use secondmate_model::{Node, NodeError, Pod, PodError, wire};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -43,27 +43,8 @@ impl Item {
         match self {
             Self::Pod(pod) => format!("Pod {}", pod.full_name()),
             Self::Node(node) => format!("Node {}", node.name),
-            Self::Other(object) => format!("{} {}", kind_name(object.kind()), object.name()),
+            Self::Other(object) => format!("{} {}", object.kind().api().kind, object.name()),
         }
-    }
-}
-
-fn kind_name(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::Namespace => "Namespace",
-        ObjectKind::Service => "Service",
-        ObjectKind::ReplicationController => "ReplicationController",
-        ObjectKind::ReplicaSet => "ReplicaSet",
-        ObjectKind::StatefulSet => "StatefulSet",
-        ObjectKind::DisruptionBudget => "PodDisruptionBudget",
-        ObjectKind::PersistentVolume => "PersistentVolume",
-        ObjectKind::PersistentVolumeClaim => "PersistentVolumeClaim",
-        ObjectKind::StorageClass => "StorageClass",
-        ObjectKind::CsiNode => "CSINode",
-        ObjectKind::CsiDriver => "CSIDriver",
-        ObjectKind::StorageCapacity => "CSIStorageCapacity",
-        ObjectKind::VolumeAttachment => "VolumeAttachment",
-        ObjectKind::DeviceClass => "DeviceClass",
     }
 }
 
@@ -74,8 +55,9 @@ pub(crate) enum Given<'a> {
     Tree(&'a Value),
 }
 
-impl<'a> Given<'a> {
-    pub(crate) fn decode<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
+impl Source for Given<'_> {
+    type Error = serde_json::Error;
+    fn decode<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
         match self {
             Self::Text(text) => serde_json::from_str(text.get()),
             Self::Tree(tree) => T::deserialize(tree),
@@ -115,38 +97,34 @@ pub(crate) enum ObjectError {
     NoName,
 }
 
-/// The kinds that scheduling reads, each in the one version that it is read in.
-pub(crate) fn is_read(api_version: &str, kind: &str) -> bool {
-    let expected = match kind {
-        "Pod"
-        | "Node"
-        | "Namespace"
-        | "PersistentVolume"
-        | "PersistentVolumeClaim"
-        | "Service"
-        | "ReplicationController" => "v1",
-        "ReplicaSet" | "StatefulSet" => "apps/v1",
-        "PodDisruptionBudget" => "policy/v1",
-        "DeviceClass" => "resource.k8s.io/v1",
-        "StorageClass" | "CSINode" | "CSIDriver" | "CSIStorageCapacity" | "VolumeAttachment" => {
-            "storage.k8s.io/v1"
-        }
-        _ => return false,
-    };
-    api_version == expected
+/// A kind that scheduling reads, each in the one version that it is read in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Pod,
+    Node,
+    Other(ObjectKind),
 }
 
-/// Decodes and compiles an object of a kind that [`is_read`].
-pub(crate) fn compile(kind: &str, header: &Header, given: Given<'_>) -> Result<Item, ObjectError> {
+impl Kind {
+    pub(crate) fn of(api_version: &str, kind: &str) -> Option<Self> {
+        if ApiResource::PODS.is(api_version, kind) {
+            return Some(Self::Pod);
+        }
+        if ApiResource::NODES.is(api_version, kind) {
+            return Some(Self::Node);
+        }
+        ObjectKind::of(api_version, kind).map(Self::Other)
+    }
+}
+
+/// Decodes and compiles an object.
+pub(crate) fn compile(kind: Kind, header: &Header, given: Given<'_>) -> Result<Item, ObjectError> {
     if header.metadata.name.is_empty() {
         return Err(ObjectError::NoName);
     }
-    fn decoded<T: DeserializeOwned>(given: Given<'_>) -> Result<T, ObjectError> {
-        given.decode().map_err(ObjectError::Decode)
-    }
-    let object = match kind {
-        "Pod" => {
-            let mut pod: wire::Pod = decoded(given)?;
+    match kind {
+        Kind::Pod => {
+            let mut pod: wire::Pod = given.decode().map_err(ObjectError::Decode)?;
             let meta = &mut pod.metadata;
             if meta.namespace.is_empty() {
                 meta.namespace = "default".into();
@@ -154,37 +132,21 @@ pub(crate) fn compile(kind: &str, header: &Header, given: Given<'_>) -> Result<I
             if meta.uid.is_empty() {
                 meta.uid = format!("pod-{}-{}", meta.namespace, meta.name).into();
             }
-            return Ok(Item::Pod(Arc::new(Pod::new(&pod).map_err(ObjectError::Pod)?)));
+            Ok(Item::Pod(Arc::new(Pod::new(&pod).map_err(ObjectError::Pod)?)))
         }
-        "Node" => {
-            let node: wire::Node = decoded(given)?;
-            return Ok(Item::Node(Arc::new(Node::new(&node).map_err(ObjectError::Node)?)));
+        Kind::Node => {
+            let node: wire::Node = given.decode().map_err(ObjectError::Decode)?;
+            Ok(Item::Node(Arc::new(Node::new(&node).map_err(ObjectError::Node)?)))
         }
-        "Namespace" => Object::namespace(&decoded(given)?),
-        "Service" => Object::map_selecting(ObjectKind::Service, &decoded(given)?),
-        "ReplicationController" => Object::map_selecting(ObjectKind::ReplicationController, &decoded(given)?),
-        "ReplicaSet" => Object::label_selecting(ObjectKind::ReplicaSet, &decoded(given)?),
-        "StatefulSet" => Object::label_selecting(ObjectKind::StatefulSet, &decoded(given)?),
-        "PodDisruptionBudget" => Object::disruption_budget(&decoded(given)?),
-        "PersistentVolume" => Object::PersistentVolume(Arc::new(PersistentVolume::new(&decoded(given)?))),
-        "PersistentVolumeClaim" => {
-            let mut claim: wire::PersistentVolumeClaim = decoded(given)?;
-            if claim.metadata.namespace.is_empty() {
-                claim.metadata.namespace = "default".into();
+        Kind::Other(kind) => {
+            let (mut object, _) = kind.compile(given).map_err(ObjectError::Decode)?;
+            if let Object::PersistentVolumeClaim(claim) = &mut object
+                && claim.uid.is_empty()
+            {
+                let claim = Arc::make_mut(claim);
+                claim.uid = format!("claim-{}-{}", claim.name.namespace, claim.name.name).into();
             }
-            if claim.metadata.uid.is_empty() {
-                let meta = &mut claim.metadata;
-                meta.uid = format!("claim-{}-{}", meta.namespace, meta.name).into();
-            }
-            Object::PersistentVolumeClaim(Arc::new(PersistentVolumeClaim::new(&claim)))
+            Ok(Item::Other(object))
         }
-        "StorageClass" => Object::StorageClass(StorageClass::new(&decoded(given)?)),
-        "CSINode" => Object::csi_node(&decoded(given)?),
-        "CSIDriver" => Object::csi_driver(&decoded(given)?),
-        "CSIStorageCapacity" => Object::storage_capacity(&decoded(given)?),
-        "VolumeAttachment" => Object::volume_attachment(&decoded(given)?),
-        "DeviceClass" => Object::device_class(&decoded(given)?),
-        other => unreachable!("kind {other} is among those that are read"),
-    };
-    Ok(Item::Other(object))
+    }
 }

@@ -1,6 +1,7 @@
 //! From text to objects.
 
-use crate::objects::{Given, Header, Item, ObjectError, Place, compile, is_read};
+use crate::objects::{Given, Header, Item, Kind, ObjectError, Place, compile};
+use secondmate_model::objects::Source;
 use secondmate_model::{NodeError, PodError};
 use serde::Deserialize;
 use serde_json::Value;
@@ -214,11 +215,11 @@ impl<'a> Reader<'a> {
                 return Err(ReadError::NoObject { source_name, place: here, missing });
             }
         }
-        if !is_read(&header.api_version, &header.kind) {
+        let Some(kind) = Kind::of(&header.api_version, &header.kind) else {
             *self.ignored.entry(format!("{} {}", header.api_version, header.kind)).or_insert(0) += 1;
             return Ok(());
-        }
-        match compile(&header.kind, header, given) {
+        };
+        match compile(kind, header, given) {
             Ok(item) => {
                 self.items.push((item, here));
                 Ok(())

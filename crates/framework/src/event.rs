@@ -1,6 +1,6 @@
 //! Cluster events: what changed, and which plugins' rejections it may cure.
 
-use secondmate_model::objects::Object;
+use secondmate_model::objects::{Object, ObjectKind};
 use secondmate_model::{Node, Pod};
 use std::fmt;
 use std::ops::BitOr;
@@ -39,6 +39,24 @@ pub enum EventResource {
     DeviceClass,
     /// Any.
     Wildcard,
+}
+
+impl EventResource {
+    /// The kind of object, where it is one that a snapshot holds beside pods and nodes.
+    #[must_use]
+    pub fn kind(self) -> Option<ObjectKind> {
+        Some(match self {
+            Self::PersistentVolume => ObjectKind::PersistentVolume,
+            Self::PersistentVolumeClaim => ObjectKind::PersistentVolumeClaim,
+            Self::StorageClass => ObjectKind::StorageClass,
+            Self::CsiNode => ObjectKind::CsiNode,
+            Self::CsiDriver => ObjectKind::CsiDriver,
+            Self::CsiStorageCapacity => ObjectKind::StorageCapacity,
+            Self::VolumeAttachment => ObjectKind::VolumeAttachment,
+            Self::DeviceClass => ObjectKind::DeviceClass,
+            _ => return None,
+        })
+    }
 }
 
 /// What happened to it: a set of bits with upstream's meaning and order.

@@ -7,6 +7,7 @@
 //! its cycle through [`Context`], keeps what it computed in the [`CycleState`], and answers with a [`Status`]. What has to be
 //! written to the API server is returned as data ([`BindStep`], [`PreBindStep`]) and done by the shell.
 
+mod declaration;
 mod event;
 mod fit_error;
 mod plugin;
@@ -15,6 +16,7 @@ mod snapshot;
 mod state;
 mod status;
 
+pub use declaration::{Declaration, NodeParts, PodParts, Reach, Right};
 pub use event::{
     ActionType, ClusterEvent, EventObject, EventRegistration, EventResource, Hint, ObjectChange,
 };

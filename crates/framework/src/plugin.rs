@@ -1,5 +1,6 @@
 //! The plugin traits, one for each extension point.
 
+use crate::declaration::Declaration;
 use crate::event::{ActionType, EventRegistration, EventResource, Hint, ObjectChange};
 use crate::snapshot::{NodeIndex, Snapshot};
 use crate::state::CycleState;
@@ -58,6 +59,13 @@ pub trait Plugin: Send + Sync + 'static {
     }
     fn as_post_bind(&self) -> Option<&dyn PostBind> {
         None
+    }
+
+    /// What it reads and writes. By default anything of pods and nodes, the kinds whose events it registers by name, and nothing is
+    /// written: such a plugin works, but its filter is not asked again before a pod is bound.
+    fn declaration(&self) -> Declaration {
+        let kinds = self.events().iter().filter_map(|event| event.resource.kind()).collect::<Vec<_>>();
+        Declaration::unknown().with_objects(&kinds)
     }
 
     /// Events that may make a pod schedulable that this plugin rejected. By default every event.

@@ -194,6 +194,25 @@ impl NodeInfo {
     }
 }
 
+impl NodeInfo {
+    /// The node as it is for everybody but the pod with this UID. Unlike after [`Self::remove_pod`], a host port that another pod
+    /// uses as well stays in use.
+    #[must_use]
+    pub fn without_pod(&self, uid: &crate::Uid) -> Self {
+        let mut without = self.clone();
+        if let Some(pod) = without.remove_pod(uid) {
+            let shared = |port: &&HostPort| without.pods.iter().any(|other| other.host_ports.contains(port));
+            let shared: Vec<HostPort> = pod.host_ports.iter().filter(shared).cloned().collect();
+            for port in shared {
+                if let Err(at) = without.used_ports.binary_search(&port) {
+                    without.used_ports.insert(at, port);
+                }
+            }
+        }
+        without
+    }
+}
+
 fn direct_claims(pod: &Pod) -> impl Iterator<Item = Box<str>> + use<'_> {
     pod.volumes.iter().filter_map(|v| match &v.source {
         VolumeSource::Claim { name, .. } => Some(format!("{}/{name}", pod.namespace).into()),

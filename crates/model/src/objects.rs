@@ -2,10 +2,12 @@
 //!
 //! [`Objects`] holds them by name. Its one owner writes it between cycles; plugins read it during one.
 
+mod kind;
 mod storage;
 mod table;
 
 pub use crate::migration::{InTreeSource, MigratedVolume};
+pub use kind::{ApiResource, ObjectKind, Source};
 pub use storage::{
     CsiNode, PersistentVolume, PersistentVolumeClaim, StorageCapacity, StorageClass, TopologyRequirement,
     VolumeAttachment,
@@ -146,26 +148,6 @@ pub enum Object {
     VolumeAttachment(Box<str>, VolumeAttachment),
     /// A DeviceClass: the extended resource that it names.
     DeviceClass(Atom, Option<Atom>),
-}
-
-/// The kinds of [`Object`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs, reason = "each is the kind of its name")]
-pub enum ObjectKind {
-    Namespace,
-    Service,
-    ReplicationController,
-    ReplicaSet,
-    StatefulSet,
-    DisruptionBudget,
-    PersistentVolume,
-    PersistentVolumeClaim,
-    StorageClass,
-    CsiNode,
-    CsiDriver,
-    StorageCapacity,
-    VolumeAttachment,
-    DeviceClass,
 }
 
 impl Object {

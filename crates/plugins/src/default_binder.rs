@@ -1,6 +1,9 @@
 //! DefaultBinder: binds by a Binding for the pod's UID.
 
-use secondmate_framework::{Bind, BindStep, CycleState, EventRegistration, Handle, Plugin, PluginError};
+use secondmate_framework::{
+    Bind, BindStep, CycleState, Declaration, EventRegistration, Handle, NodeParts, Plugin, PluginError,
+    PodParts, Right,
+};
 use secondmate_model::{Atom, Pod};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,6 +27,14 @@ pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErr
 impl Plugin for DefaultBinder {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::NONE, NodeParts::NONE).with_writes(&[Right {
+            verb: "create",
+            group: "",
+            resource: "pods/binding",
+        }])
     }
 
     fn as_bind(&self) -> Option<&dyn Bind> {

@@ -15,10 +15,11 @@ use dry_run::{DryRun, Found};
 use importance::Importance;
 use rustc_hash::FxHasher;
 use secondmate_framework::{
-    ActionType, Code, Context, CycleState, EventRegistration, EventResource, Handle, Hint, NodeIndex,
-    NodeStatuses, Nomination, ObjectChange, Parity, Plugin, PluginError, PostFilter, PostFilterOutcome,
-    RunFilters, Status, fit_error_message,
+    ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Handle, Hint,
+    NodeIndex, NodeStatuses, Nomination, ObjectChange, Parity, Plugin, PluginError, PostFilter,
+    PostFilterOutcome, Right, RunFilters, Status, fit_error_message,
 };
+use secondmate_model::objects::ObjectKind;
 use secondmate_model::{Atom, Pod};
 use serde::Deserialize;
 use std::hash::{Hash, Hasher};
@@ -78,6 +79,14 @@ pub fn new(args: &serde_json::Value, handle: &Handle) -> Result<Arc<dyn Plugin>,
 impl Plugin for DefaultPreemption {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::unknown().with_objects(&[ObjectKind::DisruptionBudget]).with_writes(&[Right {
+            verb: "delete",
+            group: "",
+            resource: "pods",
+        }])
     }
 
     fn as_post_filter(&self) -> Option<&dyn PostFilter> {

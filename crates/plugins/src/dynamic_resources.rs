@@ -12,10 +12,11 @@ use crate::device_classes;
 use crate::node_events;
 use crate::normalize;
 use secondmate_framework::{
-    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, NodeStatuses,
-    ObjectChange, Plugin, PluginError, PostFilter, PostFilterOutcome, PreFilter, PreFilterOutcome,
-    RunFilters, Score, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
+    NodeParts, NodeStatuses, ObjectChange, Plugin, PluginError, PodParts, PostFilter, PostFilterOutcome,
+    PreFilter, PreFilterOutcome, RunFilters, Score, Status,
 };
+use secondmate_model::objects::ObjectKind;
 use secondmate_model::{Atom, NodeInfo, Pod};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -95,6 +96,11 @@ impl Extended {
 impl Plugin for DynamicResources {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::REQUESTS | PodParts::RESOURCE_CLAIMS, NodeParts::ALLOCATABLE)
+            .with_objects(&[ObjectKind::DeviceClass])
     }
 
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {

@@ -1,9 +1,7 @@
 //! Objects for the tests of plugins, written as JSON.
 
 use secondmate_framework::{Context, CycleState, EventObject, ObjectChange, RunFilters, Snapshot, Status};
-use secondmate_model::objects::{
-    Object, ObjectKind, Objects, PersistentVolume, PersistentVolumeClaim, StorageClass,
-};
+use secondmate_model::objects::{Object, ObjectKind, Objects};
 use secondmate_model::{Node, NodeInfo, Pod, Timestamp, wire};
 use serde_json::Value;
 use std::sync::Arc;
@@ -28,25 +26,10 @@ pub fn node(value: Value) -> NodeInfo {
 
 /// An object of any kind that the model knows but pods and nodes.
 pub fn object(value: Value) -> Object {
-    match value["kind"].as_str().expect("a kind") {
-        "Namespace" => Object::namespace(&decode(value)),
-        "Service" => Object::map_selecting(ObjectKind::Service, &decode(value)),
-        "ReplicationController" => Object::map_selecting(ObjectKind::ReplicationController, &decode(value)),
-        "ReplicaSet" => Object::label_selecting(ObjectKind::ReplicaSet, &decode(value)),
-        "StatefulSet" => Object::label_selecting(ObjectKind::StatefulSet, &decode(value)),
-        "PodDisruptionBudget" => Object::disruption_budget(&decode(value)),
-        "PersistentVolume" => Object::PersistentVolume(Arc::new(PersistentVolume::new(&decode(value)))),
-        "PersistentVolumeClaim" => {
-            Object::PersistentVolumeClaim(Arc::new(PersistentVolumeClaim::new(&decode(value))))
-        }
-        "StorageClass" => Object::StorageClass(StorageClass::new(&decode(value))),
-        "CSINode" => Object::csi_node(&decode(value)),
-        "CSIDriver" => Object::csi_driver(&decode(value)),
-        "CSIStorageCapacity" => Object::storage_capacity(&decode(value)),
-        "VolumeAttachment" => Object::volume_attachment(&decode(value)),
-        "DeviceClass" => Object::device_class(&decode(value)),
-        other => panic!("kind {other} is not known to the fixture"),
-    }
+    let kind = value["kind"].as_str().expect("a kind");
+    let known = ObjectKind::ALL.iter().find(|known| known.api().kind == kind);
+    let known = known.unwrap_or_else(|| panic!("the model does not know kind {kind}"));
+    known.compile(value).expect("a well-formed object").0
 }
 
 /// An object that is neither pod nor node appears, changes or goes.

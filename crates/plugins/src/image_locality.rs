@@ -2,7 +2,8 @@
 //! have them.
 
 use secondmate_framework::{
-    Context, CycleState, EventRegistration, Handle, MAX_NODE_SCORE, Plugin, PluginError, Score, Status,
+    Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, Plugin,
+    PluginError, PodParts, Reach, Score, Status,
 };
 use secondmate_model::{ImageState, NodeInfo, Pod};
 use serde_json::Value;
@@ -32,6 +33,11 @@ pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErr
 impl Plugin for ImageLocality {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        // On how many nodes an image is counts too.
+        Declaration::of(PodParts::IMAGES, NodeParts::IMAGES).reaching(Reach::Cluster)
     }
 
     fn as_score(&self) -> Option<&dyn Score> {

@@ -14,10 +14,10 @@ mod terms;
 use crate::node_events;
 use args::Args;
 use secondmate_framework::{
-    ActionType, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange, Parity, Plugin,
-    PluginError, PreFilter, PreScore, Score,
+    ActionType, Declaration, EventRegistration, EventResource, Filter, Handle, Hint, NodeParts, ObjectChange,
+    Parity, Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
 };
-use secondmate_model::objects::Objects;
+use secondmate_model::objects::{ObjectKind, Objects};
 use secondmate_model::{Affinity, Labels, Pod};
 use std::sync::Arc;
 
@@ -46,6 +46,12 @@ pub fn new(args: &serde_json::Value, handle: &Handle) -> Result<Arc<dyn Plugin>,
 impl Plugin for InterPodAffinity {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::LABELS | PodParts::POD_AFFINITY, NodeParts::LABELS | NodeParts::PODS)
+            .reaching(Reach::Cluster)
+            .with_objects(&[ObjectKind::Namespace])
     }
 
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {

@@ -4,8 +4,8 @@ use crate::arguments;
 use crate::node_events;
 use crate::normalize;
 use secondmate_framework::{
-    ActionType, Context, CycleState, EventRegistration, Filter, Handle, Hint, ObjectChange, Plugin,
-    PluginError, PreFilter, PreFilterOutcome, PreScore, Score, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, Filter, Handle, Hint, NodeParts,
+    ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, PreScore, Score, Status,
 };
 use secondmate_model::{Atom, Node, NodeInfo, NodeSelector, NodeSelectorTerm, Pod, wire};
 use serde::Deserialize;
@@ -119,6 +119,10 @@ impl NodeAffinity {
 impl Plugin for NodeAffinity {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::NODE_AFFINITY, NodeParts::NAME | NodeParts::LABELS)
     }
 
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {

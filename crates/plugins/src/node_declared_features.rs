@@ -2,8 +2,8 @@
 
 use crate::node_events;
 use secondmate_framework::{
-    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
-    Plugin, PluginError, PreFilter, PreFilterOutcome, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
+    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
 use secondmate_model::{NodeInfo, Pod};
 use serde_json::Value;
@@ -34,6 +34,10 @@ pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErr
 impl Plugin for NodeDeclaredFeatures {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::REQUIRED_FEATURES, NodeParts::DECLARED_FEATURES)
     }
 
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {

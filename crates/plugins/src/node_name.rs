@@ -2,7 +2,8 @@
 
 use crate::node_events;
 use secondmate_framework::{
-    ActionType, Context, CycleState, EventRegistration, Filter, Handle, Plugin, PluginError, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, Filter, Handle, NodeParts, Plugin,
+    PluginError, PodParts, Status,
 };
 use secondmate_model::{NodeInfo, Pod};
 use serde_json::Value;
@@ -28,6 +29,10 @@ pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErr
 impl Plugin for NodeName {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::NODE_NAME, NodeParts::NAME)
     }
 
     fn as_filter(&self) -> Option<&dyn Filter> {

@@ -2,8 +2,8 @@
 
 use crate::node_events;
 use secondmate_framework::{
-    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
-    Plugin, PluginError, PreFilter, PreFilterOutcome, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
+    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
 use secondmate_model::{HostPort, NodeInfo, Pod};
 use serde_json::Value;
@@ -38,6 +38,10 @@ fn conflict(wanted: &[HostPort], used: &[HostPort]) -> bool {
 impl Plugin for NodePorts {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::HOST_PORTS, NodeParts::HOST_PORTS)
     }
 
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {

@@ -7,8 +7,8 @@ use crate::allocation::{
 };
 use crate::arguments;
 use secondmate_framework::{
-    Context, CycleState, EventRegistration, Handle, MAX_NODE_SCORE, Plugin, PluginError, PreScore, Score,
-    Status,
+    Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, Plugin,
+    PluginError, PodParts, PreScore, Score, Status,
 };
 use secondmate_model::{NodeInfo, Pod};
 use serde::Deserialize;
@@ -112,6 +112,10 @@ fn balance(fractions: &Fractions) -> i64 {
 impl Plugin for NodeResourcesBalancedAllocation {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::REQUESTS, NodeParts::ALLOCATABLE | NodeParts::REQUESTED)
     }
 
     fn as_pre_score(&self) -> Option<&dyn PreScore> {

@@ -12,10 +12,11 @@ use crate::arguments;
 use crate::device_classes;
 use crate::node_events;
 use secondmate_framework::{
-    ActionType, Code, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint,
-    ObjectChange, Parity, Plugin, PluginError, PreFilter, PreFilterOutcome, PreScore, Reason, Score, Status,
+    ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
+    Hint, NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome,
+    PreScore, Reason, Score, Status,
 };
-use secondmate_model::objects::Objects;
+use secondmate_model::objects::{ObjectKind, Objects};
 use secondmate_model::resources::is_extended_resource_name;
 use secondmate_model::{Allocatable, Atom, NodeInfo, Pod, Resources};
 use serde::Deserialize;
@@ -197,6 +198,11 @@ struct Scored(ScoredRequests);
 impl Plugin for NodeResourcesFit {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::REQUESTS, NodeParts::ALLOCATABLE | NodeParts::REQUESTED)
+            .with_objects(&[ObjectKind::DeviceClass])
     }
 
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {

@@ -1,8 +1,8 @@
 //! NodeUnschedulable: nodes marked `spec.unschedulable` take only pods that tolerate the taint of that meaning.
 
 use secondmate_framework::{
-    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
-    Plugin, PluginError, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
+    NodeParts, ObjectChange, Plugin, PluginError, PodParts, Status,
 };
 use secondmate_model::{Atom, Effect, NodeInfo, Pod, Taint};
 use serde_json::Value;
@@ -48,6 +48,10 @@ impl NodeUnschedulable {
 impl Plugin for NodeUnschedulable {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::TOLERATIONS, NodeParts::TAINTS)
     }
 
     fn as_filter(&self) -> Option<&dyn Filter> {

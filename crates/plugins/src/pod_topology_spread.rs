@@ -13,9 +13,10 @@ mod logarithm;
 mod score;
 
 use secondmate_framework::{
-    ActionType, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange, Plugin, PluginError,
-    PreFilter, PreScore, Score,
+    ActionType, Declaration, EventRegistration, EventResource, Filter, Handle, Hint, NodeParts, ObjectChange,
+    Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
 };
+use secondmate_model::objects::ObjectKind;
 use secondmate_model::{Pod, SpreadConstraint};
 use std::sync::Arc;
 
@@ -46,6 +47,21 @@ pub fn new(args: &serde_json::Value, _handle: &Handle) -> Result<Arc<dyn Plugin>
 impl Plugin for PodTopologySpread {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        let pod = PodParts::LABELS
+            | PodParts::OWNER
+            | PodParts::TOPOLOGY_SPREAD
+            | PodParts::NODE_AFFINITY
+            | PodParts::TOLERATIONS;
+        let node = NodeParts::NAME | NodeParts::LABELS | NodeParts::TAINTS | NodeParts::PODS;
+        Declaration::of(pod, node).reaching(Reach::Cluster).with_objects(&[
+            ObjectKind::Service,
+            ObjectKind::ReplicationController,
+            ObjectKind::ReplicaSet,
+            ObjectKind::StatefulSet,
+        ])
     }
 
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {

@@ -1,6 +1,8 @@
 //! PrioritySort: pods of higher priority first, among equals the one that waits longest.
 
-use secondmate_framework::{EventRegistration, Handle, Plugin, PluginError, QueueSort, QueuedPod};
+use secondmate_framework::{
+    Declaration, EventRegistration, Handle, NodeParts, Plugin, PluginError, PodParts, QueueSort, QueuedPod,
+};
 use serde_json::Value;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -23,6 +25,10 @@ pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErr
 impl Plugin for PrioritySort {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::PRIORITY, NodeParts::NONE)
     }
 
     fn as_queue_sort(&self) -> Option<&dyn QueueSort> {

@@ -1,8 +1,8 @@
 //! SchedulingGates: pods with scheduling gates stay out of the queue.
 
 use secondmate_framework::{
-    ActionType, EventRegistration, EventResource, Handle, Hint, ObjectChange, Plugin, PluginError,
-    PreEnqueue, Status,
+    ActionType, Declaration, EventRegistration, EventResource, Handle, Hint, NodeParts, ObjectChange, Plugin,
+    PluginError, PodParts, PreEnqueue, Status,
 };
 use secondmate_model::{Atom, Pod};
 use serde_json::Value;
@@ -26,6 +26,10 @@ pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErr
 impl Plugin for SchedulingGates {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::SCHEDULING_GATES, NodeParts::NONE)
     }
 
     fn as_pre_enqueue(&self) -> Option<&dyn PreEnqueue> {

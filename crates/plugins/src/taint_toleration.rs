@@ -2,8 +2,8 @@
 
 use crate::normalize;
 use secondmate_framework::{
-    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
-    Plugin, PluginError, PreScore, Score, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
+    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreScore, Score, Status,
 };
 use secondmate_model::{Effect, Node, NodeInfo, Pod, Taint};
 use serde_json::Value;
@@ -44,6 +44,10 @@ fn tolerates(pod: &Pod, taint: &Taint) -> bool {
 impl Plugin for TaintToleration {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::TOLERATIONS, NodeParts::TAINTS)
     }
 
     fn as_filter(&self) -> Option<&dyn Filter> {

@@ -4,10 +4,11 @@
 
 use crate::pod_claims;
 use secondmate_framework::{
-    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
-    Parity, Plugin, PluginError, PreFilter, PreFilterOutcome, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
+    NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Reach,
+    Status,
 };
-use secondmate_model::objects::Object;
+use secondmate_model::objects::{Object, ObjectKind};
 use secondmate_model::{NodeInfo, Pod, Volume, VolumeSource};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -107,6 +108,13 @@ fn disks_conflict(pod: &Pod, other: &Pod) -> bool {
 impl Plugin for VolumeRestrictions {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        // A claim that one pod only may use is looked for on every node.
+        Declaration::of(PodParts::VOLUMES | PodParts::PRIORITY, NodeParts::VOLUMES)
+            .reaching(Reach::Cluster)
+            .with_objects(&[ObjectKind::PersistentVolumeClaim])
     }
 
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {

@@ -4,11 +4,11 @@
 
 use crate::pod_claims;
 use secondmate_framework::{
-    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
-    Plugin, PluginError, PreFilter, PreFilterOutcome, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
+    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
 use secondmate_model::migration::{BETA_REGION, BETA_ZONE, REGION, ZONE, ZONE_DELIMITER};
-use secondmate_model::objects::{Object, Objects, PersistentVolume};
+use secondmate_model::objects::{Object, ObjectKind, Objects, PersistentVolume};
 use secondmate_model::{Atom, Labels, NodeInfo, Pod};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -108,6 +108,14 @@ fn unbound(objects: &Objects, class: Option<&Atom>) -> Result<(), Status> {
 impl Plugin for VolumeZone {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::VOLUMES, NodeParts::LABELS).with_objects(&[
+            ObjectKind::PersistentVolume,
+            ObjectKind::PersistentVolumeClaim,
+            ObjectKind::StorageClass,
+        ])
     }
 
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {

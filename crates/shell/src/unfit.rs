@@ -75,7 +75,7 @@ impl UnfitObjects {
 
     /// All of them: kind, name, reason.
     pub fn list(&self) -> Vec<(&'static str, String, String)> {
-        let entry = |e: &Entry| (e.unfit.place.kind, e.unfit.full_name(), e.unfit.reason.clone());
+        let entry = |e: &Entry| (e.unfit.api.kind, e.unfit.full_name(), e.unfit.reason.clone());
         self.lock().values().map(entry).collect()
     }
 }

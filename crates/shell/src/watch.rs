@@ -5,7 +5,6 @@
 //! hangs is given up, errors back off, and after a new list what vanished meanwhile is told as gone.
 
 pub(crate) mod compiled;
-pub(crate) mod kind;
 mod needs;
 mod source;
 #[cfg(test)]

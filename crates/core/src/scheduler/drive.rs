@@ -35,7 +35,7 @@ impl Scheduler {
                     let answer = self.ask_pre_bind(&mut binding, ask.first(), now);
                     ask.answered(answer, now)
                 }
-                Next::Ask(Ask::Room(ask)) => ask.answered(self.look_once_more(&binding)),
+                Next::Ask(Ask::Room(ask)) => ask.answered(self.look_once_more(&binding, now)),
                 Next::Ask(Ask::Bind(ask)) => ask.answered(ask_bind(&mut binding, now)),
             };
         }

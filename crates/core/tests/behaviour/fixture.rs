@@ -108,13 +108,18 @@ pub fn secs(secs: f64) -> Timestamp {
 
 /// A profile of in-tree and scripted plugins.
 pub fn profile(plugins: &[&str], script: &Script) -> Profile {
-    let registry = scripted::registry(script);
     let plugins: Vec<(&str, i64)> = plugins.iter().map(|name| (*name, 1)).collect();
+    profile_with(&plugins, &BTreeMap::new(), script)
+}
+
+/// A profile of these plugins with their weights and arguments.
+pub fn profile_with(plugins: &[(&str, i64)], args: &BTreeMap<String, Value>, script: &Script) -> Profile {
+    let registry = scripted::registry(script);
     let spec = ProfileSpec {
         scheduler_name: OURS.to_owned(),
         percentage_of_nodes_to_score: 100,
-        plugins: PluginLists::multi_point(&plugins, &registry, &BTreeMap::<String, Value>::new())
-            .expect("plugins that are registered"),
+        plugins: PluginLists::multi_point(plugins, &registry, args).expect("plugins that are registered"),
+        args: args.clone(),
         ..ProfileSpec::default()
     };
     Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile")
@@ -144,8 +149,14 @@ impl Cluster {
             "DefaultBinder",
         ];
         plugins.extend(more);
+        let plugins: Vec<(&str, i64)> = plugins.iter().map(|name| (*name, 1)).collect();
+        Self::with_profile(&plugins, &BTreeMap::new(), script)
+    }
+
+    /// These plugins, with their weights and arguments.
+    pub fn with_profile(plugins: &[(&str, i64)], args: &BTreeMap<String, Value>, script: Script) -> Self {
         let config = SchedulerConfig { queue: QueueConfig::default(), seed: 1, ..SchedulerConfig::default() };
-        let core = Scheduler::new(config, vec![profile(&plugins, &script)]);
+        let core = Scheduler::new(config, vec![profile_with(plugins, args, &script)]);
         Self { core, script, now: Timestamp::from_secs(1000) }
     }
 

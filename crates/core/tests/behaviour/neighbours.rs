@@ -1,7 +1,10 @@
 //! Other schedulers take the room that a pod of ours waits to use.
 
 use crate::fixture::Cluster;
+use crate::scripted::Script;
 use secondmate_framework::Status;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Pods of ours that wait on permit on n1.
@@ -23,17 +26,16 @@ fn waiting(node: &str, pods: &[&str]) -> Cluster {
 
 #[test]
 fn a_pod_on_permit_gives_way_to_one_that_was_bound() {
-    for (node, ours, theirs, lacking) in [
-        ("n1 cpu=1", "p cpu=600m", "f cpu=600m", "cpu"),
-        ("n1 gpu=2", "p gpu=2", "f gpu=1", "example.com/gpu"),
-        ("n1 pods=1", "p", "f", "pods"),
-        ("n1", "p port=80", "f port=80", "host ports (TCP 80)"),
+    for (node, ours, theirs, why) in [
+        ("n1 cpu=1", "p cpu=600m", "f cpu=600m", "Insufficient cpu"),
+        ("n1 gpu=2", "p gpu=2", "f gpu=1", "Insufficient example.com/gpu"),
+        ("n1 pods=1", "p", "f", "Too many pods"),
+        ("n1", "p port=80", "f port=80", "node(s) didn't have free ports for the requested pod ports"),
     ] {
         let mut cluster = waiting(node, &[ours]);
         cluster.assigned(&format!("{theirs} node=n1 scheduler=default-scheduler"));
-        let message = format!(
-            "another scheduler took the room on node \"n1\" before the pod was bound to it: not enough {lacking}"
-        );
+        let message =
+            format!("another scheduler took the room on node \"n1\" before the pod was bound to it: {why}");
         let effects = cluster.all_effects();
         assert_eq!(effects[0], "observed RoomTaken foreign=true");
         assert!(effects.contains(&format!("event p FailedScheduling: {message}")), "{effects:?}");
@@ -68,7 +70,7 @@ fn the_room_is_looked_at_once_more_before_the_binding_is_sent() {
     cluster.script.handle().allow(&crate::fixture::uid("p"), "A");
     cluster.step();
     let effects = cluster.all_effects();
-    let message = "node \"n1\" lost the room for the pod before it was bound to it: not enough cpu";
+    let message = "node \"n1\" lost the room for the pod before it was bound to it: Insufficient cpu";
     assert!(effects.contains(&"observed RoomTaken foreign=false".to_owned()), "{effects:?}");
     assert!(effects.contains(&format!("event p FailedScheduling: {message}")), "{effects:?}");
     assert!(!effects.contains(&"bind p to n1".to_owned()));
@@ -84,4 +86,55 @@ fn a_pod_is_not_bound_to_a_node_that_was_deleted() {
         cluster.effects()[0],
         "event p FailedScheduling: node \"n1\" was deleted before the pod was bound to it"
     );
+}
+
+/// A scheduler whose profile is the usual one with these arguments of NodeResourcesFit, or without that plugin.
+fn with_fit(fit: Option<Value>) -> Cluster {
+    let mut plugins = vec![("PrioritySort", 1), ("NodePorts", 1), ("A", 1), ("DefaultBinder", 1)];
+    plugins.extend(fit.is_some().then_some(("NodeResourcesFit", 1)));
+    let args: BTreeMap<String, Value> =
+        fit.into_iter().map(|args| ("NodeResourcesFit".to_owned(), args)).collect();
+    Cluster::with_profile(&plugins, &args, Script::default())
+}
+
+#[test]
+fn what_the_profile_ignores_or_disables_is_not_looked_at_before_the_binding_either() {
+    let ignores = json!({"ignoredResources": ["example.com/gpu"]});
+    let ignores_the_group = json!({"ignoredResourceGroups": ["example.com"]});
+    for (fit, pod) in [
+        (Some(ignores), "p gpu=4"),
+        (Some(ignores_the_group), "p gpu=4"),
+        (None, "p gpu=4"),
+        (None, "p cpu=64"),
+    ] {
+        let mut cluster = with_fit(fit.clone());
+        cluster.node("n1 cpu=1");
+        cluster.pending(pod);
+        assert_eq!(
+            (cluster.step(), cluster.effects()),
+            ("p -> n1".to_owned(), vec!["bind p to n1".to_owned()])
+        );
+    }
+}
+
+#[test]
+fn a_filter_from_outside_is_asked_before_the_binding_where_it_declares_that_pods_turn_it() {
+    for (declares, bound) in [(true, false), (false, true)] {
+        let script = Script::default();
+        script.lines().guards = declares;
+        script.lines().permit.insert("A/p".to_owned(), (Status::wait(""), Duration::from_secs(60)));
+        let plugins = [("PrioritySort", 1), ("A", 1), ("DefaultBinder", 1)];
+        let mut cluster = Cluster::with_profile(&plugins, &BTreeMap::new(), script);
+        cluster.node("n1");
+        cluster.pending("p");
+        assert_eq!(cluster.step(), "p -> n1");
+        cluster.effects();
+        cluster.script.lines().filter.insert("A/p".to_owned(), Status::unschedulable("full"));
+        cluster.script.handle().allow(&crate::fixture::uid("p"), "A");
+        cluster.step();
+        let effects = cluster.effects();
+        assert_eq!(effects.contains(&"bind p to n1".to_owned()), bound, "{effects:?}");
+        let full = effects.iter().any(|line| line.ends_with("bound to it: full"));
+        assert_eq!(full, !bound, "{effects:?}");
+    }
 }

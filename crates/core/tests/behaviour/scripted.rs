@@ -1,8 +1,9 @@
 //! Plugins that do what a test tells them: `A` and `B` act at most extension points, `Sort` orders nothing.
 
 use secondmate_framework::{
-    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
-    Permit, Plugin, PreBind, PreBindStep, PreEnqueue, QueueSort, QueuedPod, Registry, Reserve, Score, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
+    NodeParts, ObjectChange, Permit, Plugin, PodParts, PreBind, PreBindStep, PreEnqueue, QueueSort,
+    QueuedPod, Reach, Registry, Reserve, Score, Status,
 };
 use secondmate_model::{Atom, NodeInfo, Pod};
 use std::cmp::Ordering;
@@ -23,6 +24,8 @@ pub struct Lines {
     pub hints: BTreeMap<String, Hint>,
     /// Registrations by plugin; deleted assigned pods where none is given.
     pub events: BTreeMap<String, Vec<EventRegistration>>,
+    /// Whether the plugins declare that other pods on a node turn their filter.
+    pub guards: bool,
     pub calls: Vec<String>,
     handle: Option<Handle>,
 }
@@ -92,6 +95,10 @@ impl Scripted {
 impl Plugin for Scripted {
     fn name(&self) -> &str {
         self.name
+    }
+    fn declaration(&self) -> Declaration {
+        let reach = if self.script.lines().guards { Reach::Node } else { Reach::Cluster };
+        Declaration::of(PodParts::ALL, NodeParts::ALL).reaching(reach)
     }
     fn as_pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
         Some(self)

@@ -7,10 +7,10 @@ mod attachable;
 use crate::pod_claims;
 use attachable::{Attachable, Attachables, OwnedAttachable};
 use secondmate_framework::{
-    ActionType, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint, ObjectChange,
-    Parity, Plugin, PluginError, PreFilter, PreFilterOutcome, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
+    NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
-use secondmate_model::objects::{CsiNode, Object, Objects};
+use secondmate_model::objects::{CsiNode, Object, ObjectKind, Objects};
 use secondmate_model::{Atom, NodeInfo, Pod, Volume, VolumeSource};
 use serde_json::Value;
 use std::sync::Arc;
@@ -137,6 +137,18 @@ fn existing<'a>(
 impl Plugin for NodeVolumeLimits {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::VOLUMES, NodeParts::NAME | NodeParts::ALLOCATABLE | NodeParts::VOLUMES)
+            .with_objects(&[
+                ObjectKind::PersistentVolume,
+                ObjectKind::PersistentVolumeClaim,
+                ObjectKind::StorageClass,
+                ObjectKind::CsiNode,
+                ObjectKind::CsiDriver,
+                ObjectKind::VolumeAttachment,
+            ])
     }
 
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {

@@ -21,11 +21,11 @@ use assumed::Assumed;
 use binding::Reservation;
 use claims::PodClaims;
 use secondmate_framework::{
-    ActionType, Code, Context, CycleState, EventRegistration, EventResource, Filter, Handle, Hint,
-    ObjectChange, Plugin, PluginError, PreBind, PreBindStep, PreFilter, PreFilterOutcome, PreScore, Reason,
-    Reserve, Score, Status,
+    ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
+    Hint, NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreBind, PreBindStep, PreFilter,
+    PreFilterOutcome, PreScore, Reach, Reason, Reserve, Right, Score, Status,
 };
-use secondmate_model::objects::Object;
+use secondmate_model::objects::{Object, ObjectKind};
 use secondmate_model::{Atom, NodeInfo, Pod, VolumeSource};
 use serde::Deserialize;
 use serde_json::Value;
@@ -108,6 +108,24 @@ fn no_volumes_for(node: &Atom) -> Status {
 impl Plugin for VolumeBinding {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn declaration(&self) -> Declaration {
+        // What it has promised to other pods counts, wherever they go.
+        Declaration::of(PodParts::VOLUMES, NodeParts::NAME | NodeParts::LABELS)
+            .reaching(Reach::Cluster)
+            .with_objects(&[
+                ObjectKind::PersistentVolume,
+                ObjectKind::PersistentVolumeClaim,
+                ObjectKind::StorageClass,
+                ObjectKind::CsiNode,
+                ObjectKind::CsiDriver,
+                ObjectKind::StorageCapacity,
+            ])
+            .with_writes(&[
+                Right { verb: "patch", group: "", resource: "persistentvolumes" },
+                Right { verb: "patch", group: "", resource: "persistentvolumeclaims" },
+            ])
     }
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
         Some(self)

@@ -1,15 +1,14 @@
-//! An object as it comes out of a watch: compiled on the spot, or known to be unfit.
+//! An object as it comes out of a watch, and what becomes of it: compiled, or known to be unfit.
 
-use super::kind::{Kind, Place};
+use super::needs::Subject;
 use kube_client::Resource;
 use kube_client::api::ObjectMeta;
 use kube_client::core::DynamicResourceScope;
-use secondmate_model::objects::{Object, ObjectKind, ObjectName};
+use secondmate_model::objects::{ApiResource, Object, ObjectKind, ObjectName, Source};
 use secondmate_model::{Atom, Node, Pod, Uid, wire};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// A compiled object of any kind.
@@ -20,12 +19,6 @@ pub(crate) enum Compiled {
     Object(Box<Object>),
 }
 
-impl From<Object> for Compiled {
-    fn from(object: Object) -> Self {
-        Self::Object(Box::new(object))
-    }
-}
-
 /// What the core knows an object by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Key {
@@ -34,10 +27,22 @@ pub(crate) enum Key {
     Object(ObjectKind, ObjectName),
 }
 
+impl Key {
+    fn new(subject: Subject, metadata: &wire::ObjectMeta) -> Self {
+        match subject {
+            Subject::Pods(_) => Self::Pod(Uid::from(&*metadata.uid)),
+            Subject::Nodes => Self::Node(Atom::new(&metadata.name)),
+            Subject::Objects(kind) => {
+                Self::Object(kind, ObjectName::new(&Atom::new(&metadata.namespace), &metadata.name))
+            }
+        }
+    }
+}
+
 /// An object that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unfit {
-    pub place: Place,
+    pub api: ApiResource,
     pub namespace: Box<str>,
     pub name: Box<str>,
     pub uid: Box<str>,
@@ -47,9 +52,9 @@ pub(crate) struct Unfit {
 }
 
 impl Unfit {
-    fn new(place: Place, metadata: &wire::ObjectMeta, reason: String) -> Self {
+    fn new(api: ApiResource, metadata: &wire::ObjectMeta, reason: String) -> Self {
         Self {
-            place,
+            api,
             namespace: metadata.namespace.clone(),
             name: metadata.name.clone(),
             uid: metadata.uid.clone(),
@@ -69,64 +74,105 @@ impl Unfit {
     }
 }
 
-/// An object of a kind, as kube-runtime's watcher hands it over. Decoding never fails for what is inside the object: a failure
-/// would end the watch, and one bad object would hide all others.
+/// An object as kube-runtime's watcher hands it over: the text, and of its content only what the watcher itself needs. One type
+/// for all kinds, so that the watcher is compiled once; and no content can fail it, which would end the watch and hide all other
+/// objects behind one.
 #[derive(Clone, Debug)]
-pub(crate) struct Watched<K> {
+pub(crate) struct Watched {
     /// Only the resource version is filled: the watcher resumes from it.
     metadata: ObjectMeta,
-    pub key: Key,
-    pub object: Result<Compiled, Box<Unfit>>,
-    kind: PhantomData<K>,
+    text: Box<RawValue>,
 }
 
-impl<'de, K: Kind> Deserialize<'de> for Watched<K> {
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Versioned<'a> {
+    #[serde(borrow)]
+    metadata: Version<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Version<'a> {
+    #[serde(borrow)]
+    resource_version: Cow<'a, str>,
+}
+
+impl<'de> Deserialize<'de> for Watched {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Borrowed, not copied: the watcher decodes from text in memory.
-        let raw = <&'de RawValue>::deserialize(deserializer)?;
-        Ok(match serde_json::from_str::<K::Wire>(raw.get()) {
-            Ok(wire) => {
-                let metadata = K::metadata(&wire);
-                let object =
-                    K::compile(&wire).map_err(|reason| Box::new(Unfit::new(K::PLACE, metadata, reason)));
-                Self::new(metadata, object)
-            }
-            Err(error) => {
-                let metadata =
-                    serde_json::from_str::<wire::MetadataOnly>(raw.get()).unwrap_or_default().metadata;
-                Self::new(&metadata, Err(Box::new(Unfit::new(K::PLACE, &metadata, error.to_string()))))
-            }
-        })
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let versioned: Versioned<'_> = serde_json::from_str(text.get()).unwrap_or_default();
+        let resource_version = Some(versioned.metadata.resource_version.into_owned());
+        Ok(Self { metadata: ObjectMeta { resource_version, ..ObjectMeta::default() }, text })
     }
 }
 
-impl<K: Kind> Watched<K> {
-    fn new(metadata: &wire::ObjectMeta, object: Result<Compiled, Box<Unfit>>) -> Self {
-        let version = Some(metadata.resource_version.to_string());
-        Self {
-            metadata: ObjectMeta { resource_version: version, ..ObjectMeta::default() },
-            key: K::key(metadata),
-            object,
-            kind: PhantomData,
+impl Watched {
+    /// Decodes and compiles the object.
+    pub fn compile(&self, subject: Subject) -> (Key, Result<Compiled, Box<Unfit>>) {
+        let text = self.text.get();
+        match decode(subject, text) {
+            Ok((metadata, Ok(compiled))) => (Key::new(subject, &metadata), Ok(compiled)),
+            Ok((metadata, Err(reason))) => unfit(subject, &metadata, reason),
+            Err(error) => {
+                let named: wire::MetadataOnly = serde_json::from_str(text).unwrap_or_default();
+                unfit(subject, &named.metadata, error.to_string())
+            }
         }
     }
+
+    /// What the core knows the object by.
+    pub fn key(&self, subject: Subject) -> Key {
+        let named: wire::MetadataOnly = serde_json::from_str(self.text.get()).unwrap_or_default();
+        Key::new(subject, &named.metadata)
+    }
 }
 
-impl<K: Kind> Resource for Watched<K> {
-    type DynamicType = ();
+fn unfit(
+    subject: Subject,
+    metadata: &wire::ObjectMeta,
+    reason: String,
+) -> (Key, Result<Compiled, Box<Unfit>>) {
+    (Key::new(subject, metadata), Err(Box::new(Unfit::new(subject.api(), metadata, reason))))
+}
+
+/// The object compiled, or what is wrong with it in words; an error where it is not even of its kind's form.
+type Decoded = (wire::ObjectMeta, Result<Compiled, String>);
+
+fn decode(subject: Subject, text: &str) -> Result<Decoded, serde_json::Error> {
+    Ok(match subject {
+        Subject::Pods(_) => {
+            let wire: wire::Pod = text.decode()?;
+            let pod = Pod::new(&wire).map(|p| Compiled::Pod(Arc::new(p))).map_err(|e| e.error.to_string());
+            (wire.metadata, pod)
+        }
+        Subject::Nodes => {
+            let wire: wire::Node = text.decode()?;
+            let node = Node::new(&wire).map(|n| Compiled::Node(Arc::new(n))).map_err(|e| e.error.to_string());
+            (wire.metadata, node)
+        }
+        Subject::Objects(kind) => {
+            let (object, metadata) = kind.compile(text)?;
+            (metadata, Ok(Compiled::Object(Box::new(object))))
+        }
+    })
+}
+
+impl Resource for Watched {
+    type DynamicType = ApiResource;
     type Scope = DynamicResourceScope;
 
-    fn kind((): &()) -> Cow<'_, str> {
-        K::PLACE.kind.into()
+    fn kind(api: &ApiResource) -> Cow<'_, str> {
+        api.kind.into()
     }
-    fn group((): &()) -> Cow<'_, str> {
-        K::PLACE.group.into()
+    fn group(api: &ApiResource) -> Cow<'_, str> {
+        api.group.into()
     }
-    fn version((): &()) -> Cow<'_, str> {
-        K::PLACE.version.into()
+    fn version(api: &ApiResource) -> Cow<'_, str> {
+        api.version.into()
     }
-    fn plural((): &()) -> Cow<'_, str> {
-        K::PLACE.plural.into()
+    fn plural(api: &ApiResource) -> Cow<'_, str> {
+        api.plural.into()
     }
     fn meta(&self) -> &ObjectMeta {
         &self.metadata
@@ -138,13 +184,15 @@ impl<K: Kind> Resource for Watched<K> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kind::of;
     use super::*;
     use kube_client::api::WatchEvent;
     use kube_client::core::ObjectList;
+    use secondmate_core::port::PodWatch;
 
-    fn event(text: &str) -> Watched<of::Pod> {
-        match serde_json::from_str::<WatchEvent<Watched<of::Pod>>>(text) {
+    const PODS: Subject = Subject::Pods(PodWatch::Pending);
+
+    fn event(text: &str) -> Watched {
+        match serde_json::from_str::<WatchEvent<Watched>>(text) {
             Ok(WatchEvent::Added(object)) => object,
             other => panic!("{other:?}"),
         }
@@ -156,8 +204,9 @@ mod tests {
             r#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"a","namespace":"n","uid":"u","resourceVersion":"7"},"spec":{"containers":[{"resources":{"requests":{"cpu":"100m"}}}]}}}"#,
         );
         assert_eq!(pod.meta().resource_version.as_deref(), Some("7"));
-        assert_eq!(pod.key, Key::Pod(Uid::from("u")));
-        let Ok(Compiled::Pod(pod)) = pod.object else { panic!("{pod:?}") };
+        let (key, object) = pod.compile(PODS);
+        assert_eq!((&key, pod.key(PODS)), (&Key::Pod(Uid::from("u")), key.clone()));
+        let Ok(Compiled::Pod(pod)) = object else { panic!("{object:?}") };
         assert_eq!((pod.full_name().as_str(), pod.requests.filter.milli_cpu), ("n/a", 100));
     }
 
@@ -167,21 +216,22 @@ mod tests {
             r#"{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"n","uid":"u","resourceVersion":"8"},"spec":{"containers":[{"resources":{"requests":{"cpu":"12 apples"}}}]}}}"#,
         );
         assert_eq!(bad.meta().resource_version.as_deref(), Some("8"));
-        let unfit = bad.object.expect_err("a bad quantity");
+        let unfit = bad.compile(PODS).1.expect_err("a bad quantity");
         assert_eq!(unfit.full_name(), "n/a");
         assert!(unfit.reason.contains("12 apples"), "{}", unfit.reason);
         // A field of another type than the API has.
         let bad = event(
             r#"{"type":"ADDED","object":{"metadata":{"name":"b","namespace":"n","uid":"v","resourceVersion":"9"},"spec":{"containers":7}}}"#,
         );
-        assert_eq!((&*bad.object.expect_err("no list").name, bad.key), ("b", Key::Pod(Uid::from("v"))));
+        let (key, object) = bad.compile(PODS);
+        assert_eq!((&*object.expect_err("no list").name, key), ("b", Key::Pod(Uid::from("v"))));
     }
 
     #[test]
     fn a_list_is_compiled_item_by_item() {
         let text = r#"{"kind":"NodeList","apiVersion":"v1","metadata":{"resourceVersion":"3"},"items":[{"metadata":{"name":"x","resourceVersion":"1"}},{"metadata":{"name":"y","resourceVersion":"2"},"status":{"allocatable":{"cpu":"?"}}}]}"#;
-        let list: ObjectList<Watched<of::Node>> = serde_json::from_str(text).expect("a list");
-        let fit: Vec<bool> = list.items.iter().map(|i| i.object.is_ok()).collect();
+        let list: ObjectList<Watched> = serde_json::from_str(text).expect("a list");
+        let fit: Vec<bool> = list.items.iter().map(|i| i.compile(Subject::Nodes).1.is_ok()).collect();
         assert_eq!(fit, [true, false]);
     }
 }

@@ -1,9 +1,10 @@
-//! What has to be watched, and what the scheduler must be allowed to do, for a set of profiles.
+//! What has to be watched, and what the scheduler must be allowed to do, for a set of profiles: pods and nodes always, and the rest
+//! as the profiles' plugins declare it.
 
-use super::kind::{Kind, Place, of};
 use secondmate_core::port::PodWatch;
 use secondmate_cycle::Profile;
-use secondmate_framework::EventResource;
+use secondmate_framework::Right;
+use secondmate_model::objects::{ApiResource, ObjectKind};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -12,41 +13,15 @@ use std::fmt;
 pub(crate) enum Subject {
     Pods(PodWatch),
     Nodes,
-    Namespaces,
-    Services,
-    ReplicationControllers,
-    ReplicaSets,
-    StatefulSets,
-    DisruptionBudgets,
-    PersistentVolumes,
-    PersistentVolumeClaims,
-    StorageClasses,
-    CsiNodes,
-    CsiDrivers,
-    StorageCapacities,
-    VolumeAttachments,
-    DeviceClasses,
+    Objects(ObjectKind),
 }
 
 impl Subject {
-    pub fn place(self) -> Place {
+    pub fn api(self) -> ApiResource {
         match self {
-            Self::Pods(_) => of::Pod::PLACE,
-            Self::Nodes => of::Node::PLACE,
-            Self::Namespaces => of::Namespace::PLACE,
-            Self::Services => of::Service::PLACE,
-            Self::ReplicationControllers => of::ReplicationController::PLACE,
-            Self::ReplicaSets => of::ReplicaSet::PLACE,
-            Self::StatefulSets => of::StatefulSet::PLACE,
-            Self::DisruptionBudgets => of::PodDisruptionBudget::PLACE,
-            Self::PersistentVolumes => of::PersistentVolume::PLACE,
-            Self::PersistentVolumeClaims => of::PersistentVolumeClaim::PLACE,
-            Self::StorageClasses => of::StorageClass::PLACE,
-            Self::CsiNodes => of::CSINode::PLACE,
-            Self::CsiDrivers => of::CSIDriver::PLACE,
-            Self::StorageCapacities => of::CSIStorageCapacity::PLACE,
-            Self::VolumeAttachments => of::VolumeAttachment::PLACE,
-            Self::DeviceClasses => of::DeviceClass::PLACE,
+            Self::Pods(_) => ApiResource::PODS,
+            Self::Nodes => ApiResource::NODES,
+            Self::Objects(kind) => kind.api(),
         }
     }
 }
@@ -63,62 +38,18 @@ pub(crate) struct Watch {
 impl Watch {
     /// Every API server serves it; that it does not is an error.
     pub fn is_essential(&self) -> bool {
-        self.subject.place().group.is_empty()
+        self.subject.api().group.is_empty()
     }
 }
 
 impl fmt::Display for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.subject.place().plural)?;
+        f.write_str(self.subject.api().plural)?;
         match &self.fields {
             Some(fields) => write!(f, " ({fields})"),
             None => Ok(()),
         }
     }
-}
-
-/// What an in-tree plugin reads beside pods, nodes and namespaces.
-fn reads(plugin: &str) -> &'static [Subject] {
-    use Subject as S;
-    match plugin {
-        "PodTopologySpread" => &[S::Services, S::ReplicationControllers, S::ReplicaSets, S::StatefulSets],
-        "DefaultPreemption" => &[S::DisruptionBudgets],
-        "VolumeRestrictions" => &[S::PersistentVolumeClaims],
-        "VolumeZone" => &[S::PersistentVolumes, S::PersistentVolumeClaims, S::StorageClasses],
-        "NodeVolumeLimits" => &[
-            S::PersistentVolumes,
-            S::PersistentVolumeClaims,
-            S::StorageClasses,
-            S::CsiNodes,
-            S::VolumeAttachments,
-        ],
-        "VolumeBinding" => &[
-            S::PersistentVolumes,
-            S::PersistentVolumeClaims,
-            S::StorageClasses,
-            S::CsiNodes,
-            S::CsiDrivers,
-            S::StorageCapacities,
-        ],
-        "DynamicResources" | "NodeResourcesFit" => &[S::DeviceClasses],
-        _ => &[],
-    }
-}
-
-/// What a plugin that is not in the tree reads: what it registered events of.
-fn registered(resource: EventResource) -> Option<Subject> {
-    use EventResource as R;
-    Some(match resource {
-        R::PersistentVolume => Subject::PersistentVolumes,
-        R::PersistentVolumeClaim => Subject::PersistentVolumeClaims,
-        R::StorageClass => Subject::StorageClasses,
-        R::CsiNode => Subject::CsiNodes,
-        R::CsiDriver => Subject::CsiDrivers,
-        R::CsiStorageCapacity => Subject::StorageCapacities,
-        R::VolumeAttachment => Subject::VolumeAttachments,
-        R::DeviceClass => Subject::DeviceClasses,
-        _ => return None,
-    })
 }
 
 /// The watches that these profiles need.
@@ -146,14 +77,24 @@ pub(crate) fn watches(profiles: &[Profile]) -> Vec<Watch> {
         PodWatch::ForeignNominated,
         format!("spec.nodeName=,status.nominatedNodeName!={foreign}"),
     ));
-    let mut subjects = BTreeSet::from([Subject::Nodes, Subject::Namespaces]);
-    for plugin in profiles.iter().flat_map(Profile::plugins) {
-        subjects.extend(reads(plugin.name.as_str()));
-        subjects.extend(plugin.plugin.events().iter().filter_map(|e| registered(e.resource)));
-    }
-    watches.extend(subjects.into_iter().map(|subject| Watch { subject, fields: None, scheduler_name: None }));
+    let subjects = std::iter::once(Subject::Nodes).chain(kinds(profiles).into_iter().map(Subject::Objects));
+    watches.extend(subjects.map(|subject| Watch { subject, fields: None, scheduler_name: None }));
     watches
 }
+
+/// The kinds of objects beside pods and nodes that the profiles' plugins read, sorted.
+pub(crate) fn kinds(profiles: &[Profile]) -> BTreeSet<ObjectKind> {
+    profiles.iter().flat_map(Profile::plugins).flat_map(|p| p.plugin.declaration().objects).collect()
+}
+
+/// What the core writes whatever the plugins are.
+const WRITES_OF_THE_CORE: [Right; 5] = [
+    Right { verb: "get", group: "", resource: "pods" },
+    Right { verb: "create", group: "", resource: "pods/binding" },
+    Right { verb: "patch", group: "", resource: "pods/status" },
+    Right { verb: "create", group: "events.k8s.io", resource: "events" },
+    Right { verb: "patch", group: "events.k8s.io", resource: "events" },
+];
 
 /// Something that the scheduler must be allowed to do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,34 +130,25 @@ impl fmt::Display for Permission {
 
 /// Everything that these watches and profiles need to be allowed, sorted.
 pub(crate) fn permissions(profiles: &[Profile], watches: &[Watch]) -> BTreeSet<Permission> {
-    let mut needed = BTreeSet::new();
-    let mut need = |group: &str, resource, subresource, verbs: &[&'static str]| {
-        for verb in verbs {
-            needed.insert(Permission {
-                group: group.to_owned(),
-                resource,
-                subresource,
-                verb,
-                namespace: String::new(),
-                name: String::new(),
-            });
+    let reads = watches.iter().flat_map(|watch| {
+        let api = watch.subject.api();
+        ["list", "watch"].map(|verb| Right { verb, group: api.group, resource: api.plural })
+    });
+    let writes = profiles.iter().flat_map(Profile::plugins).flat_map(|p| p.plugin.declaration().writes);
+    reads.chain(WRITES_OF_THE_CORE).chain(writes).map(Permission::from).collect()
+}
+
+impl From<Right> for Permission {
+    /// The right, in every namespace and for every object.
+    fn from(right: Right) -> Self {
+        let (resource, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
+        Self {
+            group: right.group.to_owned(),
+            resource,
+            subresource,
+            verb: right.verb,
+            namespace: String::new(),
+            name: String::new(),
         }
-    };
-    for watch in watches {
-        let place = watch.subject.place();
-        need(place.group, place.plural, "", &["list", "watch"]);
     }
-    need("", "pods", "", &["get"]);
-    need("", "pods", "binding", &["create"]);
-    need("", "pods", "status", &["patch"]);
-    need("events.k8s.io", "events", "", &["create", "patch"]);
-    let runs = |name: &str| profiles.iter().flat_map(Profile::plugins).any(|p| p.name.as_str() == name);
-    if runs("DefaultPreemption") {
-        need("", "pods", "", &["delete"]);
-    }
-    if runs("VolumeBinding") {
-        need("", "persistentvolumes", "", &["patch"]);
-        need("", "persistentvolumeclaims", "", &["patch"]);
-    }
-    needed
 }

@@ -1,7 +1,6 @@
 //! One watch, from its first list to the end of the process.
 
 use super::compiled::{Compiled, Key, Unfit, Watched};
-use super::kind::{Kind, of};
 use super::needs::{Subject, Watch};
 use crate::call::chain;
 use crate::inbox::{Inbox, Message};
@@ -44,43 +43,14 @@ struct Closed;
 
 /// Starts a watch as a task.
 pub(crate) fn spawn(context: Context, watch: Watch, number: usize) -> tokio::task::JoinHandle<()> {
-    use Subject as S;
-    match watch.subject {
-        S::Pods(_) => start::<of::Pod>(context, watch, number),
-        S::Nodes => start::<of::Node>(context, watch, number),
-        S::Namespaces => start::<of::Namespace>(context, watch, number),
-        S::Services => start::<of::Service>(context, watch, number),
-        S::ReplicationControllers => start::<of::ReplicationController>(context, watch, number),
-        S::ReplicaSets => start::<of::ReplicaSet>(context, watch, number),
-        S::StatefulSets => start::<of::StatefulSet>(context, watch, number),
-        S::DisruptionBudgets => start::<of::PodDisruptionBudget>(context, watch, number),
-        S::PersistentVolumes => start::<of::PersistentVolume>(context, watch, number),
-        S::PersistentVolumeClaims => start::<of::PersistentVolumeClaim>(context, watch, number),
-        S::StorageClasses => start::<of::StorageClass>(context, watch, number),
-        S::CsiNodes => start::<of::CSINode>(context, watch, number),
-        S::CsiDrivers => start::<of::CSIDriver>(context, watch, number),
-        S::StorageCapacities => start::<of::CSIStorageCapacity>(context, watch, number),
-        S::VolumeAttachments => start::<of::VolumeAttachment>(context, watch, number),
-        S::DeviceClasses => start::<of::DeviceClass>(context, watch, number),
-    }
-}
-
-fn start<K: Kind>(context: Context, watch: Watch, number: usize) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
-        let source: Source<K> = Source {
-            context,
-            watch,
-            number,
-            known: FxHashSet::default(),
-            synced: false,
-            pause: PAUSE_MIN,
-            kind: std::marker::PhantomData,
-        };
+        let source =
+            Source { context, watch, number, known: FxHashSet::default(), synced: false, pause: PAUSE_MIN };
         let Err(Closed) = source.run().await;
     })
 }
 
-struct Source<K> {
+struct Source {
     context: Context,
     watch: Watch,
     number: usize,
@@ -88,7 +58,6 @@ struct Source<K> {
     known: FxHashSet<Key>,
     synced: bool,
     pause: Duration,
-    kind: std::marker::PhantomData<K>,
 }
 
 /// What to do after a failure.
@@ -98,9 +67,9 @@ enum After {
     Absent,
 }
 
-impl<K: Kind> Source<K> {
+impl Source {
     async fn run(mut self) -> Result<std::convert::Infallible, Closed> {
-        let api: Api<Watched<K>> = Api::all(self.context.client.clone());
+        let api: Api<Watched> = Api::all_with(self.context.client.clone(), &self.watch.subject.api());
         let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
         if let Some(fields) = &self.watch.fields {
             config = config.fields(fields);
@@ -111,7 +80,7 @@ impl<K: Kind> Source<K> {
     }
 
     /// Runs one watcher until it has to be replaced.
-    async fn follow(&mut self, api: Api<Watched<K>>, config: watcher::Config) -> Result<(), Closed> {
+    async fn follow(&mut self, api: Api<Watched>, config: watcher::Config) -> Result<(), Closed> {
         let mut stream = pin!(watcher::watcher(api, config));
         // What the list that is under way has shown so far.
         let mut seen: Option<FxHashSet<Key>> = None;
@@ -158,47 +127,52 @@ impl<K: Kind> Source<K> {
                     seen = Some(FxHashSet::default());
                 }
                 Event::InitApply(object) => {
+                    let key = self.apply(&object).await?;
                     if let Some(seen) = &mut seen {
-                        seen.insert(object.key.clone());
+                        seen.insert(key);
                     }
-                    self.apply(object).await?;
                 }
                 Event::InitDone => {
                     if let Some(seen) = seen.take() {
                         self.listed(seen).await?;
                     }
                 }
-                Event::Apply(object) => self.apply(object).await?,
+                Event::Apply(object) => {
+                    self.apply(&object).await?;
+                }
                 Event::Delete(object) => {
-                    self.context.unfit.remove(&object.key);
-                    self.gone(object.key).await?;
+                    let key = object.key(self.watch.subject);
+                    self.context.unfit.remove(&key);
+                    self.gone(key).await?;
                 }
             }
         }
     }
 
-    async fn apply(&mut self, object: Watched<K>) -> Result<(), Closed> {
-        match object.object {
+    async fn apply(&mut self, object: &Watched) -> Result<Key, Closed> {
+        let (key, object) = object.compile(self.watch.subject);
+        match object {
             Ok(compiled) => {
-                self.context.unfit.remove(&object.key);
-                self.known.insert(object.key);
-                let input = match (compiled, &self.watch.subject) {
-                    (Compiled::Pod(pod), Subject::Pods(watch)) => Input::Pod(*watch, pod),
+                self.context.unfit.remove(&key);
+                self.known.insert(key.clone());
+                let input = match (compiled, self.watch.subject) {
+                    (Compiled::Pod(pod), Subject::Pods(watch)) => Input::Pod(watch, pod),
                     (Compiled::Pod(pod), _) => Input::Pod(PodWatch::Assigned, pod),
                     (Compiled::Node(node), _) => Input::Node(node),
                     (Compiled::Object(object), _) => Input::Object(*object),
                 };
-                self.tell(Message::Watched(input)).await
+                self.tell(Message::Watched(input)).await?;
             }
-            Err(unfit) => self.reject(object.key, *unfit).await,
+            Err(unfit) => self.reject(key.clone(), *unfit).await?,
         }
+        Ok(key)
     }
 
     /// An object that cannot be understood: what was known of it before stands, but for a pod that we would schedule.
     async fn reject(&mut self, key: Key, unfit: Unfit) -> Result<(), Closed> {
-        self.context.metrics.object_rejected(unfit.place.kind).inc();
+        self.context.metrics.object_rejected(unfit.api.kind).inc();
         warn!(
-            kind = unfit.place.kind,
+            kind = unfit.api.kind,
             object = unfit.full_name(),
             "this object is left out of scheduling, as it cannot be understood: {}; correct it or delete it",
             unfit.reason
@@ -274,7 +248,7 @@ impl<K: Kind> Source<K> {
     }
 
     fn count_restart(&self, reason: &str) {
-        self.context.metrics.watch_restarts(K::PLACE.plural, reason).inc();
+        self.context.metrics.watch_restarts(self.watch.subject.api().plural, reason).inc();
     }
 }
 

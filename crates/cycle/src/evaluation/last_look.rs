@@ -1,0 +1,32 @@
+//! The look at a node just before a pod is bound to it.
+
+use crate::profile::Profile;
+use secondmate_framework::{Context, CycleState, Status};
+use secondmate_model::{NodeInfo, Pod};
+use std::sync::Arc;
+
+/// Whether the node, as it is now and without the pod, still takes the pod: the filters are asked once more that another pod's
+/// coming may have turned, as the plugins declare
+/// ([`Declaration::guards_the_node`](secondmate_framework::Declaration::guards_the_node)). `state` is that of the pod's cycle.
+///
+/// What a profile disables, replaces or tells to ignore something is therefore not looked at here either.
+#[must_use]
+pub fn still_fits(
+    profile: &Profile,
+    cx: &Context<'_>,
+    state: &CycleState,
+    pod: &Arc<Pod>,
+    node: &NodeInfo,
+) -> Status {
+    for plugin in profile.guards() {
+        if state.skips_filter(&plugin.name) {
+            continue;
+        }
+        let Some(filter) = plugin.plugin.as_filter() else { continue };
+        let status = filter.filter(cx, state, pod, node);
+        if !status.is_success() {
+            return status.by(&plugin.name);
+        }
+    }
+    Status::SUCCESS
+}

@@ -1,0 +1,171 @@
+//! What a plugin reads and writes, said by the plugin itself: from it follow the watches, the rights that are checked at the start,
+//! what a dump holds, and which filters are asked once more before a pod is bound.
+
+use secondmate_model::objects::ObjectKind;
+use std::ops::BitOr;
+
+/// How far a plugin looks when it judges a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// At the node itself: its object, the pods on it, and objects of the declared kinds. What happens on other nodes changes
+    /// nothing.
+    Node,
+    /// At the nodes that share a topology domain with it, too.
+    Domain,
+    /// At any node.
+    Cluster,
+}
+
+/// A set of parts of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeParts(u16);
+
+#[allow(missing_docs, reason = "each is the part of its name")]
+impl NodeParts {
+    pub const NONE: Self = Self(0);
+    pub const NAME: Self = Self(1);
+    pub const LABELS: Self = Self(1 << 1);
+    /// Taints, and whether it is unschedulable.
+    pub const TAINTS: Self = Self(1 << 2);
+    pub const ALLOCATABLE: Self = Self(1 << 3);
+    pub const IMAGES: Self = Self(1 << 4);
+    pub const DECLARED_FEATURES: Self = Self(1 << 5);
+    pub const ANNOTATIONS: Self = Self(1 << 6);
+    /// Number of pods on it, and the sums of what they request.
+    pub const REQUESTED: Self = Self(1 << 7);
+    /// Host ports that its pods use.
+    pub const HOST_PORTS: Self = Self(1 << 8);
+    /// Volumes and claims that its pods use.
+    pub const VOLUMES: Self = Self(1 << 9);
+    /// Namespaces, labels and affinity terms of its pods.
+    pub const PODS: Self = Self(1 << 10);
+    pub const ALL: Self = Self((1 << 11) - 1);
+
+    /// What another pod that comes to the node changes about it.
+    pub const CHANGED_BY_PODS: Self =
+        Self(Self::REQUESTED.0 | Self::HOST_PORTS.0 | Self::VOLUMES.0 | Self::PODS.0);
+
+    /// Whether the sets have a part in common.
+    #[must_use]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl BitOr for NodeParts {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A set of parts of the pod that is being scheduled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodParts(u16);
+
+#[allow(missing_docs, reason = "each is the part of its name")]
+impl PodParts {
+    pub const NONE: Self = Self(0);
+    pub const NODE_NAME: Self = Self(1);
+    /// Namespace and labels.
+    pub const LABELS: Self = Self(1 << 1);
+    pub const TOLERATIONS: Self = Self(1 << 2);
+    /// Node selector and node affinity.
+    pub const NODE_AFFINITY: Self = Self(1 << 3);
+    pub const POD_AFFINITY: Self = Self(1 << 4);
+    pub const TOPOLOGY_SPREAD: Self = Self(1 << 5);
+    pub const REQUESTS: Self = Self(1 << 6);
+    pub const HOST_PORTS: Self = Self(1 << 7);
+    pub const VOLUMES: Self = Self(1 << 8);
+    pub const IMAGES: Self = Self(1 << 9);
+    pub const REQUIRED_FEATURES: Self = Self(1 << 10);
+    pub const PRIORITY: Self = Self(1 << 11);
+    pub const SCHEDULING_GATES: Self = Self(1 << 12);
+    pub const RESOURCE_CLAIMS: Self = Self(1 << 13);
+    /// The controller that owns it.
+    pub const OWNER: Self = Self(1 << 14);
+    pub const ALL: Self = Self((1 << 15) - 1);
+
+    /// Whether the sets have a part in common.
+    #[must_use]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl BitOr for PodParts {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A right that a plugin needs beyond reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Right {
+    /// Verb, such as `patch`.
+    pub verb: &'static str,
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Resource, such as `persistentvolumes`.
+    pub resource: &'static str,
+}
+
+/// What a plugin reads and writes. See [`Plugin::declaration`](crate::Plugin::declaration).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declaration {
+    /// Kinds of objects that it reads beside pods and nodes: they are watched, and part of every dump.
+    pub objects: Vec<ObjectKind>,
+    /// What it reads of the pod that is being scheduled.
+    pub pod: PodParts,
+    /// What it reads of a node.
+    pub node: NodeParts,
+    /// How far its filter looks. A filter that reaches no further than the node, and reads of it what other pods change, is asked
+    /// once more just before the pod is bound there, against the newest state of the node.
+    pub filter: Reach,
+    /// How far its score looks.
+    pub score: Reach,
+    /// Rights that its writes need.
+    pub writes: Vec<Right>,
+}
+
+impl Declaration {
+    /// Of a plugin that reads these parts, and no further than the node that it judges.
+    #[must_use]
+    pub fn of(pod: PodParts, node: NodeParts) -> Self {
+        Self { objects: Vec::new(), pod, node, filter: Reach::Node, score: Reach::Node, writes: Vec::new() }
+    }
+
+    /// Of a plugin that says nothing: it may read anything of every pod and node.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self::of(PodParts::ALL, NodeParts::ALL).reaching(Reach::Cluster)
+    }
+
+    /// The same, and it looks further than the node, in its filter and its score.
+    #[must_use]
+    pub fn reaching(mut self, reach: Reach) -> Self {
+        (self.filter, self.score) = (reach, reach);
+        self
+    }
+
+    /// The same, and it reads these kinds of objects.
+    #[must_use]
+    pub fn with_objects(mut self, objects: &[ObjectKind]) -> Self {
+        self.objects.extend_from_slice(objects);
+        self
+    }
+
+    /// The same, and it writes what needs these rights.
+    #[must_use]
+    pub fn with_writes(mut self, writes: &[Right]) -> Self {
+        self.writes.extend_from_slice(writes);
+        self
+    }
+
+    /// Whether a pod that comes to a node may turn the filter's yes to that node into a no, and nothing elsewhere can.
+    #[must_use]
+    pub fn guards_the_node(&self) -> bool {
+        self.filter == Reach::Node && self.node.intersects(NodeParts::CHANGED_BY_PODS)
+    }
+}

@@ -1,0 +1,190 @@
+//! The kinds of objects that scheduling reads: where each is served, and how it is compiled. One table for all.
+
+use super::{Object, PersistentVolume, PersistentVolumeClaim, StorageClass};
+use crate::wire;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::sync::Arc;
+
+/// Where the API serves a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ApiResource {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Version.
+    pub version: &'static str,
+    /// Kind, such as `Pod`.
+    pub kind: &'static str,
+    /// Name in paths, such as `pods`.
+    pub plural: &'static str,
+    /// Whether its objects are in namespaces.
+    pub namespaced: bool,
+}
+
+impl ApiResource {
+    /// Pods.
+    pub const PODS: Self = Self { group: "", version: "v1", kind: "Pod", plural: "pods", namespaced: true };
+    /// Nodes.
+    pub const NODES: Self =
+        Self { group: "", version: "v1", kind: "Node", plural: "nodes", namespaced: false };
+
+    /// Group and version as `apiVersion` has them.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// Whether an object with this `apiVersion` and `kind` is of this resource.
+    #[must_use]
+    pub fn is(&self, api_version: &str, kind: &str) -> bool {
+        let version = match api_version.rsplit_once('/') {
+            Some((group, version)) => (group, version),
+            None => ("", api_version),
+        };
+        self.kind == kind && (self.group, self.version) == version
+    }
+}
+
+impl fmt::Display for ApiResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.plural)
+    }
+}
+
+/// What an object is decoded from: text, bytes or a tree.
+pub trait Source {
+    /// Why it could not be decoded.
+    type Error;
+    /// Decodes it.
+    ///
+    /// # Errors
+    /// It is not of this type.
+    fn decode<T: DeserializeOwned>(self) -> Result<T, Self::Error>;
+}
+
+/// JSON text.
+impl Source for &str {
+    type Error = serde_json::Error;
+    fn decode<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self)
+    }
+}
+
+/// A JSON tree.
+impl Source for serde_json::Value {
+    type Error = serde_json::Error;
+    fn decode<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
+        serde_json::from_value(self)
+    }
+}
+
+/// One line a kind: its name here, where it is served, the wire type, how it is compiled.
+macro_rules! kinds {
+    ($($kind:ident: $group:literal $version:literal $name:literal $plural:literal $scope:ident,
+        $wire:ty, $compile:expr;)*) => {
+        /// The kinds of [`Object`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs, reason = "each is the kind of its name")]
+        pub enum ObjectKind {
+            $($kind,)*
+        }
+
+        impl ObjectKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// Where it is served.
+            #[must_use]
+            pub const fn api(self) -> ApiResource {
+                match self {
+                    $(Self::$kind => ApiResource {
+                        group: $group,
+                        version: $version,
+                        kind: $name,
+                        plural: $plural,
+                        namespaced: kinds!(@ $scope),
+                    },)*
+                }
+            }
+
+            /// Decodes and compiles an object of this kind; its metadata comes with it.
+            ///
+            /// # Errors
+            /// It cannot be decoded. What is wrong inside of it is kept in the object for those whom it concerns.
+            pub fn compile<S: Source>(self, source: S) -> Result<(Object, wire::ObjectMeta), S::Error> {
+                match self {
+                    $(Self::$kind => {
+                        let compile: fn(&$wire) -> Object = $compile;
+                        let wire: $wire = source.decode()?;
+                        let object = compile(&wire);
+                        Ok((object, wire.metadata))
+                    })*
+                }
+            }
+        }
+    };
+    (@ namespaced) => { true };
+    (@ cluster) => { false };
+}
+
+kinds! {
+    Namespace: "" "v1" "Namespace" "namespaces" cluster, wire::MetadataOnly, Object::namespace;
+    Service: "" "v1" "Service" "services" namespaced,
+        wire::MapSelecting, |o| Object::map_selecting(ObjectKind::Service, o);
+    ReplicationController: "" "v1" "ReplicationController" "replicationcontrollers" namespaced,
+        wire::MapSelecting, |o| Object::map_selecting(ObjectKind::ReplicationController, o);
+    ReplicaSet: "apps" "v1" "ReplicaSet" "replicasets" namespaced,
+        wire::LabelSelecting, |o| Object::label_selecting(ObjectKind::ReplicaSet, o);
+    StatefulSet: "apps" "v1" "StatefulSet" "statefulsets" namespaced,
+        wire::LabelSelecting, |o| Object::label_selecting(ObjectKind::StatefulSet, o);
+    DisruptionBudget: "policy" "v1" "PodDisruptionBudget" "poddisruptionbudgets" namespaced,
+        wire::PodDisruptionBudget, Object::disruption_budget;
+    PersistentVolume: "" "v1" "PersistentVolume" "persistentvolumes" cluster,
+        wire::PersistentVolume, |o| Object::PersistentVolume(Arc::new(PersistentVolume::new(o)));
+    PersistentVolumeClaim: "" "v1" "PersistentVolumeClaim" "persistentvolumeclaims" namespaced,
+        wire::PersistentVolumeClaim,
+        |o| Object::PersistentVolumeClaim(Arc::new(PersistentVolumeClaim::new(o)));
+    StorageClass: "storage.k8s.io" "v1" "StorageClass" "storageclasses" cluster,
+        wire::StorageClass, |o| Object::StorageClass(StorageClass::new(o));
+    CsiNode: "storage.k8s.io" "v1" "CSINode" "csinodes" cluster, wire::CsiNode, Object::csi_node;
+    CsiDriver: "storage.k8s.io" "v1" "CSIDriver" "csidrivers" cluster, wire::CsiDriver, Object::csi_driver;
+    StorageCapacity: "storage.k8s.io" "v1" "CSIStorageCapacity" "csistoragecapacities" namespaced,
+        wire::CsiStorageCapacity, Object::storage_capacity;
+    VolumeAttachment: "storage.k8s.io" "v1" "VolumeAttachment" "volumeattachments" cluster,
+        wire::VolumeAttachment, Object::volume_attachment;
+    DeviceClass: "resource.k8s.io" "v1" "DeviceClass" "deviceclasses" cluster,
+        wire::DeviceClass, Object::device_class;
+}
+
+impl ObjectKind {
+    /// The kind of objects with this `apiVersion` and `kind`, if scheduling reads it.
+    #[must_use]
+    pub fn of(api_version: &str, kind: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|k| k.api().is(api_version, kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_found_by_what_stands_in_its_objects_and_compiles_to_itself() {
+        for kind in ObjectKind::ALL {
+            let api = kind.api();
+            assert_eq!(ObjectKind::of(&api.api_version(), api.kind), Some(*kind));
+            let namespace = if api.namespaced { r#""namespace":"n","# } else { "" };
+            let text = format!(r#"{{"metadata":{{{namespace}"name":"x","resourceVersion":"7"}}}}"#);
+            let (object, metadata) = kind.compile(text.as_str()).expect("metadata is enough");
+            assert_eq!((object.kind(), &*metadata.resource_version), (*kind, "7"));
+            let name = if api.namespaced { "n/x" } else { "x" };
+            assert_eq!(object.name().to_string(), name);
+        }
+        assert_eq!(ObjectKind::of("v1beta1", "Service"), None);
+        assert_eq!(ObjectKind::of("apps/v1", "Service"), None);
+    }
+}
