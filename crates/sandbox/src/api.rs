@@ -228,9 +228,7 @@ pub(crate) fn bootstrap(store: &Store) {
                 json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }),
             );
         }
-        for (name, value) in
-            [("system-cluster-critical", 2_000_000_000_i64), ("system-node-critical", 2_000_001_000)]
-        {
+        for (name, value) in secondmate_admission::SYSTEM_PRIORITY_CLASSES {
             put(
                 resource::stored_as(PRIORITY_CLASSES),
                 "",

@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::error::{ApiError, FieldError};
 use crate::events;
-use crate::quantity::Quantity;
 use crate::resource::{NameRule, ResourceType};
 use crate::selectors;
 use crate::wire;
+use secondmate_admission::Quantity;
 
 /// Unknown fields that one refusal names.
 const UNKNOWN_FIELDS_MAX: usize = 20;
@@ -119,7 +119,10 @@ pub(crate) fn strictly(resource: &ResourceType, value: &Value) -> Result<(), Api
 
 /// The maps of quantities, wherever they stand.
 fn is_quantity_map(key: &str) -> bool {
-    matches!(key, "requests" | "limits" | "overhead" | "capacity" | "allocatable" | "allocatedResources")
+    matches!(
+        key,
+        "requests" | "limits" | "overhead" | "podFixed" | "capacity" | "allocatable" | "allocatedResources"
+    )
 }
 
 /// `cpu: 1` without quotes is a quantity too.
@@ -192,6 +195,8 @@ fn check_type(resource: &ResourceType, value: &Value) -> Result<(), String> {
         ("storage.k8s.io", "CSIDriver") => reads::<k8s::storage::v1::CSIDriver>,
         ("storage.k8s.io", "CSIStorageCapacity") => reads::<k8s::storage::v1::CSIStorageCapacity>,
         ("storage.k8s.io", "VolumeAttachment") => reads::<k8s::storage::v1::VolumeAttachment>,
+        ("", "LimitRange") => reads::<k8s::core::v1::LimitRange>,
+        ("node.k8s.io", "RuntimeClass") => reads::<k8s::node::v1::RuntimeClass>,
         ("scheduling.k8s.io", "PriorityClass") => reads::<k8s::scheduling::v1::PriorityClass>,
         // resource.k8s.io/v1 is younger than the types in this build: stored as it comes.
         _ => |_| Ok(()),

@@ -41,7 +41,6 @@ mod object;
 mod objects;
 mod patch;
 mod pods;
-mod quantity;
 mod random;
 mod request;
 mod resource;

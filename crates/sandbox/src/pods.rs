@@ -1,11 +1,11 @@
 //! Pods as the API server treats them: defaults at creation, validation, what an update may change, binding.
 
+mod admission;
 pub(crate) mod binding;
-mod defaults;
 mod update;
 mod validation;
 
-pub(crate) use defaults::{admit, default_tolerations};
+pub(crate) use admission::admit;
 pub(crate) use update::check_update;
 pub(crate) use validation::{check_selector, validate};
 
@@ -28,16 +28,4 @@ pub(crate) fn set_condition(pod: &mut Value, mut condition: Value, now: &str) {
         Some(old) => *old = condition,
         None => conditions.push(condition),
     }
-}
-
-/// Init containers and containers, with their field paths.
-pub(crate) fn all_containers(spec: &Value) -> impl Iterator<Item = (String, &Value)> {
-    ["initContainers", "containers"].into_iter().flat_map(move |field| {
-        spec[field]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .enumerate()
-            .map(move |(i, container)| (format!("spec.{field}[{i}]"), container))
-    })
 }

@@ -128,10 +128,14 @@ pub(crate) const DISRUPTION_BUDGETS: StoreId = StoreId(6);
 pub(crate) const DEPLOYMENTS: StoreId = StoreId(23);
 pub(crate) const CLAIMS: StoreId = StoreId(10);
 pub(crate) const VOLUMES: StoreId = StoreId(11);
+/// Read by the admission of pods.
+pub(crate) const LIMIT_RANGES: StoreId = StoreId(24);
+/// Read by the admission of pods.
+pub(crate) const RUNTIME_CLASSES: StoreId = StoreId(25);
 /// Resources without a store.
 const NO_STORE: StoreId = StoreId(255);
 /// One more than the largest store.
-pub(crate) const STORE_COUNT: usize = 24;
+pub(crate) const STORE_COUNT: usize = 26;
 
 const POD_FIELDS: &[(&str, &str)] = &[
     ("spec.nodeName", "/spec/nodeName"),
@@ -437,6 +441,23 @@ pub(crate) static RESOURCES: &[ResourceType] = &[
         namespaced: false,
         store: StoreId(22),
         fields: &[("spec.nodeName", "/spec/nodeName"), ("spec.driver", "/spec/driver")],
+        ..BASE
+    },
+    ResourceType {
+        plural: "limitranges",
+        singular: "limitrange",
+        kind: "LimitRange",
+        short_names: &["limits"],
+        store: LIMIT_RANGES,
+        ..BASE
+    },
+    ResourceType {
+        group: "node.k8s.io",
+        plural: "runtimeclasses",
+        singular: "runtimeclass",
+        kind: "RuntimeClass",
+        namespaced: false,
+        store: RUNTIME_CLASSES,
         ..BASE
     },
     ResourceType {

@@ -63,7 +63,7 @@ pub(crate) struct Transaction {
     tables: Vec<Table>,
     window: Window,
     random: Random,
-    dirty: u32,
+    dirty: u64,
     stored_events_max: usize,
     stored_events: VecDeque<(Box<str>, Box<str>)>,
 }

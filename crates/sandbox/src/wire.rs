@@ -442,8 +442,8 @@ mod tests {
             let _ = to_json(&whole[..end]);
         }
         assert_eq!(to_json(b"{}").unwrap_err().code, 400);
-        let unknown = to_json(&envelope("batch/v1", "Job", b"")).unwrap_err();
-        assert!(unknown.message.contains("\"Job\""), "{unknown}");
+        let unknown = to_json(&envelope("batch/v1", "Task", b"")).unwrap_err();
+        assert!(unknown.message.contains("\"Task\""), "{unknown}");
     }
 
     #[test]

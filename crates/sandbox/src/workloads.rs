@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -15,9 +15,7 @@ use crate::api::{Api, DeleteOptions, PatchOptions};
 use crate::error::{ApiError, FieldError};
 use crate::object::Object;
 use crate::pods;
-use crate::resource::{
-    self, DEPLOYMENTS, POD_NODE_NAME, POD_PHASE, PODS, REPLICA_SETS, ResourceType, StoreId,
-};
+use crate::resource::{self, DEPLOYMENTS, POD_NODE_NAME, POD_PHASE, PODS, REPLICA_SETS, StoreId};
 use crate::selectors::LabelSelector;
 use crate::server::until_down;
 use crate::store::{Change, Event};
@@ -32,28 +30,6 @@ const GATHER: Duration = Duration::from_millis(3);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// The label that tells the pods of one template from those of another.
 const TEMPLATE_HASH: &str = "pod-template-hash";
-
-/// Defaults of a ReplicaSet or Deployment.
-pub(crate) fn default(resource: &ResourceType, value: &mut Value) {
-    if !value["spec"].is_object() {
-        value["spec"] = Value::Object(Map::new());
-    }
-    if value["spec"].get("replicas").is_none() {
-        value["spec"]["replicas"] = Value::from(1);
-    }
-    if resource.kind == "Deployment" {
-        if value["spec"].get("strategy").is_none() {
-            value["spec"]["strategy"] = json!({
-                "type": "RollingUpdate", "rollingUpdate": { "maxSurge": "25%", "maxUnavailable": "25%" } });
-        }
-        for (field, number) in [("revisionHistoryLimit", 10), ("progressDeadlineSeconds", 600)] {
-            if value["spec"].get(field).is_none() {
-                value["spec"][field] = Value::from(number);
-            }
-        }
-    }
-    value["status"] = json!({ "replicas": 0 });
-}
 
 /// The field errors of a ReplicaSet or Deployment.
 pub(crate) fn validate(value: &Value) -> Vec<FieldError> {

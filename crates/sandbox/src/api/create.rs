@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::validate;
 use crate::error::ApiError;
@@ -112,71 +112,20 @@ fn settle_name(
 
 /// Defaults and admission plugins at creation.
 fn admit(tx: &Transaction, resource: &ResourceType, value: &mut Value) -> Result<(), ApiError> {
+    if resource.store == PODS {
+        return pods::admit(tx, value);
+    }
+    secondmate_admission::default_object(resource.kind, value);
     match (resource.store, resource.kind) {
-        (PODS, _) => return pods::admit(tx, value),
-        (NODES, _) => {
-            ensure_object(value, "spec");
-            nodes::reconcile_unschedulable(value);
-        }
-        (NAMESPACES, _) => {
-            let name = value["metadata"]["name"].clone();
-            value["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
-            value["spec"] = json!({ "finalizers": ["kubernetes"] });
-            value["status"] = json!({ "phase": "Active" });
-        }
-        (PRIORITY_CLASSES, _) => {
-            if value["preemptionPolicy"].is_null() {
-                value["preemptionPolicy"] = Value::from("PreemptLowerPriority");
-            }
-            if value["value"].is_null() {
-                value["value"] = Value::from(0);
-            }
-            value["metadata"]["generation"] = Value::from(1);
-        }
-        (_, "PersistentVolumeClaim" | "PersistentVolume") => {
-            ensure_object(value, "spec");
-            if value["spec"].get("volumeMode").is_none() {
-                value["spec"]["volumeMode"] = Value::from("Filesystem");
-            }
-            if value["status"].get("phase").is_none() {
-                value["status"] = json!({ "phase": "Pending" });
-            }
-            if resource.kind == "PersistentVolume"
-                && value["spec"].get("persistentVolumeReclaimPolicy").is_none()
-            {
-                value["spec"]["persistentVolumeReclaimPolicy"] = Value::from("Retain");
-            }
-        }
+        (NODES, _) => nodes::reconcile_unschedulable(value),
+        (PRIORITY_CLASSES, _) => value["metadata"]["generation"] = Value::from(1),
+        // A budget allows nothing until its controller has looked at it.
         (_, "PodDisruptionBudget") => {
-            // A budget allows nothing until its controller has looked at it.
             value["status"] = json!({
                 "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0 });
         }
-        (_, "StorageClass") => {
-            for (field, default) in [("reclaimPolicy", "Delete"), ("volumeBindingMode", "Immediate")] {
-                if value.get(field).is_none() {
-                    value[field] = Value::from(default);
-                }
-            }
-        }
-        (_, "ReplicaSet" | "Deployment") => crate::workloads::default(resource, value),
-        (_, "Service") => {
-            ensure_object(value, "spec");
-            for (field, default) in
-                [("type", "ClusterIP"), ("sessionAffinity", "None"), ("clusterIP", "None")]
-            {
-                if value["spec"].get(field).is_none() {
-                    value["spec"][field] = Value::from(default);
-                }
-            }
-        }
+        (_, "ReplicaSet" | "Deployment") => value["status"] = json!({ "replicas": 0 }),
         _ => {}
     }
     Ok(())
-}
-
-fn ensure_object(value: &mut Value, field: &str) {
-    if !value[field].is_object() {
-        value[field] = Value::Object(Map::new());
-    }
 }

@@ -44,7 +44,7 @@ pub(super) fn update(
     match resource.store {
         NODES => nodes::reconcile_unschedulable(&mut value),
         PODS if subresource.is_empty() && value["spec"].is_object() => {
-            pods::default_tolerations(&mut value["spec"]);
+            secondmate_admission::default_tolerations(&mut value["spec"]);
         }
         _ => {}
     }

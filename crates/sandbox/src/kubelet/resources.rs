@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::quantity::Quantity;
+use secondmate_admission::Quantity;
 
 /// Amounts by resource name: milli-CPU for `cpu`, units for everything else.
 pub(crate) type Amounts = BTreeMap<Box<str>, i64>;

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use crate::decode;
 use crate::error::FieldError;
-use crate::quantity::Quantity;
 use crate::resource;
 use crate::selectors;
+use secondmate_admission::Quantity;
 
 /// All field errors of a pod.
 pub(crate) fn validate(pod: &Value) -> Vec<FieldError> {
@@ -51,7 +51,7 @@ fn check_containers(spec: &Value, errors: &mut Vec<FieldError>) {
     }
     let mut names: Vec<&str> = Vec::new();
     let mut host_ports: Vec<(&str, &str, i64)> = Vec::new();
-    for (path, container) in super::all_containers(spec) {
+    for (path, container) in secondmate_admission::all_containers(spec) {
         match container["name"].as_str().unwrap_or_default() {
             "" => errors.push(FieldError::required(format!("{path}.name"), "")),
             name if !selectors::is_dns_label(name) => errors.push(FieldError::invalid(

@@ -1,17 +1,21 @@
 //! Resource quantities, exact to a billionth.
 //!
-//! The sandbox judges the scheduler's placements, so it has its own reading of quantities and does not borrow the
-//! scheduler's.
+//! Admission and the simulated kubelets judge the scheduler's placements, so they have their own reading of
+//! quantities and do not borrow the scheduler's.
+
+use std::fmt;
+
+use serde_json::Value;
 
 /// A quantity in billionths, rounded up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Quantity {
+pub struct Quantity {
     nano: i128,
 }
 
 impl Quantity {
     /// Parses `100m`, `1.5Gi`, `2e3`, `-1`.
-    pub(crate) fn parse(text: &str) -> Option<Quantity> {
+    pub fn parse(text: &str) -> Option<Quantity> {
         let (negative, unsigned) = match text.as_bytes().first()? {
             b'-' => (true, &text[1..]),
             b'+' => (false, &text[1..]),
@@ -34,18 +38,45 @@ impl Quantity {
         Some(Quantity { nano: if negative { -nano } else { nano } })
     }
 
-    pub(crate) fn is_negative(self) -> bool {
+    /// The quantity of a field: a text, or a number as people write it.
+    pub fn of(value: &Value) -> Option<Quantity> {
+        match value {
+            Value::String(text) => Quantity::parse(text),
+            Value::Number(number) => Quantity::parse(&number.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The sum, saturating.
+    pub fn plus(self, other: Quantity) -> Quantity {
+        Quantity { nano: self.nano.saturating_add(other.nano) }
+    }
+
+    /// Whether it is below zero.
+    pub fn is_negative(self) -> bool {
         self.nano < 0
     }
 
     /// In thousandths, rounded up.
-    pub(crate) fn milli(self) -> i64 {
+    pub fn milli(self) -> i64 {
         clamp(ceil_div(self.nano, 1_000_000))
     }
 
     /// In whole units, rounded up.
-    pub(crate) fn units(self) -> i64 {
+    pub fn units(self) -> i64 {
         clamp(ceil_div(self.nano, 1_000_000_000))
+    }
+}
+
+impl fmt::Display for Quantity {
+    /// In the largest decimal unit that needs no fraction: `2`, `1500m`, `1n`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (size, suffix) in [(1_000_000_000, ""), (1_000_000, "m"), (1000, "u")] {
+            if self.nano % size == 0 {
+                return write!(f, "{}{suffix}", self.nano / size);
+            }
+        }
+        write!(f, "{}n", self.nano)
     }
 }
 
@@ -106,7 +137,19 @@ fn suffix_factor(suffix: &str) -> Option<(i128, i32)> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)] // All of this is test code, where a panic is how a failure looks.
+
     use super::*;
+
+    #[test]
+    fn a_sum_is_shown_without_a_fraction() {
+        let sum =
+            |a: &str, b: &str| Quantity::parse(a).unwrap().plus(Quantity::parse(b).unwrap()).to_string();
+        assert_eq!(sum("500m", "1.5"), "2");
+        assert_eq!(sum("100m", "1"), "1100m");
+        assert_eq!(sum("1Ki", "1"), "1025");
+        assert_eq!(sum("1n", "1u"), "1001n");
+    }
 
     #[test]
     fn quantities_are_read_exactly_and_rounded_up() {
