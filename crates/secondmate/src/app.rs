@@ -4,6 +4,7 @@ use crate::cli::{Cli, Command, LogFormat};
 use clap::Parser;
 use secondmate_config::{ExtensionPoint, PluginCatalogue};
 use secondmate_framework::{Factory, Handle, Plugin, PluginError, Registry};
+use secondmate_telemetry::logging;
 use serde_json::Value;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -99,10 +100,12 @@ impl App {
     #[must_use]
     pub fn main(self) -> ExitCode {
         let cli = Cli::parse();
+        let format = cli.log_format.into();
+        let _last_lines = logging::guard();
         match self.dispatch(cli) {
             Ok(code) => code,
             Err(error) => {
-                eprintln!("error: {error:#}");
+                logging::fatal(format, &format!("{error:#}"));
                 ExitCode::FAILURE
             }
         }

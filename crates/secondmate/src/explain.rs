@@ -4,6 +4,7 @@ use crate::{App, ConfigurationSource, profiles};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use secondmate_explain::{Cluster, Explainer, Ignored, Style, explain_kinds, read, render, write_json};
+use secondmate_telemetry::logging::print;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -107,15 +108,15 @@ fn input(args: &ExplainArgs) -> Result<(String, String)> {
 fn remark(cluster: &Cluster, ignored: &Ignored, names: &[&str], pods: usize) {
     if !ignored.is_empty() {
         let list: Vec<String> = ignored.iter().map(|(kind, count)| format!("{kind} ({count})")).collect();
-        eprintln!("not read, as scheduling does not look at them: {}", list.join(", "));
+        print(&format!("not read, as scheduling does not look at them: {}", list.join(", ")));
     }
     if pods == 0 {
-        eprintln!(
+        print(&format!(
             "no pod waits for {}: a pod that does has this spec.schedulerName and no spec.nodeName",
             names.join(" or ")
-        );
+        ));
         for (name, count) in cluster.waiting_for_others() {
-            eprintln!("  {count} wait for {name}: ask with --scheduler-name {name}");
+            print(&format!("  {count} wait for {name}: ask with --scheduler-name {name}"));
         }
     }
 }

@@ -33,6 +33,7 @@ use anyhow::Context;
 use options::{Output, Plan};
 use progress::Progress;
 use scheduler::RunningScheduler;
+use secondmate_telemetry::logging;
 use stage::Stage;
 use std::path::Path;
 use std::process::ExitCode;
@@ -60,7 +61,7 @@ Exit codes: 0 settled, 1 an error, stalled or timed out, 130 interrupted.";
 pub(crate) fn playground(app: &App, args: PlaygroundArgs, log_format: LogFormat) -> anyhow::Result<ExitCode> {
     // All that can be wrong with files and options is found before anything is started.
     let plan = Plan::new(app, args)?;
-    secondmate_telemetry::logging::init_with_default(log_format.into(), DEFAULT_LOG_FILTER)?;
+    logging::init_with_default(log_format.into(), DEFAULT_LOG_FILTER)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -120,7 +121,7 @@ async fn perform(app: &App, plan: Plan) -> anyhow::Result<ExitCode> {
     let (summary, sandbox) = stage.summary(&plan, ended).await?;
     print(&summary, plan.output)?;
     if let (Some(kubeconfig), true) = (kubeconfig.path(), ended != Ended::Interrupted) {
-        eprintln!("\n{}", invitation(&plan, kubeconfig));
+        logging::print(&format!("\n{}", invitation(&plan, kubeconfig)));
         tokio::select! {
             error = scheduler.failed() => return Err(error),
             () = stop.asked() => {}

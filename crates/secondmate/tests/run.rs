@@ -124,13 +124,24 @@ impl Drop for Scheduler {
 impl Scheduler {
     fn start(folder: &Path, name: &str, sandbox: &Sandbox, arguments: &[&str]) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
+        let stderr = std::fs::File::create(&log)?;
+        Self::start_logging_to(folder, log, stderr.into(), sandbox, arguments)
+    }
+
+    fn start_logging_to(
+        folder: &Path,
+        log: PathBuf,
+        stderr: Stdio,
+        sandbox: &Sandbox,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let child = Command::new(env!("CARGO_BIN_EXE_secondmate"))
             .args(["run", "--listen", "127.0.0.1:0", "--log-format", "json"])
             .args(["--lease-duration", "6s", "--renew-deadline", "5s", "--retry-period", "300ms"])
             .args(["--kubeconfig", &kubeconfig(folder, &sandbox.url())])
             .args(arguments)
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log)?)
+            .stderr(stderr)
             .spawn()?;
         Ok(Self { child, log })
     }
@@ -258,6 +269,32 @@ async fn a_lost_lease_ends_the_process_with_an_error() -> Result<()> {
         secondmate_sandbox::When::Always,
     );
     assert_eq!(scheduler.until_ended().await?, Some(1), "{}", scheduler.log());
-    assert!(scheduler.log().contains("error: leadership was lost"), "{}", scheduler.log());
+    assert!(scheduler.log().contains("leadership was lost ("), "{}", scheduler.log());
+    Ok(())
+}
+
+/// The reader of the log goes away, and the watches have to begin anew, which is logged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_nobody_takes_any_more_stops_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sandbox = sandbox().await?;
+    let (reader, writer) = std::io::pipe()?;
+    let arguments = ["--scheduler-name", "mate", "--leader-elect=false"];
+    let log = folder.path().join("none.log");
+    let mut scheduler = Scheduler::start_logging_to(folder.path(), log, writer.into(), &sandbox, &arguments)?;
+    create_pods(&sandbox, "before", 20)?;
+    until_bound(&sandbox, 20).await?;
+    drop(reader);
+    let refused = sandbox.faults().inject(
+        secondmate_sandbox::Target::verb(secondmate_sandbox::Verb::Watch),
+        secondmate_sandbox::Fault::ServiceUnavailable,
+        secondmate_sandbox::When::Next(5),
+    );
+    sandbox.faults().break_watches();
+    create_pods(&sandbox, "after", 100)?;
+    until_bound(&sandbox, 120).await?;
+    assert!(sandbox.faults().strikes(refused) > 0);
+    scheduler.terminate()?;
+    assert_eq!(scheduler.until_ended().await?, Some(0));
     Ok(())
 }

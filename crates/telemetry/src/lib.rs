@@ -7,7 +7,7 @@
 //!
 //! This crate knows nothing of Kubernetes or scheduling: it is told numbers and names. Its queues and waits are bounded:
 //! connections ([`admin::MAX_CONNECTIONS`]), idle connections ([`admin::IDLE_TIMEOUT`]), debug requests (one at a time,
-//! [`admin::DEBUG_TIMEOUT`]).
+//! [`admin::DEBUG_TIMEOUT`]), and lines of the log that wait to be written.
 
 pub mod admin;
 pub mod health;

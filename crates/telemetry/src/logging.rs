@@ -1,15 +1,30 @@
 //! Logs: one line an event to standard error, as text or JSON.
+//!
+//! Logging never hurts: lines go through a bounded queue to a thread that writes them, so that nobody who logs waits for
+//! standard error or fails with it. Lines that are lost are counted (`secondmate_log_lines_dropped`). What else a command says
+//! on standard error goes the same way: [`print()`], [`fatal`].
+
+mod output;
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::panic::PanicHookInfo;
 use std::str::FromStr;
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use crate::metrics::Labelled;
+use output::{Dropped, Output};
 
 /// The variable that chooses what is logged, such as `info,secondmate_shell=debug`.
 pub const FILTER_VARIABLE: &str = "RUST_LOG";
 const DEFAULT_FILTER: &str = "info";
+/// Longest wait for the last lines at the end of the process.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,9 +76,56 @@ pub enum LoggingError {
     /// Somebody else was first.
     #[error("logs are already set up in this process")]
     AlreadySetUp,
+    /// There is no thread to write them.
+    #[error("cannot start the thread that writes the log: {0}")]
+    Thread(String),
 }
 
-/// Sets up logs for the process: to standard error, filtered by `RUST_LOG` (default `info`).
+/// Lines of the log that were lost: one log a process, one count a process.
+static DROPPED: LazyLock<Labelled<Counter, 1>> = LazyLock::new(|| {
+    let dropped = Labelled::counter(["reason"]);
+    // There from the first scrape on, as zeros.
+    for reason in DROP_REASONS {
+        dropped.get([reason]);
+    }
+    dropped
+});
+const DROP_REASONS: [&str; 2] = ["full", "error"];
+static OUTPUT: OnceLock<Result<Output, String>> = OnceLock::new();
+
+/// For the registry.
+pub(crate) fn dropped_lines() -> &'static Labelled<Counter, 1> {
+    &DROPPED
+}
+
+fn output() -> Result<&'static Output, &'static str> {
+    let start = || {
+        let [full, error] = DROP_REASONS.map(|reason| DROPPED.get([reason]));
+        let dropped = Dropped { full, error };
+        Output::stderr(dropped).map_err(|error| error.to_string())
+    };
+    OUTPUT.get_or_init(start).as_ref().map_err(String::as_str)
+}
+
+/// Writes the last lines when it is dropped, by a panic too; waits for that, but not for long.
+#[derive(Debug)]
+#[must_use = "the last lines are written when it is dropped"]
+pub struct LogGuard(());
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        if let Ok(output) = output() {
+            output.flush(FLUSH_TIMEOUT);
+        }
+    }
+}
+
+/// To be kept until the end of `main`.
+pub fn guard() -> LogGuard {
+    LogGuard(())
+}
+
+/// Sets up logs for the process: to standard error, filtered by `RUST_LOG` (default `info`). Panics are logged too.
 ///
 /// # Errors
 /// When the filter cannot be understood, or logs are set up already.
@@ -78,9 +140,55 @@ pub fn init(format: LogFormat) -> Result<(), LoggingError> {
 pub fn init_with_default(format: LogFormat, default_filter: &str) -> Result<(), LoggingError> {
     let given = std::env::var(FILTER_VARIABLE).unwrap_or_default();
     let given = if given.trim().is_empty() { default_filter.to_owned() } else { given };
+    let output = output().map_err(|reason| LoggingError::Thread(reason.to_owned()))?;
     let ansi = std::io::stderr().is_terminal();
-    let subscriber = subscriber(format, &given, ansi, BoxMakeWriter::new(std::io::stderr))?;
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::AlreadySetUp)
+    let subscriber = subscriber(format, &given, ansi, BoxMakeWriter::new(|| output.clone()))?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::AlreadySetUp)?;
+    // The usual hook writes to standard error itself: it waits for a stuck reader.
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let backtrace = std::backtrace::Backtrace::capture();
+    if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+        tracing::error!(thread, location, %backtrace, "panicked: {message}");
+    } else {
+        tracing::error!(thread, location, "panicked: {message}");
+    }
+}
+
+/// Says something to people that is not of the log: a line, or several. Never waits for standard error, and never fails.
+pub fn print(text: &str) {
+    let text = format!("{text}\n");
+    match output() {
+        Ok(output) => output.push(text.as_bytes()),
+        Err(_) => {
+            // Nobody is left who could be told that it failed.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
+    }
+}
+
+/// Says why the process ends, whatever `RUST_LOG` says: as a line of the log where that is JSON, and `error: …` in text.
+pub fn fatal(format: LogFormat, message: &str) {
+    match (format, output()) {
+        (LogFormat::Json, Ok(output)) => {
+            // The process's own subscriber may not be set up yet, or filter it out.
+            let subscriber = subscriber(format, "error", false, BoxMakeWriter::new(|| output.clone()));
+            match subscriber {
+                Ok(subscriber) => {
+                    tracing::subscriber::with_default(subscriber, || tracing::error!("{message}"))
+                }
+                Err(_) => print(&format!("error: {message}")),
+            }
+        }
+        _ => print(&format!("error: {message}")),
+    }
 }
 
 fn subscriber(

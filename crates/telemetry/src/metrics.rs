@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
-use family::Labelled;
+pub(crate) use family::Labelled;
 pub use profile::{AttemptResult, ExtensionPointMetrics, PluginMetrics, ProfileMetrics, StatusLabel};
 
 /// Media type of [`Metrics::encode`].
@@ -292,6 +292,11 @@ impl Metrics {
             "events_dropped",
             "Events about pods that were dropped because too many were waiting to be sent",
             events_dropped.clone(),
+        );
+        registry.register(
+            "log_lines_dropped",
+            "Lines of the log that were lost, because too many were waiting (full) or standard error failed (error)",
+            crate::logging::dropped_lines().family(),
         );
         let bind_conflicts = Labelled::counter(["reason"]);
         registry.register(

@@ -247,6 +247,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_cache_comparer_differences gauge",
             "secondmate_cache_comparer_runs counter",
             "secondmate_events_dropped counter",
+            "secondmate_log_lines_dropped counter",
             "secondmate_object_rejected counter",
             "secondmate_queue_full counter",
             "secondmate_queue_length gauge",

@@ -2,7 +2,8 @@
 
 use super::observations::Counts;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use secondmate_telemetry::logging::print;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Between two plain lines.
@@ -30,9 +31,12 @@ impl Progress {
     /// Says something that stays.
     pub fn note(&self, text: &str) {
         match self {
-            // Above the bar, which is drawn again below.
-            Self::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
-            Self::Lines { .. } => eprintln!("{text}"),
+            // Above the bar, which is drawn again below; so it must be there when this returns.
+            Self::Bar(bar) => bar.suspend(|| {
+                // A terminal that is gone is nobody's loss.
+                let _ = writeln!(std::io::stderr(), "{text}");
+            }),
+            Self::Lines { .. } => print(text),
         }
     }
 
@@ -50,7 +54,7 @@ impl Progress {
                 let due = last.is_none_or(|last| now.duration_since(last) >= LINE_INTERVAL);
                 let state = format!("{counts:?}");
                 if due && *shown != state {
-                    eprintln!("{line}");
+                    print(&line);
                     (*last, *shown) = (Some(now), state);
                 }
             }

@@ -11,37 +11,37 @@ type Labels<const N: usize> = [(&'static str, String); N];
 
 /// A metric with `N` labels.
 #[derive(Clone, Debug)]
-pub(super) struct Labelled<M, const N: usize> {
+pub(crate) struct Labelled<M, const N: usize> {
     names: [&'static str; N],
     family: Family<Labels<N>, M>,
 }
 
 impl<const N: usize> Labelled<Counter, N> {
-    pub(super) fn counter(names: [&'static str; N]) -> Self {
+    pub(crate) fn counter(names: [&'static str; N]) -> Self {
         Self { names, family: Family::default() }
     }
 }
 
 impl<const N: usize> Labelled<Gauge, N> {
-    pub(super) fn gauge(names: [&'static str; N]) -> Self {
+    pub(crate) fn gauge(names: [&'static str; N]) -> Self {
         Self { names, family: Family::default() }
     }
 }
 
 impl<const N: usize> Labelled<Histogram, N> {
-    pub(super) fn histogram(names: [&'static str; N], make: fn() -> Histogram) -> Self {
+    pub(crate) fn histogram(names: [&'static str; N], make: fn() -> Histogram) -> Self {
         Self { names, family: Family::new_with_constructor(make) }
     }
 }
 
 impl<M: Clone, const N: usize> Labelled<M, N> {
     /// For the registry.
-    pub(super) fn family(&self) -> Family<Labels<N>, M> {
+    pub(crate) fn family(&self) -> Family<Labels<N>, M> {
         self.family.clone()
     }
 
     /// The handle of these label values.
-    pub(super) fn get(&self, values: [&str; N]) -> M {
+    pub(crate) fn get(&self, values: [&str; N]) -> M {
         let mut names = self.names.into_iter();
         let labels = values.map(|value| (names.next().unwrap_or_default(), value.to_owned()));
         self.family.get_or_create_owned(&labels)

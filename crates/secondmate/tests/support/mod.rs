@@ -1,0 +1,58 @@
+//! Processes of the program under test.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use anyhow::{Result, ensure};
+use std::net::TcpListener;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes: only a hang reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(10);
+
+/// A process that ends with the test, if not before.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl std::ops::Deref for Killed {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Killed {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+/// The exit code of a process; an error where it never ends.
+pub fn until_ended(child: &mut Child) -> Result<Option<i32>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.code());
+        }
+        ensure!(Instant::now() < end, "it never ended");
+        std::thread::sleep(POLL);
+    }
+}
+
+pub fn terminate(child: &Child) -> Result<()> {
+    let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+    ensure!(status.success(), "kill: {status}");
+    Ok(())
+}
+
+/// An address on loopback where nobody listens now.
+pub fn free_address() -> Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
