@@ -10,8 +10,9 @@
 //! not yet here is listed by [`Configuration::unsupported`]; what is accepted although it has another effect than in
 //! kube-scheduler is listed by [`Configuration::notices`].
 //!
-//! This crate holds no state, does no I/O and knows neither plugins nor clusters: which plugin exists, and at which
-//! extension points, is told by a [`PluginCatalogue`].
+//! This crate holds no state, does no I/O and knows neither clusters nor any plugin's workings: which plugin exists, and at which
+//! extension points, is told by a [`PluginCatalogue`]; with a registry [`make_profiles`] turns a configuration into profiles that
+//! run, the same for the scheduler and for whoever asks what it would do.
 
 mod args;
 mod configuration;
@@ -19,6 +20,7 @@ mod document;
 mod duration;
 mod export;
 mod extender;
+mod instantiate;
 mod names;
 mod object;
 mod plugins;
@@ -38,6 +40,7 @@ pub use configuration::{
     SecondmateConfiguration,
 };
 pub use extender::{Extender, ExtenderTls, ManagedResource};
+pub use instantiate::{ProfilesError, make_profiles};
 pub use names::{is_label_key, is_label_value, is_subdomain};
 pub use plugins::{ExtensionPoint, PluginCatalogue, PluginNameTaken};
 pub use problem::{ConfigError, Problem, ProblemKind};

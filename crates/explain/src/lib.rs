@@ -12,7 +12,6 @@ mod classes;
 mod cluster;
 mod evaluate;
 mod objects;
-mod profiles;
 mod read;
 mod table;
 
@@ -21,6 +20,5 @@ pub use classes::{Kinds, explain_kinds, write_json};
 pub use cluster::{Cluster, NotPending};
 pub use evaluate::Explainer;
 pub use objects::{Item, Place};
-pub use profiles::{ProfilesError, make_profiles};
 pub use read::{Ignored, ReadError, read, read_values};
 pub use table::{Style, render};

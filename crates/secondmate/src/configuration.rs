@@ -82,5 +82,5 @@ fn rename(configuration: &mut Configuration, names: &[String]) -> anyhow::Result
 /// # Errors
 /// A plugin that this program does not have, arguments that it refuses, or an extension point at which it does not act.
 pub fn profiles(app: &App, configuration: &Configuration) -> anyhow::Result<Vec<Profile>> {
-    Ok(secondmate_explain::make_profiles(configuration, &app.registry()?)?)
+    Ok(secondmate_config::make_profiles(configuration, &app.registry()?)?)
 }

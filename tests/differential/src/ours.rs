@@ -1,9 +1,9 @@
 //! secondmate's side: the same question to the code that schedules.
 
 use anyhow::{Context, Result};
-use secondmate_config::Configuration;
+use secondmate_config::{Configuration, make_profiles};
 use secondmate_cycle::Profile;
-use secondmate_explain::{Cluster, Explainer, make_profiles, read_values};
+use secondmate_explain::{Cluster, Explainer, read_values};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;

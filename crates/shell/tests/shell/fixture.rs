@@ -2,10 +2,10 @@
 
 use anyhow::{Result, bail};
 use secondmate_config::Configuration;
+use secondmate_config::make_profiles;
 use secondmate_core::SchedulerConfig;
 use secondmate_core::queue::QueueConfig;
 use secondmate_cycle::Profile;
-use secondmate_explain::make_profiles;
 use secondmate_sandbox::{KubeletOptions, NodeShape, Options as SandboxOptions, Sandbox};
 use secondmate_shell::{ClusterConfig, Options, Shell, StartError};
 use secondmate_telemetry::{Admin, Metrics};

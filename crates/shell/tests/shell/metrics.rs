@@ -2,9 +2,9 @@
 
 use crate::fixture::*;
 use anyhow::Result;
+use secondmate_config::make_profiles;
 use secondmate_config::{Configuration, EnabledPlugin};
 use secondmate_cycle::Profile;
-use secondmate_explain::make_profiles;
 use secondmate_framework::{Context, CycleState, Permit, Plugin, Status};
 use secondmate_model::{Atom, Pod};
 use secondmate_sandbox::{Fault, Target, Verb, When};

@@ -1,6 +1,6 @@
-//! Profiles from a configuration.
+//! From a configuration to profiles that run.
 
-use secondmate_config::{Configuration, EnabledPlugin, Unsupported};
+use crate::{Configuration, EnabledPlugin, Unsupported};
 use secondmate_cycle::{PluginLists, Profile, ProfileError, ProfileSpec};
 use secondmate_framework::{Handle, Parity, Plugin, PluginError, Registry};
 use serde_json::Value;
@@ -33,14 +33,14 @@ pub fn make_profiles(
         return Err(ProfilesError::Unsupported(configuration.unsupported().to_vec()));
     }
     let parity = match configuration.own.parity {
-        secondmate_config::Parity::Strict => Parity::Strict,
-        secondmate_config::Parity::Sensible => Parity::Sensible,
+        crate::Parity::Strict => Parity::Strict,
+        crate::Parity::Sensible => Parity::Sensible,
     };
     // Where nothing is said, preemption is explained as kube-scheduler does it.
     let spares_others = configuration.own.preempt_other_schedulers == Some(false);
     let victims_of = spares_others
         .then(|| configuration.scheduler_names().into_iter().map(str::to_owned).collect::<Vec<_>>());
-    let make = |profile: &secondmate_config::Profile| {
+    let make = |profile: &crate::Profile| {
         let spec = specification(profile, registry, parity, victims_of.clone())?;
         Ok(Profile::new(&spec, registry, parity)?)
     };
@@ -48,7 +48,7 @@ pub fn make_profiles(
 }
 
 fn specification(
-    profile: &secondmate_config::Profile,
+    profile: &crate::Profile,
     registry: &Registry,
     parity: Parity,
     victims_of: Option<Vec<String>>,
