@@ -217,7 +217,9 @@ impl Cache {
         self.assumed -= usize::from(state.assumed);
         let name = state.node().clone();
         self.change(&name, |info| {
-            info.remove_pod(uid);
+            if info.remove_pod(uid).is_some_and(|pod| !pod.host_ports.is_empty()) {
+                info.recount_ports();
+            }
         });
         let entry = &self.nodes[&name];
         if entry.ghost && entry.info.pods().is_empty() {

@@ -3,11 +3,13 @@
 //! [`Scheduler::apply`] takes one input; [`Scheduler::step`] makes at most one attempt to place a pod; what has to be done
 //! outside is left in [`Scheduler::take_effects`]. Time comes in with each call. Nothing here waits.
 
+mod audit;
 mod binding;
 mod bindings;
 mod check;
 mod drive;
 mod inputs;
+mod lingering;
 mod neighbours;
 mod preemptions;
 mod reserve;
@@ -20,8 +22,10 @@ use crate::changes;
 use crate::nominations::Nominator;
 use crate::port::{Effect, EventType, NominationPatch, Observation, PodEvent, ScheduledCondition};
 use crate::queue::{AttemptOutcome, Profiles, Queue, QueueConfig, QueueContext, QueueSize};
+use audit::Audit;
 use binding::Event;
 use bindings::Bindings;
+use lingering::Lingering;
 use preemptions::Preemptions;
 use secondmate_cycle::probe::Probe;
 use secondmate_cycle::{Answer, Evaluate, Outcome, Plain, Profile, Question, Random, Rejection, Scope};
@@ -94,6 +98,7 @@ pub struct Scheduler {
     queue: Queue,
     nominator: Nominator,
     bindings: Bindings,
+    lingering: Lingering,
     preemptions: Preemptions,
     evaluation: Box<dyn Evaluate + Send>,
     random: Random,
@@ -102,6 +107,8 @@ pub struct Scheduler {
     probe: Arc<dyn Probe>,
     /// Events that the input at hand turned out to be, for the probe.
     handled: Vec<&'static str>,
+    /// Kept in tests only.
+    audit: Option<Box<Audit>>,
 }
 
 /// How an attempt that did not place the pod ended.
@@ -133,6 +140,7 @@ impl Scheduler {
             queue: Queue::new(config.queue),
             nominator: Nominator::default(),
             bindings: Bindings::default(),
+            lingering: Lingering::default(),
             preemptions: Preemptions::default(),
             evaluation: Box::new(Plain),
             random: Random::new(config.seed),
@@ -140,6 +148,7 @@ impl Scheduler {
             effects: Vec::new(),
             probe: Arc::new(()),
             handled: Vec::new(),
+            audit: None,
         }
     }
 
@@ -183,6 +192,7 @@ impl Scheduler {
 
     /// What has to be done outside, in the order in which it came up.
     pub fn take_effects(&mut self) -> Vec<Effect> {
+        self.audit_effects_taken();
         std::mem::take(&mut self.effects)
     }
 
@@ -204,9 +214,11 @@ impl Scheduler {
         let (queue, cx) = self.queue_at(now);
         queue.tick(cx);
         self.tick_bindings(now);
+        self.audit_deadlines(now);
         let report = self.next_pod(now).map(|pod| self.try_pod(pod, now));
         // What plugins decided about waiting pods while this one was tried.
         self.run_plugin_commands(now);
+        self.audit_effects();
         report
     }
 
@@ -240,6 +252,7 @@ impl Scheduler {
         let (node, result) = match outcome {
             Outcome::Placed { node, state } => {
                 let name = node.name().clone();
+                self.audit_choice(&profile, &pod, &name, now);
                 match self.begin_binding(&profile, &pod, &name, state, now) {
                     Ok(()) => (Some(name), "scheduled"),
                     Err(status) => {

@@ -161,6 +161,14 @@ impl NodeInfo {
         self.pods.push(pod);
     }
 
+    /// Counts the host ports in use anew, from the pods that are there. [`NodeInfo::remove_pod`] alone forgets, as upstream does, a
+    /// port that another pod still uses; two pods have the same port where different schedulers placed them.
+    pub fn recount_ports(&mut self) {
+        self.used_ports = self.pods.iter().flat_map(|pod| pod.host_ports.iter().cloned()).collect();
+        self.used_ports.sort_unstable();
+        self.used_ports.dedup();
+    }
+
     /// Removes the pod with this UID and returns it: with the sums that it brought in.
     ///
     /// The last pod takes its place, as upstream does, so the order of pods is not that of arrival.
@@ -200,15 +208,8 @@ impl NodeInfo {
     #[must_use]
     pub fn without_pod(&self, uid: &crate::Uid) -> Self {
         let mut without = self.clone();
-        if let Some(pod) = without.remove_pod(uid) {
-            let shared = |port: &&HostPort| without.pods.iter().any(|other| other.host_ports.contains(port));
-            let shared: Vec<HostPort> = pod.host_ports.iter().filter(shared).cloned().collect();
-            for port in shared {
-                if let Err(at) = without.used_ports.binary_search(&port) {
-                    without.used_ports.insert(at, port);
-                }
-            }
-        }
+        without.remove_pod(uid);
+        without.recount_ports();
         without
     }
 }

@@ -57,15 +57,15 @@ pub(super) enum Held {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Sent {
     /// The answer is awaited.
-    Awaited { left_pending: bool },
+    Awaited,
     /// The answer is awaited, but the pod has been deleted: its room is free already.
     Deleted,
     /// The answer is awaited, but the assigned watch has shown the pod on its node.
     Seen,
     /// It is not known whether the binding was carried out.
-    Unknown { message: String, look: Look, left_pending: bool },
+    Unknown { message: String, look: Look },
     /// Bound, and not yet seen on its node; the pod is looked at when that takes too long.
-    Bound { look_at: Timestamp, left_pending: bool },
+    Bound { look_at: Timestamp },
 }
 
 /// A look at a pod.
@@ -188,7 +188,7 @@ impl Stage {
             }
             Self::Held(Held::Waiting { deadline, .. }) => WayOut::Deadline(*deadline),
             Self::Held(Held::Writing { .. }) | Self::TakenBack(_) => WayOut::Answer(Awaited::Write),
-            Self::Sent(Sent::Awaited { .. } | Sent::Deleted | Sent::Seen) => WayOut::Answer(Awaited::Bind),
+            Self::Sent(Sent::Awaited | Sent::Deleted | Sent::Seen) => WayOut::Answer(Awaited::Bind),
             Self::Sent(Sent::Unknown { look: Look::Asked, .. }) => WayOut::Answer(Awaited::Look),
             Self::Sent(Sent::Unknown { look: Look::At(time), .. }) => WayOut::Deadline(*time),
             Self::Sent(Sent::Bound { look_at, .. }) => WayOut::Deadline(*look_at),
@@ -279,29 +279,17 @@ impl Sent {
         let now = times.now;
         match (self, event) {
             (sent, Event::Seen { here: false }) => overtaken(sent.running(), false),
-            (Self::Awaited { .. } | Self::Deleted | Self::Seen, Event::Seen { here: true }) => {
+            (Self::Awaited | Self::Deleted | Self::Seen, Event::Seen { here: true }) => {
                 rest(Stage::Sent(Self::Seen))
             }
             (Self::Unknown { .. }, Event::Seen { here: true }) => (Next::Over, placed()),
             (Self::Bound { .. }, Event::Seen { here: true }) => (Next::Over, Actions::new()),
 
-            (Self::Awaited { .. }, Event::Deleted) => {
+            (Self::Awaited, Event::Deleted) => {
                 // The room is free from now on; the call on the way will be refused.
                 (Next::Rest(Stage::Sent(Self::Deleted)), smallvec![Action::FreeRoom, announce_room(None)])
             }
-            (Self::Awaited { .. }, Event::LeftPending) => {
-                rest(Stage::Sent(Self::Awaited { left_pending: true }))
-            }
-            (Self::Unknown { message, look, .. }, Event::LeftPending) => {
-                rest(Stage::Sent(Self::Unknown { message, look, left_pending: true }))
-            }
-            (Self::Bound { look_at, .. }, Event::LeftPending) => {
-                rest(Stage::Sent(Self::Bound { look_at, left_pending: true }))
-            }
-
-            (Self::Awaited { left_pending }, Event::Answered(outcome)) => {
-                answered(outcome, left_pending, times)
-            }
+            (Self::Awaited, Event::Answered(outcome)) => answered(outcome, times),
             (Self::Deleted, Event::Answered(outcome)) => {
                 // Where it was bound before it was deleted, the assigned watch tells.
                 let code = if outcome == BindOutcome::Bound { Code::Success } else { Code::Error };
@@ -310,18 +298,18 @@ impl Sent {
             // Seen on its node: whatever the answer says, it was bound.
             (Self::Seen, Event::Answered(_)) => (Next::Over, placed()),
 
-            (Self::Unknown { message, look: Look::At(time), left_pending }, Event::Due) if time <= now => {
-                let unknown = Self::Unknown { message, look: Look::Asked, left_pending };
+            (Self::Unknown { message, look: Look::At(time) }, Event::Due) if time <= now => {
+                let unknown = Self::Unknown { message, look: Look::Asked };
                 (Next::Rest(Stage::Sent(unknown)), smallvec![Action::Look])
             }
-            (Self::Bound { look_at, left_pending }, Event::Due) if look_at <= now => {
-                let bound = Self::Bound { look_at: now + times.confirm_within, left_pending };
+            (Self::Bound { look_at }, Event::Due) if look_at <= now => {
+                let bound = Self::Bound { look_at: now + times.confirm_within };
                 (Next::Rest(Stage::Sent(bound)), smallvec![Action::Look])
             }
-            (Self::Unknown { message, left_pending, .. }, Event::Looked(sight)) => match sight {
+            (Self::Unknown { message, .. }, Event::Looked(sight)) => match sight {
                 Sight::Failed => {
                     let look = Look::At(now + times.look_again_after);
-                    rest(Stage::Sent(Self::Unknown { message, look, left_pending }))
+                    rest(Stage::Sent(Self::Unknown { message, look }))
                 }
                 Sight::Gone => not_bound(BIND_RUNS, GONE),
                 Sight::Here(pod) => {
@@ -330,18 +318,18 @@ impl Sent {
                     (Next::Over, actions)
                 }
                 Sight::Elsewhere(pod) => found_elsewhere(BIND_RUNS, pod),
-                Sight::Unbound(pod) => {
+                Sight::Unbound => {
                     let message = if message.is_empty() { NOT_BOUND } else { &message };
-                    found_unbound(BIND_RUNS, message, pod, left_pending)
+                    not_bound(BIND_RUNS, message)
                 }
             },
-            (Self::Bound { look_at, left_pending }, Event::Looked(sight)) => match sight {
-                Sight::Failed => rest(Stage::Sent(Self::Bound { look_at, left_pending })),
+            (Self::Bound { look_at }, Event::Looked(sight)) => match sight {
+                Sight::Failed => rest(Stage::Sent(Self::Bound { look_at })),
                 Sight::Gone => not_bound(None, GONE),
                 Sight::Here(pod) => (Next::Over, smallvec![Action::TakeAsAssigned(pod)]),
                 Sight::Elsewhere(pod) => found_elsewhere(None, pod),
                 // Bound, said the answer, and it is not.
-                Sight::Unbound(pod) => found_unbound(None, NOT_BOUND, pod, left_pending),
+                Sight::Unbound => not_bound(None, NOT_BOUND),
             },
             (sent, _) => rest(Stage::Sent(sent)),
         }
@@ -390,10 +378,7 @@ impl AskBind {
     /// The error is that of the Bind plugin, or says that there was none.
     pub fn answered(self, call: Result<BindCall, Status>) -> Step {
         match call {
-            Ok(call) => {
-                let awaited = Sent::Awaited { left_pending: false };
-                (Next::Rest(Stage::Sent(awaited)), smallvec![Action::Send(call)])
-            }
+            Ok(call) => (Next::Rest(Stage::Sent(Sent::Awaited)), smallvec![Action::Send(call)]),
             Err(status) => (Next::Over, give_up(Some(status.code()), Some(Cause::Told(status)), false)),
         }
     }
@@ -436,12 +421,12 @@ fn permit_wait(since: Timestamp, now: Timestamp, result: &'static str) -> Action
 }
 
 /// The answer to a binding that is still wanted.
-fn answered(outcome: BindOutcome, left_pending: bool, times: &Times) -> Step {
-    let unknown = |message| Stage::Sent(Sent::Unknown { message, look: Look::Asked, left_pending });
+fn answered(outcome: BindOutcome, times: &Times) -> Step {
+    let unknown = |message| Stage::Sent(Sent::Unknown { message, look: Look::Asked });
     match outcome {
         BindOutcome::Bound => {
             let look_at = times.now + times.confirm_within;
-            (Next::Rest(Stage::Sent(Sent::Bound { look_at, left_pending })), placed())
+            (Next::Rest(Stage::Sent(Sent::Bound { look_at })), placed())
         }
         BindOutcome::NotSent => {
             let cause = Cause::Told(Status::error(NOT_LEADING));
@@ -486,15 +471,6 @@ fn found_elsewhere(running: Option<Code>, pod: Arc<Pod>) -> Step {
 
 fn not_bound(running: Option<Code>, message: &str) -> Step {
     (Next::Over, give_up(running, Some(Cause::Bind(message.to_owned())), false))
-}
-
-fn found_unbound(running: Option<Code>, message: &str, pod: Arc<Pod>, left_pending: bool) -> Step {
-    let (next, mut actions) = not_bound(running, message);
-    if !left_pending {
-        // It was taken out of the queue when it was thought to be bound.
-        actions.push(Action::TakeAsPending(pod));
-    }
-    (next, actions)
 }
 
 /// Frees the room, undoes Reserve and puts the pod back into the queue.

@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use crate::queue::Place;
-use secondmate_model::{Atom, Uid};
+use secondmate_model::{Atom, NodeInfo, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -72,61 +72,74 @@ impl Scheduler {
         differences
     }
 
-    /// Checks what must hold after every input and step.
+    /// Checks what must hold after every input and step, as far as it can be seen from inside; an [audited](Scheduler::audited)
+    /// scheduler can see more. The numbers are those of `ARCHITECTURE.md`.
     ///
     /// # Errors
     /// The first invariant that is broken, in words.
     pub fn check(&self) -> Result<(), String> {
-        self.queue.check()?;
+        self.queue.check().map_err(|broken| format!("invariant 3: {broken}"))?;
         self.bindings.check()?;
         for entry in self.queue.entries_sorted() {
             let pod = &entry.queued.pod;
             let on_its_way = self.bindings.contains(&pod.uid);
             if (entry.place == Place::InFlight) != on_its_way {
                 return Err(format!(
-                    "pod {} is {:?}; on its way: {on_its_way}",
+                    "invariant 3: pod {} is {:?}; on its way: {on_its_way}",
                     pod.full_name(),
                     entry.place
                 ));
             }
             if self.cache.is_added(&pod.uid) && !on_its_way {
-                return Err(format!("pod {} is queued and on a node", pod.full_name()));
+                return Err(format!("invariant 3: pod {} is queued and on a node", pod.full_name()));
             }
         }
         for (binding, stage) in self.bindings.iter() {
             let (name, assumed) = (binding.pod.full_name(), self.cache.is_assumed(&binding.pod.uid));
             if stage.holds_room() != assumed {
-                return Err(format!("pod {name} is assumed: {assumed}, but its binding is {stage:?}"));
+                return Err(format!(
+                    "invariant 4: pod {name} is assumed: {assumed}, but its binding is {stage:?}"
+                ));
             }
         }
         for (pod, assumed) in self.cache.pods_sorted() {
             if assumed && !self.bindings.contains(&pod.uid) {
-                return Err(format!("pod {} is assumed and nothing will settle it", pod.full_name()));
+                return Err(format!(
+                    "invariant 4: pod {} is assumed and nothing will settle it",
+                    pod.full_name()
+                ));
             }
             if self.nominator.node_of(&pod.uid).is_some() {
-                return Err(format!("pod {} is on a node and still holds a promise", pod.full_name()));
+                return Err(format!("pod {} is on a node and still nominated to one", pod.full_name()));
             }
         }
-        Ok(())
+        self.check_audit()
     }
 
-    /// Nodes on which the pods known to the cache ask for more than there is, with those pods of ours that are among them.
+    /// Nodes on which the pods known to the cache ask for more than there is, or for the same host port, with those pods of ours
+    /// that are among them. Where other schedulers are at work this says nothing about whose fault it is.
     #[must_use]
     pub fn overcommitted(&self) -> Vec<(Atom, Vec<Uid>)> {
         let mut over = Vec::new();
         for name in self.cache.node_names() {
             let Some(info) = self.cache.node_info(&name) else { continue };
-            let (used, room) = (info.requested(), &info.node().allocatable);
-            let resources = &room.resources;
-            if i64::try_from(info.pods().len()).is_ok_and(|n| n > room.pods)
-                || used.milli_cpu > resources.milli_cpu
-                || used.memory > resources.memory
-                || used.ephemeral_storage > resources.ephemeral_storage
-            {
+            if is_overcommitted(info) {
                 let ours = info.pods().iter().filter(|p| self.profiles.contains_key(&p.scheduler_name));
                 over.push((name, ours.map(|p| p.uid.clone()).collect()));
             }
         }
         over
     }
+}
+
+fn is_overcommitted(info: &NodeInfo) -> bool {
+    let (used, room) = (info.requested(), &info.node().allocatable);
+    let resources = &room.resources;
+    let ports: Vec<_> = info.pods().iter().flat_map(|pod| pod.host_ports.iter()).collect();
+    i64::try_from(info.pods().len()).is_ok_and(|n| n > room.pods)
+        || used.milli_cpu > resources.milli_cpu
+        || used.memory > resources.memory
+        || used.ephemeral_storage > resources.ephemeral_storage
+        || used.scalars.iter().any(|(name, used)| *used > resources.scalar(name).unwrap_or(0))
+        || ports.iter().enumerate().any(|(at, port)| ports[..at].iter().any(|other| other.conflicts(port)))
 }

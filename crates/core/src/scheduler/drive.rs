@@ -30,7 +30,7 @@ impl Scheduler {
             }
             (next, actions) = match next {
                 Next::Rest(stage) => return self.bindings.put(binding, stage),
-                Next::Over => return,
+                Next::Over => return self.queue_if_lost(&binding.pod.uid, now),
                 Next::Ask(Ask::PreBind(ask)) => {
                     let answer = self.ask_pre_bind(&mut binding, ask.first(), now);
                     ask.answered(answer, now)
@@ -38,6 +38,15 @@ impl Scheduler {
                 Next::Ask(Ask::Room(ask)) => ask.answered(self.look_once_more(&binding, now)),
                 Next::Ask(Ask::Bind(ask)) => ask.answered(ask_bind(&mut binding, now)),
             };
+        }
+    }
+
+    /// A binding is over. If the pod left the queue because it was thought to be bound, and it is not, it is queued again.
+    fn queue_if_lost(&mut self, uid: &Uid, now: Timestamp) {
+        if self.queue.get(uid).is_none()
+            && let Some(pod) = self.lingering.take_unseen(uid)
+        {
+            self.pending(pod, now);
         }
     }
 
@@ -120,7 +129,6 @@ impl Scheduler {
                     self.assigned_gone(&binding.pod.uid, now);
                 }
             }
-            Action::TakeAsPending(pod) => self.pending(pod, now),
         }
     }
 
@@ -144,7 +152,9 @@ impl Scheduler {
             since_popped: now.since(binding.popped),
             after_flush: binding.flushed,
         }));
-        self.queue.remove(&pod.uid);
+        if let Some(entry) = self.queue.remove(&pod.uid) {
+            self.lingering.insert(entry.queued.pod);
+        }
         let note = format!("Successfully assigned {} to {node}", pod.full_name());
         self.event(pod, EventType::Normal, "Scheduled", "Binding", note);
     }
@@ -179,7 +189,7 @@ impl Scheduler {
             Verified::Found(pod) => match &pod.node_name {
                 Some(node) if *node == binding.node => Sight::Here(pod),
                 Some(_) => Sight::Elsewhere(pod),
-                None => Sight::Unbound(pod),
+                None => Sight::Unbound,
             },
         };
         self.binding_event(uid, Event::Looked(sight), now);

@@ -16,7 +16,9 @@ impl Scheduler {
         self.handled.clear();
         let watched = input.is_watched();
         let began = self.probe.now();
+        self.audit_input(&input);
         self.take(input, now);
+        self.audit_effects();
         if watched && !self.handled.is_empty() {
             let took = self.probe.now().since(began);
             for event in &self.handled {
@@ -63,14 +65,20 @@ impl Scheduler {
             self.assigned(pod, now);
             return;
         }
-        // Seen on a node already: this is old news. The watches are not ordered against each other.
-        if self.cache.is_added(&pod.uid) || !self.profiles.contains_key(&pod.scheduler_name) || pod.terminal {
+        // Seen on a node, now or earlier, or bound by us: this is old news. The watches are not ordered against each other.
+        if self.lingering.update(&pod)
+            || self.cache.is_added(&pod.uid)
+            || !self.profiles.contains_key(&pod.scheduler_name)
+            || pod.terminal
+        {
             return;
         }
         let on_its_way = self.bindings.contains(&pod.uid);
         let Some(entry) = self.queue.get(&pod.uid) else {
-            // Bound by us where it is on its way, and the watch still shows an older state.
-            if !on_its_way {
+            if on_its_way {
+                // The watch lost it, by a stale list, and has found it again.
+                self.lingering.insert(pod);
+            } else {
                 self.note_event(changes::UNSCHEDULABLE_POD_ADD);
                 let (queue, cx) = self.queue_at(now);
                 queue.add(Arc::clone(&pod), cx);
@@ -115,6 +123,7 @@ impl Scheduler {
     fn pending_gone(&mut self, uid: &Uid, now: Timestamp) {
         self.note_event(changes::UNSCHEDULABLE_POD_DELETE);
         self.preemptions.forget_preemptor(uid);
+        self.lingering.gone(uid);
         self.binding_event(uid, Event::LeftPending, now);
         // A binding that is on its way needs the entry no more than the answer does.
         self.queue.remove(uid);
@@ -126,6 +135,10 @@ impl Scheduler {
 
     pub(super) fn assigned(&mut self, pod: Arc<Pod>, now: Timestamp) {
         let Some(node) = pod.node_name.clone() else { return };
+        if let Some(entry) = self.queue.get(&pod.uid) {
+            self.lingering.insert(Arc::clone(&entry.queued.pod));
+        }
+        self.lingering.seen(&pod.uid);
         self.binding_seen(&pod, now);
         if !self.bindings.contains(&pod.uid) {
             self.queue.remove(&pod.uid);

@@ -28,6 +28,7 @@ impl Scheduler {
         let assumed = Arc::new(pod.on_node(node));
         self.cache.assume(Arc::clone(&assumed)).map_err(|error| Status::error(error.to_string()))?;
         self.nominator.remove(&pod.uid);
+        self.audit_assumed(pod, node);
         let plugins = match self.reserve_and_permit(profile, pod, node, &mut state, now) {
             Ok(plugins) => plugins,
             Err(status) => {

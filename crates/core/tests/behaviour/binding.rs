@@ -170,6 +170,35 @@ fn old_news_of_the_pending_watch_does_not_bring_a_bound_pod_back() {
     assert_eq!((cluster.place("p"), cluster.step()), ("-".to_owned(), "-".to_owned()));
 }
 
+#[test]
+fn old_news_of_the_pending_watch_does_not_bring_a_pod_back_that_ran_and_ended() {
+    let mut cluster = sent(&[]);
+    cluster.answer("p", BindOutcome::Bound);
+    cluster.assigned("p cpu=500m node=n1");
+    cluster.gone(PodWatch::Assigned, "p");
+    cluster.pending("p cpu=500m rv=2");
+    assert_eq!((cluster.place("p"), cluster.step()), ("-".to_owned(), "-".to_owned()));
+    cluster.gone(PodWatch::Pending, "p");
+    assert_eq!(bound_and_seen(&cluster), (0, 0, 0));
+}
+
+#[test]
+fn a_pod_that_the_pending_watch_lost_and_found_again_is_tried_again_when_its_binding_fails() {
+    for outcome in [BindOutcome::NotSent, refused(500, "internal error"), unknown()] {
+        let mut cluster = sent(&[]);
+        // A stale list does not have the pod, and a later event brings it back.
+        cluster.gone(PodWatch::Pending, "p");
+        cluster.pending("p cpu=500m");
+        cluster.answer("p", outcome.clone());
+        if outcome == unknown() {
+            let found = crate::fixture::pod("p cpu=500m");
+            cluster.apply(Input::Verified(uid("p"), Verified::Found(found)));
+        }
+        assert_eq!(bound_and_seen(&cluster), (0, 0, 0));
+        assert_eq!(cluster.step(), "p -> n1", "{outcome:?}");
+    }
+}
+
 /// A waits on permit for p, for 60 s.
 fn on_permit() -> Cluster {
     let mut cluster = Cluster::new(&["A", "B"]);

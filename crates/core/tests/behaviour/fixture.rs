@@ -150,7 +150,8 @@ impl Cluster {
         ];
         plugins.extend(more);
         let plugins: Vec<(&str, i64)> = plugins.iter().map(|name| (*name, 1)).collect();
-        Self::with_profile(&plugins, &BTreeMap::new(), script)
+        let cluster = Self::with_profile(&plugins, &BTreeMap::new(), script);
+        Self { core: cluster.core.audited(), ..cluster }
     }
 
     /// These plugins, with their weights and arguments.

@@ -2,6 +2,7 @@
 
 use crate::fixture::Cluster;
 use crate::scripted::Script;
+use secondmate_core::port::PodWatch;
 use secondmate_framework::Status;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -43,6 +44,20 @@ fn a_pod_on_permit_gives_way_to_one_that_was_bound() {
         assert_eq!(cluster.place("p"), "ErrorBackoff");
         assert_eq!(cluster.core.sizes().cache.assumed_pods, 0);
     }
+}
+
+#[test]
+fn a_port_that_two_pods_have_is_free_when_both_are_gone() {
+    let mut cluster = Cluster::new(&[]);
+    cluster.node("n1");
+    cluster.assigned("f port=80 node=n1 scheduler=default-scheduler");
+    cluster.assigned("g port=80 node=n1 scheduler=other");
+    cluster.gone(PodWatch::Assigned, "f");
+    cluster.pending("p port=80");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    cluster.gone(PodWatch::Assigned, "g");
+    cluster.wait(2.0);
+    assert_eq!(cluster.step(), "p -> n1");
 }
 
 #[test]

@@ -74,8 +74,6 @@ pub(in crate::scheduler) enum Action {
     Park,
     /// Take what a look showed for the assigned watch's word.
     TakeAsAssigned(Arc<Pod>),
-    /// Take what a look showed for the pending watch's word.
-    TakeAsPending(Arc<Pod>),
 }
 
 /// The call that binds a pod.

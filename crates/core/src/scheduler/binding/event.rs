@@ -46,5 +46,5 @@ pub(in crate::scheduler) enum Sight {
     /// On another node.
     Elsewhere(Arc<Pod>),
     /// On no node.
-    Unbound(Arc<Pod>),
+    Unbound,
 }

@@ -39,10 +39,8 @@ fn stages() -> Vec<Stage> {
         let plugins = plugins.iter().map(|(name, secs)| (atom(name), at(*secs))).collect();
         Stage::Held(Held::Permit { plugins, since: at(90) })
     };
-    let unknown = |look, left_pending| {
-        Stage::Sent(Sent::Unknown { message: "time-out".to_owned(), look, left_pending })
-    };
-    let bound = |secs, left_pending| Stage::Sent(Sent::Bound { look_at: at(secs), left_pending });
+    let unknown = |look| Stage::Sent(Sent::Unknown { message: "time-out".to_owned(), look });
+    let bound = |secs| Stage::Sent(Sent::Bound { look_at: at(secs) });
     vec![
         permit(&[("A", 120)]),
         permit(&[("A", 120), ("B", 150)]),
@@ -52,17 +50,14 @@ fn stages() -> Vec<Stage> {
         Stage::Held(Held::Waiting { plugin: 1, deadline: at(100) }),
         Stage::TakenBack(None),
         Stage::TakenBack(Some(Cause::Told(Status::error("no room")))),
-        Stage::Sent(Sent::Awaited { left_pending: false }),
-        Stage::Sent(Sent::Awaited { left_pending: true }),
+        Stage::Sent(Sent::Awaited),
         Stage::Sent(Sent::Deleted),
         Stage::Sent(Sent::Seen),
-        unknown(Look::Asked, false),
-        unknown(Look::Asked, true),
-        unknown(Look::At(at(101)), false),
-        unknown(Look::At(at(100)), false),
-        bound(130, false),
-        bound(130, true),
-        bound(100, false),
+        unknown(Look::Asked),
+        unknown(Look::At(at(101))),
+        unknown(Look::At(at(100))),
+        bound(130),
+        bound(100),
     ]
 }
 
@@ -87,7 +82,7 @@ fn events() -> Vec<Event> {
         Event::Looked(Sight::Gone),
         Event::Looked(Sight::Here(pod())),
         Event::Looked(Sight::Elsewhere(pod())),
-        Event::Looked(Sight::Unbound(pod())),
+        Event::Looked(Sight::Unbound),
         Event::Seen { here: true },
         Event::Seen { here: false },
         Event::Deleted,
@@ -222,7 +217,6 @@ impl Books {
             }
             Action::AnnounceRoom { .. } => assert!(self.freed),
             Action::TakeAsAssigned(_) => self.shown = true,
-            Action::TakeAsPending(_) => assert!(self.returned),
             Action::Observe(_) | Action::StopEvents => {}
         }
     }

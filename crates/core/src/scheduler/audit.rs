@@ -1,0 +1,266 @@
+//! The books that [`Scheduler::check`] needs to judge decisions, not only states: what was decided, what was asked for, and what
+//! is still to be answered. Tests keep them, a running scheduler does not.
+
+use super::Scheduler;
+use super::binding::{Awaited, Stage, WayOut};
+use crate::port::{BindOutcome, Effect, Input, PodWatch, Verified};
+use secondmate_cycle::{Evaluate, Plain, Profile, Question, Random, Scope};
+use secondmate_framework::Nominations;
+use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+#[derive(Default)]
+pub(super) struct Audit {
+    /// The first decision that broke an invariant, in words.
+    broken: Option<String>,
+    /// Effects that are in the books already, of those that nobody has taken yet.
+    entered: usize,
+    /// Answers that are on the way, by pod.
+    outstanding: BTreeMap<(Uid, Awaited), usize>,
+    /// Pods to which a binding was sent that is not known to have failed.
+    bound: BTreeSet<Uid>,
+    /// Pods of ours that the pending watch shows.
+    pending: BTreeSet<Uid>,
+    /// Pods that were seen on a node, ever.
+    seen: BTreeSet<Uid>,
+}
+
+impl Audit {
+    fn broken(&mut self, what: String) {
+        self.broken.get_or_insert(what);
+    }
+
+    fn answered(&mut self, uid: &Uid, awaited: Awaited) {
+        let key = (uid.clone(), awaited);
+        if let Some(count) = self.outstanding.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.outstanding.remove(&key);
+            }
+        }
+    }
+
+    fn input(&mut self, input: &Input, is_ours: impl Fn(&Pod) -> bool) {
+        match input {
+            Input::Pod(PodWatch::Pending | PodWatch::Assigned, pod) if pod.node_name.is_some() => {
+                self.pending.remove(&pod.uid);
+                self.seen.insert(pod.uid.clone());
+            }
+            Input::Pod(PodWatch::Pending, pod)
+                if is_ours(pod) && !pod.terminal && !self.seen.contains(&pod.uid) =>
+            {
+                self.pending.insert(pod.uid.clone());
+            }
+            Input::PodGone(PodWatch::Pending, uid) => {
+                self.pending.remove(uid);
+            }
+            Input::BindFinished(uid, outcome) => {
+                self.answered(uid, Awaited::Bind);
+                let not_bound = match outcome {
+                    BindOutcome::Refused { code, .. } => *code != 409,
+                    BindOutcome::NotSent => true,
+                    BindOutcome::Bound | BindOutcome::Unknown { .. } => false,
+                };
+                if not_bound {
+                    self.bound.remove(uid);
+                }
+            }
+            Input::WriteFinished(uid, _) => self.answered(uid, Awaited::Write),
+            Input::Verified(uid, verified) => {
+                self.answered(uid, Awaited::Look);
+                match verified {
+                    Verified::Found(pod) if pod.node_name.is_none() => {
+                        self.bound.remove(uid);
+                    }
+                    Verified::Found(_) => {
+                        self.pending.remove(uid);
+                        self.seen.insert(uid.clone());
+                    }
+                    Verified::Gone | Verified::Failed(_) => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn sent(&mut self, pod: &Pod) {
+        *self.outstanding.entry((pod.uid.clone(), Awaited::Bind)).or_default() += 1;
+        if !self.bound.insert(pod.uid.clone()) {
+            self.broken(format!(
+                "invariant 1: a binding of pod {} is sent though an earlier one may have been carried out",
+                pod.full_name()
+            ));
+        }
+    }
+}
+
+impl Scheduler {
+    /// The same scheduler with books, so that [`Scheduler::check`] judges decisions as well as states: that a pod is bound at most
+    /// once and to a node that passes the filters, that the room was there, and that whatever is awaited was asked for. For tests:
+    /// it evaluates each placed pod twice. The profiles must filter by resources and host ports.
+    #[must_use]
+    pub fn audited(mut self) -> Self {
+        self.audit = Some(Box::default());
+        self
+    }
+
+    pub(super) fn audit_input(&mut self, input: &Input) {
+        if let Some(audit) = &mut self.audit {
+            audit.input(input, |pod| self.profiles.contains_key(&pod.scheduler_name));
+        }
+    }
+
+    /// A node was chosen for a pod, in the snapshot at hand: by the plain pass over every node it is one of those that pass.
+    pub(super) fn audit_choice(&mut self, profile: &Profile, pod: &Arc<Pod>, node: &Atom, now: Timestamp) {
+        let Some(audit) = &mut self.audit else { return };
+        let (snapshot, nominations) = (&self.snapshot, &self.nominator);
+        let question = Question { profile, snapshot, nominations, now, pod, scope: Scope::Every };
+        let details = Plain.evaluate(&question, &mut Random::new(0)).details.unwrap_or_default();
+        if !details.feasible.iter().any(|feasible| feasible.name() == node) {
+            audit.broken(format!(
+                "invariant 1: pod {} is to be bound to node {node}, which does not pass the filters: {:?}",
+                pod.full_name(),
+                details.statuses
+            ));
+        }
+    }
+
+    /// The pod was assumed: there was room for it beside the pods on the node and those that are nominated to it and count.
+    pub(super) fn audit_assumed(&mut self, pod: &Arc<Pod>, node: &Atom) {
+        if self.audit.is_none() {
+            return;
+        }
+        let nominated = self.nominator.on_node(node).iter().filter(|n| n.priority >= pod.priority);
+        let lacking = self.lacks_room(pod, node, &nominated.collect::<Vec<_>>());
+        self.audit_room(pod, node, "assumed on", lacking);
+    }
+
+    /// Enters the effects that came up since the last time.
+    pub(super) fn audit_effects(&mut self) {
+        let Some(audit) = &mut self.audit else { return };
+        let mut sent = Vec::new();
+        for effect in &self.effects[audit.entered..] {
+            match effect {
+                Effect::Bind { pod, node, .. } => {
+                    audit.sent(pod);
+                    sent.push((Arc::clone(pod), node.clone()));
+                }
+                Effect::BindBy { pod, .. } => audit.sent(pod),
+                Effect::Write { pod, .. } => {
+                    *audit.outstanding.entry((pod.clone(), Awaited::Write)).or_default() += 1;
+                }
+                Effect::Verify { pod } => {
+                    *audit.outstanding.entry((pod.uid.clone(), Awaited::Look)).or_default() += 1;
+                }
+                _ => {}
+            }
+        }
+        audit.entered = self.effects.len();
+        for (pod, node) in sent {
+            let lacking = self.lacks_room(&pod, &node, &[]);
+            self.audit_room(&pod, &node, "bound to", lacking);
+        }
+    }
+
+    pub(super) fn audit_effects_taken(&mut self) {
+        if let Some(audit) = &mut self.audit {
+            audit.entered = 0;
+        }
+    }
+
+    /// The deadlines that had passed have been seen to.
+    pub(super) fn audit_deadlines(&mut self, now: Timestamp) {
+        let Some(audit) = &mut self.audit else { return };
+        if let Some(uid) = self.bindings.due(now).first() {
+            let stage = self.bindings.stage(uid);
+            audit.broken(format!("invariant 4: the binding of pod {uid} stays {stage:?} past its deadline"));
+        }
+    }
+
+    fn audit_room(&mut self, pod: &Pod, node: &Atom, what: &str, lacking: Option<String>) {
+        if let (Some(audit), Some(lacking)) = (&mut self.audit, lacking) {
+            let name = pod.full_name();
+            audit.broken(format!("invariant 2: pod {name} is {what} node {node} without enough {lacking}"));
+        }
+    }
+
+    /// What the node has not enough of for the pod beside the others on it and these nominated pods. Added up from the pods
+    /// themselves, not from the sums that the plugins read; only what the pod asks for.
+    fn lacks_room(&self, pod: &Pod, node: &Atom, nominated: &[&Arc<Pod>]) -> Option<String> {
+        let Some(info) = self.cache.node_info(node) else { return Some("of a node: it is gone".to_owned()) };
+        let mut others: BTreeMap<&Uid, &Pod> = info.pods().iter().map(|p| (&p.uid, &**p)).collect();
+        others.extend(nominated.iter().map(|p| (&p.uid, &***p)));
+        others.remove(&pod.uid);
+        let (room, wants) = (&info.node().allocatable, &pod.requests.filter);
+        if i64::try_from(others.len() + 1).is_ok_and(|pods| pods > room.pods) {
+            return Some("pods".to_owned());
+        }
+        let native = [
+            (
+                "cpu",
+                wants.milli_cpu,
+                room.resources.milli_cpu,
+                others.values().map(|p| p.requests.on_node.milli_cpu).sum(),
+            ),
+            (
+                "memory",
+                wants.memory,
+                room.resources.memory,
+                others.values().map(|p| p.requests.on_node.memory).sum(),
+            ),
+            (
+                "ephemeral-storage",
+                wants.ephemeral_storage,
+                room.resources.ephemeral_storage,
+                others.values().map(|p| p.requests.on_node.ephemeral_storage).sum::<i64>(),
+            ),
+        ];
+        if let Some((name, ..)) =
+            native.iter().find(|(_, wants, has, used)| *wants > 0 && used + wants > *has)
+        {
+            return Some((*name).to_owned());
+        }
+        for (name, wants) in &wants.scalars {
+            let used: i64 = others.values().map(|p| p.requests.on_node.scalar(name).unwrap_or(0)).sum();
+            if *wants > 0 && used + wants > room.resources.scalar(name).unwrap_or(0) {
+                return Some(name.to_string());
+            }
+        }
+        let clash =
+            |port| others.values().flat_map(|p| p.host_ports.iter()).find(|taken| taken.conflicts(port));
+        pod.host_ports.iter().find_map(clash).map(|port| format!("host ports ({})", port.port))
+    }
+
+    /// Whether the books say that an invariant is broken.
+    pub(super) fn check_audit(&self) -> Result<(), String> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        if let Some(broken) = &audit.broken {
+            return Err(broken.clone());
+        }
+        for uid in &audit.pending {
+            if self.queue.get(uid).is_none() && !self.bindings.contains(uid) && !self.cache.is_added(uid) {
+                return Err(format!("invariant 3: pod {uid} is pending and nowhere"));
+            }
+        }
+        for entry in self.queue.entries_sorted() {
+            let uid = &entry.queued.pod.uid;
+            if !audit.pending.contains(uid) && !self.bindings.contains(uid) {
+                return Err(format!("invariant 3: pod {uid} is {:?} and not pending", entry.place));
+            }
+        }
+        for (binding, stage) in self.bindings.iter() {
+            check_way_out(audit, &binding.pod.uid, stage)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_way_out(audit: &Audit, uid: &Uid, stage: &Stage) -> Result<(), String> {
+    match stage.way_out() {
+        WayOut::Answer(awaited) if !audit.outstanding.contains_key(&(uid.clone(), awaited)) => Err(format!(
+            "invariant 4: the binding of pod {uid} is {stage:?} and no {awaited:?} is on the way"
+        )),
+        WayOut::Answer(_) | WayOut::Deadline(_) => Ok(()),
+    }
+}

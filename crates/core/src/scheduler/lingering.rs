@@ -1,0 +1,55 @@
+//! Pods that the pending watch still shows though the queue has them no more: they were bound, or seen on a node.
+//!
+//! The watches are not ordered against each other, so old news of such a pod may come at any time, even when it has run and ended.
+//! It must not bring the pod back; but a pod that was thought to be bound and is not must not be lost either. An entry goes when
+//! the pending watch says that the pod is gone, so there are never more of them than pods that this watch shows.
+
+use rustc_hash::FxHashMap;
+use secondmate_model::{Pod, Uid};
+use std::sync::Arc;
+
+struct Entry {
+    /// As the pending watch showed it last.
+    pod: Arc<Pod>,
+    /// It was seen on a node: it is never queued again.
+    seen: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Lingering {
+    by_pod: FxHashMap<Uid, Entry>,
+}
+
+impl Lingering {
+    /// A pod that the pending watch shows leaves the queue, or is left out of it, because it is thought to be bound.
+    pub fn insert(&mut self, pod: Arc<Pod>) {
+        self.by_pod.entry(pod.uid.clone()).or_insert(Entry { pod, seen: false });
+    }
+
+    /// The pod was seen on a node.
+    pub fn seen(&mut self, uid: &Uid) {
+        if let Some(entry) = self.by_pod.get_mut(uid) {
+            entry.seen = true;
+        }
+    }
+
+    /// The pending watch shows the pod; says whether it lingers.
+    pub fn update(&mut self, pod: &Arc<Pod>) -> bool {
+        let Some(entry) = self.by_pod.get_mut(&pod.uid) else { return false };
+        entry.pod = Arc::clone(pod);
+        true
+    }
+
+    /// The pending watch shows the pod no more.
+    pub fn gone(&mut self, uid: &Uid) {
+        self.by_pod.remove(uid);
+    }
+
+    /// The pod is not bound after all: it is to be queued again, if the pending watch shows it and nobody has seen it on a node.
+    pub fn take_unseen(&mut self, uid: &Uid) -> Option<Arc<Pod>> {
+        if self.by_pod.get(uid)?.seen {
+            return None;
+        }
+        self.by_pod.remove(uid).map(|entry| entry.pod)
+    }
+}
