@@ -43,7 +43,7 @@ func benchPods(c *Case, parallelism, repeat int) ([]*Result, error) {
 	for _, pod := range pods {
 		result := &Result{Pod: podName(pod), Profile: pod.Spec.SchedulerName, Nodes: map[string]*NodeResult{}, Best: []string{}}
 		results = append(results, result)
-		if queued, ok := sched.SchedulingQueue.GetPod(pod.Name, pod.Namespace); ok && queued.Gated() {
+		if queued, ok := sched.SchedulingQueue.GetPod(pod.Name, pod.Namespace, pod.Spec.SchedulingGroup); ok && queued.Gated() {
 			result.Result = resultGated
 			continue
 		}

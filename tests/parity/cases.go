@@ -1,9 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config"
 )
@@ -81,5 +86,35 @@ func (c *Case) decode() (*config.KubeSchedulerConfiguration, []runtime.Object, e
 	if err != nil {
 		return nil, nil, err
 	}
-	return cfg, objects, completeIdentities(objects)
+	if err := completeIdentities(objects); err != nil {
+		return nil, nil, err
+	}
+	return cfg, inOrderOfNames(objects), nil
+}
+
+// inOrderOfNames gives the places of the disruption budgets, and those of the storage capacities, to the objects of the kind
+// in the order of their names. Upstream lists them out of a Go map, and of several that concern a pod the first decides: any
+// order is right, and secondmate takes this one.
+func inOrderOfNames(objects []runtime.Object) []runtime.Object {
+	sorted := slices.Clone(objects)
+	reorder[*policyv1.PodDisruptionBudget](sorted)
+	reorder[*storagev1.CSIStorageCapacity](sorted)
+	return sorted
+}
+
+func reorder[T metav1.Object](objects []runtime.Object) {
+	var places []int
+	var kind []runtime.Object
+	for i, obj := range objects {
+		if _, ok := obj.(T); ok {
+			places, kind = append(places, i), append(kind, obj)
+		}
+	}
+	slices.SortStableFunc(kind, func(a, b runtime.Object) int {
+		first, second := a.(T), b.(T)
+		return cmp.Or(cmp.Compare(first.GetNamespace(), second.GetNamespace()), cmp.Compare(first.GetName(), second.GetName()))
+	})
+	for i, place := range places {
+		objects[place] = kind[i]
+	}
 }

@@ -57,7 +57,7 @@ func newCluster(cfg *config.KubeSchedulerConfiguration, factory *staticFactory) 
 	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), logger))
 	c := &cluster{
 		ctx: ctx, cancel: cancel, logger: logger, factory: factory,
-		cache:    internalcache.New(ctx, nil, false),
+		cache:    internalcache.New(ctx, nil, false, false),
 		snapshot: internalcache.NewEmptySnapshot(),
 		plugins:  map[string]map[string]fwk.Plugin{},
 	}
@@ -107,6 +107,7 @@ func (c *cluster) buildFrameworks(cfg *config.KubeSchedulerConfiguration) error 
 			frameworkruntime.WithInformerFactory(c.factory),
 			frameworkruntime.WithSharedDRAManager(draManager),
 			frameworkruntime.WithSnapshotSharedLister(c.snapshot),
+			frameworkruntime.WithMutableSnapshotLister(c.snapshot),
 			frameworkruntime.WithParallelism(1),
 			frameworkruntime.WithWaitingPods(frameworkruntime.NewWaitingPodsMap()),
 			frameworkruntime.WithPodsInPreBind(frameworkruntime.NewPodsInPreBindMap()),
@@ -137,8 +138,8 @@ func (c *cluster) recordingRegistry(profileName string) frameworkruntime.Registr
 			}
 			if preemptor, ok := plugin.(*defaultpreemption.DefaultPreemption); ok {
 				// Victims are named, never evicted.
-				preemptor.Executor.PreemptPod = func(context.Context, preemption.Candidate, preemption.ExecutorPreemptor, *v1.Pod, string) error {
-					return nil
+				preemptor.Executor.PreemptPod = func(context.Context, preemption.Candidate, preemption.ExecutorPreemptor, *v1.Pod, string) (bool, error) {
+					return false, nil
 				}
 			}
 			made[name] = plugin

@@ -276,7 +276,8 @@ func (e *evaluation) fail(diagnosis *framework.Diagnosis) error {
 	fitError := &framework.FitError{Pod: e.pod, NumAllNodes: e.snapshot.NumNodesInPlacement(), Diagnosis: *diagnosis}
 	if e.fw.HasPostFilterPlugins() {
 		result, status := e.fw.RunPostFilterPlugins(e.ctx, e.state, e.pod, diagnosis.NodeToStatus)
-		fitError.Diagnosis.PostFilterMsg = status.Message()
+		said := status.Message()
+		fitError.Diagnosis.PostFilterMsg = said
 		if result != nil && result.NominatingInfo != nil && result.NominatedNodeName != "" {
 			answers, err := e.preemptionAnswers(diagnosis)
 			if err != nil {
@@ -289,6 +290,19 @@ func (e *evaluation) fail(diagnosis *framework.Diagnosis) error {
 			if len(answers) > 1 {
 				e.result.PostFilterAny = answers
 			}
+			for _, answer := range answers {
+				text := answer.text()
+				if answer.NominatedNode == result.NominatedNodeName && text != said {
+					return inconsistency{fmt.Sprintf("PostFilter says %q for %s, where %q is expected", said, e.result.Pod, text)}
+				}
+				fitError.Diagnosis.PostFilterMsg = text
+				e.result.MessageAny = append(e.result.MessageAny, eventNote(fitError.Error()))
+			}
+			e.result.Message = e.result.MessageAny[0]
+			if len(answers) == 1 {
+				e.result.MessageAny = nil
+			}
+			return nil
 		}
 	}
 	e.result.Message = eventNote(fitError.Error())

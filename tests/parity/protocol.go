@@ -1,6 +1,9 @@
 package main
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // Case is one line of standard input. README.md describes the protocol.
 type Case struct {
@@ -47,6 +50,8 @@ type Result struct {
 	// PostFilterAny holds all right answers where upstream chooses among several at random.
 	PostFilterAny []*PostFilter `json:"postFilterAny,omitempty"`
 	Message       string        `json:"message,omitempty"`
+	// MessageAny holds the message of each answer of PostFilterAny.
+	MessageAny []string `json:"messageAny,omitempty"`
 	// Any holds the other right answers where upstream's order of volumes, which is random, decides more than PostFilter.
 	Any []*Result `json:"any,omitempty"`
 	// Ns is the time of UpdateSnapshot and SchedulePod in the real scheduler (mode -bench).
@@ -87,4 +92,9 @@ type Score struct {
 type PostFilter struct {
 	NominatedNode string   `json:"nominatedNode"`
 	Victims       []string `json:"victims"`
+}
+
+// text is what DefaultPreemption says of the nomination.
+func (p *PostFilter) text() string {
+	return fmt.Sprintf("preemption: found a potential placement for pod on node %s, preempting %d victims", p.NominatedNode, len(p.Victims))
 }

@@ -120,7 +120,7 @@ func (r *realScheduler) updateSnapshot(fw framework.Framework) error {
 }
 
 func (r *realScheduler) schedulePod(pod *v1.Pod) (scheduler.ScheduleResult, error) {
-	podInfo, ok := r.SchedulingQueue.GetPod(pod.Name, pod.Namespace)
+	podInfo, ok := r.SchedulingQueue.GetPod(pod.Name, pod.Namespace, pod.Spec.SchedulingGroup)
 	if !ok {
 		return scheduler.ScheduleResult{}, fmt.Errorf("pod %s is not in the queue", podName(pod))
 	}
@@ -131,8 +131,13 @@ func (r *realScheduler) schedulePod(pod *v1.Pod) (scheduler.ScheduleResult, erro
 
 // failedEvent runs one whole cycle for a pod that does not fit and answers with the text of its FailedScheduling event.
 func (r *realScheduler) failedEvent(pod *v1.Pod) (string, error) {
-	r.NextPod = func(logger klog.Logger) (*framework.QueuedPodInfo, error) {
-		return r.SchedulingQueue.PopSpecificPod(logger, pod), nil
+	r.NextEntity = func(klog.Logger) (framework.QueuedEntityInfo, error) {
+		// All pods stay in the queue: one that is taken out is forgotten as a nominated pod.
+		podInfo, ok := r.SchedulingQueue.GetPod(pod.Name, pod.Namespace, pod.Spec.SchedulingGroup)
+		if !ok {
+			return nil, fmt.Errorf("pod %s is not in the queue", podName(pod))
+		}
+		return podInfo, nil
 	}
 	r.ScheduleOne(r.ctx)
 	deadline := time.After(asyncDeadline)

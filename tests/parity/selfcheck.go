@@ -46,7 +46,7 @@ func selfCheckPod(cfg *config.KubeSchedulerConfiguration, objects []runtime.Obje
 	}
 	defer sched.close()
 	pod := sched.pods[result.Pod]
-	queued, ok := sched.SchedulingQueue.GetPod(pod.Name, pod.Namespace)
+	queued, ok := sched.SchedulingQueue.GetPod(pod.Name, pod.Namespace, pod.Spec.SchedulingGroup)
 	if !ok {
 		return nil, fmt.Errorf("pod %s is not in the real scheduler's queue", result.Pod)
 	}
@@ -68,10 +68,7 @@ func selfCheckPod(cfg *config.KubeSchedulerConfiguration, objects []runtime.Obje
 	if err != nil {
 		return nil, err
 	}
-	if message != result.Message {
-		check.differ("event: real %q, oracle %q", message, result.Message)
-	}
-	check.nomination(sched, pod)
+	check.nomination(sched, pod, message)
 	return check.differences, nil
 }
 
@@ -162,8 +159,16 @@ func (c *comparison) verdict(what, realCode, realPlugin string, realReasons []st
 	}
 }
 
-func (c *comparison) nomination(sched *realScheduler, pod *v1.Pod) {
-	answers := c.result.PostFilterAny
+// nomination compares what PostFilter did: the event's text, the node and the evictions.
+func (c *comparison) nomination(sched *realScheduler, pod *v1.Pod, event string) {
+	answers, messages := c.result.PostFilterAny, c.result.MessageAny
+	if messages == nil {
+		messages = []string{c.result.Message}
+	}
+	if !slices.Contains(messages, event) {
+		c.differ("event: real %q, oracle %q", event, messages)
+		return
+	}
 	if answers == nil && c.result.PostFilter != nil {
 		answers = []*PostFilter{c.result.PostFilter}
 	}
@@ -179,6 +184,9 @@ func (c *comparison) nomination(sched *realScheduler, pod *v1.Pod) {
 	if at < 0 {
 		c.differ("real nominates %q, which is not among the oracle's answers", node)
 		return
+	}
+	if messages[at] != event {
+		c.differ("event: real %q for a nomination of %s, oracle %q", event, node, messages[at])
 	}
 	var victims []string
 	for _, victim := range answers[at].Victims {

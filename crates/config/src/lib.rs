@@ -3,7 +3,7 @@
 //! The input is a file with a `KubeSchedulerConfiguration` (`kubescheduler.config.k8s.io/v1`, the file that
 //! kube-scheduler reads) and, optionally, a second YAML document of kind [`SecondmateConfiguration`] with what only
 //! secondmate has. The output is one [`Configuration`]: every default applied, every rule of kube-scheduler's own
-//! validation checked, and for each profile the list of plugins per extension point that kube-scheduler 1.36 would
+//! validation checked, and for each profile the list of plugins per extension point that kube-scheduler 1.37 would
 //! run, in its order and with its weights.
 //!
 //! Nothing is ever ignored. A field that does not exist is an error with its path and line; what exists upstream but
@@ -47,7 +47,7 @@ pub use problem::{ConfigError, Problem, ProblemKind};
 pub use remarks::{Notice, Unsupported};
 pub use resolve::{EnabledPlugin, ResolvedPlugins};
 
-/// The only version of `KubeSchedulerConfiguration` that kube-scheduler 1.36 serves.
+/// The only version of `KubeSchedulerConfiguration` that kube-scheduler 1.37 serves.
 pub const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";
 /// The kind of the main document.
 pub const KIND: &str = "KubeSchedulerConfiguration";

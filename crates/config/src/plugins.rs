@@ -89,28 +89,29 @@ use ExtensionPoint::{
     Bind, Filter, Permit, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, QueueSort, Reserve, Score,
 };
 
-/// The plugins of kube-scheduler 1.36 with the extension points that each implements.
-const IN_TREE: [(&str, &[ExtensionPoint]); 23] = [
+/// The plugins of kube-scheduler 1.37 with the extension points that each implements.
+const IN_TREE: [(&str, &[ExtensionPoint]); 24] = [
     ("DefaultBinder", &[Bind]),
     ("DefaultPreemption", &[PreEnqueue, PostFilter]),
+    ("DeferredPodScheduling", &[PreFilter, Filter, Permit]),
     ("DynamicResources", &[PreEnqueue, PreFilter, Filter, PostFilter, Score, Reserve, PreBind]),
     ("GangScheduling", &[PreEnqueue, Permit]),
     ("ImageLocality", &[Score]),
     ("InterPodAffinity", &[PreFilter, Filter, PreScore, Score]),
     ("NodeAffinity", &[PreFilter, Filter, PreScore, Score]),
     ("NodeDeclaredFeatures", &[PreFilter, Filter]),
-    ("NodeName", &[Filter]),
+    ("NodeName", &[PreFilter, Filter]),
     ("NodePorts", &[PreFilter, Filter]),
     ("NodeResourcesBalancedAllocation", &[PreScore, Score]),
     ("NodeResourcesFit", &[PreFilter, Filter, PreScore, Score]),
-    ("NodeUnschedulable", &[Filter]),
+    ("NodeUnschedulable", &[PreFilter, Filter]),
     ("NodeVolumeLimits", &[PreFilter, Filter]),
     // Works at PlacementScore only, which is not one of our points.
     ("PodGroupPodsCount", &[]),
     ("PodTopologySpread", &[PreFilter, Filter, PreScore, Score]),
     ("PrioritySort", &[QueueSort]),
     ("SchedulingGates", &[PreEnqueue]),
-    ("TaintToleration", &[Filter, PreScore, Score]),
+    ("TaintToleration", &[PreFilter, Filter, PreScore, Score]),
     // Works at PlacementGenerate only.
     ("TopologyPlacementGenerator", &[]),
     ("VolumeBinding", &[PreFilter, Filter, Reserve, PreBind, PreScore, Score]),
@@ -118,15 +119,15 @@ const IN_TREE: [(&str, &[ExtensionPoint]); 23] = [
     ("VolumeZone", &[PreFilter, Filter]),
 ];
 
-/// The plugins that kube-scheduler 1.36 enables at `multiPoint` by default, with their weights (0: not given).
+/// The plugins that kube-scheduler 1.37 enables at `multiPoint` by default, with their weights (0: not given).
 ///
 /// Source: `getDefaultPlugins` and `applyFeatureGates` in `pkg/scheduler/apis/config/v1/default_plugins.go`, with the default
 /// feature gates.
 pub(crate) const DEFAULT_MULTI_POINT: [(&str, i32); 20] = [
     ("SchedulingGates", 0),
     ("PrioritySort", 0),
-    ("NodeUnschedulable", 0),
     ("NodeName", 0),
+    ("NodeUnschedulable", 0),
     ("TaintToleration", 3),
     ("NodeAffinity", 2),
     ("NodePorts", 0),
@@ -145,10 +146,11 @@ pub(crate) const DEFAULT_MULTI_POINT: [(&str, i32); 20] = [
     ("NodeDeclaredFeatures", 0),
 ];
 
-/// In-tree plugins of kube-scheduler that belong to feature gates that are off by default in 1.36, and that secondmate
+/// In-tree plugins of kube-scheduler that belong to feature gates that are off by default in 1.37, and that secondmate
 /// does not have.
-pub(crate) const GATED: [(&str, &str); 3] = [
-    ("GangScheduling", "GangScheduling"),
+pub(crate) const GATED: [(&str, &str); 4] = [
+    ("DeferredPodScheduling", "InPlacePodVerticalScalingSchedulerPreemption"),
+    ("GangScheduling", "GenericWorkload"),
     ("PodGroupPodsCount", "TopologyAwareWorkloadScheduling"),
     ("TopologyPlacementGenerator", "TopologyAwareWorkloadScheduling"),
 ];
@@ -173,7 +175,7 @@ pub struct PluginNameTaken {
 }
 
 impl PluginCatalogue {
-    /// The plugins of kube-scheduler 1.36.
+    /// The plugins of kube-scheduler 1.37.
     pub fn in_tree() -> Self {
         Self { plugins: IN_TREE.iter().map(|(name, points)| ((*name).to_owned(), points.to_vec())).collect() }
     }

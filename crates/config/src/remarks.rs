@@ -90,13 +90,14 @@ impl Remarks {
         path: &Path,
     ) {
         let plugins_path = path.child("plugins");
-        for (field, set) in [
-            ("placementGenerate", &given.plugins.placement_generate),
-            ("placementScore", &given.plugins.placement_score),
+        let placement = "scheduling of pod groups by placement";
+        for (field, set, feature) in [
+            ("placementGenerate", &given.plugins.placement_generate, placement),
+            ("placementScore", &given.plugins.placement_score, placement),
+            ("podGroupPostFilter", &given.plugins.pod_group_post_filter, "preemption for pod groups"),
         ] {
             if !set.enabled.is_empty() {
-                let path = plugins_path.child(field);
-                self.refuse(&path, "scheduling of pod groups by placement", "remove it");
+                self.refuse(&plugins_path.child(field), feature, "remove it");
             }
         }
         let points = ExtensionPoint::ALL

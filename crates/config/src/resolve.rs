@@ -115,7 +115,7 @@ impl MergedPlugins {
     }
 }
 
-/// The default plugins of kube-scheduler 1.36 with the given ones merged in.
+/// The default plugins of kube-scheduler 1.37 with the given ones merged in.
 pub(crate) fn merge(given: &GivenPlugins) -> MergedPlugins {
     let defaults = DEFAULT_MULTI_POINT
         .iter()

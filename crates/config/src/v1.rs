@@ -65,6 +65,7 @@ pub(crate) struct GivenPlugins {
     pub multi_point: GivenSet,
     pub placement_generate: GivenSet,
     pub placement_score: GivenSet,
+    pub pod_group_post_filter: GivenSet,
 }
 
 impl GivenPlugins {
@@ -173,6 +174,7 @@ fn read_plugins(object: Object<'_>, problems: &Problems) -> GivenPlugins {
         multi_point: set("multiPoint"),
         placement_generate: set("placementGenerate"),
         placement_score: set("placementScore"),
+        pod_group_post_filter: set("podGroupPostFilter"),
     };
     object.close();
     given

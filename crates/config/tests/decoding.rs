@@ -190,6 +190,9 @@ profiles:
     placementScore:
       enabled:
       - name: NodeResourcesFit
+    podGroupPostFilter:
+      enabled:
+      - name: DefaultPreemption
 ",
     )
     .expect("all of it is valid");
@@ -201,7 +204,8 @@ profiles:
             "extenders[1]: the HTTP extender is not supported yet; remove it",
             "delayCacheUntilActive: a cache that is filled only once the process leads is not supported yet; remove it or set it to false",
             "profiles[0].plugins.placementScore: scheduling of pod groups by placement is not supported yet; remove it",
-            "profiles[0].plugins.permit.enabled[0]: plugin GangScheduling (feature gate GangScheduling) is not supported yet; remove it",
+            "profiles[0].plugins.podGroupPostFilter: preemption for pod groups is not supported yet; remove it",
+            "profiles[0].plugins.permit.enabled[0]: plugin GangScheduling (feature gate GenericWorkload) is not supported yet; remove it",
         ]
     );
     assert_eq!(configuration.extenders[1].http_timeout, Some(std::time::Duration::from_secs(3)));

@@ -32,8 +32,8 @@ fn show(plugins: &ResolvedPlugins, point: ExtensionPoint) -> String {
 }
 
 const DEFAULTS: [&str; 12] = [
-    "PreFilter: NodeAffinity, NodePorts, NodeResourcesFit, VolumeRestrictions, NodeVolumeLimits, VolumeBinding, VolumeZone, PodTopologySpread, InterPodAffinity, DynamicResources, NodeDeclaredFeatures",
-    "Filter: NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, VolumeRestrictions, NodeVolumeLimits, VolumeBinding, VolumeZone, PodTopologySpread, InterPodAffinity, DynamicResources, NodeDeclaredFeatures",
+    "PreFilter: NodeName, NodeUnschedulable, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, VolumeRestrictions, NodeVolumeLimits, VolumeBinding, VolumeZone, PodTopologySpread, InterPodAffinity, DynamicResources, NodeDeclaredFeatures",
+    "Filter: NodeName, NodeUnschedulable, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, VolumeRestrictions, NodeVolumeLimits, VolumeBinding, VolumeZone, PodTopologySpread, InterPodAffinity, DynamicResources, NodeDeclaredFeatures",
     "PostFilter: DynamicResources, DefaultPreemption",
     "Reserve: VolumeBinding, DynamicResources",
     "PreScore: TaintToleration, NodeAffinity, NodeResourcesFit, VolumeBinding, PodTopologySpread, InterPodAffinity, NodeResourcesBalancedAllocation",
@@ -167,7 +167,7 @@ fn refusals() {
         ),
         (
             "{score: {enabled: [{name: NodeName}]}}",
-            "profiles[0].plugins.score.enabled[0]: plugin \"NodeName\" does not extend ScorePlugin plugin; it can be enabled at: filter",
+            "profiles[0].plugins.score.enabled[0]: plugin \"NodeName\" does not extend ScorePlugin plugin; it can be enabled at: preFilter, filter",
         ),
         (
             "{filter: {enabled: [{name: NodeName}, {name: NodeName}]}}",
@@ -175,7 +175,7 @@ fn refusals() {
         ),
         (
             "{multiPoint: {enabled: [{name: NodeName}, {name: NodeName}]}}",
-            "profiles[0].plugins.multiPoint.enabled: plugin \"NodeName\" already registered as \"FilterPlugin\"; name it once",
+            "profiles[0].plugins.multiPoint.enabled: plugin \"NodeName\" already registered as \"PreFilterPlugin\"; name it once",
         ),
         (
             "{multiPoint: {disabled: [{name: \"*\"}]}}",

@@ -199,9 +199,12 @@ fn plugin_args_rules() {
         ),
         (
             "VolumeBinding",
-            "{shape: [{utilization: 0, score: 0}]}",
+            "{shape: [{utilization: 50, score: 11}, {utilization: 50, score: 1}, {utilization: 101, score: -1}]}",
             &[
-                "shape: Forbidden: unexpected field `shape`: the feature gate StorageCapacityScoring is off in Kubernetes 1.36; remove it",
+                "shape[1].utilization: Invalid value: 50: values must be sorted in increasing order",
+                "shape[0].score: Invalid value: 11: not in valid range [0, 10]",
+                "shape[2].utilization: Invalid value: 101: not in valid range [0, 100]",
+                "shape[2].score: Invalid value: -1: not in valid range [0, 10]",
             ],
         ),
         (
@@ -399,7 +402,10 @@ fn defaults_are_kube_schedulers() {
                 "resources": [{"name": "cpu", "weight": 1}, {"name": "memory", "weight": 1}],
             }},
             "PodTopologySpread": {"defaultingType": "System"},
-            "VolumeBinding": {"bindTimeoutSeconds": 600},
+            "VolumeBinding": {
+                "bindTimeoutSeconds": 600,
+                "shape": [{"utilization": 0, "score": 10}, {"utilization": 100, "score": 0}],
+            },
         })
     );
 }

@@ -189,7 +189,7 @@ impl<'a> Pass<'a> {
             self.cx.snapshot.nodes().len(),
             pre_filter.as_ref().map(Status::message).as_deref(),
             &statuses,
-            &post_filter.status.message(),
+            &post_filter.message(),
         );
         let rejection = Rejection { message, rejected_by, pending_by, post_filter, post_filter_ran };
         let details = self.scope.is_every().then(|| Details {

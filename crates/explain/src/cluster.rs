@@ -63,11 +63,8 @@ impl Cluster {
                     settled.push(pod);
                 }
                 (None, None) => settled.push(pod),
-                (None, Some(profile)) => {
-                    // A gated pod's nomination does not count for others.
-                    if let Some(node) = &pod.nominated_node_name
-                        && profile.holds_back(&pod).is_none()
-                    {
+                (None, Some(_)) => {
+                    if let Some(node) = &pod.nominated_node_name {
                         nominator.set(&pod, node);
                     }
                     let list = if pod.deleting { &mut settled } else { &mut pending };

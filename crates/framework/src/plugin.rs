@@ -297,6 +297,8 @@ pub enum Nomination {
 pub struct PostFilterOutcome {
     /// Success: the pod may become schedulable by what follows. Otherwise the reasons are part of the pod's message.
     pub status: Status,
+    /// Where it succeeded, what it found: then this is the last part of the pod's message.
+    pub found: String,
     /// The pod's nomination; `None` where the plugin has no say in it.
     pub nomination: Option<Nomination>,
     /// Pods that have to go, from the most to the least important.
@@ -307,7 +309,21 @@ pub struct PostFilterOutcome {
 
 impl From<Status> for PostFilterOutcome {
     fn from(status: Status) -> Self {
-        Self { status, nomination: None, victims: Vec::new(), nominations_to_clear: Vec::new() }
+        Self {
+            status,
+            found: String::new(),
+            nomination: None,
+            victims: Vec::new(),
+            nominations_to_clear: Vec::new(),
+        }
+    }
+}
+
+impl PostFilterOutcome {
+    /// The plugin's part of the pod's message.
+    #[must_use]
+    pub fn message(&self) -> String {
+        if self.status.is_success() { self.found.clone() } else { self.status.message() }
     }
 }
 

@@ -9,8 +9,8 @@ mod table;
 pub use crate::migration::{InTreeSource, MigratedVolume};
 pub use kind::{ApiResource, ObjectKind, Source};
 pub use storage::{
-    CsiNode, PersistentVolume, PersistentVolumeClaim, StorageCapacity, StorageClass, TopologyRequirement,
-    VolumeAttachment,
+    CsiDriver, CsiNode, PersistentVolume, PersistentVolumeClaim, StorageCapacity, StorageClass,
+    TopologyRequirement, VolumeAttachment,
 };
 pub use table::Objects;
 
@@ -140,8 +140,8 @@ pub enum Object {
     StorageClass(StorageClass),
     /// A CSINode, by node name.
     CsiNode(Atom, CsiNode),
-    /// A CSIDriver: whether it publishes capacities.
-    CsiDriver(Atom, bool),
+    /// A CSIDriver.
+    CsiDriver(Atom, CsiDriver),
     /// A CSIStorageCapacity.
     StorageCapacity(ObjectName, StorageCapacity),
     /// A VolumeAttachment.
@@ -219,7 +219,7 @@ impl Object {
     /// A CSIDriver.
     #[must_use]
     pub fn csi_driver(object: &wire::CsiDriver) -> Self {
-        Self::CsiDriver(Atom::new(&object.metadata.name), object.spec.storage_capacity.unwrap_or(false))
+        Self::CsiDriver(Atom::new(&object.metadata.name), CsiDriver::new(object))
     }
 
     /// A VolumeAttachment.

@@ -150,8 +150,6 @@ pub struct Pod {
     pub host_ports: Box<[HostPort]>,
     /// Images of app containers, init containers and image volumes, with a tag where none was written.
     pub images: Box<[Atom]>,
-    /// Number of app and init containers.
-    pub container_count: u32,
     /// Volumes with a source that scheduling reads.
     pub volumes: Box<[Volume]>,
     /// Uses resource claims.
@@ -218,8 +216,6 @@ impl Pod {
             scheduling_gates: spec.scheduling_gates.iter().map(|g| Atom::new(&g.name)).collect(),
             host_ports: host_ports(spec),
             images: images(spec),
-            container_count: u32::try_from(spec.containers.len() + spec.init_containers.len())
-                .unwrap_or(u32::MAX),
             volumes: spec.volumes.iter().filter_map(Volume::new).collect(),
             has_resource_claims: !spec.resource_claims.is_empty(),
             pod_group: spec

@@ -170,6 +170,11 @@ impl DefaultPreemption {
         let nominated = if evicts { cx.nominations.on_node(&best.node) } else { &[] };
         Ok(PostFilterOutcome {
             status: Status::SUCCESS,
+            found: format!(
+                "preemption: found a potential placement for pod on node {}, preempting {} victims",
+                best.node,
+                best.victims.len()
+            ),
             nominations_to_clear: nominated.iter().filter(|n| n.priority < pod.priority).cloned().collect(),
             nomination: Some(Nomination::Node(best.node)),
             victims: best.victims,

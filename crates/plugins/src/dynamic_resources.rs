@@ -1,7 +1,6 @@
 //! DynamicResources: says no, in plain words, to pods that need dynamic resource allocation, which this scheduler does not do.
 //!
-//! Pods that need none get what upstream's plugin gives them: no say in the filters, a score of 0 everywhere, and its part of
-//! the message where no node fits. A pod that asks for an extended resource of a DeviceClass may go to nodes where a device
+//! Pods that need none get what upstream's plugin gives them: no say in the filters and a score of 0 everywhere. A pod that asks for an extended resource of a DeviceClass may go to nodes where a device
 //! plugin provides it; the nodes left are refused.
 //!
 //! Upstream looks for a pod's claims before it enters the queue. Here such a pod enters, so that its owner is told of the
@@ -12,9 +11,9 @@ use crate::device_classes;
 use crate::node_events;
 use crate::normalize;
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, NodeStatuses, ObjectChange, Plugin, PluginError, PodParts, PostFilter, PostFilterOutcome,
-    PreFilter, PreFilterOutcome, RunFilters, Score, Status,
+    ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
+    Hint, NodeParts, NodeStatuses, ObjectChange, Plugin, PluginError, PodParts, PostFilter,
+    PostFilterOutcome, PreFilter, PreFilterOutcome, RunFilters, Score, Status,
 };
 use secondmate_model::objects::ObjectKind;
 use secondmate_model::{Atom, NodeInfo, Pod};
@@ -182,10 +181,8 @@ impl PostFilter for DynamicResources {
     ) -> PostFilterOutcome {
         match state.read::<Extended>() {
             None => Status::error(NO_STATE).into(),
-            Some(Extended(resources)) if resources.is_empty() => {
-                Status::unschedulable("no new claims to deallocate").into()
-            }
-            Some(_) => Status::unschedulable("still not schedulable").into(),
+            // There is nothing that it could free, and that goes without saying.
+            Some(_) => Status::with_reasons(Code::Unschedulable, []).into(),
         }
     }
 }
@@ -268,7 +265,7 @@ mod tests {
             let mut scores = [0, 0];
             assert_eq!(DynamicResources.normalize(&cx, &state, &pod, &[], &mut scores), Status::SUCCESS);
             assert_eq!(scores, [0, 0]);
-            assert_eq!(post_filter(&mut state), Status::unschedulable("no new claims to deallocate"));
+            assert_eq!(post_filter(&mut state), Status::with_reasons(Code::Unschedulable, []));
         }
     }
 
@@ -279,7 +276,7 @@ mod tests {
         let reason = "pod uses resource claims (dynamic resource allocation), which this scheduler does not allocate: recreate it \
                       with a schedulerName that does, such as default-scheduler";
         assert_eq!(status, Status::unresolvable(reason));
-        assert_eq!(post_filter(&mut state), Status::unschedulable("no new claims to deallocate"));
+        assert_eq!(post_filter(&mut state), Status::with_reasons(Code::Unschedulable, []));
         assert_eq!(DynamicResources.hint(&claiming, &added(&offering(json!({})))), Hint::Skip);
         assert_eq!(DynamicResources.hint(&pod(json!({})), &added(&offering(json!({})))), Hint::Queue);
     }
@@ -304,7 +301,7 @@ mod tests {
             assert_eq!(verdict, expected, "{allocatable}");
         }
         assert_eq!(DynamicResources.score(&cx, &state, &pod, &offering(json!({}))), Ok(0));
-        assert_eq!(post_filter(&mut state), Status::unschedulable("still not schedulable"));
+        assert_eq!(post_filter(&mut state), Status::with_reasons(Code::Unschedulable, []));
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub const NAME: &str = "ImageLocality";
 const MEGABYTE: i64 = 1024 * 1024;
 /// Below this many bytes there is nothing to gain.
 const LEAST: i64 = 23 * MEGABYTE;
-/// Above this many bytes for each container there is no more to gain.
-const MOST_PER_CONTAINER: i64 = 1000 * MEGABYTE;
+/// Above this many bytes for each image of the pod there is no more to gain.
+const MOST_PER_IMAGE: i64 = 1000 * MEGABYTE;
 
 /// The plugin.
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +55,10 @@ fn scaled(image: ImageState, nodes: usize) -> i64 {
     (image.size_bytes as f64 * spread) as i64
 }
 
-/// The score for so many bytes of images, of a pod with so many containers (image volumes are not counted).
-fn score_of(bytes: i64, containers: u32) -> i64 {
-    let most = MOST_PER_CONTAINER * i64::from(containers);
+/// The score for so many bytes of images, of a pod with so many images: those of its containers and its image volumes.
+fn score_of(bytes: i64, images: usize) -> i64 {
+    // A pod has far fewer images than overflow this.
+    let most = MOST_PER_IMAGE.wrapping_mul(images as i64);
     let bytes = if bytes < LEAST { LEAST } else { bytes.min(most) };
     MAX_NODE_SCORE * (bytes - LEAST) / (most - LEAST)
 }
@@ -73,7 +74,7 @@ impl Score for ImageLocality {
         let nodes = cx.snapshot.nodes().len();
         let bytes =
             pod.images.iter().filter_map(|name| node.image(name)).map(|image| scaled(image, nodes)).sum();
-        Ok(score_of(bytes, pod.container_count))
+        Ok(score_of(bytes, pod.images.len()))
     }
 }
 
@@ -130,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn init_containers_count_and_image_volumes_bring_bytes_only() {
-        // Bound 2000 by two containers: 100 * (900 - 23) / 1977 = 44.3
+    fn init_containers_and_image_volumes_count() {
+        // Bound 3000 by three images, whether the node has them or not: 100 * (900 - 23) / 2977 = 29.4
         let spec = json!({
             "containers": [{"image": "a:1"}],
             "initContainers": [{"image": "b:1"}],
             "volumes": [{"name": "v", "image": {"reference": "c:1"}}, {"name": "w"}],
         });
-        assert_eq!(score(spec, &[("a:1", 300, 4), ("b:1", 400, 4), ("c:1", 200, 4)]), 44);
+        assert_eq!(score(spec, &[("a:1", 300, 4), ("b:1", 400, 4), ("c:1", 200, 4)]), 29);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::node_events;
 use args::Args;
 use secondmate_framework::{
     ActionType, Declaration, EventRegistration, EventResource, Filter, Handle, Hint, NodeParts, ObjectChange,
-    Parity, Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
+    Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
 };
 use secondmate_model::objects::{ObjectKind, Objects};
 use secondmate_model::{Affinity, Labels, Pod};
@@ -32,15 +32,14 @@ const EXISTING_ANTI_AFFINITY: &str = "node(s) didn't satisfy existing pods anti-
 #[derive(Debug)]
 pub struct InterPodAffinity {
     args: Args,
-    parity: Parity,
 }
 
 /// Makes the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
 ///
 /// # Errors
 /// The arguments are not those of the plugin, or kube-scheduler would refuse them.
-pub fn new(args: &serde_json::Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
-    Ok(Arc::new(InterPodAffinity { args: Args::read(args)?, parity: handle.parity }))
+pub fn new(args: &serde_json::Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    Ok(Arc::new(InterPodAffinity { args: Args::read(args)? }))
 }
 
 impl Plugin for InterPodAffinity {

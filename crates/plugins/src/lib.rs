@@ -1,7 +1,7 @@
 //! The in-tree plugins, one module each, under their upstream names.
 //!
 //! A plugin holds its arguments and nothing else; what it computes for a pod it keeps in the cycle's state. What a plugin does
-//! is what `k8s.io/kubernetes` 1.36 does in `pkg/scheduler/framework/plugins`, reasons and rounding included; the judge of
+//! is what `k8s.io/kubernetes` 1.37 does in `pkg/scheduler/framework/plugins`, reasons and rounding included; the judge of
 //! that is the real framework.
 
 mod allocation;
@@ -28,6 +28,7 @@ mod pod_claims;
 pub mod pod_topology_spread;
 pub mod priority_sort;
 pub mod scheduling_gates;
+mod shape;
 pub mod taint_toleration;
 pub mod volume_binding;
 pub mod volume_restrictions;

@@ -3,10 +3,11 @@
 use crate::node_events;
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, Filter, Handle, NodeParts, Plugin,
-    PluginError, PodParts, Status,
+    PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
 use secondmate_model::{NodeInfo, Pod};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Name of the plugin.
@@ -35,12 +36,23 @@ impl Plugin for NodeName {
         Declaration::of(PodParts::NODE_NAME, NodeParts::NAME)
     }
 
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
     fn as_filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
 
     fn events(&self) -> Vec<EventRegistration> {
         node_events::added_or(ActionType::ADD).to_vec()
+    }
+}
+
+impl PreFilter for NodeName {
+    fn pre_filter(&self, _cx: &Context<'_>, _state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
+        let node = pod.node_name.iter().cloned().collect::<BTreeSet<_>>();
+        PreFilterOutcome { nodes: (!node.is_empty()).then_some(node), ..PreFilterOutcome::default() }
     }
 }
 
@@ -67,6 +79,9 @@ mod tests {
             [("", Status::SUCCESS), ("n1", Status::SUCCESS), ("n2", Status::unresolvable(REASON))]
         {
             let pod = pod(json!({"spec": {"nodeName": wanted}}));
+            let outcome = NodeName.pre_filter(&context(&snapshot), &mut CycleState::new(), &pod);
+            let nodes = (!wanted.is_empty()).then(|| BTreeSet::from([wanted.into()]));
+            assert_eq!((outcome.status, outcome.nodes), (Status::SUCCESS, nodes), "{wanted:?}");
             let node = node(json!({"metadata": {"name": "n1"}}));
             assert_eq!(
                 NodeName.filter(&context(&snapshot), &CycleState::new(), &pod, &node),

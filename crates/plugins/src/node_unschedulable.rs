@@ -2,7 +2,7 @@
 
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, ObjectChange, Plugin, PluginError, PodParts, Status,
+    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
 use secondmate_model::{Atom, Effect, NodeInfo, Pod, Taint};
 use serde_json::Value;
@@ -54,6 +54,10 @@ impl Plugin for NodeUnschedulable {
         Declaration::of(PodParts::TOLERATIONS, NodeParts::TAINTS)
     }
 
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
     fn as_filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
@@ -75,6 +79,13 @@ impl Plugin for NodeUnschedulable {
             true
         };
         if queue { Hint::Queue } else { Hint::Skip }
+    }
+}
+
+impl PreFilter for NodeUnschedulable {
+    fn pre_filter(&self, _cx: &Context<'_>, _state: &mut CycleState, _pod: &Arc<Pod>) -> PreFilterOutcome {
+        // It has nothing to prepare. Upstream's looks here whether the pod is one on a node that waits for a resize.
+        PreFilterOutcome::default()
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::normalize;
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreScore, Score, Status,
+    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, PreScore, Score,
+    Status,
 };
 use secondmate_model::{Effect, Node, NodeInfo, Pod, Taint};
 use serde_json::Value;
@@ -50,6 +51,10 @@ impl Plugin for TaintToleration {
         Declaration::of(PodParts::TOLERATIONS, NodeParts::TAINTS)
     }
 
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
     fn as_filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
@@ -79,6 +84,13 @@ impl Plugin for TaintToleration {
             true
         };
         if queue { Hint::Queue } else { Hint::Skip }
+    }
+}
+
+impl PreFilter for TaintToleration {
+    fn pre_filter(&self, _cx: &Context<'_>, _state: &mut CycleState, _pod: &Arc<Pod>) -> PreFilterOutcome {
+        // It has nothing to prepare. Upstream's looks here whether the pod is one on a node that waits for a resize.
+        PreFilterOutcome::default()
     }
 }
 

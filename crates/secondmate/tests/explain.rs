@@ -85,7 +85,7 @@ fn json_has_one_line_a_pod_in_the_order_of_the_file() {
         )
     };
     let big = format!(
-        r#"{{"pod":"default/big","profile":"my-scheduler","result":"Unschedulable","nodes":{{"n1":{{"code":"Unschedulable","plugin":"NodeResourcesFit","reasons":["Insufficient cpu"]}},{rejected}}},"best":[],"postFilter":{{"nominatedNode":"n1","victims":["default/low-1"]}},"message":"0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s)."}}"#
+        r#"{{"pod":"default/big","profile":"my-scheduler","result":"Unschedulable","nodes":{{"n1":{{"code":"Unschedulable","plugin":"NodeResourcesFit","reasons":["Insufficient cpu"]}},{rejected}}},"best":[],"postFilter":{{"nominatedNode":"n1","victims":["default/low-1"]}},"message":"0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: found a potential placement for pod on node n1, preempting 1 victims"}}"#
     );
     assert_eq!(lines, [web("web-1"), web("web-2"), big]);
     assert_eq!(remarks, "not read, as scheduling does not look at them: apps/v1 Deployment (1)\n");
@@ -105,7 +105,7 @@ default/big (my-scheduler): fits on none of 2 nodes
     1  NodeResourcesFit: Insufficient cpu (n1)
     1  TaintToleration: node(s) had untolerated taint(s) (n2)
   preemption: would evict 1 pod from node n1: default/low-1
-  event: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s).
+  event: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: found a potential placement for pod on node n1, preempting 1 victims
 
 ";
     assert_eq!(text, expected);

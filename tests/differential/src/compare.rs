@@ -117,10 +117,13 @@ fn differs(theirs: &Value, ours: &Value) -> Option<Difference> {
     if theirs["best"] != ours["best"] {
         return difference("best", &theirs["best"], &ours["best"]);
     }
-    if theirs["message"] != ours["message"] {
-        return difference("message", &theirs["message"], &ours["message"]);
-    }
     let right = theirs["postFilterAny"].as_array();
+    // Of several right answers each has its message.
+    let chosen = right.and_then(|answers| answers.iter().position(|answer| *answer == ours["postFilter"]));
+    let message = chosen.map_or(&theirs["message"], |at| &theirs["messageAny"][at]);
+    if *message != ours["message"] {
+        return difference("message", message, &ours["message"]);
+    }
     let agrees = match right {
         Some(answers) => answers.contains(&ours["postFilter"]),
         None => theirs["postFilter"] == ours["postFilter"],

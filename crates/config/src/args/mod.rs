@@ -43,8 +43,9 @@ pub enum PluginArgs {
 }
 
 /// In-tree plugins without arguments. kube-scheduler ignores what is written for them; here it is an error.
-const WITHOUT_ARGS: [&str; 15] = [
+const WITHOUT_ARGS: [&str; 16] = [
     "DefaultBinder",
+    "DeferredPodScheduling",
     "GangScheduling",
     "ImageLocality",
     "NodeDeclaredFeatures",

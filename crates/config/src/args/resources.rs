@@ -136,7 +136,8 @@ fn read_strategy(object: &Object<'_>, problems: &Problems) -> ScoringStrategy {
     ScoringStrategy { strategy, resources }
 }
 
-fn read_shape(object: &Object<'_>, problems: &Problems) -> Vec<UtilizationShapePoint> {
+/// The points of the field `shape`.
+pub(super) fn read_shape(object: &Object<'_>, problems: &Problems) -> Vec<UtilizationShapePoint> {
     object
         .list("shape", |node, path| {
             let object = Object::open(node, path, problems)?;
@@ -184,14 +185,10 @@ impl NodeResourcesFitArgs {
             }
             ScoringStrategyType::MostAllocated => json!({ "type": "MostAllocated", "resources": resources }),
             ScoringStrategyType::RequestedToCapacityRatio { shape } => {
-                let shape: Value = shape
-                    .iter()
-                    .map(|point| json!({ "utilization": point.utilization, "score": point.score }))
-                    .collect();
                 json!({
                     "type": "RequestedToCapacityRatio",
                     "resources": resources,
-                    "requestedToCapacityRatio": { "shape": shape },
+                    "requestedToCapacityRatio": { "shape": shape_value(shape) },
                 })
             }
         };
@@ -218,7 +215,11 @@ impl NodeResourcesFitArgs {
     }
 }
 
-fn validate_shape(shape: &[UtilizationShapePoint], path: &Path, problems: &Problems) {
+pub(super) fn shape_value(shape: &[UtilizationShapePoint]) -> Value {
+    shape.iter().map(|point| json!({ "utilization": point.utilization, "score": point.score })).collect()
+}
+
+pub(super) fn validate_shape(shape: &[UtilizationShapePoint], path: &Path, problems: &Problems) {
     if shape.is_empty() {
         problems.required(path, "at least one point must be specified");
         return;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::resources::{UtilizationShapePoint, read_shape, shape_value, validate_shape};
 use crate::duration;
 use crate::object::{Object, to_duration};
 use crate::problem::{Path, Problems, quoted};
@@ -116,11 +117,15 @@ impl InterPodAffinityArgs {
 pub struct VolumeBindingArgs {
     /// Longest wait for volumes to be bound, in seconds; 0: no waiting. Default 600.
     pub bind_timeout_seconds: i64,
+    /// Score of a node by the part of its storage capacity that the pod's volumes take. Default: the less, the better.
+    pub shape: Vec<UtilizationShapePoint>,
 }
 
 impl Default for VolumeBindingArgs {
     fn default() -> Self {
-        Self { bind_timeout_seconds: 600 }
+        let shape = [(0, 10), (100, 0)];
+        let shape = shape.map(|(utilization, score)| UtilizationShapePoint { utilization, score });
+        Self { bind_timeout_seconds: 600, shape: shape.to_vec() }
     }
 }
 
@@ -133,18 +138,17 @@ pub(super) fn read_volume_binding(object: &Object<'_>, problems: &Problems) -> V
             "invalid BindTimeoutSeconds, should not be a negative value",
         );
     }
-    if object.node("shape").is_some() {
-        problems.forbidden(
-            &object.path.child("shape"),
-            "unexpected field `shape`: the feature gate StorageCapacityScoring is off in Kubernetes 1.36; remove it",
-        );
+    let mut shape = read_shape(object, problems);
+    if shape.is_empty() {
+        shape = VolumeBindingArgs::default().shape;
     }
-    VolumeBindingArgs { bind_timeout_seconds }
+    validate_shape(&shape, &object.path.child("shape"), problems);
+    VolumeBindingArgs { bind_timeout_seconds, shape }
 }
 
 impl VolumeBindingArgs {
     pub(super) fn to_value(&self) -> Value {
-        json!({ "bindTimeoutSeconds": self.bind_timeout_seconds })
+        json!({ "bindTimeoutSeconds": self.bind_timeout_seconds, "shape": shape_value(&self.shape) })
     }
 }
 

@@ -123,6 +123,7 @@ fn plugins_that_skip_a_pod_are_not_evaluated() {
             "NodeResourcesFit PreScore: 1",
             "NodeResourcesFit Score: 2",
             "TaintToleration Filter: 2",
+            "TaintToleration PreFilter: 1",
             "TaintToleration PreScore: 1",
             "TaintToleration Score: 2",
         ]

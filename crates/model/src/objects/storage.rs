@@ -237,6 +237,26 @@ impl CsiNode {
     }
 }
 
+/// A CSIDriver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CsiDriver {
+    /// Publishes capacities.
+    pub publishes_capacity: bool,
+    /// Pods with its volumes go only to nodes on which it is installed.
+    pub must_be_installed: bool,
+}
+
+impl CsiDriver {
+    /// Compiles a driver.
+    #[must_use]
+    pub fn new(driver: &wire::CsiDriver) -> Self {
+        Self {
+            publishes_capacity: driver.spec.storage_capacity.unwrap_or(false),
+            must_be_installed: driver.spec.prevent_pod_scheduling_if_missing.unwrap_or(false),
+        }
+    }
+}
+
 /// A CSIStorageCapacity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageCapacity {
@@ -244,6 +264,8 @@ pub struct StorageCapacity {
     pub storage_class: Atom,
     /// Nodes that it is for; absent means none.
     pub node_topology: Option<Result<LabelSelector, SelectorError>>,
+    /// What is left.
+    pub capacity: Option<Quantity>,
     /// Largest volume that can be made: `maximumVolumeSize`, else `capacity`.
     pub limit: Option<Quantity>,
 }
@@ -253,10 +275,12 @@ impl StorageCapacity {
     #[must_use]
     pub fn new(capacity: &wire::CsiStorageCapacity) -> Self {
         let quantity = |q: &Option<wire::QuantityText>| q.as_ref().and_then(|q| Quantity::parse(&q.0).ok());
+        let left = quantity(&capacity.capacity);
         Self {
             storage_class: Atom::new(&capacity.storage_class_name),
             node_topology: capacity.node_topology.as_ref().map(LabelSelector::new),
-            limit: quantity(&capacity.maximum_volume_size).or_else(|| quantity(&capacity.capacity)),
+            capacity: left,
+            limit: quantity(&capacity.maximum_volume_size).or(left),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! All of them together, by name.
 
 use super::{
-    CsiNode, DisruptionBudget, NameParts, Object, ObjectKind, ObjectName, PersistentVolume,
+    CsiDriver, CsiNode, DisruptionBudget, NameParts, Object, ObjectKind, ObjectName, PersistentVolume,
     PersistentVolumeClaim, StorageCapacity, StorageClass, VolumeAttachment, Workload,
 };
 use crate::Atom;
@@ -36,7 +36,7 @@ pub struct Objects {
     /// CSINodes.
     pub csi_nodes: BTreeMap<Atom, CsiNode>,
     /// CSIDrivers: whether they publish capacities.
-    pub csi_drivers: BTreeMap<Atom, bool>,
+    pub csi_drivers: BTreeMap<Atom, CsiDriver>,
     /// CSIStorageCapacities.
     pub storage_capacities: BTreeMap<ObjectName, StorageCapacity>,
     /// VolumeAttachments.

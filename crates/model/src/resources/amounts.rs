@@ -56,20 +56,9 @@ impl Amounts {
         self.combine(other, Quantity::max);
     }
 
-    /// Takes over the amounts that `names` names from `values`; 0 where `values` lacks one.
-    pub(super) fn replace(&mut self, names: &Self, values: &Self) {
-        for index in 0..self.native.len() {
-            if names.native[index].is_some() {
-                self.native[index] = Some(values.native[index].unwrap_or_default());
-            }
-        }
-        for (name, _) in &names.scalars {
-            let value = match values.scalars.binary_search_by(|(own, _)| own.cmp(name)) {
-                Ok(at) => values.scalars[at].1,
-                Err(_) => Quantity::ZERO,
-            };
-            self.set_scalar(name, value, |_, value| value);
-        }
+    /// Takes over the amounts that the other names.
+    pub(super) fn replace(&mut self, other: &Self) {
+        self.combine(other, |_, amount| amount);
     }
 
     fn combine(&mut self, other: &Self, with: fn(Quantity, Quantity) -> Quantity) {

@@ -1,13 +1,14 @@
 //! What one pod asks for, in each of the ways in which kube-scheduler counts it.
 //!
 //! Upstream: `component-helpers/resource` (the sum over containers, overhead, in-place resize), `NodeInfo`'s pod resources in
-//! `pkg/scheduler/framework/types.go`, and `plugins/noderesources`, all of 1.36.
+//! `pkg/scheduler/framework/types.go`, and `plugins/noderesources`, all of 1.37.
 
 use super::amounts::{Amounts, CPU, MEMORY};
 use super::{ResourceError, Resources};
 use crate::quantity::Quantity;
 use crate::wire;
 use smallvec::SmallVec;
+use std::collections::BTreeMap;
 
 /// CPU that a container without a CPU request counts for where a default is wanted, in milli-CPU.
 pub const DEFAULT_MILLI_CPU_REQUEST: i64 = 100;
@@ -40,55 +41,46 @@ impl PodRequests {
         let overhead = Amounts::read(&pod.spec.overhead, format_args!("spec.overhead"))?;
         let pod_level = PodLevel::read(pod)?;
         let specified = Containers::read(pod)?;
-        let running = specified.during_resize(pod)?;
+        let running = Running::read(pod, &specified)?;
 
         let scoring = {
             let mut sum = specified.sum(Defaults::BOTH);
             sum.add(&overhead);
             sum.to_resources()
         };
-        let mut filter = specified.sum(Defaults::NONE);
-        let mut on_node = match (&running, &pod_level) {
-            (Some(running), _) => Some(running.sum(Defaults::NONE)),
-            (None, Some(PodLevel { running: Some(_), .. })) => Some(filter.clone()),
-            (None, _) => None,
-        };
-        if let Some(pod_level) = &pod_level {
-            filter.replace(&pod_level.specified, &pod_level.specified);
-            if let Some(on_node) = &mut on_node {
-                pod_level.apply_running(on_node);
+        let on_node_sum = |defaults: Defaults| {
+            let mut sum = match &running {
+                Some(running) => running.sum(&specified, defaults),
+                None => specified.sum(defaults),
+            };
+            if let Some(pod_level) = &pod_level {
+                sum.replace(pod_level.effective.as_ref().unwrap_or(&pod_level.specified));
             }
+            sum.add(&overhead);
+            sum
+        };
+        let mut filter = specified.sum(Defaults::NONE);
+        if let Some(pod_level) = &pod_level {
+            filter.replace(&pod_level.specified);
         }
         filter.add(&overhead);
-        if let Some(on_node) = &mut on_node {
-            on_node.add(&overhead);
-        }
-        let on_node_amounts = on_node.as_ref().unwrap_or(&filter);
+        let resized = running.is_some() || pod_level.as_ref().is_some_and(|level| level.effective.is_some());
+        let in_use = resized.then(|| on_node_sum(Defaults::NONE));
+        let on_node_amounts = in_use.as_ref().unwrap_or(&filter);
         let on_node = on_node_amounts.to_resources();
 
-        let running = running.as_ref().unwrap_or(&specified);
         let (non_zero_milli_cpu, non_zero_memory) = match &pod_level {
-            None if std::ptr::eq(running, &specified) => (scoring.milli_cpu, scoring.memory),
-            None => {
-                let mut sum = running.sum(Defaults::BOTH);
-                sum.add(&overhead);
-                cpu_and_memory(&sum)
-            }
+            None if !resized => (scoring.milli_cpu, scoring.memory),
+            None => cpu_and_memory(&on_node_sum(Defaults::BOTH)),
             // Where the pod as a whole asks for something, only what nobody names gets a default; overhead names it too.
-            Some(pod_level) => match Defaults::missing_in(on_node_amounts) {
+            Some(_) => match Defaults::missing_in(on_node_amounts) {
                 Defaults::NONE => (on_node.milli_cpu, on_node.memory),
-                defaults => {
-                    let mut sum = running.sum(defaults);
-                    pod_level.apply_running(&mut sum);
-                    sum.add(&overhead);
-                    cpu_and_memory(&sum)
-                }
+                defaults => cpu_and_memory(&on_node_sum(defaults)),
             },
         };
 
         // Upstream fills the filter's vector through a maximum with 0.
-        let mut filter =
-            if std::ptr::eq(on_node_amounts, &filter) { on_node.clone() } else { filter.to_resources() };
+        let mut filter = if resized { filter.to_resources() } else { on_node.clone() };
         filter.milli_cpu = filter.milli_cpu.max(0);
         filter.memory = filter.memory.max(0);
         filter.ephemeral_storage = filter.ephemeral_storage.max(0);
@@ -142,7 +134,6 @@ struct Containers {
     init: Vec<InitContainer>,
 }
 
-#[derive(Clone)]
 struct InitContainer {
     /// Runs on beside the app containers.
     sidecar: bool,
@@ -165,45 +156,14 @@ impl Containers {
         Ok(containers)
     }
 
-    /// As the status says too, where it reports resources of an app container or a sidecar. `None` where it does not.
-    fn during_resize(&self, pod: &wire::Pod) -> Result<Option<Self>, ResourceError> {
-        let app = &pod.status.container_statuses;
-        let init = &pod.status.init_container_statuses;
-        if app.iter().chain(init).all(|status| status.resources.is_none()) {
-            return Ok(None);
-        }
-        let infeasible = is_resize_infeasible(pod);
-        // Of several statuses of one name the last counts, and those of init containers come last.
-        let requests = |name: &str, specified: &Amounts| {
-            let last = |list: &str, statuses: &[wire::ContainerStatus]| {
-                let index = statuses.iter().rposition(|status| *status.name == *name)?;
-                let resources = match &statuses[index].resources {
-                    Some(resources) => resources,
-                    None => return Some(Ok(specified.clone())),
-                };
-                Some(
-                    ResizeState::read(
-                        &resources.requests,
-                        &statuses[index].allocated_resources,
-                        format_args!("status.{list}[{index}]"),
-                    )
-                    .map(|state| state.requests(specified, infeasible)),
-                )
-            };
-            last("initContainerStatuses", init)
-                .or_else(|| last("containerStatuses", app))
-                .unwrap_or_else(|| Ok(specified.clone()))
-        };
-        let app =
-            pod.spec.containers.iter().zip(&self.app).map(|(container, own)| requests(&container.name, own));
-        let init = pod.spec.init_containers.iter().zip(&self.init).map(|(container, own)| {
-            // An init container that is not a sidecar cannot be resized.
-            if !own.sidecar {
-                return Ok(own.clone());
-            }
-            Ok(InitContainer { sidecar: true, requests: requests(&container.name, &own.requests)? })
+    /// The same containers with other requests; `of` is given the name of each and its requests by the spec.
+    fn with_requests<'a>(&'a self, pod: &wire::Pod, of: impl Fn(&str, &'a Amounts) -> Amounts) -> Self {
+        let app = pod.spec.containers.iter().zip(&self.app).map(|(container, own)| of(&container.name, own));
+        let init = pod.spec.init_containers.iter().zip(&self.init).map(|(container, own)| InitContainer {
+            sidecar: own.sidecar,
+            requests: of(&container.name, &own.requests),
         });
-        Ok(Some(Self { app: app.collect::<Result<_, _>>()?, init: init.collect::<Result<_, _>>()? }))
+        Self { app: app.collect(), init: init.collect() }
     }
 
     /// The most that the containers need at one time: while an init container runs, it and the sidecars before it; later the
@@ -238,11 +198,113 @@ impl Containers {
     }
 }
 
+/// What the kubelet says about a resize of a container.
+#[derive(Default)]
+struct Reported {
+    /// Granted, perhaps not in effect yet.
+    allocated: Option<Amounts>,
+    /// In effect now.
+    actuated: Option<Amounts>,
+}
+
+/// The requests of a pod that is on a node, where its status says something else than its spec. Each is a sum over the whole
+/// pod, and the most of them counts.
+struct Running {
+    allocated: Part,
+    actuated: Part,
+    /// The node can never grant what the spec asks for, so that does not count.
+    infeasible: bool,
+}
+
+/// One of the two sums of the status.
+enum Part {
+    /// Told for each container.
+    Containers(Containers),
+    /// Told for the pod as a whole.
+    Pod(Amounts),
+}
+
+impl Part {
+    fn raise(&self, sum: &mut Amounts, defaults: Defaults) {
+        match self {
+            Self::Containers(containers) => sum.raise(&containers.sum(defaults)),
+            Self::Pod(amounts) => sum.raise(amounts),
+        }
+    }
+}
+
+impl Running {
+    /// `None` where the status changes nothing.
+    fn read(pod: &wire::Pod, specified: &Containers) -> Result<Option<Self>, ResourceError> {
+        let infeasible = is_resize_infeasible(pod);
+        let actuated = pod.status.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        if let (Some(allocated), Some(actuated)) = (&pod.status.allocated_resources, actuated) {
+            return Ok(Some(Self {
+                allocated: Part::Pod(Amounts::read(allocated, format_args!("status.allocatedResources"))?),
+                actuated: Part::Pod(Amounts::read(actuated, format_args!("status.resources.requests"))?),
+                infeasible,
+            }));
+        }
+        let reported = Reported::of(pod)?;
+        if !infeasible && reported.values().all(|r| r.allocated.is_none() && r.actuated.is_none()) {
+            return Ok(None);
+        }
+        let unknown = |own: &Amounts| if infeasible { Amounts::default() } else { own.clone() };
+        let status = |name: &str| reported.get(name);
+        let allocated = specified.with_requests(pod, |name, own| {
+            status(name).and_then(|r| r.allocated.clone()).unwrap_or_else(|| unknown(own))
+        });
+        let actuated = specified.with_requests(pod, |name, own| {
+            status(name)
+                .and_then(|r| r.actuated.as_ref().or(r.allocated.as_ref()).cloned())
+                .unwrap_or_else(|| unknown(own))
+        });
+        Ok(Some(Self {
+            allocated: Part::Containers(allocated),
+            actuated: Part::Containers(actuated),
+            infeasible,
+        }))
+    }
+
+    fn sum(&self, specified: &Containers, defaults: Defaults) -> Amounts {
+        let mut sum = if self.infeasible { Amounts::default() } else { specified.sum(defaults) };
+        self.actuated.raise(&mut sum, defaults);
+        self.allocated.raise(&mut sum, defaults);
+        sum
+    }
+}
+
+impl Reported {
+    /// By container. Of several statuses of one name the first counts, and those of app containers come first.
+    fn of(pod: &wire::Pod) -> Result<BTreeMap<&str, Self>, ResourceError> {
+        let mut reported = BTreeMap::new();
+        let lists = [
+            ("containerStatuses", &pod.status.container_statuses),
+            ("initContainerStatuses", &pod.status.init_container_statuses),
+        ];
+        for (list, statuses) in lists {
+            for (index, status) in statuses.iter().enumerate() {
+                let actuated = status.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+                let read = |amounts: Option<&wire::ResourceList>, field: &str| {
+                    let path = format_args!("status.{list}[{index}].{field}");
+                    amounts.map(|amounts| Amounts::read(amounts, path)).transpose()
+                };
+                let status_reported = Self {
+                    allocated: read(status.allocated_resources.as_ref(), "allocatedResources")?,
+                    actuated: read(actuated, "resources.requests")?,
+                };
+                reported.entry(&*status.name).or_insert(status_reported);
+            }
+        }
+        Ok(reported)
+    }
+}
+
 /// Requests of the pod as a whole: they replace the sum over its containers.
 struct PodLevel {
     specified: Amounts,
     /// As the status says too, where it reports resources of the pod.
-    running: Option<Amounts>,
+    effective: Option<Amounts>,
 }
 
 impl PodLevel {
@@ -254,58 +316,20 @@ impl PodLevel {
         if specified.is_empty() {
             return Ok(None);
         }
-        let running = match &pod.status.resources {
-            None => None,
-            Some(resources) => Some(
-                ResizeState::read(
-                    &resources.requests,
-                    &pod.status.allocated_resources,
-                    format_args!("status"),
-                )?
-                .requests(&specified, is_resize_infeasible(pod)),
-            ),
+        let Some(actuated) = &pod.status.resources else {
+            return Ok(Some(Self { specified, effective: None }));
         };
-        Ok(Some(Self { specified, running }))
-    }
-
-    /// Replaces the sum over the containers. What is asked for but missing in the state of an infeasible resize becomes 0.
-    fn apply_running(&self, sum: &mut Amounts) {
-        sum.replace(&self.specified, self.running.as_ref().unwrap_or(&self.specified));
-    }
-}
-
-/// What the kubelet says about a resize of a container or of the pod as a whole.
-struct ResizeState {
-    /// In effect now.
-    actuated: Amounts,
-    /// Granted, perhaps not in effect yet.
-    allocated: Amounts,
-}
-
-impl ResizeState {
-    /// `path` names the status that holds both lists.
-    fn read(
-        actuated: &wire::ResourceList,
-        allocated: &wire::ResourceList,
-        path: std::fmt::Arguments<'_>,
-    ) -> Result<Self, ResourceError> {
-        Ok(Self {
-            actuated: Amounts::read(actuated, format_args!("{path}.resources.requests"))?,
-            allocated: Amounts::read(allocated, format_args!("{path}.allocatedResources"))?,
-        })
-    }
-
-    /// The most of what is asked for, granted and in effect; what is asked for does not count if it can never be granted.
-    fn requests(self, specified: &Amounts, infeasible: bool) -> Amounts {
-        let mut requests = if infeasible {
-            self.actuated
-        } else {
-            let mut requests = specified.clone();
-            requests.raise(&self.actuated);
-            requests
-        };
-        requests.raise(&self.allocated);
-        requests
+        // What can never be granted does not count.
+        let mut effective = if is_resize_infeasible(pod) { Amounts::default() } else { specified.clone() };
+        for (list, path) in [
+            (&actuated.requests, "status.resources.requests"),
+            (&pod.status.allocated_resources, "status.allocatedResources"),
+        ] {
+            if let Some(list) = list {
+                effective.raise(&Amounts::read(list, format_args!("{path}"))?.pod_level());
+            }
+        }
+        Ok(Some(Self { specified, effective: Some(effective) }))
     }
 }
 

@@ -457,10 +457,9 @@ pub struct PodStatus {
     /// When the kubelet took the pod on, RFC 3339.
     pub start_time: Option<Box<str>>,
     /// Pod-level resources as actuated.
-    pub resources: Option<ResourceRequirements>,
+    pub resources: Option<ActuatedResources>,
     /// Pod-level resources as allocated.
-    #[serde(deserialize_with = "null_default")]
-    pub allocated_resources: ResourceList,
+    pub allocated_resources: Option<ResourceList>,
     /// Claims generated for the pod.
     #[serde(deserialize_with = "null_default")]
     pub resource_claim_statuses: Vec<Named>,
@@ -494,8 +493,15 @@ pub struct ContainerStatus {
     #[serde(deserialize_with = "null_default")]
     pub name: Box<str>,
     /// Resources as actuated.
-    pub resources: Option<ResourceRequirements>,
+    pub resources: Option<ActuatedResources>,
     /// Resources as allocated.
-    #[serde(deserialize_with = "null_default")]
-    pub allocated_resources: ResourceList,
+    pub allocated_resources: Option<ResourceList>,
+}
+
+/// `v1.ResourceRequirements` in a status. That a list is absent says something else than that it is empty.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct ActuatedResources {
+    /// Requests in effect.
+    pub requests: Option<ResourceList>,
 }

@@ -229,6 +229,8 @@ pub struct CsiDriver {
 pub struct CsiDriverSpec {
     /// Whether the driver publishes capacities.
     pub storage_capacity: Option<bool>,
+    /// Whether nodes on which the driver is not installed are out of the question for pods with its volumes.
+    pub prevent_pod_scheduling_if_missing: Option<bool>,
 }
 
 /// `storage.k8s.io/v1` CSIStorageCapacity.

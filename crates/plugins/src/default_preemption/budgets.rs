@@ -1,8 +1,8 @@
 //! PodDisruptionBudgets: which evictions they speak against.
 
+use super::importance::Victim;
 use secondmate_model::objects::{DisruptionBudget, Objects};
-use secondmate_model::{Atom, LabelSelector, Pod};
-use std::sync::Arc;
+use secondmate_model::{Atom, LabelSelector};
 
 struct Budget<'a> {
     namespace: &'a Atom,
@@ -23,15 +23,14 @@ impl<'a> Budgets<'a> {
         Self(objects.disruption_budgets.iter().filter_map(readable).collect())
     }
 
-    /// Parts the pods into those whose eviction would overdraw a budget, were all pods before them in the row evicted, and the
+    /// Parts the victims into those whose eviction would overdraw a budget, were all pods before them in the row evicted, and the
     /// others; each part in the order of the row.
-    pub(super) fn split(&self, pods: &[Arc<Pod>]) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
+    pub(super) fn split(&self, victims: &[Victim]) -> (Vec<Victim>, Vec<Victim>) {
         if self.0.is_empty() {
-            return (Vec::new(), pods.to_vec());
+            return (Vec::new(), victims.to_vec());
         }
         let mut left: Vec<i32> = self.0.iter().map(|b| b.budget.disruptions_allowed).collect();
-        pods.iter().cloned().partition(|pod| {
-            let mut overdrawn = false;
+        victims.iter().cloned().partition(|Victim { pod, .. }| {
             for (Budget { namespace, selector, budget }, left) in self.0.iter().zip(&mut left) {
                 if **namespace == pod.namespace
                     && !pod.labels.is_empty()
@@ -40,10 +39,13 @@ impl<'a> Budgets<'a> {
                     && !budget.disrupted_pods.contains(&pod.name)
                 {
                     *left = left.wrapping_sub(1);
-                    overdrawn |= *left < 0;
+                    if *left < 0 {
+                        // The budgets after it are not charged: one that forbids the eviction is enough.
+                        return true;
+                    }
                 }
             }
-            overdrawn
+            false
         })
     }
 }
@@ -62,20 +64,21 @@ mod tests {
 
     fn violating(budgets: Vec<Value>) -> Vec<String> {
         let snapshot = fixture::snapshot(budgets);
-        let pods: Vec<Arc<Pod>> = [
+        let victims: Vec<Victim> = [
             ("a", json!({"app": "x"})),
             ("b", json!({"app": "x"})),
             ("c", json!({})),
             ("d", json!({"app": "y"})),
         ]
         .map(|(name, labels)| {
-            fixture::pod(json!({"metadata": {"name": name, "labels": labels},
-                "spec": {"containers": []}}))
+            let pod = fixture::pod(json!({"metadata": {"name": name, "labels": labels},
+                "spec": {"containers": []}}));
+            Victim { pod, place: 0 }
         })
         .into();
-        let (violating, others) = Budgets::of(snapshot.objects()).split(&pods);
-        assert_eq!(violating.len() + others.len(), pods.len());
-        violating.iter().map(|pod| pod.name.to_string()).collect()
+        let (violating, others) = Budgets::of(snapshot.objects()).split(&victims);
+        assert_eq!(violating.len() + others.len(), victims.len());
+        violating.iter().map(|victim| victim.pod.name.to_string()).collect()
     }
 
     #[test]
@@ -83,7 +86,7 @@ mod tests {
         let app = |app: &str| json!({"matchLabels": {"app": app}});
         let none = || json!({});
         let broken = json!({"matchExpressions": [{"key": "k", "operator": "Near"}]});
-        let not_z = json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["z"]}]});
+        let not_z = || json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["z"]}]});
         for (budgets, expected) in [
             (vec![], vec![]),
             (vec![budget("p", "default", app("x"), 0, none())], vec!["a", "b"]),
@@ -94,14 +97,16 @@ mod tests {
             (vec![budget("p", "default", Value::Null, 0, none())], vec![]),
             (vec![budget("p", "default", broken, 0, none())], vec![]),
             // A pod without labels is meant by none.
-            (vec![budget("p", "default", not_z, 0, none())], vec!["a", "b", "d"]),
-            // All budgets of a pod are charged.
+            (vec![budget("p", "default", not_z(), 0, none())], vec!["a", "b", "d"]),
+            // Budgets are charged up to the first that is overdrawn: `q` still allows an eviction of `d` after those of
+            // `a` and `b`, which `p` speaks against; were it asked first, it would be used up.
             (
-                vec![
-                    budget("p", "default", app("x"), 0, none()),
-                    budget("q", "default", app("x"), 1, none()),
-                ],
+                vec![budget("p", "default", app("x"), 0, none()), budget("q", "default", not_z(), 1, none())],
                 vec!["a", "b"],
+            ),
+            (
+                vec![budget("o", "default", not_z(), 1, none()), budget("p", "default", app("x"), 0, none())],
+                vec!["a", "b", "d"],
             ),
         ] {
             assert_eq!(violating(budgets.clone()), expected, "{budgets:?}");

@@ -2,7 +2,7 @@
 
 use super::DefaultPreemption;
 use super::budgets::Budgets;
-use super::importance::Importance;
+use super::importance::{Importance, Victim};
 use secondmate_framework::{
     Code, Context, CycleState, NodeIndex, NodeStatuses, PreemptionCandidate, RunFilters, Status,
 };
@@ -83,8 +83,11 @@ impl<'a> DryRun<'a> {
     /// The fewest pods of the node that have to go: none of those is missing without whom the pod fits as well, in the order in
     /// which they are taken back.
     fn victims_on(&self, state: &CycleState, node: &NodeInfo) -> Result<PreemptionCandidate, Status> {
-        let mut potential: Vec<Arc<Pod>> =
-            node.pods().iter().filter(|other| self.plugin.may_be_evicted(other, self.pod)).cloned().collect();
+        let on_node = node.pods().iter().enumerate();
+        let mut potential: Vec<Victim> = on_node
+            .filter(|(_, other)| self.plugin.may_be_evicted(other, self.pod))
+            .map(|(place, other)| Victim { pod: Arc::clone(other), place })
+            .collect();
         if potential.is_empty() {
             return Err(Status::unresolvable(NO_VICTIMS));
         }
@@ -96,7 +99,7 @@ impl<'a> DryRun<'a> {
             node: node.clone(),
         };
         for victim in &potential {
-            trial.remove(victim)?;
+            trial.remove(&victim.pod)?;
         }
         let without_them = trial.verdict();
         if !without_them.is_success() {
@@ -118,7 +121,7 @@ impl<'a> DryRun<'a> {
         }
         Ok(PreemptionCandidate {
             node: node.name().clone(),
-            victims,
+            victims: victims.into_iter().map(|victim| victim.pod).collect(),
             // A node holds at most some hundred pods.
             budget_violations: budget_violations as i64,
         })
@@ -150,13 +153,13 @@ impl Trial<'_> {
     }
 
     /// Takes the pods back one by one, as long as the pod still fits; returns those that had to stay away.
-    fn displaced(&mut self, pods: &[Arc<Pod>]) -> Result<Vec<Arc<Pod>>, Status> {
+    fn displaced(&mut self, victims: &[Victim]) -> Result<Vec<Victim>, Status> {
         let mut displaced = Vec::new();
-        for other in pods {
-            self.add(other)?;
+        for victim in victims {
+            self.add(&victim.pod)?;
             if !self.verdict().is_success() {
-                self.remove(other)?;
-                displaced.push(Arc::clone(other));
+                self.remove(&victim.pod)?;
+                displaced.push(victim.clone());
             }
         }
         Ok(displaced)

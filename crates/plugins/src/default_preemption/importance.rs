@@ -6,6 +6,14 @@ use secondmate_model::{Pod, Timestamp};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+/// A pod that may have to go.
+#[derive(Clone, Debug)]
+pub(super) struct Victim {
+    pub(super) pod: Arc<Pod>,
+    /// Where it stands among the pods of its node.
+    pub(super) place: usize,
+}
+
 /// The order of importance, at a point in time: a pod that the kubelet has not taken on counts as started now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Importance {
@@ -19,27 +27,19 @@ impl Importance {
         pod.start_time.unwrap_or(self.now)
     }
 
-    /// Upstream's comparison: higher priority, or equal priority and an earlier start.
+    /// Sorts pods by importance, the most important one first: higher priority, then the earlier start. In strict parity ties
+    /// come out as upstream's sort leaves them; otherwise in the order in which they stand.
     ///
-    /// Upstream reads the clock for each pod that has no start time, in the order of the arguments, so of two such pods the
-    /// one that is asked about first is always the earlier: the comparison contradicts itself, and its effect on the order
-    /// is that of the sorting algorithm, which is therefore upstream's too.
-    fn is_before(self, a: &Pod, b: &Pod) -> bool {
-        if a.priority != b.priority {
-            return a.priority > b.priority;
-        }
-        match (a.start_time, b.start_time) {
-            (None, None) => true,
-            _ => self.start(a) < self.start(b),
-        }
-    }
-
-    /// Sorts pods by importance, the most important one first. In strict parity ties come out as upstream leaves them;
-    /// otherwise in the order in which they stand.
-    pub(super) fn sort(self, pods: &mut [Arc<Pod>]) {
+    /// Upstream reads the clock for each pod of the node that has no start time, in the order in which they stand, so that of
+    /// two such pods the first one is the more important.
+    pub(super) fn sort(self, victims: &mut [Victim]) {
+        let key = |victim: &Victim| {
+            let unstarted = victim.pod.start_time.is_none().then_some(victim.place);
+            (Reverse(victim.pod.priority), self.start(&victim.pod), unstarted)
+        };
         match self.parity {
-            Parity::Strict => sorting::sort(pods, |a, b| self.is_before(a, b)),
-            Parity::Sensible => pods.sort_by_key(|pod| (Reverse(pod.priority), self.start(pod))),
+            Parity::Strict => sorting::sort(victims, |a, b| key(a) < key(b)),
+            Parity::Sensible => victims.sort_by_key(key),
         }
     }
 }
@@ -51,20 +51,20 @@ mod tests {
     use serde_json::json;
 
     fn sorted(parity: Parity, pods: &[(&str, i32, &str)]) -> String {
-        let mut pods: Vec<Arc<Pod>> = pods
-            .iter()
-            .map(|(name, priority, start)| {
+        let mut victims: Vec<Victim> = (0..)
+            .zip(pods)
+            .map(|(place, (name, priority, start))| {
                 let mut pod =
                     json!({"metadata": {"name": name}, "spec": {"containers": [], "priority": priority}});
                 if !start.is_empty() {
                     pod["status"] = json!({"startTime": format!("2026-01-01T00:00:{start}Z")});
                 }
-                fixture::pod(pod)
+                Victim { pod: fixture::pod(pod), place }
             })
             .collect();
         let now = Timestamp::parse("2026-01-01T00:00:30Z").expect("a time");
-        Importance { now, parity }.sort(&mut pods);
-        pods.iter().map(|pod| &*pod.name).collect()
+        Importance { now, parity }.sort(&mut victims);
+        victims.iter().map(|victim| &*victim.pod.name).collect()
     }
 
     #[test]
@@ -82,9 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_were_not_started_come_out_reversed_as_upstream_has_it() {
+    fn pods_that_were_not_started_keep_their_order() {
         let pods = [("a", 1, ""), ("b", 1, ""), ("c", 1, ""), ("d", 1, "05")];
-        assert_eq!(sorted(Parity::Strict, &pods), "dcba");
+        assert_eq!(sorted(Parity::Strict, &pods), "dabc");
         assert_eq!(sorted(Parity::Sensible, &pods), "dabc");
+        // Beyond the length up to which upstream's sort is stable: the clock goes on from pod to pod, so there is no tie.
+        let names: Vec<String> = (0..60).map(|i| ((b'A' + i) as char).to_string()).collect();
+        let many: Vec<(&str, i32, &str)> = names.iter().map(|name| (name.as_str(), 1, "")).collect();
+        assert_eq!(sorted(Parity::Strict, &many), names.concat());
     }
 }

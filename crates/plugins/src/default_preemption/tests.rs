@@ -153,6 +153,10 @@ fn shown(outcome: &PostFilterOutcome) -> String {
         Some(Nomination::Node(node)) => {
             assert!(outcome.status.is_success());
             let victims: Vec<&str> = outcome.victims.iter().map(|victim| &*victim.name).collect();
+            let count = victims.len();
+            let found =
+                format!("found a potential placement for pod on node {node}, preempting {count} victims");
+            assert_eq!(outcome.message(), format!("preemption: {found}"));
             format!("{node}: {}", victims.join(" "))
         }
         _ => {

@@ -168,8 +168,7 @@ impl PreFilter for InterPodAffinity {
             anti_affinity_namespaces: ExpandedNamespaces::default(),
             wants_its_own_kind: false,
         };
-        let namespaces =
-            |terms: &[PodAffinityTerm]| ExpandedNamespaces::of(terms.iter(), objects, self.parity);
+        let namespaces = |terms: &[PodAffinityTerm]| ExpandedNamespaces::of(terms.iter(), objects);
         incoming.affinity_namespaces = namespaces(incoming.affinity());
         incoming.anti_affinity_namespaces = namespaces(incoming.anti_affinity());
         incoming.wants_its_own_kind = incoming.affinity_namespaces.all_match(incoming.affinity(), pod);

@@ -3,8 +3,8 @@
 use super::super::{InterPodAffinity, new};
 use super::*;
 use crate::fixture;
-use secondmate_framework::{Code, Handle, Parity};
-use secondmate_model::{Atom, Timestamp};
+use secondmate_framework::{Code, Handle};
+use secondmate_model::Timestamp;
 use serde_json::{Value, json};
 
 /// Zone 1: a and b; zone 2: c; d has no zone.
@@ -59,9 +59,8 @@ struct Cycle {
 }
 
 impl Cycle {
-    fn new(parity: Parity, objects: Vec<Value>) -> Self {
-        let handle = Handle::new(Atom::new("my-scheduler"), parity);
-        let plugin = new(&Value::Null, &handle).expect("valid arguments");
+    fn new(objects: Vec<Value>) -> Self {
+        let plugin = new(&Value::Null, &Handle::default()).expect("valid arguments");
         let snapshot = fixture::snapshot(nodes().into_iter().chain(objects).collect());
         Self { plugin, snapshot, state: CycleState::new() }
     }
@@ -105,18 +104,14 @@ impl Cycle {
 }
 
 /// Marks of a, b, c and d; `skip` where the filter is turned off.
-fn marks_with(parity: Parity, objects: Vec<Value>, pod: &Arc<Pod>) -> String {
-    let mut cycle = Cycle::new(parity, objects);
+fn marks(objects: Vec<Value>, pod: &Arc<Pod>) -> String {
+    let mut cycle = Cycle::new(objects);
     let status = cycle.pre_filter(pod);
     if status.is_skip() {
         return "skip".to_owned();
     }
     assert!(status.is_success(), "{status}");
     cycle.marks(pod)
-}
-
-fn marks(objects: Vec<Value>, pod: &Arc<Pod>) -> String {
-    marks_with(Parity::Strict, objects, pod)
 }
 
 #[test]
@@ -252,24 +247,21 @@ fn namespaces_are_named_or_selected() {
 }
 
 #[test]
-fn a_selector_that_no_label_has_to_meet_means_all_namespaces_only_as_upstream_has_it() {
-    let objects = || {
-        vec![
-            namespace("red", json!({"team": "red"})),
-            namespace("bare", json!({})),
-            on("a", "red", "db"),
-            on("c", "bare", "db"),
-        ]
-    };
+fn a_selector_that_no_label_has_to_meet_means_the_namespaces_that_it_selects() {
+    let objects = vec![
+        namespace("red", json!({"team": "red"})),
+        namespace("bare", json!({})),
+        on("a", "red", "db"),
+        on("c", "bare", "db"),
+    ];
     let not_red = json!({"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["red"]}]});
     let pod = web(json!([]), json!([selecting("host", "db", not_red)]));
-    assert_eq!(marks_with(Parity::Strict, objects(), &pod), "-+-+");
-    assert_eq!(marks_with(Parity::Sensible, objects(), &pod), "++-+");
+    assert_eq!(marks(objects, &pod), "++-+");
 }
 
 #[test]
 fn placements_tried_out_change_the_counts_and_only_in_their_state() {
-    let mut cycle = Cycle::new(Parity::Strict, vec![on("a", "default", "db")]);
+    let mut cycle = Cycle::new(vec![on("a", "default", "db")]);
     let pod = web(json!([term("zone", "db")]), json!([term("host", "cache")]));
     assert!(cycle.pre_filter(&pod).is_success());
     let before = cycle.state.clone();
@@ -295,7 +287,7 @@ fn placements_tried_out_change_the_counts_and_only_in_their_state() {
 
 #[test]
 fn the_first_of_its_kind_is_found_again_when_the_last_other_is_taken_away() {
-    let mut cycle = Cycle::new(Parity::Strict, vec![on("c", "default", "web")]);
+    let mut cycle = Cycle::new(vec![on("c", "default", "web")]);
     let pod = web(json!([term("zone", "web")]), json!([]));
     assert!(cycle.pre_filter(&pod).is_success());
     assert_eq!(cycle.marks(&pod), "!!+!");
@@ -307,7 +299,7 @@ fn the_first_of_its_kind_is_found_again_when_the_last_other_is_taken_away() {
 fn terms_that_cannot_be_read_reject_the_pod_as_a_whole() {
     let mut broken = term("zone", "db");
     broken["labelSelector"] = json!({"matchExpressions": [{"key": "k", "operator": "Near"}]});
-    let mut cycle = Cycle::new(Parity::Strict, vec![]);
+    let mut cycle = Cycle::new(vec![]);
     let status = cycle.pre_filter(&web(json!([broken]), json!([])));
     assert_eq!(
         status.to_string(),
@@ -325,10 +317,7 @@ fn terms_that_cannot_be_read_reject_the_pod_as_a_whole() {
 #[test]
 fn without_terms_the_filter_is_skipped_and_without_pre_filter_it_fails() {
     assert_eq!(marks(vec![on("a", "default", "db")], &web(json!([]), json!([]))), "skip");
-    let plugin = InterPodAffinity {
-        args: super::super::args::Args::read(&Value::Null).expect("defaults"),
-        parity: Parity::Strict,
-    };
+    let plugin = InterPodAffinity { args: super::super::args::Args::read(&Value::Null).expect("defaults") };
     let snapshot = fixture::snapshot(nodes());
     let pod = web(json!([]), json!([]));
     let status = plugin.filter(&Cycle::cx(&snapshot), &CycleState::new(), &pod, &snapshot.nodes()[0]);

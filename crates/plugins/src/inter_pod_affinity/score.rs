@@ -36,7 +36,7 @@ impl Preferences<'_> {
 }
 
 impl InterPodAffinity {
-    fn preferences<'a>(&self, pod: &'a Pod, cx: &Context<'_>) -> Preferences<'a> {
+    fn preferences<'a>(pod: &'a Pod, cx: &Context<'_>) -> Preferences<'a> {
         let lists = affinity(pod).map(|a| [(1, &a.preferred_affinity), (-1, &a.preferred_anti_affinity)]);
         let terms: SmallVec<[(i64, &PodAffinityTerm); 4]> = lists
             .into_iter()
@@ -45,8 +45,7 @@ impl InterPodAffinity {
                 list.iter().map(move |w| (i64::from(w.weight.wrapping_mul(sign)), &w.term))
             })
             .collect();
-        let namespaces =
-            ExpandedNamespaces::of(terms.iter().map(|(_, term)| *term), cx.snapshot.objects(), self.parity);
+        let namespaces = ExpandedNamespaces::of(terms.iter().map(|(_, term)| *term), cx.snapshot.objects());
         Preferences { terms, namespaces }
     }
 
@@ -92,7 +91,7 @@ impl PreScore for InterPodAffinity {
         if let Some(error) = parse_error(pod) {
             return Status::error(format!("failed to parse pod: {error}"));
         }
-        let preferences = self.preferences(pod, cx);
+        let preferences = Self::preferences(pod, cx);
         if self.args.ignore_preferred_terms_of_existing_pods && preferences.terms.is_empty() {
             return Status::skip();
         }

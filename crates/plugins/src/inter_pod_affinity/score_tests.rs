@@ -2,8 +2,8 @@
 
 use super::super::new;
 use crate::fixture;
-use secondmate_framework::{Context, CycleState, Handle, Parity, Status};
-use secondmate_model::{Atom, NodeInfo, Timestamp};
+use secondmate_framework::{Context, CycleState, Handle, Status};
+use secondmate_model::{NodeInfo, Timestamp};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -45,8 +45,8 @@ fn requires(near: Value) -> Value {
 }
 
 /// `raw/normalized` of a, b, c and d, or the status where there are no scores.
-fn scores_with(args: &Value, parity: Parity, objects: Vec<Value>, affinity: Value) -> Result<String, Status> {
-    let plugin = new(args, &Handle::new(Atom::new("my-scheduler"), parity)).expect("valid arguments");
+fn scores_with(args: &Value, objects: Vec<Value>, affinity: Value) -> Result<String, Status> {
+    let plugin = new(args, &Handle::default()).expect("valid arguments");
     let snapshot = fixture::snapshot(nodes().into_iter().chain(objects).collect());
     let cx = Context { snapshot: &snapshot, now: Timestamp::default(), nominations: &() };
     let pod =
@@ -69,7 +69,7 @@ fn scores_with(args: &Value, parity: Parity, objects: Vec<Value>, affinity: Valu
 }
 
 fn scores(objects: Vec<Value>, affinity: Value) -> String {
-    scores_with(&Value::Null, Parity::Strict, objects, affinity).expect("scores")
+    scores_with(&Value::Null, objects, affinity).expect("scores")
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn preferences_of_existing_pods_count_the_other_way() {
 #[test]
 fn required_affinity_of_existing_pods_counts_by_the_argument() {
     let objects = || vec![on("a", "db", requires(json!([term("host", "web"), term("zone", "web")])))];
-    let with = |args: Value| scores_with(&args, Parity::Strict, objects(), Value::Null);
+    let with = |args: Value| scores_with(&args, objects(), Value::Null);
     assert_eq!(with(Value::Null).expect("scores"), "2/100 1/50 0/0 0/0");
     assert_eq!(with(json!({"hardPodAffinityWeight": 50})).expect("scores"), "100/100 50/50 0/0 0/0");
     assert!(with(json!({"hardPodAffinityWeight": 0})).expect_err("no scores").is_skip());
@@ -136,7 +136,7 @@ fn preferences_that_cancel_out_score_all_the_same_and_are_not_skipped() {
 #[test]
 fn where_nothing_scores_scoring_is_skipped() {
     let skipped = |args: Value, objects: Vec<Value>, affinity: Value| {
-        scores_with(&args, Parity::Strict, objects, affinity).expect_err("no scores").is_skip()
+        scores_with(&args, objects, affinity).expect_err("no scores").is_skip()
     };
     let existing = || vec![on("a", "db", prefers(json!([weighted(3, term("zone", "web"))]), json!([])))];
     assert!(skipped(Value::Null, vec![on("a", "db", Value::Null)], Value::Null));
@@ -146,32 +146,25 @@ fn where_nothing_scores_scoring_is_skipped() {
     let ignoring = json!({"ignorePreferredTermsOfExistingPods": true});
     assert!(skipped(ignoring.clone(), existing(), Value::Null));
     // A pod with preferences of its own is scored by those of the others as well.
-    assert_eq!(
-        scores_with(&ignoring, Parity::Strict, existing(), near).expect("scores"),
-        "8/100 8/100 0/0 0/0"
-    );
+    assert_eq!(scores_with(&ignoring, existing(), near).expect("scores"), "8/100 8/100 0/0 0/0");
 }
 
 #[test]
-fn a_namespace_selector_that_no_label_has_to_meet_means_all_only_as_upstream_has_it() {
+fn a_namespace_selector_that_no_label_has_to_meet_means_the_namespaces_that_it_selects() {
     let mut far = term("host", "db");
     far["namespaceSelector"] = json!({"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]});
     let affinity = prefers(json!([]), json!([weighted(1, far)]));
-    let objects = || {
-        let mut red = on("a", "db", Value::Null);
-        red["metadata"]["namespace"] = json!("red");
-        let mut bare = on("b", "db", Value::Null);
-        bare["metadata"]["namespace"] = json!("bare");
-        vec![
-            json!({"kind": "Namespace", "metadata": {"name": "red", "labels": {"team": "red"}}}),
-            json!({"kind": "Namespace", "metadata": {"name": "bare"}}),
-            red,
-            bare,
-        ]
-    };
-    let with = |parity| scores_with(&Value::Null, parity, objects(), affinity.clone()).expect("scores");
-    assert_eq!(with(Parity::Strict), "-1/0 -1/0 0/100 0/100");
-    assert_eq!(with(Parity::Sensible), "0/100 -1/0 0/100 0/100");
+    let mut red = on("a", "db", Value::Null);
+    red["metadata"]["namespace"] = json!("red");
+    let mut bare = on("b", "db", Value::Null);
+    bare["metadata"]["namespace"] = json!("bare");
+    let objects = vec![
+        json!({"kind": "Namespace", "metadata": {"name": "red", "labels": {"team": "red"}}}),
+        json!({"kind": "Namespace", "metadata": {"name": "bare"}}),
+        red,
+        bare,
+    ];
+    assert_eq!(scores(objects, affinity), "0/100 -1/0 0/100 0/100");
 }
 
 #[test]

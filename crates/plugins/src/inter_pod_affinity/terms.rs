@@ -1,9 +1,8 @@
 //! Terms of the incoming pod: whom they mean, with namespace selectors worked into namespaces.
 
 use rustc_hash::FxHashSet;
-use secondmate_framework::Parity;
 use secondmate_model::objects::Objects;
-use secondmate_model::{Atom, Labels, Pod, PodAffinityTerm};
+use secondmate_model::{Atom, Pod, PodAffinityTerm};
 use smallvec::SmallVec;
 
 /// The namespaces of the pods that a term means.
@@ -22,13 +21,9 @@ const FEW: usize = 8;
 
 impl Namespaces {
     /// The namespaces that the term names and those that its selector matches now.
-    ///
-    /// From 1.34 to 1.36 kube-scheduler keeps the selector after it has worked it in, and later evaluates it for each pod
-    /// once more, with no labels at all: a selector that no label has to meet (only `NotIn` and `DoesNotExist`) then means the
-    /// pods of every namespace. That is reproduced unless the sensible thing is asked for.
-    fn of(term: &PodAffinityTerm, objects: &Objects, parity: Parity) -> Self {
+    fn of(term: &PodAffinityTerm, objects: &Objects) -> Self {
         let selector = &term.namespace_selector;
-        if selector.is_everything() || (parity == Parity::Strict && selector.matches(&Labels::default())) {
+        if selector.is_everything() {
             return Self::Any;
         }
         let mut names: SmallVec<[Atom; 2]> = term.namespaces.iter().cloned().collect();
@@ -53,12 +48,8 @@ impl Namespaces {
 pub(super) struct ExpandedNamespaces(SmallVec<[Namespaces; 2]>);
 
 impl ExpandedNamespaces {
-    pub(super) fn of<'a>(
-        terms: impl Iterator<Item = &'a PodAffinityTerm>,
-        objects: &Objects,
-        parity: Parity,
-    ) -> Self {
-        Self(terms.map(|term| Namespaces::of(term, objects, parity)).collect())
+    pub(super) fn of<'a>(terms: impl Iterator<Item = &'a PodAffinityTerm>, objects: &Objects) -> Self {
+        Self(terms.map(|term| Namespaces::of(term, objects)).collect())
     }
 
     /// Whether the term at this place in the list means the pod.

@@ -1,11 +1,9 @@
 //! How the part of a node's resources that is taken becomes a score.
 
 use crate::allocation::Allocation;
+use crate::shape::{PointArgs, Shape};
 use secondmate_framework::MAX_NODE_SCORE;
 use serde::Deserialize;
-
-/// Largest score of a point of a shape.
-const MAX_SHAPE_SCORE: i64 = 10;
 
 /// A scoring strategy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,14 +13,7 @@ pub(super) enum Strategy {
     /// The fuller the better.
     MostAllocated,
     /// By a function of the utilisation that is linear between the points.
-    RequestedToCapacityRatio(Box<[Point]>),
-}
-
-/// A point of the function from utilisation (0 to 100) to score (0 to 100).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Point {
-    utilization: i64,
-    score: i64,
+    RequestedToCapacityRatio(Shape),
 }
 
 #[derive(Deserialize)]
@@ -30,15 +21,6 @@ pub(super) struct Point {
 pub(super) struct RatioArgs {
     #[serde(default)]
     shape: Option<Vec<PointArgs>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PointArgs {
-    #[serde(default)]
-    utilization: i64,
-    #[serde(default)]
-    score: i64,
 }
 
 impl Strategy {
@@ -58,28 +40,9 @@ impl Strategy {
             "MostAllocated" => Ok(Self::MostAllocated),
             "RequestedToCapacityRatio" => {
                 let points = ratio.and_then(|ratio| ratio.shape).unwrap_or_default();
-                if points.is_empty() {
-                    return Err("requestedToCapacityRatio.shape: at least one point is needed".to_owned());
-                }
-                if points.windows(2).any(|pair| pair[0].utilization >= pair[1].utilization) {
-                    return Err("requestedToCapacityRatio.shape: utilization must grow from point to point"
-                        .to_owned());
-                }
-                if points
-                    .iter()
-                    .any(|p| !(0..=100).contains(&p.utilization) || !(0..=MAX_SHAPE_SCORE).contains(&p.score))
-                {
-                    return Err(
-                        "requestedToCapacityRatio.shape: utilization goes from 0 to 100, score from 0 to 10"
-                            .to_owned(),
-                    );
-                }
-                let scale = MAX_NODE_SCORE / MAX_SHAPE_SCORE;
-                let shape = points
-                    .iter()
-                    .map(|p| Point { utilization: p.utilization, score: p.score * scale })
-                    .collect();
-                Ok(Self::RequestedToCapacityRatio(shape))
+                Shape::new(&points)
+                    .map(Self::RequestedToCapacityRatio)
+                    .map_err(|wrong| format!("requestedToCapacityRatio.shape: {wrong}"))
             }
             other => Err(format!(
                 "type: {other:?} is none of LeastAllocated, MostAllocated, RequestedToCapacityRatio"
@@ -96,10 +59,12 @@ impl Strategy {
             let score = match self {
                 Self::LeastAllocated => least(&allocation),
                 Self::MostAllocated => most(&allocation),
-                Self::RequestedToCapacityRatio(shape) => match ratio(&allocation, shape) {
-                    ..=0 => continue,
-                    score => score,
-                },
+                Self::RequestedToCapacityRatio(shape) => {
+                    match shape.score(allocation.requested, allocation.allocatable) {
+                        ..=0 => continue,
+                        score => score,
+                    }
+                }
             };
             sum = sum.wrapping_add(score.wrapping_mul(weight));
             weights += weight;
@@ -124,26 +89,6 @@ fn most(allocation: &Allocation) -> i64 {
     // With the defaults for containers that ask for nothing, more may be taken than there is.
     let requested = allocation.requested.min(allocation.allocatable);
     requested.wrapping_mul(MAX_NODE_SCORE).wrapping_div(allocation.allocatable)
-}
-
-fn ratio(allocation: &Allocation, shape: &[Point]) -> i64 {
-    let utilization = if allocation.requested > allocation.allocatable {
-        100
-    } else {
-        allocation.requested.wrapping_mul(100).wrapping_div(allocation.allocatable)
-    };
-    interpolate(shape, utilization)
-}
-
-/// The function that the shape draws: level before the first point and behind the last, linear between two.
-fn interpolate(shape: &[Point], utilization: i64) -> i64 {
-    let Some(next) = shape.iter().position(|point| utilization <= point.utilization) else {
-        return shape.last().map_or(0, |last| last.score);
-    };
-    let to = shape[next];
-    let Some(from) = next.checked_sub(1).map(|at| shape[at]) else { return to.score };
-    from.score
-        + (to.score - from.score) * (utilization - from.utilization) / (to.utilization - from.utilization)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Volumes that count against a CSI driver's limit, told apart by driver and handle.
 //!
-//! Volumes of in-tree plugins count for the driver that took the plugin's place on nodes with a CSINode. On others nothing is
-//! counted at all, so that makes no difference here.
+//! Volumes of in-tree plugins count for the driver that took the plugin's place, on nodes with a CSINode.
 
 use secondmate_model::objects::{ObjectName, Objects, PersistentVolumeClaim};
 use secondmate_model::{Atom, Volume};
@@ -17,16 +16,25 @@ enum Handle<'a> {
 }
 
 /// A volume of a CSI driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Attachable<'a> {
     pub(super) driver: &'a Atom,
     handle: Handle<'a>,
+    /// It is written as one of an in-tree plugin, whose place the driver took.
+    in_tree: bool,
+}
+
+/// However it is written, it is the same volume.
+impl PartialEq for Attachable<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.driver == other.driver && self.handle == other.handle
+    }
 }
 
 impl<'a> Attachable<'a> {
     /// A volume by its driver's handle.
     pub(super) fn of_handle(driver: &'a Atom, handle: &'a str) -> Self {
-        Self { driver, handle: Handle::Volume(handle) }
+        Self { driver, handle: Handle::Volume(handle), in_tree: false }
     }
 
     /// The volume behind a claim; where there is none yet, the one that its class will make.
@@ -35,30 +43,32 @@ impl<'a> Attachable<'a> {
         let Some(volume) = volume.filter(|_| !claim.volume_name.is_empty()) else {
             return Self::of_class(objects, claim);
         };
-        let (driver, handle) = if let Some((driver, handle)) = &volume.csi {
-            (driver, handle)
+        let (driver, handle, in_tree) = if let Some((driver, handle)) = &volume.csi {
+            (driver, handle, false)
         } else {
             let source = volume.in_tree.as_ref()?;
-            (&source.driver, &source.migrated.as_ref().ok()?.handle)
+            (&source.driver, &source.migrated.as_ref().ok()?.handle, true)
         };
         if driver.is_empty() || handle.is_empty() {
             return None;
         }
-        Some(Self { driver, handle: Handle::Volume(handle) })
+        Some(Self { driver, handle: Handle::Volume(handle), in_tree })
     }
 
     /// A claim without a class, or with one that does not exist, is not counted.
     fn of_class(objects: &'a Objects, claim: &'a PersistentVolumeClaim) -> Option<Self> {
         let class = objects.storage_classes.get(claim.storage_class.as_ref()?)?;
         let driver = class.driver.as_ref().filter(|driver| !driver.is_empty())?;
-        Some(Self { driver, handle: Handle::Claim(&claim.name) })
+        Some(Self { driver, handle: Handle::Claim(&claim.name), in_tree: *driver != class.provisioner })
     }
 
     /// An inline volume of a migrated plugin; the reason where it cannot be translated.
     pub(super) fn of_inline(volume: &'a Volume) -> Option<Result<Self, &'a str>> {
         let migration = volume.migration.as_ref()?;
         Some(match migration.handle.as_ref()? {
-            Ok(handle) => Ok(Self { driver: &migration.driver, handle: Handle::Volume(handle) }),
+            Ok(handle) => {
+                Ok(Self { driver: &migration.driver, handle: Handle::Volume(handle), in_tree: true })
+            }
             Err(reason) => Err(reason),
         })
     }
@@ -70,6 +80,7 @@ impl<'a> Attachable<'a> {
                 Handle::Volume(handle) => OwnedHandle::Volume(handle.into()),
                 Handle::Claim(claim) => OwnedHandle::Claim(claim.clone()),
             },
+            in_tree: self.in_tree,
         }
     }
 }
@@ -79,6 +90,8 @@ impl<'a> Attachable<'a> {
 pub(super) struct OwnedAttachable {
     driver: Atom,
     handle: OwnedHandle,
+    /// As [`Attachable::in_tree`].
+    pub(super) in_tree: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -93,7 +106,7 @@ impl OwnedAttachable {
             OwnedHandle::Volume(handle) => Handle::Volume(handle),
             OwnedHandle::Claim(claim) => Handle::Claim(claim),
         };
-        Attachable { driver: &self.driver, handle }
+        Attachable { driver: &self.driver, handle, in_tree: self.in_tree }
     }
 }
 

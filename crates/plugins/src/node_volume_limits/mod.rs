@@ -1,6 +1,7 @@
-//! NodeVolumeLimits: no more volumes of a CSI driver on a node than the node can attach.
+//! NodeVolumeLimits: no more volumes of a CSI driver on a node than the node can attach, and none of a driver that must be
+//! installed where it is not.
 //!
-//! Source: `pkg/scheduler/framework/plugins/nodevolumelimits`. The gate VolumeLimitScaling is off in 1.36.
+//! Source: `pkg/scheduler/framework/plugins/nodevolumelimits`.
 
 mod attachable;
 
@@ -198,6 +199,12 @@ fn some_limit_grew(old: &CsiNode, new: &CsiNode) -> bool {
     })
 }
 
+/// Whether a driver that must be installed is not.
+fn is_missing(objects: &Objects, driver: &Atom, csi_node: Option<&CsiNode>) -> bool {
+    objects.csi_drivers.get(driver).is_some_and(|driver| driver.must_be_installed)
+        && !csi_node.is_some_and(|node| node.drivers.iter().any(|(name, _)| name == driver))
+}
+
 impl PreFilter for NodeVolumeLimits {
     fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
         if !pod.volumes.iter().any(may_attach) {
@@ -225,6 +232,7 @@ impl NodeVolumeLimits {
         let mut new = Attachables::default();
         for volume in &*pod.volumes {
             match volume {
+                NewVolume::Attachable(volume) if volume.in_tree && csi_node.is_none() => {}
                 NewVolume::Attachable(volume) => new.insert(volume.borrowed()),
                 NewVolume::Untranslatable(reason) if csi_node.is_some() => {
                     return Status::error(reason.clone());
@@ -235,11 +243,14 @@ impl NodeVolumeLimits {
         if let Some(failure) = &pod.failure {
             return failure.clone();
         }
+        let drivers = new.drivers();
+        if let Some(missing) = drivers.iter().find(|driver| is_missing(objects, driver, csi_node)) {
+            return Status::unschedulable(format!("{missing} CSI driver is not installed on the node"));
+        }
         let Some(csi_node) = csi_node else { return Status::SUCCESS };
         if new.is_empty() || csi_node.drivers.iter().all(|(_, limit)| limit.is_none()) {
             return Status::SUCCESS;
         }
-        let drivers = new.drivers();
         let mut attached = Attachables::default();
         for pod in node.pods() {
             if let Err(status) = existing(objects, pod, &drivers, &mut attached) {

@@ -23,6 +23,11 @@ fn csi_node(limits: Value) -> Value {
     json!({"kind": "CSINode", "metadata": {"name": "n1"}, "spec": {"drivers": drivers}})
 }
 
+fn driver(name: &str, must_be_installed: bool) -> Value {
+    json!({"kind": "CSIDriver", "metadata": {"name": name},
+           "spec": {"preventPodSchedulingIfMissing": must_be_installed}})
+}
+
 fn attachment(name: &str, driver: &str, volume: &str) -> Value {
     json!({"kind": "VolumeAttachment", "metadata": {"name": name},
            "spec": {"attacher": driver, "nodeName": "n1", "source": {"persistentVolumeName": volume}}})
@@ -91,6 +96,42 @@ fn run(snapshot: &Snapshot, pod_volumes: Value) -> Status {
 
 fn exceeded() -> Status {
     Status::unschedulable("node(s) exceed max volume count")
+}
+
+#[test]
+fn a_driver_that_must_be_installed_is_looked_for() {
+    let missing =
+        |driver: &str| Status::unschedulable(format!("{driver} CSI driver is not installed on the node"));
+    let ebs = "ebs.csi.aws.com";
+    let inline = || json!([{"name": "x", "awsElasticBlockStore": {"volumeID": "vol-1"}}]);
+    for (what, more, pod_volumes, expected) in [
+        ("not asked for", vec![driver("d", false)], volumes(&["c1"]), Status::SUCCESS),
+        ("no CSINode", vec![driver("d", true)], volumes(&["c1"]), missing("d")),
+        ("a claim without a volume", vec![driver("d", true)], volumes(&["unbound"]), missing("d")),
+        ("another driver", vec![driver("d", true)], volumes(&["e1"]), Status::SUCCESS),
+        ("missing", vec![driver("d", true), csi_node(json!({"e": 9}))], volumes(&["e1", "c1"]), missing("d")),
+        (
+            "without a limit",
+            vec![driver("d", true), csi_node(json!({"d": null}))],
+            volumes(&["c1"]),
+            Status::SUCCESS,
+        ),
+        (
+            "before the limits",
+            vec![driver("d", true), csi_node(json!({"e": 0}))],
+            volumes(&["e1", "c1"]),
+            missing("d"),
+        ),
+        // In-tree volumes are the driver's on nodes with a CSINode.
+        ("in-tree inline, no CSINode", vec![driver(ebs, true)], inline(), Status::SUCCESS),
+        ("in-tree inline", vec![driver(ebs, true), csi_node(json!({}))], inline(), missing(ebs)),
+        ("in-tree volume, no CSINode", vec![driver(ebs, true)], volumes(&["ebs"]), Status::SUCCESS),
+        ("in-tree volume", vec![driver(ebs, true), csi_node(json!({}))], volumes(&["ebs"]), missing(ebs)),
+        ("in-tree class, no CSINode", vec![driver(ebs, true)], volumes(&["old"]), Status::SUCCESS),
+        ("in-tree class", vec![driver(ebs, true), csi_node(json!({}))], volumes(&["old"]), missing(ebs)),
+    ] {
+        assert_eq!(run(&world(more), pod_volumes), expected, "{what}");
+    }
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Reservation {
         let chosen = |claim: &PersistentVolumeClaim| {
             claim.annotations.get(SELECTED_NODE).is_some_and(|chosen| **chosen == *node.as_str())
         };
-        let provisions = placement.provisions.iter().map(|unbound| {
+        let provisions = placement.provisions.iter().map(|(unbound, _)| {
             let effective = &unbound.claim;
             let claim = Arc::clone(objects.claims.get(&effective.name).unwrap_or(effective));
             let assumed = (!chosen(effective)).then(|| {

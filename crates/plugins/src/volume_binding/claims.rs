@@ -4,6 +4,7 @@ use super::assumed::Assumed;
 use super::by_label::{self, ByLabel};
 use crate::pod_claims::{self, ClaimKind};
 use secondmate_model::objects::{Objects, PersistentVolume, PersistentVolumeClaim};
+use secondmate_model::quantity::Quantity;
 use secondmate_model::{LabelSelector, Pod};
 use std::sync::Arc;
 
@@ -82,8 +83,8 @@ pub(super) struct Unbound {
 /// Nodes from which a volume can be provisioned.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// A node matches one of these.
-    pub(super) topologies: Vec<LabelSelector>,
+    /// Labels of the nodes that each is for, and what is left there in bytes; by name, where upstream takes them in any order.
+    pub(super) segments: Vec<(LabelSelector, i64)>,
     pub(super) by_label: ByLabel,
 }
 
@@ -164,17 +165,22 @@ impl Room {
     /// Only drivers that publish capacities are asked.
     fn of(objects: &Objects, claim: &PersistentVolumeClaim) -> Option<Self> {
         let class = objects.storage_classes.get(claim.storage_class.as_ref()?)?;
-        if !claim.has_request || !objects.csi_drivers.get(&class.provisioner).copied().unwrap_or(false) {
+        let driver = objects.csi_drivers.get(&class.provisioner);
+        if !claim.has_request || !driver.is_some_and(|driver| driver.publishes_capacity) {
             return None;
         }
         let size = claim.request.value();
-        let topologies: Vec<_> = objects
+        let segments: Vec<_> = objects
             .capacities_of_class(&class.name)
             .filter(|capacity| capacity.limit.is_some_and(|limit| limit.value() >= size))
-            .filter_map(|capacity| capacity.node_topology.as_ref()?.as_ref().ok().cloned())
+            .filter_map(|capacity| {
+                let topology = capacity.node_topology.as_ref()?.as_ref().ok()?.clone();
+                // One that tells the largest volume and not what is left makes kube-scheduler panic; here nothing is left.
+                Some((topology, capacity.capacity.map_or(0, Quantity::value)))
+            })
             .collect();
-        let by_label = ByLabel::new(topologies.iter().map(by_label::of_selector));
-        Some(Self { topologies, by_label })
+        let by_label = ByLabel::new(segments.iter().map(|(topology, _)| by_label::of_selector(topology)));
+        Some(Self { segments, by_label })
     }
 }
 

@@ -33,8 +33,8 @@ pub(super) struct Placement<'a> {
     pub(super) conflicts: Conflicts,
     /// Volumes for claims.
     pub(super) bindings: SmallVec<[(&'a Arc<PersistentVolume>, &'a Arc<PersistentVolumeClaim>); 4]>,
-    /// Claims that a volume is provisioned for.
-    pub(super) provisions: SmallVec<[&'a Unbound; 4]>,
+    /// Claims that a volume is provisioned for, with the bytes that are left where it would be, if somebody says.
+    pub(super) provisions: SmallVec<[(&'a Unbound, Option<i64>); 4]>,
 }
 
 impl PodClaims {
@@ -62,20 +62,20 @@ impl PodClaims {
             placement.conflicts.no_volume = true;
             return Ok(placement);
         }
-        placement.provisions.extend(&self.to_provision);
+        placement.provisions.extend(self.to_provision.iter().map(|unbound| (unbound, None)));
         for (unbound, candidates) in &self.to_match {
             let taken = |volume: &Arc<PersistentVolume>| {
                 placement.bindings.iter().any(|(other, _)| other.name == volume.name)
             };
             match candidates.best(&node.labels, taken)? {
                 Some(volume) => placement.bindings.push((volume, &unbound.claim)),
-                None => placement.provisions.push(unbound),
+                None => placement.provisions.push((unbound, None)),
             }
         }
         // Provisioning has the last word: a claim without a volume is no conflict where one can be made.
-        for unbound in &placement.provisions {
+        for (unbound, left) in &mut placement.provisions {
             match provision(objects, unbound, &node.labels)? {
-                Provision::Possible => {}
+                Provision::Possible(room) => *left = room,
                 Provision::Impossible => {
                     placement.conflicts.no_volume = true;
                     break;
@@ -135,7 +135,8 @@ impl Candidates {
 }
 
 enum Provision {
-    Possible,
+    /// With the bytes that are left.
+    Possible(Option<i64>),
     Impossible,
     NoSpace,
 }
@@ -152,14 +153,15 @@ fn provision(objects: &Objects, unbound: &Unbound, labels: &Labels) -> Result<Pr
     if impossible || !allows(class, labels) {
         return Ok(Provision::Impossible);
     }
-    let room = unbound.room.as_ref().is_none_or(|room| room.is_on(labels));
-    Ok(if room { Provision::Possible } else { Provision::NoSpace })
+    let Some(room) = &unbound.room else { return Ok(Provision::Possible(None)) };
+    Ok(room.on(labels).map_or(Provision::NoSpace, |left| Provision::Possible(Some(left))))
 }
 
 impl Room {
-    /// Whether a node with these labels is one of them.
-    fn is_on(&self, labels: &Labels) -> bool {
-        self.by_label.first(labels, |at| self.topologies[at].matches(labels)).is_some()
+    /// What is left for a node with these labels; `None` where there is no room for the claim.
+    fn on(&self, labels: &Labels) -> Option<i64> {
+        let at = self.by_label.first(labels, |at| self.segments[at].0.matches(labels))?;
+        Some(self.segments[at].1)
     }
 }
 

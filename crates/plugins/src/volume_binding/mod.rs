@@ -1,10 +1,9 @@
 //! VolumeBinding: the pod's claims are bound, or can be bound, to volumes that the node reaches.
 //!
-//! Source: `pkg/scheduler/framework/plugins/volumebinding` and `k8s.io/component-helpers/storage/volume`. The gate
-//! StorageCapacityScoring is off in 1.36, so the score is there but skipped.
+//! Source: `pkg/scheduler/framework/plugins/volumebinding` and `k8s.io/component-helpers/storage/volume`.
 //!
 //! ```text
-//! PreFilter ─ claims ─▶ Filter ─ matching (per node) ─▶ Reserve ─ assumed ─▶ PreBind ─ binding ─▶ written, then waits
+//! PreFilter ─ claims ─▶ Filter ─ matching (per node) ─▶ Score ─ capacity ─▶ Reserve ─ assumed ─▶ PreBind ─ binding ─▶ written, then waits
 //! ```
 //!
 //! The one thing that outlives a cycle is `assumed`: volumes and claims as they will be once the writes of pods in flight have
@@ -15,11 +14,14 @@ mod binding;
 mod by_label;
 mod claims;
 mod matching;
+mod score;
 
+use crate::shape::{PointArgs, Shape};
 use crate::{arguments, node_events, pod_claims};
 use assumed::Assumed;
 use binding::Reservation;
 use claims::PodClaims;
+use rustc_hash::FxHashMap;
 use secondmate_framework::{
     ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
     Hint, NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreBind, PreBindStep, PreFilter,
@@ -45,6 +47,8 @@ const VOLUME_MISSING: &str = "node(s) unavailable due to one or more pvc(s) boun
 pub struct VolumeBinding {
     /// Longest wait for volumes to be bound.
     bind_timeout: Duration,
+    /// Score of a part of the capacity of a storage class.
+    shape: Shape,
     assumed: Mutex<Assumed>,
 }
 
@@ -52,8 +56,12 @@ pub struct VolumeBinding {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Arguments {
     bind_timeout_seconds: i64,
-    shape: Option<Value>,
+    shape: Option<Vec<PointArgs>>,
 }
+
+/// The shape where the arguments have none: the more is left, the better.
+const MOST_LEFT: [PointArgs; 2] =
+    [PointArgs { utilization: 0, score: 10 }, PointArgs { utilization: 100, score: 0 }];
 
 impl Default for Arguments {
     fn default() -> Self {
@@ -64,18 +72,17 @@ impl Default for Arguments {
 /// Makes the plugin.
 ///
 /// # Errors
-/// A negative `bindTimeoutSeconds`, a `shape` (its gate is off), or a field that does not exist.
+/// A negative `bindTimeoutSeconds`, a `shape` that is none, or a field that does not exist.
 pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
     let args: Arguments = arguments::parse(NAME, args)?;
     let seconds = u64::try_from(args.bind_timeout_seconds).map_err(|_| {
         arguments::refused(NAME, "bindTimeoutSeconds must not be negative; 0 means no waiting")
     })?;
-    if args.shape.is_some() {
-        let reason =
-            "shape needs the feature gate StorageCapacityScoring, which is off in Kubernetes 1.36: remove it";
-        return Err(arguments::refused(NAME, reason));
-    }
-    Ok(Arc::new(VolumeBinding { bind_timeout: Duration::from_secs(seconds), assumed: Mutex::default() }))
+    let points = args.shape.filter(|points| !points.is_empty());
+    let shape = Shape::new(points.as_deref().unwrap_or(&MOST_LEFT))
+        .map_err(|wrong| arguments::refused(NAME, format!("shape: {wrong}")))?;
+    let bind_timeout = Duration::from_secs(seconds);
+    Ok(Arc::new(VolumeBinding { bind_timeout, shape, assumed: Mutex::default() }))
 }
 
 /// What the plugin keeps for a pod from PreFilter to the end of its binding.
@@ -83,6 +90,8 @@ pub fn new(args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginErro
 struct PodState {
     /// The pod's claims; none where it has none.
     claims: Option<Arc<PodClaims>>,
+    /// Scores of nodes that the filter passed, where they are not 0.
+    scores: Arc<Mutex<FxHashMap<Atom, i64>>>,
     /// Nothing is left to bind on the node that was chosen.
     all_bound: bool,
     /// What Reserve assumed and PreBind has to write.
@@ -91,9 +100,13 @@ struct PodState {
 
 impl VolumeBinding {
     fn assumed(&self) -> MutexGuard<'_, Assumed> {
-        // The maps are whole between any two of their operations.
-        self.assumed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.assumed)
     }
+}
+
+/// The maps are whole between any two of their operations, so a panic elsewhere leaves nothing half done in them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// PreFilter is off in the profile: as upstream, the other points then fail every pod.
@@ -173,7 +186,7 @@ impl Plugin for VolumeBinding {
             }
             (Some(Object::CsiDriver(_, old)), Some(Object::CsiDriver(name, new))) => {
                 let inline = |volume: &secondmate_model::Volume| matches!(&volume.source, VolumeSource::Csi { driver } if driver == name);
-                *old && !*new && pod.volumes.iter().any(inline)
+                old.publishes_capacity && !new.publishes_capacity && pod.volumes.iter().any(inline)
             }
             (Some(Object::StorageCapacity(_, old)), Some(Object::StorageCapacity(_, new))) => {
                 match (old.limit, new.limit) {
@@ -214,11 +227,16 @@ impl Filter for VolumeBinding {
     fn filter(&self, cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>, node: &NodeInfo) -> Status {
         let Some(state) = state.read::<PodState>() else { return no_state() };
         let Some(claims) = &state.claims else { return Status::SUCCESS };
-        let conflicts = match claims.on_node(cx.snapshot.objects(), node.node()) {
-            Ok(placement) => placement.conflicts,
+        let placement = match claims.on_node(cx.snapshot.objects(), node.node()) {
+            Ok(placement) => placement,
             Err(reason) => return Status::error(reason),
         };
+        let conflicts = placement.conflicts;
         if conflicts.none() {
+            let score = score::of(&placement, &self.shape);
+            if score != 0 {
+                lock(&state.scores).insert(node.name().clone(), score);
+            }
             return Status::SUCCESS;
         }
         let reasons = [
@@ -233,14 +251,32 @@ impl Filter for VolumeBinding {
 }
 
 impl PreScore for VolumeBinding {
-    fn pre_score(&self, _: &Context<'_>, _: &mut CycleState, _: &Arc<Pod>, _: &[Arc<NodeInfo>]) -> Status {
-        Status::skip()
+    fn pre_score(
+        &self,
+        _: &Context<'_>,
+        state: &mut CycleState,
+        _: &Arc<Pod>,
+        _: &[Arc<NodeInfo>],
+    ) -> Status {
+        // As upstream, a score is wanted for pods without claims too; it is 0 then.
+        if state.read::<PodState>().is_some() { Status::SUCCESS } else { no_state() }
     }
 }
 
 impl Score for VolumeBinding {
-    fn score(&self, _: &Context<'_>, _: &CycleState, _: &Arc<Pod>, _: &NodeInfo) -> Result<i64, Status> {
-        Ok(0)
+    fn score(
+        &self,
+        _: &Context<'_>,
+        state: &CycleState,
+        _: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Result<i64, Status> {
+        let Some(state) = state.read::<PodState>() else { return Err(no_state()) };
+        if state.claims.is_none() {
+            return Ok(0);
+        }
+        // Where the filter is off in the profile nothing was found out about any node.
+        Ok(lock(&state.scores).get(node.name()).copied().unwrap_or(0))
     }
 }
 

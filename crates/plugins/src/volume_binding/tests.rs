@@ -3,6 +3,7 @@
 mod binding;
 mod hints;
 mod matching;
+mod score;
 
 use super::*;
 use crate::fixture::{context, pod, snapshot};
@@ -102,17 +103,9 @@ fn arguments_are_checked() {
             "arguments of plugin \"VolumeBinding\" (pluginConfig): bindTimeoutSeconds must not be negative; 0 means no waiting"
         )
     );
-    assert!(refused(json!({"shape": []})).expect("refused").contains("StorageCapacityScoring"));
+    assert_eq!(refused(json!({"shape": [{"utilization": 0}, {"utilization": 80, "score": 10}]})), None);
+    assert_eq!(refused(json!({"shape": []})), None);
+    let wrong = refused(json!({"shape": [{"utilization": 0, "score": 11}]})).expect("refused");
+    assert!(wrong.ends_with("shape: utilization goes from 0 to 100, score from 0 to 10"), "{wrong}");
     assert!(refused(json!({"bindTimeout": 3})).expect("refused").contains("unknown field"));
-}
-
-#[test]
-fn the_score_is_skipped() {
-    let (snapshot, pod) = (world(vec![]), pod_with("p", &[]));
-    let (cx, mut state) = (context(&snapshot), CycleState::new());
-    let plugin = plugin();
-    let status = plugin.as_pre_score().expect("prepares").pre_score(&cx, &mut state, &pod, snapshot.nodes());
-    assert_eq!(status, Status::skip());
-    let node = &snapshot.nodes()[0];
-    assert_eq!(plugin.as_score().expect("scores").score(&cx, &state, &pod, node), Ok(0));
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use secondmate_sandbox::{Fault, Target, Verb, When};
 use serde_json::json;
 
-const NO_ROOM: &str = "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
+const NO_ROOM: &str = "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_without_room_reads_as_kube_scheduler_would_say_it() -> Result<()> {
