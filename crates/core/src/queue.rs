@@ -14,7 +14,8 @@ mod places;
 
 use crate::changes::UNSCHEDULABLE_POD_ADD;
 use crate::heap::Heap;
-use in_flight::InFlight;
+pub use in_flight::IN_FLIGHT_EVENTS_MAX;
+use in_flight::{InFlight, SincePop};
 use places::{Ticket, Waiting, by_expiry, by_queue_sort};
 use rustc_hash::FxHashMap;
 use secondmate_cycle::Profile;
@@ -236,6 +237,13 @@ impl Queue {
         self.in_flight.event_count()
     }
 
+    /// Number of events dropped so far though a pod in flight might have needed them, since there were more than
+    /// [`IN_FLIGHT_EVENTS_MAX`].
+    #[must_use]
+    pub fn in_flight_events_dropped(&self) -> u64 {
+        self.in_flight.events_dropped()
+    }
+
     /// Events kept for pods in flight by label, and the pods in flight that they are kept for as `PodPopped`; with zeros of what
     /// was there once.
     pub fn in_flight_by_label(&self) -> impl Iterator<Item = (&'static str, usize)> {
@@ -356,7 +364,7 @@ impl Queue {
     /// A pod in flight comes back.
     pub fn put_back(&mut self, uid: &Uid, outcome: AttemptOutcome, cx: QueueContext<'_>) {
         let rejected = !outcome.rejected_by.is_empty() || !outcome.pending_by.is_empty();
-        let events = if rejected { self.in_flight.events_since_pop(uid) } else { Vec::new() };
+        let since_pop = rejected.then(|| self.in_flight.since_pop(uid));
         self.in_flight.done(uid);
         let Some(entry) = self.entries.get_mut(uid) else { return };
         debug_assert_eq!(entry.place, Place::InFlight, "a pod comes back once");
@@ -372,13 +380,14 @@ impl Queue {
         entry.pending_by = outcome.pending_by;
         let pod = Arc::clone(&entry.queued.pod);
         self.count_rejectors(uid, 1);
-        if !rejected {
+        let Some(SincePop { events, missed_some }) = since_pop else {
             self.requeue_after_backoff(uid, "ScheduleAttemptFailure", cx);
             return;
-        }
+        };
         let strategies =
             events.iter().map(|(event, change)| self.strategy(uid, &pod, event, change, cx.profiles));
-        match strategies.max().unwrap_or(moves::Strategy::Wait) {
+        let at_least = if missed_some { moves::Strategy::AfterBackoff } else { moves::Strategy::Wait };
+        match strategies.fold(at_least, Ord::max) {
             moves::Strategy::Now => self.activate(uid, "ScheduleAttemptFailure", cx),
             moves::Strategy::AfterBackoff => {
                 self.requeue_after_backoff(uid, "ScheduleAttemptFailure", cx);

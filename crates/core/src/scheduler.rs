@@ -85,6 +85,10 @@ pub struct Sizes {
     pub nominations: usize,
     /// Events kept for pods in flight.
     pub in_flight_events: usize,
+    /// Events that were dropped so far because too many were kept; see [`crate::queue::IN_FLIGHT_EVENTS_MAX`].
+    pub in_flight_events_dropped: u64,
+    /// Commands about waiting pods that were refused so far; see [`secondmate_framework::COMMANDS_MAX`].
+    pub commands_refused: u64,
     /// Preemptions that are not finished.
     pub preemptions: usize,
 }
@@ -186,6 +190,8 @@ impl Scheduler {
             bindings: self.bindings.len(),
             nominations: self.nominator.len(),
             in_flight_events: self.queue.in_flight_events(),
+            in_flight_events_dropped: self.queue.in_flight_events_dropped(),
+            commands_refused: self.profiles.values().map(|p| p.handle().commands_refused()).sum(),
             preemptions: self.preemptions.len(),
         }
     }
@@ -274,10 +280,15 @@ impl Scheduler {
         CycleReport { pod, node, result }
     }
 
+    /// Does what plugins want for pods that wait on permit, and what they want while it is done.
     fn run_plugin_commands(&mut self, now: Timestamp) {
-        let profiles: Vec<_> = self.profiles.values().cloned().collect();
-        for profile in profiles {
-            while let Some(command) = profile.handle().next_command() {
+        loop {
+            let profiles = self.profiles.values();
+            let commands: Vec<_> = profiles.flat_map(|profile| profile.handle().take_commands()).collect();
+            if commands.is_empty() {
+                return;
+            }
+            for command in commands {
                 match command {
                     WaitingPodCommand::Allow { pod, plugin } => {
                         self.binding_event(&pod, Event::Allowed(plugin), now);

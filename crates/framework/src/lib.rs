@@ -27,7 +27,7 @@ pub use plugin::{
     PreFilter, PreFilterOutcome, PreScore, PreemptionCandidate, QueueSort, QueuedPod, Reserve, RunFilters,
     Score, WriteVerb,
 };
-pub use registry::{Factory, Handle, Parity, PluginError, Registry, WaitingPodCommand};
+pub use registry::{COMMANDS_MAX, Factory, Handle, Parity, PluginError, Registry, WaitingPodCommand};
 pub use snapshot::{NodeIndex, Snapshot};
 pub use state::{CycleState, State};
 pub use status::{Code, Reason, Status};

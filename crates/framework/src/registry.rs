@@ -3,6 +3,7 @@
 use crate::plugin::Plugin;
 use secondmate_model::{Atom, Uid};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Whether known quirks of kube-scheduler are reproduced.
@@ -45,7 +46,21 @@ pub struct Handle {
     pub profile: Atom,
     /// Preemption may evict pods of these schedulers only; `None`: of any, as kube-scheduler does.
     pub victims_of: Option<Arc<[Atom]>>,
-    commands: Arc<Mutex<VecDeque<WaitingPodCommand>>>,
+    commands: Arc<Commands>,
+}
+
+/// Most commands that may wait for the core: more pods than wait on permit in any cluster. What comes while it is full is refused.
+pub const COMMANDS_MAX: usize = 1 << 16;
+
+/// Commands of the plugins of one profile. Plugins may give them from any thread; the core looks before every cycle, so that it
+/// finds nothing must cost next to nothing.
+#[derive(Default)]
+struct Commands {
+    waiting: Mutex<VecDeque<WaitingPodCommand>>,
+    /// Number of those that wait.
+    count: AtomicUsize,
+    /// Number of those that were refused, ever.
+    refused: AtomicU64,
 }
 
 impl Handle {
@@ -55,28 +70,48 @@ impl Handle {
         Self { parity, profile, victims_of: None, commands: Arc::default() }
     }
 
-    /// Lets a pod that waits on permit go on, as far as this plugin is concerned. Carried out before the next cycle.
-    pub fn allow(&self, pod: &Uid, plugin: &str) {
-        self.push(WaitingPodCommand::Allow { pod: pod.clone(), plugin: Atom::new(plugin) });
+    /// Lets a pod that waits on permit go on, as far as this plugin is concerned. Carried out before the next cycle. Says whether the
+    /// command was taken: it is not when [`COMMANDS_MAX`] are waiting, and then the pod waits until its time is up.
+    pub fn allow(&self, pod: &Uid, plugin: &str) -> bool {
+        self.push(WaitingPodCommand::Allow { pod: pod.clone(), plugin: Atom::new(plugin) })
     }
 
-    /// Rejects a pod that waits on permit. Carried out before the next cycle.
-    pub fn reject(&self, pod: &Uid, plugin: &str, reason: impl Into<String>) {
+    /// Rejects a pod that waits on permit. Carried out before the next cycle. Says whether the command was taken, as
+    /// [`Handle::allow`] does.
+    pub fn reject(&self, pod: &Uid, plugin: &str, reason: impl Into<String>) -> bool {
         self.push(WaitingPodCommand::Reject {
             pod: pod.clone(),
             plugin: Atom::new(plugin),
             reason: reason.into(),
-        });
+        })
     }
 
-    /// For the core: takes the next command.
+    /// For the core: takes the commands that wait.
     #[must_use]
-    pub fn next_command(&self) -> Option<WaitingPodCommand> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    pub fn take_commands(&self) -> VecDeque<WaitingPodCommand> {
+        if self.commands.count.load(Ordering::Acquire) == 0 {
+            return VecDeque::new();
+        }
+        let mut waiting = self.commands.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.commands.count.store(0, Ordering::Release);
+        std::mem::take(&mut waiting)
     }
 
-    fn push(&self, command: WaitingPodCommand) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
+    /// Number of commands that were refused so far, since too many were waiting.
+    #[must_use]
+    pub fn commands_refused(&self) -> u64 {
+        self.commands.refused.load(Ordering::Relaxed)
+    }
+
+    fn push(&self, command: WaitingPodCommand) -> bool {
+        let mut waiting = self.commands.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= COMMANDS_MAX {
+            self.commands.refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        waiting.push_back(command);
+        self.commands.count.store(waiting.len(), Ordering::Release);
+        true
     }
 }
 

@@ -100,6 +100,8 @@ fn cache(scheduler: &Scheduler, _: Timestamp) -> Value {
         "nominations": sizes.nominations,
         "preemptions": sizes.preemptions,
         "inFlightEvents": sizes.in_flight_events,
+        "inFlightEventsDropped": sizes.in_flight_events_dropped,
+        "permitCommandsRefused": sizes.commands_refused,
         "queue": {
             "active": sizes.queue.active,
             "backoff": sizes.queue.backoff,

@@ -3,6 +3,9 @@
 //! A pod that is being tried does not see what changes meanwhile, so the events are kept from the moment when it was popped, and
 //! replayed for it when it comes back. The list starts at the first marker of a pod that is still in flight; it is empty
 //! when none is.
+//!
+//! The list has a limit, since a pod may wait on permit for a quarter of an hour. What is dropped then is missed by the pods that
+//! were popped before it; they are told so, and are tried again as if one of the missed events had helped.
 
 use rustc_hash::FxHashMap;
 use secondmate_framework::{ActionType, EventResource};
@@ -30,6 +33,16 @@ impl Record {
     }
 }
 
+/// Most records kept, markers included: some tens of megabytes.
+pub const IN_FLIGHT_EVENTS_MAX: usize = 100_000;
+
+/// What happened since a pod was popped.
+pub struct SincePop {
+    pub events: Vec<(ClusterEvent, ObjectChange)>,
+    /// Older events were dropped.
+    pub missed_some: bool,
+}
+
 /// Markers of pods in flight, and the events between and after them.
 #[derive(Clone, Debug, Default)]
 pub struct InFlight {
@@ -37,7 +50,11 @@ pub struct InFlight {
     /// Number of records dropped from the front so far: positions stay valid.
     dropped: u64,
     markers: FxHashMap<Uid, u64>,
+    /// Markers that were dropped though their pods are in flight.
+    missing: usize,
     events: usize,
+    /// Events that were dropped while a pod in flight might have needed them.
+    events_dropped: u64,
     /// The events kept, by label; for the metric. Labels stay when none is left.
     by_label: BTreeMap<&'static str, usize>,
 }
@@ -66,16 +83,30 @@ impl InFlight {
             *self.by_label.entry(label).or_insert(0) += 1;
         }
         self.records.push_back(record);
+        if self.records.len() > IN_FLIGHT_EVENTS_MAX {
+            match self.pop() {
+                Some(Record::Popped(Some(_))) => self.missing += 1,
+                Some(Record::Event(..) | Record::Forced(_)) => self.events_dropped += 1,
+                Some(Record::Popped(None)) | None => {}
+            }
+        }
     }
 
-    fn pop(&mut self) {
-        if let Some(label) = self.records.pop_front().and_then(|record| record.label()) {
+    fn pop(&mut self) -> Option<Record> {
+        let record = self.records.pop_front()?;
+        if let Some(label) = record.label() {
             self.events -= 1;
             if let Some(count) = self.by_label.get_mut(label) {
                 *count -= 1;
             }
         }
         self.dropped += 1;
+        Some(record)
+    }
+
+    /// Number of events dropped so far while a pod in flight might have needed them.
+    pub fn events_dropped(&self) -> u64 {
+        self.events_dropped
     }
 
     /// A pod was popped.
@@ -99,19 +130,28 @@ impl InFlight {
         }
     }
 
+    /// Where the pod's marker is in the list; none if it was dropped.
+    fn position(&self, at: u64) -> Option<usize> {
+        at.checked_sub(self.dropped).map(|at| usize::try_from(at).expect("the list is in memory"))
+    }
+
     /// What happened since the pod was popped.
-    pub fn events_since_pop(&self, uid: &Uid) -> Vec<(ClusterEvent, ObjectChange)> {
-        let Some(at) = self.markers.get(uid) else { return Vec::new() };
-        let from = usize::try_from(at - self.dropped).unwrap_or(usize::MAX);
-        self.records
+    pub fn since_pop(&self, uid: &Uid) -> SincePop {
+        let Some(at) = self.markers.get(uid) else {
+            return SincePop { events: Vec::new(), missed_some: false };
+        };
+        let position = self.position(*at);
+        let events = self
+            .records
             .iter()
-            .skip(from)
+            .skip(position.unwrap_or(0))
             .filter_map(|record| match record {
                 Record::Event(event, change) => Some((*event, (**change).clone())),
                 Record::Forced(forced) if forced == uid => Some((FORCED, ObjectChange::default())),
                 Record::Forced(_) | Record::Popped(_) => None,
             })
-            .collect()
+            .collect();
+        SincePop { events, missed_some: position.is_none() }
     }
 
     /// Every marker is of a pod in flight, and nothing is kept that no marker needs.
@@ -119,8 +159,13 @@ impl InFlight {
         if let Some(uid) = self.markers.keys().filter(|uid| !is_in_flight(uid)).min() {
             return Err(format!("events are kept for pod {uid}, which is not in flight"));
         }
+        let missing = self.markers.values().filter(|at| **at < self.dropped).count();
+        if missing != self.missing {
+            return Err(format!("{missing} markers are missing, counted {}", self.missing));
+        }
         match self.records.front() {
             Some(Record::Popped(Some(_))) | None => Ok(()),
+            Some(_) if missing > 0 => Ok(()),
             Some(record) => Err(format!("{record:?} is kept and nobody needs it")),
         }
     }
@@ -128,14 +173,15 @@ impl InFlight {
     /// The pod is not in flight any more: events that no other pod needs are dropped.
     pub fn done(&mut self, uid: &Uid) {
         let Some(at) = self.markers.remove(uid) else { return };
-        if let Some(record) = usize::try_from(at - self.dropped).ok().and_then(|at| self.records.get_mut(at))
-        {
-            *record = Record::Popped(None);
+        match self.position(at) {
+            Some(at) => self.records[at] = Record::Popped(None),
+            None => self.missing -= 1,
         }
-        while let Some(front) = self.records.front() {
-            if matches!(front, Record::Popped(Some(_))) {
-                return;
-            }
+        // A pod whose marker is missing needs all that is kept.
+        while self.missing == 0
+            && let Some(front) = self.records.front()
+            && !matches!(front, Record::Popped(Some(_)))
+        {
             self.pop();
         }
     }

@@ -3,7 +3,7 @@
 use crate::fixture::{Cluster, uid};
 use secondmate_core::port::{BindOutcome, Input, PodWatch, Verified};
 use secondmate_framework::{
-    ActionType, ApiWrite, EventRegistration, EventResource, PreBindStep, Status, WriteVerb,
+    ActionType, ApiWrite, COMMANDS_MAX, EventRegistration, EventResource, PreBindStep, Status, WriteVerb,
 };
 use std::time::Duration;
 
@@ -225,6 +225,22 @@ fn a_pod_that_is_allowed_is_bound() {
         cluster.all_effects(),
         ["observed PermitWait { waited: 2s, result: \"allowed\" }", "bind p to n1"]
     );
+}
+
+#[test]
+fn commands_are_refused_while_too_many_wait_and_taken_again_after_a_step() {
+    let mut cluster = on_permit();
+    let handle = cluster.script.handle();
+    for _ in 0..COMMANDS_MAX {
+        assert!(handle.allow(&uid("unknown"), "A"));
+    }
+    assert!(!handle.allow(&uid("p"), "A"));
+    assert!(!handle.reject(&uid("p"), "A", "not today"));
+    cluster.step();
+    assert_eq!((cluster.place("p"), cluster.core.sizes().commands_refused), ("InFlight".to_owned(), 2));
+    assert!(handle.allow(&uid("p"), "A"));
+    cluster.step();
+    assert_eq!(cluster.effects(), ["bind p to n1"]);
 }
 
 #[test]

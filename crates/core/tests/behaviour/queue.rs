@@ -2,7 +2,9 @@
 
 use crate::fixture::{OURS, atom, pod, profile, secs, uid};
 use crate::scripted::Script;
-use secondmate_core::queue::{AttemptOutcome, Gates, Place, Profiles, Queue, QueueConfig, QueueContext};
+use secondmate_core::queue::{
+    AttemptOutcome, Gates, IN_FLIGHT_EVENTS_MAX, Place, Profiles, Queue, QueueConfig, QueueContext,
+};
 use secondmate_framework::{
     ActionType, ClusterEvent, EventObject, EventRegistration, EventResource, Hint, ObjectChange,
 };
@@ -525,4 +527,28 @@ fn a_gate_of_the_core_holds_a_pod_until_it_is_opened() {
     assert_eq!(f.place("p"), Some(Place::Unschedulable), "it waits for events again");
     f.event(&DELETE);
     assert_eq!(f.place("p"), Some(Place::Backoff));
+}
+
+#[test]
+fn too_many_events_are_dropped_and_a_pod_that_missed_some_is_tried_again_after_its_backoff() {
+    let mut f = Fixture::new();
+    f.add("p");
+    assert_eq!(f.pop(), "p");
+    let update = ClusterEvent::new(EventResource::UnschedulablePod, ActionType::UPDATE, "Update");
+    for _ in 0..IN_FLIGHT_EVENTS_MAX {
+        let (queue, cx) = f.queue_now();
+        queue.update(&pod("p"), &[update], cx);
+    }
+    assert_eq!((f.queue.in_flight_events(), f.queue.in_flight_events_dropped()), (IN_FLIGHT_EVENTS_MAX, 0));
+    let (queue, cx) = f.queue_now();
+    queue.update(&pod("p"), &[update], cx);
+    assert_eq!((f.queue.in_flight_events(), f.queue.in_flight_events_dropped()), (IN_FLIGHT_EVENTS_MAX, 1));
+    f.check();
+    // One that was popped later has missed nothing that concerns it.
+    f.add("q");
+    assert_eq!(f.pop(), "q");
+    f.put_back("q", &["A"], &[]);
+    f.put_back("p", &["A"], &[]);
+    assert_eq!((f.place("p"), f.place("q")), (Some(Place::Backoff), Some(Place::Unschedulable)));
+    assert_eq!(f.queue.in_flight_events(), 0);
 }

@@ -180,11 +180,12 @@ impl World {
         let waiting = std::mem::take(&mut self.slow.books().waiting);
         let Some(handle) = self.slow.books().handle.clone() else { return };
         for pod in waiting {
-            match if self.calm { 2 } else { self.random.below(8) } {
+            let taken = match if self.calm { 2 } else { self.random.below(8) } {
                 0 => handle.reject(&pod, slow::NAME, "changed its mind"),
-                1 => {}
+                1 => true,
                 _ => handle.allow(&pod, slow::NAME),
-            }
+            };
+            assert!(taken, "few commands wait");
         }
     }
 
