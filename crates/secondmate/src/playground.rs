@@ -109,8 +109,8 @@ async fn perform(app: &App, plan: Plan) -> anyhow::Result<ExitCode> {
         scheduler = RunningScheduler::start(app, &plan, &cluster) => scheduler?,
         () = stop.asked() => return Ok(ExitCode::from(INTERRUPTED_EXIT_CODE)),
     };
-    if let Some(address) = scheduler.admin_address() {
-        progress.note(&format!("health and metrics at http://{address}"));
+    for (what, address) in scheduler.endpoints() {
+        progress.note(&format!("{what} at http://{address}"));
     }
     let idle = scheduler.idleness();
     let ended = tokio::select! {

@@ -1,6 +1,7 @@
 //! `secondmate run`: the scheduler against a cluster.
 
 use crate::cli::LogFormat;
+use crate::endpoints::{self, DebugListen};
 use crate::{App, ConfigurationSource, profiles};
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args};
@@ -48,10 +49,14 @@ pub(crate) struct RunArgs {
     /// Pause between two attempts at the lease. Else as configured; 2s by default.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub retry_period: Option<std::time::Duration>,
-    /// Address for health, metrics and debugging.
+    /// Address for probes (/livez, /readyz, /healthz) and /metrics.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10359")]
     pub listen: SocketAddr,
-    /// Bindings that are on their way to the API server at once.
+    /// Address for /debug/ and /configz, which show pod names of all namespaces to anyone who can connect; "off" disables them
+    /// [default: 127.0.0.1:10360, or off if that port is taken].
+    #[arg(long, value_name = "ADDR")]
+    pub debug_listen: Option<DebugListen>,
+    /// Maximum concurrent binding requests.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub bind_concurrency: u16,
     /// Takes the name default-scheduler, and kube-scheduler's lease with it. kube-scheduler must be stopped.
@@ -114,10 +119,8 @@ async fn serve(
     admin.set_configuration(configuration.to_value());
     // The shell takes this check over once it has connected; until then nothing is ready.
     let _starting = admin.health.flag("sched-handler-sync", Probe::Ready, "the scheduler is starting");
-    let listener = Admin::listen(args.listen).await?;
-    info!(address = %listener.local_addr()?, "serving health, metrics and debug endpoints");
     let stop_serving = CancellationToken::new();
-    let serving = tokio::spawn(admin.clone().serve(listener, stop_serving.clone()));
+    let serving = endpoints::serve(&admin, args.listen, args.debug_listen, &stop_serving).await?;
 
     let start = start(&args, configuration, profiles, admin);
     let mut shell = tokio::select! {
@@ -131,7 +134,7 @@ async fn serve(
         _ = interrupt.recv() => stop(shell, "SIGINT").await,
     };
     stop_serving.cancel();
-    let _ = serving.await;
+    serving.join_all().await;
     match end {
         End::Stopped => Ok(ExitCode::SUCCESS),
         End::LeadershipLost { reason } => bail!("leadership was lost ({reason}): start again, as a standby"),

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use secondmate_sandbox::{KubeletOptions, NodeShape, Options, Sandbox};
 use serde_json::json;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -296,5 +296,49 @@ async fn a_log_that_nobody_takes_any_more_stops_nothing() -> Result<()> {
     assert!(sandbox.faults().strikes(refused) > 0);
     scheduler.terminate()?;
     assert_eq!(scheduler.until_ended().await?, Some(0));
+    Ok(())
+}
+
+/// The address that a line of the log names.
+fn address_in(log: &str, message: &str) -> Option<String> {
+    log.lines().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        (line["message"] == message).then(|| line["address"].as_str().map(str::to_owned))?
+    })
+}
+
+/// The status of a GET request.
+fn status(address: &str, path: &str) -> Result<String> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.split(' ').nth(1).unwrap_or_default().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn debug_endpoints_have_an_address_of_their_own_or_none() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sandbox = sandbox().await?;
+    let both = ["--scheduler-name", "mate", "--leader-elect=false", "--debug-listen", "127.0.0.1:0"];
+    let mut scheduler = Scheduler::start(folder.path(), "both", &sandbox, &both)?;
+    create_pods(&sandbox, "p", 1)?;
+    until_bound(&sandbox, 1).await?;
+    scheduler.until_logged("serving debug endpoints").await?;
+    let log = scheduler.log();
+    let probes = address_in(&log, "serving probes and metrics").context(log.clone())?;
+    let debug = address_in(&log, "serving debug endpoints").context(log)?;
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!((status(&probes, path)?, status(&debug, path)?), ("200".to_owned(), "404".to_owned()));
+    }
+    for path in ["/configz", "/debug/queue", "/debug/cache-compare"] {
+        assert_eq!((status(&probes, path)?, status(&debug, path)?), ("404".to_owned(), "200".to_owned()));
+    }
+    assert_eq!(status(&debug, "/debug/cache-compare")?, "429", "it lists the whole cluster");
+    let off = ["--scheduler-name", "other", "--leader-elect=false", "--debug-listen", "off"];
+    let mut scheduler = Scheduler::start(folder.path(), "off", &sandbox, &off)?;
+    scheduler.until_logged("starting").await?;
+    assert!(!scheduler.log().contains("debug endpoints"), "{}", scheduler.log());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is mounted below `/debug/` of the admin port.
+//! What is mounted below `/debug/` of the debug address.
 
 use crate::compare::Comparer;
 use crate::inbox::Inbox;
@@ -9,9 +9,12 @@ use secondmate_model::Timestamp;
 use secondmate_telemetry::{Admin, DebugResponse};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Pods that one dump of the queue lists at most.
 const DUMPED_MAX: usize = 10_000;
+/// Between two comparisons that are asked for: each lists all nodes and pods of the cluster.
+const COMPARE_PAUSE: Duration = Duration::from_secs(30);
 
 pub(crate) fn mount(admin: &Admin, inbox: &Inbox, comparer: &Comparer, unfit: &Arc<UnfitObjects>) {
     let (of_queue, of_cache, unfit) = (inbox.clone(), inbox.clone(), Arc::clone(unfit));
@@ -28,7 +31,8 @@ pub(crate) fn mount(admin: &Admin, inbox: &Inbox, comparer: &Comparer, unfit: &A
         },
     );
     let comparer = comparer.clone();
-    admin.mount("cache-compare", "compares the cache with fresh lists; lists the differences", move |_| {
+    let help = "compares the cache with fresh lists of nodes and pods; lists the differences";
+    admin.mount_costly("cache-compare", help, COMPARE_PAUSE, move |_| {
         let comparer = comparer.clone();
         async move {
             match comparer.compare().await {

@@ -1,48 +1,51 @@
-//! The HTTP port for operators, probes and Prometheus.
+//! The HTTP ports for probes, Prometheus and operators.
 //!
 //! | path | answer |
 //! |---|---|
 //! | `/healthz`, `/livez`, `/readyz` | `ok`, or 500 and the checks; `?verbose`, `?exclude=NAME`; `/readyz/NAME` for one check |
 //! | `/metrics` | OpenMetrics text |
+//!
+//! and, at an address of their own ([`Admin::serve_debug`]):
+//!
+//! | path | answer |
+//! |---|---|
 //! | `/configz` | the effective configuration as JSON |
 //! | `/debug` | what is mounted below `/debug/` |
 //! | `/debug/…` | what the shell mounted: see [`Admin::mount`] |
 //!
-//! The port has no authentication: bind it to loopback or to the pod's network, as the manifests do.
+//! Neither has authentication. Probes and metrics hold counts and the names of profiles, plugins and nodes of the program's own
+//! making; what is below `/debug/` names pods of all namespaces, so its address is on loopback unless somebody chooses otherwise.
+//! Bodies of requests are not read: nothing here takes one.
+
+mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{Endpoint, Health, Report};
 use crate::metrics::{self, Metrics};
+use server::Server;
+pub use server::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER};
 
-/// Connections that are served at once; more wait to be accepted.
-pub const MAX_CONNECTIONS: usize = 64;
-/// A connection that asks nothing for so long is closed.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the connection to the last byte of the answer of a probe or a scrape.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// A debug request that takes longer is given up.
 pub const DEBUG_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest body of a debug request.
-const MAX_BODY_BYTES: usize = 1 << 20;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type DebugHandler = Arc<dyn Fn(DebugRequest) -> BoxFuture<DebugResponse> + Send + Sync>;
@@ -54,8 +57,6 @@ pub struct DebugRequest {
     pub method: String,
     /// The parameters of the query; of a repeated one the last.
     pub query: BTreeMap<String, String>,
-    /// The body.
-    pub body: Vec<u8>,
 }
 
 /// The answer to a [`DebugRequest`].
@@ -97,12 +98,14 @@ impl IntoResponse for DebugResponse {
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The address is taken, or not ours.
-    #[error(
-        "cannot listen on {address} for health and metrics: {source}; choose another address with --listen"
-    )]
+    #[error("cannot listen on {address} for {what}: {source}; choose another address with {option}")]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// What would have been served.
+        what: &'static str,
+        /// The option that chooses the address.
+        option: &'static str,
         /// Why not.
         source: std::io::Error,
     },
@@ -120,9 +123,37 @@ pub struct Admin {
 
 struct Shared {
     configuration: RwLock<Value>,
-    debug: RwLock<BTreeMap<String, (String, DebugHandler)>>,
+    debug: RwLock<BTreeMap<String, Mounted>>,
     /// Debug requests may be expensive: one at a time.
     debug_slot: Semaphore,
+    /// Whoever scrapes without a pause takes one thread's time, not that of all.
+    scrape_slot: Semaphore,
+}
+
+/// A debug endpoint.
+#[derive(Clone)]
+struct Mounted {
+    help: String,
+    handler: DebugHandler,
+    /// Shortest time from one request to the next, and when the last one began.
+    pause: Duration,
+    last: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Mounted {
+    /// Takes the turn for a request now.
+    ///
+    /// # Errors
+    /// How long it is until the next one may begin.
+    fn begin(&self) -> Result<(), Duration> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.map(|last| last + self.pause).filter(|due| *due > Instant::now());
+        if let Some(due) = due {
+            return Err(due - Instant::now());
+        }
+        *last = Some(Instant::now());
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -142,6 +173,7 @@ impl Admin {
                 configuration: RwLock::new(Value::Object(serde_json::Map::new())),
                 debug: RwLock::default(),
                 debug_slot: Semaphore::new(1),
+                scrape_slot: Semaphore::new(1),
             }),
         }
     }
@@ -158,59 +190,50 @@ impl Admin {
         F: Fn(DebugRequest) -> R + Send + Sync + 'static,
         R: Future<Output = DebugResponse> + Send + 'static,
     {
-        let handler: DebugHandler = Arc::new(move |request| Box::pin(handler(request)));
-        let mut debug = self.shared.debug.write().unwrap_or_else(PoisonError::into_inner);
-        debug.insert(name.trim_matches('/').to_owned(), (help.to_owned(), handler));
+        self.mount_costly(name, help, Duration::ZERO, handler);
     }
 
-    /// Takes the address. Port 0 takes a free one: ask the listener which.
+    /// As [`Admin::mount`], for what costs others something, as the API server: from the start of one request to that of the
+    /// next there is at least this pause.
+    pub fn mount_costly<F, R>(&self, name: &str, help: &str, pause: Duration, handler: F)
+    where
+        F: Fn(DebugRequest) -> R + Send + Sync + 'static,
+        R: Future<Output = DebugResponse> + Send + 'static,
+    {
+        let handler: DebugHandler = Arc::new(move |request| Box::pin(handler(request)));
+        let mounted = Mounted { help: help.to_owned(), handler, pause, last: Arc::default() };
+        let mut debug = self.shared.debug.write().unwrap_or_else(PoisonError::into_inner);
+        debug.insert(name.trim_matches('/').to_owned(), mounted);
+    }
+
+    /// Takes the address for probes and metrics. Port 0 takes a free one: ask the listener which.
     ///
     /// # Errors
     /// When the address cannot be had.
     pub async fn listen(address: SocketAddr) -> Result<TcpListener, AdminError> {
-        TcpListener::bind(address).await.map_err(|source| AdminError::Listen { address, source })
+        let failed =
+            |source| AdminError::Listen { address, what: "probes and metrics", option: "--listen", source };
+        TcpListener::bind(address).await.map_err(failed)
     }
 
-    /// Serves until cancelled.
+    /// Takes the address for debug endpoints, as [`Admin::listen`].
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub async fn listen_debug(address: SocketAddr) -> Result<TcpListener, AdminError> {
+        let failed = |source| AdminError::Listen {
+            address,
+            what: "debug endpoints",
+            option: "--debug-listen",
+            source,
+        };
+        TcpListener::bind(address).await.map_err(failed)
+    }
+
+    /// Serves probes and metrics until cancelled.
     pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) {
-        let service = TowerToHyperService::new(self.router());
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        // Dropped at the end, with all connections.
-        let mut connections = JoinSet::new();
-        loop {
-            let next = async {
-                let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-                (slot, listener.accept().await)
-            };
-            let (slot, accepted) = tokio::select! {
-                () = cancel.cancelled() => return,
-                next = next => next,
-            };
-            while connections.try_join_next().is_some() {}
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of file descriptors, most likely: give the others time to end.
-                    tracing::warn!(%error, "cannot accept a connection for health and metrics");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    continue;
-                }
-            };
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(IDLE_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service.clone());
-            connections.spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::trace!(%error, "connection for health and metrics ended");
-                }
-                drop(slot);
-            });
-        }
-    }
-
-    fn router(self) -> Router {
-        Router::new()
+        let closed = self.metrics.http_connections_closed.clone();
+        let router = Router::new()
             .route("/healthz", get(async |admin, query| health(&admin, Endpoint::Healthz, query)))
             .route("/livez", get(async |admin, query| health(&admin, Endpoint::Livez, query)))
             .route("/readyz", get(async |admin, query| health(&admin, Endpoint::Readyz, query)))
@@ -218,6 +241,20 @@ impl Admin {
             .route("/livez/{check}", get(one_check))
             .route("/readyz/{check}", get(one_check))
             .route("/metrics", get(scrape))
+            .fallback(async || {
+                DebugResponse::error(
+                    404,
+                    "not found; here are /healthz, /livez, /readyz and /metrics. /configz and /debug are at the address of --debug-listen",
+                )
+            })
+            .with_state(self);
+        Server { router, lifetime: REQUEST_TIMEOUT, closed }.serve(listener, cancel).await;
+    }
+
+    /// Serves the debug endpoints until cancelled.
+    pub async fn serve_debug(self, listener: TcpListener, cancel: CancellationToken) {
+        let closed = self.metrics.http_connections_closed.clone();
+        let router = Router::new()
             .route("/configz", get(configuration))
             .route("/debug", get(debug_index))
             .route("/debug/", get(debug_index))
@@ -225,11 +262,11 @@ impl Admin {
             .fallback(async || {
                 DebugResponse::error(
                     404,
-                    "not found; try /healthz, /livez, /readyz, /metrics, /configz, /debug",
+                    "not found; here are /configz and /debug. Probes and metrics are at the address of --listen",
                 )
             })
-            .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
-            .with_state(self)
+            .with_state(self);
+        Server { router, lifetime: DEBUG_TIMEOUT + REQUEST_TIMEOUT, closed }.serve(listener, cancel).await;
     }
 }
 
@@ -287,6 +324,7 @@ async fn one_check(State(admin): State<Admin>, Path(name): Path<String>) -> Resp
 }
 
 async fn scrape(State(admin): State<Admin>) -> Response {
+    let _turn = admin.shared.scrape_slot.acquire().await.expect("the semaphore is never closed");
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], admin.metrics.encode()).into_response()
 }
 
@@ -298,7 +336,7 @@ async fn configuration(State(admin): State<Admin>) -> DebugResponse {
 async fn debug_index(State(admin): State<Admin>) -> DebugResponse {
     let debug = admin.shared.debug.read().unwrap_or_else(PoisonError::into_inner);
     let lines: Vec<String> =
-        debug.iter().map(|(name, (help, _))| format!("/debug/{name}\t{help}\n")).collect();
+        debug.iter().map(|(name, mounted)| format!("/debug/{name}\t{}\n", mounted.help)).collect();
     DebugResponse::text(lines.concat())
 }
 
@@ -307,13 +345,12 @@ async fn debug(
     Path(name): Path<String>,
     method: Method,
     RawQuery(query): RawQuery,
-    body: Bytes,
 ) -> DebugResponse {
-    let handler = {
+    let mounted = {
         let debug = admin.shared.debug.read().unwrap_or_else(PoisonError::into_inner);
-        debug.get(name.trim_matches('/')).map(|(_, handler)| handler.clone())
+        debug.get(name.trim_matches('/')).cloned()
     };
-    let Some(handler) = handler else {
+    let Some(mounted) = mounted else {
         return DebugResponse::error(404, format!("nothing is mounted at /debug/{name}; see /debug"));
     };
     if method != Method::GET && method != Method::POST {
@@ -322,9 +359,18 @@ async fn debug(
     let Ok(_slot) = admin.shared.debug_slot.try_acquire() else {
         return DebugResponse::error(429, "another debug request runs; try again when it has ended");
     };
+    if let Err(wait) = mounted.begin() {
+        return DebugResponse::error(
+            429,
+            format!(
+                "/debug/{name} costs the API server something and has just run; try again in {} s",
+                wait.as_secs() + 1
+            ),
+        );
+    }
     let query = parameters(query.as_deref().unwrap_or_default()).into_iter().collect();
-    let request = DebugRequest { method: method.to_string(), query, body: body.to_vec() };
-    timeout(DEBUG_TIMEOUT, handler(request)).await.unwrap_or_else(|_| {
+    let request = DebugRequest { method: method.to_string(), query };
+    timeout(DEBUG_TIMEOUT, (mounted.handler)(request)).await.unwrap_or_else(|_| {
         DebugResponse::error(
             504,
             format!("/debug/{name} took longer than {DEBUG_TIMEOUT:?} and was given up"),

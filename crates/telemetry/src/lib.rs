@@ -6,7 +6,7 @@
 //! both over HTTP, with the effective configuration and whatever is mounted below `/debug/`. [`logging`] sets up logs.
 //!
 //! This crate knows nothing of Kubernetes or scheduling: it is told numbers and names. Its queues and waits are bounded:
-//! connections ([`admin::MAX_CONNECTIONS`]), idle connections ([`admin::IDLE_TIMEOUT`]), debug requests (one at a time,
+//! connections ([`admin::MAX_CONNECTIONS`], [`admin::MAX_CONNECTIONS_PER_PEER`]) and their time, debug requests (one at a time,
 //! [`admin::DEBUG_TIMEOUT`]), and lines of the log that wait to be written.
 
 pub mod admin;

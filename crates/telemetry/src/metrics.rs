@@ -132,6 +132,7 @@ pub struct Metrics {
     pub cache_comparer_differences: Gauge,
     /// Runs of the cache comparer.
     pub cache_comparer_runs: Counter,
+    pub(crate) http_connections_closed: Labelled<Counter, 1>,
     bind_conflicts: Labelled<Counter, 1>,
     bind_requests: Labelled<Counter, 1>,
     watch_restarts: Labelled<Counter, 2>,
@@ -298,6 +299,12 @@ impl Metrics {
             "Lines of the log that were lost, because too many were waiting (full) or standard error failed (error)",
             crate::logging::dropped_lines().family(),
         );
+        let http_connections_closed = Labelled::counter(["reason"]);
+        registry.register(
+            "http_connections_closed",
+            "Connections for probes, metrics and debugging that were closed because of their time or their number, by reason",
+            http_connections_closed.family(),
+        );
         let bind_conflicts = Labelled::counter(["reason"]);
         registry.register(
             "bind_conflicts",
@@ -383,6 +390,7 @@ impl Metrics {
             events_dropped,
             cache_comparer_differences,
             cache_comparer_runs,
+            http_connections_closed,
             bind_conflicts,
             bind_requests,
             watch_restarts,

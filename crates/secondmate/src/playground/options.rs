@@ -1,6 +1,7 @@
 //! The options of `playground`: as given, and as meant.
 
 use super::manifests::{self, Manifest};
+use crate::endpoints::DebugListen;
 use crate::{App, ConfigurationSource};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -47,9 +48,12 @@ pub(crate) struct PlaygroundArgs {
     /// Address of the API server, on loopback; port 0: a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub api_listen: SocketAddr,
-    /// Address for the scheduler's health, metrics and debugging, as with `run` [default: none].
+    /// Address for the scheduler's probes and /metrics, as with `run` [default: none].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+    /// Address for the scheduler's /debug/ and /configz, as with `run` [default: off].
+    #[arg(long, value_name = "ADDR")]
+    pub debug_listen: Option<DebugListen>,
     /// Pods to create a second [default: as fast as it goes].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
@@ -102,6 +106,7 @@ pub(super) struct Plan {
     pub kubeconfig_out: Option<PathBuf>,
     pub api_listen: SocketAddr,
     pub listen: Option<SocketAddr>,
+    pub debug_listen: Option<SocketAddr>,
     pub timeout: Duration,
 }
 
@@ -147,6 +152,7 @@ impl Plan {
             kubeconfig_out: args.kubeconfig_out,
             api_listen: args.api_listen,
             listen: args.listen,
+            debug_listen: args.debug_listen.and_then(DebugListen::address),
             timeout: args.timeout,
         })
     }

@@ -16,7 +16,9 @@ const SYNC_TIMEOUT: Duration = Duration::from_secs(120);
 /// A scheduler at work.
 pub(super) struct RunningScheduler {
     shell: Shell,
-    admin: Option<(SocketAddr, DropGuard)>,
+    /// Where probes and metrics, and debug endpoints, are served.
+    addresses: [Option<SocketAddr>; 2],
+    _serving: DropGuard,
 }
 
 impl RunningScheduler {
@@ -28,18 +30,21 @@ impl RunningScheduler {
         let profiles = profiles(app, &plan.configuration)?;
         let admin = Admin::new(Metrics::new());
         admin.set_configuration(plan.configuration.to_value());
-        let serving = match plan.listen {
-            Some(address) => {
-                let listener = Admin::listen(address).await?;
-                let (address, cancel) = (listener.local_addr()?, CancellationToken::new());
-                tokio::spawn(admin.clone().serve(listener, cancel.clone()));
-                Some((address, cancel.drop_guard()))
-            }
-            None => None,
-        };
+        let cancel = CancellationToken::new();
+        let mut addresses = [None; 2];
+        if let Some(address) = plan.listen {
+            let listener = Admin::listen(address).await?;
+            addresses[0] = Some(listener.local_addr()?);
+            tokio::spawn(admin.clone().serve(listener, cancel.clone()));
+        }
+        if let Some(address) = plan.debug_listen {
+            let listener = Admin::listen_debug(address).await?;
+            addresses[1] = Some(listener.local_addr()?);
+            tokio::spawn(admin.clone().serve_debug(listener, cancel.clone()));
+        }
         let cluster = api::cluster(kubeconfig).await?;
         let options = run::shell_options(&plan.configuration, cluster, profiles, admin);
-        let mut this = Self { shell: Shell::start(options).await?, admin: serving };
+        let mut this = Self { shell: Shell::start(options).await?, addresses, _serving: cancel.drop_guard() };
         let mut progress = this.shell.progress();
         tokio::select! {
             synced = tokio::time::timeout(SYNC_TIMEOUT, progress.wait_for(|progress| progress.synced)) => {
@@ -52,9 +57,10 @@ impl RunningScheduler {
         Ok(this)
     }
 
-    /// Where health and metrics are served.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|(address, _)| *address)
+    /// What is served, and where.
+    pub fn endpoints(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> + use<> {
+        let served = ["probes and metrics", "debug endpoints"].into_iter().zip(self.addresses);
+        served.filter_map(|(what, address)| Some((what, address?)))
     }
 
     /// Whether it has nothing left to try: all that is pending waits for the cluster to change.

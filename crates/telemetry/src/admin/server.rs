@@ -1,0 +1,156 @@
+//! Connections: how many, how long, and whose goes when there are too many.
+//!
+//! Nobody can keep others out. A connection serves one request and then closes, and it has a time to live; where there are too
+//! many, of one peer or in all, room is made for the newcomer by closing the oldest one of the peer that has the most. Whoever
+//! asks at once, as a probe does, is answered long before it is the oldest.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Labelled;
+use prometheus_client::metrics::counter::Counter;
+
+/// Connections that are served at once.
+pub const MAX_CONNECTIONS: usize = 64;
+/// Connections of one peer (by its address) that are served at once.
+pub const MAX_CONNECTIONS_PER_PEER: usize = 16;
+/// Longest time until the head of a request is there.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of the head of a request, and of what is read ahead.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Pause after a connection could not be accepted: out of file descriptors, most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What is served, and within which limits.
+pub(super) struct Server {
+    pub router: Router,
+    /// From the connection to the last byte of the answer.
+    pub lifetime: Duration,
+    /// Connections that were closed by a limit, by `reason`.
+    pub closed: Labelled<Counter, 1>,
+}
+
+/// A connection that is open, or has just ended.
+struct Open {
+    peer: IpAddr,
+    task: AbortHandle,
+}
+
+impl Server {
+    /// Serves until cancelled.
+    pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) {
+        // Dropped at the end, with all connections.
+        let mut tasks = JoinSet::new();
+        // In the order in which they came.
+        let mut open: Vec<Open> = Vec::with_capacity(MAX_CONNECTIONS);
+        loop {
+            let accepted = tokio::select! {
+                () = cancel.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            while tasks.try_join_next().is_some() {}
+            match accepted {
+                Ok((stream, peer)) => {
+                    let peer = peer.ip().to_canonical();
+                    self.make_room(&mut open, peer);
+                    open.push(Open { peer, task: tasks.spawn(self.connection(stream)) });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection for health and metrics");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Closes a connection if there are too many for one more of this peer.
+    fn make_room(&self, open: &mut Vec<Open>, peer: IpAddr) {
+        open.retain(|connection| !connection.task.is_finished());
+        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for connection in &*open {
+            *counts.entry(connection.peer).or_default() += 1;
+        }
+        let (whose, reason) = if counts.get(&peer).is_some_and(|count| *count >= MAX_CONNECTIONS_PER_PEER) {
+            (Some(peer), "peer_limit")
+        } else if open.len() >= MAX_CONNECTIONS {
+            (counts.into_iter().max_by_key(|(_, count)| *count).map(|(peer, _)| peer), "limit")
+        } else {
+            return;
+        };
+        if let Some(oldest) = open.iter().position(|connection| Some(connection.peer) == whose) {
+            open.remove(oldest).task.abort();
+            self.closed.get([reason]).inc();
+        }
+    }
+
+    fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static {
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT.min(self.lifetime))
+            .max_buf_size(HEAD_BYTES_MAX)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router.clone()));
+        let (lifetime, timed_out) = (self.lifetime, self.closed.get(["timeout"]));
+        async move {
+            match timeout(lifetime, connection).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.is_timeout() => {
+                    timed_out.inc();
+                }
+                Ok(Err(error)) => tracing::trace!(%error, "connection for health and metrics ended"),
+                Err(_) => {
+                    timed_out.inc();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Each of them would stay open for ever.
+    #[tokio::test]
+    async fn a_connection_does_not_outlive_its_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let closed = Labelled::counter(["reason"]);
+        let large = "x".repeat(64 << 20);
+        let router = Router::new()
+            .route("/never", axum::routing::get(std::future::pending::<()>))
+            .route("/large", axum::routing::get(async move || large.clone()));
+        let server = Server { router, lifetime: Duration::from_millis(50), closed: closed.clone() };
+        tokio::spawn(server.serve(listener, CancellationToken::new()));
+        for sent in [
+            "",
+            "GET /never HT",
+            "GET /never HTTP/1.1\r\nHost: x\r\n",
+            "GET /never HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /large HTTP/1.1\r\nHost: x\r\n\r\n",
+        ] {
+            let before = closed.get(["timeout"]).get();
+            let mut stream = TcpStream::connect(address).await.expect("connected");
+            stream.write_all(sent.as_bytes()).await.expect("sent");
+            // The answer to the last one is not read before the connection has gone.
+            while closed.get(["timeout"]).get() == before {
+                tokio::task::yield_now().await;
+            }
+            let mut answer = Vec::new();
+            // A reset is an end, too.
+            let _ = stream.read_to_end(&mut answer).await;
+            assert!(answer.len() < 64 << 20, "{sent:?}");
+        }
+    }
+}
