@@ -3,8 +3,9 @@
 use crate::case::{Answer, Case};
 use crate::compare::{Difference, compare};
 use crate::oracle::Oracle;
-use crate::ours::Ours;
+use crate::ours::{Answers, Ours};
 use anyhow::Result;
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a comparison came to.
@@ -80,19 +81,30 @@ pub fn verdict(case: &Case, theirs: &Answer, ours: &mut Ours) -> Verdict {
         Verdict::Differs(Difference { pod: String::new(), path: path.to_owned(), theirs, ours })
     };
     match attempt {
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            differs("panic", text.unwrap_or_default())
-        }
+        Err(panic) => differs("panic", panic_text(&*panic)),
         Ok(Err(error)) if theirs.error.is_empty() => differs("refused", format!("{error:#}")),
         Ok(Err(error)) => Verdict::BothRefuse(format!("{} | {error:#}", theirs.error)),
         Ok(Ok(results)) if !theirs.error.is_empty() => {
-            differs("accepted", format!("{} results", results.len()))
+            differs("accepted", format!("{} results", results.explained.len()))
         }
-        Ok(Ok(results)) => match compare(&theirs.results, &results) {
-            Some(difference) => Verdict::Differs(difference),
-            None => Verdict::Same(results.len()),
+        Ok(Ok(results)) => match catch_unwind(AssertUnwindSafe(|| hold(theirs, &results))) {
+            Err(panic) => differs("scheduler/panic", panic_text(&*panic)),
+            Ok(Err(error)) => differs("scheduler", format!("{error:#}")),
+            Ok(Ok(Some(difference))) => Verdict::Differs(difference),
+            Ok(Ok(None)) => Verdict::Same(results.explained.len()),
         },
     }
+}
+
+/// First what is said about every node, then what the scheduler does.
+fn hold(theirs: &Answer, ours: &Answers) -> Result<Option<Difference>> {
+    match compare(&theirs.results, &ours.explained) {
+        Some(difference) => Ok(Some(difference)),
+        None => ours.judge_scheduler(&theirs.results),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }

@@ -16,6 +16,7 @@ pub mod judge;
 pub mod mutants;
 pub mod oracle;
 pub mod ours;
+pub mod production;
 pub mod random;
 pub mod run;
 pub mod self_check;
