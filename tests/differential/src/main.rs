@@ -61,7 +61,7 @@ struct Cli {
     /// Instead: what one decision costs on both sides for 100, 1,000 and 5,000 nodes.
     #[arg(long)]
     timing: bool,
-    /// Instead: change the plugins' source in small ways, one at a time in a copy, and see whether the cases catch it. With a
+    /// Instead: change the source of plugins and evaluation in small ways, one at a time in a copy, and see whether the cases catch it. With a
     /// text only in files whose path contains it.
     #[arg(long, value_name = "TEXT", num_args = 0..=1, default_missing_value = "")]
     mutants: Option<String>,

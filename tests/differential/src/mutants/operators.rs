@@ -5,11 +5,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Where verdicts and scores are made.
-const FOLDERS: [&str; 2] = ["crates/plugins/src", "crates/core/src/evaluation"];
+const FOLDERS: [&str; 2] = ["crates/plugins/src", "crates/cycle/src"];
 /// The default weights.
 const WEIGHTS: &str = "crates/config/src/plugins.rs";
 /// Files that have no part in a verdict, a score or a preemption: hints, binding, arguments, tests.
-const LEFT_OUT: [&str; 13] = [
+const LEFT_OUT: [&str; 16] = [
+    "cycle/src/probe.rs",
+    "cycle/src/profile.rs",
+    "cycle/src/pre_enqueue.rs",
     "tests",
     "hint",
     "fixture.rs",
@@ -25,7 +28,7 @@ const LEFT_OUT: [&str; 13] = [
     "device_classes.rs",
 ];
 /// Functions of the kind.
-const FUNCTIONS_LEFT_OUT: [&str; 12] = [
+const FUNCTIONS_LEFT_OUT: [&str; 10] = [
     "hint",
     "events",
     "reserve",
@@ -36,8 +39,6 @@ const FUNCTIONS_LEFT_OUT: [&str; 12] = [
     "post_bind",
     "compare",
     "fmt",
-    "find_feasible",
-    "node_count_to_find",
 ];
 
 /// What is replaced by what. Each is tried at every place.
