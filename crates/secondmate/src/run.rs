@@ -22,8 +22,6 @@ use tracing::{info, warn};
 
 /// Threads for I/O and decoding.
 const WORKERS: usize = 2;
-/// Where a pod reads the namespace that it runs in.
-const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
@@ -200,14 +198,20 @@ fn election(configuration: &Configuration, replace: bool) -> anyhow::Result<Opti
         return Ok(None);
     }
     let names = configuration.scheduler_names();
-    let own_namespace = std::fs::read_to_string(OWN_NAMESPACE).ok();
     let sources = LeaseNameSources {
         configured_name: election.resource_name.as_deref(),
         configured_namespace: election.resource_namespace.as_deref(),
-        own_namespace: own_namespace.as_deref().map(str::trim).filter(|namespace| !namespace.is_empty()),
         replace_default_scheduler: replace,
     };
     let lease = LeaseName::derive(&names, sources)?;
+    let plain = LeaseNameSources { replace_default_scheduler: replace, ..LeaseNameSources::default() };
+    if let Ok(derived) = LeaseName::derive(&names, plain)
+        && derived != lease
+    {
+        warn!(
+            "leaderElection.resourceName and resourceNamespace make {lease} the Lease of this scheduler; a process of the same name without them takes {derived}, and both would schedule: remove both fields, or set them for every process of the name"
+        );
+    }
     let claim = Claim::new(&names, configuration.fingerprint());
     Ok(Some(ElectionConfig {
         lease_duration: election.lease_duration,
@@ -215,4 +219,68 @@ fn election(configuration: &Configuration, replace: bool) -> anyhow::Result<Opti
         retry_period: election.retry_period,
         ..ElectionConfig::new(lease, identity(), claim)
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::path::Path;
+
+    fn manifests() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests")
+    }
+
+    fn read(path: &str) -> String {
+        std::fs::read_to_string(manifests().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn lease_of(source: &ConfigurationSource) -> LeaseName {
+        let configuration = source.read(&App::new()).expect("a valid configuration");
+        let election = election(&configuration, false).expect("a Lease can be derived");
+        election.expect("leaders are elected").lease
+    }
+
+    fn of_manifest(path: &str) -> LeaseName {
+        lease_of(&ConfigurationSource {
+            file: Some(manifests().join(path)),
+            ..ConfigurationSource::default()
+        })
+    }
+
+    fn of_flag(name: &str) -> LeaseName {
+        lease_of(&ConfigurationSource { scheduler_names: vec![name.to_owned()], ..Default::default() })
+    }
+
+    /// The Lease that the Role of the manifests is about.
+    fn granted() -> LeaseName {
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&read("base/rbac.yaml")).expect("YAML");
+        let role = documents.iter().find(|document| document["kind"] == "Role").expect("a Role");
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        LeaseName {
+            namespace: text(&role["metadata"]["namespace"]),
+            name: text(&role["rules"][1]["resourceNames"][0]),
+        }
+    }
+
+    #[test]
+    fn manifests_and_flags_lead_to_one_lease_and_the_role_grants_it() {
+        let lease = of_flag("my-scheduler");
+        assert_eq!(lease.to_string(), "kube-system/my-scheduler");
+        assert_eq!(of_manifest("base/config.yaml"), lease);
+        assert_eq!(granted(), lease);
+        for tenant in ["red", "blue"] {
+            let folder = format!("overlays/tenants/{tenant}");
+            let lease = of_flag(&format!("{tenant}-scheduler"));
+            assert_eq!(of_manifest(&format!("{folder}/config.yaml")), lease);
+            let overlay: Value =
+                serde_saphyr::from_str(&read(&format!("{folder}/kustomization.yaml"))).expect("YAML");
+            let patches = overlay["patches"].as_array().expect("patches");
+            let role = patches.iter().find(|patch| patch["target"]["kind"] == "Role").expect("of the Role");
+            let steps: Value =
+                serde_saphyr::from_str(role["patch"].as_str().expect("a text")).expect("a patch");
+            assert_eq!(steps[0]["path"], "/rules/1/resourceNames/0");
+            assert_eq!(steps[0]["value"], lease.name.as_str());
+        }
+    }
 }

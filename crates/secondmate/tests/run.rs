@@ -342,3 +342,36 @@ async fn debug_endpoints_have_an_address_of_their_own_or_none() -> Result<()> {
     assert!(!scheduler.log().contains("debug endpoints"), "{}", scheduler.log());
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_of_a_name_under_two_leases_say_so() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sandbox = sandbox().await?;
+    let mut first = Scheduler::start(folder.path(), "first", &sandbox, &["--scheduler-name", "mate"])?;
+    first.until_logged("this process leads").await?;
+    let config = file(
+        folder.path(),
+        "config.yaml",
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nleaderElection: {leaderElect: true, resourceName: mine, resourceNamespace: default}\nprofiles: [{schedulerName: mate}]\n",
+    );
+    let mut second = Scheduler::start(folder.path(), "second", &sandbox, &["--config", &config])?;
+    second.until_logged("make default/mine the Lease of this scheduler; a process of the same name without them takes kube-system/mate").await?;
+    second
+        .until_logged(
+            "holds the Lease kube-system/mate and serves the scheduler name mate too, while this process takes the Lease default/mine: both schedule",
+        )
+        .await?;
+    second.until_logged("this process leads").await?;
+    // The first learns of it by a pod that the second binds before it.
+    let end = Instant::now() + PATIENCE;
+    for round in 0.. {
+        create_pods(&sandbox, &format!("p{round}"), 20)?;
+        until_bound(&sandbox, 20 * (round + 1)).await?;
+        let says = "a pod of this scheduler was bound by somebody else: ";
+        if first.log().contains(says) || second.log().contains(says) {
+            break;
+        }
+        ensure!(Instant::now() < end, "nobody noticed:\n{}\n{}", first.log(), second.log());
+    }
+    Ok(())
+}

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::heartbeat::Heartbeat;
 use crate::inbox::{INBOX_MESSAGES_MAX, Message};
 use crate::observe::Observer;
+use crate::others::OtherBinders;
 use crate::write::{
     Binder, EventNote, EventSink, Evictor, Leading, PluginWriter, StatusChange, StatusWriter, Verifier,
 };
@@ -60,6 +61,7 @@ pub(crate) struct Engine {
     pub leading: Leading,
     pub clock: Clock,
     pub observer: Observer,
+    pub others: OtherBinders,
     /// Watches whose first list is not in.
     pub unsynced: BTreeSet<usize>,
     /// Set when the shell stops: no attempt begins any more, and the thread ends when nothing is outstanding.
@@ -129,8 +131,12 @@ impl Engine {
     fn take(&mut self, message: Message) {
         let now = self.clock.now();
         match message {
-            Message::Watched(input) => self.scheduler.apply(input, now),
+            Message::Watched(input) => {
+                self.others.look(&input, &self.scheduler, self.unsynced.is_empty());
+                self.scheduler.apply(input, now);
+            }
             Message::Answered(input) => {
+                self.others.look(&input, &self.scheduler, self.unsynced.is_empty());
                 self.outstanding = self.outstanding.saturating_sub(1);
                 self.bindings.store(self.outstanding, Ordering::Relaxed);
                 self.scheduler.apply(input, now);

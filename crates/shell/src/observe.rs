@@ -8,7 +8,7 @@ use secondmate_telemetry::{
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 /// Handles to the metrics that the scheduling thread writes, looked up once.
 pub(crate) struct Observer {
@@ -138,9 +138,6 @@ impl Observer {
             }
             Observation::BoundElsewhere => {
                 metrics.bind_conflicts("bound_elsewhere").inc();
-                warn!(
-                    "a pod was bound to another node than was chosen for it: another scheduler serves the same name"
-                );
             }
         }
     }

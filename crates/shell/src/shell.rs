@@ -13,7 +13,9 @@ use crate::lease::{Election, ElectionEnd, KubeLease, Observation, Term};
 use crate::limit::RateLimit;
 use crate::observe::Observer;
 use crate::options::{End, Options, StartError};
+use crate::others::OtherBinders;
 use crate::probe::{EventProbe, ProfileProbe};
+use crate::rivals::Rivals;
 use crate::unfit::{UnfitObjects, tell_owners};
 use crate::watch::{self, Permission};
 use crate::write::{
@@ -124,6 +126,12 @@ impl Shell {
 
         let synced = admin.health.flag("sched-handler-sync", Probe::Ready, "not every list is in yet");
         let names: Vec<Atom> = profiles.iter().map(|p| p.name().clone()).collect();
+        let (rivals, sightings) = Rivals::new(
+            reader.clone(),
+            options.election.as_ref().map(|election| election.lease.clone()),
+            names.iter().map(ToString::to_string),
+        );
+        tasks.spawn(rivals.run());
         let (progress_sender, progress) = value::channel(Progress::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let heartbeat = Heartbeat::new();
@@ -152,6 +160,12 @@ impl Shell {
         let engine = Engine {
             inbox: receiver,
             writers,
+            others: OtherBinders::new(
+                names.clone(),
+                leading.clone(),
+                sightings,
+                metrics.pods_bound_by_others.clone(),
+            ),
             leading,
             clock: Clock::start(),
             observer: Observer::new(metrics.clone(), names.into_iter(), synced),
@@ -287,6 +301,14 @@ async fn check_access(
     watches: &[watch::Watch],
 ) -> Result<(), StartError> {
     let mut needed = watch::permissions(&options.profiles, watches);
+    needed.insert(Permission {
+        group: "coordination.k8s.io".to_owned(),
+        resource: "leases",
+        subresource: "",
+        verb: "list",
+        namespace: String::new(),
+        name: String::new(),
+    });
     if let Some(election) = &options.election {
         let lease = |verb, name: &str| Permission {
             group: "coordination.k8s.io".to_owned(),

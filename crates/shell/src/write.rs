@@ -21,7 +21,12 @@ pub(crate) use verify::Verifier;
 
 use crate::lease::Term;
 use secondmate_model::{Atom, Pod, Uid};
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How long after a change of leaders a watch may still show what the earlier one did: its last request has a time-out, and the
+/// watch is late.
+const LAST_WORK_OF_A_LEADER: Duration = Duration::from_secs(30);
 
 /// The right to write.
 #[derive(Clone, Debug)]
@@ -35,6 +40,15 @@ impl Leading {
     /// Whether this process may write now.
     pub fn may_write(&self) -> bool {
         self.0.borrow().as_ref().is_some_and(Term::is_valid)
+    }
+
+    /// Whether nothing that an earlier leader sent can still be on its way: this process leads, and has for a while where there was
+    /// one before.
+    pub fn is_settled(&self) -> bool {
+        let settled = |term: &Term| {
+            term.is_valid() && (term.transitions() == 0 || term.acquired().elapsed() > LAST_WORK_OF_A_LEADER)
+        };
+        self.0.borrow().as_ref().is_some_and(settled)
     }
 
     /// Whether the term has run out and nobody has withdrawn it: the election is stuck.

@@ -128,6 +128,8 @@ pub struct Metrics {
     // Our own.
     /// Events about pods that were dropped because the queue of events was full.
     pub events_dropped: Counter,
+    /// Pods of own scheduler names that somebody else bound while this process led.
+    pub pods_bound_by_others: Counter,
     /// Differences that the last run of the cache comparer found.
     pub cache_comparer_differences: Gauge,
     /// Runs of the cache comparer.
@@ -305,6 +307,12 @@ impl Metrics {
             "Connections for probes, metrics and debugging that were closed because of their time or their number, by reason",
             http_connections_closed.family(),
         );
+        let pods_bound_by_others = Counter::default();
+        registry.register(
+            "pods_bound_by_others",
+            "Pods of this scheduler's names that somebody else bound while this process led",
+            pods_bound_by_others.clone(),
+        );
         let bind_conflicts = Labelled::counter(["reason"]);
         registry.register(
             "bind_conflicts",
@@ -391,6 +399,7 @@ impl Metrics {
             cache_comparer_differences,
             cache_comparer_runs,
             http_connections_closed,
+            pods_bound_by_others,
             bind_conflicts,
             bind_requests,
             watch_restarts,

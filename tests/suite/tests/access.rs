@@ -121,10 +121,10 @@ fn whoever_may_do_nothing_is_told_every_verb_that_the_manifests_grant_and_no_oth
     apply(stage, "manifests")?;
     let api = stage.cluster.api();
     let cluster_role = api.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/secondmate")?;
-    let role = "/apis/rbac.authorization.k8s.io/v1/namespaces/secondmate/roles/secondmate-leader-election";
+    let role = "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/roles/secondmate-leader-election";
     let role = api.get(role)?;
     let mut expected: BTreeSet<String> = granted(&cluster_role["rules"], "").into_iter().collect();
-    expected.extend(granted(&role["rules"], NAMESPACE));
+    expected.extend(granted(&role["rules"], "kube-system"));
 
     let nobody = stage.cluster.kubeconfig_for("nobody", &[])?;
     let configuration = mounted_configuration(stage, "secondmate")?;
@@ -318,8 +318,7 @@ fn tenants_have_a_scheduler_and_a_lease_each() -> Result<()> {
         Ok((scheduled.len() == names.len()).then_some(()))
     })?;
     for (tenant, scheduler) in ["red", "blue"].iter().zip(&mut schedulers) {
-        let lease = format!("secondmate-{tenant}-scheduler");
-        let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{lease}");
+        let lease = format!("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{tenant}-scheduler");
         let holder = stage.cluster.api().get(&lease)?["spec"]["holderIdentity"].clone();
         assert!(holder.as_str().is_some_and(|holder| !holder.is_empty()), "{tenant}");
         content(scheduler)?;

@@ -13,6 +13,9 @@ pub const SCHEDULER_NAMES_ANNOTATION: &str = "secondmate.dev/scheduler-names";
 /// Annotation of the Lease: the fingerprint of its holder's configuration.
 pub const CONFIGURATION_ANNOTATION: &str = "secondmate.dev/configuration";
 
+/// Label (name and value) of every Lease that a secondmate holds: by it the others are found.
+pub const LEASE_LABEL: (&str, &str) = ("secondmate.dev/lease", "scheduler");
+
 /// What a process wants the Lease for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -36,7 +39,12 @@ impl Claim {
         annotations.insert(CONFIGURATION_ANNOTATION.to_owned(), self.configuration.clone());
     }
 
-    fn read(lease: &Lease) -> Option<Self> {
+    /// The scheduler names; sorted.
+    pub fn scheduler_names(&self) -> &[String] {
+        &self.scheduler_names
+    }
+
+    pub(crate) fn read(lease: &Lease) -> Option<Self> {
         let annotations = lease.metadata.annotations.as_ref()?;
         let names = annotations.get(SCHEDULER_NAMES_ANNOTATION)?;
         let configuration = annotations.get(CONFIGURATION_ANNOTATION)?;

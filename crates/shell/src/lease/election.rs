@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::claim::LEASE_LABEL;
 use super::{CallError, Claim, LeaseApi, LeaseName, Observation, Term};
 
 /// Pauses between attempts are up to this share longer, so that candidates do not march in step.
@@ -455,6 +456,8 @@ impl<A: LeaseApi> Election<A> {
             }
         }
         self.config.claim.annotate(lease.metadata.annotations.get_or_insert_default());
+        let (label, value) = LEASE_LABEL;
+        lease.metadata.labels.get_or_insert_default().insert(label.to_owned(), value.to_owned());
         lease
     }
 

@@ -9,7 +9,7 @@ const DEFAULT_SCHEDULER: &str = "default-scheduler";
 const KUBE_SYSTEM: &str = "kube-system";
 
 /// Namespace and name of a Lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseName {
     /// Namespace.
     pub namespace: String,
@@ -60,8 +60,6 @@ pub struct LeaseNameSources<'a> {
     pub configured_name: Option<&'a str>,
     /// `leaderElection.resourceNamespace` of the configuration.
     pub configured_namespace: Option<&'a str>,
-    /// The namespace that the scheduler's own pod runs in.
-    pub own_namespace: Option<&'a str>,
     /// kube-scheduler is meant to be replaced.
     pub replace_default_scheduler: bool,
 }
@@ -69,8 +67,10 @@ pub struct LeaseNameSources<'a> {
 impl LeaseName {
     /// The Lease of a scheduler with these names.
     ///
-    /// The name is that of the (alphabetically first) scheduler name, so that two processes that share it meet in one
-    /// Lease. A process that replaces kube-scheduler takes kube-scheduler's own Lease, so that the two exclude each other.
+    /// It follows from the scheduler names alone, however the process is started and wherever it runs: the (alphabetically
+    /// first) name in `kube-system`, so that two processes that share it meet in one Lease. A process that replaces
+    /// kube-scheduler takes kube-scheduler's own Lease, so that the two exclude each other. Only the configuration's
+    /// `resourceName` and `resourceNamespace` lead elsewhere; whoever sets them sets them for every process of the name.
     ///
     /// # Errors
     /// For a reserved Lease, and for names that no object can have.
@@ -125,8 +125,7 @@ impl LeaseName {
                 }
                 namespace
             }
-            None if replaces => KUBE_SYSTEM,
-            None => sources.own_namespace.unwrap_or(KUBE_SYSTEM),
+            None => KUBE_SYSTEM,
         };
         Ok(Self { namespace: namespace.to_owned(), name })
     }
@@ -170,25 +169,12 @@ mod tests {
         let table: &[(&[&str], LeaseNameSources<'_>, &str)] = &[
             (&["my-scheduler"], none, "kube-system/my-scheduler"),
             (&["b", "a"], none, "kube-system/a"),
-            (&["a"], LeaseNameSources { own_namespace: Some("tenants"), ..none }, "tenants/a"),
-            (
-                &["a"],
-                LeaseNameSources {
-                    own_namespace: Some("tenants"),
-                    configured_namespace: Some("other"),
-                    ..none
-                },
-                "other/a",
-            ),
+            (&["a"], LeaseNameSources { configured_namespace: Some("other"), ..none }, "other/a"),
             (&["a"], LeaseNameSources { configured_name: Some("mine"), ..none }, "kube-system/mine"),
             (&["My Scheduler!"], none, "kube-system/my-scheduler-688baf6d"),
             (&["default-scheduler"], none, "kube-system/default-scheduler"),
             (&["default-scheduler"], replace, "kube-system/kube-scheduler"),
-            (
-                &["default-scheduler", "a"],
-                LeaseNameSources { own_namespace: Some("tenants"), ..replace },
-                "kube-system/kube-scheduler",
-            ),
+            (&["default-scheduler", "a"], replace, "kube-system/kube-scheduler"),
         ];
         for (names, sources, expected) in table {
             assert_eq!(derive(names, *sources), *expected, "{names:?} {sources:?}");

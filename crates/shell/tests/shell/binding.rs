@@ -3,7 +3,8 @@
 use crate::fixture::*;
 use anyhow::Result;
 use secondmate_sandbox::{Fault, Target, Verb, When};
-use secondmate_shell::{End, WriteLimit};
+use secondmate_shell::{ClusterConfig, End, WriteLimit};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -129,4 +130,35 @@ async fn a_pod_of_higher_priority_takes_the_room_of_lower_ones() -> Result<()> {
     })
     .await;
     check(&shell).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_of_ours_that_somebody_else_binds_is_counted_and_our_own_are_not() -> Result<()> {
+    let sandbox = sandbox(2).await;
+    let options = options(&sandbox);
+    let count = options.admin.metrics.pods_bound_by_others.clone();
+    let shell = try_start(options).await?;
+    create_pods(&sandbox, "ours", 20, "10m");
+    until_bound(&sandbox, 20).await;
+    // Too big for any node, so it waits for us.
+    sandbox.objects().create(pod("big", "100"))?;
+    until_core(&shell, "it waits", |core| core.queue().size().unschedulable == 1).await;
+    assert_eq!(count.get(), 0);
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding", "metadata": {"name": "big", "namespace": "default"},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "node-00000"},
+    });
+    let request = http::Request::post("/api/v1/namespaces/default/pods/big/binding")
+        .header("content-type", "application/json")
+        .body(serde_json::to_vec(&binding)?)?;
+    let client = kube_client::Client::try_from(ClusterConfig::new(sandbox.url().parse()?))?;
+    client.request::<serde_json::Value>(request).await?;
+    until("the other's work is counted", || count.get() == 1).await;
+    // Seen again, it is no news.
+    sandbox.objects().merge("pods", "default", "big", "", &json!({"metadata": {"labels": {"a": "b"}}}))?;
+    sandbox.objects().create(pod("last", "10m"))?;
+    until("the next pod is bound", || bound(&sandbox) == 22).await;
+    assert_eq!(count.get(), 1);
+    shell.stop().await;
+    Ok(())
 }

@@ -1,0 +1,202 @@
+//! Other processes that serve a scheduler name of ours under another Lease: each believes that it leads, and both bind.
+//!
+//! They are looked for at the start, every few minutes, and when a pod of ours turns out to be bound by somebody else. Every secondmate
+//! labels its Lease and writes its scheduler names there. Whether a holder lives is told by renewals, never by comparing clocks. The
+//! API server records nowhere who made a Binding (a pod's `managedFields` do not show it), so the holder of another Lease is all that
+//! can be known of the other binder.
+
+use crate::call::{Call, CallError, Caller};
+use crate::lease::{Claim, LEASE_LABEL, LeaseName};
+use k8s_openapi::api::coordination::v1::Lease;
+use secondmate_model::Atom;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, error, warn};
+
+/// Between two looks of which nobody asked.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// Between two looks at the same Leases, to see whether they are renewed: a holder renews every two seconds by default.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+/// A Lease that runs longer is not waited for.
+const LEASE_DURATION_MAX: Duration = Duration::from_secs(60);
+/// Between two messages about pods that somebody else bound; those in between are counted.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+/// Sightings that wait to be told. What does not fit is counted in the metric and not told one by one.
+const SIGHTINGS_MAX: usize = 64;
+const REMEDY: &str = "let all processes of the name take one Lease: remove leaderElection.resourceName and resourceNamespace from the configuration of each (the Lease is then derived from the scheduler names), and give no name to two different sets of names";
+
+/// A process that serves a name of ours under another Lease.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rival {
+    lease: LeaseName,
+    holder: String,
+    /// The names that both serve.
+    names: Vec<String>,
+}
+
+impl fmt::Display for Rival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lease, holder, names } = self;
+        write!(f, "{holder} holds the Lease {lease} and serves the scheduler name {} too", names.join(", "))
+    }
+}
+
+/// A pod that somebody else bound.
+struct Sighting {
+    pod: String,
+    node: String,
+}
+
+/// Where sightings are told.
+#[derive(Clone)]
+pub(crate) struct Sightings(mpsc::Sender<Sighting>);
+
+impl Sightings {
+    /// Tells of a pod that somebody else bound; never waits.
+    pub fn tell(&self, pod: String, node: &Atom) {
+        // Where the queue is full, enough of them wait to be told.
+        let _ = self.0.try_send(Sighting { pod, node: node.to_string() });
+    }
+}
+
+/// Looks for rivals.
+pub(crate) struct Rivals {
+    caller: Caller,
+    /// Our own Lease, if we take one.
+    own: Option<LeaseName>,
+    /// The names that we serve.
+    names: BTreeSet<String>,
+    sightings: mpsc::Receiver<Sighting>,
+    told: BTreeSet<Rival>,
+}
+
+impl Rivals {
+    pub fn new(
+        caller: Caller,
+        own: Option<LeaseName>,
+        names: impl IntoIterator<Item = String>,
+    ) -> (Self, Sightings) {
+        let (sender, sightings) = mpsc::channel(SIGHTINGS_MAX);
+        let names = names.into_iter().collect();
+        (Self { caller, own, names, sightings, told: BTreeSet::new() }, Sightings(sender))
+    }
+
+    /// Looks again and again; ends with the scheduling thread, which tells of sightings.
+    pub async fn run(mut self) {
+        self.look().await;
+        loop {
+            match timeout(LOOK_EVERY, self.sightings.recv()).await {
+                Ok(Some(sighting)) => {
+                    let rivals = self.look().await;
+                    let more = self.more_sightings();
+                    warn!(pod = sighting.pod, node = sighting.node, more, "{}", cause(rivals.as_deref()));
+                    sleep(SAID_EVERY).await;
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    self.look().await;
+                }
+            }
+        }
+    }
+
+    /// How many more wait, which one message tells with the first.
+    fn more_sightings(&mut self) -> usize {
+        std::iter::from_fn(|| self.sightings.try_recv().ok()).count()
+    }
+
+    /// The live rivals, each said once; `None` where they could not be asked for.
+    async fn look(&mut self) -> Option<Vec<Rival>> {
+        match self.live().await {
+            Ok(rivals) => {
+                for rival in &rivals {
+                    if self.told.insert(rival.clone()) {
+                        let own = self.own.as_ref().map_or_else(
+                            || "takes no Lease (no leader election)".to_owned(),
+                            |own| format!("takes the Lease {own}"),
+                        );
+                        error!("{rival}, while this process {own}: both schedule; {REMEDY}");
+                    }
+                }
+                self.told.retain(|told| rivals.contains(told));
+                Some(rivals)
+            }
+            Err(error) => {
+                debug!("other Leases were not looked at: {error}");
+                None
+            }
+        }
+    }
+
+    /// Those whose Leases are renewed.
+    async fn live(&self) -> Result<Vec<Rival>, CallError> {
+        let first = self.list().await?;
+        let longest = first.values().map(|found| found.duration).max().unwrap_or_default();
+        let end = Instant::now() + longest.min(LEASE_DURATION_MAX);
+        let mut live = BTreeSet::new();
+        while live.len() < first.len() && Instant::now() < end {
+            sleep(RENEWAL_PAUSE).await;
+            for (rival, found) in self.list().await? {
+                if first.get(&rival).is_some_and(|before| before.renewed != found.renewed) {
+                    live.insert(rival);
+                }
+            }
+        }
+        Ok(live.into_iter().collect())
+    }
+
+    /// All other Leases that name a scheduler of ours and have a holder.
+    async fn list(&self) -> Result<BTreeMap<Rival, Found>, CallError> {
+        #[derive(Deserialize)]
+        struct List {
+            items: Vec<Lease>,
+        }
+        let (label, value) = LEASE_LABEL;
+        let selector = format!("{label}={value}").replace('/', "%2F").replace('=', "%3D");
+        let call = Call::get(format!("/apis/coordination.k8s.io/v1/leases?labelSelector={selector}"));
+        let body = self.caller.read(&call).await?;
+        let list: List =
+            serde_json::from_slice(&body).map_err(|error| CallError::Lost(format!("no list: {error}")))?;
+        Ok(list.items.iter().filter_map(|lease| self.rival(lease)).collect())
+    }
+
+    fn rival(&self, lease: &Lease) -> Option<(Rival, Found)> {
+        let metadata = &lease.metadata;
+        let name = LeaseName { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
+        let spec = lease.spec.as_ref()?;
+        let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty())?;
+        let claim = Claim::read(lease)?;
+        let names: Vec<String> =
+            claim.scheduler_names().iter().filter(|name| self.names.contains(*name)).cloned().collect();
+        if names.is_empty() || self.own.as_ref() == Some(&name) {
+            return None;
+        }
+        let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let duration = Duration::from_secs(seconds.unwrap_or_default());
+        let renewed = spec.renew_time.as_ref().map(|time| time.0);
+        Some((Rival { lease: name, holder, names }, Found { renewed, duration }))
+    }
+}
+
+/// What counts of a Lease that was found.
+struct Found {
+    renewed: Option<jiff::Timestamp>,
+    duration: Duration,
+}
+
+/// Who bound a pod of ours, as far as it can be known.
+fn cause(rivals: Option<&[Rival]>) -> String {
+    let who = match rivals {
+        None => "who it was is not known, as the Leases cannot be listed".to_owned(),
+        Some([]) => "no other Lease names this scheduler: it was a process without leader election, or another program that serves the name; end it, or give it another scheduler name".to_owned(),
+        Some(rivals) => {
+            let list: Vec<String> = rivals.iter().map(ToString::to_string).collect();
+            format!("{}; {REMEDY}", list.join("; "))
+        }
+    };
+    format!("a pod of this scheduler was bound by somebody else: {who}")
+}
