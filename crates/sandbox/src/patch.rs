@@ -1,5 +1,7 @@
 //! The patch formats: JSON patch (RFC 6902), JSON merge patch (RFC 7386) and strategic merge patch.
 
+use json_patch::{Patch, PatchErrorKind, PatchOperation};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
@@ -39,7 +41,7 @@ pub(crate) fn apply(kind: PatchKind, target: &mut Value, patch: &Value) -> Resul
         PatchKind::Json => json_patch(target, patch),
         PatchKind::Merge => {
             expect_object(patch)?;
-            merge(target, patch);
+            json_patch::merge(target, patch);
             Ok(())
         }
         PatchKind::Strategic => {
@@ -54,24 +56,6 @@ fn expect_object(patch: &Value) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::bad_request("the patch is not a JSON object"))
-}
-
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    let Value::Object(target) = target else { return };
-    for (key, value) in patch {
-        if value.is_null() {
-            target.remove(key);
-        } else {
-            merge(target.entry(key.clone()).or_insert(Value::Null), value);
-        }
-    }
 }
 
 /// The merge keys of the lists that upstream merges by element, by the list's field name and, where one name is
@@ -243,91 +227,24 @@ fn set_order(items: &mut Vec<Value>, wanted: &[Value], server_order: &[Value], m
     items.extend(others);
 }
 
+/// All operations or none.
 fn json_patch(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
-    let operations =
-        patch.as_array().ok_or_else(|| ApiError::bad_request("a JSON patch is an array of operations"))?;
-    for operation in operations {
-        json_operation(target, operation).map_err(|why| {
-            ApiError::new(
-                422,
-                "Invalid",
-                format!("the server rejected our request due to an error in our request: {why}"),
-            )
-        })?;
-    }
-    Ok(())
-}
-
-fn json_operation(target: &mut Value, operation: &Value) -> Result<(), String> {
-    let path = operation["path"].as_str().ok_or("an operation without a path")?;
-    let from = || operation["from"].as_str().ok_or("an operation without from".to_owned());
-    match operation["op"].as_str().unwrap_or_default() {
-        "add" => add(target, path, operation["value"].clone()),
-        "remove" => remove(target, path).map(|_| ()),
-        "replace" => {
-            let slot = target.pointer_mut(path).ok_or(format!("replace: no value at {path}"))?;
-            *slot = operation["value"].clone();
-            Ok(())
-        }
-        "move" => {
-            let value = remove(target, from()?)?;
-            add(target, path, value)
-        }
-        "copy" => {
-            let value = target.pointer(from()?).cloned().ok_or(format!("copy: no value at {path}"))?;
-            add(target, path, value)
-        }
-        "test" => {
-            if target.pointer(path).unwrap_or(&Value::Null) == &operation["value"] {
-                return Ok(());
+    let operations = Patch::deserialize(patch)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    json_patch::patch(target, &operations).map_err(|error| {
+        let why = match (operations.get(error.operation), &error.kind) {
+            (Some(PatchOperation::Test(test)), PatchErrorKind::TestFailed) => {
+                format!("testing value {} failed", test.path)
             }
-            Err(format!("testing value {path} failed"))
-        }
-        other => Err(format!("unexpected kind of operation: {other}")),
-    }
-}
-
-fn split_pointer(path: &str) -> Result<(&str, String), String> {
-    let (parent, last) = path.rsplit_once('/').ok_or(format!("no JSON pointer: {path}"))?;
-    Ok((parent, last.replace("~1", "/").replace("~0", "~")))
-}
-
-fn add(target: &mut Value, path: &str, value: Value) -> Result<(), String> {
-    if path.is_empty() {
-        *target = value;
-        return Ok(());
-    }
-    let (parent, last) = split_pointer(path)?;
-    match target.pointer_mut(parent) {
-        Some(Value::Object(map)) => {
-            map.insert(last, value);
-            Ok(())
-        }
-        Some(Value::Array(items)) if last == "-" => {
-            items.push(value);
-            Ok(())
-        }
-        Some(Value::Array(items)) => match last.parse::<usize>() {
-            Ok(index) if index <= items.len() => {
-                items.insert(index, value);
-                Ok(())
-            }
-            _ => Err(format!("add: index {last} out of bounds at {path}")),
-        },
-        _ => Err(format!("add: no parent at {path}")),
-    }
-}
-
-fn remove(target: &mut Value, path: &str) -> Result<Value, String> {
-    let (parent, last) = split_pointer(path)?;
-    let gone = match target.pointer_mut(parent) {
-        Some(Value::Object(map)) => map.remove(&last),
-        Some(Value::Array(items)) => {
-            last.parse::<usize>().ok().filter(|index| *index < items.len()).map(|index| items.remove(index))
-        }
-        _ => None,
-    };
-    gone.ok_or(format!("remove: no value at {path}"))
+            (Some(operation), kind) => format!("operation {operation} does not apply: {kind}"),
+            (None, _) => error.to_string(),
+        };
+        ApiError::new(
+            422,
+            "Invalid",
+            format!("the server rejected our request due to an error in our request: {why}"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -415,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn every_json_patch_operation_works_and_a_failing_test_is_invalid() {
+    fn every_json_patch_operation_works() {
         let target = json!({"a": [1, 2], "m": {"x/y": 1}});
         let patch = json!([
             {"op": "test", "path": "/a/0", "value": 1},
@@ -430,10 +347,30 @@ mod tests {
             patched(PatchKind::Json, target, patch),
             json!({"a": [9, 2, 8], "m": {}, "n": {"x/y": 2}, "k": 2})
         );
-        let mut target = json!({"a": 1});
-        let error = apply(PatchKind::Json, &mut target, &json!([{"op": "test", "path": "/a", "value": 2}]))
-            .unwrap_err();
-        assert_eq!(error.code, 422);
+    }
+
+    #[test]
+    fn a_json_patch_that_does_not_apply_says_which_operation_and_changes_nothing() {
+        let refusal = |patch: Value| {
+            let mut target = json!({"a": 1});
+            let error = apply(PatchKind::Json, &mut target, &patch).unwrap_err();
+            assert_eq!(target, json!({"a": 1}), "{patch}");
+            (error.code, error.message)
+        };
+        let ours = "the server rejected our request due to an error in our request: ";
+        let add = json!({"op": "add", "path": "/b", "value": 3});
+        assert_eq!(
+            refusal(json!([add, {"op": "test", "path": "/a", "value": 2}])),
+            (422, format!("{ours}testing value /a failed"))
+        );
+        let (code, message) = refusal(json!([add, {"op": "replace", "path": "/c/d", "value": 2}]));
+        assert_eq!(code, 422);
+        assert!(message.starts_with(&format!("{ours}operation ")) && message.contains("/c/d"), "{message}");
+        assert!(message.ends_with("does not apply: path is invalid"), "{message}");
+        let (code, message) = refusal(json!([{"op": "append", "path": "/a"}]));
+        assert_eq!(code, 400);
+        assert!(message.starts_with("error decoding patch: ") && message.contains("append"), "{message}");
+        assert_eq!(refusal(json!({"a": 2})).0, 400);
     }
 
     #[test]

@@ -33,16 +33,10 @@ impl Random {
 
     /// A version 4 UUID.
     pub(crate) fn uuid(&mut self) -> String {
-        let high = (self.next() & 0xFFFF_FFFF_FFFF_0FFF) | 0x4000;
-        let low = (self.next() & 0x3FFF_FFFF_FFFF_FFFF) | 0x8000_0000_0000_0000;
-        format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            high >> 32,
-            (high >> 16) & 0xFFFF,
-            high & 0xFFFF,
-            low >> 48,
-            low & 0xFFFF_FFFF_FFFF
-        )
+        let (high, low) = (self.next(), self.next());
+        uuid::Builder::from_random_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
+            .into_uuid()
+            .to_string()
     }
 
     /// The five characters that `generateName` appends.
