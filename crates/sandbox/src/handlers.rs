@@ -52,7 +52,8 @@ pub(crate) fn answer(
     } else {
         body
     };
-    let view = View::negotiate(resource, web::accept(headers), request.query.get("includeObject"));
+    let clock = server.api.store.read(|tx| tx.clock());
+    let view = View::negotiate(resource, web::accept(headers), request.query.get("includeObject"), clock);
     match request.verb {
         Verb::Get => get(server, request, view),
         Verb::List => list(server, request, view, plan),

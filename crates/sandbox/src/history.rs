@@ -1,6 +1,6 @@
 //! What the sandbox saw: every accepted binding, and how many requests of each class it answered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -37,23 +37,29 @@ impl Outcomes {
     }
 }
 
-/// Most bindings that are remembered; the count goes on beyond it.
-const BINDS_MAX: usize = 4_000_000;
-
-/// The record of a sandbox's life.
-#[derive(Debug, Default)]
+/// The record of a sandbox's life. The counts are of all of it, the bindings those of late.
+#[derive(Debug)]
 pub struct History {
+    binds_max: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    binds: Vec<BindRecord>,
+    binds: VecDeque<BindRecord>,
     binds_accepted: u64,
     requests: HashMap<RequestClass, Outcomes>,
 }
 
 impl History {
+    pub(crate) fn new(binds_max: usize) -> History {
+        History { binds_max, state: Mutex::default() }
+    }
+
+    pub(crate) fn bind_records(&self) -> usize {
+        self.lock().binds.len()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds the history")
     }
@@ -61,8 +67,9 @@ impl History {
     pub(crate) fn record_bind(&self, record: BindRecord) {
         let mut state = self.lock();
         state.binds_accepted += 1;
-        if state.binds.len() < BINDS_MAX {
-            state.binds.push(record);
+        state.binds.push_back(record);
+        while state.binds.len() > self.binds_max {
+            state.binds.pop_front();
         }
     }
 
@@ -76,9 +83,9 @@ impl History {
         self.lock().binds_accepted
     }
 
-    /// All accepted bindings in the order in which they took effect.
+    /// The remembered bindings in the order in which they took effect.
     pub fn binds(&self) -> Vec<BindRecord> {
-        self.lock().binds.clone()
+        self.lock().binds.iter().cloned().collect()
     }
 
     /// The accepted bindings of one pod, by UID. More than one is a broken invariant.

@@ -9,7 +9,7 @@ mod resources;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,7 +23,6 @@ use crate::pods;
 use crate::resource::{self, EVENTS, NODES, POD_NODE_NAME, POD_PHASE, PODS};
 use crate::server::until_down;
 use crate::store::{Change, Event, Transaction};
-use crate::time;
 use admission::{NodeState, Rejection};
 use resources::PodNeeds;
 
@@ -59,6 +58,7 @@ pub struct Kubelets {
     paused: AtomicBool,
     wake: Notify,
     started: AtomicU64,
+    known: AtomicUsize,
     rejected: Mutex<HashMap<String, u64>>,
 }
 
@@ -77,6 +77,11 @@ impl Kubelets {
     /// How many pods were started.
     pub fn started(&self) -> u64 {
         self.started.load(Ordering::SeqCst)
+    }
+
+    /// How many pods they know: those that are bound, to nodes that are there or not.
+    pub(crate) fn known_pods(&self) -> usize {
+        self.known.load(Ordering::SeqCst)
     }
 
     /// How many pods were rejected, by reason (`OutOfcpu`, `NodePorts`, …). A scheduler that accounts rightly and
@@ -195,6 +200,8 @@ impl Work {
         let pods = self.follow_pods();
         let acted = self.act();
         self.beat();
+        let waiting: usize = self.waiting.values().map(HashMap::len).sum();
+        self.handle.known.store(self.pods.len() + waiting, Ordering::SeqCst);
         nodes || pods || acted
     }
 
@@ -205,7 +212,7 @@ impl Work {
             return;
         };
         self.next_heartbeat = Some(now + every);
-        let text = time::now_seconds();
+        let text = self.api.store.read(|tx| tx.clock()).now_seconds();
         let names: Vec<&Box<str>> = self.nodes.keys().collect();
         for batch in names.chunks(BATCH_WRITES) {
             self.api.store.write(|tx| {
@@ -307,6 +314,9 @@ impl Work {
             self.forget(&object.uid);
             if let Some(waiting) = self.waiting.get_mut(node) {
                 waiting.remove(&object.uid);
+                if waiting.is_empty() {
+                    self.waiting.remove(node);
+                }
             }
             return;
         }
@@ -419,7 +429,7 @@ impl Work {
     }
 
     fn start(&mut self, uids: &[Box<str>]) -> u64 {
-        let now = time::now_seconds();
+        let now = self.api.store.read(|tx| tx.clock()).now_seconds();
         let mut started = 0;
         let pods = &self.pods;
         let next_ip = &mut self.next_ip;
@@ -453,7 +463,7 @@ impl Work {
             pod["status"]["phase"] = Value::from("Failed");
             pod["status"]["reason"] = Value::from(rejection.reason.as_str());
             pod["status"]["message"] = Value::from(format!("Pod was rejected: {}", rejection.message));
-            pod["status"]["startTime"] = Value::from(time::now_seconds());
+            pod["status"]["startTime"] = Value::from(tx.clock().now_seconds());
             tx.put(PODS, pod);
             rejection_event(tx, object, rejection);
         });
@@ -502,7 +512,7 @@ fn init_status(container: &Value, now: &str) -> Value {
 }
 
 fn rejection_event(tx: &mut Transaction, pod: &Object, rejection: &Rejection) {
-    let now = time::now_seconds();
+    let now = tx.clock().now_seconds();
     let name = format!("{}.{:x}", pod.name, tx.random().next());
     let mut event = json!({
         "kind": "Event", "apiVersion": "v1",

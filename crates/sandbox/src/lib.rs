@@ -15,8 +15,8 @@
 //!                                                  kubelet, workloads ◀─┘ (follow the logs, write through api)
 //! ```
 //!
-//! The state has one lock and is bounded everywhere: the event logs by [`Window`], stored Events by their number,
-//! paged lists by theirs. Nothing here knows the scheduler. A kind that no controller acts on is not served at
+//! The state has one lock and is bounded everywhere: the event logs by [`Window`], stored Events by their age and number,
+//! paged lists and the history by theirs. [`Held`] says how much there is of each. Nothing here knows the scheduler. A kind that no controller acts on is not served at
 //! all, or read-only where the scheduler reads it; discovery says so.
 //!
 //! Not simulated: garbage collection but for ReplicaSets and Deployments, the PV controller (volumes and claims are
@@ -64,7 +64,7 @@ pub use nodes::{NodeShape, node_manifest, node_manifest_of};
 pub use objects::Objects;
 pub use request::{RequestClass, Verb};
 pub use sandbox::{Options, Sandbox, SandboxError};
-pub use store::Window;
+pub use store::{Held, Window};
 
 /// The version of Kubernetes that the sandbox says it is.
 pub const VERSION: &str = "v1.36.3";

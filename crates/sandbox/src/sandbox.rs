@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,9 +20,12 @@ use crate::kubelet::{self, KubeletOptions, Kubelets};
 use crate::list::Pagings;
 use crate::nodes::{self, NodeShape};
 use crate::objects::Objects;
-use crate::server::Server;
-use crate::store::{Store, Window};
+use crate::server::{Server, until_down};
+use crate::store::{Held, Retention, Store, Transaction, Window};
 use crate::workloads;
+
+/// Between two looks for what is too old.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How a sandbox is set up.
 #[derive(Debug, Clone)]
@@ -32,8 +36,12 @@ pub struct Options {
     pub seed: u64,
     /// The event log of each resource.
     pub window: Window,
-    /// Most Event objects kept; the oldest are deleted, as their time to live does in a real cluster.
+    /// How long an Event object is kept after its last write, by the sandbox's clock.
+    pub event_ttl: Duration,
+    /// Most Event objects kept; the oldest are deleted.
     pub stored_events_max: usize,
+    /// Most bindings that the history remembers; the oldest are forgotten.
+    pub bind_records_max: usize,
     /// Between two bookmarks of a watch.
     pub bookmark_interval: Duration,
     /// The simulated kubelets.
@@ -50,8 +58,15 @@ impl Default for Options {
         Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             seed: 1,
-            window: Window { events_max: 100_000, bytes_max: 256 << 20 },
+            window: Window {
+                events_max: 100_000,
+                bytes_max: 64 << 20,
+                // Upstream's API server compacts etcd every five minutes.
+                age_max: Duration::from_secs(300),
+            },
+            event_ttl: Duration::from_secs(3600),
             stored_events_max: 50_000,
+            bind_records_max: 1_000_000,
             bookmark_interval: Duration::from_secs(60),
             kubelets: KubeletOptions::default(),
             heartbeat: None,
@@ -99,9 +114,11 @@ impl Sandbox {
         let listen_error = |source| SandboxError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let store = Arc::new(Store::new(options.window, options.stored_events_max, options.seed));
+        let retention = Retention { age_max: options.event_ttl, count_max: options.stored_events_max };
+        let store = Arc::new(Store::new(options.window, retention, options.seed));
         api::bootstrap(&store);
-        let (history, access) = (Arc::new(History::default()), Arc::new(Access::default()));
+        let history = Arc::new(History::new(options.bind_records_max));
+        let access = Arc::new(Access::default());
         let api = Arc::new(Api { store, history: Arc::clone(&history) });
         let server = Arc::new(Server {
             api: Arc::clone(&api),
@@ -117,6 +134,7 @@ impl Sandbox {
         let mut tasks = vec![
             tokio::spawn(http::serve(listener, Arc::clone(&server), shutdown())),
             tokio::spawn(workloads::run(Arc::clone(&api), shutdown())),
+            tokio::spawn(expire(Arc::clone(&api), shutdown())),
         ];
         if options.disruption_controller {
             tasks.push(tokio::spawn(disruption::run(Arc::clone(&api), shutdown())));
@@ -196,6 +214,22 @@ impl Sandbox {
         &self.kubelets
     }
 
+    /// Sets the sandbox's clock forward: what expires by then is gone when this returns. Delays of kubelets and
+    /// controllers are not shortened.
+    pub fn advance(&self, by: Duration) {
+        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+        self.server.api.store.write(|tx| tx.advance(by));
+    }
+
+    /// What the sandbox holds in memory.
+    pub fn held(&self) -> Held {
+        Held {
+            bind_records: self.server.history.bind_records(),
+            kubelet_pods: self.kubelets.known_pods(),
+            ..self.server.api.store.read(Transaction::held)
+        }
+    }
+
     /// The nodes whose pods request more than is allocatable, with the resource: empty unless several schedulers
     /// raced or one of them miscounts. Pods that ended take nothing.
     pub fn overcommitted_nodes(&self) -> Vec<(String, String)> {
@@ -209,6 +243,17 @@ impl Sandbox {
             // A task that panicked has said so on standard error.
             let _ = task.await;
         }
+    }
+}
+
+/// Drops what is too old, now and then: writes do it too, but there may be none.
+async fn expire(api: Arc<Api>, mut shutdown: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EXPIRY_INTERVAL) => {}
+            () = until_down(&mut shutdown) => return,
+        }
+        api.store.write(Transaction::expire);
     }
 }
 

@@ -6,15 +6,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::object::Object;
 use crate::random::Random;
 use crate::resource::{self, EVENTS, STORE_COUNT, StoreId};
-use crate::time;
+use crate::time::Clock;
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(crate) struct Event {
     /// The version before, for modifications and deletions.
     pub previous: Option<Arc<Object>>,
     pub at: Instant,
+    /// When it happened by the sandbox's clock.
+    logged: Timestamp,
 }
 
 /// Bounds of the event log of one store: a watch older than that is told 410.
@@ -42,7 +45,29 @@ pub struct Window {
     pub events_max: usize,
     /// Most bytes of object versions kept.
     pub bytes_max: usize,
+    /// Older events are dropped, as the compaction of a real cluster's etcd does.
+    pub age_max: Duration,
 }
+
+/// How long and how many Event objects are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retention {
+    /// Since the last write of each, as the lease that etcd keeps for it.
+    pub age_max: Duration,
+    pub count_max: usize,
+}
+
+/// An Event as it was written: it expires unless it is written again.
+#[derive(Debug)]
+struct WrittenEvent {
+    at: Timestamp,
+    version: u64,
+    namespace: Box<str>,
+    name: Box<str>,
+}
+
+/// Entries of [`Transaction::written_events`] beside one for each Event, before those of older versions are dropped.
+const STALE_WRITES_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 struct Table {
@@ -64,8 +89,29 @@ pub(crate) struct Transaction {
     window: Window,
     random: Random,
     dirty: u64,
-    stored_events_max: usize,
-    stored_events: VecDeque<(Box<str>, Box<str>)>,
+    clock: Clock,
+    retention: Retention,
+    /// The writes of Events in their order; of each Event the last one counts.
+    written_events: VecDeque<WrittenEvent>,
+}
+
+/// What the store holds: what must not grow with what has come and gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Stored objects of all kinds.
+    pub objects: usize,
+    /// Their JSON.
+    pub object_bytes: usize,
+    /// Entries of the event logs.
+    pub log_events: usize,
+    /// Object versions that the logs keep, by weight.
+    pub log_bytes: usize,
+    /// Writes that the expiry of Events remembers.
+    pub event_writes: usize,
+    /// Bindings that the history remembers.
+    pub bind_records: usize,
+    /// Pods that the simulated kubelets know.
+    pub kubelet_pods: usize,
 }
 
 /// The store: shared by everything in the sandbox.
@@ -90,15 +136,16 @@ pub(crate) struct Snapshot {
 }
 
 impl Store {
-    pub(crate) fn new(window: Window, stored_events_max: usize, seed: u64) -> Store {
+    pub(crate) fn new(window: Window, retention: Retention, seed: u64) -> Store {
         let state = Transaction {
             version: 1,
             tables: (0..STORE_COUNT).map(|_| Table::default()).collect(),
             window,
             random: Random::new(seed),
             dirty: 0,
-            stored_events_max,
-            stored_events: VecDeque::new(),
+            clock: Clock::default(),
+            retention,
+            written_events: VecDeque::new(),
         };
         Store { state: Mutex::new(state), signals: (0..STORE_COUNT).map(|_| watch::Sender::new(1)).collect() }
     }
@@ -183,9 +230,14 @@ impl Transaction {
         if change == Change::Added {
             table.count += 1;
         }
-        self.log(store, Event { change, object: Arc::clone(&object), previous, at: Instant::now() });
-        if store == EVENTS && change == Change::Added {
-            self.stored_events.push_back((object.namespace.clone(), object.name.clone()));
+        self.log(store, change, Arc::clone(&object), previous);
+        if store == EVENTS {
+            self.written_events.push_back(WrittenEvent {
+                at: self.clock.now(),
+                version,
+                namespace: object.namespace.clone(),
+                name: object.name.clone(),
+            });
             self.expire_events();
         }
         object
@@ -202,35 +254,88 @@ impl Transaction {
         table.count -= 1;
         self.version += 1;
         let object = Arc::new(previous.deleted_at(self.version));
-        self.log(
-            store,
-            Event {
-                change: Change::Deleted,
-                object: Arc::clone(&object),
-                previous: Some(previous),
-                at: Instant::now(),
-            },
-        );
+        self.log(store, Change::Deleted, Arc::clone(&object), Some(previous));
         Some(object)
     }
 
-    /// Stands in for the time to live of events in a real cluster: the oldest go first.
+    /// Deletes the Events whose time is over, and the oldest of too many.
     fn expire_events(&mut self) {
-        while self.stored_events.len() > self.stored_events_max {
-            let Some((namespace, name)) = self.stored_events.pop_front() else { return };
-            self.remove(EVENTS, &namespace, &name);
+        let Retention { age_max, count_max } = self.retention;
+        let is_last = |state: &Transaction, written: &WrittenEvent| {
+            state.get(EVENTS, &written.namespace, &written.name).is_some_and(|o| o.version == written.version)
+        };
+        let now = self.clock.now();
+        while let Some(oldest) = self.written_events.front() {
+            let expired = age(oldest.at, now) >= age_max || self.count(EVENTS) > count_max;
+            let last = is_last(self, oldest);
+            if last && !expired {
+                break;
+            }
+            let Some(oldest) = self.written_events.pop_front() else { return };
+            if last {
+                self.remove(EVENTS, &oldest.namespace, &oldest.name);
+            }
+        }
+        if self.written_events.len() > 2 * self.count(EVENTS) + STALE_WRITES_MAX {
+            let mut writes = std::mem::take(&mut self.written_events);
+            writes.retain(|written| is_last(self, written));
+            self.written_events = writes;
         }
     }
 
-    fn log(&mut self, store: StoreId, event: Event) {
+    /// Drops what is too old by the clock: Events, and the entries of the logs.
+    pub(crate) fn expire(&mut self) {
+        self.expire_events();
+        for index in 0..self.tables.len() {
+            self.trim(index);
+        }
+    }
+
+    /// The sandbox's clock.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Sets the clock forward.
+    pub(crate) fn advance(&mut self, by: SignedDuration) {
+        self.clock.advance(by);
+        self.expire();
+        // Whoever works by the clock looks at it again.
+        self.dirty = u64::MAX;
+    }
+
+    /// What is held.
+    pub(crate) fn held(&self) -> Held {
+        let mut held = Held { event_writes: self.written_events.len(), ..Held::default() };
+        for table in &self.tables {
+            held.objects += table.count;
+            held.object_bytes +=
+                table.objects.values().flat_map(BTreeMap::values).map(|o| o.bytes.len()).sum::<usize>();
+            held.log_events += table.log.len();
+            held.log_bytes += table.log_bytes;
+        }
+        held
+    }
+
+    fn log(&mut self, store: StoreId, change: Change, object: Arc<Object>, previous: Option<Arc<Object>>) {
         self.dirty |= 1 << store.0;
-        let window = self.window;
+        let event = Event { change, object, previous, at: Instant::now(), logged: self.clock.now() };
         let table = &mut self.tables[usize::from(store.0)];
         table.log_bytes += event.object.weight_bytes();
         table.log.push_back(event);
-        while table.log.len() > window.events_max
-            || (table.log_bytes > window.bytes_max && table.log.len() > 1)
-        {
+        self.trim(usize::from(store.0));
+    }
+
+    /// Drops what is outside of the window of a log.
+    fn trim(&mut self, index: usize) {
+        let (window, now) = (self.window, self.clock.now());
+        let table = &mut self.tables[index];
+        while let Some(oldest) = table.log.front() {
+            let too_many = table.log.len() > window.events_max;
+            let too_large = table.log_bytes > window.bytes_max && table.log.len() > 1;
+            if !too_many && !too_large && age(oldest.logged, now) < window.age_max {
+                return;
+            }
             let Some(gone) = table.log.pop_front() else { return };
             table.log_bytes -= gone.object.weight_bytes();
             table.floor = gone.object.version;
@@ -344,8 +449,13 @@ impl Transaction {
     pub(crate) fn stamp(&mut self, value: &mut Value) {
         let meta = &mut value["metadata"];
         meta["uid"] = Value::from(self.random.uuid());
-        meta["creationTimestamp"] = Value::from(time::now_seconds());
+        meta["creationTimestamp"] = Value::from(self.clock.now_seconds());
     }
+}
+
+/// How long ago something was, by the clock; nothing, if the clock was set back.
+fn age(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(at)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -355,7 +465,8 @@ mod tests {
     use serde_json::json;
 
     fn store(events_max: usize) -> Store {
-        Store::new(Window { events_max, bytes_max: 1 << 20 }, 10, 1)
+        let window = Window { events_max, bytes_max: 1 << 20, age_max: Duration::from_secs(300) };
+        Store::new(window, Retention { age_max: Duration::from_secs(3600), count_max: 10 }, 1)
     }
 
     fn pod(name: &str, node: &str) -> Value {
@@ -405,18 +516,61 @@ mod tests {
         });
     }
 
+    fn event(name: &str) -> Value {
+        json!({"metadata": {"namespace": "default", "name": name}})
+    }
+
+    fn stored_events(store: &Store) -> Vec<String> {
+        store.read(|tx| tx.iter(EVENTS, None).map(|o| o.name.to_string()).collect())
+    }
+
     #[test]
     fn events_beyond_the_bound_expire_oldest_first() {
         let store = store(100);
         for i in 0..12 {
-            store.write(|tx| {
-                tx.put(EVENTS, json!({"metadata": {"namespace": "default", "name": format!("e{i:02}")}}));
-            });
+            store.write(|tx| tx.put(EVENTS, event(&format!("e{i:02}"))));
         }
+        let left = stored_events(&store);
+        assert_eq!((left.len(), left[0].as_str()), (10, "e02"));
+    }
+
+    #[test]
+    fn an_event_expires_an_hour_after_its_last_write() {
+        let store = store(100);
+        store.write(|tx| tx.put(EVENTS, event("once")));
+        store.write(|tx| tx.put(EVENTS, event("again")));
+        store.write(|tx| tx.advance(SignedDuration::from_mins(59)));
+        store.write(|tx| tx.put(EVENTS, event("again")));
+        assert_eq!(stored_events(&store), ["again", "once"]);
+        store.write(|tx| tx.advance(SignedDuration::from_mins(2)));
+        assert_eq!(stored_events(&store), ["again"]);
+        store.write(|tx| tx.advance(SignedDuration::from_mins(60)));
+        assert!(stored_events(&store).is_empty());
+    }
+
+    #[test]
+    fn an_event_that_is_written_again_and_again_leaves_no_trace_of_it() {
+        let store = store(100);
+        for _ in 0..5 * STALE_WRITES_MAX {
+            store.write(|tx| tx.put(EVENTS, event("counted")));
+        }
+        let held = store.read(Transaction::held);
+        assert_eq!(held.objects, 1);
+        assert!(held.event_writes <= STALE_WRITES_MAX + 2, "{held:?}");
+    }
+
+    #[test]
+    fn a_log_forgets_what_is_older_than_its_window() {
+        let store = store(100);
+        let first = store.write(|tx| tx.put(PODS, pod("a", "")).version);
+        store.write(|tx| tx.advance(SignedDuration::from_secs(299)));
+        let second = store.write(|tx| tx.put(PODS, pod("b", "")).version);
+        store.read(|tx| assert_eq!(tx.events_after(PODS, first - 1, 10, None).unwrap().0.len(), 2));
+        store.write(|tx| tx.advance(SignedDuration::from_secs(2)));
         store.read(|tx| {
-            assert_eq!(tx.count(EVENTS), 10);
-            assert!(tx.get(EVENTS, "default", "e01").is_none());
-            assert!(tx.get(EVENTS, "default", "e02").is_some());
+            let too_old = tx.events_after(PODS, first - 1, 10, None).unwrap_err();
+            assert_eq!(too_old, TooOld { asked: first - 1, floor: first });
+            assert_eq!(tx.events_after(PODS, first, 10, None).unwrap().0[0].object.version, second);
         });
     }
 }

@@ -1,10 +1,31 @@
 //! Timestamps as the API writes them, and ages as kubectl shows them.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-/// `2026-01-02T03:04:05Z`.
+/// The sandbox's clock: the system's, and as far ahead as it was told to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Clock {
+    ahead: SignedDuration,
+}
+
+impl Clock {
+    pub(crate) fn now(self) -> Timestamp {
+        Timestamp::now().saturating_add(self.ahead).unwrap_or(Timestamp::MAX)
+    }
+
+    /// As the API writes it.
+    pub(crate) fn now_seconds(self) -> String {
+        format_seconds(self.now())
+    }
+
+    pub(crate) fn advance(&mut self, by: SignedDuration) {
+        self.ahead = self.ahead.saturating_add(by);
+    }
+}
+
+/// `2026-01-02T03:04:05Z`, by the system's clock.
 pub(crate) fn now_seconds() -> String {
-    format_seconds(Timestamp::now())
+    Clock::default().now_seconds()
 }
 
 /// Seconds precision, as `metav1.Time` has it.

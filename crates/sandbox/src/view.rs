@@ -9,6 +9,7 @@ use crate::events;
 use crate::object::Object;
 use crate::resource::ResourceType;
 use crate::table;
+use crate::time::Clock;
 
 /// How much of the object stands beside each row of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ enum Shape {
 pub(crate) struct View {
     resource: &'static ResourceType,
     shape: Shape,
+    /// What ages are measured by.
+    clock: Clock,
 }
 
 impl View {
@@ -38,6 +41,7 @@ impl View {
         resource: &'static ResourceType,
         accept: &str,
         include_object: Option<&str>,
+        clock: Clock,
     ) -> View {
         let include = match include_object {
             Some("None") => Include::Nothing,
@@ -64,7 +68,7 @@ impl View {
                 break;
             }
         }
-        View { resource, shape }
+        View { resource, shape, clock }
     }
 
     fn is_stored_form(&self) -> bool {
@@ -114,7 +118,7 @@ impl View {
     }
 
     fn row(&self, value: Value) -> Value {
-        let cells = table::cells(self.resource, &value, jiff::Timestamp::now());
+        let cells = table::cells(self.resource, &value, self.clock.now());
         let Shape::Table(include) = self.shape else { return Value::Null };
         let object = match include {
             Include::Nothing => Value::Null,

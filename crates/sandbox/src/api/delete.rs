@@ -52,7 +52,7 @@ pub(super) fn delete(
     } else if let Some(generation) = value["metadata"]["generation"].as_i64() {
         value["metadata"]["generation"] = Value::from(generation + 1);
     }
-    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(grace_s);
+    let until = tx.clock().now() + jiff::SignedDuration::from_secs(grace_s);
     value["metadata"]["deletionTimestamp"] = Value::from(time::format_seconds(until));
     value["metadata"]["deletionGracePeriodSeconds"] = Value::from(grace_s);
     Ok(Deleted::Marked(tx.put(resource.store, value)))

@@ -6,13 +6,12 @@ use serde_json::Value;
 use crate::error::ApiError;
 use crate::resource::{LIMIT_RANGES, PRIORITY_CLASSES, RUNTIME_CLASSES};
 use crate::store::Transaction;
-use crate::time;
 
 /// Fills in defaults, priority, tolerations and the first status.
 pub(crate) fn admit(tx: &Transaction, pod: &mut Value) -> Result<(), ApiError> {
     secondmate_admission::admit_pod(pod, tx)
         .map_err(|refusal| ApiError::forbidden("", "pods", &refusal.pod, &refusal.why))?;
-    secondmate_admission::first_status(pod, &time::now_seconds());
+    secondmate_admission::first_status(pod, &tx.clock().now_seconds());
     Ok(())
 }
 

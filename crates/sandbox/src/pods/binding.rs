@@ -9,7 +9,6 @@ use crate::error::{ApiError, FieldError};
 use crate::object::Object;
 use crate::resource::{self, POD_NODE_NAME, PODS};
 use crate::store::Transaction;
-use crate::time;
 
 /// A Binding, parsed.
 #[derive(Debug, Clone)]
@@ -106,6 +105,7 @@ pub(crate) fn bind(
     for (key, value) in &binding.labels {
         pod["metadata"]["labels"][key] = value.clone();
     }
-    super::set_condition(&mut pod, json!({ "type": "PodScheduled", "status": "True" }), &time::now_seconds());
+    let now = tx.clock().now_seconds();
+    super::set_condition(&mut pod, json!({ "type": "PodScheduled", "status": "True" }), &now);
     Ok(tx.put(PODS, pod))
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // All of this is test code, where a panic is how a failure looks.
 
 mod binding;
+mod bounds;
 mod client;
 mod events;
 mod faults;

@@ -24,6 +24,10 @@ use tokio::time::{MissedTickBehavior, interval};
 const TICK: Duration = Duration::from_millis(50);
 /// Changes of one pod's life that the API server's log should hold, so that no watch has to begin anew.
 const CHANGES_PER_POD: usize = 8;
+/// What a version of a pod weighs in the log, roughly.
+const CHANGE_BYTES: usize = 2 << 10;
+/// Most bytes of the log, however many pods there are.
+const LOG_BYTES_MAX: usize = 256 << 20;
 
 const PODS: &str = "/api/v1/pods";
 const REPLICA_SETS: &str = "/apis/apps/v1/replicasets";
@@ -63,13 +67,15 @@ impl Stage {
     pub async fn set(plan: &Plan) -> anyhow::Result<Self> {
         let pods = usize::try_from(plan.pods_expected()).unwrap_or(usize::MAX);
         let default = Options::default();
+        let changes = pods.saturating_mul(CHANGES_PER_POD);
         let window = Window {
-            events_max: default.window.events_max.max(pods.saturating_mul(CHANGES_PER_POD)),
+            events_max: default.window.events_max.max(changes),
+            bytes_max: changes.saturating_mul(CHANGE_BYTES).clamp(default.window.bytes_max, LOG_BYTES_MAX),
             ..default.window
         };
-        let sandbox = Sandbox::start(Options { listen: plan.api_listen, window, ..default })
-            .await
-            .context("--api-listen")?;
+        // What was bound is known from the observer; the history is for tests.
+        let options = Options { listen: plan.api_listen, window, bind_records_max: 0, ..default };
+        let sandbox = Sandbox::start(options).await.context("--api-listen")?;
         let kubeconfig = sandbox.kubeconfig();
         let client = api::connect(&kubeconfig).await?;
         let manifests = creation::address(&client, plan.manifests.clone()).await?;
