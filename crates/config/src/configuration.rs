@@ -41,8 +41,20 @@ pub struct Configuration {
     pub delay_cache_until_active: bool,
     /// secondmate's own additions.
     pub own: SecondmateConfiguration,
+    name_given: NameGiven,
     unsupported: Vec<Unsupported>,
     notices: Vec<Notice>,
+}
+
+/// How the scheduler name of a lone profile came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NameGiven {
+    /// It is written down.
+    Yes,
+    /// The profile has none.
+    NotInProfile,
+    /// There is no profile.
+    NoProfile,
 }
 
 /// A scheduler name and what scheduling under that name means.
@@ -236,22 +248,34 @@ impl Configuration {
     pub fn check_default_scheduler(&self, replace: bool) -> Result<(), ConfigError> {
         let taken = self.profiles.iter().position(|profile| profile.scheduler_name == DEFAULT_SCHEDULER_NAME);
         let Some(index) = taken.filter(|_| !replace) else { return Ok(()) };
-        Err(ConfigError {
-            problems: vec![Problem {
-                kind: ProblemKind::Validation,
-                path: Path::default()
-                    .child("profiles")
-                    .index(index)
-                    .child("schedulerName")
-                    .as_str()
-                    .to_owned(),
-                line: None,
-                message: format!(
-                    "{} is the name that kube-scheduler serves, and both would schedule the same pods; choose another name, or stop kube-scheduler and start with --i-replace-the-default-scheduler",
+        let profiles = Path::default().child("profiles");
+        let name = profiles.index(index).child("schedulerName");
+        let served = format!("{}, which kube-scheduler serves", quoted(DEFAULT_SCHEDULER_NAME));
+        let or_replace = "or stop kube-scheduler and start with --i-replace-the-default-scheduler";
+        let (path, message) = match self.name_given {
+            NameGiven::Yes => (
+                name,
+                format!(
+                    "{} is the name that kube-scheduler serves, and both would schedule the same pods; choose another name, {or_replace}",
                     quoted(DEFAULT_SCHEDULER_NAME)
                 ),
-            }],
-        })
+            ),
+            NameGiven::NotInProfile => (
+                name,
+                format!(
+                    "Required value: without it the scheduler name is {served}; add `schedulerName: NAME` to the profile, give --scheduler-name NAME, {or_replace}"
+                ),
+            ),
+            NameGiven::NoProfile => (
+                profiles,
+                format!(
+                    "Required value: without a profile the scheduler name is {served}; add `profiles: [{{schedulerName: NAME}}]`, give --scheduler-name NAME, {or_replace}"
+                ),
+            ),
+        };
+        let path = path.as_str().to_owned();
+        let problem = Problem { kind: ProblemKind::Validation, path, line: None, message };
+        Err(ConfigError { problems: vec![problem] })
     }
 }
 
@@ -372,6 +396,11 @@ fn resolve_all(
 
     let mut remarks = Remarks::default();
     remarks.about(&given);
+    let name_given = match given.profiles.as_slice() {
+        [] => NameGiven::NoProfile,
+        [only] if only.scheduler_name.is_none() => NameGiven::NotInProfile,
+        _ => NameGiven::Yes,
+    };
     let profiles = profiles::resolve_profiles(&given, percentage, catalogue, problems, &mut remarks);
     Configuration {
         profiles,
@@ -383,6 +412,7 @@ fn resolve_all(
         extenders: given.extenders,
         delay_cache_until_active: given.delay_cache_until_active,
         own,
+        name_given,
         unsupported: remarks.unsupported,
         notices: remarks.notices,
     }

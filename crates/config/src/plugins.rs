@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::object::closest;
+
 /// A place in the scheduling of a pod where plugins run, named as in kube-scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExtensionPoint {
@@ -158,6 +160,22 @@ pub(crate) const GATED: [(&str, &str); 4] = [
 /// In-tree plugins that earlier versions of kube-scheduler had.
 pub(crate) const REMOVED: [&str; 4] = ["AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"];
 
+/// Plugins that kube-scheduler had once, each with the one that does its work today.
+const SUCCESSORS: [(&str, &str); 12] = [
+    ("AzureDiskLimits", "NodeVolumeLimits"),
+    ("CinderLimits", "NodeVolumeLimits"),
+    ("DefaultPodTopologySpread", "PodTopologySpread"),
+    ("EBSLimits", "NodeVolumeLimits"),
+    ("GCEPDLimits", "NodeVolumeLimits"),
+    ("NodeLabel", "NodeAffinity"),
+    ("NodePreferAvoidPods", "TaintToleration"),
+    ("NodeResourcesLeastAllocated", "NodeResourcesFit"),
+    ("NodeResourcesMostAllocated", "NodeResourcesFit"),
+    ("RequestedToCapacityRatio", "NodeResourcesFit"),
+    ("SelectorSpread", "PodTopologySpread"),
+    ("ServiceAffinity", "InterPodAffinity"),
+];
+
 /// The plugins that a configuration may name, with the extension points that each implements.
 ///
 /// `multiPoint` enables a plugin at all of its points, so the lists of a profile cannot be known without this.
@@ -205,6 +223,22 @@ impl PluginCatalogue {
     /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.plugins.keys().map(String::as_str)
+    }
+
+    /// The existing plugin that a name most likely means: the successor of a plugin that was removed, a name that is written almost
+    /// the same, or one that holds it.
+    pub(crate) fn nearest(&self, name: &str) -> Option<&str> {
+        let successor = SUCCESSORS.iter().find(|(removed, _)| *removed == name).map(|(_, now)| *now);
+        if let Some(now) = successor.filter(|now| self.plugins.contains_key(*now)) {
+            return Some(now);
+        }
+        let names: Vec<&str> = self.names().collect();
+        let given = name.to_lowercase();
+        let holds = |known: &&str| {
+            let known = known.to_lowercase();
+            given.len() >= 4 && known.contains(&given) || given.contains(&known)
+        };
+        closest(name, &names).or_else(|| names.into_iter().find(holds))
     }
 
     pub(crate) fn implements(&self, name: &str, point: ExtensionPoint) -> bool {

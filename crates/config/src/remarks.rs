@@ -113,22 +113,37 @@ impl Remarks {
                 }
                 if plugin.weight != 0 && !weighs {
                     self.notice(&path.child("weight"), "has no effect: only score has weights");
+                } else if plugin.weight < 0 {
+                    let text = "is negative: the nodes that the plugin scores highest are chosen last";
+                    self.notice(&path.child("weight"), text);
                 }
             }
             for (index, name) in set.disabled.iter().enumerate() {
                 if name != "*" && catalogue.points(name).is_none() {
-                    let text = format!("has no effect: there is no plugin {}", quoted(name));
-                    self.notice(&path.child("disabled").index(index), text);
+                    self.notice(&path.child("disabled").index(index), without_effect(name, catalogue));
                 }
             }
         }
         let running = plugins.names();
         for (index, config) in given.plugin_config.iter().enumerate() {
-            if !running.contains(config.name.as_str()) {
-                let text =
-                    format!("has no effect: plugin {} is not enabled in this profile", quoted(&config.name));
-                self.notice(&path.child("pluginConfig").index(index), text);
+            let name = config.name.as_str();
+            if running.contains(name) {
+                continue;
             }
+            let text = match catalogue.points(name) {
+                Some(_) => format!("has no effect: plugin {} is not enabled in this profile", quoted(name)),
+                None => without_effect(name, catalogue),
+            };
+            self.notice(&path.child("pluginConfig").index(index), text);
         }
     }
+}
+
+/// What is said of a plugin that does not exist where nothing depends on it.
+fn without_effect(name: &str, catalogue: &PluginCatalogue) -> String {
+    let nearest = match catalogue.nearest(name) {
+        Some(nearest) => format!("; the nearest plugin is {}", quoted(nearest)),
+        None => String::new(),
+    };
+    format!("has no effect: there is no plugin {}{nearest}", quoted(name))
 }

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::object::closest;
 use crate::plugins::{DEFAULT_MULTI_POINT, ExtensionPoint, PluginCatalogue};
 use crate::problem::{Path, ProblemKind, Problems, quoted};
 use crate::v1::{GivenPlugin, GivenPlugins, GivenSet};
@@ -179,6 +178,7 @@ fn try_expand(
     for point in ExtensionPoint::ALL {
         check_specific(merged.specific.at(point), point, catalogue, path)?;
     }
+    check_score_weights(merged, catalogue, path)?;
     let mut resolved = ResolvedPlugins::default();
     for point in ExtensionPoint::ALL {
         let names = expand_point(merged, point, catalogue, path)?;
@@ -240,11 +240,55 @@ fn check_specific(
     Ok(())
 }
 
+/// The weights must not make the total score overflow (`framework.go`, `getValidScoreWeights`): those that `score` names, then those
+/// of `multiPoint`, each plugin counted once and whether it is disabled at `score` or not.
+///
+/// The arithmetic is Go's, which wraps. Weights have 32 bits, so positive ones cannot overflow together; what is refused is a sum
+/// that a negative weight has brought below zero when another score plugin follows. Other negative weights get a remark.
+fn check_score_weights(
+    merged: &MergedPlugins,
+    catalogue: &PluginCatalogue,
+    path: &Path,
+) -> Result<(), Refusal> {
+    const MAX_SCORE: i64 = 100;
+    let specific = &merged.specific.at(ExtensionPoint::Score).enabled;
+    let lists = [(path.child("score"), specific), (path.child("multiPoint"), &merged.multi_point.enabled)];
+    let mut counted = BTreeSet::new();
+    let mut total: i64 = 0;
+    let mut negative: Option<(Path, &GivenPlugin)> = None;
+    for (path, list) in &lists {
+        for (index, plugin) in list.iter().enumerate() {
+            let scores = catalogue.implements(&plugin.name, ExtensionPoint::Score);
+            if !scores || !counted.insert(plugin.name.as_str()) {
+                continue;
+            }
+            let weight = if plugin.weight == 0 { 1 } else { i64::from(plugin.weight) };
+            if weight < 0 && negative.is_none() {
+                negative = Some((path.child("enabled").index(index).child("weight"), plugin));
+            }
+            let most = weight * MAX_SCORE;
+            if most > i64::MAX.wrapping_sub(total) {
+                let (path, culprit) =
+                    negative.map_or((path.clone(), plugin), |(path, culprit)| (path, culprit));
+                let message = format!(
+                    "score plugins: total score of Score plugins could overflow: {} has weight {}; give it a weight from 1 on, or disable it",
+                    culprit.name, culprit.weight
+                );
+                return Err((path, message));
+            }
+            total = total.wrapping_add(most);
+        }
+    }
+    Ok(())
+}
+
 fn does_not_exist(interface: &str, name: &str, catalogue: &PluginCatalogue) -> String {
-    let names: Vec<&str> = catalogue.names().collect();
-    let remedy = match closest(name, &names) {
+    let remedy = match catalogue.nearest(name) {
         Some(similar) => format!("did you mean {}?", quoted(similar)),
-        None => format!("the plugins of this scheduler are {}", names.join(", ")),
+        None => {
+            let names: Vec<&str> = catalogue.names().collect();
+            format!("the plugins of this scheduler are {}", names.join(", "))
+        }
     };
     format!("{interface} {} does not exist; {remedy}", quoted(name))
 }

@@ -256,9 +256,40 @@ profiles:
 fn default_scheduler_needs_the_word() {
     let configuration = read("").expect("defaults");
     let error = configuration.check_default_scheduler(false).expect_err("kube-scheduler's name").to_string();
+    assert!(error.contains("profiles: Required value: without a profile"), "{error}");
+    assert!(error.contains("--scheduler-name NAME"), "{error}");
+    let unnamed = read("profiles: [{percentageOfNodesToScore: 7}]\n").expect("one profile");
+    let error = unnamed.check_default_scheduler(false).expect_err("kube-scheduler's name").to_string();
+    assert!(error.contains("profiles[0].schedulerName: Required value"), "{error}");
+    let named = read("profiles: [{schedulerName: default-scheduler}]\n").expect("one profile");
+    let error = named.check_default_scheduler(false).expect_err("kube-scheduler's name").to_string();
     assert!(error.contains("profiles[0].schedulerName: \"default-scheduler\""), "{error}");
     assert!(error.contains("--i-replace-the-default-scheduler"), "{error}");
     configuration.check_default_scheduler(true).expect("meant so");
     let own = Configuration::for_scheduler_names(&["mine"]).expect("a good name");
     own.check_default_scheduler(false).expect("not kube-scheduler's name");
+}
+
+#[test]
+fn arguments_for_plugins_that_do_not_exist_are_remarked_upon() {
+    let notices = |name: &str| {
+        let body = format!(
+            "profiles: [{{schedulerName: a, pluginConfig: [{{name: {name}, args: {{anything: [1]}}}}]}}]\n"
+        );
+        let configuration = read(&body).expect("kube-scheduler loads it");
+        configuration.notices().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for (name, nearest) in [
+        ("NodeResourcesMostAllocated", Some("NodeResourcesFit")),
+        ("SelectorSpread", Some("PodTopologySpread")),
+        ("NodeResourceFit", Some("NodeResourcesFit")),
+        ("preemption", Some("DefaultPreemption")),
+        ("Fortune", None),
+    ] {
+        let nearest = nearest.map_or(String::new(), |known| format!("; the nearest plugin is {known:?}"));
+        assert_eq!(
+            notices(name),
+            [format!("profiles[0].pluginConfig[0]: has no effect: there is no plugin {name:?}{nearest}")]
+        );
+    }
 }

@@ -279,3 +279,45 @@ fn names_from_the_command_line() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn weights_that_could_overflow_are_refused() {
+    const TAIL: &str = "score plugins: total score of Score plugins could overflow: ";
+    for (plugins, culprit) in [
+        ("{score: {enabled: [{name: TaintToleration, weight: -5}]}}", "TaintToleration has weight -5"),
+        ("{multiPoint: {enabled: [{name: TaintToleration, weight: -1}]}}", "TaintToleration has weight -1"),
+        ("{score: {enabled: [{name: Mine, weight: -2147483648}, {name: NodeAffinity}]}}", "Mine has weight"),
+        // Disabled at `score`, it is counted all the same, as upstream counts it.
+        (
+            "{multiPoint: {enabled: [{name: TaintToleration, weight: -1}]}, score: {disabled: [{name: TaintToleration}]}}",
+            "TaintToleration has weight -1",
+        ),
+        ("{multiPoint: {enabled: [{name: NodeAffinity, weight: -4}]}}", "NodeAffinity has weight -4"),
+    ] {
+        let error = resolve(plugins).expect_err(plugins);
+        assert!(error.contains(TAIL) && error.contains(culprit), "{plugins}: {error}");
+    }
+    // The sum stays above zero.
+    resolve("{multiPoint: {enabled: [{name: NodeAffinity, weight: -3}]}}").expect("kube-scheduler loads it");
+    let huge = resolve("{score: {enabled: [{name: Mine, weight: 2147483648}]}}").expect_err("33 bits");
+    assert!(huge.contains("line 5") && huge.contains("must be an integer (int32)"), "{huge}");
+    // As large as 32 bits allow, and all together: no overflow.
+    let all = DEFAULTS[5].trim_start_matches("Score: ").split(", ").map(|plugin| {
+        let (name, _) = plugin.split_once('=').expect("a weight");
+        format!("{{name: {name}, weight: 2147483647}}")
+    });
+    let all = all.collect::<Vec<_>>().join(", ");
+    resolve(&format!("{{score: {{enabled: [{all}]}}}}")).expect("no overflow");
+    // Nothing follows it, so that kube-scheduler loads it. It is remarked upon.
+    let text = format!(
+        "{HEADER}profiles: [{{schedulerName: a, plugins: {{multiPoint: {{disabled: [{{name: '*'}}], enabled: [{{name: PrioritySort}}, {{name: DefaultBinder}}, {{name: ImageLocality, weight: -1}}]}}}}}}]\n"
+    );
+    let lone = text.parse::<Configuration>().expect("loaded");
+    let notices: Vec<String> = lone.notices().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        notices,
+        [
+            "profiles[0].plugins.multiPoint.enabled[2].weight: is negative: the nodes that the plugin scores highest are chosen last"
+        ]
+    );
+}

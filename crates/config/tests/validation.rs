@@ -124,12 +124,6 @@ fn profile_rules() {
         "profiles: [{pluginConfig: [{name: NodeAffinity}, {name: NodeAffinity}]}]\n",
         &["profiles[0].pluginConfig[1]: Duplicate value: \"NodeAffinity\"; keep one entry for the plugin"],
     );
-    check(
-        "profiles: [{pluginConfig: [{name: NodeResourceFit}]}]\n",
-        &[
-            "profiles[0].pluginConfig[0].name: Invalid value: \"NodeResourceFit\": plugin does not exist; did you mean \"NodeResourcesFit\"?",
-        ],
-    );
 }
 
 #[test]

@@ -50,7 +50,11 @@ impl ConfigurationSource {
                 configuration.unsupported().iter().map(|u| format!("\n  - {u}")).collect();
             bail!("the configuration asks for what secondmate does not have yet:{}", list.concat());
         }
-        configuration.check_default_scheduler(self.replace_default_scheduler)?;
+        let checked = configuration.check_default_scheduler(self.replace_default_scheduler);
+        match &self.file {
+            Some(path) => checked.with_context(|| path.display().to_string())?,
+            None => checked?,
+        }
         // A guest in the cluster evicts nobody else's pods unless it is told to; who is in kube-scheduler's place does as it did.
         configuration.own.preempt_other_schedulers.get_or_insert(self.replace_default_scheduler);
         Ok(configuration)
