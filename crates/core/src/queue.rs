@@ -415,6 +415,12 @@ impl Queue {
     pub fn check(&self) -> Result<(), String> {
         let mut size = QueueSize::default();
         let mut error_backoff = 0;
+        let tickets = |heap: &Heap<Ticket>| -> FxHashMap<u64, Arc<Pod>> {
+            heap.iter().map(|t| (t.number, Arc::clone(&t.queued.pod))).collect()
+        };
+        let active = tickets(&self.active);
+        let backoff = tickets(&self.backoff);
+        let error_backoff_tickets = tickets(&self.error_backoff);
         let mut rejectors: BTreeMap<(Atom, Atom), i64> = BTreeMap::new();
         for entry in self.entries_sorted() {
             match entry.place {
@@ -440,14 +446,13 @@ impl Queue {
             if (entry.place == Place::Gated) != entry.gated_by.is_some() {
                 return Err(format!("pod {uid} is {:?} and gated by {:?}", entry.place, entry.gated_by));
             }
-            let heap = match entry.place {
-                Place::Active => &self.active,
-                Place::Backoff => &self.backoff,
-                Place::ErrorBackoff => &self.error_backoff,
+            let tickets = match entry.place {
+                Place::Active => &active,
+                Place::Backoff => &backoff,
+                Place::ErrorBackoff => &error_backoff_tickets,
                 Place::Unschedulable | Place::Gated | Place::InFlight => continue,
             };
-            if !heap.iter().any(|t| t.number == entry.ticket && Arc::ptr_eq(&t.queued.pod, &entry.queued.pod))
-            {
+            if !tickets.get(&entry.ticket).is_some_and(|pod| Arc::ptr_eq(pod, &entry.queued.pod)) {
                 return Err(format!("pod {uid} is {:?} and has no ticket that says so", entry.place));
             }
         }

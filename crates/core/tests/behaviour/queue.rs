@@ -535,13 +535,14 @@ fn too_many_events_are_dropped_and_a_pod_that_missed_some_is_tried_again_after_i
     f.add("p");
     assert_eq!(f.pop(), "p");
     let update = ClusterEvent::new(EventResource::UnschedulablePod, ActionType::UPDATE, "Update");
+    let same = pod("p");
     for _ in 0..IN_FLIGHT_EVENTS_MAX {
         let (queue, cx) = f.queue_now();
-        queue.update(&pod("p"), &[update], cx);
+        queue.update(&same, &[update], cx);
     }
     assert_eq!((f.queue.in_flight_events(), f.queue.in_flight_events_dropped()), (IN_FLIGHT_EVENTS_MAX, 0));
     let (queue, cx) = f.queue_now();
-    queue.update(&pod("p"), &[update], cx);
+    queue.update(&same, &[update], cx);
     assert_eq!((f.queue.in_flight_events(), f.queue.in_flight_events_dropped()), (IN_FLIGHT_EVENTS_MAX, 1));
     f.check();
     // One that was popped later has missed nothing that concerns it.

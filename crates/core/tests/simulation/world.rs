@@ -1,15 +1,21 @@
-//! The pretended API server, its watches and its users.
+//! The pretended cluster around the core: who does what, and when.
 
+mod objects;
+mod server;
+mod shell;
 mod users;
 
 use crate::odd::Odd;
 use crate::slow;
-use secondmate_core::port::{BindOutcome, Effect, Input, PodWatch, Verified};
-use secondmate_core::{Scheduler, SchedulerConfig};
+use objects::{cpu, ended, gpu, memory, name, ours, port, priority};
+use secondmate_core::port::{Effect, Input, PodWatch};
+use secondmate_core::{CacheDifference, Scheduler, SchedulerConfig};
 use secondmate_cycle::{PluginLists, Profile, ProfileSpec, Random};
 use secondmate_framework::Parity;
-use secondmate_model::{Atom, Node, Pod, Timestamp, Uid, wire};
+use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use serde_json::{Value, json};
+use server::Truth;
+use shell::Told;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,100 +40,106 @@ pub struct Options {
     pub steps: usize,
     /// Bindings are refused, lost, or carried out without an answer.
     pub bind_faults: bool,
-    /// Watches lag, each on its own.
+    /// Watches, writes and answers lag, each on its own; answers overtake each other.
     pub lag: bool,
+    /// Watches are listed anew from a state that is older than what they have shown.
+    pub stale_lists: bool,
     /// Other schedulers are at work, and nodes shrink.
     pub foreign: bool,
-    /// Pods have priorities, and room is made for them.
+    /// Pods have priorities and budgets, and room is made for them.
     pub preemption: bool,
     /// A plugin lets pods wait on permit and does work in PreBind.
     pub slow_plugins: bool,
     /// Pods spread over zones and repel their likes.
     pub topology: bool,
+    /// The scheduler crashes and starts anew, and loses its leadership.
+    pub restarts: bool,
     /// What the core does is measured, by a clock that jumps.
     pub measured: bool,
-}
-
-struct Truth {
-    pods: BTreeMap<String, Value>,
-    nodes: BTreeMap<String, Value>,
-    version: u64,
-    /// Nodes to which each pod was ever bound.
-    bound: BTreeMap<String, Vec<String>>,
+    /// Effects are logged in full.
+    pub log_in_full: bool,
 }
 
 /// A stream with its own delay; the core has seen what was taken from the front.
 #[derive(Default)]
 struct Stream(VecDeque<Input>);
 
+/// Places of the streams. The first three are the pod watches.
+const PODS: usize = 3;
+const NODES: usize = 3;
+const OBJECTS: usize = 4;
+const ANSWERS: usize = 5;
+
 pub struct World {
     options: Options,
     random: Random,
+    seed: u64,
     now: Timestamp,
     truth: Truth,
     scheduler: Scheduler,
     slow: slow::Shared,
     pub probe: Arc<Odd>,
-    /// Pending, assigned, foreign, nodes, and answers to effects.
-    streams: [Stream; 5],
-    /// Which pods each of the three pod watches shows.
-    shown: [BTreeMap<String, ()>; 3],
+    streams: [Stream; 6],
+    /// Effects that the core wants and nobody has carried out yet.
+    outbox: VecDeque<Effect>,
+    /// What the core has been told.
+    told: Told,
+    leading: bool,
     next_name: u64,
     calm: bool,
     pub log: Vec<String>,
 }
 
+/// A scheduler that knows nothing yet.
+fn new_scheduler(seed: u64, options: Options, slow: &slow::Shared, probe: &Arc<Odd>) -> Scheduler {
+    let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
+    slow.register(&mut registry);
+    let mut plugins = PLUGINS.to_vec();
+    if options.preemption {
+        plugins.push(("DefaultPreemption", 0));
+    }
+    if options.topology {
+        plugins.extend([("PodTopologySpread", 2), ("InterPodAffinity", 2)]);
+    }
+    if options.slow_plugins {
+        plugins.push((slow::NAME, 0));
+    }
+    let spec = ProfileSpec {
+        scheduler_name: OURS.to_owned(),
+        percentage_of_nodes_to_score: 100,
+        plugins: PluginLists::multi_point(&plugins, &registry, &BTreeMap::new()).expect("in-tree plugins"),
+        args: BTreeMap::new(),
+        victims_of: None,
+    };
+    let mut profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");
+    if options.measured {
+        profile = profile.with_probe(probe.clone());
+    }
+    let config = SchedulerConfig { seed, ..SchedulerConfig::default() };
+    let scheduler = Scheduler::new(config, vec![profile]).audited();
+    if options.measured { scheduler.with_probe(probe.clone()) } else { scheduler }
+}
+
 impl World {
     pub fn new(seed: u64, options: Options) -> Self {
-        let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
-        let slow = slow::Shared::default();
-        slow.register(&mut registry);
-        let mut plugins = PLUGINS.to_vec();
-        if options.preemption {
-            plugins.push(("DefaultPreemption", 0));
-        }
-        if options.topology {
-            plugins.extend([("PodTopologySpread", 2), ("InterPodAffinity", 2)]);
-        }
-        if options.slow_plugins {
-            plugins.push((slow::NAME, 0));
-        }
-        let spec = ProfileSpec {
-            scheduler_name: OURS.to_owned(),
-            percentage_of_nodes_to_score: 100,
-            plugins: PluginLists::multi_point(&plugins, &registry, &BTreeMap::new())
-                .expect("in-tree plugins"),
-            args: BTreeMap::new(),
-            victims_of: None,
-        };
-        let mut profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");
-        let probe = Arc::new(Odd::default());
-        if options.measured {
-            profile = profile.with_probe(probe.clone());
-        }
-        let config = SchedulerConfig { seed, ..SchedulerConfig::default() };
+        let (slow, probe) = (slow::Shared::default(), Arc::new(Odd::default()));
         let mut world = Self {
             options,
             random: Random::new(seed),
+            seed,
             now: Timestamp::from_secs(1_000_000),
-            truth: Truth {
-                pods: BTreeMap::new(),
-                nodes: BTreeMap::new(),
-                version: 0,
-                bound: BTreeMap::new(),
-            },
-            scheduler: Scheduler::new(config, vec![profile]).audited(),
-            probe: Arc::clone(&probe),
+            truth: Truth::default(),
+            scheduler: new_scheduler(seed, options, &slow, &probe),
+            probe,
             slow,
             streams: Default::default(),
-            shown: Default::default(),
+            outbox: VecDeque::new(),
+            told: Told::default(),
+            leading: true,
             next_name: 0,
             calm: false,
             log: Vec::new(),
         };
-        if options.measured {
-            world.scheduler = world.scheduler.with_probe(probe);
-        }
         for _ in 0..4 {
             world.add_node();
         }
@@ -147,10 +159,15 @@ impl World {
         format!("{prefix}{}", self.next_name)
     }
 
+    /// Simulated time since the history began.
+    pub fn elapsed(&self) -> Duration {
+        self.now.since(Timestamp::from_secs(1_000_000))
+    }
+
     /// One thing happens.
     pub fn advance(&mut self) {
         self.now = self.now + Duration::from_millis(1 + self.random.below(400) as u64);
-        match self.random.below(24) {
+        match self.random.below(26) {
             0..=5 => self.create_pod(OURS),
             6 => self.delete_pod(),
             7 => self.change_pod(),
@@ -161,6 +178,10 @@ impl World {
             13 | 14 if self.options.foreign => self.foreign_bind(),
             15 => self.finish_pod(),
             16 if self.options.lag && self.one_in(3) => self.relist(),
+            17 if self.options.preemption => self.change_budget(),
+            18 if self.options.restarts && self.one_in(4) => self.crash(),
+            19 if self.options.restarts && self.one_in(2) => self.leading = !self.leading,
+            20 if !self.leading => self.other_replica_binds(),
             _ => {}
         }
         if self.options.slow_plugins && self.one_in(2) {
@@ -168,8 +189,11 @@ impl World {
         }
         self.deliver();
         for _ in 0..2 {
-            self.scheduler.step(self.now);
-            self.check();
+            // A standby keeps its cache warm and makes no attempts.
+            if self.leading {
+                self.scheduler.step(self.now);
+                self.check();
+            }
             self.take_effects();
         }
         self.check();
@@ -192,6 +216,7 @@ impl World {
     /// Faults end and nothing more is asked for: all that fits must be placed soon.
     pub fn calm_down(&mut self) {
         self.calm = true;
+        self.leading = true;
         // Longer than the longest stay among the unschedulable pods, and the backoff after it.
         let mut rounds = 0;
         // In the end what has been begun may be finished.
@@ -233,7 +258,7 @@ impl World {
         assert_eq!(queued, waiting.len(), "each waiting pod is queued: {queue:?}");
         for pod in waiting {
             let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty());
-            // Whom a pod repels is beyond `has_room`.
+            // Whom a pod repels is beyond `has_room`; the fresh scheduler below knows.
             if gated || self.options.topology || pod["metadata"]["deletionTimestamp"].is_string() {
                 continue;
             }
@@ -241,9 +266,24 @@ impl World {
                 assert!(!self.has_room(pod, node), "{} fits {} and waits", name(pod), name(node));
             }
         }
+        self.a_fresh_scheduler_places_none_of_them();
     }
 
-    /// The rules as a person would check them: room, cordon, pods.
+    /// Another scheduler that starts now, on the same cluster and with no memory, finds no node for any pod that waits.
+    fn a_fresh_scheduler_places_none_of_them(&self) {
+        let mut fresh =
+            new_scheduler(self.seed, self.options, &slow::Shared::default(), &Arc::new(Odd::default()));
+        for input in self.truth.lists() {
+            fresh.apply(input, self.now);
+        }
+        while let Some(report) = fresh.step(self.now) {
+            if let Some(node) = report.node {
+                panic!("invariant 7: pod {} fits {node} and waits", report.pod.full_name());
+            }
+        }
+    }
+
+    /// The rules as a person would check them: cordon, room, host ports, pods.
     fn has_room(&self, pod: &Value, node: &Value) -> bool {
         if node["spec"]["unschedulable"] == true {
             return false;
@@ -254,274 +294,42 @@ impl World {
             .values()
             .filter(|p| {
                 let name = &node["metadata"]["name"];
-                let promised = p["spec"]["nodeName"].is_null()
+                let nominated = p["spec"]["nodeName"].is_null()
                     && p["status"]["nominatedNodeName"] == *name
                     && p["metadata"]["uid"] != pod["metadata"]["uid"]
                     && priority(p) >= priority(pod);
-                (p["spec"]["nodeName"] == *name || promised) && !ended(p)
+                (p["spec"]["nodeName"] == *name || nominated) && !ended(p)
             })
             .collect();
-        let used: u64 = here.iter().map(|p| cpu(p)).sum();
+        let sum = |of: fn(&Value) -> u64| here.iter().map(|p| of(p)).sum::<u64>();
         let wanted_port = port(pod);
         let clash = wanted_port.is_some() && here.iter().any(|p| port(p) == wanted_port);
         let allocatable = &node["status"]["allocatable"];
-        let number = |v: &Value| v.as_str().and_then(|t| t.parse::<u64>().ok()).unwrap_or(0);
+        let number =
+            |v: &Value| v.as_str().and_then(|t| t.trim_end_matches("Gi").parse::<u64>().ok()).unwrap_or(0);
         !clash
-            && used + cpu(pod) <= number(&allocatable["cpu"]) * 1000
+            && sum(cpu) + cpu(pod) <= number(&allocatable["cpu"]) * 1000
+            && sum(memory) + memory(pod) <= number(&allocatable["memory"])
+            && (gpu(pod) == 0 || sum(gpu) + gpu(pod) <= number(&allocatable["example.com/gpu"]))
             && (here.len() as u64) < number(&allocatable["pods"])
     }
 
     fn check(&self) {
         if let Err(broken) = self.scheduler.check() {
-            panic!("invariant broken: {broken}");
-        }
-        for (pod, nodes) in &self.truth.bound {
-            assert!(nodes.len() <= 1, "pod {pod} was bound to {nodes:?}");
+            panic!("{broken}");
         }
     }
 
-    // What users and other schedulers do.
-
-    fn write_pod(&mut self, name: &str, mut pod: Value) {
-        self.truth.version += 1;
-        pod["metadata"]["resourceVersion"] = json!(self.truth.version.to_string());
-        self.truth.pods.insert(name.to_owned(), pod);
-        self.tell_pod(name);
-    }
-
-    fn write_node(&mut self, name: &str, mut node: Value) {
-        self.truth.version += 1;
-        node["metadata"]["resourceVersion"] = json!(self.truth.version.to_string());
-        let compiled = compile_node(&node);
-        self.truth.nodes.insert(name.to_owned(), node);
-        self.streams[3].0.push_back(Input::Node(compiled));
-    }
-
-    /// Each watch whose selector the pod meets is told; one whose selector it does not meet any more is told that it is gone.
-    fn tell_pod(&mut self, name: &str) {
-        let pod = self.truth.pods.get(name);
-        let watches = [PodWatch::Pending, PodWatch::Assigned, PodWatch::ForeignNominated];
-        for (at, watch) in watches.into_iter().enumerate() {
-            let selected = pod.is_some_and(|p| selects(watch, p));
-            if selected {
-                self.shown[at].insert(name.to_owned(), ());
-                let compiled = compile(pod.expect("it is selected"));
-                self.streams[at].0.push_back(Input::Pod(watch, compiled));
-            } else if self.shown[at].remove(name).is_some() {
-                self.streams[at].0.push_back(Input::PodGone(watch, Uid::from(&*format!("uid-{name}"))));
+    /// The cache has what the core was told, no more and no less; what a look has told it is beside the watches.
+    fn check_cache(&self) {
+        let Told { nodes, assigned, looked_at, .. } = &self.told;
+        let beside = |difference: &CacheDifference| match difference {
+            CacheDifference::RedundantPod { pod, .. } | CacheDifference::MissingPod { pod, .. } => {
+                looked_at.contains(pod)
             }
-        }
-    }
-
-    /// A watch breaks and is listed anew: what was on the way is lost, and what the core gets is the difference.
-    fn relist(&mut self) {
-        let at = self.random.below(3);
-        let watch = [PodWatch::Pending, PodWatch::Assigned, PodWatch::ForeignNominated][at];
-        // A reflector knows what it has told; here everything ever shown is told to be gone unless it is in the list, which
-        // the core must take without harm.
-        let lost = std::mem::take(&mut self.streams[at].0);
-        let mut told: Vec<Uid> = Vec::new();
-        for input in lost {
-            match input {
-                Input::Pod(_, pod) => told.push(pod.uid.clone()),
-                Input::PodGone(_, uid) => told.push(uid),
-                _ => {}
-            }
-        }
-        let listed: Vec<String> = self.pods_where(|p| selects(watch, p));
-        for uid in told {
-            if !listed.iter().any(|n| format!("uid-{n}") == uid.as_str()) {
-                self.streams[at].0.push_back(Input::PodGone(watch, uid));
-            }
-        }
-        for name in listed {
-            let compiled = compile(&self.truth.pods[&name]);
-            self.streams[at].0.push_back(Input::Pod(watch, compiled));
-        }
-    }
-
-    fn bind(&mut self, name: &str, node: &str) -> Result<(), (u16, String)> {
-        let Some(pod) = self.truth.pods.get(name) else {
-            return Err((404, format!("pods {name:?} not found")));
+            CacheDifference::MissingNode(_) | CacheDifference::RedundantNode(_) => false,
         };
-        if pod["metadata"]["deletionTimestamp"].is_string() {
-            return Err((409, format!("pod {name} is being deleted")));
-        }
-        if let Some(node) = pod["spec"]["nodeName"].as_str() {
-            return Err((409, format!("pod {name} is already assigned to node {node:?}")));
-        }
-        let mut pod = pod.clone();
-        pod["spec"]["nodeName"] = json!(node);
-        pod["status"].as_object_mut().expect("a status").remove("nominatedNodeName");
-        self.truth.bound.entry(format!("uid-{name}")).or_default().push(node.to_owned());
-        self.write_pod(name, pod);
-        Ok(())
+        let different = self.scheduler.compare(nodes, assigned).into_iter().find(|d| !beside(d));
+        assert_eq!(different, None, "the cache is not what the core was told");
     }
-
-    // Between the two.
-
-    fn deliver(&mut self) {
-        for at in 0..self.streams.len() {
-            let lags = self.options.lag && !self.calm && at != 3;
-            let most = self.streams[at].0.len();
-            let count = if lags { self.random.below(most + 1).min(self.random.below(6)) } else { most };
-            for _ in 0..count {
-                let Some(input) = self.streams[at].0.pop_front() else { break };
-                self.scheduler.apply(input, self.now);
-                self.check();
-            }
-        }
-    }
-
-    fn answer(&mut self, input: Input) {
-        self.streams[4].0.push_back(input);
-    }
-
-    fn take_effects(&mut self) {
-        for effect in self.scheduler.take_effects() {
-            self.log.push(format!("{} {}", self.now.nanos, brief(&effect)));
-            match effect {
-                Effect::Bind { pod, node, .. } => self.bind_asked(&pod, &node),
-                Effect::Verify { pod } => self.verify_asked(&pod),
-                Effect::PatchStatus { pod, condition, nomination } => {
-                    let Some(mut stored) = self.truth.pods.get(&*pod.name).cloned() else { continue };
-                    if let Some(condition) = condition {
-                        stored["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
-                            "reason": condition.reason, "message": condition.message}]);
-                    }
-                    if let secondmate_core::port::NominationPatch::Set(node) = nomination {
-                        stored["status"]["nominatedNodeName"] = json!(node.map(|n| n.to_string()));
-                    }
-                    if stored["spec"]["nodeName"].is_null() {
-                        self.write_pod(&pod.name, stored);
-                    }
-                }
-                Effect::Evict { victim, preemptor, .. } => {
-                    let fails = self.options.bind_faults && !self.calm && self.one_in(5);
-                    if !fails {
-                        self.delete(&victim.name);
-                    }
-                    let result = if fails { Err("500".to_owned()) } else { Ok(()) };
-                    let (preemptor, victim) = (preemptor.uid.clone(), victim.uid.clone());
-                    self.answer(Input::EvictFinished { preemptor, victim, result });
-                }
-                Effect::Event(_) | Effect::Observed(_) => {}
-                Effect::Write { pod, .. } => {
-                    let fails = self.options.bind_faults && !self.calm && self.one_in(6);
-                    let result = if fails { Err("503".to_owned()) } else { Ok(()) };
-                    self.answer(Input::WriteFinished(pod, result));
-                }
-                Effect::BindBy { .. } => panic!("no plugin here asks for {effect:?}"),
-            }
-        }
-    }
-
-    fn bind_asked(&mut self, pod: &Arc<Pod>, node: &Atom) {
-        let fault = if self.options.bind_faults && !self.calm { self.random.below(12) } else { 12 };
-        let outcome = match fault {
-            5 => BindOutcome::NotSent,
-            0 => BindOutcome::Refused { code: 500, message: "internal error".to_owned() },
-            1 => BindOutcome::Unknown { message: "time-out, and it was not carried out".to_owned() },
-            2 => {
-                let _ = self.bind(&pod.name, node.as_str());
-                BindOutcome::Unknown { message: "time-out, and it was carried out".to_owned() }
-            }
-            3 => {
-                // The answer is lost and the call is sent again by somebody in between.
-                let _ = self.bind(&pod.name, node.as_str());
-                match self.bind(&pod.name, node.as_str()) {
-                    Ok(()) => BindOutcome::Bound,
-                    Err((code, message)) => BindOutcome::Refused { code, message },
-                }
-            }
-            4 if self.options.foreign => {
-                // Somebody else is faster, for another node.
-                let nodes: Vec<String> = self.truth.nodes.keys().cloned().collect();
-                if let Some(other) = self.pick(&nodes) {
-                    let _ = self.bind(&pod.name, &other);
-                }
-                match self.bind(&pod.name, node.as_str()) {
-                    Ok(()) => BindOutcome::Bound,
-                    Err((code, message)) => BindOutcome::Refused { code, message },
-                }
-            }
-            _ => match self.bind(&pod.name, node.as_str()) {
-                Ok(()) => BindOutcome::Bound,
-                Err((code, message)) => BindOutcome::Refused { code, message },
-            },
-        };
-        self.answer(Input::BindFinished(pod.uid.clone(), outcome));
-    }
-
-    fn verify_asked(&mut self, pod: &Arc<Pod>) {
-        let verified = if self.options.bind_faults && !self.calm && self.one_in(4) {
-            Verified::Failed("503".to_owned())
-        } else {
-            match self.truth.pods.get(&*pod.name) {
-                Some(stored) => Verified::Found(compile(stored)),
-                None => Verified::Gone,
-            }
-        };
-        self.answer(Input::Verified(pod.uid.clone(), verified));
-    }
-}
-
-/// An effect as a line: whole pods would make up most of the test's time.
-fn brief(effect: &Effect) -> String {
-    match effect {
-        Effect::Bind { pod, node, .. } => format!("bind {} {node}", pod.name),
-        Effect::BindBy { pod, .. } => format!("bind by {}", pod.name),
-        Effect::Write { pod, writes } => format!("write {pod} {writes:?}"),
-        Effect::Verify { pod } => format!("verify {}", pod.name),
-        Effect::PatchStatus { pod, condition, nomination } => {
-            format!("status {} {condition:?} {nomination:?}", pod.name)
-        }
-        Effect::Event(event) => format!("event {} {} {}", event.regarding.name, event.reason, event.note),
-        Effect::Evict { victim, preemptor, .. } => format!("evict {} {}", victim.name, preemptor.name),
-        Effect::Observed(observation) => format!("observed {observation:?}"),
-    }
-}
-
-fn selects(watch: PodWatch, pod: &Value) -> bool {
-    let assigned = pod["spec"]["nodeName"].is_string();
-    match watch {
-        PodWatch::Pending => ours(pod) && !assigned,
-        PodWatch::Assigned => assigned && !ended(pod),
-        PodWatch::ForeignNominated => !assigned && pod["status"]["nominatedNodeName"].is_string(),
-    }
-}
-
-fn ours(pod: &Value) -> bool {
-    pod["spec"]["schedulerName"] == OURS
-}
-
-fn ended(pod: &Value) -> bool {
-    matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-}
-
-fn name(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().unwrap_or("?")
-}
-
-fn cpu(pod: &Value) -> u64 {
-    let text = pod["spec"]["containers"][0]["resources"]["requests"]["cpu"].as_str().unwrap_or("0m");
-    text.trim_end_matches('m').parse().unwrap_or(0)
-}
-
-fn priority(pod: &Value) -> i64 {
-    pod["spec"]["priority"].as_i64().unwrap_or(0)
-}
-
-fn port(pod: &Value) -> Option<u64> {
-    pod["spec"]["containers"][0]["ports"][0]["hostPort"].as_u64()
-}
-
-fn compile(pod: &Value) -> Arc<Pod> {
-    let wire: wire::Pod = serde_json::from_value(pod.clone()).expect("a pod");
-    Arc::new(Pod::new(&wire).expect("a pod that compiles"))
-}
-
-fn compile_node(node: &Value) -> Arc<Node> {
-    let wire: wire::Node = serde_json::from_value(node.clone()).expect("a node");
-    Arc::new(Node::new(&wire).expect("a node that compiles"))
 }

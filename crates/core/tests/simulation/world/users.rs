@@ -11,6 +11,13 @@ impl World {
             "spec": {"schedulerName": scheduler, "containers": [{"name": "c", "resources": {"requests": {"cpu": format!("{milli}m")}}}]},
             "status": {"phase": "Pending"},
         });
+        let requests = &mut pod["spec"]["containers"][0]["resources"]["requests"];
+        if self.random.below(4) == 0 {
+            requests["memory"] = json!(format!("{}Gi", 4 * (1 + self.random.below(8))));
+        }
+        if self.random.below(8) == 0 {
+            requests["example.com/gpu"] = json!(format!("{}", 1 + self.random.below(2)));
+        }
         if self.one_in(6) {
             let number = 8000 + self.random.below(3);
             pod["spec"]["containers"][0]["ports"] = json!([{"hostPort": number, "containerPort": 1}]);
@@ -23,6 +30,10 @@ impl World {
         }
         if self.options.preemption {
             pod["spec"]["priority"] = json!(self.random.below(3) * 100);
+            if !self.options.topology {
+                let app = ["a", "b", "c"][self.random.below(3)];
+                pod["metadata"]["labels"] = json!({"app": app});
+            }
         }
         if scheduler != OURS && self.one_in(4) {
             let nodes: Vec<String> = self.truth.nodes.keys().cloned().collect();
@@ -115,6 +126,35 @@ impl World {
         }
     }
 
+    /// Another replica of ours leads meanwhile.
+    pub(super) fn other_replica_binds(&mut self) {
+        let names = self.pods_where(|p| ours(p) && p["spec"]["nodeName"].is_null());
+        let nodes: Vec<String> = self.truth.nodes.keys().cloned().collect();
+        if let (Some(pod), Some(node)) = (self.pick(&names), self.pick(&nodes)) {
+            let _ = self.bind(&pod, &node);
+        }
+    }
+
+    /// A budget comes, goes, or allows more or less.
+    pub(super) fn change_budget(&mut self) {
+        let app = ["a", "b", "c"][self.random.below(3)];
+        let name = format!("budget-{app}");
+        if self.one_in(4) {
+            if let Some(budget) = self.truth.budgets.remove(&name) {
+                let object = objects::compile_budget(&budget);
+                self.streams[OBJECTS].0.push_back(Input::ObjectGone(object.kind(), object.name().clone()));
+            }
+            return;
+        }
+        let budget = json!({
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"selector": {"matchLabels": {"app": app}}},
+            "status": {"disruptionsAllowed": self.random.below(3)},
+        });
+        self.streams[OBJECTS].0.push_back(Input::Object(objects::compile_budget(&budget)));
+        self.truth.budgets.insert(name, budget);
+    }
+
     pub(super) fn add_node(&mut self) {
         let name = self.name("n");
         let zone = self.random.below(3);
@@ -124,6 +164,10 @@ impl World {
                 "labels": {"topology.kubernetes.io/zone": format!("z{zone}"), "kubernetes.io/hostname": name}},
             "status": {"allocatable": {"cpu": format!("{cpus}"), "memory": "64Gi", "pods": "10"}},
         });
+        let mut node = node;
+        if self.one_in(2) {
+            node["status"]["allocatable"]["example.com/gpu"] = json!("2");
+        }
         self.write_node(&name, node);
     }
 
@@ -150,8 +194,6 @@ impl World {
         let Some(name) = self.pick(&names) else { return };
         self.truth.nodes.remove(&name);
         self.truth.version += 1;
-        self.streams[3].0.push_back(Input::NodeGone(Atom::new(&name)));
+        self.streams[NODES].0.push_back(Input::NodeGone(Atom::new(&name)));
     }
-
-    // The API server.
 }

@@ -1,0 +1,217 @@
+//! The pretended shell: it brings the core its inputs and carries out its effects, late and not always.
+
+use super::objects::{brief, compile};
+use super::*;
+use secondmate_core::port::{BindOutcome, NominationPatch, Verified};
+use std::collections::BTreeSet;
+
+/// What the core has been told and has to know.
+#[derive(Default)]
+pub(super) struct Told {
+    pub nodes: BTreeSet<String>,
+    /// Node of each pod that the assigned watch has shown, by UID.
+    pub assigned: BTreeMap<String, String>,
+    /// Pods that a look has shown, by UID.
+    pub looked_at: BTreeSet<String>,
+    /// Pods that each of the pod watches has shown.
+    pub pods: [BTreeSet<Uid>; PODS],
+}
+
+impl Told {
+    fn input(&mut self, at: usize, input: &Input) {
+        match input {
+            Input::Node(node) => {
+                self.nodes.insert(node.name.to_string());
+            }
+            Input::NodeGone(name) => {
+                self.nodes.remove(name.as_str());
+            }
+            Input::Pod(watch, pod) => {
+                self.pods[at].insert(pod.uid.clone());
+                if let (PodWatch::Assigned, Some(node)) = (watch, &pod.node_name) {
+                    self.assigned.insert(pod.uid.to_string(), node.to_string());
+                }
+            }
+            Input::PodGone(watch, uid) => {
+                self.pods[at].remove(uid);
+                if *watch == PodWatch::Assigned {
+                    self.assigned.remove(uid.as_str());
+                }
+            }
+            Input::Verified(uid, Verified::Found(pod)) if pod.node_name.is_some() => {
+                self.looked_at.insert(uid.to_string());
+            }
+            _ => {}
+        }
+    }
+}
+
+impl World {
+    pub(super) fn deliver(&mut self) {
+        let lags = self.options.lag && !self.calm;
+        for at in 0..self.streams.len() {
+            let most = self.streams[at].0.len();
+            let count = if lags { self.random.below(most + 1).min(self.random.below(6)) } else { most };
+            for _ in 0..count {
+                let len = self.streams[at].0.len();
+                // Answers overtake each other, events of a watch do not.
+                let next = if lags && at == ANSWERS { self.random.below(len) } else { 0 };
+                let Some(input) = self.streams[at].0.remove(next) else { break };
+                self.told.input(at, &input);
+                self.scheduler.apply(input, self.now);
+                self.check();
+            }
+        }
+        self.check_cache();
+    }
+
+    fn answer(&mut self, input: Input) {
+        self.streams[ANSWERS].0.push_back(input);
+    }
+
+    /// Takes what the core wants done, and does some or all of it.
+    pub(super) fn take_effects(&mut self) {
+        for effect in self.scheduler.take_effects() {
+            let what = if self.options.log_in_full { format!("{effect:?}") } else { brief(&effect) };
+            self.log.push(format!("{} {what}", self.now.nanos));
+            match effect {
+                Effect::Event(_) | Effect::Observed(_) => {}
+                // The status writer keeps the order of a pod's changes.
+                Effect::PatchStatus { .. } => self.carry_out(effect),
+                _ => self.outbox.push_back(effect),
+            }
+        }
+        let lags = self.options.lag && !self.calm;
+        let count = if lags { self.random.below(self.outbox.len() + 1) } else { self.outbox.len() };
+        for _ in 0..count {
+            let at = if lags { self.random.below(self.outbox.len()) } else { 0 };
+            let effect = self.outbox.remove(at).expect("there are so many");
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Bind { pod, node, .. } => {
+                let outcome = if self.leading { self.bind_asked(&pod, &node) } else { BindOutcome::NotSent };
+                self.answer(Input::BindFinished(pod.uid.clone(), outcome));
+            }
+            Effect::Verify { pod } => self.verify_asked(&pod),
+            Effect::PatchStatus { pod, condition, nomination } if self.leading => {
+                let Some(mut stored) = self.truth.pods.get(&*pod.name).cloned() else { return };
+                if let Some(condition) = condition {
+                    stored["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
+                        "reason": condition.reason, "message": condition.message}]);
+                }
+                if let NominationPatch::Set(node) = nomination {
+                    stored["status"]["nominatedNodeName"] = json!(node.map(|n| n.to_string()));
+                }
+                if stored["spec"]["nodeName"].is_null() {
+                    self.write_ours(|world| world.write_pod(&pod.name, stored));
+                }
+            }
+            Effect::Evict { victim, preemptor, .. } => {
+                let fails = self.options.bind_faults && !self.calm && self.one_in(5);
+                let result = if fails || !self.leading {
+                    Err("500".to_owned())
+                } else {
+                    self.write_ours(|world| world.delete(&victim.name));
+                    Ok(())
+                };
+                let (preemptor, victim) = (preemptor.uid.clone(), victim.uid.clone());
+                self.answer(Input::EvictFinished { preemptor, victim, result });
+            }
+            Effect::Write { pod, .. } => {
+                let fails = self.options.bind_faults && !self.calm && self.one_in(6);
+                let result = if fails || !self.leading { Err("503".to_owned()) } else { Ok(()) };
+                self.answer(Input::WriteFinished(pod, result));
+            }
+            Effect::PatchStatus { .. } | Effect::Event(_) | Effect::Observed(_) => {}
+            Effect::BindBy { .. } => panic!("no plugin here asks for {effect:?}"),
+        }
+    }
+
+    /// Every write of ours goes through here.
+    fn write_ours<T>(&mut self, write: impl FnOnce(&mut Self) -> T) -> T {
+        assert!(self.leading, "invariant 5: a write, and we do not lead");
+        write(self)
+    }
+
+    /// The process ends and starts again. What it wanted done may have been sent or not; the answers are lost.
+    pub(super) fn crash(&mut self) {
+        for effect in std::mem::take(&mut self.outbox) {
+            if self.one_in(2) {
+                self.carry_out(effect);
+            }
+        }
+        self.slow = slow::Shared::default();
+        self.scheduler = new_scheduler(self.seed, self.options, &self.slow, &self.probe);
+        self.streams = Default::default();
+        self.told = Told::default();
+        for input in self.truth.lists() {
+            let at = match &input {
+                Input::Node(_) => NODES,
+                Input::Pod(PodWatch::Pending, _) => 0,
+                Input::Pod(PodWatch::Assigned, _) => 1,
+                Input::Pod(PodWatch::ForeignNominated, _) => 2,
+                _ => OBJECTS,
+            };
+            // Nothing is scheduled before every list is in.
+            self.told.input(at, &input);
+            self.scheduler.apply(input, self.now);
+            self.check();
+        }
+    }
+
+    fn bind_asked(&mut self, pod: &Arc<Pod>, node: &Atom) -> BindOutcome {
+        let fault = if self.options.bind_faults && !self.calm { self.random.below(12) } else { 12 };
+        match fault {
+            5 => BindOutcome::NotSent,
+            0 => BindOutcome::Refused { code: 500, message: "internal error".to_owned() },
+            1 => BindOutcome::Unknown { message: "time-out, and it was not carried out".to_owned() },
+            2 => {
+                let _ = self.bind_ours(pod, node);
+                BindOutcome::Unknown { message: "time-out, and it was carried out".to_owned() }
+            }
+            3 => {
+                // The answer is lost and the call is sent again by somebody in between.
+                let _ = self.bind_ours(pod, node);
+                match self.bind_ours(pod, node) {
+                    Ok(()) => BindOutcome::Bound,
+                    Err((code, message)) => BindOutcome::Refused { code, message },
+                }
+            }
+            4 if self.options.foreign => {
+                // Somebody else is faster, for another node.
+                let nodes: Vec<String> = self.truth.nodes.keys().cloned().collect();
+                if let Some(other) = self.pick(&nodes) {
+                    let _ = self.bind(&pod.name, &other);
+                }
+                match self.bind_ours(pod, node) {
+                    Ok(()) => BindOutcome::Bound,
+                    Err((code, message)) => BindOutcome::Refused { code, message },
+                }
+            }
+            _ => match self.bind_ours(pod, node) {
+                Ok(()) => BindOutcome::Bound,
+                Err((code, message)) => BindOutcome::Refused { code, message },
+            },
+        }
+    }
+
+    fn bind_ours(&mut self, pod: &Pod, node: &Atom) -> Result<(), (u16, String)> {
+        self.write_ours(|world| world.bind(&pod.name, node.as_str()))
+    }
+
+    fn verify_asked(&mut self, pod: &Arc<Pod>) {
+        let verified = if self.options.bind_faults && !self.calm && self.one_in(4) {
+            Verified::Failed("503".to_owned())
+        } else {
+            match self.truth.pods.get(&*pod.name) {
+                Some(stored) => Verified::Found(compile(stored)),
+                None => Verified::Gone,
+            }
+        };
+        self.answer(Input::Verified(pod.uid.clone(), verified));
+    }
+}
