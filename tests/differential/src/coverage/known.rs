@@ -1,7 +1,7 @@
 //! What is known to be reachable: reasons, classes of scores and ends of messages. A run that never meets one of them has a hole.
 //!
 //! Texts are in the form of [`normal`](super::normal). Not here, since no stored object leads there: NodeName's reason (a pod with a
-//! node is not pending), VolumeBinding's score (its gate is off), resource claims (refused, see DynamicResources).
+//! node is not pending), resource claims (refused, see DynamicResources).
 
 /// The keys.
 pub(super) const KNOWN: &[&str] = &[
@@ -44,6 +44,8 @@ pub(super) const KNOWN: &[&str] = &[
     "filter NodeResourcesFit: UnschedulableAndUnresolvable: Insufficient memory",
     "filter NodeResourcesFit: UnschedulableAndUnresolvable: Too many pods",
     "filter NodeUnschedulable: UnschedulableAndUnresolvable: node(s) were unschedulable",
+    "filter NodeVolumeLimits: Unschedulable: csi.example.com CSI driver is not installed on the node",
+    "filter NodeVolumeLimits: Unschedulable: ebs.csi.aws.com CSI driver is not installed on the node",
     "filter NodeVolumeLimits: Unschedulable: node(s) exceed max volume count",
     "filter NodeVolumeLimits: UnschedulableAndUnresolvable: looking up PVC … persistentvolumeclaim \"…\" not found",
     "filter PodTopologySpread: Unschedulable: node(s) didn't match pod topology spread constraints",
@@ -72,8 +74,10 @@ pub(super) const KNOWN: &[&str] = &[
     "preemption says: N Insufficient cpu",
     "preemption says: N No preemption victims found for incoming pod",
     "preemption says: N Preemption is not helpful for scheduling",
+    "preemption says: found a potential placement for pod on node nN",
     "preemption says: not eligible due to a terminating pod on the nominated node",
     "preemption says: not eligible due to preemptionPolicy=Never",
+    "preemption says: preempting N victims",
     "preemption: 1 victims",
     "preemption: 2 victims",
     "preemption: more than 2 victims",
@@ -147,7 +151,10 @@ pub(super) const KNOWN: &[&str] = &[
     "score TaintToleration: raw 1 to 99 becomes 0",
     "score TaintToleration: raw 1 to 99 becomes 1 to 99",
     "score VolumeBinding: nodes alike",
+    "score VolumeBinding: nodes differ",
     "score VolumeBinding: raw 0 becomes 0",
+    "score VolumeBinding: raw 1 to 99 becomes 1 to 99",
+    "score VolumeBinding: raw 100 becomes 100",
     "preFilter InterPodAffinity: UnschedulableAndUnresolvable: parsing pod: requiredAffinityTerms: \"…\" is not a valid label selector operator",
     "preFilter InterPodAffinity: UnschedulableAndUnresolvable: parsing pod: preferredAntiAffinityTerms: \"…\" is not a valid label selector operator",
     "preFilter VolumeZone: UnschedulableAndUnresolvable: storageclass.storage.kNs.io \"…\" not found",

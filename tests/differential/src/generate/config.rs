@@ -116,8 +116,11 @@ impl Generator {
             7 => {
                 let first = *self.random.element(OPTIONAL);
                 let point = match first {
-                    "NodeName" | "NodeUnschedulable" | "NodeResourcesFit" | "TaintToleration"
-                    | "NodePorts" | "NodeAffinity" | "PodTopologySpread" | "InterPodAffinity" => "filter",
+                    "NodeName" | "NodeUnschedulable" | "TaintToleration" => {
+                        self.one(&["filter", "filter", "preFilter"])
+                    }
+                    "NodeResourcesFit" | "NodePorts" | "NodeAffinity" | "PodTopologySpread"
+                    | "InterPodAffinity" => "filter",
                     "ImageLocality" | "NodeResourcesBalancedAllocation" => "score",
                     _ => "multiPoint",
                 };
@@ -174,6 +177,13 @@ impl Generator {
             add("PodTopologySpread", json!({"defaultingType": "List", "defaultConstraints": constraints}));
         }
         if self.chance(20) {
+            let mut args = json!({"shape": self.shape()});
+            if self.chance(20) {
+                args = json!({"bindTimeoutSeconds": 30});
+            }
+            add("VolumeBinding", args);
+        }
+        if self.chance(20) {
             let (percent, absolute) = (self.random.between(0, 100), self.random.between(1, 3));
             add(
                 "DefaultPreemption",
@@ -205,18 +215,23 @@ impl Generator {
         resources
     }
 
+    /// Points of a function from utilisation to score.
+    fn shape(&mut self) -> Value {
+        let mut shape = Vec::new();
+        let mut utilization = self.random.between(0, 20);
+        while utilization <= 100 {
+            shape.push(json!({"utilization": utilization, "score": self.random.between(0, 10)}));
+            utilization += self.random.between(1, 60);
+        }
+        shape.into()
+    }
+
     fn fit(&mut self) -> Value {
         let mut args = Map::new();
         let kind = self.one(&["LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"]);
         let mut strategy = json!({"type": kind, "resources": self.weighted_resources(false)});
         if kind == "RequestedToCapacityRatio" {
-            let mut shape = Vec::new();
-            let mut utilization = self.random.between(0, 20);
-            while utilization <= 100 {
-                shape.push(json!({"utilization": utilization, "score": self.random.between(0, 10)}));
-                utilization += self.random.between(1, 60);
-            }
-            strategy["requestedToCapacityRatio"] = json!({"shape": shape});
+            strategy["requestedToCapacityRatio"] = json!({"shape": self.shape()});
         }
         if !self.chance(15) {
             args.insert("scoringStrategy".to_owned(), strategy);

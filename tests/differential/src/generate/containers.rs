@@ -178,8 +178,35 @@ impl Generator {
 
     /// What a kubelet says about containers whose resources are being changed.
     pub(super) fn resized(&mut self, spec: &Value, status: &mut Value) {
+        for (list, statuses) in
+            [("containers", "containerStatuses"), ("initContainers", "initContainerStatuses")]
+        {
+            if spec[list].is_array() {
+                status[statuses] = self.resized_containers(&spec[list]);
+            }
+        }
+        if spec.get("resources").is_some() || self.chance(20) {
+            // The kubelet's sums for the pod as a whole.
+            let of_pod = &[("cpu", ["800m", "4"].as_slice()), ("memory", &["500Mi", "3Gi"])];
+            if self.chance(75) {
+                status["resources"] = json!({"requests": self.some(75, of_pod)});
+            }
+            if self.chance(75) {
+                status["allocatedResources"] = self.some(75, of_pod).into();
+            }
+        }
+        let condition = match self.random.below(5) {
+            0 => json!({"type": "PodResizePending", "status": "True", "reason": "Infeasible"}),
+            1 => json!({"type": "PodResizePending", "status": "True", "reason": "Deferred"}),
+            2 => json!({"type": "PodResizeInProgress", "status": "True"}),
+            _ => return,
+        };
+        status["conditions"] = json!([condition]);
+    }
+
+    fn resized_containers(&mut self, containers: &Value) -> Value {
         let mut statuses = Vec::new();
-        for container in spec["containers"].as_array().into_iter().flatten() {
+        for container in containers.as_array().into_iter().flatten() {
             if self.chance(20) {
                 continue;
             }
@@ -196,13 +223,6 @@ impl Generator {
             }
             statuses.push(entry);
         }
-        status["containerStatuses"] = statuses.into();
-        let condition = match self.random.below(5) {
-            0 => json!({"type": "PodResizePending", "status": "True", "reason": "Infeasible"}),
-            1 => json!({"type": "PodResizePending", "status": "True", "reason": "Deferred"}),
-            2 => json!({"type": "PodResizeInProgress", "status": "True"}),
-            _ => return,
-        };
-        status["conditions"] = json!([condition]);
+        statuses.into()
     }
 }

@@ -16,6 +16,8 @@ enum Starts {
     Descending,
     Scattered,
     Same,
+    /// The kubelet has not taken them on.
+    Never,
 }
 
 impl Generator {
@@ -72,11 +74,13 @@ impl Generator {
             S::NearlyAscending,
             S::Descending,
             S::Same,
+            S::Never,
         ])
     }
 
-    fn second(&mut self, starts: Starts, at: usize, length: usize) -> usize {
-        match starts {
+    /// When the pod at a place on its node was started.
+    fn second(&mut self, starts: Starts, at: usize, length: usize) -> Option<usize> {
+        Some(match starts {
             Starts::Few => self.random.below(4),
             Starts::Ascending => at,
             Starts::NearlyAscending if self.chance(10) => self.random.below(length),
@@ -84,10 +88,13 @@ impl Generator {
             Starts::Descending => length - at,
             Starts::Scattered => self.random.below(3_600),
             Starts::Same => 0,
-        }
+            // One of them is on its way.
+            Starts::Never if self.chance(5) => 0,
+            Starts::Never => return None,
+        })
     }
 
-    fn crowd_pod(&mut self, name: &str, node: &str, cpu: usize, class: &str, second: usize) {
+    fn crowd_pod(&mut self, name: &str, node: &str, cpu: usize, class: &str, second: Option<usize>) {
         let requests = json!({"cpu": format!("{cpu}m")});
         let mut spec = json!({
             "schedulerName": "my-scheduler",
@@ -99,11 +106,12 @@ impl Generator {
         } else {
             spec["priorityClassName"] = class.into();
         }
-        let (minute, second) = (second / 60, second % 60);
-        let start = format!("2026-01-01T00:{minute:02}:{second:02}Z");
-        let mut status = json!({"phase": "Running", "startTime": start});
-        if self.chance(1) {
-            status = json!({"phase": "Running"});
+        let mut status = json!({"phase": "Running"});
+        if let Some(second) = second
+            && !self.chance(1)
+        {
+            let (minute, second) = (second / 60, second % 60);
+            status["startTime"] = format!("2026-01-01T00:{minute:02}:{second:02}Z").into();
         }
         let labels = self.labels();
         let mut metadata = json!({"labels": labels});

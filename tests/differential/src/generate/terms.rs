@@ -36,11 +36,20 @@ impl Generator {
         if !selector.is_null() {
             term["labelSelector"] = selector;
         }
-        match self.random.below(8) {
+        match self.random.below(9) {
             0 => term["namespaces"] = json!(["team"]),
             1 => term["namespaces"] = json!(["default", "other", "nowhere"]),
             2 => term["namespaceSelector"] = json!({"matchLabels": {"env": self.one(&["prod", "test"])}}),
             3 => term["namespaceSelector"] = json!({}),
+            // One that no label has to meet.
+            4 => {
+                let exclusion = self.one(&["NotIn", "DoesNotExist"]);
+                let mut expression = json!({"key": "env", "operator": exclusion});
+                if exclusion == "NotIn" {
+                    expression["values"] = json!(["prod"]);
+                }
+                term["namespaceSelector"] = json!({"matchExpressions": [expression]});
+            }
             _ => {}
         }
         if self.chance(10) && term["namespaces"].is_array() {

@@ -10,9 +10,15 @@ const CLAIMS: usize = 7;
 impl Generator {
     pub(super) fn volumes(&mut self) {
         self.classes();
-        self.csi_objects();
+        // Claims that most nodes could meet: then it is the score that decides.
+        let scored = self.chance(35);
+        self.csi_objects(scored);
         for i in 0..CLAIMS {
-            self.claim(i);
+            if scored && self.chance(80) {
+                self.claim_to_score(i);
+            } else {
+                self.claim(i);
+            }
         }
         for i in 0..self.random.below(4) {
             // Volumes that nobody has claimed.
@@ -54,25 +60,70 @@ impl Generator {
         }
     }
 
-    fn csi_objects(&mut self) {
+    /// An unbound claim that nothing stands against, and perhaps a volume for it.
+    fn claim_to_score(&mut self, number: usize) {
+        let (name, class) = (format!("claim-{number}"), self.one(&["late", "late", "static"]));
+        let size = self.one(&["1Gi", "2Gi", "4Gi", "1500M"]);
+        self.claims.push(name.clone());
+        let spec = json!({
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": class,
+            "resources": {"requests": {"storage": size}},
+        });
+        self.add("v1", "PersistentVolumeClaim", "default", &name, json!({"spec": spec}));
+        let volumes = if class == "static" { self.nodes.len() } else { usize::from(self.chance(15)) };
+        for at in 0..volumes {
+            if self.chance(20) {
+                continue;
+            }
+            let mut volume = json!({
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": class,
+                "capacity": {"storage": self.one(&["2Gi", "4Gi", "5Gi", "9Gi"])},
+                "csi": {"driver": CSI, "volumeHandle": format!("to-score-{number}-{at}")},
+            });
+            if class == "static" {
+                let host = json!([{"key": HOSTNAME, "operator": "In", "values": [self.nodes[at]]}]);
+                volume["nodeAffinity"] =
+                    json!({"required": {"nodeSelectorTerms": [{"matchExpressions": host}]}});
+            }
+            let object = json!({"spec": volume, "status": {"phase": "Available"}});
+            self.add("v1", "PersistentVolume", "", &format!("to-score-{number}-{at}"), object);
+        }
+    }
+
+    fn csi_objects(&mut self, scored: bool) {
         const API: &str = "storage.k8s.io/v1";
-        if self.chance(60) {
-            let publishes = self.chance(70);
-            self.add(API, "CSIDriver", "", CSI, json!({"spec": {"storageCapacity": publishes}}));
-            for i in 0..self.random.below(4) {
+        // Of several drivers that must be installed and are not, upstream names any: here only one can be missing.
+        let must_be_installed = if self.chance(30) { self.one(&[CSI, CSI, EBS]) } else { "" };
+        if must_be_installed == EBS {
+            let spec = json!({"preventPodSchedulingIfMissing": true});
+            self.add(API, "CSIDriver", "", EBS, json!({"spec": spec}));
+        }
+        if scored || self.chance(60) || must_be_installed == CSI {
+            let spec = json!({
+                "storageCapacity": self.chance(if scored { 95 } else { 75 }),
+                "preventPodSchedulingIfMissing": must_be_installed == CSI,
+            });
+            self.add(API, "CSIDriver", "", CSI, json!({"spec": spec}));
+            let rooms = if scored { 3 + self.random.below(5) } else { self.random.below(6) };
+            for i in 0..rooms {
                 let mut capacity = json!({"storageClassName": self.one(&["late", "late", "here"])});
-                if self.chance(85) {
-                    capacity["capacity"] = self.one(&["1Gi", "3Gi", "100Gi"]).into();
-                }
-                if self.chance(25) {
-                    capacity["maximumVolumeSize"] = self.one(&["1Gi", "2Gi"]).into();
+                if self.chance(90) {
+                    capacity["capacity"] =
+                        self.one(&["1Gi", "3Gi", "7Gi", "12Gi", "100Gi", "900Gi", "0"]).into();
+                    // Without a capacity it would make upstream's score panic.
+                    if self.chance(25) {
+                        capacity["maximumVolumeSize"] = self.one(&["1Gi", "2Gi"]).into();
+                    }
                 }
                 if self.chance(85) {
                     capacity["nodeTopology"] = match self.random.below(3) {
                         0 => json!({}),
                         1 => json!({"matchLabels": {RACK: self.one(&["1", "2"])}}),
                         _ => {
-                            json!({"matchExpressions": [{"key": ZONE, "operator": "In", "values": ["z1", "z2"]}]})
+                            let zones = self.random.one::<[&str]>(&[&["z1", "z2"], &["z1"], &["z3", "z2"]]);
+                            json!({"matchExpressions": [{"key": ZONE, "operator": "In", "values": zones}]})
                         }
                     };
                 }
@@ -85,7 +136,7 @@ impl Generator {
             }
             let mut drivers = Vec::new();
             for (name, key) in [(CSI, RACK), (EBS, "topology.ebs.csi.aws.com/zone")] {
-                if name == EBS && !self.chance(30) {
+                if !self.chance(if name == EBS { 30 } else { 92 }) {
                     continue;
                 }
                 let mut driver = json!({"name": name, "nodeID": node, "topologyKeys": [key]});
