@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Threads for I/O and decoding.
 const WORKERS: usize = 2;
@@ -118,7 +118,7 @@ async fn serve(
     // The shell takes this check over once it has connected; until then nothing is ready.
     let _starting = admin.health.flag("sched-handler-sync", Probe::Ready, "the scheduler is starting");
     let stop_serving = CancellationToken::new();
-    let serving = endpoints::serve(&admin, args.listen, args.debug_listen, &stop_serving).await?;
+    let mut serving = endpoints::serve(&admin, args.listen, args.debug_listen, &stop_serving).await?;
 
     let start = start(&args, configuration, profiles, admin);
     let mut shell = tokio::select! {
@@ -127,7 +127,19 @@ async fn serve(
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
     let end = tokio::select! {
-        end = shell.ended() => end,
+        end = shell.ended() => {
+            if let End::Failed(failure) = &end {
+                error!("{failure}: stopping");
+            }
+            // Whatever still works ends in order, and the Lease is given back.
+            stop(shell, "it ended by itself").await;
+            end
+        }
+        Some(end) = serving.join_next() => {
+            stop(shell, "an address is not served any more").await;
+            let reason = end.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
+            bail!("the server of probes and metrics, or of debug endpoints, ended ({reason}): this is a bug, please report it with the log");
+        }
         _ = terminate.recv() => stop(shell, "SIGTERM").await,
         _ = interrupt.recv() => stop(shell, "SIGINT").await,
     };
@@ -136,7 +148,9 @@ async fn serve(
     match end {
         End::Stopped => Ok(ExitCode::SUCCESS),
         End::LeadershipLost { reason } => bail!("leadership was lost ({reason}): start again, as a standby"),
-        End::Crashed => bail!("the scheduling thread ended: this is a bug, please report it with the log"),
+        End::Failed(failure) => {
+            bail!("{failure}; the Lease was given up: this is a bug, please report it with the log")
+        }
     }
 }
 

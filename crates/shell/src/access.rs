@@ -1,16 +1,21 @@
 //! Whether the scheduler may do what it will have to do, asked before it starts.
 
 use crate::call::{Call, CallError, Caller, Content};
-use crate::watch::Permission;
+use crate::connect::{ConnectError, step};
+use crate::options::{Options, StartError};
+use crate::watch::{self, Permission, Watch};
 use futures::StreamExt;
 use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 const PATH: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 /// Reviews that are on their way at once.
 const CONCURRENCY: usize = 8;
+/// Longest wait for all of them.
+const REVIEWS_TIMEOUT: Duration = Duration::from_secs(90);
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -24,14 +29,52 @@ struct ReviewStatus {
     allowed: bool,
 }
 
+/// Asks for everything that the scheduler will do.
+///
+/// # Errors
+/// It may not do something, or whether it may cannot be found out.
+pub(crate) async fn check(caller: &Caller, options: &Options, watches: &[Watch]) -> Result<(), StartError> {
+    let mut needed = watch::permissions(&options.profiles, watches);
+    let lease = |verb, namespace: &str, name: &str| Permission {
+        group: "coordination.k8s.io".to_owned(),
+        resource: "leases",
+        subresource: "",
+        verb,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    };
+    needed.insert(lease("list", "", ""));
+    if let Some(election) = &options.election {
+        let own = &election.lease;
+        needed.extend([
+            lease("create", &own.namespace, ""),
+            lease("get", &own.namespace, &own.name),
+            lease("update", &own.namespace, &own.name),
+        ]);
+    }
+    let what = "the API server's word on what this scheduler may do";
+    let Ok(answer) = step(what, REVIEWS_TIMEOUT, missing(caller, &needed)).await else {
+        let reason = format!("no answer to {} reviews within {REVIEWS_TIMEOUT:?}", needed.len());
+        return Err(StartError::AccessUnknown { reason });
+    };
+    match answer {
+        Ok(missing) if missing.is_empty() => Ok(()),
+        Ok(missing) => Err(StartError::Access { missing: missing.iter().map(ToString::to_string).collect() }),
+        Err(CallError::Answered { code: 401, message, .. }) => {
+            Err(StartError::Connect(ConnectError::Unauthorized {
+                server: options.cluster.cluster_url.to_string(),
+                reason: message,
+            }))
+        }
+        Err(error) => Err(StartError::AccessUnknown { reason: error.to_string() }),
+    }
+}
+
 /// Those of the permissions that are not granted.
 ///
 /// # Errors
 /// The API server did not answer a review.
-pub(crate) async fn missing(
-    caller: &Caller,
-    permissions: &BTreeSet<Permission>,
-) -> Result<Vec<Permission>, CallError> {
+async fn missing(caller: &Caller, permissions: &BTreeSet<Permission>) -> Result<Vec<Permission>, CallError> {
     let reviews = futures::stream::iter(permissions.iter().cloned())
         .map(|permission| async move { Ok((is_granted(caller, &permission).await?, permission)) })
         .buffered(CONCURRENCY);

@@ -4,7 +4,7 @@ use crate::limit::RateLimit;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
-use kube_client::client::Body;
+use kube_client::client::{AuthError, Body};
 use kube_client::{Client, Error};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -177,8 +177,41 @@ fn classify(error: Error) -> CallError {
     CallError::Lost(chain(&error))
 }
 
+/// What a credential plugin did wrong. What it printed may be the token, so nothing of it is repeated; nor are its arguments and
+/// variables.
+fn of_plugin(error: &AuthError) -> Option<String> {
+    let failed = |how: String| {
+        Some(format!(
+            "the kubeconfig's credential plugin {how}; run it by hand to see why (what it printed is not repeated, as it may be the token)"
+        ))
+    };
+    match error {
+        AuthError::AuthExecRun { out, .. } => failed(format!("failed with {}", out.status)),
+        AuthError::AuthExecParse(_)
+        | AuthError::ExecPluginFailed
+        | AuthError::ParseTokenKey(_)
+        | AuthError::InvalidBearerToken(_) => failed("printed no usable ExecCredential".to_owned()),
+        AuthError::MalformedTokenExpirationDate(_) => {
+            failed("printed an expirationTimestamp that is no time".to_owned())
+        }
+        AuthError::AuthExec(_) => failed("failed".to_owned()),
+        AuthError::AuthExecStart(error) => {
+            Some(format!("the kubeconfig's credential plugin cannot be started: {error}"))
+        }
+        _ => None,
+    }
+}
+
 /// An error with all its causes, each said once.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    // First of all, as an error repeats the text of its cause.
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(text) = error.downcast_ref::<AuthError>().and_then(of_plugin) {
+            return text;
+        }
+        cause = error.source();
+    }
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -2,7 +2,6 @@
 
 use crate::call::{Call, CallError, Caller};
 use crate::inbox::Inbox;
-use crate::shell::look;
 use secondmate_core::CacheDifference;
 use secondmate_telemetry::Metrics;
 use serde::Deserialize;
@@ -93,7 +92,8 @@ impl Comparer {
         let pods = self.list("pods", &format!("/api/v1/pods?fieldSelector={selector}&")).await?;
         let assigned: BTreeMap<String, String> =
             pods.into_iter().map(|p| (p.metadata.uid, p.spec.node_name.unwrap_or_default())).collect();
-        look(&self.inbox, move |scheduler, _| scheduler.compare(&nodes, &assigned))
+        self.inbox
+            .look(move |scheduler, _| scheduler.compare(&nodes, &assigned))
             .await
             .ok_or(CompareError::Stopped)
     }

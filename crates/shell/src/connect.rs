@@ -1,25 +1,27 @@
 //! How the API server is found and reached, and what is said when it is not.
+//!
+//! Every step of a start may hang: a kubeconfig that is a FIFO, a credential plugin, an API server that never answers. Each says after
+//! some seconds what it waits for, has a deadline, and ends at once with the start.
+
+mod client;
+mod proxy;
+mod step;
+
+pub(crate) use client::{client, with_heartbeat};
+pub(crate) use step::step;
 
 use crate::call::{Call, CallError, Caller, chain};
-use http::{HeaderValue, header};
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube_client::client::{Body, ConfigExt};
+use kube_client::Config;
 use kube_client::config::{KubeConfigOptions, Kubeconfig};
-use kube_client::{Client, Config};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tower::{BoxError, ServiceBuilder};
 
-/// Longest wait for a connection, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait for the head of an answer.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two probes of a silent connection.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// An unused connection is closed after this.
-const POOL_IDLE: Duration = Duration::from_secs(90);
+/// Longest wait for the kubeconfig, and for the files that it names.
+const KUBECONFIG_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for the kubeconfig's credential plugin.
+const PLUGIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for the first answer of the API server.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const REMEDY: &str = "give --kubeconfig FILE, set KUBECONFIG, or run in a pod with a service account";
 
 /// Why there is no cluster to schedule.
@@ -49,6 +51,24 @@ pub enum ConnectError {
         /// What is wrong.
         reason: String,
     },
+    /// A step of the start never came to its end.
+    #[error("{what}: nothing came within {at_most:?}; {}", remedy_for_silence(what))]
+    TooLong {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        at_most: Duration,
+    },
+    /// The proxy cannot be used.
+    #[error(
+        "the proxy {proxy}, from {from}, cannot be used: give http://HOST:PORT (HTTP CONNECT) or socks5://HOST:PORT"
+    )]
+    Proxy {
+        /// Scheme and host; no password.
+        proxy: String,
+        /// Where it was configured.
+        from: &'static str,
+    },
     /// Nobody answers there.
     #[error("cannot reach the API server at {server}: {reason}; {remedy}")]
     Unreachable {
@@ -71,25 +91,55 @@ pub enum ConnectError {
     },
 }
 
+fn remedy_for_silence(what: &str) -> &'static str {
+    if what.contains("plugin") {
+        "run the plugin by hand to see what it waits for"
+    } else {
+        "check that what it reads or asks is there and answers"
+    }
+}
+
 /// The cluster that a kubeconfig, `KUBECONFIG`, `~/.kube/config` or the pod's service account leads to, in this order.
 ///
 /// # Errors
-/// None of them is there, or the one that is cannot be used.
+/// None of them is there, the one that is cannot be used, or reading it never ends.
 pub async fn cluster(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> {
-    let Some(path) = kubeconfig else {
-        if std::env::var_os("KUBECONFIG").is_some_and(|v| !v.is_empty()) {
-            let path = std::env::var("KUBECONFIG").unwrap_or_default();
-            let wrong = |reason: String| ConnectError::Kubeconfig { path: path.clone(), reason };
-            let file = Kubeconfig::from_env().map_err(|e| wrong(first_line(&e)))?;
-            let file = file.ok_or_else(|| wrong("it names no file".to_owned()))?;
-            return from_file(file, &path).await;
-        }
-        return Config::infer().await.map_err(|error| ConnectError::NoCluster { reason: chain(&error) });
+    let given = kubeconfig.map(Path::to_owned);
+    let what = match &given {
+        Some(path) => format!("kubeconfig {}", path.display()),
+        None => "the kubeconfig".to_owned(),
     };
-    let shown = path.display().to_string();
-    let file = Kubeconfig::read_from(path)
-        .map_err(|error| ConnectError::Kubeconfig { path: shown.clone(), reason: first_line(&error) })?;
-    from_file(file, &shown).await
+    // A file may be a FIFO to which nobody writes. No task of the runtime waits for it.
+    let runtime = tokio::runtime::Handle::current();
+    let read = tokio::task::spawn_blocking(move || runtime.block_on(find(given)));
+    match step(&what, KUBECONFIG_TIMEOUT, read).await {
+        Ok(Ok(config)) => config,
+        Ok(Err(error)) => Err(ConnectError::NoCluster { reason: error.to_string() }),
+        Err(_) => Err(ConnectError::TooLong { what, at_most: KUBECONFIG_TIMEOUT }),
+    }
+}
+
+async fn find(given: Option<PathBuf>) -> Result<Config, ConnectError> {
+    if let Some(path) = given {
+        let shown = path.display().to_string();
+        let file = Kubeconfig::read_from(&path)
+            .map_err(|error| ConnectError::Kubeconfig { path: shown.clone(), reason: first_line(&error) })?;
+        return from_file(file, &shown).await;
+    }
+    if std::env::var_os("KUBECONFIG").is_some_and(|v| !v.is_empty()) {
+        let path = std::env::var("KUBECONFIG").unwrap_or_default();
+        let wrong = |reason: String| ConnectError::Kubeconfig { path: path.clone(), reason };
+        let file = Kubeconfig::from_env().map_err(|e| wrong(first_line(&e)))?;
+        let file = file.ok_or_else(|| wrong("it names no file".to_owned()))?;
+        return from_file(file, &path).await;
+    }
+    let no_file = match Kubeconfig::read() {
+        Ok(file) => return from_file(file, "~/.kube/config").await,
+        Err(error) => first_line(&error),
+    };
+    Config::incluster().map_err(|error| ConnectError::NoCluster {
+        reason: format!("{no_file}; and no service account: {}", first_line(&error)),
+    })
 }
 
 /// What is wrong with a kubeconfig, without the picture that the YAML parser draws below it.
@@ -98,43 +148,23 @@ fn first_line(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 async fn from_file(file: Kubeconfig, path: &str) -> Result<Config, ConnectError> {
-    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let has_proxy = has_proxy(&file);
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
-        .map_err(|error| ConnectError::Kubeconfig { path: path.to_owned(), reason: first_line(&error) })
+        .map_err(|error| ConnectError::Kubeconfig { path: path.to_owned(), reason: first_line(&error) })?;
+    // The proxies of the environment have rules of their own, which apply where the client is made.
+    if !has_proxy {
+        config.proxy_url = None;
+    }
+    Ok(config)
 }
 
-/// A client with no retries behind our back, small packets sent at once, dead connections noticed, and an end to the wait for
-/// the head of every answer.
-pub(crate) fn client(config: &Config) -> Result<Client, ConnectError> {
-    let failed = |error: kube_client::Error| ConnectError::Client {
-        server: config.cluster_url.to_string(),
-        reason: chain(&error),
-    };
-    let mut config = config.clone();
-    config.default_retry = false;
-    let agent = concat!("secondmate/", env!("CARGO_PKG_VERSION"));
-    config.headers.push((header::USER_AGENT, HeaderValue::from_static(agent)));
-    if config.proxy_url.is_some() {
-        return Client::try_from(config.clone()).map_err(failed);
-    }
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector.set_keepalive(Some(KEEPALIVE));
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let connector = config.rustls_https_connector_with_connector(connector).map_err(failed)?;
-    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(POOL_IDLE)
-        .build(connector);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().map_err(failed)?)
-        .layer(config.extra_headers_layer().map_err(failed)?)
-        .map_err(BoxError::from)
-        .timeout(HEAD_TIMEOUT)
-        .service(http);
-    Ok(Client::new(service, config.default_namespace))
+/// Whether the cluster of the current context names a proxy.
+fn has_proxy(file: &Kubeconfig) -> bool {
+    let context = file.contexts.iter().find(|c| Some(&c.name) == file.current_context.as_ref());
+    let cluster = context.and_then(|c| c.context.as_ref()).map(|c| &c.cluster);
+    let cluster = file.clusters.iter().find(|c| Some(&c.name) == cluster);
+    cluster.and_then(|c| c.cluster.as_ref()?.proxy_url.as_ref()).is_some_and(|url| !url.is_empty())
 }
 
 /// Asks the API server who it is, so that whatever is wrong is said at once and in full.
@@ -148,7 +178,13 @@ pub(crate) async fn check(caller: &Caller, server: &str) -> Result<(), ConnectEr
         };
         ConnectError::Unreachable { server: server.to_owned(), reason, remedy }
     };
-    match caller.read(&Call::get("/version".to_owned())).await {
+    let what = format!("the first answer of the API server at {server}");
+    let call = Call::get("/version".to_owned());
+    let answer = step(&what, FIRST_ANSWER_TIMEOUT, caller.read(&call)).await;
+    let Ok(answer) = answer else {
+        return Err(ConnectError::TooLong { what, at_most: FIRST_ANSWER_TIMEOUT });
+    };
+    match answer {
         Ok(_) => Ok(()),
         Err(CallError::Answered { code: 401, message, .. }) => {
             Err(ConnectError::Unauthorized { server: server.to_owned(), reason: message })
@@ -164,6 +200,9 @@ pub(crate) async fn check(caller: &Caller, server: &str) -> Result<(), ConnectEr
 mod tests {
     use super::*;
     use http::{Request, Response};
+    use kube_client::Client;
+    use kube_client::client::Body;
+    use tower::BoxError;
 
     async fn said(code: u16, message: &str) -> Result<(), String> {
         let body = serde_json::json!({ "kind": "Status", "code": code, "message": message }).to_string();

@@ -2,8 +2,7 @@
 
 use crate::compare::Comparer;
 use crate::inbox::Inbox;
-use crate::shell::look;
-use crate::unfit::UnfitObjects;
+use crate::watch::UnfitObjects;
 use secondmate_core::Scheduler;
 use secondmate_model::Timestamp;
 use secondmate_telemetry::{Admin, DebugResponse};
@@ -20,14 +19,14 @@ pub(crate) fn mount(admin: &Admin, inbox: &Inbox, comparer: &Comparer, unfit: &A
     let (of_queue, of_cache, unfit) = (inbox.clone(), inbox.clone(), Arc::clone(unfit));
     admin.mount("queue", "the pods that wait, and where and why", move |_| {
         let inbox = of_queue.clone();
-        async move { shown(look(&inbox, queue).await) }
+        async move { shown(inbox.look(queue).await) }
     });
     admin.mount(
         "cache",
         "sizes of cache and queue, and the nodes that are over their allocatable",
         move |_| {
             let inbox = of_cache.clone();
-            async move { shown(look(&inbox, cache).await) }
+            async move { shown(inbox.look(cache).await) }
         },
     );
     let comparer = comparer.clone();

@@ -14,17 +14,21 @@ use crate::write::{
 };
 use secondmate_core::Scheduler;
 use secondmate_core::port::Effect;
-use std::collections::BTreeSet;
+use secondmate_telemetry::Gauge;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tracing::info;
 
 /// Messages that are taken before the core schedules again: a storm of changes must not stop it.
 const TAKEN_AT_ONCE: usize = 1024;
 /// Attempts between two looks into the inbox.
 const STEPS_AT_ONCE: usize = 32;
+/// Between two messages about lists that are not in.
+const SAY_UNSYNCED_EVERY: Duration = Duration::from_secs(10);
 /// Longest sleep, and longest run without a word: the numbers for the metrics do not get older.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Bindings and other answered writes that the core may have outstanding, for each that can be on its way at once. More would
@@ -57,13 +61,17 @@ pub struct Progress {
 pub(crate) struct Engine {
     pub scheduler: Scheduler,
     pub inbox: mpsc::Receiver<Message>,
+    /// Messages that wait, for the metrics.
+    pub inbox_length: Gauge,
     pub writers: Writers,
     pub leading: Leading,
     pub clock: Clock,
     pub observer: Observer,
     pub others: OtherBinders,
-    /// Watches whose first list is not in.
-    pub unsynced: BTreeSet<usize>,
+    /// Watches whose first list is not in, by number.
+    pub unsynced: BTreeMap<usize, String>,
+    /// When it was last said which lists are awaited.
+    pub said: Instant,
     /// Set when the shell stops: no attempt begins any more, and the thread ends when nothing is outstanding.
     pub stopping: Arc<AtomicBool>,
     /// Bindings that are on their way, for the events to hold back.
@@ -80,7 +88,7 @@ impl Engine {
     }
 
     /// Runs until stopped, or until nobody can send any more.
-    pub fn run(mut self, runtime: &Handle) {
+    pub fn run(&mut self, runtime: &Handle) {
         // The writers start tasks, and the sleep below needs the runtime's timer.
         let _entered = runtime.enter();
         let mut published = Instant::now();
@@ -111,6 +119,11 @@ impl Engine {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Whether the shell stops.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     fn may_schedule(&self) -> bool {
@@ -187,8 +200,20 @@ impl Engine {
             sizes: self.scheduler.sizes(),
             outstanding: self.outstanding,
         };
+        self.say_unsynced();
         self.observer.numbers(&self.scheduler, &progress.sizes);
+        self.inbox_length.set(i64::try_from(self.inbox.len()).unwrap_or(i64::MAX));
         self.progress.send_if_modified(|old| std::mem::replace(old, progress) != progress);
+    }
+
+    /// Says now and then which lists are awaited: until they are in, nothing is scheduled.
+    fn say_unsynced(&mut self) {
+        if self.unsynced.is_empty() || self.said.elapsed() < SAY_UNSYNCED_EVERY {
+            return;
+        }
+        self.said = Instant::now();
+        let names: Vec<&str> = self.unsynced.values().map(String::as_str).collect();
+        info!("starting: waiting for the first list of {}", names.join(", "));
     }
 
     /// Hands out what the core wants done. Never waits.

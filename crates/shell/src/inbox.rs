@@ -3,10 +3,13 @@
 use secondmate_core::Scheduler;
 use secondmate_core::port::Input;
 use secondmate_model::Timestamp;
-use tokio::sync::mpsc;
+use secondmate_telemetry::{Metrics, metrics::BoundedQueue};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
 /// Messages that wait for the scheduling thread. A compiled pod is some 2 KB, so that a full channel holds about 8 MB. At the
-/// bound the senders wait: the watches read no further, which the API server sees as a slow client, and nothing is lost.
+/// bound the senders wait, which is counted: the watches read no further, which the API server sees as a slow client, and nothing
+/// is lost.
 pub(crate) const INBOX_MESSAGES_MAX: usize = 4096;
 
 /// A look at the core, taken by the scheduling thread between two cycles.
@@ -26,4 +29,60 @@ pub(crate) enum Message {
     Wake,
 }
 
-pub(crate) type Inbox = mpsc::Sender<Message>;
+/// The scheduling thread has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+/// Where the scheduling thread is told things. Clones share the channel.
+#[derive(Clone)]
+pub(crate) struct Inbox {
+    messages: mpsc::Sender<Message>,
+    metrics: BoundedQueue,
+}
+
+impl Inbox {
+    /// An empty inbox, and the end that the scheduling thread reads.
+    pub fn new(metrics: &Metrics) -> (Self, mpsc::Receiver<Message>) {
+        let (messages, receiver) = mpsc::channel(INBOX_MESSAGES_MAX);
+        (Self { messages, metrics: metrics.bounded_queue("inbox", INBOX_MESSAGES_MAX) }, receiver)
+    }
+
+    /// Tells it; waits while the inbox is full.
+    ///
+    /// # Errors
+    /// The scheduling thread has ended.
+    pub async fn send(&self, message: Message) -> Result<(), Closed> {
+        match self.messages.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(Closed),
+            Err(TrySendError::Full(message)) => {
+                self.metrics.full.inc();
+                self.messages.send(message).await.map_err(|_| Closed)
+            }
+        }
+    }
+
+    /// Wakes the scheduling thread. Where the inbox is full it is awake anyway.
+    pub fn wake(&self) {
+        let _ = self.messages.try_send(Message::Wake);
+    }
+
+    /// Whether the scheduling thread has ended.
+    pub fn is_closed(&self) -> bool {
+        self.messages.is_closed()
+    }
+
+    /// Lets the scheduling thread look at the core, between two cycles; `None` where it has ended.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        at: impl FnOnce(&Scheduler, Timestamp) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        let look = move |scheduler: &Scheduler, now: Timestamp| {
+            // Whoever asked may have gone.
+            let _ = answer.send(at(scheduler, now));
+        };
+        self.send(Message::Look(Box::new(look))).await.ok()?;
+        answered.await.ok()
+    }
+}

@@ -10,6 +10,9 @@
 //! schedulers' nominated pods, nodes, namespaces, and of the rest what the enabled plugins read. It holds no state of the
 //! cluster but the names that each watch has shown, so that after a new list what vanished can be told as gone.
 //!
+//! Every task, and the thread, has an owner that waits for its end: [`tasks`]. What stands still without ending fails `/livez`:
+//! [`heartbeat`].
+//!
 //! Bounds: the inbox (4,096 messages; the watches wait), bindings and other answered writes (two for each that may be on its
 //! way; the core waits), changes of pods' status and events (16,384 each; what does not fit is dropped and counted), every call
 //! (a time-out and a number of tries). Only a process that leads writes: [`lease`].
@@ -20,6 +23,7 @@ mod clock;
 mod compare;
 mod connect;
 mod debug;
+mod elect;
 mod engine;
 mod heartbeat;
 mod inbox;
@@ -28,11 +32,12 @@ mod limit;
 mod observe;
 mod options;
 mod others;
+mod owners;
 mod probe;
 mod retry;
 mod rivals;
 mod shell;
-mod unfit;
+mod tasks;
 mod watch;
 mod write;
 
@@ -43,3 +48,4 @@ pub use engine::Progress;
 pub use kube_client::Config as ClusterConfig;
 pub use options::{End, Options, StartError, WriteLimit};
 pub use shell::Shell;
+pub use tasks::Failure;

@@ -2,6 +2,7 @@
 
 use crate::connect::ConnectError;
 use crate::lease::{ElectionConfig, ElectionConfigError};
+use crate::tasks::Failure;
 use secondmate_core::SchedulerConfig;
 use secondmate_cycle::Profile;
 use secondmate_telemetry::Admin;
@@ -104,6 +105,6 @@ pub enum End {
         /// Why.
         reason: String,
     },
-    /// The scheduling thread ended by itself, which is a bug: the process must exit.
-    Crashed,
+    /// A task or the scheduling thread ended, which is a bug: the process must exit.
+    Failed(Failure),
 }

@@ -1,23 +1,25 @@
 //! Starting and stopping: connects the watches, the scheduling thread and the writers.
 
 use crate::access;
-use crate::call::{CallError, Caller};
+use crate::call::Caller;
 use crate::clock::Clock;
 use crate::compare::{self, CompareError, Comparer};
-use crate::connect::{self, ConnectError};
+use crate::connect;
 use crate::debug;
+use crate::elect::{self, Elected};
 use crate::engine::{Engine, Progress, Writers};
-use crate::heartbeat::Heartbeat;
-use crate::inbox::{INBOX_MESSAGES_MAX, Inbox, Message};
-use crate::lease::{Election, ElectionEnd, KubeLease, Observation, Term};
+use crate::heartbeat::{Heartbeat, WatchHeartbeats};
+use crate::inbox::{Inbox, Message};
+use crate::lease::ElectionEnd;
 use crate::limit::RateLimit;
 use crate::observe::Observer;
 use crate::options::{End, Options, StartError};
 use crate::others::OtherBinders;
+use crate::owners;
 use crate::probe::{EventProbe, ProfileProbe};
 use crate::rivals::Rivals;
-use crate::unfit::{UnfitObjects, tell_owners};
-use crate::watch::{self, Permission};
+use crate::tasks::{Failures, Tasks, panicked};
+use crate::watch::{self, UnfitObjects};
 use crate::write::{
     Binder, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, StatusWriter, Verifier,
 };
@@ -25,14 +27,15 @@ use secondmate_core::{CacheDifference, Scheduler};
 use secondmate_cycle::Profile;
 use secondmate_framework::Parity;
 use secondmate_model::{Atom, Timestamp};
-use secondmate_telemetry::{Admin, Probe};
+use secondmate_telemetry::{Admin, Metrics, Probe};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch as value};
-use tokio::task::{JoinHandle, JoinSet};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch as value};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info};
 
 /// Longest wait for bindings that are on their way, when the shell stops.
@@ -41,19 +44,41 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for the answer to a read, an event or a status.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// What the thread is called that owns the core.
+const THREAD: &str = "scheduling thread";
 
 /// A running scheduler.
 pub struct Shell {
     inbox: Inbox,
     progress: value::Receiver<Progress>,
     stopping: Arc<AtomicBool>,
-    thread_ended: oneshot::Receiver<()>,
+    thread_ended: CancellationToken,
     election: Option<JoinHandle<ElectionEnd>>,
-    cancel: CancellationToken,
+    failures: Failures,
     events: EventSink,
     comparer: Comparer,
-    tasks: JoinSet<()>,
-    watches: Vec<JoinHandle<()>>,
+    ends: Ends,
+}
+
+/// What ends the tasks, in the order in which they end; all of them when the shell is dropped.
+struct Ends {
+    watches: DropGuard,
+    tasks: DropGuard,
+    election: DropGuard,
+    _thread: StopThread,
+}
+
+/// Stops the scheduling thread when it is dropped.
+struct StopThread {
+    stopping: Arc<AtomicBool>,
+    inbox: Inbox,
+}
+
+impl Drop for StopThread {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        self.inbox.wake();
+    }
 }
 
 impl std::fmt::Debug for Shell {
@@ -62,141 +87,66 @@ impl std::fmt::Debug for Shell {
     }
 }
 
-/// Lets the scheduling thread look at the core, between two cycles; `None` where it has ended.
-pub(crate) async fn look<T: Send + 'static>(
-    inbox: &Inbox,
-    at: impl FnOnce(&Scheduler, Timestamp) -> T + Send + 'static,
-) -> Option<T> {
-    let (answer, answered) = oneshot::channel();
-    let look = move |scheduler: &Scheduler, now: Timestamp| {
-        // Whoever asked may have gone.
-        let _ = answer.send(at(scheduler, now));
-    };
-    inbox.send(Message::Look(Box::new(look))).await.ok()?;
-    answered.await.ok()
-}
-
 impl Shell {
     /// Connects, checks what the scheduler may do, and starts it on the current tokio runtime.
     ///
     /// # Errors
     /// There is no cluster, a permission is missing, or the election's times contradict each other.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let Options { cluster, profiles, admin, .. } = &options;
-        let metrics = admin.metrics.clone();
-        let client = connect::client(cluster)?;
-        let reader = Caller::new(client.clone(), None, CALL_TIMEOUT);
-        connect::check(&reader, &cluster.cluster_url.to_string()).await?;
-        let watches = watch::watches(profiles);
-        check_access(&reader, &options, &watches).await?;
-
-        let cancel = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let (election, term) = start_election(&options, &cancel, &mut tasks)?;
-        let leading = Leading::new(term);
-        let limit = || {
-            let limit = options.write_limit?;
-            RateLimit::new(limit.per_second, limit.burst).map(Arc::new)
-        };
-        // As in kube-scheduler, events have a limit of their own: they take nothing from bindings.
-        let event_caller = Caller::new(client.clone(), limit(), CALL_TIMEOUT);
-        let limit = limit();
-        let binding_caller = Caller::new(client.clone(), limit.clone(), options.bind_timeout);
-        let caller = Caller::new(client.clone(), limit, CALL_TIMEOUT);
-        let (inbox, receiver) = mpsc::channel(INBOX_MESSAGES_MAX);
-        let bindings = Arc::new(AtomicUsize::new(0));
-        // All profiles are of one configuration, and have one parity.
-        let parity = profiles.first().map_or_else(Parity::default, |profile| profile.handle().parity);
-        let events = EventSink::start(
-            event_caller,
-            leading.clone(),
-            &metrics,
-            EventSinkConfig { parity, host: host() },
-            Arc::clone(&bindings),
-        );
-        let status = StatusWriter::start(caller.clone(), leading.clone(), &metrics);
-        let unfit = Arc::new(UnfitObjects::default());
-        tasks.spawn(tell_owners(Arc::clone(&unfit), leading.clone(), status.clone(), events.clone()));
-        tasks.spawn(wake_on_change(leading.clone(), inbox.clone()));
-        let comparer = Comparer { caller: reader.clone(), inbox: inbox.clone(), metrics: metrics.clone() };
-        if let Some(every) = options.compare_every {
-            tasks.spawn(compare::periodically(comparer.clone(), every));
-        }
-        debug::mount(admin, &inbox, &comparer, &unfit);
-
-        let synced = admin.health.flag("sched-handler-sync", Probe::Ready, "not every list is in yet");
-        let names: Vec<Atom> = profiles.iter().map(|p| p.name().clone()).collect();
-        let (rivals, sightings) = Rivals::new(
-            reader.clone(),
-            options.election.as_ref().map(|election| election.lease.clone()),
-            names.iter().map(ToString::to_string),
-        );
-        tasks.spawn(rivals.run());
-        let (progress_sender, progress) = value::channel(Progress::default());
+        let (end_of_watches, end_of_tasks, end_of_election) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let (inbox, messages) = Inbox::new(&options.admin.metrics);
         let stopping = Arc::new(AtomicBool::new(false));
-        let heartbeat = Heartbeat::new();
-        register_checks(admin, &heartbeat, &leading, &stopping);
-        let writers = Writers {
-            binder: Binder::new(
-                binding_caller,
-                leading.clone(),
-                inbox.clone(),
-                metrics.clone(),
-                options.bind_concurrency,
-            ),
-            plugin_writer: PluginWriter::new(caller.clone(), leading.clone(), inbox.clone()),
-            verifier: Verifier::new(reader, inbox.clone()),
-            evictor: Evictor::new(caller, leading.clone(), inbox.clone()),
-            status,
-            events: events.clone(),
+        // A start that fails ends what it has begun.
+        let ends = Ends {
+            watches: end_of_watches.clone().drop_guard(),
+            tasks: end_of_tasks.clone().drop_guard(),
+            election: end_of_election.clone().drop_guard(),
+            _thread: StopThread { stopping: Arc::clone(&stopping), inbox: inbox.clone() },
         };
-        let measured = |profile: Profile| {
-            let probe = Arc::new(ProfileProbe::new(&metrics, &profile));
-            profile.with_probe(probe)
-        };
-        let profiles = options.profiles.into_iter().map(measured).collect();
-        let scheduler = Scheduler::new(options.scheduler, profiles)
-            .with_probe(Arc::new(EventProbe::new(metrics.clone())));
-        let engine = Engine {
-            inbox: receiver,
-            writers,
-            others: OtherBinders::new(
-                names.clone(),
-                leading.clone(),
-                sightings,
-                metrics.pods_bound_by_others.clone(),
-            ),
+        let heartbeats = WatchHeartbeats::new();
+        let client = connect::client(&options.cluster, Some(heartbeats.api.clone())).await?;
+        let reader = Caller::new(client.clone(), None, CALL_TIMEOUT);
+        connect::check(&reader, &options.cluster.cluster_url.to_string()).await?;
+        let watches = watch::watches(&options.profiles);
+        access::check(&reader, &options, &watches).await?;
+
+        let (tasks, failures) = Tasks::new(end_of_tasks);
+        let Elected { election, term } =
+            elect::start(&options, &heartbeats.api, &end_of_election, &tasks).await?;
+        let leading = Leading::new(term);
+        let parts = Parts {
+            metrics: options.admin.metrics.clone(),
+            reader,
             leading,
-            clock: Clock::start(),
-            observer: Observer::new(metrics.clone(), names.into_iter(), synced),
-            unsynced: (0..watches.len()).collect(),
-            stopping: Arc::clone(&stopping),
-            bindings,
-            progress: progress_sender,
-            heartbeat,
-            outstanding: 0,
-            outstanding_max: Engine::outstanding_max(options.bind_concurrency),
-            scheduler,
-        };
-        let thread_ended = start_thread(engine)?;
-        let context = watch::Context { client, inbox: inbox.clone(), metrics, unfit };
-        let watches = watches
-            .into_iter()
-            .enumerate()
-            .map(|(number, watch)| watch::spawn(context.clone(), watch, number))
-            .collect();
-        Ok(Self {
             inbox,
-            progress,
-            stopping,
-            thread_ended,
-            election,
-            cancel,
-            events,
-            comparer,
             tasks,
-            watches,
-        })
+            stopping,
+            unfit: Arc::default(),
+        };
+        let bindings = Arc::new(AtomicUsize::new(0));
+        let writers = parts.start_writers(&client, &options, &bindings);
+        let comparer = parts.start_helpers(&options, &writers);
+        let events = writers.events.clone();
+        let unsynced = watches.iter().map(ToString::to_string).enumerate().collect();
+        let heartbeat = Heartbeat::new();
+        parts.register_checks(&options.admin, &heartbeat, &heartbeats, &writers);
+        let (engine, progress) =
+            parts.engine(options, Core { messages, writers, bindings, heartbeat, unsynced });
+        let thread_ended = start_thread(engine, parts.tasks.clone())?;
+        let context = watch::Context {
+            client,
+            inbox: parts.inbox.clone(),
+            metrics: parts.metrics.clone(),
+            unfit: parts.unfit,
+            tasks: parts.tasks.until(end_of_watches),
+            heartbeats,
+        };
+        for (number, watch) in watches.into_iter().enumerate() {
+            watch::spawn(context.clone(), watch, number);
+        }
+        let Parts { inbox, stopping, .. } = parts;
+        Ok(Self { inbox, progress, stopping, thread_ended, election, failures, events, comparer, ends })
     }
 
     /// What the scheduler does, as it changes.
@@ -210,7 +160,7 @@ impl Shell {
         &self,
         at: impl FnOnce(&Scheduler, Timestamp) -> T + Send + 'static,
     ) -> Option<T> {
-        look(&self.inbox, at).await
+        self.inbox.look(at).await
     }
 
     /// Compares the cache with fresh lists; returns the differences that last.
@@ -221,7 +171,8 @@ impl Shell {
         self.comparer.compare().await
     }
 
-    /// Waits until the scheduler ends by itself, which it never should: see [`End`].
+    /// Waits until the scheduler ends by itself, which it never should: see [`End`]. [`Self::stop`] it then, so that what still works
+    /// ends in order and the Lease is given back.
     pub async fn ended(&mut self) -> End {
         let election = async {
             match &mut self.election {
@@ -230,13 +181,20 @@ impl Shell {
             }
         };
         tokio::select! {
-            _ = &mut self.thread_ended => End::Crashed,
+            biased;
+            failure = self.failures.next() => End::Failed(failure),
             end = election => {
                 self.election = None;
                 match end {
                     Ok(ElectionEnd::Lost { reason }) => End::LeadershipLost { reason },
                     Ok(_) => End::LeadershipLost { reason: "the election ended".to_owned() },
-                    Err(_) => End::LeadershipLost { reason: "the election failed: this is a bug".to_owned() },
+                    Err(error) => {
+                        let reason = error.try_into_panic().map_or_else(
+                            |error| error.to_string(),
+                            |panic| format!("the election {}", panicked(&*panic)),
+                        );
+                        End::LeadershipLost { reason }
+                    }
                 }
             }
         }
@@ -246,19 +204,16 @@ impl Shell {
     /// (bounded), and gives the lease back last.
     pub async fn stop(mut self) -> End {
         self.stopping.store(true, Ordering::Release);
-        for watch in &self.watches {
-            watch.abort();
-        }
-        // Where the inbox is full the thread is awake anyway.
-        let _ = self.inbox.try_send(Message::Wake);
-        if timeout(DRAIN_TIMEOUT, &mut self.thread_ended).await.is_err() {
+        drop(self.ends.watches);
+        self.inbox.wake();
+        if timeout(DRAIN_TIMEOUT, self.thread_ended.cancelled()).await.is_err() {
             error!(
                 "bindings were still on their way after {DRAIN_TIMEOUT:?}: the next scheduler finds out what became of them"
             );
         }
         self.events.flush(FLUSH_TIMEOUT).await;
-        self.tasks.abort_all();
-        self.cancel.cancel();
+        drop(self.ends.tasks);
+        drop(self.ends.election);
         match self.election.take() {
             Some(election) => match election.await {
                 Ok(ElectionEnd::Lost { reason }) => End::LeadershipLost { reason },
@@ -269,141 +224,190 @@ impl Shell {
     }
 }
 
-impl Drop for Shell {
-    fn drop(&mut self) {
-        self.stopping.store(true, Ordering::Release);
-        let _ = self.inbox.try_send(Message::Wake);
-        self.cancel.cancel();
-        for watch in &self.watches {
-            watch.abort();
-        }
-    }
+/// What the parts of a shell share.
+struct Parts {
+    metrics: Metrics,
+    /// For reads: no limit on writes holds them up.
+    reader: Caller,
+    leading: Leading,
+    inbox: Inbox,
+    tasks: Tasks,
+    stopping: Arc<AtomicBool>,
+    unfit: Arc<UnfitObjects>,
 }
 
-/// The checks that kube-scheduler has too, and one for the scheduling thread.
-fn register_checks(admin: &Admin, heartbeat: &Heartbeat, leading: &Leading, stopping: &Arc<AtomicBool>) {
-    let (heartbeat, leading, stopping) = (heartbeat.clone(), leading.clone(), Arc::clone(stopping));
-    admin.health.register("scheduling-thread", Probe::Live, move || heartbeat.check());
-    admin.health.register("leaderElection", Probe::Live, move || {
-        if leading.is_overdue() {
-            return Err("the lease has run out and was not given up".to_owned());
-        }
-        Ok(())
-    });
-    admin.health.register("shutdown", Probe::Ready, move || {
-        if stopping.load(Ordering::Acquire) { Err("the scheduler is stopping".to_owned()) } else { Ok(()) }
-    });
+/// What the scheduling thread gets beside what is shared.
+struct Core {
+    messages: mpsc::Receiver<Message>,
+    writers: Writers,
+    bindings: Arc<AtomicUsize>,
+    heartbeat: Heartbeat,
+    /// Names of the watches, by number.
+    unsynced: BTreeMap<usize, String>,
 }
 
-async fn check_access(
-    caller: &Caller,
-    options: &Options,
-    watches: &[watch::Watch],
-) -> Result<(), StartError> {
-    let mut needed = watch::permissions(&options.profiles, watches);
-    needed.insert(Permission {
-        group: "coordination.k8s.io".to_owned(),
-        resource: "leases",
-        subresource: "",
-        verb: "list",
-        namespace: String::new(),
-        name: String::new(),
-    });
-    if let Some(election) = &options.election {
-        let lease = |verb, name: &str| Permission {
-            group: "coordination.k8s.io".to_owned(),
-            resource: "leases",
-            subresource: "",
-            verb,
-            namespace: election.lease.namespace.clone(),
-            name: name.to_owned(),
+impl Parts {
+    fn start_writers(
+        &self,
+        client: &kube_client::Client,
+        options: &Options,
+        bindings: &Arc<AtomicUsize>,
+    ) -> Writers {
+        let limit = || {
+            let limit = options.write_limit?;
+            RateLimit::new(limit.per_second, limit.burst).map(Arc::new)
         };
-        needed.extend([
-            lease("create", ""),
-            lease("get", &election.lease.name),
-            lease("update", &election.lease.name),
-        ]);
-    }
-    match access::missing(caller, &needed).await {
-        Ok(missing) if missing.is_empty() => Ok(()),
-        Ok(missing) => Err(StartError::Access { missing: missing.iter().map(ToString::to_string).collect() }),
-        Err(CallError::Answered { code: 401, message, .. }) => {
-            Err(StartError::Connect(ConnectError::Unauthorized {
-                server: options.cluster.cluster_url.to_string(),
-                reason: message,
-            }))
+        // As in kube-scheduler, events have a limit of their own: they take nothing from bindings.
+        let event_caller = Caller::new(client.clone(), limit(), CALL_TIMEOUT);
+        let limit = limit();
+        let binding_caller = Caller::new(client.clone(), limit.clone(), options.bind_timeout);
+        let caller = Caller::new(client.clone(), limit, CALL_TIMEOUT);
+        // All profiles are of one configuration, and have one parity.
+        let parity = options.profiles.first().map_or_else(Parity::default, |profile| profile.handle().parity);
+        let (leading, inbox, tasks) = (&self.leading, &self.inbox, &self.tasks);
+        Writers {
+            binder: Binder::new(
+                binding_caller,
+                leading.clone(),
+                inbox.clone(),
+                self.metrics.clone(),
+                tasks.clone(),
+                options.bind_concurrency,
+            ),
+            plugin_writer: PluginWriter::new(caller.clone(), leading.clone(), inbox.clone(), tasks.clone()),
+            verifier: Verifier::new(self.reader.clone(), inbox.clone(), tasks.clone()),
+            evictor: Evictor::new(caller.clone(), leading.clone(), inbox.clone(), tasks.clone()),
+            status: StatusWriter::start(caller, leading.clone(), &self.metrics, tasks.clone()),
+            events: EventSink::start(
+                event_caller,
+                leading.clone(),
+                &self.metrics,
+                EventSinkConfig { parity, host: host() },
+                Arc::clone(bindings),
+                tasks.clone(),
+            ),
         }
-        Err(error) => Err(StartError::AccessUnknown { reason: error.to_string() }),
     }
-}
 
-type Elected = (Option<JoinHandle<ElectionEnd>>, value::Receiver<Option<Term>>);
+    /// Starts what stands beside the way of a pod: the owners of unfit pods are told, leadership wakes the thread, the cache is
+    /// compared, the debug endpoints are mounted.
+    fn start_helpers(&self, options: &Options, writers: &Writers) -> Comparer {
+        let (leading, inbox) = (&self.leading, &self.inbox);
+        self.tasks.spawn_lasting(
+            "owners of unfit pods",
+            owners::tell(
+                Arc::clone(&self.unfit),
+                leading.clone(),
+                writers.status.clone(),
+                writers.events.clone(),
+            ),
+        );
+        self.tasks.spawn("wake-up at elections", wake_on_change(leading.clone(), inbox.clone()));
+        let comparer =
+            Comparer { caller: self.reader.clone(), inbox: inbox.clone(), metrics: self.metrics.clone() };
+        if let Some(every) = options.compare_every {
+            self.tasks.spawn("cache comparer", compare::periodically(comparer.clone(), every));
+        }
+        debug::mount(&options.admin, inbox, &comparer, &self.unfit);
+        comparer
+    }
 
-fn start_election(
-    options: &Options,
-    cancel: &CancellationToken,
-    tasks: &mut JoinSet<()>,
-) -> Result<Elected, StartError> {
-    let Some(config) = &options.election else {
-        let (sender, term) = value::channel(Some(Term::unlimited()));
-        // The term ends with the shell.
-        tasks.spawn(async move { sender.closed().await });
-        return Ok((None, term));
-    };
-    let lease = KubeLease::connect(options.cluster.clone(), &config.lease).map_err(|error| {
-        StartError::Other { what: "cannot make a client for the Lease", reason: crate::call::chain(&error) }
-    })?;
-    let (claim, name) = (config.claim.clone(), config.lease.name.clone());
-    let (election, handle) = Election::new(lease, config.clone())?;
-    tasks.spawn(report_conflicts(handle.observation.clone(), claim));
-    let gauge = options.admin.metrics.leader_election_master_status(&name);
-    let mut term = handle.term.clone();
-    tasks.spawn(async move {
-        loop {
-            gauge.set(i64::from(term.borrow_and_update().is_some()));
-            if term.changed().await.is_err() {
-                gauge.set(0);
-                return;
+    /// The checks that kube-scheduler has too, and one for each part that could be stuck.
+    fn register_checks(
+        &self,
+        admin: &Admin,
+        heartbeat: &Heartbeat,
+        watches: &WatchHeartbeats,
+        writers: &Writers,
+    ) {
+        let (heartbeat, watches) = (heartbeat.clone(), watches.clone());
+        let (leading, stopping) = (self.leading.clone(), Arc::clone(&self.stopping));
+        let (status, events) = (writers.status.clone(), writers.events.clone());
+        admin.health.register("scheduling-thread", Probe::Live, move || heartbeat.check_thread());
+        admin.health.register("watches", Probe::Live, move || watches.check());
+        admin.health.register("writers", Probe::Live, move || status.check().and_then(|()| events.check()));
+        admin.health.register("leaderElection", Probe::Live, move || {
+            if leading.is_overdue() {
+                return Err("the lease has run out and was not given up".to_owned());
             }
-        }
-    });
-    Ok((Some(tokio::spawn(election.run(cancel.clone()))), handle.term))
-}
+            Ok(())
+        });
+        admin.health.register("shutdown", Probe::Ready, move || {
+            if stopping.load(Ordering::Acquire) {
+                Err("the scheduler is stopping".to_owned())
+            } else {
+                Ok(())
+            }
+        });
+    }
 
-/// Says it when another live process holds the Lease for something else; once for each holder.
-async fn report_conflicts(mut observation: value::Receiver<Option<Observation>>, claim: crate::lease::Claim) {
-    let mut reported = None;
-    loop {
-        let conflict = observation.borrow_and_update().as_ref().and_then(|o| o.conflict(&claim));
-        if let Some(conflict) = conflict
-            && reported.as_ref() != Some(&conflict)
-        {
-            error!("{conflict}");
-            reported = Some(conflict);
-        }
-        if observation.changed().await.is_err() {
-            return;
-        }
+    fn engine(&self, options: Options, core: Core) -> (Engine, value::Receiver<Progress>) {
+        let metrics = &self.metrics;
+        let synced =
+            options.admin.health.flag("sched-handler-sync", Probe::Ready, "not every list is in yet");
+        let names: Vec<Atom> = options.profiles.iter().map(|p| p.name().clone()).collect();
+        let (rivals, sightings) = Rivals::new(
+            self.reader.clone(),
+            options.election.as_ref().map(|election| election.lease.clone()),
+            names.iter().map(ToString::to_string),
+        );
+        self.tasks.spawn("look for other leaders", rivals.run());
+        let measured = |profile: Profile| {
+            let probe = Arc::new(ProfileProbe::new(metrics, &profile));
+            profile.with_probe(probe)
+        };
+        let profiles = options.profiles.into_iter().map(measured).collect();
+        let scheduler = Scheduler::new(options.scheduler, profiles)
+            .with_probe(Arc::new(EventProbe::new(metrics.clone())));
+        let (progress_sender, progress) = value::channel(Progress::default());
+        let engine = Engine {
+            inbox: core.messages,
+            inbox_length: metrics.bounded_queue("inbox", crate::inbox::INBOX_MESSAGES_MAX).length,
+            writers: core.writers,
+            others: OtherBinders::new(
+                names.clone(),
+                self.leading.clone(),
+                sightings,
+                metrics.pods_bound_by_others.clone(),
+            ),
+            leading: self.leading.clone(),
+            clock: Clock::start(),
+            observer: Observer::new(metrics.clone(), names.into_iter(), synced),
+            unsynced: core.unsynced,
+            said: Instant::now(),
+            stopping: Arc::clone(&self.stopping),
+            bindings: core.bindings,
+            progress: progress_sender,
+            heartbeat: core.heartbeat,
+            outstanding: 0,
+            outstanding_max: Engine::outstanding_max(options.bind_concurrency),
+            scheduler,
+        };
+        (engine, progress)
     }
 }
 
-fn start_thread(engine: Engine) -> Result<oneshot::Receiver<()>, StartError> {
-    let (ended, thread_ended) = oneshot::channel();
+/// Starts the scheduling thread; the token tells its end.
+fn start_thread(mut engine: Engine, tasks: Tasks) -> Result<CancellationToken, StartError> {
+    let ended = CancellationToken::new();
+    let end = ended.clone().drop_guard();
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()
         .name("scheduling".to_owned())
         .spawn(move || {
-            // Dropped when the thread ends, by a panic too.
-            let _ended: oneshot::Sender<()> = ended;
+            let _end = end;
             // The writers that it hands effects to spawn tasks.
             let _context = runtime.enter();
-            engine.run(&runtime);
+            // Told before the engine is dropped, which ends the watches too: the first failure is the one that counts.
+            if tasks.run_in_thread(THREAD, || engine.run(&runtime)) && !engine.is_stopping() {
+                tasks.tell(THREAD.to_owned(), "ended by itself".to_owned());
+            }
         })
         .map_err(|error| StartError::Other {
             what: "cannot start the scheduling thread",
             reason: error.to_string(),
         })?;
-    Ok(thread_ended)
+    Ok(ended)
 }
 
 async fn wake_on_change(mut leading: Leading, inbox: Inbox) {

@@ -9,7 +9,9 @@ mod needs;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unfit;
 
 pub(crate) use compiled::{Key, Unfit};
 pub(crate) use needs::{Permission, Watch, permissions, watches};
 pub(crate) use source::{Context, spawn};
+pub(crate) use unfit::UnfitObjects;

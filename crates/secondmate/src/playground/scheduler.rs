@@ -78,8 +78,8 @@ impl RunningScheduler {
     /// Waits until it ends by itself, which it never should.
     pub async fn failed(&mut self) -> anyhow::Error {
         match self.shell.ended().await {
-            End::Crashed => {
-                anyhow::anyhow!("the scheduling thread ended: this is a bug, please report it with the log")
+            End::Failed(failure) => {
+                anyhow::anyhow!("{failure}: this is a bug, please report it with the log")
             }
             End::LeadershipLost { reason } => anyhow::anyhow!("the scheduler lost its leadership ({reason})"),
             End::Stopped => anyhow::anyhow!("the scheduler stopped"),

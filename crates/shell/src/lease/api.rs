@@ -6,6 +6,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, PostParams};
 
 use super::LeaseName;
+use crate::call::chain;
 
 /// What an election needs from an API server. All calls are about one Lease.
 pub trait LeaseApi: Send + Sync + 'static {
@@ -48,7 +49,8 @@ impl From<kube::Error> for CallError {
                 401 | 403 => Self::Forbidden(status.message),
                 code => Self::Other(format!("{code} {}: {}", status.reason, status.message)),
             },
-            other => Self::Other(other.to_string()),
+            // Not the error's own text: it may repeat what a credential plugin printed.
+            other => Self::Other(chain(&other)),
         }
     }
 }
@@ -61,18 +63,6 @@ pub struct KubeLease {
 }
 
 impl KubeLease {
-    /// Reaches the Lease by a client of its own.
-    ///
-    /// A client of its own, because renewals must not wait behind other requests; without the client's retries, because
-    /// those would hide a failing API server until the lease is over.
-    ///
-    /// # Errors
-    /// When no client can be made of the configuration (certificates, proxy).
-    pub fn connect(mut config: kube::Config, lease: &LeaseName) -> Result<Self, kube::Error> {
-        config.default_retry = false;
-        Ok(Self::new(kube::Client::try_from(config)?, lease))
-    }
-
     /// Reaches the Lease by a given client, which must not retry by itself.
     pub fn new(client: kube::Client, lease: &LeaseName) -> Self {
         Self { api: Api::namespaced(client, &lease.namespace), name: lease.name.clone() }

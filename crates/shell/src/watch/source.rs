@@ -2,9 +2,12 @@
 
 use super::compiled::{Compiled, Key, Unfit, Watched};
 use super::needs::{Subject, Watch};
+use super::unfit::UnfitObjects;
 use crate::call::chain;
-use crate::inbox::{Inbox, Message};
-use crate::unfit::UnfitObjects;
+use crate::connect;
+use crate::heartbeat::WatchHeartbeats;
+use crate::inbox::{Closed, Inbox, Message};
+use crate::tasks::Tasks;
 use futures::StreamExt;
 use kube_client::{Api, Client};
 use kube_runtime::watcher::{self, Event};
@@ -36,18 +39,20 @@ pub(crate) struct Context {
     pub inbox: Inbox,
     pub metrics: Metrics,
     pub unfit: Arc<UnfitObjects>,
+    pub tasks: Tasks,
+    pub heartbeats: WatchHeartbeats,
 }
 
-/// The scheduling thread has ended.
-struct Closed;
-
 /// Starts a watch as a task.
-pub(crate) fn spawn(context: Context, watch: Watch, number: usize) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move {
+pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
+    let heartbeat = context.heartbeats.add(watch.to_string());
+    context.client = connect::with_heartbeat(context.client, heartbeat);
+    let tasks = context.tasks.clone();
+    tasks.spawn_lasting(format!("watch of {watch}"), async move {
         let source =
             Source { context, watch, number, known: FxHashSet::default(), synced: false, pause: PAUSE_MIN };
         let Err(Closed) = source.run().await;
-    })
+    });
 }
 
 struct Source {
@@ -212,7 +217,7 @@ impl Source {
     }
 
     async fn tell(&self, message: Message) -> Result<(), Closed> {
-        self.context.inbox.send(message).await.map_err(|_| Closed)
+        self.context.inbox.send(message).await
     }
 
     async fn failed(&mut self, error: &watcher::Error) -> Result<After, Closed> {

@@ -1,8 +1,9 @@
 //! Watches against an API server that answers as told.
 
 use super::*;
-use crate::inbox::Message;
-use crate::unfit::UnfitObjects;
+use crate::heartbeat::WatchHeartbeats;
+use crate::inbox::{Inbox, Message};
+use crate::tasks::{Failures, Tasks};
 use http::{Request, Response};
 use kube_client::Client;
 use kube_client::client::Body;
@@ -11,7 +12,8 @@ use secondmate_telemetry::Metrics;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// An answer: the status and the body.
 type Answer = (u16, String);
@@ -66,17 +68,39 @@ fn refusal(code: u16) -> Answer {
     (code, status.to_string())
 }
 
-/// Runs the watch of own pending pods until it has told so many messages; each in words.
-async fn told(client: Client, count: usize) -> (Vec<String>, Arc<UnfitObjects>) {
-    let (inbox, mut messages) = mpsc::channel(64);
-    let unfit = Arc::new(UnfitObjects::default());
-    let context = Context { client, inbox, metrics: Metrics::new(), unfit: Arc::clone(&unfit) };
+/// The watch of own pending pods; it ends when this is dropped.
+struct Running {
+    unfit: Arc<UnfitObjects>,
+    heartbeats: WatchHeartbeats,
+    failures: Failures,
+    _end: DropGuard,
+}
+
+fn start(client: Client, inbox: Inbox) -> Running {
+    let end = CancellationToken::new();
+    let (tasks, failures) = Tasks::new(end.clone());
+    let (unfit, heartbeats) = (Arc::new(UnfitObjects::default()), WatchHeartbeats::new());
+    let context = Context {
+        client,
+        inbox,
+        metrics: Metrics::new(),
+        unfit: Arc::clone(&unfit),
+        tasks,
+        heartbeats: heartbeats.clone(),
+    };
     let watch = Watch {
         subject: needs::Subject::Pods(PodWatch::Pending),
         fields: Some("spec.schedulerName=mate,spec.nodeName=".to_owned()),
         scheduler_name: Some("mate".to_owned()),
     };
-    let task = spawn(context, watch, 0);
+    spawn(context, watch, 0);
+    Running { unfit, heartbeats, failures, _end: end.drop_guard() }
+}
+
+/// Runs the watch of own pending pods until it has told so many messages; each in words.
+async fn told(client: Client, count: usize) -> (Vec<String>, Arc<UnfitObjects>) {
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let Running { unfit, .. } = &start(client, inbox);
     let mut words = Vec::new();
     // Of the paused clock: nothing here waits so long, but for a watch that asks the same for ever.
     let end = tokio::time::Instant::now() + std::time::Duration::from_secs(600);
@@ -91,8 +115,7 @@ async fn told(client: Client, count: usize) -> (Vec<String>, Arc<UnfitObjects>) 
             _ => "something else".to_owned(),
         });
     }
-    task.abort();
-    (words, unfit)
+    (words, Arc::clone(unfit))
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,4 +200,53 @@ async fn a_pod_that_cannot_be_understood_hides_no_other_and_is_remembered_until_
     assert_eq!(untold.len(), 1);
     assert_eq!((untold[0].0.full_name().as_str(), untold[0].1.as_str()), ("n/turns", "mate"));
     assert_eq!(unfit.take_untold(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_never_answered_is_dead_while_others_are_answered() {
+    let (client, _) = server(vec![list(5, &[])], vec![]);
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let running = start(client, inbox);
+    assert!(matches!(messages.recv().await, Some(Message::Synced(0))));
+    assert_eq!(running.heartbeats.check(), Ok(()));
+    tokio::time::advance(Duration::from_secs(200)).await;
+    running.heartbeats.api.beat();
+    let dead = running.heartbeats.check().expect_err("it has been silent");
+    assert!(
+        dead.starts_with(
+            "the watch of pods (spec.schedulerName=mate,spec.nodeName=) has had no answer for 200"
+        ),
+        "{dead}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_answered_lives_however_long_nothing_changes() {
+    let watches = std::iter::repeat_n(events(&[]), 1000).collect();
+    let (client, asked) = server(vec![list(5, &[])], watches);
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let running = start(client, inbox);
+    assert!(matches!(messages.recv().await, Some(Message::Synced(0))));
+    tokio::time::advance(Duration::from_secs(200)).await;
+    while asked.lock().expect("readable").len() < 5 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    running.heartbeats.api.beat();
+    assert_eq!(running.heartbeats.check(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_panics_is_told_by_name() {
+    let service = tower::service_fn(|_: Request<Body>| async {
+        panic!("an answer that nobody thought of");
+        #[expect(unreachable_code, reason = "the type of an answer")]
+        Ok::<Response<Body>, kube_client::Error>(Response::new(Body::empty()))
+    });
+    let (inbox, _messages) = Inbox::new(&Metrics::new());
+    let mut running = start(Client::new(service, "default"), inbox);
+    let failure = running.failures.next().await;
+    assert_eq!(
+        failure.to_string(),
+        "task \"watch of pods (spec.schedulerName=mate,spec.nodeName=)\" panicked: an answer that nobody thought of"
+    );
 }

@@ -4,6 +4,7 @@ use super::{Leading, PodRef};
 use crate::call::{Call, CallError, Caller, Content};
 use crate::inbox::{Inbox, Message};
 use crate::retry::{self, Failure, RetryPolicy};
+use crate::tasks::Tasks;
 use http::Method;
 use secondmate_core::port::{BindOutcome, Input};
 use secondmate_framework::ApiWrite;
@@ -25,6 +26,7 @@ struct Shared {
     leading: Leading,
     inbox: Inbox,
     metrics: Metrics,
+    tasks: Tasks,
     /// One a binding that is on its way; each has a connection of its own (HTTP/1.1).
     slots: Semaphore,
 }
@@ -56,9 +58,16 @@ struct Target<'a> {
 }
 
 impl Binder {
-    pub fn new(caller: Caller, leading: Leading, inbox: Inbox, metrics: Metrics, concurrency: usize) -> Self {
+    pub fn new(
+        caller: Caller,
+        leading: Leading,
+        inbox: Inbox,
+        metrics: Metrics,
+        tasks: Tasks,
+        concurrency: usize,
+    ) -> Self {
         let slots = Semaphore::new(concurrency.max(1));
-        Self { shared: Arc::new(Shared { caller, leading, inbox, metrics, slots }) }
+        Self { shared: Arc::new(Shared { caller, leading, inbox, metrics, tasks, slots }) }
     }
 
     /// Binds the pod to the node by a Binding.
@@ -86,7 +95,8 @@ impl Binder {
 
     fn send(&self, uid: Uid, call: Call) {
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
+        let tasks = shared.tasks.clone();
+        tasks.spawn("binding", async move {
             let _slot = shared.slots.acquire().await.expect("the semaphore is never closed");
             shared.metrics.binding_tasks.inc();
             let may_write = || shared.leading.may_write();

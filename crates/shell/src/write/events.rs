@@ -4,7 +4,9 @@
 use super::series::{Correlator, EventKind, Stored, Write};
 use super::{Leading, PodRef, wire_micro_time};
 use crate::call::{Call, CallError, Caller, Content};
+use crate::heartbeat::Heartbeat;
 use crate::retry::{self, Failure, RetryPolicy};
+use crate::tasks::Tasks;
 use http::Method;
 use secondmate_core::port::{EventType, PodEvent};
 use secondmate_cycle::note;
@@ -76,6 +78,7 @@ pub(crate) struct EventSink {
     queue: mpsc::Sender<EventNote>,
     metrics: Metrics,
     bounded: BoundedQueue,
+    heartbeat: Heartbeat,
     /// Events that are not written yet.
     unwritten: Arc<AtomicUsize>,
 }
@@ -88,13 +91,30 @@ impl EventSink {
         metrics: &Metrics,
         config: EventSinkConfig,
         bindings: Arc<AtomicUsize>,
+        tasks: Tasks,
     ) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let bounded = metrics.bounded_queue("events", QUEUE_MAX);
         let unwritten = Arc::new(AtomicUsize::new(0));
-        let writer = Arc::new(Writer { caller, leading, config, unwritten: Arc::clone(&unwritten) });
-        tokio::spawn(work(writer, receiver, bounded.clone(), bindings));
-        Self { queue, metrics: metrics.clone(), bounded, unwritten }
+        let heartbeat = Heartbeat::new();
+        let writer = Writer {
+            caller,
+            leading,
+            config,
+            unwritten: Arc::clone(&unwritten),
+            tasks: tasks.clone(),
+            heartbeat: heartbeat.clone(),
+        };
+        tasks.spawn_lasting("writer of events", work(Arc::new(writer), receiver, bounded.clone(), bindings));
+        Self { queue, metrics: metrics.clone(), bounded, heartbeat, unwritten }
+    }
+
+    /// Whether the writer takes what waits for it.
+    ///
+    /// # Errors
+    /// It has taken nothing for too long.
+    pub fn check(&self) -> Result<(), String> {
+        self.heartbeat.check_writer("events", self.bounded.length.get())
     }
 
     /// Puts an event into the queue; never waits.
@@ -123,6 +143,8 @@ struct Writer {
     leading: Leading,
     config: EventSinkConfig,
     unwritten: Arc<AtomicUsize>,
+    tasks: Tasks,
+    heartbeat: Heartbeat,
 }
 
 async fn work(
@@ -140,6 +162,7 @@ async fn work(
         let (writes, counted) = tokio::select! {
             event = queue.recv() => {
                 let Some(event) = event else { return };
+                writer.heartbeat.beat();
                 bounded.length.dec();
                 if bindings.load(Ordering::Relaxed) > 0 && queue.len() < QUEUE_HIGH {
                     hold_back(&bindings).await;
@@ -161,7 +184,8 @@ async fn work(
         for write in writes {
             let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
             let writer = Arc::clone(&writer);
-            tokio::spawn(async move {
+            let tasks = writer.tasks.clone();
+            tasks.spawn("event", async move {
                 writer.write(write).await;
                 if counted {
                     writer.unwritten.fetch_sub(1, Ordering::Relaxed);

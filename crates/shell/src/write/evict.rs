@@ -4,6 +4,7 @@ use super::{Leading, PodRef, wire_time};
 use crate::call::{Call, CallError, Caller, Content};
 use crate::inbox::{Inbox, Message};
 use crate::retry::{self, Failure, RetryPolicy};
+use crate::tasks::Tasks;
 use http::Method;
 use secondmate_core::port::Input;
 use secondmate_model::{Atom, Pod};
@@ -20,19 +21,21 @@ pub(crate) struct Evictor {
     caller: Caller,
     leading: Leading,
     inbox: Inbox,
+    tasks: Tasks,
     slots: Arc<Semaphore>,
 }
 
 impl Evictor {
-    pub fn new(caller: Caller, leading: Leading, inbox: Inbox) -> Self {
-        Self { caller, leading, inbox, slots: Arc::new(Semaphore::new(CONCURRENCY)) }
+    pub fn new(caller: Caller, leading: Leading, inbox: Inbox, tasks: Tasks) -> Self {
+        Self { caller, leading, inbox, tasks, slots: Arc::new(Semaphore::new(CONCURRENCY)) }
     }
 
     pub fn evict(&self, victim: &Pod, preemptor: &Pod, profile: &Atom) {
         let this = self.clone();
         let (pod, preemptor, profile) = (PodRef::from(victim), preemptor.uid.clone(), profile.clone());
         let marked = victim.preempted_by_scheduler;
-        tokio::spawn(async move {
+        let tasks = self.tasks.clone();
+        tasks.spawn("eviction", async move {
             let _slot = this.slots.acquire().await.expect("the semaphore is never closed");
             let result = this.evict_now(&pod, &profile, marked).await;
             let answer = Input::EvictFinished { preemptor, victim: pod.uid, result };

@@ -4,6 +4,7 @@ use super::Leading;
 use crate::call::{Call, Caller, Content};
 use crate::inbox::{Inbox, Message};
 use crate::retry::{self, Failure, RetryPolicy};
+use crate::tasks::Tasks;
 use http::Method;
 use secondmate_core::port::Input;
 use secondmate_framework::{ApiWrite, WriteVerb};
@@ -20,18 +21,20 @@ pub(crate) struct PluginWriter {
     caller: Caller,
     leading: Leading,
     inbox: Inbox,
+    tasks: Tasks,
     slots: Arc<Semaphore>,
 }
 
 impl PluginWriter {
-    pub fn new(caller: Caller, leading: Leading, inbox: Inbox) -> Self {
-        Self { caller, leading, inbox, slots: Arc::new(Semaphore::new(CONCURRENCY)) }
+    pub fn new(caller: Caller, leading: Leading, inbox: Inbox, tasks: Tasks) -> Self {
+        Self { caller, leading, inbox, tasks, slots: Arc::new(Semaphore::new(CONCURRENCY)) }
     }
 
     /// Sends the writes one after the other; the first that fails ends it.
     pub fn write(&self, pod: Uid, writes: Vec<ApiWrite>) {
         let this = self.clone();
-        tokio::spawn(async move {
+        let tasks = self.tasks.clone();
+        tasks.spawn("writes of a plugin", async move {
             let _slot = this.slots.acquire().await.expect("the semaphore is never closed");
             let mut result = Ok(());
             for write in &writes {

@@ -5,7 +5,9 @@
 
 use super::{Leading, PodRef, wire_time};
 use crate::call::{Call, CallError, Caller, Content};
+use crate::heartbeat::Heartbeat;
 use crate::retry::{self, Failure, RetryPolicy};
+use crate::tasks::Tasks;
 use dashmap::{DashMap, Entry};
 use http::Method;
 use secondmate_core::port::{NominationPatch, ScheduledCondition};
@@ -95,15 +97,27 @@ struct Shared {
     slots: DashMap<Uid, Slot>,
     order: mpsc::Sender<Uid>,
     metrics: BoundedQueue,
+    tasks: Tasks,
+    heartbeat: Heartbeat,
 }
 
 impl StatusWriter {
-    pub fn start(caller: Caller, leading: Leading, metrics: &Metrics) -> Self {
+    pub fn start(caller: Caller, leading: Leading, metrics: &Metrics, tasks: Tasks) -> Self {
         let (order, queue) = mpsc::channel(WAITING_MAX);
         let metrics = metrics.bounded_queue("status", WAITING_MAX);
-        let shared = Arc::new(Shared { caller, leading, slots: DashMap::new(), order, metrics });
-        tokio::spawn(work(Arc::clone(&shared), queue));
+        let heartbeat = Heartbeat::new();
+        let shared = Shared { caller, leading, slots: DashMap::new(), order, metrics, tasks, heartbeat };
+        let shared = Arc::new(shared);
+        shared.tasks.spawn_lasting("writer of status", work(Arc::clone(&shared), queue));
         Self { shared }
+    }
+
+    /// Whether the writer takes what waits for it.
+    ///
+    /// # Errors
+    /// It has taken nothing for too long.
+    pub fn check(&self) -> Result<(), String> {
+        self.shared.heartbeat.check_writer("status", self.shared.metrics.length.get())
     }
 
     /// Puts a change into the queue; never waits.
@@ -129,9 +143,11 @@ impl StatusWriter {
 async fn work(shared: Arc<Shared>, mut queue: mpsc::Receiver<Uid>) {
     let slots = Arc::new(Semaphore::new(CONCURRENCY));
     while let Some(uid) = queue.recv().await {
+        shared.heartbeat.beat();
         let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
         let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
+        let tasks = shared.tasks.clone();
+        tasks.spawn("status of a pod", async move {
             shared.send_all(&uid).await;
             shared.metrics.length.dec();
             drop(slot);

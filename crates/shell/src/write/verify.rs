@@ -3,6 +3,7 @@
 use super::PodRef;
 use crate::call::{Call, CallError, Caller};
 use crate::inbox::{Inbox, Message};
+use crate::tasks::Tasks;
 use secondmate_core::port::{Input, Verified};
 use secondmate_model::{Pod, Uid, wire};
 use std::sync::Arc;
@@ -16,18 +17,20 @@ const CONCURRENCY: usize = 16;
 pub(crate) struct Verifier {
     caller: Caller,
     inbox: Inbox,
+    tasks: Tasks,
     slots: Arc<Semaphore>,
 }
 
 impl Verifier {
-    pub fn new(caller: Caller, inbox: Inbox) -> Self {
-        Self { caller, inbox, slots: Arc::new(Semaphore::new(CONCURRENCY)) }
+    pub fn new(caller: Caller, inbox: Inbox, tasks: Tasks) -> Self {
+        Self { caller, inbox, tasks, slots: Arc::new(Semaphore::new(CONCURRENCY)) }
     }
 
     pub fn verify(&self, pod: &Pod) {
         let this = self.clone();
         let pod = PodRef::from(pod);
-        tokio::spawn(async move {
+        let tasks = self.tasks.clone();
+        tasks.spawn("look at a pod", async move {
             let _slot = this.slots.acquire().await.expect("the semaphore is never closed");
             let answer = this.caller.read(&Call::get(pod.path())).await;
             let verified = match answer {

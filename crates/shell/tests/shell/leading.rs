@@ -76,3 +76,21 @@ async fn one_that_stops_gives_the_lease_back() -> Result<()> {
     assert_eq!(second.stop().await, End::Stopped);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thread_that_panics_ends_the_shell_by_name_and_the_standby_takes_over_at_once() -> Result<()> {
+    let sandbox = sandbox(2).await;
+    let mut first = try_start(candidate(&sandbox, "first")).await?;
+    until_leading(&first).await;
+    let second = try_start(candidate(&sandbox, "second")).await?;
+    assert_eq!(first.look(|_, _| -> () { panic!("injected") }).await, None);
+    let end = tokio::time::timeout(Duration::from_secs(60), first.ended()).await?;
+    let End::Failed(failure) = end else { anyhow::bail!("{end:?}") };
+    assert_eq!(failure.to_string(), "task \"scheduling thread\" panicked: injected");
+    first.stop().await;
+    assert_ne!(holder(&sandbox), "first", "the Lease was given up");
+    until_leading(&second).await;
+    create_pods(&sandbox, "p", 5, "10m");
+    until_bound(&sandbox, 5).await;
+    Ok(())
+}

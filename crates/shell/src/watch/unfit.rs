@@ -1,12 +1,9 @@
 //! Objects that cannot be understood: kept by name, so that their owners and an operator can be told.
 
-use crate::watch::{Key, Unfit};
-use crate::write::{EventNote, EventSink, Leading, PodRef, StatusChange, StatusWriter};
-use secondmate_core::port::{EventType, NominationPatch, ScheduledCondition};
-use secondmate_model::{Atom, Uid};
+use super::{Key, Unfit};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Objects that are remembered at most; more are only counted and logged.
@@ -77,51 +74,5 @@ impl UnfitObjects {
     pub fn list(&self) -> Vec<(&'static str, String, String)> {
         let entry = |e: &Entry| (e.unfit.api.kind, e.unfit.full_name(), e.unfit.reason.clone());
         self.lock().values().map(entry).collect()
-    }
-}
-
-/// Tells the owners of pods that cannot be understood, as soon as this process may write.
-pub(crate) async fn tell_owners(
-    unfit: Arc<UnfitObjects>,
-    mut leading: Leading,
-    status: StatusWriter,
-    events: EventSink,
-) {
-    loop {
-        if leading.may_write() {
-            for (pod, scheduler_name) in unfit.take_untold() {
-                let reference = PodRef {
-                    namespace: Atom::new(&pod.namespace),
-                    name: pod.name.clone(),
-                    uid: Uid::from(&*pod.uid),
-                    resource_version: pod.resource_version.clone(),
-                };
-                let note = format!("the pod cannot be understood: {}; correct it or delete it", pod.reason);
-                status.submit(StatusChange {
-                    pod: reference.clone(),
-                    condition: Some(ScheduledCondition {
-                        reason: "SchedulerError",
-                        message: note.clone(),
-                        observed_generation: pod.generation,
-                    }),
-                    flips: true,
-                    nomination: NominationPatch::Keep,
-                });
-                events.submit(EventNote {
-                    regarding: reference,
-                    related: None,
-                    kind: EventType::Warning,
-                    reason: "FailedScheduling",
-                    action: "Scheduling",
-                    note,
-                    controller: Atom::new(&scheduler_name),
-                    time: jiff::Timestamp::now(),
-                });
-            }
-        }
-        tokio::select! {
-            () = unfit.changed() => {}
-            () = leading.changed() => {}
-        }
     }
 }

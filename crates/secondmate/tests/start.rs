@@ -1,0 +1,245 @@
+//! Starts that hang, and starts behind a proxy: the program itself, against files, plugins, servers and proxies of all kinds.
+
+mod support;
+
+use anyhow::{Context, Result, ensure};
+use secondmate_sandbox::{KubeletOptions, NodeShape, Options, Sandbox};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+use support::{Killed, PATIENCE, terminate, until_ended};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What no error may repeat.
+const SECRET: &str = "t0ken-of-the-plugin";
+
+/// A kubeconfig with more fields for the cluster and for the user, as YAML in braces.
+fn kubeconfig(folder: &Path, server: &str, cluster: &str, user: &str) -> PathBuf {
+    let path = folder.join("kubeconfig");
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{{name: x, context: {{cluster: x, user: x}}}}]\nclusters: [{{name: x, cluster: {{server: \"{server}\"{cluster}}}}}]\nusers: [{{name: x, user: {{{user}}}}}]\n"
+    );
+    std::fs::write(&path, text).expect("a writable folder");
+    path
+}
+
+fn plugin(script: &str) -> String {
+    format!(
+        "exec: {{apiVersion: client.authentication.k8s.io/v1, command: sh, args: [\"-c\", \"{script}\"], interactiveMode: Never}}"
+    )
+}
+
+struct Process {
+    child: Killed,
+    log: PathBuf,
+}
+
+impl Process {
+    fn start(folder: &Path, kubeconfig: &Path, environment: &[(&str, &str)]) -> Result<Self> {
+        let log = folder.join("log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
+        command
+            .args(["run", "--scheduler-name", "mate", "--listen", "127.0.0.1:0", "--debug-listen", "off"])
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log)?);
+        for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"] {
+            command.env_remove(name).env_remove(name.to_lowercase());
+        }
+        command.envs(environment.iter().copied());
+        Ok(Self { child: Killed(command.spawn()?), log })
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    async fn until_logged(&mut self, what: &str) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while !self.log().contains(what) {
+            ensure!(self.child.try_wait()?.is_none(), "it ended before it said {what:?}:\n{}", self.log());
+            ensure!(Instant::now() < end, "it never said {what:?}:\n{}", self.log());
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until it says what it waits for, and stops it; what it waits for never comes, so only the signal can end it.
+    async fn waits_for_and_stops(mut self, what: &str) -> Result<()> {
+        self.until_logged(&format!("starting: waiting for {what}")).await?;
+        terminate(&self.child)?;
+        let code = until_ended(&mut self.child)?;
+        ensure!(code == Some(0), "{code:?}:\n{}", self.log());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_kubeconfig_to_which_nobody_writes_can_be_stopped() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let fifo = folder.path().join("fifo");
+    ensure!(Command::new("mkfifo").arg(&fifo).status()?.success());
+    let process = Process::start(folder.path(), &fifo, &[])?;
+    process.waits_for_and_stops("kubeconfig ").await
+}
+
+#[tokio::test]
+async fn a_credential_plugin_that_hangs_can_be_stopped() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = kubeconfig(folder.path(), "http://127.0.0.1:1", "", &plugin("exec sleep 150"));
+    let process = Process::start(folder.path(), &path, &[])?;
+    process.waits_for_and_stops("the credential plugin \"sh\" of the kubeconfig").await
+}
+
+#[tokio::test]
+async fn an_api_server_that_never_answers_can_be_left() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // It takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let path = kubeconfig(folder.path(), &format!("http://{}", silent.local_addr()?), "", "");
+    let process = Process::start(folder.path(), &path, &[])?;
+    process.waits_for_and_stops("the first answer of the API server at").await
+}
+
+#[tokio::test]
+async fn what_a_credential_plugin_printed_is_never_repeated() -> Result<()> {
+    for (script, said) in [
+        (format!("echo {SECRET}; echo {SECRET} >&2; exit 3"), "credential plugin failed with exit status: 3"),
+        (format!("echo '{SECRET}: ['"), "credential plugin printed no usable ExecCredential"),
+        (
+            format!("echo 'status: {{token: a, expirationTimestamp: {SECRET}}}'"),
+            "printed an expirationTimestamp that is no time",
+        ),
+    ] {
+        let folder = tempfile::tempdir()?;
+        let path = kubeconfig(folder.path(), "http://127.0.0.1:1", "", &plugin(&script));
+        let mut process = Process::start(folder.path(), &path, &[])?;
+        ensure!(until_ended(&mut process.child)? == Some(1));
+        let log = process.log();
+        ensure!(log.contains(said), "{said:?} is not in {log}");
+        ensure!(!log.contains(SECRET), "{log}");
+    }
+    Ok(())
+}
+
+async fn sandbox() -> Result<Sandbox> {
+    let sandbox =
+        Sandbox::start(Options { kubelets: KubeletOptions::default(), ..Options::default() }).await?;
+    sandbox.add_nodes(0, 2, &NodeShape::default());
+    Ok(sandbox)
+}
+
+/// A proxy on loopback that leads every name to one address.
+struct Proxy {
+    address: String,
+    connections: Arc<AtomicUsize>,
+}
+
+/// Leads connections for this name.
+const CLUSTER: &str = "cluster.test:6443";
+
+impl Proxy {
+    async fn start<H, F>(target: String, handshake: H) -> Result<Self>
+    where
+        H: Fn(TcpStream) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<TcpStream>> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?.to_string();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (target, counted) = (target.clone(), Arc::clone(&counted));
+                tokio::spawn(async move {
+                    let mut client = handshake(client).await?;
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    let mut server = TcpStream::connect(target).await?;
+                    copy_bidirectional(&mut client, &mut server).await?;
+                    anyhow::Ok(())
+                });
+            }
+        });
+        Ok(Self { address, connections })
+    }
+}
+
+/// HTTP CONNECT (RFC 9110, section 9.3.6), with a password.
+async fn connect(mut client: TcpStream) -> Result<TcpStream> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await?);
+    }
+    let head = String::from_utf8(head)?.to_lowercase();
+    // user:p@ss
+    let authorized = head.contains("proxy-authorization: basic dxnlcjpwqhnz");
+    ensure!(head.starts_with(&format!("connect {CLUSTER} http/1.1\r\n")) && authorized, "{head}");
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
+    Ok(client)
+}
+
+/// SOCKS5 with user and password (RFC 1928, 1929); the client leaves the name to the proxy.
+async fn socks5(mut client: TcpStream) -> Result<TcpStream> {
+    let greeting = [client.read_u8().await?, client.read_u8().await?];
+    let mut methods = vec![0; usize::from(greeting[1])];
+    client.read_exact(&mut methods).await?;
+    ensure!(greeting[0] == 5 && methods.contains(&2), "{greeting:?} {methods:?}");
+    client.write_all(&[5, 2]).await?;
+    ensure!(client.read_u8().await? == 1);
+    for expected in ["user", "p@ss"] {
+        let mut text = vec![0; usize::from(client.read_u8().await?)];
+        client.read_exact(&mut text).await?;
+        ensure!(text == expected.as_bytes(), "{text:?}");
+    }
+    client.write_all(&[1, 0]).await?;
+    let mut request = [0; 5];
+    client.read_exact(&mut request).await?;
+    ensure!(request[..4] == [5, 1, 0, 3], "{request:?}");
+    let mut name = vec![0; usize::from(request[4])];
+    client.read_exact(&mut name).await?;
+    let port = client.read_u16().await?;
+    ensure!(format!("{}:{port}", String::from_utf8(name)?) == CLUSTER);
+    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
+    Ok(client)
+}
+
+/// Starts it with this proxy and waits until everything runs: lists, watches and the Lease.
+async fn runs_through(proxy: &Proxy, cluster: &str, environment: &[(&str, &str)]) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = kubeconfig(folder.path(), &format!("http://{CLUSTER}"), cluster, "");
+    let mut process = Process::start(folder.path(), &path, environment)?;
+    process.until_logged("every list is in").await?;
+    process.until_logged("this process leads").await?;
+    ensure!(proxy.connections.load(Ordering::Relaxed) > 1, "it found another way");
+    ensure!(!process.log().contains("p@ss") && !process.log().contains("p%40ss"), "{}", process.log());
+    terminate(&process.child)?;
+    ensure!(until_ended(&mut process.child)? == Some(0), "{}", process.log());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_runs_behind_a_connect_proxy_of_the_environment_and_of_the_kubeconfig() -> Result<()> {
+    let sandbox = sandbox().await?;
+    let target = sandbox.url().strip_prefix("http://").context("a URL")?.trim_end_matches('/').to_owned();
+    let proxy = Proxy::start(target, connect).await?;
+    let url = format!("http://user:p%40ss@{}", proxy.address);
+    runs_through(&proxy, "", &[("HTTP_PROXY", url.as_str()), ("NO_PROXY", "10.0.0.0/8,other.test")]).await?;
+    proxy.connections.store(0, Ordering::Relaxed);
+    runs_through(&proxy, &format!(", proxy-url: \"{url}\""), &[("NO_PROXY", "*")]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_runs_behind_a_socks5_proxy() -> Result<()> {
+    let sandbox = sandbox().await?;
+    let target = sandbox.url().strip_prefix("http://").context("a URL")?.trim_end_matches('/').to_owned();
+    let proxy = Proxy::start(target, socks5).await?;
+    let url = format!("socks5://user:p%40ss@{}", proxy.address);
+    runs_through(&proxy, &format!(", proxy-url: \"{url}\""), &[]).await?;
+    proxy.connections.store(0, Ordering::Relaxed);
+    runs_through(&proxy, "", &[("ALL_PROXY", url.as_str())]).await
+}

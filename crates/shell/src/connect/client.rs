@@ -1,0 +1,128 @@
+//! The client: no retries behind our back, small packets sent at once, dead connections noticed, and an end to the wait for the head
+//! of every answer.
+
+use super::proxy::{Environment, Kind, proxy};
+use super::step::step;
+use super::{ConnectError, PLUGIN_TIMEOUT};
+use crate::call::chain;
+use crate::heartbeat::Heartbeat;
+use http::{HeaderValue, Request, Uri, header};
+use hyper::rt::{Read, Write};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube_client::client::{Body, ConfigExt};
+use kube_client::{Client, Config};
+use std::time::Duration;
+use tower::{BoxError, Service, ServiceBuilder};
+
+/// Longest wait for a connection; TLS and proxy come on top, within [`HEAD_TIMEOUT`].
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the head of an answer.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two probes of a silent connection.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// An unused connection is closed after this.
+const POOL_IDLE: Duration = Duration::from_secs(90);
+
+/// Makes a client; `api` beats at each answer. The kubeconfig's credential plugin runs for it, on a thread of its own, and may hang.
+///
+/// # Errors
+/// Certificates, keys, proxy or plugin cannot be used, or the plugin takes too long.
+pub(crate) async fn client(config: &Config, api: Option<Heartbeat>) -> Result<Client, ConnectError> {
+    let server = config.cluster_url.to_string();
+    let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
+    let what = match &plugin {
+        Some(command) => format!("the credential plugin {command:?} of the kubeconfig"),
+        None => "certificates and keys of the kubeconfig".to_owned(),
+    };
+    let config = config.clone();
+    let build = tokio::task::spawn_blocking(move || build(config, api));
+    match step(&what, PLUGIN_TIMEOUT, build).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => Err(ConnectError::Client { server, reason: error.to_string() }),
+        Err(_) => Err(ConnectError::TooLong { what, at_most: PLUGIN_TIMEOUT }),
+    }
+}
+
+fn build(mut config: Config, api: Option<Heartbeat>) -> Result<Client, ConnectError> {
+    config.default_retry = false;
+    let agent = concat!("secondmate/", env!("CARGO_PKG_VERSION"));
+    config.headers.push((header::USER_AGENT, HeaderValue::from_static(agent)));
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let Some(proxy) = proxy(&config.cluster_url, config.proxy_url.as_ref(), &Environment::read())? else {
+        return over(&config, connector, api);
+    };
+    let address = proxy.intercept.uri().clone();
+    tracing::info!(proxy = %address, "the API server is reached by a proxy");
+    match proxy.kind {
+        Kind::Http => {
+            let mut tunnel = Tunnel::new(address, connector);
+            if let Some(auth) = proxy.intercept.basic_auth() {
+                tunnel = tunnel.with_auth(auth.clone());
+            }
+            over(&config, tunnel, api)
+        }
+        Kind::Socks5 => {
+            let mut socks = SocksV5::new(address, connector);
+            if let Some((user, password)) = proxy.intercept.raw_auth() {
+                socks = socks.with_auth(user.to_owned(), password.to_owned());
+            }
+            over(&config, socks, api)
+        }
+    }
+}
+
+/// A client over connections of this kind.
+fn over<C>(config: &Config, connector: C, api: Option<Heartbeat>) -> Result<Client, ConnectError>
+where
+    C: Service<Uri> + Clone + Send + Sync + 'static,
+    C::Response: Connection + Read + Write + Send + Unpin + 'static,
+    C::Future: Send + 'static,
+    C::Error: Into<BoxError>,
+{
+    let failed = |error: kube_client::Error| ConnectError::Client {
+        server: config.cluster_url.to_string(),
+        reason: chain(&error),
+    };
+    let connector = config.rustls_https_connector_with_connector(connector).map_err(failed)?;
+    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(failed)?)
+        .layer(config.extra_headers_layer().map_err(failed)?)
+        .map_err(BoxError::from)
+        .map_response(move |response| {
+            if let Some(api) = &api {
+                api.beat();
+            }
+            response
+        })
+        .timeout(HEAD_TIMEOUT)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// The same client, with a sign of life at each answer.
+pub(crate) fn with_heartbeat(client: Client, heartbeat: Heartbeat) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, heartbeat) = (client.clone(), heartbeat.clone());
+        async move {
+            let answer = client.send(request).await;
+            if answer.is_ok() {
+                heartbeat.beat();
+            }
+            answer
+        }
+    });
+    Client::new(service, namespace)
+}

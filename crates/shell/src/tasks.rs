@@ -1,0 +1,158 @@
+//! Who is told how each task ends.
+//!
+//! A task that ends unnoticed leaves a scheduler that looks well and does nothing: so every task of the shell, and the scheduling
+//! thread, is started here. A panic, or the end of a task that is to last as long as the shell, is a [`Failure`]; whoever owns the
+//! shell waits for the first one, gives the Lease up and ends the process.
+
+use futures::FutureExt;
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Failures that wait to be looked at. The first ends the shell; later ones change nothing, and are dropped.
+const FAILURES_MAX: usize = 8;
+
+/// A task of the shell failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub task: String,
+    /// How it ended.
+    pub reason: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {:?} {}", self.task, self.reason)
+    }
+}
+
+/// Starts tasks. Clones tell the same owner.
+#[derive(Clone, Debug)]
+pub(crate) struct Tasks {
+    failures: mpsc::Sender<Failure>,
+    end: CancellationToken,
+}
+
+/// What a task's owner hears.
+#[derive(Debug)]
+pub(crate) struct Failures(mpsc::Receiver<Failure>);
+
+impl Failures {
+    /// The first failure; never returns while all is well.
+    pub async fn next(&mut self) -> Failure {
+        match self.0.recv().await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Tasks {
+    /// Tasks that end when `end` is cancelled, and their failures.
+    pub fn new(end: CancellationToken) -> (Self, Failures) {
+        let (failures, receiver) = mpsc::channel(FAILURES_MAX);
+        (Self { failures, end }, Failures(receiver))
+    }
+
+    /// The same owner, but the tasks end earlier: with this token.
+    pub fn until(&self, end: CancellationToken) -> Self {
+        Self { failures: self.failures.clone(), end }
+    }
+
+    /// Starts a task that lasts until it is told to end: that it ends by itself is a failure.
+    pub fn spawn_lasting(&self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
+        self.start(name.into(), task, Some("ended by itself"));
+    }
+
+    /// Starts a task that may end: only a panic is a failure.
+    pub fn spawn(&self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
+        self.start(name.into(), task, None);
+    }
+
+    fn start(
+        &self,
+        task: String,
+        work: impl Future<Output = ()> + Send + 'static,
+        ended: Option<&'static str>,
+    ) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let reason = tokio::select! {
+                biased;
+                () = this.end.cancelled() => return,
+                end = AssertUnwindSafe(work).catch_unwind() => match (end, ended) {
+                    (Err(panic), _) => panicked(&*panic),
+                    (Ok(()), Some(ended)) => ended.to_owned(),
+                    (Ok(()), None) => return,
+                },
+            };
+            this.tell(task, reason);
+        });
+    }
+
+    /// Runs the work of a thread in it, and tells of a panic; says whether there was none.
+    pub fn run_in_thread(&self, task: &str, work: impl FnOnce()) -> bool {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(()) => true,
+            Err(panic) => {
+                self.tell(task.to_owned(), panicked(&*panic));
+                false
+            }
+        }
+    }
+
+    /// Tells the owner of a failure.
+    pub fn tell(&self, task: String, reason: String) {
+        // Full of earlier failures, of which the first counts; or nobody is left who could act.
+        let _ = self.failures.try_send(Failure { task, reason });
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    text.map_or_else(|| "panicked".to_owned(), |text| format!("panicked: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(task: &str, reason: &str) -> Failure {
+        Failure { task: task.to_owned(), reason: reason.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_panic_and_the_end_of_a_lasting_task_are_told_by_name() {
+        let (tasks, mut failures) = Tasks::new(CancellationToken::new());
+        tasks.spawn("short", async {});
+        tasks.spawn("binding", async { panic!("no room for {}", "it") });
+        assert_eq!(failures.next().await, failure("binding", "panicked: no room for it"));
+        tasks.spawn_lasting("watch of nodes", async {});
+        assert_eq!(failures.next().await, failure("watch of nodes", "ended by itself"));
+        assert!(!tasks.run_in_thread("scheduling thread", || panic!("oh")));
+        assert_eq!(failures.next().await, failure("scheduling thread", "panicked: oh"));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_told_to_end_is_no_failure() {
+        let end = CancellationToken::new();
+        let (tasks, mut failures) = Tasks::new(CancellationToken::new());
+        let (held, released) = tokio::sync::oneshot::channel::<()>();
+        tasks.until(end.clone()).spawn_lasting("watch", async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        end.cancel();
+        assert!(released.await.is_err(), "what the task held is dropped");
+        tasks.spawn("last", async { panic!("only this") });
+        assert_eq!(failures.next().await, failure("last", "panicked: only this"));
+    }
+}
