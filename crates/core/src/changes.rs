@@ -12,17 +12,17 @@ pub(crate) const ASSIGNED_POD_ADD: ClusterEvent =
 pub(crate) const ASSIGNED_POD_DELETE: ClusterEvent =
     ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE, "AssignedPodDelete");
 
-/// Events of pods that no plugin can register as such: names for the metrics.
-pub(crate) const UNSCHEDULABLE_POD_ADD: &str = "UnschedulablePodAdd";
-pub(crate) const UNSCHEDULABLE_POD_UPDATE: &str = "UnschedulablePodUpdate";
-pub(crate) const UNSCHEDULABLE_POD_DELETE: &str = "UnschedulablePodDelete";
+/// Events of pods that are not told to plugins: names for the metrics.
+pub(crate) const UNSCHEDULED_POD_ADD: &str = "UnscheduledPodAdd";
+pub(crate) const UNSCHEDULED_POD_UPDATE: &str = "UnscheduledPodUpdate";
+pub(crate) const UNSCHEDULED_POD_DELETE: &str = "UnscheduledPodDelete";
 pub(crate) const ASSIGNED_POD_UPDATE: &str = "AssignedPodUpdate";
 
-/// What changed on a node; nothing where only its heartbeat did.
+/// What changed on a node, in upstream's order; nothing where only its heartbeat did.
 pub(crate) fn node_events(old: &Node, new: &Node) -> Vec<ClusterEvent> {
     let event = |action, label| ClusterEvent::new(EventResource::Node, action, label);
     let mut events = Vec::new();
-    if (old.unschedulable && !new.unschedulable) || old.taints != new.taints {
+    if old.unschedulable && !new.unschedulable {
         events.push(event(ActionType::UPDATE_NODE_TAINT, "NodeUpdateNodeTaint"));
     }
     if old.allocatable != new.allocatable {
@@ -30,6 +30,9 @@ pub(crate) fn node_events(old: &Node, new: &Node) -> Vec<ClusterEvent> {
     }
     if old.labels != new.labels {
         events.push(event(ActionType::UPDATE_NODE_LABEL, "NodeUpdateNodeLabel"));
+    }
+    if old.taints != new.taints {
+        events.push(event(ActionType::UPDATE_NODE_TAINT, "NodeUpdateNodeTaint"));
     }
     if old.conditions != new.conditions {
         events.push(event(ActionType::UPDATE_NODE_CONDITION, "NodeUpdateNodeCondition"));
@@ -43,58 +46,77 @@ pub(crate) fn node_events(old: &Node, new: &Node) -> Vec<ClusterEvent> {
     events
 }
 
-/// What changed on a pod.
-pub(crate) fn pod_events(old: &Pod, new: &Pod) -> Vec<ClusterEvent> {
-    let assigned = new.node_name.is_some();
-    let resource = if assigned { EventResource::AssignedPod } else { EventResource::UnschedulablePod };
-    let event = |action, assigned_label, waiting_label| {
-        ClusterEvent::new(resource, action, if assigned { assigned_label } else { waiting_label })
-    };
-    let mut events = Vec::new();
-    if old.labels != new.labels {
-        events.push(event(
-            ActionType::UPDATE_POD_LABEL,
-            "AssignedPodUpdatePodLabel",
-            "UnschedulablePodUpdatePodLabel",
-        ));
-    }
-    if scaled_down(old, new) {
-        events.push(event(
-            ActionType::UPDATE_POD_SCALE_DOWN,
-            "AssignedPodUpdatePodScaleDown",
-            "UnschedulablePodUpdatePodScaleDown",
-        ));
-    }
-    if !old.scheduling_gates.is_empty() && new.scheduling_gates.is_empty() {
-        events.push(event(
+/// What changed on a pod, in upstream's order; an update with nothing of interest is the general one.
+///
+/// `resource` says how the pod is seen: on a node, as the pod that plugins are asked about, or (for the metric of handled events)
+/// as one of those that wait.
+pub(crate) fn pod_events(old: &Pod, new: &Pod, resource: EventResource) -> Vec<ClusterEvent> {
+    let changes = [
+        (old.labels != new.labels, ActionType::UPDATE_POD_LABEL),
+        (asks_for_more(old, new), ActionType::UPDATE_POD_SCALE_DOWN),
+        (asks_for_more(new, old), ActionType::UPDATE_POD_SCALE_UP),
+        (
+            !old.scheduling_gates.is_empty() && new.scheduling_gates.is_empty(),
             ActionType::UPDATE_POD_SCHEDULING_GATES_ELIMINATED,
-            "AssignedPodUpdatePodSchedulingGatesEliminated",
-            "UnschedulablePodUpdatePodSchedulingGatesEliminated",
-        ));
-    }
-    // Tolerations can only be added, so their number tells.
-    if old.tolerations.len() != new.tolerations.len() {
-        events.push(event(
-            ActionType::UPDATE_POD_TOLERATION,
-            "AssignedPodUpdatePodToleration",
-            "UnschedulablePodUpdatePodToleration",
-        ));
-    }
+        ),
+        // Tolerations can only be added, so their number tells.
+        (old.tolerations.len() != new.tolerations.len(), ActionType::UPDATE_POD_TOLERATION),
+        (old.claim_statuses_hash != new.claim_statuses_hash, ActionType::UPDATE_POD_GENERATED_RESOURCE_CLAIM),
+    ];
+    let found = changes.iter().filter(|(changed, _)| *changed).map(|(_, action)| *action);
+    let mut events: Vec<ClusterEvent> = found.map(|action| pod_update(resource, action)).collect();
     if events.is_empty() {
-        events.push(event(ActionType::UPDATE, ASSIGNED_POD_UPDATE, UNSCHEDULABLE_POD_UPDATE));
+        events.push(pod_update(resource, ActionType::UPDATE));
     }
     events
 }
 
-fn scaled_down(old: &Pod, new: &Pod) -> bool {
-    let (old, new) = (&old.requests.on_node, &new.requests.on_node);
-    old.milli_cpu > new.milli_cpu
-        || old.memory > new.memory
-        || old.ephemeral_storage > new.ephemeral_storage
-        || old.scalars.iter().any(|(name, amount)| {
-            let now = new.scalars.iter().find(|(n, _)| n == name).map(|(_, a)| *a);
-            now.is_none_or(|now| *amount > now)
-        })
+/// The event of an update of a pod, with its label.
+fn pod_update(resource: EventResource, action: ActionType) -> ClusterEvent {
+    let labels = match action {
+        ActionType::UPDATE_POD_LABEL => {
+            ["AssignedPodUpdatePodLabel", "TargetPodUpdatePodLabel", "UnscheduledPodUpdatePodLabel"]
+        }
+        ActionType::UPDATE_POD_SCALE_DOWN => [
+            "AssignedPodUpdatePodScaleDown",
+            "TargetPodUpdatePodScaleDown",
+            "UnscheduledPodUpdatePodScaleDown",
+        ],
+        ActionType::UPDATE_POD_SCALE_UP => {
+            ["AssignedPodUpdatePodScaleUp", "TargetPodUpdatePodScaleUp", "UnscheduledPodUpdatePodScaleUp"]
+        }
+        ActionType::UPDATE_POD_SCHEDULING_GATES_ELIMINATED => [
+            "AssignedPodUpdatePodSchedulingGatesEliminated",
+            "TargetPodUpdatePodSchedulingGatesEliminated",
+            "UnscheduledPodUpdatePodSchedulingGatesEliminated",
+        ],
+        ActionType::UPDATE_POD_TOLERATION => [
+            "AssignedPodUpdatePodToleration",
+            "TargetPodUpdatePodToleration",
+            "UnscheduledPodUpdatePodToleration",
+        ],
+        ActionType::UPDATE_POD_GENERATED_RESOURCE_CLAIM => [
+            "AssignedPodUpdatePodGeneratedResourceClaim",
+            "TargetPodUpdatePodGeneratedResourceClaim",
+            "UnscheduledPodUpdatePodGeneratedResourceClaim",
+        ],
+        _ => [ASSIGNED_POD_UPDATE, "TargetPodUpdate", UNSCHEDULED_POD_UPDATE],
+    };
+    let label = match resource {
+        EventResource::AssignedPod => labels[0],
+        EventResource::TargetPod => labels[1],
+        _ => labels[2],
+    };
+    ClusterEvent::new(resource, action, label)
+}
+
+/// Whether one version of a pod asks for more of some resource than another, or for one that the other does not name.
+fn asks_for_more(one: &Pod, other: &Pod) -> bool {
+    let (one, other) = (&one.requests.on_node, &other.requests.on_node);
+    one.milli_cpu > other.milli_cpu
+        || one.memory > other.memory
+        || one.ephemeral_storage > other.ephemeral_storage
+        || one.scalars.iter().any(|(name, amount)| other.scalar(name).is_none_or(|there| *amount > there))
 }
 
 /// The event of another object, or none where no plugin can register it.
@@ -152,8 +174,10 @@ pub(crate) fn object_event(kind: ObjectKind, action: ActionType) -> Option<Clust
                 "resource.k8s.io/DeviceClassDelete",
             ],
         ),
-        ObjectKind::Namespace
-        | ObjectKind::Service
+        ObjectKind::Namespace => {
+            (EventResource::Namespace, ["NamespaceAdd", "NamespaceUpdate", "NamespaceDelete"])
+        }
+        ObjectKind::Service
         | ObjectKind::ReplicationController
         | ObjectKind::ReplicaSet
         | ObjectKind::StatefulSet
@@ -165,4 +189,91 @@ pub(crate) fn object_event(kind: ObjectKind, action: ActionType) -> Option<Clust
         _ => labels[1],
     };
     Some(ClusterEvent::new(resource, action, label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secondmate_model::wire;
+    use serde_json::{Value, json};
+
+    fn pod(value: Value) -> Pod {
+        let wire: wire::Pod = serde_json::from_value(value).expect("a pod");
+        Pod::new(&wire).expect("a pod that compiles")
+    }
+
+    fn labels(events: &[ClusterEvent]) -> Vec<&'static str> {
+        events.iter().map(|event| event.label).collect()
+    }
+
+    #[test]
+    fn updates_of_a_pod_are_told_apart_in_upstreams_order() {
+        let requests = |requests: Value| json!([{"name": "c", "resources": {"requests": requests}}]);
+        let old = pod(json!({"metadata": {"name": "p", "labels": {"a": "b"}},
+            "spec": {"schedulingGates": [{"name": "g"}],
+                "containers": requests(json!({"cpu": "2", "memory": "1Gi"}))}}));
+        let new = pod(json!({"metadata": {"name": "p"},
+            "spec": {"tolerations": [{"operator": "Exists"}],
+                "containers": requests(json!({"cpu": "1", "memory": "1Gi", "example.com/gpu": "1"}))},
+            "status": {"resourceClaimStatuses": [{"name": "c", "resourceClaimName": "p-c"}]}}));
+        for (resource, prefix) in [
+            (EventResource::AssignedPod, "AssignedPod"),
+            (EventResource::TargetPod, "TargetPod"),
+            (EventResource::UnscheduledPod, "UnscheduledPod"),
+        ] {
+            let expected: Vec<String> = [
+                "UpdatePodLabel",
+                "UpdatePodScaleDown",
+                "UpdatePodScaleUp",
+                "UpdatePodSchedulingGatesEliminated",
+                "UpdatePodToleration",
+                "UpdatePodGeneratedResourceClaim",
+            ]
+            .iter()
+            .map(|action| format!("{prefix}{action}"))
+            .collect();
+            assert_eq!(labels(&pod_events(&old, &new, resource)), expected);
+            assert_eq!(labels(&pod_events(&old, &old, resource)), [format!("{prefix}Update")]);
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_new_or_gone_counts_as_more_or_less() {
+        let asking = |requests: Value| {
+            pod(json!({"spec": {"containers": [{"name": "c", "resources": {"requests": requests}}]}}))
+        };
+        let (with, without) = (asking(json!({"example.com/gpu": "1"})), asking(json!({})));
+        let told = |old, new| labels(&pod_events(old, new, EventResource::TargetPod));
+        assert_eq!(told(&with, &without), ["TargetPodUpdatePodScaleDown"]);
+        assert_eq!(told(&without, &with), ["TargetPodUpdatePodScaleUp"]);
+    }
+
+    #[test]
+    fn a_node_that_is_opened_and_changed_has_events_in_upstreams_order() {
+        let node = |value: Value| {
+            let wire: wire::Node = serde_json::from_value(value).expect("a node");
+            Node::new(&wire).expect("a node that compiles")
+        };
+        let old = node(json!({"metadata": {"name": "n"},
+            "spec": {"unschedulable": true, "taints": [{"key": "k", "effect": "NoSchedule"}]}}));
+        let new = node(json!({"metadata": {"name": "n", "labels": {"a": "b"}, "annotations": {"x": "y"}},
+            "status": {"allocatable": {"cpu": "1"}, "declaredFeatures": ["F"],
+                "conditions": [{"type": "Ready", "status": "True"}]}}));
+        assert_eq!(
+            labels(&node_events(&old, &new)),
+            [
+                "NodeUpdateNodeTaint",
+                "NodeUpdateNodeAllocatable",
+                "NodeUpdateNodeLabel",
+                "NodeUpdateNodeTaint",
+                "NodeUpdateNodeCondition",
+                "NodeUpdateNodeAnnotation",
+                "NodeUpdateNodeDeclaredFeature",
+            ]
+        );
+        assert!(node_events(&new, &new).is_empty());
+        assert!(node_events(&new, &node(json!({"metadata": {"name": "n", "labels": {"a": "b"}, "annotations": {"x": "y"}},
+            "spec": {"unschedulable": true}, "status": {"allocatable": {"cpu": "1"}, "declaredFeatures": ["F"],
+                "conditions": [{"type": "Ready", "status": "True"}]}}))).is_empty());
+    }
 }

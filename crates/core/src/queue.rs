@@ -12,7 +12,7 @@ mod in_flight;
 mod moves;
 mod places;
 
-use crate::changes::UNSCHEDULABLE_POD_ADD;
+use crate::changes::UNSCHEDULED_POD_ADD;
 use crate::heap::Heap;
 pub use in_flight::IN_FLIGHT_EVENTS_MAX;
 use in_flight::{InFlight, SincePop};
@@ -280,7 +280,7 @@ impl Queue {
         self.count_rejectors(&uid, 1);
         match place {
             Place::Gated => self.count_incoming("gated", "PreEnqueue"),
-            _ => self.count_incoming("active", UNSCHEDULABLE_POD_ADD),
+            _ => self.count_incoming("active", UNSCHEDULED_POD_ADD),
         }
     }
 
@@ -295,7 +295,7 @@ impl Queue {
         match entry.place {
             Place::InFlight => {
                 for event in events {
-                    self.in_flight.record(*event, &change);
+                    self.in_flight.record_own(&pod.uid, *event, &change);
                 }
             }
             place @ (Place::Active | Place::Backoff | Place::ErrorBackoff) => {

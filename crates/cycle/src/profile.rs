@@ -6,7 +6,7 @@ use secondmate_framework::{
     PluginError, Registry,
 };
 use secondmate_model::{Atom, Pod};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Plugins of each extension point by name, in the order in which they run, with the weights of the score plugins.
@@ -147,8 +147,6 @@ pub struct Profile {
     probe: ProbeBox,
     all: Vec<PluginRef>,
     registrations: BTreeMap<Atom, Vec<EventRegistration>>,
-    /// Plugins to which every change of a node's taints says `Queue`, though they did not ask for it.
-    taints_too: BTreeSet<Atom>,
     /// Of [`Self::filter`], those that are asked once more before a pod is bound.
     guards: Vec<PluginRef>,
     /// Plugins at PreEnqueue, in order.
@@ -229,11 +227,6 @@ impl Profile {
         }
         let all: Vec<PluginRef> = made.made.into_values().collect();
         let registrations: BTreeMap<_, _> = all.iter().map(|p| (p.name.clone(), p.plugin.events())).collect();
-        let taints_too = registrations
-            .iter()
-            .filter(|(_, list)| hears_of_taints_too(list))
-            .map(|(p, _)| p.clone())
-            .collect();
         let guards = filter.iter().filter(|p| p.plugin.declaration().guards_the_node()).cloned().collect();
         Ok(Self {
             name: Atom::new(&spec.scheduler_name),
@@ -242,7 +235,6 @@ impl Profile {
             probe: ProbeBox(Arc::new(())),
             all,
             registrations,
-            taints_too,
             guards,
             pre_enqueue,
             queue_sort: queue_sort.remove(0),
@@ -312,14 +304,12 @@ impl Profile {
     #[must_use]
     pub fn registers(&self, event: &ClusterEvent) -> bool {
         self.registrations.values().flatten().any(|r| event.is_named_by(r))
-            || (!self.taints_too.is_empty() && event.is_named_by(&NODE_TAINT))
     }
 
     /// Whether the plugin registered the event.
     #[must_use]
     pub fn plugin_registers(&self, plugin: &Atom, event: &ClusterEvent) -> bool {
         self.registrations.get(plugin).is_some_and(|list| list.iter().any(|r| event.is_named_by(r)))
-            || (event.is_named_by(&NODE_TAINT) && self.taints_too.contains(plugin))
     }
 
     /// Whether the plugin registered any event of the resource.
@@ -340,25 +330,10 @@ impl Profile {
         }
         let Some(plugin) = self.all.iter().find(|p| p.name == *plugin) else { return Hint::Skip };
         let began = self.probe().now();
-        let hint = if event.is_named_by(&NODE_TAINT) && self.taints_too.contains(&plugin.name) {
-            Hint::Queue
-        } else {
-            plugin.plugin.hint(pod, change)
-        };
+        let hint = plugin.plugin.hint(pod, change);
         self.probe().hint_given(plugin, event, hint, self.probe().now().since(began));
         hint
     }
-}
-
-const NODE_TAINT: EventRegistration =
-    EventRegistration::new(EventResource::Node, ActionType::UPDATE_NODE_TAINT);
-
-/// A plugin that asks for nodes that appear but not for taints hears of the latter as well, without a hint
-/// (`buildQueueingHintMap` in `pkg/scheduler/scheduler.go`).
-fn hears_of_taints_too(list: &[EventRegistration]) -> bool {
-    let asks =
-        |action| list.iter().any(|r| r.resource == EventResource::Node && r.actions.intersects(action));
-    asks(ActionType::ADD) && !asks(ActionType::UPDATE_NODE_TAINT)
 }
 
 struct Maker<'a> {

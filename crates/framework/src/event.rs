@@ -9,12 +9,14 @@ use std::sync::Arc;
 /// The resource that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventResource {
-    /// Registration only: assigned and unscheduled pods alike.
+    /// Registration only: pods of all three kinds that follow.
     Pod,
     /// A pod on a node.
     AssignedPod,
-    /// A pod that waits for a node.
-    UnschedulablePod,
+    /// A pod without a node, other than the one that a plugin is asked about.
+    UnscheduledPod,
+    /// The queued pod itself, which the plugin is asked about.
+    TargetPod,
     /// Node.
     Node,
     /// PersistentVolume.
@@ -37,6 +39,8 @@ pub enum EventResource {
     ResourceSlice,
     /// DeviceClass.
     DeviceClass,
+    /// Namespace. kube-scheduler has no such event, so it must be registered by name: `Wildcard` leaves it out.
+    Namespace,
     /// Any.
     Wildcard,
 }
@@ -75,13 +79,14 @@ impl ActionType {
     pub const UPDATE_NODE_DECLARED_FEATURE: Self = Self(1 << 7);
     pub const UPDATE_POD_LABEL: Self = Self(1 << 8);
     pub const UPDATE_POD_SCALE_DOWN: Self = Self(1 << 9);
-    pub const UPDATE_POD_TOLERATION: Self = Self(1 << 10);
-    pub const UPDATE_POD_SCHEDULING_GATES_ELIMINATED: Self = Self(1 << 11);
-    pub const UPDATE_POD_GENERATED_RESOURCE_CLAIM: Self = Self(1 << 12);
+    pub const UPDATE_POD_SCALE_UP: Self = Self(1 << 10);
+    pub const UPDATE_POD_TOLERATION: Self = Self(1 << 11);
+    pub const UPDATE_POD_SCHEDULING_GATES_ELIMINATED: Self = Self(1 << 12);
+    pub const UPDATE_POD_GENERATED_RESOURCE_CLAIM: Self = Self(1 << 13);
     /// Every update.
-    pub const UPDATE: Self = Self((1 << 13) - 4);
+    pub const UPDATE: Self = Self((1 << 14) - 4);
     /// Everything.
-    pub const ALL: Self = Self((1 << 13) - 1);
+    pub const ALL: Self = Self((1 << 14) - 1);
 
     /// Whether the sets share an action.
     #[must_use]
@@ -120,10 +125,12 @@ impl ClusterEvent {
     #[must_use]
     pub fn is_named_by(&self, registered: &EventRegistration) -> bool {
         let resource = match registered.resource {
-            EventResource::Wildcard => true,
-            EventResource::Pod => {
-                matches!(self.resource, EventResource::AssignedPod | EventResource::UnschedulablePod)
-            }
+            // Every event that kube-scheduler has.
+            EventResource::Wildcard => self.resource != EventResource::Namespace,
+            EventResource::Pod => matches!(
+                self.resource,
+                EventResource::AssignedPod | EventResource::UnscheduledPod | EventResource::TargetPod
+            ),
             other => other == self.resource,
         };
         resource && registered.actions.intersects(self.action) && self.action <= registered.actions

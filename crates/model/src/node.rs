@@ -117,9 +117,10 @@ impl Node {
     }
 }
 
-fn hash(map: &wire::StringMap) -> u64 {
-    use std::hash::{Hash, Hasher};
+/// A hash of what is compared and not read.
+pub(crate) fn hash(value: &impl std::hash::Hash) -> u64 {
+    use std::hash::Hasher;
     let mut hasher = rustc_hash::FxHasher::default();
-    map.hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish()
 }

@@ -154,6 +154,8 @@ pub struct Pod {
     pub volumes: Box<[Volume]>,
     /// Uses resource claims.
     pub has_resource_claims: bool,
+    /// Generated claims in the status are compared, not read: a hash of them.
+    pub claim_statuses_hash: u64,
     /// Pod group that the pod belongs to.
     pub pod_group: Option<Atom>,
     /// Features that the node must declare (see NodeDeclaredFeatures).
@@ -218,6 +220,10 @@ impl Pod {
             images: images(spec),
             volumes: spec.volumes.iter().filter_map(Volume::new).collect(),
             has_resource_claims: !spec.resource_claims.is_empty(),
+            claim_statuses_hash: crate::node::hash(&(
+                &status.resource_claim_statuses,
+                &status.extended_resource_claim_status,
+            )),
             pod_group: spec
                 .scheduling_group
                 .as_ref()

@@ -95,7 +95,7 @@ impl Plugin for DefaultPreemption {
 
     fn events(&self) -> Vec<EventRegistration> {
         // Only so that pods that are held back for a preemption are looked at.
-        vec![EventRegistration::new(EventResource::Pod, ActionType::DELETE)]
+        vec![EventRegistration::new(EventResource::AssignedPod, ActionType::DELETE)]
     }
 
     fn hint(&self, _pod: &Pod, _change: &ObjectChange) -> Hint {

@@ -8,7 +8,6 @@
 
 use crate::arguments;
 use crate::device_classes;
-use crate::node_events;
 use crate::normalize;
 use secondmate_framework::{
     ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
@@ -120,11 +119,11 @@ impl Plugin for DynamicResources {
 
     /// Upstream also listens to claims and slices, which cannot cure a refusal.
     fn events(&self) -> Vec<EventRegistration> {
-        let mut events =
-            node_events::added_or(ActionType::UPDATE_NODE_LABEL | ActionType::UPDATE_NODE_ALLOCATABLE)
-                .to_vec();
-        events.push(EventRegistration::new(EventResource::DeviceClass, ActionType::ADD | ActionType::UPDATE));
-        events
+        let nodes = ActionType::ADD | ActionType::UPDATE_NODE_LABEL | ActionType::UPDATE_NODE_ALLOCATABLE;
+        vec![
+            EventRegistration::new(EventResource::Node, nodes),
+            EventRegistration::new(EventResource::DeviceClass, ActionType::ADD | ActionType::UPDATE),
+        ]
     }
 
     fn hint(&self, pod: &Pod, _change: &ObjectChange) -> Hint {

@@ -11,11 +11,10 @@ mod hint;
 mod score;
 mod terms;
 
-use crate::node_events;
 use args::Args;
 use secondmate_framework::{
     ActionType, Declaration, EventRegistration, EventResource, Filter, Handle, Hint, NodeParts, ObjectChange,
-    Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
+    Parity, Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
 };
 use secondmate_model::objects::{ObjectKind, Objects};
 use secondmate_model::{Affinity, Labels, Pod};
@@ -32,14 +31,16 @@ const EXISTING_ANTI_AFFINITY: &str = "node(s) didn't satisfy existing pods anti-
 #[derive(Debug)]
 pub struct InterPodAffinity {
     args: Args,
+    /// Whether hints forget what upstream's forget.
+    parity: Parity,
 }
 
 /// Makes the plugin from its `pluginConfig` arguments; `null` means kube-scheduler's defaults.
 ///
 /// # Errors
 /// The arguments are not those of the plugin, or kube-scheduler would refuse them.
-pub fn new(args: &serde_json::Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
-    Ok(Arc::new(InterPodAffinity { args: Args::read(args)? }))
+pub fn new(args: &serde_json::Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    Ok(Arc::new(InterPodAffinity { args: Args::read(args)?, parity: handle.parity }))
 }
 
 impl Plugin for InterPodAffinity {
@@ -70,16 +71,21 @@ impl Plugin for InterPodAffinity {
     }
 
     fn events(&self) -> Vec<EventRegistration> {
-        let mut events = vec![EventRegistration::new(
-            EventResource::Pod,
-            ActionType::ADD | ActionType::UPDATE_POD_LABEL | ActionType::DELETE,
-        )];
-        events.extend(node_events::added_or(ActionType::UPDATE_NODE_LABEL));
+        let pods = ActionType::ADD | ActionType::UPDATE_POD_LABEL | ActionType::DELETE;
+        let mut events = vec![
+            EventRegistration::new(EventResource::AssignedPod, pods),
+            EventRegistration::new(EventResource::TargetPod, ActionType::UPDATE_POD_LABEL),
+            EventRegistration::new(EventResource::Node, ActionType::ADD | ActionType::UPDATE_NODE_LABEL),
+        ];
+        if self.parity == Parity::Sensible {
+            let namespaces = ActionType::ADD | ActionType::UPDATE;
+            events.push(EventRegistration::new(EventResource::Namespace, namespaces));
+        }
         events
     }
 
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
-        hint::hint(pod, change)
+        hint::hint(pod, change, self.parity)
     }
 }
 

@@ -16,7 +16,6 @@ pub mod image_locality;
 pub mod inter_pod_affinity;
 pub mod node_affinity;
 pub mod node_declared_features;
-mod node_events;
 pub mod node_name;
 pub mod node_ports;
 pub mod node_resources_balanced_allocation;
@@ -33,6 +32,9 @@ pub mod taint_toleration;
 pub mod volume_binding;
 pub mod volume_restrictions;
 pub mod volume_zone;
+
+#[cfg(test)]
+mod event_tests;
 
 use secondmate_framework::{PluginError, Registry};
 

@@ -1,11 +1,11 @@
 //! NodeAffinity: nodes must, or had better, have the labels that the pod asks for.
 
 use crate::arguments;
-use crate::node_events;
 use crate::normalize;
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, Filter, Handle, Hint, NodeParts,
-    ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, PreScore, Score, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
+    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, PreScore, Score,
+    Status,
 };
 use secondmate_model::{Atom, Node, NodeInfo, NodeSelector, NodeSelectorTerm, Pod, wire};
 use serde::Deserialize;
@@ -142,7 +142,7 @@ impl Plugin for NodeAffinity {
     }
 
     fn events(&self) -> Vec<EventRegistration> {
-        node_events::added_or(ActionType::UPDATE_NODE_LABEL).to_vec()
+        vec![EventRegistration::new(EventResource::Node, ActionType::ADD | ActionType::UPDATE_NODE_LABEL)]
     }
 
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
@@ -154,7 +154,7 @@ impl Plugin for NodeAffinity {
                 && required(pod).is_some_and(|s| s.errors().next().is_some()));
         let now_matches =
             self.is_enforced_met(node) && matches && old.is_none_or(|old| !matches_required(pod, old));
-        if now_matches || node_events::is_taint_update(change) { Hint::Queue } else { Hint::Skip }
+        if now_matches { Hint::Queue } else { Hint::Skip }
     }
 }
 

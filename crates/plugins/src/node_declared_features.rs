@@ -1,6 +1,5 @@
 //! NodeDeclaredFeatures: a pod that needs features of the kubelet goes to nodes that declare them.
 
-use crate::node_events;
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
     NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
@@ -49,20 +48,21 @@ impl Plugin for NodeDeclaredFeatures {
     }
 
     fn events(&self) -> Vec<EventRegistration> {
-        let mut events = node_events::added_or(ActionType::UPDATE_NODE_DECLARED_FEATURE).to_vec();
-        events.push(EventRegistration::new(EventResource::Pod, ActionType::UPDATE));
-        events
+        let nodes = ActionType::ADD | ActionType::UPDATE_NODE_DECLARED_FEATURE;
+        vec![
+            EventRegistration::new(EventResource::Node, nodes),
+            EventRegistration::new(EventResource::TargetPod, ActionType::UPDATE),
+        ]
     }
 
-    fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
+    fn hint(&self, _pod: &Pod, change: &ObjectChange) -> Hint {
         let new = change.new.as_ref();
         let old = change.old.as_ref();
         let queue = if let Some(updated) = new.and_then(|new| new.pod()) {
             let before = old.and_then(|old| old.pod()).map_or(&[][..], |old| &old.required_features);
-            updated.uid == pod.uid && *updated.required_features != *before
+            *updated.required_features != *before
         } else if let Some(node) = new.and_then(|new| new.node()) {
             old.and_then(|old| old.node()).is_none_or(|old| old.declared_features != node.declared_features)
-                || node_events::is_taint_update(change)
         } else {
             true
         };
@@ -170,14 +170,12 @@ mod tests {
     #[test]
     fn hints() {
         let (plain, needing) = (restarting("p", "Restart"), restarting("p", "RestartAllContainers"));
-        let (other, other_needing) = (restarting("q", "Restart"), restarting("q", "RestartAllContainers"));
         for (change, expected) in [
             (added(&declaring(&[])), Hint::Queue),
             (updated_node(&declaring(&[]), &declaring(&["A"])), Hint::Queue),
             (updated_node(&declaring(&["A"]), &declaring(&["A"])), Hint::Skip),
             (updated(&needing, &plain), Hint::Queue),
             (updated(&needing, &needing), Hint::Skip),
-            (updated(&other_needing, &other), Hint::Skip),
         ] {
             assert_eq!(NodeDeclaredFeatures.hint(&needing, &change), expected, "{change:?}");
         }

@@ -1,9 +1,8 @@
 //! NodeName: a pod that names its node goes there or nowhere.
 
-use crate::node_events;
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, Filter, Handle, NodeParts, Plugin,
-    PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
+    NodeParts, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
 use secondmate_model::{NodeInfo, Pod};
 use serde_json::Value;
@@ -45,7 +44,7 @@ impl Plugin for NodeName {
     }
 
     fn events(&self) -> Vec<EventRegistration> {
-        node_events::added_or(ActionType::ADD).to_vec()
+        vec![EventRegistration::new(EventResource::Node, ActionType::ADD)]
     }
 }
 

@@ -1,6 +1,5 @@
 //! NodePorts: host ports that the pod wants must be free.
 
-use crate::node_events;
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
     NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
@@ -53,9 +52,10 @@ impl Plugin for NodePorts {
     }
 
     fn events(&self) -> Vec<EventRegistration> {
-        let mut events = vec![EventRegistration::new(EventResource::Pod, ActionType::DELETE)];
-        events.extend(node_events::added_or(ActionType::ADD));
-        events
+        vec![
+            EventRegistration::new(EventResource::AssignedPod, ActionType::DELETE),
+            EventRegistration::new(EventResource::Node, ActionType::ADD),
+        ]
     }
 
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {

@@ -10,7 +10,6 @@ use crate::allocation::{
 };
 use crate::arguments;
 use crate::device_classes;
-use crate::node_events;
 use secondmate_framework::{
     ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
     Hint, NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome,
@@ -222,13 +221,16 @@ impl Plugin for NodeResourcesFit {
     }
 
     fn events(&self) -> Vec<EventRegistration> {
-        let mut events = vec![EventRegistration::new(
-            EventResource::Pod,
-            ActionType::DELETE | ActionType::UPDATE_POD_SCALE_DOWN,
-        )];
-        events.extend(node_events::added_or(ActionType::UPDATE_NODE_ALLOCATABLE));
-        events.push(EventRegistration::new(EventResource::DeviceClass, ActionType::ADD | ActionType::UPDATE));
-        events
+        let freed = ActionType::DELETE | ActionType::UPDATE_POD_SCALE_DOWN;
+        vec![
+            EventRegistration::new(EventResource::AssignedPod, freed),
+            EventRegistration::new(EventResource::TargetPod, ActionType::UPDATE_POD_SCALE_DOWN),
+            EventRegistration::new(
+                EventResource::Node,
+                ActionType::ADD | ActionType::UPDATE_NODE_ALLOCATABLE,
+            ),
+            EventRegistration::new(EventResource::DeviceClass, ActionType::ADD | ActionType::UPDATE),
+        ]
     }
 
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {

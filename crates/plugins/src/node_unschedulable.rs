@@ -65,13 +65,13 @@ impl Plugin for NodeUnschedulable {
     fn events(&self) -> Vec<EventRegistration> {
         vec![
             EventRegistration::new(EventResource::Node, ActionType::ADD | ActionType::UPDATE_NODE_TAINT),
-            EventRegistration::new(EventResource::Pod, ActionType::UPDATE_POD_TOLERATION),
+            EventRegistration::new(EventResource::TargetPod, ActionType::UPDATE_POD_TOLERATION),
         ]
     }
 
-    fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
+    fn hint(&self, _pod: &Pod, change: &ObjectChange) -> Hint {
         let queue = if let Some(updated) = change.new.as_ref().and_then(|new| new.pod()) {
-            updated.uid == pod.uid && self.is_tolerated(updated)
+            self.is_tolerated(updated)
         } else if let Some(node) = change.new.as_ref().and_then(|new| new.node()) {
             let old = change.old.as_ref().and_then(|old| old.node());
             !node.unschedulable && old.is_none_or(|old| old.unschedulable)
@@ -143,8 +143,6 @@ mod tests {
         let waiting = pod(json!({"metadata": {"name": "p"}}));
         let tolerant =
             pod(json!({"metadata": {"name": "p"}, "spec": {"tolerations": [{"operator": "Exists"}]}}));
-        let other =
-            pod(json!({"metadata": {"name": "q"}, "spec": {"tolerations": [{"operator": "Exists"}]}}));
         let (free, marked) = (node_marked(false), node_marked(true));
         for (change, expected) in [
             (added(&free), Hint::Queue),
@@ -154,7 +152,6 @@ mod tests {
             (updated_node(&free, &marked), Hint::Skip),
             (updated(&waiting, &tolerant), Hint::Queue),
             (updated(&waiting, &waiting), Hint::Skip),
-            (updated(&other, &other), Hint::Skip),
         ] {
             assert_eq!(plugin.hint(&waiting, &change), expected, "{change:?}");
         }

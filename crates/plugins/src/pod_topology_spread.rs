@@ -83,11 +83,12 @@ impl Plugin for PodTopologySpread {
     fn events(&self) -> Vec<EventRegistration> {
         vec![
             EventRegistration::new(
-                EventResource::Pod,
-                ActionType::ADD
-                    | ActionType::UPDATE_POD_LABEL
-                    | ActionType::UPDATE_POD_TOLERATION
-                    | ActionType::DELETE,
+                EventResource::AssignedPod,
+                ActionType::ADD | ActionType::UPDATE_POD_LABEL | ActionType::DELETE,
+            ),
+            EventRegistration::new(
+                EventResource::TargetPod,
+                ActionType::UPDATE_POD_LABEL | ActionType::UPDATE_POD_TOLERATION,
             ),
             EventRegistration::new(
                 EventResource::Node,

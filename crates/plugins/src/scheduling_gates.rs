@@ -1,8 +1,8 @@
 //! SchedulingGates: pods with scheduling gates stay out of the queue.
 
 use secondmate_framework::{
-    ActionType, Declaration, EventRegistration, EventResource, Handle, Hint, NodeParts, ObjectChange, Plugin,
-    PluginError, PodParts, PreEnqueue, Status,
+    ActionType, Declaration, EventRegistration, EventResource, Handle, NodeParts, Plugin, PluginError,
+    PodParts, PreEnqueue, Status,
 };
 use secondmate_model::{Atom, Pod};
 use serde_json::Value;
@@ -37,14 +37,8 @@ impl Plugin for SchedulingGates {
     }
 
     fn events(&self) -> Vec<EventRegistration> {
-        vec![EventRegistration::new(EventResource::Pod, ActionType::UPDATE_POD_SCHEDULING_GATES_ELIMINATED)]
-    }
-
-    fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
-        match change.new.as_ref().and_then(|new| new.pod()) {
-            Some(updated) if updated.uid != pod.uid => Hint::Skip,
-            _ => Hint::Queue,
-        }
+        let gone = ActionType::UPDATE_POD_SCHEDULING_GATES_ELIMINATED;
+        vec![EventRegistration::new(EventResource::TargetPod, gone)]
     }
 }
 
@@ -76,11 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_pod_itself_is_released() {
+    fn the_pod_is_released_when_its_gates_are_gone() {
+        let gone = EventRegistration::new(
+            EventResource::TargetPod,
+            ActionType::UPDATE_POD_SCHEDULING_GATES_ELIMINATED,
+        );
+        assert_eq!(SchedulingGates.events(), [gone]);
         let gated = pod(json!({"metadata": {"name": "p"}, "spec": {"schedulingGates": [{"name": "a"}]}}));
         let free = pod(json!({"metadata": {"name": "p"}}));
-        let other = pod(json!({"metadata": {"name": "q"}}));
-        assert_eq!(SchedulingGates.hint(&gated, &updated(&gated, &free)), Hint::Queue);
-        assert_eq!(SchedulingGates.hint(&gated, &updated(&other, &other)), Hint::Skip);
+        assert_eq!(SchedulingGates.hint(&gated, &updated(&gated, &free)), secondmate_framework::Hint::Queue);
     }
 }

@@ -70,14 +70,12 @@ impl Plugin for TaintToleration {
     fn events(&self) -> Vec<EventRegistration> {
         vec![
             EventRegistration::new(EventResource::Node, ActionType::ADD | ActionType::UPDATE_NODE_TAINT),
-            EventRegistration::new(EventResource::Pod, ActionType::UPDATE_POD_TOLERATION),
+            EventRegistration::new(EventResource::TargetPod, ActionType::UPDATE_POD_TOLERATION),
         ]
     }
 
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
-        let queue = if let Some(updated) = change.new.as_ref().and_then(|new| new.pod()) {
-            updated.uid == pod.uid
-        } else if let Some(node) = change.new.as_ref().and_then(|new| new.node()) {
+        let queue = if let Some(node) = change.new.as_ref().and_then(|new| new.node()) {
             let old = change.old.as_ref().and_then(|old| old.node());
             old.is_none_or(|old| !tolerates_node(pod, old)) && tolerates_node(pod, node)
         } else {
@@ -253,7 +251,6 @@ mod tests {
     #[test]
     fn hints() {
         let waiting = tolerating(json!([{"key": "ok", "operator": "Exists"}]));
-        let other = pod(json!({"metadata": {"name": "q"}}));
         let free = tainted(json!([]));
         let tolerated = tainted(json!([{"key": "ok", "effect": "NoSchedule"}]));
         let repelling = tainted(json!([{"key": "bad", "effect": "NoSchedule"}]));
@@ -265,7 +262,6 @@ mod tests {
             (updated_node(&free, &tolerated), Hint::Skip),
             (updated_node(&free, &repelling), Hint::Skip),
             (updated(&waiting, &waiting), Hint::Queue),
-            (updated(&other, &other), Hint::Skip),
         ] {
             assert_eq!(TaintToleration.hint(&waiting, &change), expected, "{change:?}");
         }

@@ -127,10 +127,8 @@ impl Plugin for VolumeRestrictions {
 
     fn events(&self) -> Vec<EventRegistration> {
         vec![
-            EventRegistration::new(EventResource::Pod, ActionType::DELETE),
+            EventRegistration::new(EventResource::AssignedPod, ActionType::DELETE),
             EventRegistration::new(EventResource::Node, ActionType::ADD),
-            // Implied by Node/Add, see `node_events`.
-            EventRegistration::new(EventResource::Node, ActionType::UPDATE_NODE_TAINT),
             EventRegistration::new(EventResource::PersistentVolumeClaim, ActionType::ADD),
         ]
     }

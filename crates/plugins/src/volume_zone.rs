@@ -131,8 +131,6 @@ impl Plugin for VolumeZone {
         vec![
             EventRegistration::new(EventResource::StorageClass, ActionType::ADD),
             EventRegistration::new(EventResource::Node, ActionType::ADD | ActionType::UPDATE_NODE_LABEL),
-            // Implied by Node/Add, see `node_events`.
-            EventRegistration::new(EventResource::Node, ActionType::UPDATE_NODE_TAINT),
             EventRegistration::new(EventResource::PersistentVolumeClaim, add_or_update),
             EventRegistration::new(EventResource::PersistentVolume, add_or_update),
         ]

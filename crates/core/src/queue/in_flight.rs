@@ -18,8 +18,8 @@ enum Record {
     /// A pod was popped; cleared when it is done.
     Popped(Option<Uid>),
     Event(ClusterEvent, Box<ObjectChange>),
-    /// One pod was activated by force.
-    Forced(Uid),
+    /// It concerns this pod alone: an update of the pod itself, or its activation by force.
+    Own(Uid, ClusterEvent, Box<ObjectChange>),
 }
 
 impl Record {
@@ -27,8 +27,7 @@ impl Record {
     fn label(&self) -> Option<&'static str> {
         match self {
             Self::Popped(_) => None,
-            Self::Event(event, _) => Some(event.label),
-            Self::Forced(_) => Some(FORCED.label),
+            Self::Event(event, _) | Self::Own(_, event, _) => Some(event.label),
         }
     }
 }
@@ -86,7 +85,7 @@ impl InFlight {
         if self.records.len() > IN_FLIGHT_EVENTS_MAX {
             match self.pop() {
                 Some(Record::Popped(Some(_))) => self.missing += 1,
-                Some(Record::Event(..) | Record::Forced(_)) => self.events_dropped += 1,
+                Some(Record::Event(..) | Record::Own(..)) => self.events_dropped += 1,
                 Some(Record::Popped(None)) | None => {}
             }
         }
@@ -123,11 +122,16 @@ impl InFlight {
         }
     }
 
+    /// A pod in flight was updated. Upstream keeps this for all pods in flight, and so may try another pod once too often.
+    pub fn record_own(&mut self, uid: &Uid, event: ClusterEvent, change: &ObjectChange) {
+        if self.markers.contains_key(uid) {
+            self.push(Record::Own(uid.clone(), event, Box::new(change.clone())));
+        }
+    }
+
     /// A pod in flight was activated by force.
     pub fn force(&mut self, uid: &Uid) {
-        if self.markers.contains_key(uid) {
-            self.push(Record::Forced(uid.clone()));
-        }
+        self.record_own(uid, FORCED, &ObjectChange::default());
     }
 
     /// Where the pod's marker is in the list; none if it was dropped.
@@ -147,8 +151,8 @@ impl InFlight {
             .skip(position.unwrap_or(0))
             .filter_map(|record| match record {
                 Record::Event(event, change) => Some((*event, (**change).clone())),
-                Record::Forced(forced) if forced == uid => Some((FORCED, ObjectChange::default())),
-                Record::Forced(_) | Record::Popped(_) => None,
+                Record::Own(own, event, change) if own == uid => Some((*event, (**change).clone())),
+                Record::Own(..) | Record::Popped(_) => None,
             })
             .collect();
         SincePop { events, missed_some: position.is_none() }

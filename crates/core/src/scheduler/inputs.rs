@@ -79,7 +79,7 @@ impl Scheduler {
                 // The watch lost it, by a stale list, and has found it again.
                 self.lingering.insert(pod);
             } else {
-                self.note_event(changes::UNSCHEDULABLE_POD_ADD);
+                self.note_event(changes::UNSCHEDULED_POD_ADD);
                 let (queue, cx) = self.queue_at(now);
                 queue.add(Arc::clone(&pod), cx);
                 // A gated pod's nomination does not count for others.
@@ -94,8 +94,9 @@ impl Scheduler {
         if !old.resource_version.is_empty() && old.resource_version == pod.resource_version {
             return;
         }
-        let events = changes::pod_events(&old, &pod);
-        self.note_pod_update(changes::UNSCHEDULABLE_POD_UPDATE, &events);
+        let handled = changes::pod_events(&old, &pod, EventResource::UnscheduledPod);
+        self.note_pod_update(changes::UNSCHEDULED_POD_UPDATE, &handled);
+        let events = changes::pod_events(&old, &pod, EventResource::TargetPod);
         let (queue, cx) = self.queue_at(now);
         queue.update(&pod, &events, cx);
         if on_its_way {
@@ -121,7 +122,7 @@ impl Scheduler {
     }
 
     fn pending_gone(&mut self, uid: &Uid, now: Timestamp) {
-        self.note_event(changes::UNSCHEDULABLE_POD_DELETE);
+        self.note_event(changes::UNSCHEDULED_POD_DELETE);
         self.preemptions.forget_preemptor(uid);
         self.lingering.gone(uid);
         self.binding_event(uid, Event::LeftPending, now);
@@ -151,7 +152,7 @@ impl Scheduler {
         match (added, old) {
             (Added::Updated, Some(old)) => {
                 let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(&old))), new };
-                let events = changes::pod_events(&old, &pod);
+                let events = changes::pod_events(&old, &pod, EventResource::AssignedPod);
                 self.note_pod_update(changes::ASSIGNED_POD_UPDATE, &events);
                 for event in events {
                     self.announce(&event, &change, None, now);
@@ -249,19 +250,24 @@ impl Scheduler {
         if let Some(event) = changes::object_event(kind, action) {
             let old = old.map(|o| EventObject::Other(Arc::new(o)));
             let change = ObjectChange { old, new: Some(EventObject::Other(new)) };
-            self.note_event(event.label);
-            self.announce(&event, &change, None, now);
-            self.ask_waiting(event.resource, now);
+            self.object_event(&event, &change, now);
         }
+    }
+
+    /// An object changed other than a pod or node. Where no plugin asks for such events it is none, not even for the metric.
+    fn object_event(&mut self, event: &ClusterEvent, change: &ObjectChange, now: Timestamp) {
+        if self.profiles.values().any(|profile| profile.registers(event)) {
+            self.note_event(event.label);
+            self.announce(event, change, None, now);
+        }
+        self.ask_waiting(event.resource, now);
     }
 
     fn object_gone(&mut self, kind: ObjectKind, name: &ObjectName, now: Timestamp) {
         let Some(old) = self.snapshot.objects_mut().remove(kind, name) else { return };
         if let Some(event) = changes::object_event(kind, ActionType::DELETE) {
             let change = ObjectChange { old: Some(EventObject::Other(Arc::new(old))), new: None };
-            self.note_event(event.label);
-            self.announce(&event, &change, None, now);
-            self.ask_waiting(event.resource, now);
+            self.object_event(&event, &change, now);
         }
     }
 }

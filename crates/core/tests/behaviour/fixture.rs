@@ -109,11 +109,16 @@ pub fn secs(secs: f64) -> Timestamp {
 /// A profile of in-tree and scripted plugins.
 pub fn profile(plugins: &[&str], script: &Script) -> Profile {
     let plugins: Vec<(&str, i64)> = plugins.iter().map(|name| (*name, 1)).collect();
-    profile_with(&plugins, &BTreeMap::new(), script)
+    profile_with(&plugins, &BTreeMap::new(), script, Parity::Strict)
 }
 
 /// A profile of these plugins with their weights and arguments.
-pub fn profile_with(plugins: &[(&str, i64)], args: &BTreeMap<String, Value>, script: &Script) -> Profile {
+fn profile_with(
+    plugins: &[(&str, i64)],
+    args: &BTreeMap<String, Value>,
+    script: &Script,
+    parity: Parity,
+) -> Profile {
     let registry = scripted::registry(script);
     let spec = ProfileSpec {
         scheduler_name: OURS.to_owned(),
@@ -122,7 +127,7 @@ pub fn profile_with(plugins: &[(&str, i64)], args: &BTreeMap<String, Value>, scr
         args: args.clone(),
         ..ProfileSpec::default()
     };
-    Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile")
+    Profile::new(&spec, &registry, parity).expect("a valid profile")
 }
 
 /// The core with a clock and scripted plugins. Every step and input is followed by a check of the invariants.
@@ -139,6 +144,14 @@ impl Cluster {
     }
 
     pub fn with_script(more: &[&str], script: Script) -> Self {
+        Self::audited(more, script, Parity::Strict)
+    }
+
+    pub fn with_parity(more: &[&str], parity: Parity) -> Self {
+        Self::audited(more, Script::default(), parity)
+    }
+
+    fn audited(more: &[&str], script: Script, parity: Parity) -> Self {
         let mut plugins = vec![
             "SchedulingGates",
             "PrioritySort",
@@ -149,15 +162,19 @@ impl Cluster {
             "DefaultBinder",
         ];
         plugins.extend(more);
-        let plugins: Vec<(&str, i64)> = plugins.iter().map(|name| (*name, 1)).collect();
-        let cluster = Self::with_profile(&plugins, &BTreeMap::new(), script);
+        let plugins: Vec<(&str, i64)> = plugins.into_iter().map(|name| (name, 1)).collect();
+        let cluster = Self::of(&plugins, &BTreeMap::new(), script, parity);
         Self { core: cluster.core.audited(), ..cluster }
     }
 
     /// These plugins, with their weights and arguments.
     pub fn with_profile(plugins: &[(&str, i64)], args: &BTreeMap<String, Value>, script: Script) -> Self {
+        Self::of(plugins, args, script, Parity::Strict)
+    }
+
+    fn of(plugins: &[(&str, i64)], args: &BTreeMap<String, Value>, script: Script, parity: Parity) -> Self {
         let config = SchedulerConfig { queue: QueueConfig::default(), seed: 1, ..SchedulerConfig::default() };
-        let core = Scheduler::new(config, vec![profile_with(plugins, args, &script)]);
+        let core = Scheduler::new(config, vec![profile_with(plugins, args, &script, parity)]);
         Self { core, script, now: Timestamp::from_secs(1000) }
     }
 

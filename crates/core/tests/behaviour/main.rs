@@ -11,3 +11,4 @@ mod preemption;
 mod probe;
 mod queue;
 mod scripted;
+mod wake_ups;

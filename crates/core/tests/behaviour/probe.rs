@@ -263,9 +263,9 @@ fn what_the_watches_show_is_told_by_the_names_of_the_events() {
             "NodeDelete: 1",
             "NodeUpdateNodeAllocatable: 1",
             "NodeUpdateNodeLabel: 1",
-            "UnschedulablePodAdd: 1",
-            "UnschedulablePodDelete: 1",
-            "UnschedulablePodUpdate: 1",
+            "UnscheduledPodAdd: 1",
+            "UnscheduledPodDelete: 1",
+            "UnscheduledPodUpdate: 1",
         ]
     );
 }

@@ -19,6 +19,11 @@ const NODE_ADD: ClusterEvent = ClusterEvent::new(EventResource::Node, ActionType
 const TAINT: ClusterEvent =
     ClusterEvent::new(EventResource::Node, ActionType::UPDATE_NODE_TAINT, "NodeUpdateNodeTaint");
 
+const TARGET_LABEL: ClusterEvent =
+    ClusterEvent::new(EventResource::TargetPod, ActionType::UPDATE_POD_LABEL, "TargetPodUpdatePodLabel");
+const NAMESPACE: ClusterEvent =
+    ClusterEvent::new(EventResource::Namespace, ActionType::UPDATE, "NamespaceUpdate");
+
 /// Pods that the core holds back.
 #[derive(Default)]
 struct Held(RefCell<BTreeSet<Uid>>);
@@ -245,27 +250,47 @@ fn an_event_must_not_be_broader_than_the_registration() {
         (event(label), EventRegistration::new(EventResource::Wildcard, ActionType::ALL), true),
         (event(label), EventRegistration::new(EventResource::Pod, ActionType::ALL), false),
         (DELETE, EventRegistration::new(EventResource::Pod, ActionType::DELETE), true),
-        (DELETE, EventRegistration::new(EventResource::UnschedulablePod, ActionType::DELETE), false),
+        (DELETE, EventRegistration::new(EventResource::UnscheduledPod, ActionType::DELETE), false),
+        (TARGET_LABEL, EventRegistration::new(EventResource::Pod, ActionType::UPDATE), true),
+        (TARGET_LABEL, EventRegistration::new(EventResource::AssignedPod, ActionType::UPDATE), false),
+        (NAMESPACE, EventRegistration::new(EventResource::Wildcard, ActionType::ALL), false),
+        (NAMESPACE, EventRegistration::new(EventResource::Namespace, ActionType::UPDATE), true),
     ] {
         assert_eq!(incoming.is_named_by(&registration), expected, "{incoming:?} {registration:?}");
     }
 }
 
 #[test]
-fn who_asks_for_new_nodes_hears_of_taints_too_and_needs_no_hint_for_them() {
+fn who_asks_for_new_nodes_does_not_hear_of_taints() {
     let script = Script::default();
     script
         .lines()
         .events
         .insert("A".to_owned(), vec![EventRegistration::new(EventResource::Node, ActionType::ADD)]);
-    script.lines().hints.insert("A".to_owned(), Hint::Skip);
-    let mut f = Fixture::with(&["PrioritySort", "A", "DefaultBinder"], script);
+    let mut f = Fixture::with(&["PrioritySort", "A", "TaintToleration", "DefaultBinder"], script);
     f.add("p");
     f.fail("p", &["A"]);
-    f.event(&NODE_ADD);
-    assert_eq!(f.place("p"), Some(Place::Unschedulable));
     f.event(&TAINT);
+    assert_eq!(f.place("p"), Some(Place::Unschedulable));
+    f.event(&NODE_ADD);
     assert_eq!(f.place("p"), Some(Place::Backoff));
+}
+
+#[test]
+fn an_update_of_a_pod_in_flight_is_replayed_for_that_pod_alone() {
+    let script = Script::default();
+    let labels = EventRegistration::new(EventResource::Pod, ActionType::UPDATE_POD_LABEL);
+    script.lines().events.insert("A".to_owned(), vec![labels]);
+    let mut f = Fixture::with(&["PrioritySort", "A", "DefaultBinder"], script);
+    for name in ["p", "q"] {
+        f.add(name);
+        assert_eq!(f.pop(), name);
+    }
+    let (queue, cx) = f.queue_now();
+    queue.update(&pod("p label=x"), &[TARGET_LABEL], cx);
+    f.put_back("q", &["A"], &[]);
+    f.put_back("p", &["A"], &[]);
+    assert_eq!((f.place("p"), f.place("q")), (Some(Place::Backoff), Some(Place::Unschedulable)));
 }
 
 #[test]
@@ -407,7 +432,7 @@ fn a_pod_that_waited_longer_than_five_minutes_is_tried_again() {
     let mut f = Fixture::new();
     f.tick(1000.0);
     f.add("p");
-    assert_eq!(f.queue.incoming()[&("active", "UnschedulablePodAdd")], 1);
+    assert_eq!(f.queue.incoming()[&("active", "UnscheduledPodAdd")], 1);
     f.fail("p", &["A"]);
     f.tick(1300.0);
     assert_eq!(f.place("p"), Some(Place::Unschedulable), "exactly five minutes is not longer");
@@ -440,14 +465,13 @@ fn a_pod_that_is_being_deleted_is_not_brought_back_by_time() {
 
 #[test]
 fn an_update_reaches_the_pod_wherever_it_is() {
-    let label = ClusterEvent::new(EventResource::UnschedulablePod, ActionType::UPDATE_POD_LABEL, "Label");
     let script = Script::default();
-    let labels = EventRegistration::new(EventResource::Pod, ActionType::UPDATE_POD_LABEL);
+    let labels = EventRegistration::new(EventResource::TargetPod, ActionType::UPDATE_POD_LABEL);
     script.lines().events.insert("A".to_owned(), vec![labels]);
     let mut f = Fixture::with(&["PrioritySort", "A", "B", "DefaultBinder"], script);
     let update = |f: &mut Fixture, text: &str| {
         let (queue, cx) = f.queue_now();
-        queue.update(&pod(text), &[label], cx);
+        queue.update(&pod(text), &[TARGET_LABEL], cx);
         f.check();
     };
     let labelled = |f: &Fixture| !f.queue.get(&uid("p")).expect("it is queued").queued.pod.labels.is_empty();
@@ -534,7 +558,7 @@ fn too_many_events_are_dropped_and_a_pod_that_missed_some_is_tried_again_after_i
     let mut f = Fixture::new();
     f.add("p");
     assert_eq!(f.pop(), "p");
-    let update = ClusterEvent::new(EventResource::UnschedulablePod, ActionType::UPDATE, "Update");
+    let update = ClusterEvent::new(EventResource::TargetPod, ActionType::UPDATE, "Update");
     let same = pod("p");
     for _ in 0..IN_FLIGHT_EVENTS_MAX {
         let (queue, cx) = f.queue_now();

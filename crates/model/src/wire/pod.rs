@@ -460,9 +460,49 @@ pub struct PodStatus {
     pub resources: Option<ActuatedResources>,
     /// Pod-level resources as allocated.
     pub allocated_resources: Option<ResourceList>,
-    /// Claims generated for the pod.
+    /// Claims generated for the pod from templates.
     #[serde(deserialize_with = "null_default")]
-    pub resource_claim_statuses: Vec<Named>,
+    pub resource_claim_statuses: Vec<ResourceClaimStatus>,
+    /// Claim generated for extended resources that a DeviceClass stands for.
+    pub extended_resource_claim_status: Option<ExtendedResourceClaimStatus>,
+}
+
+/// An entry of `status.resourceClaimStatuses`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Hash)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ResourceClaimStatus {
+    /// Name of the claim within the pod.
+    #[serde(deserialize_with = "null_default")]
+    pub name: Box<str>,
+    /// Name of the ResourceClaim; none where no claim is needed.
+    pub resource_claim_name: Option<Box<str>>,
+}
+
+/// `status.extendedResourceClaimStatus`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Hash)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ExtendedResourceClaimStatus {
+    /// Name of the ResourceClaim.
+    #[serde(deserialize_with = "null_default")]
+    pub resource_claim_name: Box<str>,
+    /// Which request of the claim stands for which resource of which container.
+    #[serde(deserialize_with = "null_default")]
+    pub request_mappings: Vec<ExtendedResourceRequest>,
+}
+
+/// An entry of `status.extendedResourceClaimStatus.requestMappings`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Hash)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ExtendedResourceRequest {
+    /// Container.
+    #[serde(deserialize_with = "null_default")]
+    pub container_name: Box<str>,
+    /// Extended resource.
+    #[serde(deserialize_with = "null_default")]
+    pub resource_name: Box<str>,
+    /// Request of the claim.
+    #[serde(deserialize_with = "null_default")]
+    pub request_name: Box<str>,
 }
 
 /// A condition of a pod or node.

@@ -317,7 +317,8 @@ fn terms_that_cannot_be_read_reject_the_pod_as_a_whole() {
 #[test]
 fn without_terms_the_filter_is_skipped_and_without_pre_filter_it_fails() {
     assert_eq!(marks(vec![on("a", "default", "db")], &web(json!([]), json!([]))), "skip");
-    let plugin = InterPodAffinity { args: super::super::args::Args::read(&Value::Null).expect("defaults") };
+    let args = super::super::args::Args::read(&Value::Null).expect("defaults");
+    let plugin = InterPodAffinity { args, parity: secondmate_framework::Parity::Strict };
     let snapshot = fixture::snapshot(nodes());
     let pod = web(json!([]), json!([]));
     let status = plugin.filter(&Cycle::cx(&snapshot), &CycleState::new(), &pod, &snapshot.nodes()[0]);

@@ -1,29 +1,35 @@
 //! Which changes are worth another attempt for a pod that a required term rejected.
 //!
-//! As upstream, a changed pod is compared with all terms of a list together, although the filter looks at anti-affinity
-//! terms one by one; and namespace selectors are evaluated without labels. A pod may so miss a change that would have
-//! helped, and wait for the flush of the unschedulable pods.
+//! A hint knows no namespaces but the one that changed, so a namespace selector cannot be evaluated for a pod. Upstream does it
+//! without labels, and does not ask for changes of namespaces at all; it also forgets that a pod with affinity to itself may go
+//! anywhere once no other pod of its kind is left, and that a new node helps a pod that others keep away. Such pods wait for the
+//! flush of the unschedulable pods. `sensible` wakes them: where the plugin cannot know, it tries the pod again.
 
 use super::affinity;
-use crate::node_events::is_taint_update;
-use secondmate_framework::{EventObject, Hint, ObjectChange};
+use secondmate_framework::{EventObject, Hint, ObjectChange, Parity};
+use secondmate_model::objects::Object;
 use secondmate_model::{Labels, Node, Pod, PodAffinityTerm};
 
-pub(super) fn hint(pod: &Pod, change: &ObjectChange) -> Hint {
+pub(super) fn hint(pod: &Pod, change: &ObjectChange, parity: Parity) -> Hint {
+    let asked = Asked { pod, sensible: parity == Parity::Sensible };
     let worth = match (&change.old, &change.new) {
+        // Other pods may hate its old labels and not the new ones.
+        (_, Some(EventObject::Pod(new))) if new.uid == pod.uid => true,
         (Some(EventObject::Pod(old)), Some(EventObject::Pod(new))) => {
-            new.uid == pod.uid
-                || (has_place(old) && has_place(new) && (unreadable(pod) || pod_changed(pod, old, new)))
+            has_place(old) && has_place(new) && (unreadable(pod) || asked.pod_changed(old, new))
         }
         (None, Some(EventObject::Pod(added))) => {
-            has_place(added) && (unreadable(pod) || all_mean(wanted(pod), added))
+            has_place(added) && (unreadable(pod) || asked.are_all_met_by(wanted(pod), added))
         }
         (Some(EventObject::Pod(deleted)), None) => {
-            has_place(deleted) && (unreadable(pod) || pod_gone(pod, deleted))
+            has_place(deleted) && (unreadable(pod) || asked.pod_gone(deleted))
         }
         (old @ (None | Some(EventObject::Node(_))), Some(EventObject::Node(new))) => {
             let old = old.as_ref().and_then(EventObject::node);
-            is_taint_update(change) || unreadable(pod) || node_changed(pod, old.map(|node| &**node), new)
+            unreadable(pod) || asked.node_changed(old.map(|node| &**node), new)
+        }
+        (old, Some(EventObject::Other(new))) => {
+            namespace_changed(pod, old.as_ref().and_then(EventObject::other).map(|old| &**old), new)
         }
         _ => true,
     };
@@ -53,35 +59,87 @@ fn unwanted(pod: &Pod) -> &[PodAffinityTerm] {
     affinity(pod).map_or(&[], |affinity| &affinity.required_anti_affinity)
 }
 
-/// Whether all terms, and at least one, mean the pod.
-fn all_mean(terms: &[PodAffinityTerm], pod: &Pod) -> bool {
-    let unknown = Labels::default();
-    !terms.is_empty() && terms.iter().all(|term| term.matches(pod, &unknown))
+/// The pod that was rejected, and how the question is to be answered.
+struct Asked<'a> {
+    pod: &'a Pod,
+    sensible: bool,
 }
 
-/// It is wanted now, or unwanted no more.
-fn pod_changed(pod: &Pod, old: &Pod, new: &Pod) -> bool {
-    (!all_mean(wanted(pod), old) && all_mean(wanted(pod), new))
-        || (all_mean(unwanted(pod), old) && !all_mean(unwanted(pod), new))
+impl Asked<'_> {
+    /// Whether the term matches the pod as far as a hint knows.
+    fn is_met_by(&self, term: &PodAffinityTerm, other: &Pod) -> bool {
+        if self.sensible && !term.namespace_selector.is_nothing() {
+            return term.selector.matches(&other.labels);
+        }
+        term.matches(other, &Labels::default())
+    }
+
+    /// Whether all terms, and at least one, match the pod: what affinity needs of one and the same pod.
+    fn are_all_met_by(&self, terms: &[PodAffinityTerm], other: &Pod) -> bool {
+        !terms.is_empty() && terms.iter().all(|term| self.is_met_by(term, other))
+    }
+
+    /// Whether some term matches the pod: what anti-affinity fails for.
+    fn is_any_met_by(&self, terms: &[PodAffinityTerm], other: &Pod) -> bool {
+        terms.iter().any(|term| self.is_met_by(term, other))
+    }
+
+    /// Whether the pod may go anywhere once no pod is left that its affinity matches.
+    fn may_be_first_of_its_group(&self) -> bool {
+        self.sensible && self.are_all_met_by(wanted(self.pod), self.pod)
+    }
+
+    /// It is wanted now, or unwanted no more.
+    fn pod_changed(&self, old: &Pod, new: &Pod) -> bool {
+        let (wanted, unwanted) = (wanted(self.pod), unwanted(self.pod));
+        let (before, now) = (self.are_all_met_by(wanted, old), self.are_all_met_by(wanted, new));
+        (!before && now)
+            || (self.is_any_met_by(unwanted, old) && !self.is_any_met_by(unwanted, new))
+            || (before && !now && self.may_be_first_of_its_group())
+    }
+
+    fn pod_gone(&self, deleted: &Pod) -> bool {
+        self.is_any_met_by(unwanted(self.pod), deleted)
+            || has_error(deleted, "requiredAntiAffinityTerms")
+            || self.is_any_met_by(unwanted(deleted), self.pod)
+            || (self.are_all_met_by(wanted(self.pod), deleted) && self.may_be_first_of_its_group())
+    }
+
+    fn node_changed(&self, old: Option<&Node>, new: &Node) -> bool {
+        if self.sensible {
+            // Labels are all that decides, also for what the pods that are there think of this one.
+            return wanted(self.pod).iter().all(|term| new.labels.get(&term.topology_key).is_some())
+                || self.may_be_first_of_its_group();
+        }
+        let joined = |term: &PodAffinityTerm| {
+            let after = new.labels.get(&term.topology_key);
+            after.is_some() && old.and_then(|node| node.labels.get(&term.topology_key)) != after
+        };
+        let left = |term: &PodAffinityTerm| {
+            let Some(old) = old else { return true };
+            let before = old.labels.get(&term.topology_key);
+            before.is_some() && before != new.labels.get(&term.topology_key)
+        };
+        wanted(self.pod).iter().any(joined) || unwanted(self.pod).iter().any(left)
+    }
 }
 
-fn pod_gone(pod: &Pod, deleted: &Pod) -> bool {
-    all_mean(unwanted(pod), deleted)
-        || has_error(deleted, "requiredAntiAffinityTerms")
-        || all_mean(unwanted(deleted), pod)
-}
-
-fn node_changed(pod: &Pod, old: Option<&Node>, new: &Node) -> bool {
-    let joined = |term: &PodAffinityTerm| {
-        let after = new.labels.get(&term.topology_key);
-        after.is_some() && old.and_then(|node| node.labels.get(&term.topology_key)) != after
+/// Whether a namespace came to or left the selectors of the pod's terms, or is the one by whose labels others select the pod.
+fn namespace_changed(pod: &Pod, old: Option<&Object>, new: &Object) -> bool {
+    let Object::Namespace(name, after) = new else { return true };
+    let before = old.and_then(|old| if let Object::Namespace(_, labels) = old { Some(labels) } else { None });
+    if before == Some(after) {
+        return false;
+    }
+    let selected = |term: &PodAffinityTerm, labels: Option<&Labels>| {
+        labels.is_some_and(|labels| term.namespace_selector.matches(labels))
     };
-    let left = |term: &PodAffinityTerm| {
-        let Some(old) = old else { return true };
-        let before = old.labels.get(&term.topology_key);
-        before.is_some() && before != new.labels.get(&term.topology_key)
-    };
-    wanted(pod).iter().any(joined) || unwanted(pod).iter().any(left)
+    *name == pod.namespace
+        || unreadable(pod)
+        || wanted(pod)
+            .iter()
+            .chain(unwanted(pod))
+            .any(|term| selected(term, before) != selected(term, Some(after)))
 }
 
 #[cfg(test)]

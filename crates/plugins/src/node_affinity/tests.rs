@@ -250,8 +250,6 @@ fn hints() {
     let good = labelled("n", json!({"pool": "x", "zone": "a"}));
     let bad = labelled("n", json!({"pool": "x", "zone": "b"}));
     let outside = labelled("n", json!({"zone": "a"}));
-    let tainted = node(json!({"metadata": {"name": "n", "labels": {"pool": "x", "zone": "b"}},
-        "spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}}));
     for (change, expected) in [
         (added(&good), Hint::Queue),
         (added(&bad), Hint::Skip),
@@ -261,8 +259,6 @@ fn hints() {
         // The pod's own terms were met before: upstream does not look at the added affinity again.
         (updated_node(&outside, &good), Hint::Skip),
         (updated_node(&good, &bad), Hint::Skip),
-        // Updates of taints come without a hint.
-        (updated_node(&tainted, &bad), Hint::Queue),
     ] {
         assert_eq!(plugin.hint(&waiting, &change), expected, "{change:?}");
     }

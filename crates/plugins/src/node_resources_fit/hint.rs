@@ -2,7 +2,6 @@
 
 use super::{Ignored, Needs, NodeResourcesFit};
 use crate::device_classes;
-use crate::node_events;
 use secondmate_framework::{EventObject, ObjectChange, Parity};
 use secondmate_model::{Atom, Node, Pod, Resources};
 
@@ -17,7 +16,6 @@ impl NodeResourcesFit {
             (old, Some(EventObject::Node(new))) => {
                 let old = old.as_ref().and_then(EventObject::node);
                 self.is_node_change_helpful(pod, old.map(AsRef::as_ref), new)
-                    || node_events::is_taint_update(change)
             }
             (old, Some(EventObject::Other(new))) => {
                 let old =

@@ -354,25 +354,6 @@ fn hints_on_nodes() {
 }
 
 #[test]
-fn a_taint_update_comes_without_a_hint() {
-    let plain = node(json!({"metadata": {"name": "n"}}));
-    let tainted =
-        node(json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}}));
-    let closed = node(json!({"metadata": {"name": "n"}, "spec": {"unschedulable": true}}));
-    let waiting = asking(json!({"cpu": "2"}));
-    let plugin = plugin(Value::Null);
-    for (old, new, expected) in [
-        (&tainted, &plain, Hint::Queue),
-        (&plain, &tainted, Hint::Queue),
-        (&closed, &plain, Hint::Queue),
-        (&plain, &closed, Hint::Skip),
-        (&plain, &plain, Hint::Skip),
-    ] {
-        assert_eq!(plugin.hint(&waiting, &updated_node(old, new)), expected);
-    }
-}
-
-#[test]
 fn hints_on_device_classes() {
     let class = |name: &str, resource: Option<&str>| {
         EventObject::Other(Arc::new(Object::DeviceClass(Atom::new(name), resource.map(Atom::new))))

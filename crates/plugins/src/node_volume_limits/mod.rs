@@ -164,7 +164,7 @@ impl Plugin for NodeVolumeLimits {
         vec![
             EventRegistration::new(EventResource::CsiNode, ActionType::ADD),
             EventRegistration::new(EventResource::CsiNode, ActionType::UPDATE),
-            EventRegistration::new(EventResource::Pod, ActionType::DELETE),
+            EventRegistration::new(EventResource::AssignedPod, ActionType::DELETE),
             EventRegistration::new(EventResource::PersistentVolumeClaim, ActionType::ADD),
             EventRegistration::new(EventResource::VolumeAttachment, ActionType::DELETE),
         ]

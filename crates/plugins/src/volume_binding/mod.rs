@@ -17,7 +17,7 @@ mod matching;
 mod score;
 
 use crate::shape::{PointArgs, Shape};
-use crate::{arguments, node_events, pod_claims};
+use crate::{arguments, pod_claims};
 use assumed::Assumed;
 use binding::Reservation;
 use claims::PodClaims;
@@ -161,16 +161,15 @@ impl Plugin for VolumeBinding {
 
     fn events(&self) -> Vec<EventRegistration> {
         let add_or_update = ActionType::ADD | ActionType::UPDATE;
-        let mut events = vec![
+        vec![
             EventRegistration::new(EventResource::StorageClass, add_or_update),
             EventRegistration::new(EventResource::PersistentVolumeClaim, add_or_update),
             EventRegistration::new(EventResource::PersistentVolume, add_or_update),
             EventRegistration::new(EventResource::CsiNode, add_or_update),
             EventRegistration::new(EventResource::CsiDriver, ActionType::UPDATE),
             EventRegistration::new(EventResource::CsiStorageCapacity, add_or_update),
-        ];
-        events.extend(node_events::added_or(ActionType::UPDATE_NODE_LABEL));
-        events
+            EventRegistration::new(EventResource::Node, ActionType::ADD | ActionType::UPDATE_NODE_LABEL),
+        ]
     }
 
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {

@@ -83,7 +83,7 @@ async fn plugins_and_extension_points_are_counted_exactly_and_one_cycle_in_ten_i
         let series = format!("scheduler_plugin_execution_duration_seconds_count{labels}");
         assert_eq!(value(&metrics, &series), Some(expected), "{series}");
     }
-    for (event, times) in [("NodeAdd", NODES), ("UnschedulablePodAdd", PODS), ("AssignedPodAdd", PODS)] {
+    for (event, times) in [("NodeAdd", NODES), ("UnscheduledPodAdd", PODS), ("AssignedPodAdd", PODS)] {
         let series = format!("scheduler_event_handling_duration_seconds_count{{event=\"{event}\"}}");
         until(&series, || value(&metrics, &series) == Some(times as f64)).await;
     }

@@ -2,26 +2,6 @@ use super::*;
 use crate::fixture::{added, changed, node};
 
 #[test]
-fn the_events_are_upstreams() {
-    let update = ActionType::UPDATE;
-    let add_or_update = ActionType::ADD | update;
-    let events = plugin().events();
-    let actions =
-        |resource| events.iter().filter(|e| e.resource == resource).map(|e| e.actions).collect::<Vec<_>>();
-    assert_eq!(actions(EventResource::StorageClass), [add_or_update]);
-    assert_eq!(actions(EventResource::PersistentVolumeClaim), [add_or_update]);
-    assert_eq!(actions(EventResource::PersistentVolume), [add_or_update]);
-    assert_eq!(actions(EventResource::CsiNode), [add_or_update]);
-    assert_eq!(actions(EventResource::CsiDriver), [update]);
-    assert_eq!(actions(EventResource::CsiStorageCapacity), [add_or_update]);
-    assert_eq!(
-        actions(EventResource::Node),
-        [ActionType::ADD | ActionType::UPDATE_NODE_LABEL, ActionType::UPDATE_NODE_TAINT]
-    );
-    assert_eq!(events.len(), 8);
-}
-
-#[test]
 fn hints_tell_what_may_help() {
     let plugin = plugin();
     let ours = pod(json!({"metadata": {"name": "p"}, "spec": {"volumes": [
