@@ -1,4 +1,4 @@
-//! The cache: every node, every pod that stands on one, and every pod that we have placed and not yet seen there.
+//! The cache: every node, every pod assigned to one, and every pod that we have placed and not yet seen there.
 //!
 //! ```text
 //! (absent) --assume--> Assumed --add--> Added --update--> Added --remove--> (absent)
@@ -18,16 +18,16 @@ use secondmate_model::{Atom, Node, NodeInfo, Pod, Uid};
 use std::sync::Arc;
 use zones::Zones;
 
-/// What the caller believed about a pod does not hold. The cache is as it was before the call.
+/// The cache disagrees with the caller about a pod. The cache is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
-    /// Assume: the pod is there already.
+    /// Assume: the pod is in the cache already.
     #[error("pod {0} is in the cache already, it cannot be assumed")]
     Known(Uid),
-    /// Forget: the pod is there, but confirmed.
+    /// Forget: the pod has been confirmed.
     #[error("pod {0} was added to the cache, it cannot be forgotten")]
     NotAssumed(Uid),
-    /// The pod is not there.
+    /// The pod is not in the cache.
     #[error("pod {0} is not in the cache")]
     Unknown(Uid),
 }
@@ -47,7 +47,7 @@ impl PodState {
 #[derive(Clone, Debug)]
 struct Entry {
     info: Arc<NodeInfo>,
-    /// Pods name the node, but there is no object for it (or not any more): not part of a snapshot.
+    /// There are pods on the node but no Node object, not yet or not any more. It is in no snapshot.
     ghost: bool,
     /// Listed in `changed`.
     changed: bool,
@@ -66,7 +66,7 @@ pub struct CacheSize {
     pub assumed_pods: usize,
 }
 
-/// What a confirmation found.
+/// What the cache knew about a pod that was seen on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
     /// A pod that the cache did not know.
@@ -75,7 +75,7 @@ pub enum Added {
     Confirmed,
     /// An assumed pod, but it went to another node.
     Elsewhere,
-    /// A pod that was there: replaced by the newer object.
+    /// A pod that was known on a node; the newer object has replaced it.
     Updated,
 }
 
@@ -137,7 +137,7 @@ impl Cache {
         self.nodes.get(name).filter(|e| !e.ghost).map(|e| &e.info)
     }
 
-    /// All pods with whether they are assumed, sorted by UID: for comparing, not for scheduling.
+    /// All pods, and whether each is assumed, sorted by UID. For comparing, not for scheduling.
     #[must_use]
     pub fn pods_sorted(&self) -> Vec<(&Arc<Pod>, bool)> {
         let mut pods: Vec<_> = self.pods.values().map(|s| (&s.pod, s.assumed)).collect();
@@ -151,7 +151,7 @@ impl Cache {
         self.zones.round_robin()
     }
 
-    /// Places a pod before its binding is confirmed. The pod names its node.
+    /// Places a pod on its `node_name` before the binding is confirmed.
     ///
     /// # Errors
     /// The pod is in the cache already.
@@ -163,7 +163,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Takes back an assumed pod. A pod that is not there (any more) is no error: whoever deleted it was faster.
+    /// Removes an assumed pod. It is no error if the pod is not in the cache: it may have been deleted meanwhile.
     ///
     /// # Errors
     /// The pod was confirmed meanwhile.
@@ -184,14 +184,14 @@ impl Cache {
             Some(_) => Added::Elsewhere,
         };
         if outcome != Added::New {
-            // With the sums that the recorded object brought in, not those of the new one.
+            // Subtract what the old object added, which may differ from what the new one adds.
             self.take(&pod.uid);
         }
         self.put(pod, false);
         outcome
     }
 
-    /// A pod that stood on a node is gone or has ended.
+    /// A pod on a node was deleted or has finished.
     ///
     /// # Errors
     /// The pod is not in the cache.
@@ -228,7 +228,7 @@ impl Cache {
         Some(state.pod)
     }
 
-    /// Changes a node's info, stamps it and marks it for the next refresh.
+    /// Changes a node's info, gives it a new generation and marks it for the next refresh.
     fn change(&mut self, name: &Atom, edit: impl FnOnce(&mut NodeInfo)) {
         let entry = self.nodes.get_mut(name).expect("a node with pods has an entry");
         self.generation += 1;
@@ -241,7 +241,7 @@ impl Cache {
         }
     }
 
-    /// Adds or replaces a node object; returns the one that stood there before.
+    /// Adds or replaces a node object; returns the one that it replaces.
     pub fn set_node(&mut self, node: Arc<Node>) -> Option<Arc<Node>> {
         let name = node.name.clone();
         let entry = self.nodes.entry(name.clone()).or_insert_with(|| Entry {
@@ -252,7 +252,8 @@ impl Cache {
         });
         let old = (!entry.ghost).then(|| Arc::clone(entry.info.node()));
         entry.ghost = false;
-        // Most updates are heartbeats: as long as the images stay, so does the table, and nobody's states are computed again.
+        // Most updates are heartbeats. While the images stay the same, so does the table, and no node's image states are computed
+        // again.
         if old.as_ref().is_none_or(|old| old.images != node.images) {
             // The table's epoch moves, so the node's states are computed again at the next refresh.
             if let Some(old) = &old {
@@ -265,7 +266,7 @@ impl Cache {
         old
     }
 
-    /// Removes a node object. While pods still name it, the node stays as a ghost, which no snapshot shows.
+    /// Removes a node object. While there are pods on it, the node stays as a ghost, which is in no snapshot.
     pub fn remove_node(&mut self, name: &Atom) -> Option<Arc<Node>> {
         let entry = self.nodes.get_mut(name).filter(|e| !e.ghost)?;
         let old = Arc::clone(entry.info.node());
@@ -315,7 +316,7 @@ impl Cache {
     }
 }
 
-/// The object of a node that pods name but nobody has shown yet: nothing fits there.
+/// Stands for the Node object of a ghost: nothing fits there.
 fn ghost(name: &Atom) -> Node {
     Node {
         name: name.clone(),

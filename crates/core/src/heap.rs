@@ -1,4 +1,4 @@
-//! A binary heap ordered by a function that is given at each call, since the order of the queue belongs to a plugin.
+//! A binary heap whose order is passed in with each call, since a plugin decides the order of the queue.
 
 use std::cmp::Ordering;
 
@@ -33,7 +33,7 @@ impl<T> Heap<T> {
         self.items.first()
     }
 
-    /// All elements, in no order that means anything: for looking.
+    /// All elements, in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.items.iter()
     }
@@ -62,7 +62,7 @@ impl<T> Heap<T> {
         Some(top)
     }
 
-    /// Keeps the elements that pass, and restores the order.
+    /// Keeps the elements for which `keep` says so, and restores the order.
     pub fn retain(&mut self, keep: impl FnMut(&T) -> bool, compare: impl Fn(&T, &T) -> Ordering) {
         self.items.retain(keep);
         for at in (0..self.items.len() / 2).rev() {

@@ -1,4 +1,4 @@
-//! Pods that were promised a node: ours after a preemption, and those of other schedulers as their status says.
+//! Pods that are nominated to a node: ours after a preemption, and those of other schedulers as their status says.
 
 use rustc_hash::FxHashMap;
 use secondmate_framework::Nominations;
@@ -13,7 +13,7 @@ pub struct Nominator {
 }
 
 impl Nominator {
-    /// Promises the node to the pod; an earlier promise to the same pod is taken back.
+    /// Nominates the pod to the node, and to no other.
     pub fn set(&mut self, pod: &Arc<Pod>, node: &Atom) {
         if self.node_of.get(&pod.uid) == Some(node)
             && let Some(place) =
@@ -27,7 +27,7 @@ impl Nominator {
         self.node_of.insert(pod.uid.clone(), node.clone());
     }
 
-    /// Takes the promise to a pod back; says which node it was.
+    /// Withdraws a pod's nomination and returns the node.
     pub fn remove(&mut self, uid: &Uid) -> Option<Atom> {
         let node = self.node_of.remove(uid)?;
         if let Some(list) = self.by_node.get_mut(&node) {
@@ -39,7 +39,7 @@ impl Nominator {
         Some(node)
     }
 
-    /// The node promised to a pod.
+    /// The node to which a pod is nominated.
     #[must_use]
     pub fn node_of(&self, uid: &Uid) -> Option<&Atom> {
         self.node_of.get(uid)

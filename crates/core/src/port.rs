@@ -14,7 +14,7 @@ pub enum PodWatch {
     Pending,
     /// Pods of all schedulers on nodes, but those that have ended.
     Assigned,
-    /// Pods of other schedulers without a node to which one was promised.
+    /// Pods of other schedulers that are nominated to a node and not bound yet.
     ForeignNominated,
 }
 
@@ -43,9 +43,9 @@ pub enum Input {
     EvictFinished {
         /// The pod for which room is made.
         preemptor: Uid,
-        /// The pod that goes.
+        /// The pod that is evicted.
         victim: Uid,
-        /// Whether it went (or was gone already).
+        /// Success also where the victim was gone already.
         result: Result<(), String>,
     },
 }
@@ -72,21 +72,21 @@ impl Input {
 /// How a binding ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BindOutcome {
-    /// The API server said yes.
+    /// The API server accepted the binding.
     Bound,
-    /// The API server said no: the pod is not bound by this call.
+    /// The API server refused the binding: this call did not bind the pod.
     Refused {
         /// HTTP status.
         code: u16,
         /// Its message.
         message: String,
     },
-    /// No answer that tells: it may or may not have been carried out.
+    /// The outcome is unknown: the binding may or may not have been carried out.
     Unknown {
         /// What happened.
         message: String,
     },
-    /// It was never sent: the process lost its leadership, or is shutting down.
+    /// The binding was never sent: the process lost its leadership, or is shutting down.
     NotSent,
 }
 
@@ -117,7 +117,7 @@ pub struct ScheduledCondition {
 pub enum NominationPatch {
     /// No change.
     Keep,
-    /// To this; `None` clears it.
+    /// Set it to this node, or clear it.
     Set(Option<Atom>),
 }
 
@@ -133,9 +133,9 @@ pub enum EventType {
 /// An event to be written (`events.k8s.io/v1`).
 #[derive(Clone, Debug)]
 pub struct PodEvent {
-    /// The pod that it is about.
+    /// The pod that the event is about.
     pub regarding: Arc<Pod>,
-    /// Another pod that it is about.
+    /// Another pod involved, if any.
     pub related: Option<Arc<Pod>>,
     /// Type.
     pub kind: EventType,
@@ -145,7 +145,7 @@ pub struct PodEvent {
     pub action: &'static str,
     /// Text, not shortened.
     pub note: String,
-    /// Profile in whose name it is written.
+    /// Profile that reports it.
     pub profile: Atom,
 }
 
@@ -193,11 +193,11 @@ pub enum Effect {
     Event(PodEvent),
     /// Make room: mark the victim as disrupted and delete it. Answered by [`Input::EvictFinished`].
     Evict {
-        /// The pod that goes.
+        /// The pod that is evicted.
         victim: Arc<Pod>,
-        /// The pod for which it goes.
+        /// The pod for which room is made.
         preemptor: Arc<Pod>,
-        /// Profile in whose name it is done.
+        /// Profile of the pod for which room is made.
         profile: Atom,
     },
     /// For the metrics.
@@ -217,7 +217,7 @@ pub enum Observation {
         since_first_attempt: Duration,
         /// Since it was popped for the last time.
         since_popped: Duration,
-        /// It was tried again only because it had waited too long: an event was missing.
+        /// Whether it was tried again only because it had waited too long, so that an event must have been missed.
         after_flush: bool,
     },
     /// An attempt ended in a rejection.
@@ -249,13 +249,13 @@ pub enum Observation {
     },
     /// It is not known whether a binding was carried out.
     BindUnknown,
-    /// A pod of ours was bound to another node than we chose.
+    /// A pod of ours was bound by somebody else, to a node other than the one that we chose.
     BoundElsewhere,
-    /// The room that a pod of ours was about to be bound to was gone: the pod is tried again.
+    /// The node no longer had room for the pod when it was about to be bound: the pod is tried again.
     RoomTaken {
         /// Profile.
         profile: Atom,
-        /// A pod of another scheduler is on the node; if not, the node itself shrank.
+        /// Whether a pod of another scheduler is on the node; otherwise the node itself shrank.
         foreign: bool,
     },
 }

@@ -73,7 +73,7 @@ pub enum Place {
 /// A pending pod and what is known about its attempts.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The pod as the queue's order sees it.
+    /// The pod and what the queue's order compares.
     pub queued: QueuedPod,
     /// When it was first seen.
     pub added: Timestamp,
@@ -89,7 +89,7 @@ pub struct Entry {
     pub pending_by: BTreeSet<Atom>,
     /// PreEnqueue plugin that holds it back.
     pub gated_by: Option<Atom>,
-    /// It waited too long and was moved by that alone, since its last attempt.
+    /// Whether only the time-out has moved it since its last attempt.
     pub flushed: bool,
     /// Where it is.
     pub place: Place,
@@ -211,7 +211,7 @@ impl Queue {
         self.entries.get(uid)
     }
 
-    /// All pending pods, sorted by UID: for looking, not for scheduling.
+    /// All pending pods, sorted by UID. For inspection, not for scheduling.
     #[must_use]
     pub fn entries_sorted(&self) -> Vec<&Entry> {
         let mut all: Vec<_> = self.entries.values().collect();
@@ -244,13 +244,12 @@ impl Queue {
         self.in_flight.events_dropped()
     }
 
-    /// Events kept for pods in flight by label, and the pods in flight that they are kept for as `PodPopped`; with zeros of what
-    /// was there once.
+    /// Number of events kept for pods in flight by label, and of these pods as `PodPopped`. A label once used stays, with zero.
     pub fn in_flight_by_label(&self) -> impl Iterator<Item = (&'static str, usize)> {
         self.in_flight.by_label()
     }
 
-    /// Number of turns kept in the heaps, old ones included: bounded by the number of pods.
+    /// Number of tickets in the heaps, stale ones included: bounded by the number of pods.
     #[must_use]
     pub fn ticket_count(&self) -> usize {
         self.active.len() + self.backoff.len() + self.error_backoff.len()

@@ -399,7 +399,7 @@ impl Scheduler {
         self.effects.push(Effect::PatchStatus { pod, condition, nomination });
     }
 
-    /// Takes a promise back that we have made; that of another scheduler is not ours to take.
+    /// Clears the nomination of a pod of ours. One of another scheduler is not ours to clear.
     fn clear_nomination(&mut self, pod: &Arc<Pod>) {
         if !self.profiles.contains_key(&pod.scheduler_name) {
             return;
@@ -454,8 +454,8 @@ impl Scheduler {
         self.announce(&changes::ASSIGNED_POD_DELETE, &change, except, now);
     }
 
-    /// A promise of room was taken back: for pods of at most its priority it was as if the pod had been there.
-    fn announce_promise_gone(&mut self, pod: &Arc<Pod>, now: Timestamp) {
+    /// A nomination ended. For pods of at most the same priority the pod had counted as present on its node.
+    fn announce_nomination_gone(&mut self, pod: &Arc<Pod>, now: Timestamp) {
         let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(pod))), new: None };
         let concerns = |other: &Pod| other.priority <= pod.priority;
         let (queue, cx) = self.queue_at(now);

@@ -1,4 +1,4 @@
-//! What time does to queued pods: backoffs end, and pods that waited too long are tried again.
+//! The passing of time: backoffs end, and pods that have waited too long are tried again.
 
 use super::places::{by_expiry, by_queue_sort};
 use super::{Entry, FLUSH_INTERVAL, Place, Profiles, Queue, QueueContext, TIMEOUT};
@@ -6,7 +6,7 @@ use secondmate_model::{Timestamp, Uid};
 use std::time::Duration;
 
 impl Queue {
-    /// Time passes: backoffs end, and pods that waited too long are tried again.
+    /// Ends the backoffs that are over, and lets pods that have waited too long be tried again.
     pub fn tick(&mut self, cx: QueueContext<'_>) {
         let QueueContext { now, profiles, .. } = cx;
         self.end_backoffs(Place::Backoff, now, profiles);
@@ -82,7 +82,7 @@ impl Queue {
     }
 }
 
-/// A gated pod is moved only by events that its gating plugin registered; one that is being deleted has nowhere to go.
+/// A gated pod is moved only by events that its gating plugin registered; one that is being deleted is not moved at all.
 fn is_moved_by_timeout(entry: &Entry, profiles: &Profiles) -> bool {
     let pod = &entry.queued.pod;
     !pod.deleting

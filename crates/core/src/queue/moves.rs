@@ -1,4 +1,4 @@
-//! Why a waiting pod is moved: events with the plugins' hints, gates that open, and force.
+//! What moves a waiting pod: events and the plugins' hints, gates that open, and forced activation.
 
 use super::{Place, Profiles, Queue, QueueContext};
 use secondmate_cycle::probe::Point;
@@ -16,7 +16,7 @@ pub(super) enum Strategy {
 }
 
 impl Queue {
-    /// Something changed: pods that wait for it are moved, but `except`.
+    /// A cluster event: moves the pods that it may help, except for `except`.
     pub fn on_event(
         &mut self,
         event: &ClusterEvent,
@@ -28,7 +28,7 @@ impl Queue {
         self.on_event_for(event, change, &concerns, cx);
     }
 
-    /// Something changed: pods that wait for it are moved, as far as it concerns them.
+    /// A cluster event: moves the pods that it concerns and may help.
     pub fn on_event_for(
         &mut self,
         event: &ClusterEvent,
@@ -49,11 +49,11 @@ impl Queue {
         self.in_flight.record(*event, change);
     }
 
-    /// The core's own gate is open again. The pod waits for events like any other that was rejected; `now_or_never` says that
-    /// those it waits for have been, so that it is tried again when its backoff is over.
-    pub fn ungate(&mut self, uid: &Uid, now_or_never: bool, cx: QueueContext<'_>) {
+    /// The core's own gate is open again, and the pod waits for events like any other rejected pod. Where `events_are_over`, those
+    /// that it would wait for have come already, so it is tried again when its backoff is over.
+    pub fn ungate(&mut self, uid: &Uid, events_are_over: bool, cx: QueueContext<'_>) {
         let Some(entry) = self.entries.get_mut(uid).filter(|e| e.place == Place::Gated) else { return };
-        if now_or_never {
+        if events_are_over {
             self.requeue_after_backoff(uid, "PreemptionFinished", cx);
             return;
         }

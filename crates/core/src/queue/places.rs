@@ -1,4 +1,4 @@
-//! The places and how a pod gets from one into another: each pod is in exactly one.
+//! The places of the queue, and how a pod moves between them. Each pod is in exactly one.
 
 use super::{Entry, Place, Profiles, Queue};
 use secondmate_framework::{ClusterEvent, EventResource, QueuedPod};
@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// A pod's turn in a heap. It holds while it is the pod's last one.
+/// A pod's entry in a heap. Only the pod's newest ticket is valid.
 #[derive(Clone, Debug)]
 pub(super) struct Ticket {
     pub queued: QueuedPod,
@@ -16,7 +16,7 @@ pub(super) struct Ticket {
     pub number: u64,
 }
 
-/// Waiting pods in the order in which they came, and by profile and plugin that rejected them.
+/// Waiting pods, in order of arrival and by the profile and plugin that rejected them.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     pods: BTreeMap<u64, Uid>,

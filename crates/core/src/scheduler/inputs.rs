@@ -27,12 +27,12 @@ impl Scheduler {
         }
     }
 
-    /// The input at hand is this event. An update can be several, and takes its time for each.
+    /// Notes for the probe that the current input is this event. An update can be several events; each is charged the whole time.
     fn note_event(&mut self, label: &'static str) {
         self.handled.push(label);
     }
 
-    /// The input at hand is an update of a pod: as upstream counts it, of the general kind and of each particular one.
+    /// Notes a pod update, counted as upstream does: once under the general label and once under each specific one.
     fn note_pod_update(&mut self, general: &'static str, events: &[ClusterEvent]) {
         self.handled.push(general);
         self.handled.extend(events.iter().map(|e| e.label).filter(|label| *label != general));
@@ -104,7 +104,7 @@ impl Scheduler {
                 self.binding_event(&pod.uid, Event::Deleted, now);
             }
         } else if old.nominated_node_name.is_none() && pod.nominated_node_name.is_none() {
-            // A promise of ours that the status does not show yet holds.
+            // A nomination of ours that the status does not show yet still counts.
             if let Some(node) = self.nominator.node_of(&pod.uid).cloned() {
                 self.nominator.set(&pod, &node);
             }
@@ -116,7 +116,7 @@ impl Scheduler {
                 }
             }
             if old.nominated_node_name.is_some() && old.nominated_node_name != pod.nominated_node_name {
-                self.announce_promise_gone(&old, now);
+                self.announce_nomination_gone(&old, now);
             }
         }
     }
@@ -130,7 +130,7 @@ impl Scheduler {
         self.queue.remove(uid);
         if let Some(nominated) = self.nominator.pod(uid).cloned() {
             self.nominator.remove(uid);
-            self.announce_promise_gone(&nominated, now);
+            self.announce_nomination_gone(&nominated, now);
         }
     }
 
@@ -198,7 +198,7 @@ impl Scheduler {
                 let moved = self.nominator.node_of(&pod.uid).is_some_and(|old| old != node);
                 self.nominator.set(pod, node);
                 if let Some(before) = before.filter(|_| moved) {
-                    self.announce_promise_gone(&before, now);
+                    self.announce_nomination_gone(&before, now);
                 }
             }
             _ => self.foreign_gone(&pod.uid, now),
@@ -208,7 +208,7 @@ impl Scheduler {
     fn foreign_gone(&mut self, uid: &Uid, now: Timestamp) {
         let Some(pod) = self.nominator.pod(uid).cloned().filter(|p| self.is_foreign(p)) else { return };
         self.nominator.remove(uid);
-        self.announce_promise_gone(&pod, now);
+        self.announce_nomination_gone(&pod, now);
     }
 
     fn node(&mut self, node: Arc<Node>, now: Timestamp) {

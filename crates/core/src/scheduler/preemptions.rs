@@ -1,5 +1,4 @@
-//! Preemptions that are under way: all victims but the last are evicted at once, then the last, and meanwhile the pod for
-//! which room is made is held back.
+//! Preemptions in progress. All victims but the last are evicted at once, then the last one; meanwhile the preemptor is held back.
 
 use super::Scheduler;
 use crate::port::{Effect, EventType, PodEvent};
@@ -9,7 +8,7 @@ use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Name under which the pod is held back, as upstream.
+/// The plugin in whose name the preemptor is held back, as upstream.
 pub(super) const PLUGIN: &str = "DefaultPreemption";
 
 struct Preemption {
@@ -22,13 +21,13 @@ struct Preemption {
     last: Option<Arc<Pod>>,
     /// The last victim: once it is terminating the pod need not be held back any longer.
     last_uid: Uid,
-    /// The last victim left after its eviction was ordered, but before that was answered.
+    /// The last victim left before its eviction was answered.
     released: bool,
     /// An eviction failed: the last victim is spared, and the pod tries again.
     failed: bool,
 }
 
-/// Preemptions by the pod for which room is made.
+/// Preemptions by preemptor.
 #[derive(Default)]
 pub(super) struct Preemptions {
     by_preemptor: BTreeMap<Uid, Preemption>,
@@ -39,7 +38,7 @@ impl Preemptions {
         self.by_preemptor.len()
     }
 
-    /// The pod is gone or placed: nothing needs to be held back for it.
+    /// The preemptor is gone or placed: it need not be held back any longer.
     pub(super) fn forget_preemptor(&mut self, uid: &Uid) {
         self.by_preemptor.remove(uid);
     }
@@ -131,8 +130,8 @@ impl Scheduler {
         }
     }
 
-    /// Every eviction is done: the pod waits for its victims to go, and is told so by their deletion like any other pod. Where
-    /// the last one has gone already, nothing would tell it.
+    /// Every eviction is done. The preemptor waits for its victims to go; their deletion wakes it like any other pod. If the last one
+    /// has gone already, no such event will come.
     fn finish_preemption(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.preemptions.by_preemptor.remove(preemptor) else { return };
         let gone = self.cache.pod(&preemption.last_uid).is_none();
@@ -140,8 +139,8 @@ impl Scheduler {
         queue.ungate(preemptor, gone, cx);
     }
 
-    /// A pod is terminating or gone: pods for which it was the last victim are let go. Its deletion, which is announced next,
-    /// wakes them.
+    /// A pod is terminating or gone: preemptors whose last victim it was are no longer held back. Its deletion, which is announced
+    /// next, wakes them.
     pub(super) fn victim_leaving(&mut self, victim: &Uid, now: Timestamp) {
         let waits = |p: &Preemption| p.last_uid == *victim && p.last.is_none() && !p.released;
         let preemptors: Vec<Uid> =

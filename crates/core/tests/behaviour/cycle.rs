@@ -57,7 +57,7 @@ fn one_feasible_node_is_taken_without_a_score() {
 }
 
 #[test]
-fn the_promised_node_is_tried_first_and_the_others_only_where_it_does_not_pass() {
+fn the_nominated_node_is_tried_first_and_the_others_only_where_it_does_not_pass() {
     let script = Script::default();
     let nodes = snapshot(&["n1", "n2", "n3"]);
     script.lines().scores.insert("n1".to_owned(), 100);
@@ -121,11 +121,11 @@ fn the_share_of_nodes_adapts_to_the_size_of_the_cluster() {
 }
 
 #[test]
-fn promised_pods_count_for_those_of_at_most_their_priority_and_twice() {
+fn nominated_pods_count_for_those_of_at_most_their_priority_and_twice() {
     let script = Script::default();
     let profile = profile(&["PrioritySort", "NodeResourcesFit", "NodePorts", "DefaultBinder"], &script);
     let nodes = snapshot(&["n1 cpu=1"]);
-    for (promised, tried, passes) in [
+    for (nominated, tried, passes) in [
         ("v cpu=800m priority=5 nominated=n1", "p cpu=500m priority=5", false),
         ("v cpu=800m priority=5 nominated=n1", "p cpu=500m priority=6", true),
         ("v cpu=200m priority=9 nominated=n1", "p cpu=500m", true),
@@ -133,9 +133,9 @@ fn promised_pods_count_for_those_of_at_most_their_priority_and_twice() {
         ("p cpu=800m nominated=n1", "p cpu=500m", true),
     ] {
         let mut nominator = Nominator::default();
-        nominator.set(&pod(promised), &atom("n1"));
+        nominator.set(&pod(nominated), &atom("n1"));
         let attempt = attempt(&profile, &nodes, &nominator, tried, &mut 0);
-        assert_eq!(attempt.is_ok(), passes, "{promised}; {tried}");
+        assert_eq!(attempt.is_ok(), passes, "{nominated}; {tried}");
     }
     // Both passes must be passed: one run of the filters for each.
     let with_a = crate::fixture::profile(PLAIN, &script);

@@ -15,18 +15,18 @@ fn nominations(cluster: &Cluster) -> usize {
 }
 
 #[test]
-fn a_promise_in_the_status_counts_from_the_first_sight_of_the_pod() {
+fn a_nomination_in_the_status_counts_from_the_first_sight_of_the_pod() {
     let mut cluster = full();
-    cluster.pending("promised cpu=800m priority=5 nominated=n1 gated");
+    cluster.pending("nominated cpu=800m priority=5 nominated=n1 gated");
     assert_eq!(nominations(&cluster), 0, "a gated pod takes no room");
-    cluster.pending("promised cpu=800m priority=5 nominated=n1 rv=2");
+    cluster.pending("nominated cpu=800m priority=5 nominated=n1 rv=2");
     assert_eq!(nominations(&cluster), 1);
-    cluster.pending("promised cpu=800m priority=5 rv=3");
+    cluster.pending("nominated cpu=800m priority=5 rv=3");
     assert_eq!(nominations(&cluster), 0);
 }
 
 #[test]
-fn a_promise_that_the_status_does_not_show_yet_is_kept_by_an_update() {
+fn a_nomination_that_the_status_does_not_show_yet_is_kept_by_an_update() {
     let mut cluster = Cluster::new(&["DefaultPreemption"]);
     cluster.node("n1 cpu=1");
     cluster.assigned("victim cpu=800m node=n1");
@@ -40,12 +40,12 @@ fn a_promise_that_the_status_does_not_show_yet_is_kept_by_an_update() {
 }
 
 #[test]
-fn foreign_promises_hold_room_and_give_it_back() {
+fn foreign_nominations_hold_room_and_give_it_back() {
     let mut cluster = full();
     cluster.foreign("theirs cpu=800m priority=5 nominated=n1 scheduler=default-scheduler");
     cluster.pending("p cpu=500m");
     cluster.pending("high cpu=500m priority=9");
-    assert_eq!(cluster.step(), "high -> n1", "a promise to a less important pod does not count");
+    assert_eq!(cluster.step(), "high -> n1", "a nomination of a less important pod does not count");
     assert_eq!(cluster.step(), "p: unschedulable");
     cluster.effects();
     cluster.gone(PodWatch::ForeignNominated, "theirs");
@@ -54,7 +54,7 @@ fn foreign_promises_hold_room_and_give_it_back() {
 }
 
 #[test]
-fn a_promise_that_moves_or_ends_wakes_pods_of_at_most_its_priority() {
+fn a_nomination_that_moves_or_ends_wakes_pods_of_at_most_its_priority() {
     for (first, then) in [
         ("v cpu=800m priority=5 nominated=n1 rv=1", "v cpu=800m priority=5 nominated=n2 rv=2"),
         ("v cpu=800m priority=5 nominated=n1 rv=1", "v cpu=800m priority=5 rv=2"),
@@ -73,7 +73,7 @@ fn a_promise_that_moves_or_ends_wakes_pods_of_at_most_its_priority() {
                 cluster.foreign(&first);
             } else {
                 cluster.pending(&first);
-                // An update of a gated pod brings its promise in.
+                // An update of a gated pod brings its nomination in.
                 cluster.pending(&first.replace("rv=1", "rv=1b"));
             }
             assert_eq!(nominations(&cluster), 1);
@@ -102,7 +102,7 @@ fn a_promise_that_moves_or_ends_wakes_pods_of_at_most_its_priority() {
 }
 
 #[test]
-fn a_failed_attempt_takes_the_promise_back_and_a_rejected_one_without_preemption_too() {
+fn a_failed_attempt_clears_the_nomination_and_a_rejected_one_without_preemption_too() {
     let mut cluster = full();
     cluster.pending("p cpu=2 nominated=n1");
     assert_eq!(nominations(&cluster), 1);
@@ -112,7 +112,7 @@ fn a_failed_attempt_takes_the_promise_back_and_a_rejected_one_without_preemption
 }
 
 #[test]
-fn a_promise_ends_when_the_pod_is_assumed() {
+fn a_nomination_ends_when_the_pod_is_assumed() {
     let mut cluster = full();
     cluster.pending("p cpu=200m nominated=n1");
     assert_eq!(nominations(&cluster), 1);

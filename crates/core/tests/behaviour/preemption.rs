@@ -136,7 +136,7 @@ fn evictions_in(effects: &[String]) -> Vec<&String> {
 }
 
 #[test]
-fn promises_to_lesser_pods_are_taken_back_but_not_those_of_other_schedulers() {
+fn nominations_of_lesser_pods_are_cleared_but_not_those_of_other_schedulers() {
     let mut cluster = Cluster::new(&["DefaultPreemption"]);
     cluster.node("n1 cpu=900m");
     cluster.assigned("v cpu=900m node=n1");

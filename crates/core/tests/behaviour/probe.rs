@@ -135,7 +135,7 @@ fn plugins_that_skip_a_pod_are_not_evaluated() {
 }
 
 #[test]
-fn a_promised_node_and_the_others_are_two_searches() {
+fn a_nominated_node_and_the_others_are_two_searches() {
     let script = Script::default();
     let (mut cluster, probe) = measured(&["PrioritySort", "A", "DefaultBinder"], &script);
     cluster.node("n1");
