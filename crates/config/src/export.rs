@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::ExtensionPoint;
 use crate::configuration::{Configuration, Profile};
 use crate::duration;
-use crate::plugins::ExtensionPoint;
 
 impl Configuration {
     /// The effective configuration as a `KubeSchedulerConfiguration`: `multiPoint` is disabled and each extension point

@@ -1,11 +1,8 @@
 //! From a configuration to profiles that run.
 
-use crate::{Configuration, EnabledPlugin, Unsupported};
+use crate::{Configuration, ExtensionPoint, Unsupported};
 use secondmate_cycle::{PluginLists, Profile, ProfileError, ProfileSpec};
-use secondmate_framework::{Handle, Parity, Plugin, PluginError, Registry};
-use serde_json::Value;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use secondmate_framework::{Parity, Registry};
 
 /// Why a configuration gives no profiles.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,81 +38,58 @@ pub fn make_profiles(
     let victims_of = spares_others
         .then(|| configuration.scheduler_names().into_iter().map(str::to_owned).collect::<Vec<_>>());
     let make = |profile: &crate::Profile| {
-        let spec = specification(profile, registry, parity, victims_of.clone())?;
-        Ok(Profile::new(&spec, registry, parity)?)
+        Ok(Profile::new(&specification(profile, victims_of.clone()), registry, parity)?)
     };
     configuration.profiles.iter().map(make).collect()
 }
 
-fn specification(
-    profile: &crate::Profile,
-    registry: &Registry,
-    parity: Parity,
-    victims_of: Option<Vec<String>>,
-) -> Result<ProfileSpec, ProfileError> {
-    let args: BTreeMap<String, Value> =
-        profile.plugin_args.iter().map(|(name, args)| (name.clone(), args.to_value())).collect();
-    let handle = Handle::new(profile.scheduler_name.as_str().into(), parity);
-    let mut made: BTreeMap<&str, Arc<dyn Plugin>> = BTreeMap::new();
-    for name in profile.plugins.names() {
-        let failed =
-            |error: PluginError| ProfileError::Plugin { profile: profile.scheduler_name.clone(), error };
-        made.insert(
-            name,
-            registry.make(name, args.get(name).unwrap_or(&Value::Null), &handle).map_err(failed)?,
-        );
+/// Where upstream's plugin acts and ours has nothing to do: the core holds pods back for a preemption by itself, and pods with
+/// resource claims are refused before anything would have to be reserved.
+const IDLE: [(&str, ExtensionPoint); 4] = [
+    ("DefaultPreemption", ExtensionPoint::PreEnqueue),
+    ("DynamicResources", ExtensionPoint::PreEnqueue),
+    ("DynamicResources", ExtensionPoint::Reserve),
+    ("DynamicResources", ExtensionPoint::PreBind),
+];
+
+fn specification(profile: &crate::Profile, victims_of: Option<Vec<String>>) -> ProfileSpec {
+    let mut plugins = PluginLists::default();
+    for point in ExtensionPoint::ALL {
+        let acting = profile.plugins.at(point).iter().filter(|p| !IDLE.contains(&(p.name.as_str(), point)));
+        *plugins.at_mut(point) = acting.map(|p| (p.name.clone(), i64::from(p.weight))).collect();
     }
-    let acting = |list: &[EnabledPlugin], acts: fn(&dyn Plugin) -> bool| -> Vec<String> {
-        let acts = |plugin: &&EnabledPlugin| made.get(plugin.name.as_str()).is_some_and(|p| acts(&**p));
-        list.iter().filter(acts).map(|plugin| plugin.name.clone()).collect()
-    };
-    let lists = &profile.plugins;
-    let plugins = PluginLists {
-        pre_enqueue: acting(&lists.pre_enqueue, |p| p.as_pre_enqueue().is_some()),
-        queue_sort: acting(&lists.queue_sort, |p| p.as_queue_sort().is_some()),
-        pre_filter: acting(&lists.pre_filter, |p| p.as_pre_filter().is_some()),
-        filter: acting(&lists.filter, |p| p.as_filter().is_some()),
-        post_filter: acting(&lists.post_filter, |p| p.as_post_filter().is_some()),
-        pre_score: acting(&lists.pre_score, |p| p.as_pre_score().is_some()),
-        score: lists.score.iter().map(|p| (p.name.clone(), i64::from(p.weight))).collect(),
-        reserve: acting(&lists.reserve, |p| p.as_reserve().is_some()),
-        permit: acting(&lists.permit, |p| p.as_permit().is_some()),
-        pre_bind: acting(&lists.pre_bind, |p| p.as_pre_bind().is_some()),
-        bind: acting(&lists.bind, |p| p.as_bind().is_some()),
-        post_bind: acting(&lists.post_bind, |p| p.as_post_bind().is_some()),
-    };
-    Ok(ProfileSpec {
+    ProfileSpec {
         scheduler_name: profile.scheduler_name.clone(),
         // For scheduling; explaining looks at every node. Zero adapts to the size of the cluster, as kube-scheduler does.
         percentage_of_nodes_to_score: profile.percentage_of_nodes_to_score.unwrap_or(0),
         plugins,
-        args,
+        args: profile.plugin_args.iter().map(|(name, args)| (name.clone(), args.to_value())).collect(),
         victims_of,
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secondmate_cycle::PluginRef;
     use std::collections::BTreeSet;
 
     #[test]
     fn the_default_profile_has_every_in_tree_plugin_and_weighs_those_that_score() {
         let registry = secondmate_plugins::registry().expect("no name twice");
         let configuration = Configuration::for_scheduler_names(&["my-scheduler"]).expect("a name");
-        make_profiles(&configuration, &registry).expect("made without arguments");
+        let made = make_profiles(&configuration, &registry).expect("made without arguments").remove(0);
         let profile = &configuration.profiles[0];
-        let handle = Handle::new("my-scheduler".into(), Parity::Strict);
-        let make = |name: &str| {
-            let args = profile.plugin_args.get(name).map_or(Value::Null, |args| args.to_value());
-            registry.make(name, &args, &handle).expect("made")
-        };
-        let names = profile.plugins.names();
+        let names = crate::resolve::names(&profile.plugins);
         assert_eq!(names, registry.names().collect::<BTreeSet<_>>());
         let weighed: BTreeSet<&str> =
             profile.plugins.score.iter().map(|plugin| plugin.name.as_str()).collect();
-        let scoring: BTreeSet<&str> =
-            names.into_iter().filter(|name| make(name).as_score().is_some()).collect();
+        let scores = |p: &&PluginRef| ExtensionPoint::Score.is_point_of(&p.plugin);
+        let scoring: BTreeSet<&str> = made.plugins().iter().filter(scores).map(|p| p.name.as_str()).collect();
         assert_eq!(weighed, scoring);
+        for (name, point) in IDLE {
+            let plugin = made.plugin(&name.into()).expect("in the default profile");
+            assert!(!point.is_point_of(plugin), "{name} acts at {}", point.name());
+        }
     }
 }

@@ -42,10 +42,11 @@ pub use configuration::{
 pub use extender::{Extender, ExtenderTls, ManagedResource};
 pub use instantiate::{ProfilesError, make_profiles};
 pub use names::{is_label_key, is_label_value, is_subdomain};
-pub use plugins::{ExtensionPoint, PluginCatalogue, PluginNameTaken};
+pub use plugins::{PluginCatalogue, PluginNameTaken};
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use remarks::{Notice, Unsupported};
 pub use resolve::{EnabledPlugin, ResolvedPlugins};
+pub use secondmate_framework::ExtensionPoint;
 
 /// The only version of `KubeSchedulerConfiguration` that kube-scheduler 1.37 serves.
 pub const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";

@@ -1,95 +1,11 @@
 //! Which plugins exist and at which extension points they run.
 
-use std::collections::BTreeMap;
-
 use crate::object::closest;
-
-/// A place in the scheduling of a pod where plugins run, named as in kube-scheduler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ExtensionPoint {
-    /// Before a pod enters the active queue.
-    PreEnqueue,
-    /// Orders the active queue.
-    QueueSort,
-    /// Once per pod, before nodes are looked at.
-    PreFilter,
-    /// Once per pod and node: may the pod run there.
-    Filter,
-    /// After no node was left: may room be made.
-    PostFilter,
-    /// Once per pod, before nodes are scored.
-    PreScore,
-    /// Once per pod and feasible node: how good is it.
-    Score,
-    /// After a node was chosen: claim what the pod needs, or give it back.
-    Reserve,
-    /// Last word before binding: yes, no, or wait.
-    Permit,
-    /// Work that must be done before the pod is bound.
-    PreBind,
-    /// Binds the pod.
-    Bind,
-    /// After the pod was bound.
-    PostBind,
-}
-
-impl ExtensionPoint {
-    /// All points, in the order in which kube-scheduler sets them up (the order decides which error comes first).
-    pub const ALL: [Self; 12] = [
-        Self::PreFilter,
-        Self::Filter,
-        Self::PostFilter,
-        Self::Reserve,
-        Self::PreScore,
-        Self::Score,
-        Self::PreBind,
-        Self::Bind,
-        Self::PostBind,
-        Self::Permit,
-        Self::PreEnqueue,
-        Self::QueueSort,
-    ];
-
-    /// The name in metrics and messages: `PreFilter`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::PreEnqueue => "PreEnqueue",
-            Self::QueueSort => "QueueSort",
-            Self::PreFilter => "PreFilter",
-            Self::Filter => "Filter",
-            Self::PostFilter => "PostFilter",
-            Self::PreScore => "PreScore",
-            Self::Score => "Score",
-            Self::Reserve => "Reserve",
-            Self::Permit => "Permit",
-            Self::PreBind => "PreBind",
-            Self::Bind => "Bind",
-            Self::PostBind => "PostBind",
-        }
-    }
-
-    /// The field of `plugins` in the configuration: `preFilter`.
-    pub fn field(self) -> &'static str {
-        match self {
-            Self::PreEnqueue => "preEnqueue",
-            Self::QueueSort => "queueSort",
-            Self::PreFilter => "preFilter",
-            Self::Filter => "filter",
-            Self::PostFilter => "postFilter",
-            Self::PreScore => "preScore",
-            Self::Score => "score",
-            Self::Reserve => "reserve",
-            Self::Permit => "permit",
-            Self::PreBind => "preBind",
-            Self::Bind => "bind",
-            Self::PostBind => "postBind",
-        }
-    }
-}
-
-use ExtensionPoint::{
+use secondmate_framework::ExtensionPoint;
+use secondmate_framework::ExtensionPoint::{
     Bind, Filter, Permit, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, QueueSort, Reserve, Score,
 };
+use std::collections::BTreeMap;
 
 /// The plugins of kube-scheduler 1.37 with the extension points that each implements.
 const IN_TREE: [(&str, &[ExtensionPoint]); 24] = [

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ExtensionPoint;
 use crate::args::{self, PluginArgs};
 use crate::configuration::{DEFAULT_SCHEDULER_NAME, Profile, percentage};
-use crate::plugins::{ExtensionPoint, PluginCatalogue, REMOVED};
+use crate::plugins::{PluginCatalogue, REMOVED};
 use crate::problem::{Path, ProblemKind, Problems, quoted};
 use crate::remarks::Remarks;
 use crate::resolve::{self, MergedPlugins};

@@ -1,6 +1,7 @@
 //! What is read but cannot be honoured: refused, or accepted with a remark. Never ignored in silence.
 
-use crate::plugins::{ExtensionPoint, GATED, PluginCatalogue};
+use crate::ExtensionPoint;
+use crate::plugins::{GATED, PluginCatalogue};
 use crate::problem::{Path, quoted};
 use crate::resolve::ResolvedPlugins;
 use crate::v1::{GivenConfiguration, GivenProfile};
@@ -124,7 +125,7 @@ impl Remarks {
                 }
             }
         }
-        let running = plugins.names();
+        let running = crate::resolve::names(plugins);
         for (index, config) in given.plugin_config.iter().enumerate() {
             let name = config.name.as_str();
             if running.contains(name) {

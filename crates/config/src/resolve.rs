@@ -7,9 +7,10 @@
 
 use std::collections::BTreeSet;
 
+use secondmate_framework::{ExtensionPoint, PerPoint};
 use serde::Serialize;
 
-use crate::plugins::{DEFAULT_MULTI_POINT, ExtensionPoint, PluginCatalogue};
+use crate::plugins::{DEFAULT_MULTI_POINT, PluginCatalogue};
 use crate::problem::{Path, ProblemKind, Problems, quoted};
 use crate::v1::{GivenPlugin, GivenPlugins, GivenSet};
 
@@ -22,80 +23,13 @@ pub struct EnabledPlugin {
     pub weight: i32,
 }
 
-/// What runs at each extension point of a profile, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ResolvedPlugins {
-    /// Before a pod enters the active queue.
-    pub pre_enqueue: Vec<EnabledPlugin>,
-    /// Exactly one, the same in all profiles.
-    pub queue_sort: Vec<EnabledPlugin>,
-    /// Once per pod, before nodes are looked at.
-    pub pre_filter: Vec<EnabledPlugin>,
-    /// Once per pod and node.
-    pub filter: Vec<EnabledPlugin>,
-    /// After no node was left.
-    pub post_filter: Vec<EnabledPlugin>,
-    /// Once per pod, before scoring.
-    pub pre_score: Vec<EnabledPlugin>,
-    /// Once per pod and feasible node; weights are never 0.
-    pub score: Vec<EnabledPlugin>,
-    /// After a node was chosen.
-    pub reserve: Vec<EnabledPlugin>,
-    /// Before binding begins.
-    pub permit: Vec<EnabledPlugin>,
-    /// Before the pod is bound.
-    pub pre_bind: Vec<EnabledPlugin>,
-    /// At least one.
-    pub bind: Vec<EnabledPlugin>,
-    /// After the pod was bound.
-    pub post_bind: Vec<EnabledPlugin>,
-}
+/// What runs at each extension point of a profile, in order. Weights at Score are never 0.
+pub type ResolvedPlugins = PerPoint<Vec<EnabledPlugin>>;
 
-impl ResolvedPlugins {
-    /// The list of one point.
-    pub fn at(&self, point: ExtensionPoint) -> &[EnabledPlugin] {
-        match point {
-            ExtensionPoint::PreEnqueue => &self.pre_enqueue,
-            ExtensionPoint::QueueSort => &self.queue_sort,
-            ExtensionPoint::PreFilter => &self.pre_filter,
-            ExtensionPoint::Filter => &self.filter,
-            ExtensionPoint::PostFilter => &self.post_filter,
-            ExtensionPoint::PreScore => &self.pre_score,
-            ExtensionPoint::Score => &self.score,
-            ExtensionPoint::Reserve => &self.reserve,
-            ExtensionPoint::Permit => &self.permit,
-            ExtensionPoint::PreBind => &self.pre_bind,
-            ExtensionPoint::Bind => &self.bind,
-            ExtensionPoint::PostBind => &self.post_bind,
-        }
-    }
-
-    fn at_mut(&mut self, point: ExtensionPoint) -> &mut Vec<EnabledPlugin> {
-        match point {
-            ExtensionPoint::PreEnqueue => &mut self.pre_enqueue,
-            ExtensionPoint::QueueSort => &mut self.queue_sort,
-            ExtensionPoint::PreFilter => &mut self.pre_filter,
-            ExtensionPoint::Filter => &mut self.filter,
-            ExtensionPoint::PostFilter => &mut self.post_filter,
-            ExtensionPoint::PreScore => &mut self.pre_score,
-            ExtensionPoint::Score => &mut self.score,
-            ExtensionPoint::Reserve => &mut self.reserve,
-            ExtensionPoint::Permit => &mut self.permit,
-            ExtensionPoint::PreBind => &mut self.pre_bind,
-            ExtensionPoint::Bind => &mut self.bind,
-            ExtensionPoint::PostBind => &mut self.post_bind,
-        }
-    }
-
-    /// Every plugin that runs somewhere, sorted by name.
-    pub fn names(&self) -> BTreeSet<&str> {
-        ExtensionPoint::ALL
-            .iter()
-            .flat_map(|point| self.at(*point))
-            .map(|plugin| plugin.name.as_str())
-            .collect()
-    }
+/// Every plugin that runs somewhere, sorted by name.
+pub(crate) fn names(plugins: &ResolvedPlugins) -> BTreeSet<&str> {
+    let all = ExtensionPoint::ALL.into_iter().flat_map(|point| plugins.at(point));
+    all.map(|plugin| plugin.name.as_str()).collect()
 }
 
 /// `plugins` as merged over the defaults.

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use crate::ExtensionPoint;
 use crate::document::Node;
 use crate::extender::Extender;
 use crate::object::Object;
-use crate::plugins::ExtensionPoint;
 use crate::problem::{Path, Problems};
+use secondmate_framework::PerPoint;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GivenConfiguration {
@@ -60,8 +61,7 @@ pub(crate) struct GivenPluginConfig {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GivenPlugins {
-    /// In the order of [`ExtensionPoint::ALL`].
-    sets: [GivenSet; ExtensionPoint::ALL.len()],
+    sets: PerPoint<GivenSet>,
     pub multi_point: GivenSet,
     pub placement_generate: GivenSet,
     pub placement_score: GivenSet,
@@ -70,8 +70,7 @@ pub(crate) struct GivenPlugins {
 
 impl GivenPlugins {
     pub(crate) fn at(&self, point: ExtensionPoint) -> &GivenSet {
-        let index = ExtensionPoint::ALL.iter().position(|other| *other == point);
-        &self.sets[index.expect("ALL holds every point")]
+        self.sets.at(point)
     }
 }
 
@@ -169,8 +168,12 @@ fn read_profile(object: Object<'_>, problems: &Problems) -> GivenProfile {
 
 fn read_plugins(object: Object<'_>, problems: &Problems) -> GivenPlugins {
     let set = |name| object.object(name).map(|set| read_set(set, problems)).unwrap_or_default();
+    let mut sets = PerPoint::default();
+    for point in ExtensionPoint::ALL {
+        *sets.at_mut(point) = set(point.field());
+    }
     let given = GivenPlugins {
-        sets: ExtensionPoint::ALL.map(|point| set(point.field())),
+        sets,
         multi_point: set("multiPoint"),
         placement_generate: set("placementGenerate"),
         placement_score: set("placementScore"),

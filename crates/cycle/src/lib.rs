@@ -15,5 +15,5 @@ mod random;
 
 pub use evaluate::{Answer, Details, Evaluate, Outcome, Question, Rejection, Scope};
 pub use plain::{NO_NODES, Plain};
-pub use profile::{PluginLists, PluginRef, Profile, ProfileError, ProfileSpec};
+pub use profile::{At, PluginLists, PluginRef, Profile, ProfileError, ProfileSpec, multi_point};
 pub use random::Random;

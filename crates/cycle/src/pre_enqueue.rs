@@ -9,8 +9,7 @@ impl Profile {
     #[must_use]
     pub fn holds_back(&self, pod: &Pod) -> Option<Status> {
         self.pre_enqueue.iter().find_map(|plugin| {
-            let point = plugin.plugin.as_pre_enqueue().expect("checked when the profile was made");
-            let status = point.pre_enqueue(pod);
+            let status = plugin.point.pre_enqueue(pod);
             (!status.is_success()).then(|| status.by(&plugin.name))
         })
     }

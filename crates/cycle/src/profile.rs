@@ -2,69 +2,37 @@
 
 use crate::probe::Probe;
 use secondmate_framework::{
-    ActionType, ClusterEvent, EventRegistration, EventResource, Handle, Hint, ObjectChange, Plugin,
-    PluginError, Registry,
+    ActionType, Bind, ClusterEvent, EventRegistration, EventResource, ExtensionPoint, Filter, Handle, Hint,
+    ObjectChange, PerPoint, Permit, Plugin, PluginError, PostBind, PostFilter, PreBind, PreEnqueue,
+    PreFilter, PreScore, QueueSort, Registry, Reserve, Score,
 };
 use secondmate_model::{Atom, Pod};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Plugins of each extension point by name, in the order in which they run, with the weights of the score plugins.
-#[derive(Clone, Debug, Default)]
-#[allow(missing_docs, reason = "each field is the extension point of its name")]
-pub struct PluginLists {
-    pub pre_enqueue: Vec<String>,
-    /// The plugin that orders the queue.
-    pub queue_sort: Vec<String>,
-    pub pre_filter: Vec<String>,
-    pub filter: Vec<String>,
-    pub post_filter: Vec<String>,
-    pub pre_score: Vec<String>,
-    pub score: Vec<(String, i64)>,
-    pub reserve: Vec<String>,
-    pub permit: Vec<String>,
-    pub pre_bind: Vec<String>,
-    pub bind: Vec<String>,
-    pub post_bind: Vec<String>,
-}
+/// Names of the plugins at each extension point, in the order in which they run, with the weights of the score plugins (elsewhere
+/// the weight means nothing).
+pub type PluginLists = PerPoint<Vec<(String, i64)>>;
 
-impl PluginLists {
-    /// Puts each plugin at every extension point at which it acts, in the given order: what `multiPoint` means. A score plugin
-    /// with weight 0 gets 1.
-    ///
-    /// # Errors
-    /// A plugin that is unknown or has wrong arguments.
-    pub fn multi_point(
-        plugins: &[(&str, i64)],
-        registry: &Registry,
-        args: &BTreeMap<String, serde_json::Value>,
-    ) -> Result<Self, PluginError> {
-        let mut lists = Self::default();
-        let handle = Handle::default();
-        for (name, weight) in plugins {
-            let plugin = registry.make(name, args.get(*name).unwrap_or(&serde_json::Value::Null), &handle)?;
-            let put = |acts: bool, list: &mut Vec<String>| {
-                if acts {
-                    list.push((*name).to_owned());
-                }
-            };
-            put(plugin.as_pre_enqueue().is_some(), &mut lists.pre_enqueue);
-            put(plugin.as_queue_sort().is_some(), &mut lists.queue_sort);
-            put(plugin.as_pre_filter().is_some(), &mut lists.pre_filter);
-            put(plugin.as_filter().is_some(), &mut lists.filter);
-            put(plugin.as_post_filter().is_some(), &mut lists.post_filter);
-            put(plugin.as_pre_score().is_some(), &mut lists.pre_score);
-            put(plugin.as_reserve().is_some(), &mut lists.reserve);
-            put(plugin.as_permit().is_some(), &mut lists.permit);
-            put(plugin.as_pre_bind().is_some(), &mut lists.pre_bind);
-            put(plugin.as_bind().is_some(), &mut lists.bind);
-            put(plugin.as_post_bind().is_some(), &mut lists.post_bind);
-            if plugin.as_score().is_some() {
-                lists.score.push(((*name).to_owned(), (*weight).max(1)));
-            }
+/// Puts each plugin at every extension point at which it acts, in the given order: what `multiPoint` means. A score plugin with
+/// weight 0 gets 1.
+///
+/// # Errors
+/// A plugin that is unknown or has wrong arguments.
+pub fn multi_point(
+    plugins: &[(&str, i64)],
+    registry: &Registry,
+    args: &BTreeMap<String, serde_json::Value>,
+) -> Result<PluginLists, PluginError> {
+    let mut lists = PluginLists::default();
+    let handle = Handle::default();
+    for (name, weight) in plugins {
+        let plugin = registry.make(name, args.get(*name).unwrap_or(&serde_json::Value::Null), &handle)?;
+        for point in ExtensionPoint::ALL.into_iter().filter(|point| point.is_point_of(&plugin)) {
+            lists.at_mut(point).push(((*name).to_owned(), (*weight).max(1)));
         }
-        Ok(lists)
     }
+    Ok(lists)
 }
 
 /// What a profile is made from.
@@ -96,6 +64,32 @@ pub struct PluginRef {
 impl std::fmt::Debug for PluginRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.name)
+    }
+}
+
+/// A plugin at an extension point at which it acts: whom to name, and what to call.
+pub struct At<P: ?Sized> {
+    whom: PluginRef,
+    /// The plugin as that point.
+    pub point: Arc<P>,
+}
+
+impl<P: ?Sized> std::ops::Deref for At<P> {
+    type Target = PluginRef;
+    fn deref(&self) -> &PluginRef {
+        &self.whom
+    }
+}
+
+impl<P: ?Sized> Clone for At<P> {
+    fn clone(&self) -> Self {
+        Self { whom: self.whom.clone(), point: Arc::clone(&self.point) }
+    }
+}
+
+impl<P: ?Sized> std::fmt::Debug for At<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.whom.fmt(f)
     }
 }
 
@@ -148,31 +142,31 @@ pub struct Profile {
     all: Vec<PluginRef>,
     registrations: BTreeMap<Atom, Vec<EventRegistration>>,
     /// Of [`Self::filter`], those that are asked once more before a pod is bound.
-    guards: Vec<PluginRef>,
+    guards: Vec<At<dyn Filter>>,
     /// Plugins at PreEnqueue, in order.
-    pub pre_enqueue: Vec<PluginRef>,
+    pub pre_enqueue: Vec<At<dyn PreEnqueue>>,
     /// The plugin that orders the queue.
-    pub queue_sort: PluginRef,
+    pub queue_sort: At<dyn QueueSort>,
     /// Plugins at PreFilter, in order.
-    pub pre_filter: Vec<PluginRef>,
+    pub pre_filter: Vec<At<dyn PreFilter>>,
     /// Plugins at Filter, in order.
-    pub filter: Vec<PluginRef>,
+    pub filter: Vec<At<dyn Filter>>,
     /// Plugins at PostFilter, in order.
-    pub post_filter: Vec<PluginRef>,
+    pub post_filter: Vec<At<dyn PostFilter>>,
     /// Plugins at PreScore, in order.
-    pub pre_score: Vec<PluginRef>,
+    pub pre_score: Vec<At<dyn PreScore>>,
     /// Plugins at Score with their weights, in order.
-    pub score: Vec<(PluginRef, i64)>,
+    pub score: Vec<(At<dyn Score>, i64)>,
     /// Plugins at Reserve, in order.
-    pub reserve: Vec<PluginRef>,
+    pub reserve: Vec<At<dyn Reserve>>,
     /// Plugins at Permit, in order.
-    pub permit: Vec<PluginRef>,
+    pub permit: Vec<At<dyn Permit>>,
     /// Plugins at PreBind, in order.
-    pub pre_bind: Vec<PluginRef>,
+    pub pre_bind: Vec<At<dyn PreBind>>,
     /// Plugins at Bind, in order.
-    pub bind: Vec<PluginRef>,
+    pub bind: Vec<At<dyn Bind>>,
     /// Plugins at PostBind, in order.
-    pub post_bind: Vec<PluginRef>,
+    pub post_bind: Vec<At<dyn PostBind>>,
 }
 
 struct HandleBox(Handle);
@@ -204,20 +198,19 @@ impl Profile {
         handle.victims_of =
             spec.victims_of.as_ref().map(|names| names.iter().map(|n| Atom::new(n)).collect());
         let mut made = Maker { spec, registry, handle: &handle, made: BTreeMap::new() };
-        let lists = &spec.plugins;
-        let pre_enqueue = made.list("preEnqueue", &lists.pre_enqueue, |p| p.as_pre_enqueue().is_some())?;
-        let mut queue_sort = made.list("queueSort", &lists.queue_sort, |p| p.as_queue_sort().is_some())?;
-        let pre_filter = made.list("preFilter", &lists.pre_filter, |p| p.as_pre_filter().is_some())?;
-        let filter = made.list("filter", &lists.filter, |p| p.as_filter().is_some())?;
-        let post_filter = made.list("postFilter", &lists.post_filter, |p| p.as_post_filter().is_some())?;
-        let pre_score = made.list("preScore", &lists.pre_score, |p| p.as_pre_score().is_some())?;
-        let (score_names, weights): (Vec<_>, Vec<_>) = lists.score.iter().cloned().unzip();
-        let score = made.list("score", &score_names, |p| p.as_score().is_some())?;
-        let reserve = made.list("reserve", &lists.reserve, |p| p.as_reserve().is_some())?;
-        let permit = made.list("permit", &lists.permit, |p| p.as_permit().is_some())?;
-        let pre_bind = made.list("preBind", &lists.pre_bind, |p| p.as_pre_bind().is_some())?;
-        let bind = made.list("bind", &lists.bind, |p| p.as_bind().is_some())?;
-        let post_bind = made.list("postBind", &lists.post_bind, |p| p.as_post_bind().is_some())?;
+        let pre_enqueue = made.list(ExtensionPoint::PreEnqueue, |p| p.as_pre_enqueue())?;
+        let mut queue_sort = made.list(ExtensionPoint::QueueSort, |p| p.as_queue_sort())?;
+        let pre_filter = made.list(ExtensionPoint::PreFilter, |p| p.as_pre_filter())?;
+        let filter = made.list(ExtensionPoint::Filter, |p| p.as_filter())?;
+        let post_filter = made.list(ExtensionPoint::PostFilter, |p| p.as_post_filter())?;
+        let pre_score = made.list(ExtensionPoint::PreScore, |p| p.as_pre_score())?;
+        let score = made.list(ExtensionPoint::Score, |p| p.as_score())?;
+        let weights = spec.plugins.score.iter().map(|(_, weight)| *weight);
+        let reserve = made.list(ExtensionPoint::Reserve, |p| p.as_reserve())?;
+        let permit = made.list(ExtensionPoint::Permit, |p| p.as_permit())?;
+        let pre_bind = made.list(ExtensionPoint::PreBind, |p| p.as_pre_bind())?;
+        let bind = made.list(ExtensionPoint::Bind, |p| p.as_bind())?;
+        let post_bind = made.list(ExtensionPoint::PostBind, |p| p.as_post_bind())?;
         let profile = || spec.scheduler_name.clone();
         if queue_sort.len() != 1 {
             return Err(ProfileError::QueueSort { profile: profile(), count: queue_sort.len() });
@@ -290,7 +283,7 @@ impl Profile {
 
     /// The filters that are asked once more before a pod is bound, in order.
     #[must_use]
-    pub fn guards(&self) -> &[PluginRef] {
+    pub fn guards(&self) -> &[At<dyn Filter>] {
         &self.guards
     }
 
@@ -344,27 +337,25 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn list(
+    /// The plugins that are listed at a point, as that point.
+    fn list<P: ?Sized>(
         &mut self,
-        point: &'static str,
-        names: &[String],
-        acts: impl Fn(&dyn Plugin) -> bool,
-    ) -> Result<Vec<PluginRef>, ProfileError> {
-        names
-            .iter()
-            .map(|name| {
-                let plugin = self.plugin(name)?;
-                if acts(&*plugin.plugin) {
-                    Ok(plugin)
-                } else {
-                    Err(ProfileError::WrongPoint {
-                        profile: self.spec.scheduler_name.clone(),
-                        plugin: name.clone(),
-                        point,
-                    })
-                }
-            })
-            .collect()
+        point: ExtensionPoint,
+        accessor: fn(Arc<dyn Plugin>) -> Option<Arc<P>>,
+    ) -> Result<Vec<At<P>>, ProfileError> {
+        let spec = self.spec;
+        let listed = |(name, _): &(String, i64)| {
+            let plugin = self.plugin(name)?;
+            match accessor(Arc::clone(&plugin.plugin)) {
+                Some(point) => Ok(At { whom: plugin, point }),
+                None => Err(ProfileError::WrongPoint {
+                    profile: spec.scheduler_name.clone(),
+                    plugin: name.clone(),
+                    point: point.field(),
+                }),
+            }
+        };
+        spec.plugins.at(point).iter().map(listed).collect()
     }
 
     fn plugin(&mut self, name: &str) -> Result<PluginRef, ProfileError> {

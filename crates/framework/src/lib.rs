@@ -11,6 +11,7 @@ mod declaration;
 mod event;
 mod fit_error;
 mod plugin;
+mod point;
 mod registry;
 mod snapshot;
 mod state;
@@ -27,6 +28,7 @@ pub use plugin::{
     PreFilter, PreFilterOutcome, PreScore, PreemptionCandidate, QueueSort, QueuedPod, Reserve, RunFilters,
     Score, WriteVerb,
 };
+pub use point::{ExtensionPoint, PerPoint};
 pub use registry::{COMMANDS_MAX, Factory, Handle, Parity, PluginError, Registry, WaitingPodCommand};
 pub use snapshot::{NodeIndex, Snapshot};
 pub use state::{CycleState, State};

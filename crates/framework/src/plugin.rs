@@ -24,40 +24,40 @@ pub trait Plugin: Send + Sync + 'static {
     /// Name, unique in the registry; in-tree plugins have upstream's.
     fn name(&self) -> &str;
 
-    fn as_pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
+    fn as_pre_enqueue(self: Arc<Self>) -> Option<Arc<dyn PreEnqueue>> {
         None
     }
-    fn as_queue_sort(&self) -> Option<&dyn QueueSort> {
+    fn as_queue_sort(self: Arc<Self>) -> Option<Arc<dyn QueueSort>> {
         None
     }
-    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+    fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {
         None
     }
-    fn as_filter(&self) -> Option<&dyn Filter> {
+    fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {
         None
     }
-    fn as_post_filter(&self) -> Option<&dyn PostFilter> {
+    fn as_post_filter(self: Arc<Self>) -> Option<Arc<dyn PostFilter>> {
         None
     }
-    fn as_pre_score(&self) -> Option<&dyn PreScore> {
+    fn as_pre_score(self: Arc<Self>) -> Option<Arc<dyn PreScore>> {
         None
     }
-    fn as_score(&self) -> Option<&dyn Score> {
+    fn as_score(self: Arc<Self>) -> Option<Arc<dyn Score>> {
         None
     }
-    fn as_reserve(&self) -> Option<&dyn Reserve> {
+    fn as_reserve(self: Arc<Self>) -> Option<Arc<dyn Reserve>> {
         None
     }
-    fn as_permit(&self) -> Option<&dyn Permit> {
+    fn as_permit(self: Arc<Self>) -> Option<Arc<dyn Permit>> {
         None
     }
-    fn as_pre_bind(&self) -> Option<&dyn PreBind> {
+    fn as_pre_bind(self: Arc<Self>) -> Option<Arc<dyn PreBind>> {
         None
     }
-    fn as_bind(&self) -> Option<&dyn Bind> {
+    fn as_bind(self: Arc<Self>) -> Option<Arc<dyn Bind>> {
         None
     }
-    fn as_post_bind(&self) -> Option<&dyn PostBind> {
+    fn as_post_bind(self: Arc<Self>) -> Option<Arc<dyn PostBind>> {
         None
     }
 

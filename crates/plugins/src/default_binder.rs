@@ -37,7 +37,7 @@ impl Plugin for DefaultBinder {
         }])
     }
 
-    fn as_bind(&self) -> Option<&dyn Bind> {
+    fn as_bind(self: Arc<Self>) -> Option<Arc<dyn Bind>> {
         Some(self)
     }
 

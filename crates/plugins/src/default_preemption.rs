@@ -89,7 +89,7 @@ impl Plugin for DefaultPreemption {
         }])
     }
 
-    fn as_post_filter(&self) -> Option<&dyn PostFilter> {
+    fn as_post_filter(self: Arc<Self>) -> Option<Arc<dyn PostFilter>> {
         Some(self)
     }
 

@@ -101,19 +101,19 @@ impl Plugin for DynamicResources {
             .with_objects(&[ObjectKind::DeviceClass])
     }
 
-    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+    fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {
         Some(self)
     }
 
-    fn as_filter(&self) -> Option<&dyn Filter> {
+    fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {
         Some(self)
     }
 
-    fn as_post_filter(&self) -> Option<&dyn PostFilter> {
+    fn as_post_filter(self: Arc<Self>) -> Option<Arc<dyn PostFilter>> {
         Some(self)
     }
 
-    fn as_score(&self) -> Option<&dyn Score> {
+    fn as_score(self: Arc<Self>) -> Option<Arc<dyn Score>> {
         Some(self)
     }
 

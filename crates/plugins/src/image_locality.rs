@@ -40,7 +40,7 @@ impl Plugin for ImageLocality {
         Declaration::of(PodParts::IMAGES, NodeParts::IMAGES).reaching(Reach::Cluster)
     }
 
-    fn as_score(&self) -> Option<&dyn Score> {
+    fn as_score(self: Arc<Self>) -> Option<Arc<dyn Score>> {
         Some(self)
     }
 

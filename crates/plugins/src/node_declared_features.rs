@@ -39,11 +39,11 @@ impl Plugin for NodeDeclaredFeatures {
         Declaration::of(PodParts::REQUIRED_FEATURES, NodeParts::DECLARED_FEATURES)
     }
 
-    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+    fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {
         Some(self)
     }
 
-    fn as_filter(&self) -> Option<&dyn Filter> {
+    fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {
         Some(self)
     }
 

@@ -43,11 +43,11 @@ impl Plugin for NodePorts {
         Declaration::of(PodParts::HOST_PORTS, NodeParts::HOST_PORTS)
     }
 
-    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+    fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {
         Some(self)
     }
 
-    fn as_filter(&self) -> Option<&dyn Filter> {
+    fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {
         Some(self)
     }
 

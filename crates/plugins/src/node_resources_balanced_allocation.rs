@@ -118,11 +118,11 @@ impl Plugin for NodeResourcesBalancedAllocation {
         Declaration::of(PodParts::REQUESTS, NodeParts::ALLOCATABLE | NodeParts::REQUESTED)
     }
 
-    fn as_pre_score(&self) -> Option<&dyn PreScore> {
+    fn as_pre_score(self: Arc<Self>) -> Option<Arc<dyn PreScore>> {
         Some(self)
     }
 
-    fn as_score(&self) -> Option<&dyn Score> {
+    fn as_score(self: Arc<Self>) -> Option<Arc<dyn Score>> {
         Some(self)
     }
 
@@ -187,9 +187,9 @@ mod tests {
         node.add_pod(asking(taken));
         let pod = asking(requests);
         let mut state = CycleState::new();
-        let scorer = plugin.as_score().expect("scores");
+        let scorer = plugin.clone().as_score().expect("scores");
         let unprepared = scorer.score(&cx, &state, &pod, &node);
-        let status = plugin.as_pre_score().expect("prepares").pre_score(&cx, &mut state, &pod, &[]);
+        let status = plugin.clone().as_pre_score().expect("prepares").pre_score(&cx, &mut state, &pod, &[]);
         let prepared = scorer.score(&cx, &state, &pod, &node);
         assert_eq!(unprepared, prepared);
         (status, prepared.expect("a score"))
@@ -252,7 +252,7 @@ mod tests {
         let whole = pod(
             json!({"spec": {"resources": {"requests": {"cpu": "4", "memory": "2Gi"}}, "containers": [{}]}}),
         );
-        let scorer = plugin.as_score().expect("scores");
+        let scorer = plugin.clone().as_score().expect("scores");
         // Deviation 0.25: 50 + (50 + 75 - 100) / 2 = 62.5
         assert_eq!(scorer.score(&context(&snapshot), &CycleState::new(), &whole, &node), Ok(62));
     }

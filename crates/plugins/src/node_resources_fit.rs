@@ -204,19 +204,19 @@ impl Plugin for NodeResourcesFit {
             .with_objects(&[ObjectKind::DeviceClass])
     }
 
-    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+    fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {
         Some(self)
     }
 
-    fn as_filter(&self) -> Option<&dyn Filter> {
+    fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {
         Some(self)
     }
 
-    fn as_pre_score(&self) -> Option<&dyn PreScore> {
+    fn as_pre_score(self: Arc<Self>) -> Option<Arc<dyn PreScore>> {
         Some(self)
     }
 
-    fn as_score(&self) -> Option<&dyn Score> {
+    fn as_score(self: Arc<Self>) -> Option<Arc<dyn Score>> {
         Some(self)
     }
 

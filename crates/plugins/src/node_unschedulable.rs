@@ -54,11 +54,11 @@ impl Plugin for NodeUnschedulable {
         Declaration::of(PodParts::TOLERATIONS, NodeParts::TAINTS)
     }
 
-    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+    fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {
         Some(self)
     }
 
-    fn as_filter(&self) -> Option<&dyn Filter> {
+    fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {
         Some(self)
     }
 

@@ -31,7 +31,7 @@ impl Plugin for PrioritySort {
         Declaration::of(PodParts::PRIORITY, NodeParts::NONE)
     }
 
-    fn as_queue_sort(&self) -> Option<&dyn QueueSort> {
+    fn as_queue_sort(self: Arc<Self>) -> Option<Arc<dyn QueueSort>> {
         Some(self)
     }
 

@@ -32,7 +32,7 @@ impl Plugin for SchedulingGates {
         Declaration::of(PodParts::SCHEDULING_GATES, NodeParts::NONE)
     }
 
-    fn as_pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
+    fn as_pre_enqueue(self: Arc<Self>) -> Option<Arc<dyn PreEnqueue>> {
         Some(self)
     }
 

@@ -88,7 +88,7 @@ impl App {
                             own.name
                         )
                     })?;
-                    points_of(&*plugin)
+                    ExtensionPoint::ALL.into_iter().filter(|point| point.is_point_of(&plugin)).collect()
                 }
             };
             catalogue.register(&own.name, points)?;
@@ -121,27 +121,6 @@ impl App {
     }
 }
 
-fn points_of(plugin: &dyn Plugin) -> Vec<ExtensionPoint> {
-    use ExtensionPoint as Point;
-    [
-        (Point::PreEnqueue, plugin.as_pre_enqueue().is_some()),
-        (Point::QueueSort, plugin.as_queue_sort().is_some()),
-        (Point::PreFilter, plugin.as_pre_filter().is_some()),
-        (Point::Filter, plugin.as_filter().is_some()),
-        (Point::PostFilter, plugin.as_post_filter().is_some()),
-        (Point::PreScore, plugin.as_pre_score().is_some()),
-        (Point::Score, plugin.as_score().is_some()),
-        (Point::Reserve, plugin.as_reserve().is_some()),
-        (Point::Permit, plugin.as_permit().is_some()),
-        (Point::PreBind, plugin.as_pre_bind().is_some()),
-        (Point::Bind, plugin.as_bind().is_some()),
-        (Point::PostBind, plugin.as_post_bind().is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(point, acts)| acts.then_some(point))
-    .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +133,7 @@ mod tests {
         fn name(&self) -> &str {
             "NoFridays"
         }
-        fn as_filter(&self) -> Option<&dyn Filter> {
+        fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {
             Some(self)
         }
     }

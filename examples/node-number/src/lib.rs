@@ -30,7 +30,7 @@ impl Plugin for NodeNumber {
     fn name(&self) -> &str {
         "NodeNumber"
     }
-    fn as_score(&self) -> Option<&dyn Score> {
+    fn as_score(self: Arc<Self>) -> Option<Arc<dyn Score>> {
         Some(self)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{Place, Profiles, Queue, QueueContext};
 use secondmate_cycle::probe::Point;
-use secondmate_cycle::{PluginRef, Profile};
-use secondmate_framework::{ClusterEvent, Code, EventResource, Hint, ObjectChange};
+use secondmate_cycle::{At, Profile};
+use secondmate_framework::{ClusterEvent, Code, EventResource, Hint, ObjectChange, PreEnqueue};
 use secondmate_model::{Atom, Pod, Uid};
 use std::sync::Arc;
 
@@ -183,8 +183,8 @@ pub(super) fn first_that_holds(pod: &Pod, before: Option<&Atom>, cx: QueueContex
 
 fn first_plugin_that_holds(profile: &Profile, pod: &Pod, before: Option<&Atom>) -> Option<Atom> {
     let plugins = &profile.pre_enqueue;
-    let holds = |plugin: &PluginRef| {
-        let status = plugin.plugin.as_pre_enqueue()?.pre_enqueue(pod);
+    let holds = |plugin: &At<dyn PreEnqueue>| {
+        let status = plugin.point.pre_enqueue(pod);
         (!status.is_success()).then(|| (plugin.name.clone(), status.code()))
     };
     let again = plugins.iter().filter(|p| Some(&p.name) == before);

@@ -200,10 +200,9 @@ impl Queue {
 
 /// The order of activeQ: the queue sort plugin's, which all profiles share, then that of arrival.
 pub(super) fn by_queue_sort(profiles: &Profiles) -> impl Fn(&Ticket, &Ticket) -> Ordering {
-    let sort = profiles.values().next().map(|p| Arc::clone(&p.queue_sort.plugin));
+    let sort = profiles.values().next().map(|p| Arc::clone(&p.queue_sort.point));
     move |a, b| {
         sort.as_ref()
-            .and_then(|s| s.as_queue_sort())
             .map_or(Ordering::Equal, |s| s.compare(&a.queued, &b.queued))
             .then(a.number.cmp(&b.number))
     }

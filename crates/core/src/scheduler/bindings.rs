@@ -68,10 +68,8 @@ pub(super) fn unreserve(profile: &Profile, state: &mut CycleState, pod: &Arc<Pod
     let (probe, timed) = (profile.probe(), state.is_timed());
     let began = probe.now();
     for plugin in profile.reserve.iter().rev() {
-        if let Some(point) = plugin.plugin.as_reserve() {
-            let ask = || point.unreserve(state, pod, node);
-            call(probe, timed, plugin, Point::Unreserve, ask, |()| Code::Success);
-        }
+        let ask = || plugin.point.unreserve(state, pod, node);
+        call(probe, timed, plugin, Point::Unreserve, ask, |()| Code::Success);
     }
     probe.point_done(Point::Unreserve, Code::Success, probe.now().since(began));
 }

@@ -63,10 +63,9 @@ impl Scheduler {
         let profile = Arc::clone(&binding.profile);
         let (pod, node) = (Arc::clone(&binding.pod), binding.node.clone());
         for (at, plugin) in profile.pre_bind.iter().enumerate().skip(first) {
-            let point = plugin.plugin.as_pre_bind().expect("checked when the profile was made");
             binding.begin_plugin(at, now);
             let cx = plain_context(&self.snapshot, &self.nominator, now);
-            match point.pre_bind(&cx, &mut binding.state, &pod, &node) {
+            match plugin.point.pre_bind(&cx, &mut binding.state, &pod, &node) {
                 PreBindStep::Done => binding.end_plugin(Code::Success, now),
                 PreBindStep::Write(writes) => return PreBindAnswer::Write { plugin: at, writes },
                 PreBindStep::Wait { deadline } => return PreBindAnswer::Wait { plugin: at, deadline },
@@ -138,10 +137,8 @@ impl Scheduler {
         let (probe, timed) = (binding.profile.probe(), binding.state.is_timed());
         let began = probe.now();
         for plugin in &binding.profile.post_bind {
-            if let Some(point) = plugin.plugin.as_post_bind() {
-                let ask = || point.post_bind(&binding.state, pod, node);
-                call(probe, timed, plugin, Point::PostBind, ask, |()| Code::Success);
-            }
+            let ask = || plugin.point.post_bind(&binding.state, pod, node);
+            call(probe, timed, plugin, Point::PostBind, ask, |()| Code::Success);
         }
         probe.point_done(Point::PostBind, Code::Success, probe.now().since(began));
         // From the binding, not from the queue: the pod has left the pending watch, often before the answer came.
@@ -217,9 +214,8 @@ impl Scheduler {
 fn ask_bind(binding: &mut Binding, now: Timestamp) -> Result<BindCall, Status> {
     let profile = Arc::clone(&binding.profile);
     for (at, plugin) in profile.bind.iter().enumerate() {
-        let point = plugin.plugin.as_bind().expect("checked when the profile was made");
         binding.begin_plugin(at, now);
-        match point.bind(&binding.state, &binding.pod, &binding.node) {
+        match plugin.point.bind(&binding.state, &binding.pod, &binding.node) {
             BindStep::Skip => binding.end_plugin(Code::Skip, now),
             BindStep::Binding { annotations } => return Ok(BindCall::Binding(annotations)),
             BindStep::Write(write) => return Ok(BindCall::Write(write)),

@@ -40,10 +40,7 @@ impl Scheduler {
             }
         };
         let waits = !plugins.is_empty();
-        let pre_binds = |p: &secondmate_cycle::PluginRef| {
-            p.plugin.as_pre_bind().is_some_and(|b| b.pre_flight(&state, pod, node))
-        };
-        let publishes = waits || profile.pre_bind.iter().any(pre_binds);
+        let publishes = waits || profile.pre_bind.iter().any(|p| p.point.pre_flight(&state, pod, node));
         if publishes && pod.nominated_node_name.as_ref() != Some(node) {
             self.effects.push(Effect::PatchStatus {
                 pod: Arc::clone(pod),
@@ -103,8 +100,7 @@ impl Scheduler {
     ) -> Result<(), Status> {
         let (cx, timed) = (plain_context(&self.snapshot, &self.nominator, now), state.is_timed());
         for plugin in &profile.reserve {
-            let point = plugin.plugin.as_reserve().expect("checked when the profile was made");
-            let ask = || point.reserve(&cx, state, pod, node);
+            let ask = || plugin.point.reserve(&cx, state, pod, node);
             let status = call(profile.probe(), timed, plugin, Point::Reserve, ask, Status::code);
             if status.is_rejected() {
                 return Err(status.by(&plugin.name));
@@ -127,8 +123,7 @@ impl Scheduler {
         let (cx, timed) = (plain_context(&self.snapshot, &self.nominator, now), state.is_timed());
         let mut waiting = BTreeMap::new();
         for plugin in &profile.permit {
-            let point = plugin.plugin.as_permit().expect("checked when the profile was made");
-            let ask = || point.permit(&cx, state, pod, node);
+            let ask = || plugin.point.permit(&cx, state, pod, node);
             let (status, timeout) =
                 call(profile.probe(), timed, plugin, Point::Permit, ask, |(status, _)| status.code());
             match status.code() {

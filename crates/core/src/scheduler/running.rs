@@ -1,7 +1,7 @@
 //! Extension points that stretch over inputs, PreBind and Bind: they are measured by the times that come in.
 
-use secondmate_cycle::Profile;
 use secondmate_cycle::probe::Point;
+use secondmate_cycle::{PluginRef, Profile};
 use secondmate_framework::Code;
 use secondmate_model::Timestamp;
 
@@ -38,8 +38,11 @@ impl Running {
     pub fn end_plugin(&mut self, measured: Measured<'_>, code: Code, now: Timestamp) {
         let Some((at, began)) = self.plugin.take() else { return };
         let Measured { profile, timed } = measured;
-        let plugins = if self.point == Point::PreBind { &profile.pre_bind } else { &profile.bind };
-        if timed && let Some(plugin) = plugins.get(at) {
+        let plugin: Option<&PluginRef> = match self.point {
+            Point::PreBind => profile.pre_bind.get(at).map(|plugin| &**plugin),
+            _ => profile.bind.get(at).map(|plugin| &**plugin),
+        };
+        if timed && let Some(plugin) = plugin {
             profile.probe().plugin_called(plugin, self.point, code, now.since(began));
         }
     }

@@ -97,7 +97,7 @@ fn the_search_begins_where_the_last_one_ended() {
 /// A filters, and nobody scores.
 fn without_score(script: &Script) -> Profile {
     let registry = crate::scripted::registry(script);
-    let strings = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let strings = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), 1)).collect::<Vec<_>>();
     let spec = secondmate_cycle::ProfileSpec {
         scheduler_name: OURS.to_owned(),
         plugins: secondmate_cycle::PluginLists {

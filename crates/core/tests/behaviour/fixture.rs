@@ -4,7 +4,7 @@ use crate::scripted::{self, Script};
 use secondmate_core::port::{BindOutcome, Effect, Input, NominationPatch, Observation, PodWatch};
 use secondmate_core::queue::QueueConfig;
 use secondmate_core::{Scheduler, SchedulerConfig};
-use secondmate_cycle::{PluginLists, Profile, ProfileSpec};
+use secondmate_cycle::{Profile, ProfileSpec, multi_point};
 use secondmate_framework::Parity;
 use secondmate_model::{Atom, Node, Pod, Timestamp, Uid, wire};
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ fn profile_with(
     let spec = ProfileSpec {
         scheduler_name: OURS.to_owned(),
         percentage_of_nodes_to_score: 100,
-        plugins: PluginLists::multi_point(plugins, &registry, args).expect("plugins that are registered"),
+        plugins: multi_point(plugins, &registry, args).expect("plugins that are registered"),
         args: args.clone(),
         ..ProfileSpec::default()
     };

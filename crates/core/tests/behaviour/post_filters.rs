@@ -3,7 +3,7 @@
 use crate::fixture::{OURS, pod};
 use secondmate_core::Nominator;
 use secondmate_cycle::evaluation::{FilterRunner, post_filter};
-use secondmate_cycle::{PluginLists, Profile, ProfileSpec};
+use secondmate_cycle::{Profile, ProfileSpec, multi_point};
 use secondmate_framework::{
     Code, Context, CycleState, Handle, NodeStatuses, Nomination, Parity, Plugin, PostFilter,
     PostFilterOutcome, RunFilters, Snapshot, Status,
@@ -20,7 +20,7 @@ impl Plugin for Answers {
         "Answers"
     }
 
-    fn as_post_filter(&self) -> Option<&dyn PostFilter> {
+    fn as_post_filter(self: Arc<Self>) -> Option<Arc<dyn PostFilter>> {
         Some(self)
     }
 }
@@ -54,7 +54,7 @@ fn run(answers: &[(Status, Option<Nomination>)]) -> String {
     plugins.extend(names.iter().map(|name| (name.as_str(), 0)));
     let spec = ProfileSpec {
         scheduler_name: OURS.to_owned(),
-        plugins: PluginLists::multi_point(&plugins, &registry, &BTreeMap::new()).expect("registered"),
+        plugins: multi_point(&plugins, &registry, &BTreeMap::new()).expect("registered"),
         ..ProfileSpec::default()
     };
     let profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");

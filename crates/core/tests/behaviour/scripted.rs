@@ -67,7 +67,7 @@ impl Plugin for NoOrder {
     fn name(&self) -> &str {
         "Sort"
     }
-    fn as_queue_sort(&self) -> Option<&dyn QueueSort> {
+    fn as_queue_sort(self: Arc<Self>) -> Option<Arc<dyn QueueSort>> {
         Some(self)
     }
 }
@@ -100,22 +100,22 @@ impl Plugin for Scripted {
         let reach = if self.script.lines().guards { Reach::Node } else { Reach::Cluster };
         Declaration::of(PodParts::ALL, NodeParts::ALL).reaching(reach)
     }
-    fn as_pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
+    fn as_pre_enqueue(self: Arc<Self>) -> Option<Arc<dyn PreEnqueue>> {
         Some(self)
     }
-    fn as_filter(&self) -> Option<&dyn Filter> {
+    fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {
         Some(self)
     }
-    fn as_score(&self) -> Option<&dyn Score> {
+    fn as_score(self: Arc<Self>) -> Option<Arc<dyn Score>> {
         Some(self)
     }
-    fn as_reserve(&self) -> Option<&dyn Reserve> {
+    fn as_reserve(self: Arc<Self>) -> Option<Arc<dyn Reserve>> {
         Some(self)
     }
-    fn as_permit(&self) -> Option<&dyn Permit> {
+    fn as_permit(self: Arc<Self>) -> Option<Arc<dyn Permit>> {
         Some(self)
     }
-    fn as_pre_bind(&self) -> Option<&dyn PreBind> {
+    fn as_pre_bind(self: Arc<Self>) -> Option<Arc<dyn PreBind>> {
         Some(self)
     }
     fn events(&self) -> Vec<EventRegistration> {

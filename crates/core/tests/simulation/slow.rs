@@ -63,13 +63,13 @@ impl Plugin for Slow {
     fn name(&self) -> &str {
         NAME
     }
-    fn as_reserve(&self) -> Option<&dyn Reserve> {
+    fn as_reserve(self: Arc<Self>) -> Option<Arc<dyn Reserve>> {
         Some(self)
     }
-    fn as_permit(&self) -> Option<&dyn Permit> {
+    fn as_permit(self: Arc<Self>) -> Option<Arc<dyn Permit>> {
         Some(self)
     }
-    fn as_pre_bind(&self) -> Option<&dyn PreBind> {
+    fn as_pre_bind(self: Arc<Self>) -> Option<Arc<dyn PreBind>> {
         Some(self)
     }
     fn events(&self) -> Vec<EventRegistration> {

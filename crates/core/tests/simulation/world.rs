@@ -10,7 +10,7 @@ use crate::slow;
 use objects::{cpu, ended, gpu, memory, name, ours, port, priority};
 use secondmate_core::port::{Effect, Input, PodWatch};
 use secondmate_core::{CacheDifference, Scheduler, SchedulerConfig};
-use secondmate_cycle::{PluginLists, Profile, ProfileSpec, Random};
+use secondmate_cycle::{Profile, ProfileSpec, Random, multi_point};
 use secondmate_framework::Parity;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use serde_json::{Value, json};
@@ -107,7 +107,7 @@ fn new_scheduler(seed: u64, options: Options, slow: &slow::Shared, probe: &Arc<O
     let spec = ProfileSpec {
         scheduler_name: OURS.to_owned(),
         percentage_of_nodes_to_score: 100,
-        plugins: PluginLists::multi_point(&plugins, &registry, &BTreeMap::new()).expect("in-tree plugins"),
+        plugins: multi_point(&plugins, &registry, &BTreeMap::new()).expect("in-tree plugins"),
         args: BTreeMap::new(),
         victims_of: None,
     };

@@ -36,14 +36,6 @@ impl PreFiltered {
     }
 }
 
-fn as_pre_filter(plugin: &PluginRef) -> &dyn PreFilter {
-    plugin.plugin.as_pre_filter().expect("checked when the profile was made")
-}
-
-fn as_filter(plugin: &PluginRef) -> &dyn Filter {
-    plugin.plugin.as_filter().expect("checked when the profile was made")
-}
-
 /// Runs all PreFilter plugins.
 ///
 /// # Errors
@@ -71,7 +63,7 @@ fn ask_pre_filters(
     let mut laps = timed.then(|| Laps::begin(probe, Point::PreFilter));
     let mut result = PreFiltered::default();
     for plugin in &profile.pre_filter {
-        let outcome = as_pre_filter(plugin).pre_filter(cx, state, pod);
+        let outcome = plugin.point.pre_filter(cx, state, pod);
         if let Some(laps) = &mut laps {
             laps.lap(plugin, outcome.status.code());
         }
@@ -162,7 +154,7 @@ impl<'a> FilterRunner<'a> {
             .filter
             .iter()
             .filter(|p| !state.skips_filter(&p.name))
-            .map(|plugin| RunningFilter { plugin, filter: as_filter(plugin), ended: Cell::new(0) })
+            .map(|plugin| RunningFilter { plugin, filter: &*plugin.point, ended: Cell::new(0) })
             .collect();
         Self {
             profile,
@@ -173,7 +165,7 @@ impl<'a> FilterRunner<'a> {
                 .pre_filter
                 .iter()
                 .filter(|p| !state.skips_filter(&p.name))
-                .map(|p| (&p.name, as_pre_filter(p)))
+                .map(|p| (&p.name, &*p.point))
                 .collect(),
         }
     }

@@ -22,8 +22,7 @@ pub fn still_fits(
         if state.skips_filter(&plugin.name) {
             continue;
         }
-        let Some(filter) = plugin.plugin.as_filter() else { continue };
-        let status = filter.filter(cx, state, pod, node);
+        let status = plugin.point.filter(cx, state, pod, node);
         if !status.is_success() {
             return status.by(&plugin.name);
         }

@@ -40,8 +40,7 @@ fn ask_in_turn(
     let mut reasons: Vec<Reason> = Vec::new();
     let mut rejector = None;
     for plugin in &profile.post_filter {
-        let point = plugin.plugin.as_post_filter().expect("checked when the profile was made");
-        let ask = || point.post_filter(cx, state, pod, statuses, filters);
+        let ask = || plugin.point.post_filter(cx, state, pod, statuses, filters);
         let mut outcome = call(profile.probe(), timed, plugin, Point::PostFilter, ask, |o| o.status.code());
         match outcome.status.code() {
             Code::Success | Code::UnschedulableAndUnresolvable => {

@@ -76,8 +76,7 @@ fn pre_score<'a>(
     let mut laps = state.is_timed().then(|| Laps::begin(profile.probe(), Point::PreScore));
     let mut skipped = Vec::new();
     for plugin in &profile.pre_score {
-        let point = plugin.plugin.as_pre_score().expect("checked when the profile was made");
-        let status = point.pre_score(cx, state, pod, feasible);
+        let status = plugin.point.pre_score(cx, state, pod, feasible);
         if let Some(laps) = &mut laps {
             laps.lap(plugin, status.code());
         }
@@ -114,7 +113,7 @@ fn score_without(
             continue;
         }
         let name = plugin.name.as_str();
-        let point = plugin.plugin.as_score().expect("checked when the profile was made");
+        let point = &plugin.point;
         let ask = |node: &NodeInfo| point.score(cx, state, pod, node);
         scores.clear();
         let failed = score_nodes(probe, timed, plugin, feasible, ask, &mut scores).err();

@@ -34,8 +34,9 @@ impl RunFilters for Filters {
         if pod.requests.on_node.milli_cpu > free {
             return Status::unschedulable("Insufficient cpu");
         }
-        let verdict =
-            |plugin: &Arc<dyn Plugin>| plugin.as_filter().expect("filters").filter(cx, state, pod, node);
+        let verdict = |plugin: &Arc<dyn Plugin>| {
+            plugin.clone().as_filter().expect("filters").filter(cx, state, pod, node)
+        };
         self.plugins.iter().map(verdict).find(|status| !status.is_success()).unwrap_or_default()
     }
 
@@ -47,7 +48,7 @@ impl RunFilters for Filters {
         added: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status {
-        let hooks = self.plugins.iter().filter_map(|plugin| plugin.as_pre_filter());
+        let hooks = self.plugins.iter().filter_map(|plugin| plugin.clone().as_pre_filter());
         hooks
             .map(|hook| hook.add_pod(cx, state, pod, added, node))
             .find(|s| !s.is_success())
@@ -62,7 +63,7 @@ impl RunFilters for Filters {
         removed: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status {
-        let hooks = self.plugins.iter().filter_map(|plugin| plugin.as_pre_filter());
+        let hooks = self.plugins.iter().filter_map(|plugin| plugin.clone().as_pre_filter());
         hooks
             .map(|h| h.remove_pod(cx, state, pod, removed, node))
             .find(|s| !s.is_success())
@@ -131,7 +132,7 @@ fn run(
     let pod = fixture::pod(pod);
     let mut state = CycleState::new();
     for plugin in &filters.plugins {
-        let outcome = plugin.as_pre_filter().expect("implemented").pre_filter(&cx, &mut state, &pod);
+        let outcome = plugin.clone().as_pre_filter().expect("implemented").pre_filter(&cx, &mut state, &pod);
         assert!(outcome.status.is_success(), "{}", outcome.status);
     }
     let absent = Status::with_reasons(Code::UnschedulableAndUnresolvable, []);
@@ -144,7 +145,11 @@ fn run(
     let mut handle = Handle::default();
     handle.victims_of.clone_from(&filters.victims_of);
     let plugin = new(args, &handle).expect("valid arguments");
-    plugin.as_post_filter().expect("implemented").post_filter(&cx, &mut state, &pod, &statuses, filters)
+    plugin
+        .clone()
+        .as_post_filter()
+        .expect("implemented")
+        .post_filter(&cx, &mut state, &pod, &statuses, filters)
 }
 
 /// `node: victims`, or the message.
@@ -292,7 +297,7 @@ fn nodes_beyond_help_are_not_tried() {
     let cx = context(&snapshot, &nominated);
     let pod = fixture::pod(preemptor(4));
     let plugin = new(&Value::Null, &Handle::default()).expect("valid arguments");
-    let plugin = plugin.as_post_filter().expect("implemented");
+    let plugin = plugin.clone().as_post_filter().expect("implemented");
     let hopeless = || Status::unresolvable("node(s) had untolerated taint(s)");
     let mut statuses = NodeStatuses::new(hopeless());
     let outcome = plugin.post_filter(&cx, &mut CycleState::new(), &pod, &statuses, &filters);

@@ -70,13 +70,13 @@ impl Cycle {
     }
 
     fn pre_filter(&mut self, pod: &Arc<Pod>) -> Status {
-        let plugin = self.plugin.as_pre_filter().expect("implemented");
+        let plugin = self.plugin.clone().as_pre_filter().expect("implemented");
         plugin.pre_filter(&Self::cx(&self.snapshot), &mut self.state, pod).status
     }
 
     /// One mark a node: `+` passes, `!` for affinity, `-` for anti-affinity, `x` for that of existing pods.
     fn marks(&self, pod: &Arc<Pod>) -> String {
-        let filter = self.plugin.as_filter().expect("implemented");
+        let filter = self.plugin.clone().as_filter().expect("implemented");
         let mark = |node: &Arc<NodeInfo>| {
             let status = filter.filter(&Self::cx(&self.snapshot), &self.state, pod, node);
             match (status.code(), status.message().as_str()) {
@@ -91,7 +91,7 @@ impl Cycle {
     }
 
     fn change(&mut self, add: bool, pod: &Arc<Pod>, other: &Arc<Pod>, node: &str) {
-        let plugin = self.plugin.as_pre_filter().expect("implemented");
+        let plugin = self.plugin.clone().as_pre_filter().expect("implemented");
         let cx = Self::cx(&self.snapshot);
         let info = self.snapshot.node(&node.into()).expect("a node of the snapshot");
         let status = if add {

@@ -54,11 +54,12 @@ fn scores_with(args: &Value, objects: Vec<Value>, affinity: Value) -> Result<Str
         "spec": {"containers": [], "affinity": affinity}}));
     let feasible: Vec<Arc<NodeInfo>> = snapshot.nodes().to_vec();
     let mut state = CycleState::new();
-    let status = plugin.as_pre_score().expect("implemented").pre_score(&cx, &mut state, &pod, &feasible);
+    let status =
+        plugin.clone().as_pre_score().expect("implemented").pre_score(&cx, &mut state, &pod, &feasible);
     if !status.is_success() {
         return Err(status);
     }
-    let plugin = plugin.as_score().expect("implemented");
+    let plugin = plugin.clone().as_score().expect("implemented");
     let raw: Vec<i64> =
         feasible.iter().map(|n| plugin.score(&cx, &state, &pod, n)).collect::<Result<_, _>>()?;
     let mut normalized = raw.clone();
@@ -173,7 +174,7 @@ fn without_pre_score_the_score_fails() {
     let snapshot = fixture::snapshot(nodes());
     let cx = Context { snapshot: &snapshot, now: Timestamp::default(), nominations: &() };
     let pod = fixture::pod(json!({"metadata": {"name": "p"}, "spec": {"containers": []}}));
-    let plugin = plugin.as_score().expect("implemented");
+    let plugin = plugin.clone().as_score().expect("implemented");
     let status = plugin.score(&cx, &CycleState::new(), &pod, &snapshot.nodes()[0]).expect_err("no state");
     assert_eq!(status.message(), "failed to read \"PreScoreInterPodAffinity\" from cycleState: not found");
 }

@@ -29,9 +29,13 @@ fn added_affinity(affinity: Value) -> Arc<dyn Plugin> {
     new(&json!({ "addedAffinity": affinity }), &Handle::default()).expect("sound arguments")
 }
 
-fn filter(plugin: &dyn Plugin, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+fn without_arguments() -> Arc<dyn Plugin> {
+    Arc::new(NodeAffinity::default())
+}
+
+fn filter(plugin: &Arc<dyn Plugin>, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
     let snapshot = Snapshot::default();
-    plugin.as_filter().expect("filters").filter(&context(&snapshot), &CycleState::new(), pod, node)
+    plugin.clone().as_filter().expect("filters").filter(&context(&snapshot), &CycleState::new(), pod, node)
 }
 
 fn pre_filter(plugin: &NodeAffinity, pod: &Arc<Pod>) -> (Status, Option<Vec<String>>) {
@@ -41,15 +45,15 @@ fn pre_filter(plugin: &NodeAffinity, pod: &Arc<Pod>) -> (Status, Option<Vec<Stri
 }
 
 /// PreScore's status and the raw score of each node.
-fn score(plugin: &dyn Plugin, pod: &Arc<Pod>, nodes: &[NodeInfo]) -> (Status, Vec<i64>) {
+fn score(plugin: &Arc<dyn Plugin>, pod: &Arc<Pod>, nodes: &[NodeInfo]) -> (Status, Vec<i64>) {
     let snapshot = Snapshot::default();
     let cx = context(&snapshot);
     let mut state = CycleState::new();
-    let status = plugin.as_pre_score().expect("prepares").pre_score(&cx, &mut state, pod, &[]);
+    let status = plugin.clone().as_pre_score().expect("prepares").pre_score(&cx, &mut state, pod, &[]);
     if !status.is_success() {
         return (status, Vec::new());
     }
-    let scorer = plugin.as_score().expect("scores");
+    let scorer = plugin.clone().as_score().expect("scores");
     let scores = nodes.iter().map(|node| scorer.score(&cx, &state, pod, node).expect("a score")).collect();
     (status, scores)
 }
@@ -87,14 +91,14 @@ fn required_terms_and_node_selectors_decide() {
         ),
     ] {
         let expected = if fits { Status::SUCCESS } else { Status::unresolvable(REASON_POD) };
-        assert_eq!(filter(&NodeAffinity::default(), &requiring(terms.clone()), &node), expected, "{terms}");
+        assert_eq!(filter(&without_arguments(), &requiring(terms.clone()), &node), expected, "{terms}");
     }
     for (selector, fits) in
         [(json!({}), true), (json!({"zone": "a"}), true), (json!({"zone": "a", "cores": "4"}), false)]
     {
         let expected = if fits { Status::SUCCESS } else { Status::unresolvable(REASON_POD) };
         let pod = pod(json!({"spec": {"nodeSelector": selector}}));
-        assert_eq!(filter(&NodeAffinity::default(), &pod, &node), expected, "{selector}");
+        assert_eq!(filter(&without_arguments(), &pod, &node), expected, "{selector}");
     }
 }
 
@@ -111,7 +115,7 @@ fn added_affinity_goes_before_the_pods_own() {
         (&wanting, json!({"pool": "batch"}), Status::unresolvable(REASON_POD)),
         (&wanting, json!({"pool": "batch", "zone": "a"}), Status::SUCCESS),
     ] {
-        assert_eq!(filter(&*plugin, pod, &labelled("n", labels.clone())), expected, "{labels}");
+        assert_eq!(filter(&plugin, pod, &labelled("n", labels.clone())), expected, "{labels}");
     }
 }
 
@@ -161,18 +165,18 @@ fn preferences_add_their_weights() {
         {"weight": 2, "preference": name_is("In", &["n3"])},
     ]);
     assert_eq!(
-        score(&NodeAffinity::default(), &preferring(terms.clone()), &nodes),
+        score(&without_arguments(), &preferring(terms.clone()), &nodes),
         (Status::SUCCESS, vec![8, 5, 2])
     );
     let plugin = added_affinity(json!({"preferredDuringSchedulingIgnoredDuringExecution": [
         {"weight": 10, "preference": expression("b", "Exists", &[])}]}));
-    assert_eq!(score(&*plugin, &preferring(terms), &nodes), (Status::SUCCESS, vec![18, 5, 2]));
-    assert_eq!(score(&*plugin, &pod(json!({})), &nodes), (Status::SUCCESS, vec![10, 0, 0]));
+    assert_eq!(score(&plugin, &preferring(terms), &nodes), (Status::SUCCESS, vec![18, 5, 2]));
+    assert_eq!(score(&plugin, &pod(json!({})), &nodes), (Status::SUCCESS, vec![10, 0, 0]));
 }
 
 #[test]
 fn without_preferences_scoring_is_skipped() {
-    let plugin = NodeAffinity::default();
+    let plugin = without_arguments();
     assert_eq!(score(&plugin, &pod(json!({})), &[]).0, Status::skip());
     assert_eq!(score(&plugin, &requiring(json!([expression("a", "Exists", &[])])), &[]).0, Status::skip());
     // A preference that prefers nothing still is one.
@@ -206,7 +210,7 @@ fn preferences_that_cannot_be_parsed_fail_the_pod() {
     ] {
         let pod = preferring(terms.clone());
         let failed = Status::error(expected);
-        assert_eq!(score(&NodeAffinity::default(), &pod, &[]).0, failed, "{terms}");
+        assert_eq!(score(&without_arguments(), &pod, &[]).0, failed, "{terms}");
         let snapshot = Snapshot::default();
         let node = labelled("n", json!({}));
         let unprepared = NodeAffinity::default().score(&context(&snapshot), &CycleState::new(), &pod, &node);
@@ -214,7 +218,7 @@ fn preferences_that_cannot_be_parsed_fail_the_pod() {
     }
     // Weight 0 is not even parsed.
     let ignored = preferring(json!([{"weight": 0, "preference": expression("a", "Gt", &["many"])}]));
-    assert_eq!(score(&NodeAffinity::default(), &ignored, &[]).0.code(), Code::Success);
+    assert_eq!(score(&without_arguments(), &ignored, &[]).0.code(), Code::Success);
 }
 
 #[test]

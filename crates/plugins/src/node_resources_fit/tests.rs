@@ -22,12 +22,12 @@ fn node_with(allocatable: Value, pods: &[Value]) -> NodeInfo {
     node
 }
 
-fn verdict(plugin: &dyn Plugin, snapshot: &Snapshot, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+fn verdict(plugin: &Arc<dyn Plugin>, snapshot: &Snapshot, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
     let cx = context(snapshot);
     let mut state = CycleState::new();
-    let outcome = plugin.as_pre_filter().expect("prepares").pre_filter(&cx, &mut state, pod);
+    let outcome = plugin.clone().as_pre_filter().expect("prepares").pre_filter(&cx, &mut state, pod);
     assert_eq!((outcome.status, outcome.nodes), (Status::SUCCESS, None));
-    plugin.as_filter().expect("filters").filter(&cx, &state, pod, node)
+    plugin.clone().as_filter().expect("filters").filter(&cx, &state, pod, node)
 }
 
 fn rejected(code: Code, reasons: &[&'static str]) -> Status {
@@ -82,20 +82,20 @@ fn all_shortages_are_listed_and_too_large_a_request_is_final() {
     ] {
         let node = node_with(full.clone(), &vec![other.clone(); others]);
         let pod = asking(requests.clone());
-        assert_eq!(verdict(&*plugin, &snapshot, &pod, &node), expected, "{requests} beside {others}");
+        assert_eq!(verdict(&plugin, &snapshot, &pod, &node), expected, "{requests} beside {others}");
     }
     // A node without a kubelet takes nothing; its size is not what it lacks.
     assert_eq!(
-        verdict(&*plugin, &snapshot, &asking(json!({})), &node_with(json!({}), &[])),
+        verdict(&plugin, &snapshot, &asking(json!({})), &node_with(json!({}), &[])),
         rejected(U, &["Too many pods"])
     );
     // An over-committed node has no room for anything, but for pods that ask for nothing.
     let over = node_with(json!({"cpu": "1", "pods": "9"}), &[json!({"cpu": "2"})]);
     assert_eq!(
-        verdict(&*plugin, &snapshot, &asking(json!({"cpu": "1m"})), &over),
+        verdict(&plugin, &snapshot, &asking(json!({"cpu": "1m"})), &over),
         rejected(U, &["Insufficient cpu"])
     );
-    assert_eq!(verdict(&*plugin, &snapshot, &asking(json!({"memory": "0"})), &over), Status::SUCCESS);
+    assert_eq!(verdict(&plugin, &snapshot, &asking(json!({"memory": "0"})), &over), Status::SUCCESS);
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn ignored_extended_resources_are_not_looked_at() {
         ("hugepages-2Mi", final_for("Insufficient hugepages-2Mi"), final_for("Insufficient hugepages-2Mi")),
     ] {
         let pod = asking(json!({ resource: "1" }));
-        assert_eq!(verdict(&*by_name, &snapshot, &pod, &node), name, "{resource} by name");
-        assert_eq!(verdict(&*by_group, &snapshot, &pod, &node), group, "{resource} by group");
+        assert_eq!(verdict(&by_name, &snapshot, &pod, &node), name, "{resource} by name");
+        assert_eq!(verdict(&by_group, &snapshot, &pod, &node), group, "{resource} by group");
     }
 }
 
@@ -139,7 +139,7 @@ fn a_resource_with_a_device_class_is_left_to_dynamic_resources_where_the_node_ha
     ] {
         let pod = asking(json!({"example.com/gpu": "2"}));
         assert_eq!(
-            verdict(&*plugin, &snapshot, &pod, &node_with(allocatable.clone(), &[])),
+            verdict(&plugin, &snapshot, &pod, &node_with(allocatable.clone(), &[])),
             expected,
             "{allocatable}"
         );
@@ -150,7 +150,7 @@ fn a_resource_with_a_device_class_is_left_to_dynamic_resources_where_the_node_ha
 fn without_pre_filter_there_is_no_verdict() {
     let snapshot = Snapshot::default();
     let plugin = plugin(Value::Null);
-    let filter = plugin.as_filter().expect("filters");
+    let filter = plugin.clone().as_filter().expect("filters");
     assert_eq!(
         filter.filter(
             &context(&snapshot),
@@ -168,9 +168,9 @@ fn score(args: Value, pod: &Arc<Pod>, node: &NodeInfo) -> i64 {
     let cx = context(&snapshot);
     let plugin = plugin(args);
     let mut state = CycleState::new();
-    let scorer = plugin.as_score().expect("scores");
+    let scorer = plugin.clone().as_score().expect("scores");
     let unprepared = scorer.score(&cx, &state, pod, node);
-    let status = plugin.as_pre_score().expect("prepares").pre_score(&cx, &mut state, pod, &[]);
+    let status = plugin.clone().as_pre_score().expect("prepares").pre_score(&cx, &mut state, pod, &[]);
     assert_eq!(status, Status::SUCCESS);
     let prepared = scorer.score(&cx, &state, pod, node);
     assert_eq!(unprepared, prepared);

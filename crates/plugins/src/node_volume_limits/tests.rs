@@ -75,11 +75,11 @@ fn run_with(parity: Parity, snapshot: &Snapshot, pod: &Arc<Pod>) -> Status {
     let plugin = new(&Value::Null, &Handle::new(Default::default(), parity)).expect("no arguments");
     let cx = context(snapshot);
     let mut state = CycleState::new();
-    let status = plugin.as_pre_filter().expect("prefilters").pre_filter(&cx, &mut state, pod).status;
+    let status = plugin.clone().as_pre_filter().expect("prefilters").pre_filter(&cx, &mut state, pod).status;
     if !status.is_success() {
         return status;
     }
-    let filter = plugin.as_filter().expect("filters");
+    let filter = plugin.clone().as_filter().expect("filters");
     let verdict = filter.filter(&cx, &state, pod, &snapshot.nodes()[0]);
     assert_eq!(
         verdict,

@@ -58,13 +58,13 @@ impl Cycle {
     }
 
     fn pre_filter(&mut self, pod: &Arc<Pod>) -> Status {
-        let plugin = self.plugin.as_pre_filter().expect("implemented");
+        let plugin = self.plugin.clone().as_pre_filter().expect("implemented");
         plugin.pre_filter(&Self::cx(&self.snapshot), &mut self.state, pod).status
     }
 
     /// `name:+` for a node that passes, `name:-` for one that does not, `name:!` where no preemption helps.
     fn verdicts(&self, pod: &Arc<Pod>) -> String {
-        let filter = self.plugin.as_filter().expect("implemented");
+        let filter = self.plugin.clone().as_filter().expect("implemented");
         let verdict = |node: &Arc<NodeInfo>| {
             let status = filter.filter(&Self::cx(&self.snapshot), &self.state, pod, node);
             let mark = match status.code() {
@@ -85,7 +85,7 @@ impl Cycle {
     }
 
     fn change(&mut self, add: bool, pod: &Arc<Pod>, other: &Arc<Pod>, node: &str) {
-        let plugin = self.plugin.as_pre_filter().expect("implemented");
+        let plugin = self.plugin.clone().as_pre_filter().expect("implemented");
         let cx = Self::cx(&self.snapshot);
         let info = self.snapshot.node(&node.into()).expect("a node of the snapshot");
         let status = if add {
@@ -306,9 +306,9 @@ fn an_invalid_selector_is_an_error() {
 #[test]
 fn without_pre_filter_the_filter_fails() {
     let cycle = Cycle::new(&Value::Null, three_zones());
-    let filter = cycle.plugin.as_filter().expect("implemented");
+    let filter = cycle.plugin.clone().as_filter().expect("implemented");
     let status = Filter::filter(
-        filter,
+        &*filter,
         &Cycle::cx(&cycle.snapshot),
         &cycle.state,
         &pod(json!([])),

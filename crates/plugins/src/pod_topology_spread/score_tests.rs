@@ -48,11 +48,12 @@ fn scores(
     let feasible: Vec<Arc<NodeInfo>> =
         snapshot.nodes().iter().filter(|n| !infeasible.contains(&n.name().as_str())).cloned().collect();
     let mut state = CycleState::new();
-    let status = plugin.as_pre_score().expect("implemented").pre_score(&cx, &mut state, &pod, &feasible);
+    let status =
+        plugin.clone().as_pre_score().expect("implemented").pre_score(&cx, &mut state, &pod, &feasible);
     if !status.is_success() {
         return Err(status);
     }
-    let plugin = plugin.as_score().expect("implemented");
+    let plugin = plugin.clone().as_score().expect("implemented");
     let raw: Vec<i64> =
         feasible.iter().map(|n| plugin.score(&cx, &state, &pod, n)).collect::<Result<_, _>>()?;
     let mut normalized = raw.clone();
@@ -196,7 +197,7 @@ fn without_pre_score_the_score_fails() {
     let snapshot = fixture::snapshot(cluster());
     let cx = Context { snapshot: &snapshot, now: Timestamp::default(), nominations: &() };
     let pod = fixture::pod(json!({"metadata": {"name": "p"}, "spec": {"containers": []}}));
-    let plugin = plugin.as_score().expect("implemented");
+    let plugin = plugin.clone().as_score().expect("implemented");
     let status = plugin.score(&cx, &CycleState::new(), &pod, &snapshot.nodes()[0]).expect_err("no state");
     assert_eq!(status.message(), "error reading \"PreScorePodTopologySpread\" from cycleState: not found");
 }

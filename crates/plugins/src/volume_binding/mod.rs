@@ -140,22 +140,22 @@ impl Plugin for VolumeBinding {
                 Right { verb: "patch", group: "", resource: "persistentvolumeclaims" },
             ])
     }
-    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+    fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {
         Some(self)
     }
-    fn as_filter(&self) -> Option<&dyn Filter> {
+    fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {
         Some(self)
     }
-    fn as_pre_score(&self) -> Option<&dyn PreScore> {
+    fn as_pre_score(self: Arc<Self>) -> Option<Arc<dyn PreScore>> {
         Some(self)
     }
-    fn as_score(&self) -> Option<&dyn Score> {
+    fn as_score(self: Arc<Self>) -> Option<Arc<dyn Score>> {
         Some(self)
     }
-    fn as_reserve(&self) -> Option<&dyn Reserve> {
+    fn as_reserve(self: Arc<Self>) -> Option<Arc<dyn Reserve>> {
         Some(self)
     }
-    fn as_pre_bind(&self) -> Option<&dyn PreBind> {
+    fn as_pre_bind(self: Arc<Self>) -> Option<Arc<dyn PreBind>> {
         Some(self)
     }
 

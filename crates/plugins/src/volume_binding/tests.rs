@@ -73,20 +73,20 @@ fn pod_with(name: &str, claims: &[&str]) -> Arc<Pod> {
     pod(json!({"metadata": {"name": name}, "spec": {"volumes": volumes}}))
 }
 
-fn pre_filter(plugin: &dyn Plugin, snapshot: &Snapshot, pod: &Arc<Pod>) -> (Status, CycleState) {
+fn pre_filter(plugin: &Arc<dyn Plugin>, snapshot: &Snapshot, pod: &Arc<Pod>) -> (Status, CycleState) {
     let mut state = CycleState::new();
-    let point = plugin.as_pre_filter().expect("prefilters");
+    let point = plugin.clone().as_pre_filter().expect("prefilters");
     (point.pre_filter(&context(snapshot), &mut state, pod).status, state)
 }
 
 /// The verdict of PreFilter where it rejects; else that of the filter on the node.
-fn verdict(plugin: &dyn Plugin, snapshot: &Snapshot, pod: &Arc<Pod>, node: &str) -> Status {
+fn verdict(plugin: &Arc<dyn Plugin>, snapshot: &Snapshot, pod: &Arc<Pod>, node: &str) -> Status {
     let (status, state) = pre_filter(plugin, snapshot, pod);
     if !status.is_success() {
         return status;
     }
     let node = snapshot.node(&Atom::new(node)).expect("a node of the snapshot");
-    plugin.as_filter().expect("filters").filter(&context(snapshot), &state, pod, node)
+    plugin.clone().as_filter().expect("filters").filter(&context(snapshot), &state, pod, node)
 }
 
 fn rejected(reasons: &[&'static str]) -> Status {

@@ -41,11 +41,11 @@ fn run(snapshot: &Snapshot, pod: &Arc<Pod>) -> (Status, Option<Status>) {
     let plugin = plugin(Parity::Strict);
     let cx = context(snapshot);
     let mut state = CycleState::new();
-    let status = plugin.as_pre_filter().expect("prefilters").pre_filter(&cx, &mut state, pod).status;
+    let status = plugin.clone().as_pre_filter().expect("prefilters").pre_filter(&cx, &mut state, pod).status;
     if !status.is_success() {
         return (status, None);
     }
-    let verdict = plugin.as_filter().expect("filters").filter(&cx, &state, pod, &snapshot.nodes()[0]);
+    let verdict = plugin.clone().as_filter().expect("filters").filter(&cx, &state, pod, &snapshot.nodes()[0]);
     (status, Some(verdict))
 }
 
@@ -119,8 +119,10 @@ fn an_exclusive_claim_in_use_rejects_until_its_user_goes() {
     for (parity, same_name_counts) in [(Parity::Strict, true), (Parity::Sensible, false)] {
         let plugin = plugin(parity);
         let cx = context(&snapshot);
-        let (pre_filter, filter) =
-            (plugin.as_pre_filter().expect("prefilters"), plugin.as_filter().expect("filters"));
+        let (pre_filter, filter) = (
+            plugin.clone().as_pre_filter().expect("prefilters"),
+            plugin.clone().as_filter().expect("filters"),
+        );
         let mut state = CycleState::new();
         assert!(pre_filter.pre_filter(&cx, &mut state, &pod).status.is_success());
         let (n1, n2) = (&snapshot.nodes()[0], &snapshot.nodes()[1]);
@@ -142,7 +144,7 @@ fn a_filter_without_its_prefilter_fails() {
     let snapshot = Snapshot::default();
     let plugin = plugin(Parity::Strict);
     let node = node(json!({"metadata": {"name": "n1"}}));
-    let verdict = plugin.as_filter().expect("filters").filter(
+    let verdict = plugin.clone().as_filter().expect("filters").filter(
         &context(&snapshot),
         &CycleState::new(),
         &pod_with("p", json!([])),

@@ -29,7 +29,7 @@ fn plugin() -> Arc<dyn Plugin> {
 fn pre_filter(snapshot: &Snapshot, pod: &Arc<Pod>) -> (Status, CycleState) {
     let mut state = CycleState::new();
     let plugin = plugin();
-    let point = plugin.as_pre_filter().expect("prefilters");
+    let point = plugin.clone().as_pre_filter().expect("prefilters");
     (point.pre_filter(&context(snapshot), &mut state, pod).status, state)
 }
 
@@ -99,7 +99,7 @@ fn zones_of_volume_and_node_must_agree() {
         let expected =
             if fits { Status::SUCCESS } else { Status::unresolvable("node(s) had no available volume zone") };
         let plugin = plugin();
-        let filter = plugin.as_filter().expect("filters");
+        let filter = plugin.clone().as_filter().expect("filters");
         let cx = context(&snapshot);
         assert_eq!(filter.filter(&cx, &state, &pod, &node), expected, "{on_volume} on {on_node}");
         // Without PreFilter the same comes out.

@@ -102,7 +102,7 @@ impl Plugin for Patience {
     fn name(&self) -> &str {
         "Patience"
     }
-    fn as_permit(&self) -> Option<&dyn Permit> {
+    fn as_permit(self: Arc<Self>) -> Option<Arc<dyn Permit>> {
         Some(self)
     }
 }

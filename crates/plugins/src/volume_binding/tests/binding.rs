@@ -15,10 +15,10 @@ struct Binding {
 impl Binding {
     /// PreFilter and Reserve.
     fn start(plugin: &Arc<dyn Plugin>, snapshot: Snapshot, pod: Arc<Pod>, node: &str) -> Self {
-        let (status, state) = pre_filter(&**plugin, &snapshot, &pod);
+        let (status, state) = pre_filter(plugin, &snapshot, &pod);
         assert!(status.is_success() || status.is_skip(), "{status}");
         let mut binding = Self { plugin: Arc::clone(plugin), snapshot, pod, node: Atom::new(node), state };
-        let reserve = binding.plugin.as_reserve().expect("reserves");
+        let reserve = binding.plugin.clone().as_reserve().expect("reserves");
         let status =
             reserve.reserve(&context(&binding.snapshot), &mut binding.state, &binding.pod, &binding.node);
         assert_eq!(status, Status::SUCCESS);
@@ -26,13 +26,13 @@ impl Binding {
     }
 
     fn has_work(&self) -> bool {
-        let point = self.plugin.as_pre_bind().expect("binds");
+        let point = self.plugin.clone().as_pre_bind().expect("binds");
         point.pre_flight(&self.state, &self.pod, &self.node)
     }
 
     fn step(&mut self, seconds: i64) -> PreBindStep {
         let cx = Context { now: Timestamp::from_secs(seconds), ..context(&self.snapshot) };
-        let point = self.plugin.as_pre_bind().expect("binds");
+        let point = self.plugin.clone().as_pre_bind().expect("binds");
         point.pre_bind(&cx, &mut self.state, &self.pod, &self.node)
     }
 
@@ -65,7 +65,7 @@ impl Binding {
     }
 
     fn unreserve(&mut self) {
-        self.plugin.as_reserve().expect("reserves").unreserve(&mut self.state, &self.pod, &self.node);
+        self.plugin.clone().as_reserve().expect("reserves").unreserve(&mut self.state, &self.pod, &self.node);
     }
 }
 
@@ -336,9 +336,8 @@ fn what_is_reserved_is_not_given_to_the_next_pod() {
         ])
     };
     let mut first = Binding::start(&plugin, objects(), pod_with("p", &["c", "e"]), "a");
-    let next = |snapshot: &Snapshot| verdict(&*plugin, snapshot, &pod_with("q", &["d"]), "a");
-    let follower =
-        |snapshot: &Snapshot, node: &str| verdict(&*plugin, snapshot, &pod_with("q", &["e"]), node);
+    let next = |snapshot: &Snapshot| verdict(&plugin, snapshot, &pod_with("q", &["d"]), "a");
+    let follower = |snapshot: &Snapshot, node: &str| verdict(&plugin, snapshot, &pod_with("q", &["e"]), node);
 
     let snapshot = objects();
     assert_eq!(next(&snapshot), rejected(&[BIND_CONFLICT]));
@@ -358,7 +357,7 @@ fn what_is_reserved_is_not_given_to_the_next_pod() {
 fn what_was_written_stays_reserved_until_the_watches_say_otherwise() {
     let plugin = plugin();
     let objects = || world(vec![claim("c", json!({})), claim("d", json!({})), volume("v", 5, json!({}))]);
-    let next = |snapshot: &Snapshot| verdict(&*plugin, snapshot, &pod_with("q", &["d"]), "a");
+    let next = |snapshot: &Snapshot| verdict(&plugin, snapshot, &pod_with("q", &["d"]), "a");
 
     let mut first = Binding::start(&plugin, objects(), pod_with("p", &["c"]), "a");
     first.writes();
@@ -378,7 +377,7 @@ fn after_a_failed_write_all_is_given_back() {
     let mut first = Binding::start(&plugin, objects(), pod_with("p", &["c"]), "a");
     first.writes();
     first.unreserve();
-    assert_eq!(verdict(&*plugin, &objects(), &pod_with("q", &["d"]), "a"), Status::SUCCESS);
+    assert_eq!(verdict(&plugin, &objects(), &pod_with("q", &["d"]), "a"), Status::SUCCESS);
     assert_eq!(first.fails(1), "no pod volume found for node \"a\"");
 }
 
@@ -392,7 +391,7 @@ fn a_later_reservation_survives_an_earlier_ones_end() {
     newer.objects_mut().apply(object(claim("d", json!({}))));
     let _second = Binding::start(&plugin, newer.clone(), pod_with("q", &["d"]), "a");
     first.unreserve();
-    assert_eq!(verdict(&*plugin, &newer, &pod_with("r", &["c"]), "a"), rejected(&[BIND_CONFLICT]));
+    assert_eq!(verdict(&plugin, &newer, &pod_with("r", &["c"]), "a"), rejected(&[BIND_CONFLICT]));
 }
 
 #[test]
@@ -412,7 +411,7 @@ fn who_shares_a_claim_writes_for_itself() {
 fn a_newer_claim_wins_over_what_was_assumed() {
     let plugin = plugin();
     let mut first = Binding::start(&plugin, dynamic_world(), pod_with("p", &["c"]), "a");
-    let on_b = |snapshot: &Snapshot| verdict(&*plugin, snapshot, &pod_with("q", &["c"]), "b");
+    let on_b = |snapshot: &Snapshot| verdict(&plugin, snapshot, &pod_with("q", &["c"]), "b");
     assert_eq!(on_b(&dynamic_world()), rejected(&[BIND_CONFLICT]));
     // Provisioning failed: the annotation was taken away again.
     let mut newer = dynamic_world();
@@ -425,14 +424,14 @@ fn a_newer_claim_wins_over_what_was_assumed() {
     // Another pod reserves anew, and the end of the first leaves that alone.
     let _second = Binding::start(&plugin, newer.clone(), pod_with("q", &["c"]), "b");
     first.unreserve();
-    assert_eq!(verdict(&*plugin, &newer, &pod_with("r", &["c"]), "a"), rejected(&[BIND_CONFLICT]));
+    assert_eq!(verdict(&plugin, &newer, &pod_with("r", &["c"]), "a"), rejected(&[BIND_CONFLICT]));
 }
 
 #[test]
 fn reserving_a_node_that_will_not_do_is_an_error() {
     let (plugin, snapshot, pod) = (plugin(), static_world(), pod_with("p", &["c"]));
-    let (_, mut state) = pre_filter(&*plugin, &snapshot, &pod);
-    let reserve = plugin.as_reserve().expect("reserves");
+    let (_, mut state) = pre_filter(&plugin, &snapshot, &pod);
+    let reserve = plugin.clone().as_reserve().expect("reserves");
     let status = reserve.reserve(&context(&snapshot), &mut state, &pod, &Atom::new("b"));
     assert_eq!(status, Status::error("no pod volume found for node \"b\""));
     let status = reserve.reserve(&context(&snapshot), &mut CycleState::new(), &pod, &Atom::new("a"));

@@ -44,12 +44,12 @@ fn claims_that_cannot_be_used_reject_the_pod() {
         // The first claim that is wrong is named.
         (&["now", "missing"], Status::unresolvable("persistentvolumeclaim \"missing\" not found")),
     ] {
-        assert_eq!(pre_filter(&*plugin(), &snapshot, &pod_with("p", claims)).0, expected, "{claims:?}");
+        assert_eq!(pre_filter(&plugin(), &snapshot, &pod_with("p", claims)).0, expected, "{claims:?}");
     }
     let ephemeral = |volume: &str| {
         let volumes = json!([{"name": volume, "ephemeral": {}}]);
         let pod = pod(json!({"metadata": {"name": "p"}, "spec": {"volumes": volumes}}));
-        pre_filter(&*plugin(), &snapshot, &pod).0
+        pre_filter(&plugin(), &snapshot, &pod).0
     };
     assert_eq!(
         ephemeral("new"),
@@ -71,8 +71,8 @@ fn an_ephemeral_claim_of_the_pod_is_treated_as_any_other() {
     let snapshot = world(vec![own, volume("v", 5, in_zone("b"))]);
     let pod =
         pod(json!({"metadata": {"name": "p"}, "spec": {"volumes": [{"name": "own", "ephemeral": {}}]}}));
-    assert_eq!(verdict(&*plugin(), &snapshot, &pod, "a"), rejected(&[BIND_CONFLICT]));
-    assert_eq!(verdict(&*plugin(), &snapshot, &pod, "b"), Status::SUCCESS);
+    assert_eq!(verdict(&plugin(), &snapshot, &pod, "a"), rejected(&[BIND_CONFLICT]));
+    assert_eq!(verdict(&plugin(), &snapshot, &pod, "b"), Status::SUCCESS);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn bound_volumes_must_be_reachable() {
         (&["fields"], "plain", Status::SUCCESS),
     ] {
         let pod = pod_with("p", claims);
-        assert_eq!(verdict(&*plugin(), &snapshot, &pod, node), expected, "{claims:?} on {node}");
+        assert_eq!(verdict(&plugin(), &snapshot, &pod, node), expected, "{claims:?} on {node}");
     }
 }
 
@@ -156,10 +156,14 @@ fn the_smallest_volume_that_suits_is_taken() {
         let snapshot = world(objects);
         let pod = pod_with("p", &["c"]);
         let plugin = plugin();
-        let (_, mut state) = pre_filter(&*plugin, &snapshot, &pod);
+        let (_, mut state) = pre_filter(&plugin, &snapshot, &pod);
         let node = Atom::new("a");
-        let status =
-            plugin.as_reserve().expect("reserves").reserve(&context(&snapshot), &mut state, &pod, &node);
+        let status = plugin.clone().as_reserve().expect("reserves").reserve(
+            &context(&snapshot),
+            &mut state,
+            &pod,
+            &node,
+        );
         let reservation = state.get_mut::<PodState>().expect("a state").reservation.clone();
         status.is_success().then(|| reservation.expect("a reservation").volumes())
     };
@@ -235,15 +239,15 @@ fn two_claims_do_not_get_one_volume_and_the_smaller_goes_first() {
         volume("eight", 8, in_zone("b")),
     ]);
     let pod = pod_with("p", &["big", "small"]);
-    assert_eq!(verdict(&*plugin(), &snapshot, &pod, "a"), Status::SUCCESS);
-    assert_eq!(verdict(&*plugin(), &snapshot, &pod, "b"), rejected(&[BIND_CONFLICT]));
+    assert_eq!(verdict(&plugin(), &snapshot, &pod, "a"), Status::SUCCESS);
+    assert_eq!(verdict(&plugin(), &snapshot, &pod, "b"), rejected(&[BIND_CONFLICT]));
 }
 
 #[test]
 fn a_claim_that_was_bound_and_has_no_volume_is_not_bound() {
     let snapshot = world(vec![bound("c", ""), volume("v", 5, in_zone("a"))]);
-    assert_eq!(verdict(&*plugin(), &snapshot, &pod_with("p", &["c"]), "a"), Status::SUCCESS);
-    assert_eq!(verdict(&*plugin(), &snapshot, &pod_with("p", &["c"]), "b"), rejected(&[BIND_CONFLICT]));
+    assert_eq!(verdict(&plugin(), &snapshot, &pod_with("p", &["c"]), "a"), Status::SUCCESS);
+    assert_eq!(verdict(&plugin(), &snapshot, &pod_with("p", &["c"]), "b"), rejected(&[BIND_CONFLICT]));
 }
 
 #[test]
@@ -261,8 +265,8 @@ fn among_many_volumes_each_node_finds_its_own() {
     let pod = pod_with("p", &["c"]);
     let found = |node: &str| {
         let plugin = plugin();
-        let (_, mut state) = pre_filter(&*plugin, &snapshot, &pod);
-        let reserve = plugin.as_reserve().expect("reserves");
+        let (_, mut state) = pre_filter(&plugin, &snapshot, &pod);
+        let reserve = plugin.clone().as_reserve().expect("reserves");
         assert_eq!(reserve.reserve(&context(&snapshot), &mut state, &pod, &Atom::new(node)), Status::SUCCESS);
         state.read::<PodState>().and_then(|s| s.reservation.as_ref()).expect("a reservation").volumes()
     };
@@ -274,7 +278,7 @@ fn among_many_volumes_each_node_finds_its_own() {
 fn a_broken_selector_is_an_error() {
     let selector = json!({"selector": {"matchExpressions": [{"key": "k", "operator": "Near"}]}});
     let snapshot = world(vec![claim("c", selector)]);
-    let status = verdict(&*plugin(), &snapshot, &pod_with("p", &["c"]), "a");
+    let status = verdict(&plugin(), &snapshot, &pod_with("p", &["c"]), "a");
     assert_eq!(status.code(), Code::Error);
     assert!(
         status.message().starts_with("error creating internal label selector for claim: default/c: "),
@@ -303,11 +307,11 @@ fn volumes_are_provisioned_where_the_class_allows() {
         ),
     ] {
         let snapshot = world(vec![topologies(terms), claim("c", json!({"storageClassName": "zoned"}))]);
-        assert_eq!(verdict(&*plugin(), &snapshot, &pod_with("p", &["c"]), "a"), on_a, "{what}");
+        assert_eq!(verdict(&plugin(), &snapshot, &pod_with("p", &["c"]), "a"), on_a, "{what}");
     }
     // A class without a provisioner makes none.
     let snapshot = world(vec![claim("c", json!({}))]);
-    assert_eq!(verdict(&*plugin(), &snapshot, &pod_with("p", &["c"]), "a"), rejected(&[BIND_CONFLICT]));
+    assert_eq!(verdict(&plugin(), &snapshot, &pod_with("p", &["c"]), "a"), rejected(&[BIND_CONFLICT]));
 }
 
 #[test]
@@ -320,7 +324,7 @@ fn a_selected_node_stays_selected() {
     let on_a = |claim: Value| {
         // A free volume is not considered once a node was selected.
         let snapshot = world(vec![claim, volume("v", 5, json!({}))]);
-        verdict(&*plugin(), &snapshot, &pod_with("p", &["c"]), "a")
+        verdict(&plugin(), &snapshot, &pod_with("p", &["c"]), "a")
     };
     assert_eq!(on_a(selected("a", "made")), Status::SUCCESS);
     assert_eq!(on_a(selected("b", "made")), rejected(&[BIND_CONFLICT]));
@@ -359,7 +363,7 @@ fn capacity_is_checked_for_drivers_that_publish_it() {
     ] {
         let mut objects = objects;
         objects.push(claim("c", json!({"storageClassName": "made"})));
-        assert_eq!(verdict(&*plugin(), &world(objects), &pod_with("p", &["c"]), "a"), on_a, "{what}");
+        assert_eq!(verdict(&plugin(), &world(objects), &pod_with("p", &["c"]), "a"), on_a, "{what}");
     }
 }
 
@@ -374,7 +378,7 @@ fn reasons_come_in_upstreams_order_and_provisioning_has_the_last_word() {
         claim("static", json!({})),
         claim("made", json!({"storageClassName": "made", "resources": {"requests": {"storage": "1Gi"}}})),
     ]);
-    let on_a = |claims: &[&str]| verdict(&*plugin(), &snapshot, &pod_with("p", claims), "a");
+    let on_a = |claims: &[&str]| verdict(&plugin(), &snapshot, &pod_with("p", claims), "a");
     assert_eq!(on_a(&["static", "there"]), rejected(&[NODE_CONFLICT, BIND_CONFLICT]));
     assert_eq!(on_a(&["static", "gone"]), rejected(&[BIND_CONFLICT, VOLUME_MISSING]));
     assert_eq!(on_a(&["gone", "made"]), rejected(&[NOT_ENOUGH_SPACE, VOLUME_MISSING]));

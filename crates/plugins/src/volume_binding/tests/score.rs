@@ -5,19 +5,20 @@ fn scores(args: Value, more: Vec<Value>, claims: &[&str]) -> [i64; 2] {
     let plugin = new(&args, &Handle::default()).expect("arguments");
     let (snapshot, pod) = (world(more), pod_with("p", claims));
     let cx = context(&snapshot);
-    let (status, mut state) = pre_filter(&*plugin, &snapshot, &pod);
+    let (status, mut state) = pre_filter(&plugin, &snapshot, &pod);
     if !status.is_skip() {
         assert_eq!(status, Status::SUCCESS);
         for node in snapshot.nodes() {
             // A node that is rejected is not asked for a score; here it is, and has none.
-            let _ = plugin.as_filter().expect("filters").filter(&cx, &state, &pod, node);
+            let _ = plugin.clone().as_filter().expect("filters").filter(&cx, &state, &pod, node);
         }
     }
     let prepared =
-        plugin.as_pre_score().expect("prepares").pre_score(&cx, &mut state, &pod, snapshot.nodes());
+        plugin.clone().as_pre_score().expect("prepares").pre_score(&cx, &mut state, &pod, snapshot.nodes());
     assert_eq!(prepared, Status::SUCCESS);
-    let score =
-        |node: usize| plugin.as_score().expect("scores").score(&cx, &state, &pod, &snapshot.nodes()[node]);
+    let score = |node: usize| {
+        plugin.clone().as_score().expect("scores").score(&cx, &state, &pod, &snapshot.nodes()[node])
+    };
     [score(0).expect("a score"), score(1).expect("a score")]
 }
 
@@ -116,11 +117,12 @@ fn without_pre_filter_the_score_fails_and_without_filter_it_is_nothing() {
     let cx = context(&snapshot);
     let mut state = CycleState::new();
     let prepared =
-        plugin.as_pre_score().expect("prepares").pre_score(&cx, &mut state, &pod, snapshot.nodes());
+        plugin.clone().as_pre_score().expect("prepares").pre_score(&cx, &mut state, &pod, snapshot.nodes());
     assert_eq!(prepared, Status::error("not found"));
-    let score =
-        |state: &CycleState| plugin.as_score().expect("scores").score(&cx, state, &pod, &snapshot.nodes()[0]);
+    let score = |state: &CycleState| {
+        plugin.clone().as_score().expect("scores").score(&cx, state, &pod, &snapshot.nodes()[0])
+    };
     assert_eq!(score(&state), Err(Status::error("not found")));
-    let (_, state) = pre_filter(&*plugin, &snapshot, &pod);
+    let (_, state) = pre_filter(&plugin, &snapshot, &pod);
     assert_eq!(score(&state), Ok(0));
 }
