@@ -23,6 +23,7 @@ use crate::patch::{self, PatchKind};
 use crate::pods::{self, binding::Binding};
 use crate::resource::{self, NAMESPACES, NODES, NameRule, PODS, PRIORITY_CLASSES, ResourceType};
 use crate::store::Store;
+use crate::workloads;
 use create::create;
 use delete::delete;
 use update::update;
@@ -190,7 +191,9 @@ fn validate(resource: &ResourceType, value: &Value) -> Vec<FieldError> {
                 "PodDisruptionBudget" => {
                     pods::check_selector("spec.selector", &value["spec"]["selector"], &mut errors);
                 }
-                "ReplicaSet" | "Deployment" => errors.extend(crate::workloads::validate(value)),
+                kind @ ("ReplicaSet" | "Deployment" | "StatefulSet" | "DaemonSet" | "Job" | "CronJob") => {
+                    errors.extend(workloads::validate(kind, value));
+                }
                 "PriorityClass" => check_priority(value, &mut errors),
                 _ => {}
             }

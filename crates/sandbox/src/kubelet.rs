@@ -6,6 +6,7 @@
 
 mod admission;
 mod resources;
+mod status;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -19,12 +20,13 @@ use tokio::time::Instant;
 
 use crate::api::{Api, DeleteOptions};
 use crate::object::Object;
-use crate::pods;
 use crate::resource::{self, EVENTS, NODES, POD_NODE_NAME, POD_PHASE, PODS};
 use crate::server::until_down;
 use crate::store::{Change, Event, Transaction};
-use admission::{NodeState, Rejection};
+pub(crate) use admission::NodeState;
+use admission::Rejection;
 use resources::PodNeeds;
+use status::{set_running, set_succeeded};
 
 /// Events taken from a log at once.
 const BATCH_EVENTS: usize = 1024;
@@ -38,6 +40,8 @@ pub struct KubeletOptions {
     pub enabled: bool,
     /// From binding to Running.
     pub start_delay: Duration,
+    /// How long a pod runs whose restartPolicy is not Always; then it has succeeded.
+    pub run_time: Duration,
     /// From deletion to gone; never longer than the pod's grace period.
     pub stop_delay: Duration,
 }
@@ -47,6 +51,7 @@ impl Default for KubeletOptions {
         KubeletOptions {
             enabled: true,
             start_delay: Duration::from_millis(5),
+            run_time: Duration::from_secs(10),
             stop_delay: Duration::from_millis(20),
         }
     }
@@ -105,6 +110,7 @@ struct PodState {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Action {
     Start,
+    Finish,
     Stop,
 }
 
@@ -400,9 +406,8 @@ impl Work {
     /// Carries out what is due, at most one batch.
     fn act(&mut self) -> bool {
         let now = Instant::now();
-        let mut starts = Vec::new();
-        let mut stops = Vec::new();
-        while starts.len() + stops.len() < BATCH_WRITES {
+        let (mut starts, mut ends, mut stops) = (Vec::new(), Vec::new(), Vec::new());
+        while starts.len() + ends.len() + stops.len() < BATCH_WRITES {
             match self.due.peek() {
                 Some(Reverse((at, ..))) if *at <= now => {}
                 _ => break,
@@ -410,12 +415,14 @@ impl Work {
             let Some(Reverse((_, action, uid))) = self.due.pop() else { break };
             match action {
                 Action::Start => starts.push(uid),
+                Action::Finish => ends.push(uid),
                 Action::Stop => stops.push(uid),
             }
         }
-        if starts.is_empty() && stops.is_empty() {
+        if starts.is_empty() && ends.is_empty() && stops.is_empty() {
             return false;
         }
+        self.finish(&ends);
         let started = self.start(&starts);
         self.handle.started.fetch_add(started, Ordering::SeqCst);
         for uid in stops {
@@ -433,6 +440,7 @@ impl Work {
         let mut started = 0;
         let pods = &self.pods;
         let next_ip = &mut self.next_ip;
+        let mut to_end = Vec::new();
         self.api.store.write(|tx| {
             for state_and_uid in uids.iter().filter_map(|uid| Some((pods.get(uid)?, uid))) {
                 let (state, uid) = state_and_uid;
@@ -443,11 +451,32 @@ impl Work {
                 let mut pod = current.value();
                 *next_ip = next_ip.wrapping_add(1);
                 set_running(&mut pod, *next_ip, &now);
+                if pod["spec"]["restartPolicy"] != "Always" {
+                    to_end.push(uid.clone());
+                }
                 tx.put(PODS, pod);
                 started += 1;
             }
         });
+        let at = Instant::now() + self.options.run_time;
+        self.due.extend(to_end.into_iter().map(|uid| Reverse((at, Action::Finish, uid))));
         started
+    }
+
+    /// Ends pods that run to completion.
+    fn finish(&self, uids: &[Box<str>]) {
+        self.api.store.write(|tx| {
+            let now = tx.clock().now_seconds();
+            for (state, uid) in uids.iter().filter_map(|uid| Some((self.pods.get(uid)?, uid))) {
+                let Some(current) = tx.get(PODS, &state.namespace, &state.name) else { continue };
+                if current.uid != *uid || current.deleting || &*current.fields[POD_PHASE] != "Running" {
+                    continue;
+                }
+                let mut pod = current.value();
+                set_succeeded(&mut pod, &now);
+                tx.put(PODS, pod);
+            }
+        });
     }
 
     fn reject(&mut self, object: &Object, rejection: &Rejection) {
@@ -468,47 +497,6 @@ impl Work {
             rejection_event(tx, object, rejection);
         });
     }
-}
-
-/// The status of a pod whose containers all run.
-fn set_running(pod: &mut Value, ip: u32, now: &str) {
-    let containers = |field: &str| -> Vec<Value> {
-        pod["spec"][field].as_array().into_iter().flatten().cloned().collect()
-    };
-    let statuses: Vec<Value> = containers("containers").iter().map(|c| container_status(c, now)).collect();
-    let init: Vec<Value> = containers("initContainers").iter().map(|c| init_status(c, now)).collect();
-    let status = &mut pod["status"];
-    status["phase"] = Value::from("Running");
-    status["startTime"] = Value::from(now);
-    let ip = format!("10.{}.{}.{}", (ip >> 16) & 0xFF, (ip >> 8) & 0xFF, ip & 0xFF);
-    status["podIP"] = Value::from(ip.as_str());
-    status["podIPs"] = json!([{ "ip": ip }]);
-    status["containerStatuses"] = Value::Array(statuses);
-    if !init.is_empty() {
-        status["initContainerStatuses"] = Value::Array(init);
-    }
-    for kind in ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"] {
-        pods::set_condition(pod, json!({ "type": kind, "status": "True" }), now);
-    }
-}
-
-fn container_status(container: &Value, now: &str) -> Value {
-    json!({
-        "name": container["name"], "image": container["image"], "imageID": "", "ready": true, "started": true,
-        "restartCount": 0, "state": { "running": { "startedAt": now } }, "lastState": {},
-    })
-}
-
-fn init_status(container: &Value, now: &str) -> Value {
-    if container["restartPolicy"] == "Always" {
-        return container_status(container, now);
-    }
-    json!({
-        "name": container["name"], "image": container["image"], "imageID": "", "ready": true, "started": false,
-        "restartCount": 0, "lastState": {},
-        "state": { "terminated": {
-            "exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now } },
-    })
 }
 
 fn rejection_event(tx: &mut Transaction, pod: &Object, rejection: &Rejection) {

@@ -2,8 +2,8 @@
 //!
 //! A [`Sandbox`] holds one cluster's objects and serves them over HTTP on loopback to any client: kubectl, kube,
 //! and the scheduler, which has no shorter way in. Simulated kubelets admit or reject bound pods as real ones do
-//! and report them running; small controllers stand behind ReplicaSets, Deployments,
-//! disruption budgets and `spec.unschedulable`.
+//! and report them running; small controllers stand behind Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs,
+//! CronJobs, disruption budgets and `spec.unschedulable`.
 //! [`Faults`] makes it fail as a real API server fails once a year; [`History`] records every binding, so that a
 //! test can assert that none happened twice.
 //!
@@ -16,10 +16,10 @@
 //! ```
 //!
 //! The state has one lock and is bounded everywhere: the event logs by [`Window`], stored Events by their age and number,
-//! paged lists and the history by theirs. [`Held`] says how much there is of each. Nothing here knows the scheduler. A kind that no controller acts on is not served at
-//! all, or read-only where the scheduler reads it; discovery says so.
+//! paged lists and the history by theirs. [`Held`] says how much there is of each. Nothing here knows the scheduler. A
+//! kind that no controller acts on is not served at all, or read-only where the scheduler reads it; discovery says so.
 //!
-//! Not simulated: garbage collection but for ReplicaSets and Deployments, the PV controller (volumes and claims are
+//! Not simulated: garbage collection but for what workloads own, the PV controller (volumes and claims are
 //! what they are written to be), eviction by NoExecute taints, quotas, server-side apply.
 
 mod access;

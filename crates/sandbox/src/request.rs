@@ -241,7 +241,7 @@ mod tests {
                 "/apis/coordination.k8s.io/v1/namespaces/a/leases/x%2Dy",
                 "get leases.coordination.k8s.io ns=a name=x-y",
             ),
-            (Method::GET, "/apis/batch/v1/jobs", "path /apis/batch/v1/jobs"),
+            (Method::GET, "/apis/batch/v1/tasks", "path /apis/batch/v1/tasks"),
             (Method::GET, "/api/v1/pods/p", "path /api/v1/pods/p"),
             (Method::GET, "/api/v1/namespaces/a/nodes", "path /api/v1/namespaces/a/nodes"),
             (Method::GET, "/api/v1/namespaces/a/pods/p/log", "path /api/v1/namespaces/a/pods/p/log"),

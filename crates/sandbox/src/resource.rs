@@ -128,6 +128,11 @@ pub(crate) const DISRUPTION_BUDGETS: StoreId = StoreId(6);
 pub(crate) const DEPLOYMENTS: StoreId = StoreId(23);
 pub(crate) const CLAIMS: StoreId = StoreId(10);
 pub(crate) const VOLUMES: StoreId = StoreId(11);
+pub(crate) const STATEFUL_SETS: StoreId = StoreId(13);
+pub(crate) const DAEMON_SETS: StoreId = StoreId(26);
+pub(crate) const JOBS: StoreId = StoreId(27);
+pub(crate) const CRON_JOBS: StoreId = StoreId(28);
+pub(crate) const CONTROLLER_REVISIONS: StoreId = StoreId(29);
 /// Read by the admission of pods.
 pub(crate) const LIMIT_RANGES: StoreId = StoreId(24);
 /// Read by the admission of pods.
@@ -135,7 +140,7 @@ pub(crate) const RUNTIME_CLASSES: StoreId = StoreId(25);
 /// Resources without a store.
 const NO_STORE: StoreId = StoreId(255);
 /// One more than the largest store.
-pub(crate) const STORE_COUNT: usize = 26;
+pub(crate) const STORE_COUNT: usize = 31;
 
 const POD_FIELDS: &[(&str, &str)] = &[
     ("spec.nodeName", "/spec/nodeName"),
@@ -267,6 +272,14 @@ pub(crate) static RESOURCES: &[ResourceType] = &[
         ..BASE
     },
     ResourceType {
+        plural: "secrets",
+        singular: "secret",
+        kind: "Secret",
+        store: StoreId(30),
+        fields: &[("type", "/type")],
+        ..BASE
+    },
+    ResourceType {
         plural: "serviceaccounts",
         singular: "serviceaccount",
         kind: "ServiceAccount",
@@ -334,8 +347,52 @@ pub(crate) static RESOURCES: &[ResourceType] = &[
         kind: "StatefulSet",
         short_names: &["sts"],
         categories: &["all"],
-        access: Access::ReadOnly,
-        store: StoreId(13),
+        subresources: &["scale", "status"],
+        store: STATEFUL_SETS,
+        has_generation: true,
+        ..BASE
+    },
+    ResourceType {
+        group: "apps",
+        plural: "daemonsets",
+        singular: "daemonset",
+        kind: "DaemonSet",
+        short_names: &["ds"],
+        categories: &["all"],
+        subresources: &["status"],
+        store: DAEMON_SETS,
+        has_generation: true,
+        ..BASE
+    },
+    ResourceType {
+        group: "apps",
+        plural: "controllerrevisions",
+        singular: "controllerrevision",
+        kind: "ControllerRevision",
+        store: CONTROLLER_REVISIONS,
+        ..BASE
+    },
+    ResourceType {
+        group: "batch",
+        plural: "jobs",
+        singular: "job",
+        kind: "Job",
+        categories: &["all"],
+        subresources: &["status"],
+        store: JOBS,
+        has_generation: true,
+        ..BASE
+    },
+    ResourceType {
+        group: "batch",
+        plural: "cronjobs",
+        singular: "cronjob",
+        kind: "CronJob",
+        short_names: &["cj"],
+        categories: &["all"],
+        subresources: &["status"],
+        store: CRON_JOBS,
+        has_generation: true,
         ..BASE
     },
     ResourceType {

@@ -1,5 +1,7 @@
 //! The columns that `kubectl get` shows.
 
+mod workloads;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -61,25 +63,11 @@ const BUDGET: &[Column] = &[
     ("Allowed Disruptions", "integer", false),
     ("Age", "string", false),
 ];
-const REPLICA_SET: &[Column] = &[
+const SECRET: &[Column] = &[
     ("Name", "string", false),
-    ("Desired", "integer", false),
-    ("Current", "integer", false),
-    ("Ready", "integer", false),
+    ("Type", "string", false),
+    ("Data", "integer", false),
     ("Age", "string", false),
-    ("Containers", "string", true),
-    ("Images", "string", true),
-    ("Selector", "string", true),
-];
-const DEPLOYMENT: &[Column] = &[
-    ("Name", "string", false),
-    ("Ready", "string", false),
-    ("Up-to-date", "string", false),
-    ("Available", "string", false),
-    ("Age", "string", false),
-    ("Containers", "string", true),
-    ("Images", "string", true),
-    ("Selector", "string", true),
 ];
 const STORAGE_CLASS: &[Column] = &[
     ("Name", "string", false),
@@ -135,8 +123,13 @@ fn columns_of(resource: &ResourceType) -> &'static [Column] {
         "Lease" => LEASE,
         "PriorityClass" => PRIORITY_CLASS,
         "PodDisruptionBudget" => BUDGET,
-        "ReplicaSet" => REPLICA_SET,
-        "Deployment" => DEPLOYMENT,
+        "ReplicaSet" => workloads::REPLICA_SET,
+        "Deployment" => workloads::DEPLOYMENT,
+        "StatefulSet" => workloads::STATEFUL_SET,
+        "DaemonSet" => workloads::DAEMON_SET,
+        "Job" => workloads::JOB,
+        "CronJob" => workloads::CRON_JOB,
+        "Secret" => SECRET,
         "StorageClass" => STORAGE_CLASS,
         "PersistentVolume" => VOLUME,
         "PersistentVolumeClaim" => CLAIM,
@@ -186,8 +179,18 @@ pub(crate) fn cells(resource: &ResourceType, object: &Value, now: Timestamp) -> 
             object["status"]["disruptionsAllowed"].as_i64().unwrap_or(0).into(),
             age.into(),
         ],
-        "ReplicaSet" => replica_set(object, name, age),
-        "Deployment" => deployment(object, name, age),
+        "ReplicaSet" => workloads::replica_set(object, name, age),
+        "Deployment" => workloads::deployment(object, name, age),
+        "StatefulSet" => workloads::stateful_set(object, name, age),
+        "DaemonSet" => workloads::daemon_set(object, name, age),
+        "Job" => workloads::job(object, name, age, now),
+        "CronJob" => workloads::cron_job(object, name, age, now),
+        "Secret" => vec![
+            name.into(),
+            text(&object["type"]).into(),
+            object["data"].as_object().map_or(0, |data| data.len()).into(),
+            age.into(),
+        ],
         "StorageClass" => vec![
             if object["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true" {
                 format!("{name} (default)")
@@ -416,44 +419,8 @@ fn event(event: &Value, now: Timestamp) -> Vec<Value> {
     ])
 }
 
-fn template_cells(object: &Value) -> [String; 3] {
-    let containers = list(&object["spec"]["template"]["spec"]["containers"]);
-    let join = |field: &str| containers.iter().map(|c| text(&c[field])).collect::<Vec<_>>().join(",");
-    let selector: Vec<String> = object["spec"]["selector"]["matchLabels"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(k, v)| format!("{k}={}", text(v)))
-        .collect();
-    [join("name"), join("image"), selector.join(",")]
-}
-
-fn replica_set(object: &Value, name: String, age: String) -> Vec<Value> {
-    let number = |value: &Value| value.as_i64().unwrap_or(0);
-    let mut cells: Vec<Value> = vec![
-        name.into(),
-        number(&object["spec"]["replicas"]).into(),
-        number(&object["status"]["replicas"]).into(),
-        number(&object["status"]["readyReplicas"]).into(),
-        age.into(),
-    ];
-    cells.extend(template_cells(object).map(Value::from));
-    cells
-}
-
-fn deployment(object: &Value, name: String, age: String) -> Vec<Value> {
-    let number = |value: &Value| value.as_i64().unwrap_or(0);
-    let status = &object["status"];
-    let ready = format!("{}/{}", number(&status["readyReplicas"]), number(&object["spec"]["replicas"]));
-    let mut cells = strings([
-        name,
-        ready,
-        number(&status["updatedReplicas"]).to_string(),
-        number(&status["availableReplicas"]).to_string(),
-        age,
-    ]);
-    cells.extend(template_cells(object).map(Value::from));
-    cells
+fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or(0)
 }
 
 fn access_modes(modes: &Value) -> String {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 /// The sandbox's clock: the system's, and as far ahead as it was told to be.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Clock {
     ahead: SignedDuration,
 }

@@ -56,7 +56,7 @@ It ends by itself once each pod is bound or has a verdict that stands, and print
   missing, deleted    pods that were never created, or deleted meanwhile; ended_pods: Succeeded or Failed
   ended               settled, stalled, timedOut or interrupted
 
-Exit codes: 0 settled, 1 an error, stalled or timed out, 130 interrupted.";
+Exit codes: 0 settled, 1 an error, stalled or timed out, or pods that are not bound with --fail-on-pending, 130 interrupted.";
 
 pub(crate) fn playground(app: &App, args: PlaygroundArgs, log_format: LogFormat) -> anyhow::Result<ExitCode> {
     // All that can be wrong with files and options is found before anything is started.
@@ -103,6 +103,9 @@ async fn perform(app: &App, plan: Plan) -> anyhow::Result<ExitCode> {
     };
     let mut progress = Progress::new(plan.pods_expected());
     progress.note(&format!("{}, API server at {}", counted(stage.nodes(), "node"), stage.url()));
+    if let Some(skipped) = stage.skipped() {
+        progress.note(&skipped);
+    }
     let kubeconfig = stage.write_kubeconfig(&plan)?;
     let cluster = stage.kubeconfig();
     let mut scheduler = tokio::select! {
@@ -120,6 +123,11 @@ async fn perform(app: &App, plan: Plan) -> anyhow::Result<ExitCode> {
     };
     let (summary, sandbox) = stage.summary(&plan, ended).await?;
     print(&summary, plan.output)?;
+    let pending = summary.pending + summary.missing;
+    if pending > 0 && ended == Ended::Settled && !plan.fail_on_pending {
+        progress
+            .note(&format!("{} not bound: --fail-on-pending makes that an error", counted(pending, "pod")));
+    }
     if let (Some(kubeconfig), true) = (kubeconfig.path(), ended != Ended::Interrupted) {
         logging::print(&format!("\n{}", invitation(&plan, kubeconfig)));
         tokio::select! {
@@ -130,6 +138,7 @@ async fn perform(app: &App, plan: Plan) -> anyhow::Result<ExitCode> {
     scheduler.stop().await;
     sandbox.shutdown().await;
     Ok(match ended {
+        Ended::Settled if pending > 0 && plan.fail_on_pending => ExitCode::FAILURE,
         Ended::Settled => ExitCode::SUCCESS,
         Ended::Interrupted => ExitCode::from(INTERRUPTED_EXIT_CODE),
         Ended::Stalled | Ended::TimedOut => ExitCode::FAILURE,

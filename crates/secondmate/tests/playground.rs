@@ -246,22 +246,181 @@ fn what_is_wrong_with_files_is_said_before_anything_is_created() {
             "error: {file}: document 1 is no Kubernetes object: kind is missing; begin it with apiVersion and kind"
         )
     );
-    let file =
-        write(folder.path(), "cron.yaml", "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly}\n");
-    let said = refusal(&["-f", &file]);
-    let expected = format!(
-        "error: {file}: document 1: CronJob nightly: the playground's API server does not serve kind \"CronJob\" of \"batch/v1\": "
-    );
-    assert!(said.starts_with(&expected), "{said}");
-    let file =
-        write(folder.path(), "set.yaml", "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\n");
-    assert_eq!(
-        refusal(&["-f", &file]),
+}
+
+#[test]
+fn all_that_cannot_be_served_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifests = "
+apiVersion: example.com/v1
+kind: Rollout
+metadata: {name: canary}
+spec: {template: {spec: {containers: [{name: c, image: i}]}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+---
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: old}
+---
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaimTemplate
+metadata: {name: gpu}
+";
+    let file = write(folder.path(), "mixed.yaml", manifests);
+    let output = run(&["-f", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    let parts = [
         format!(
-            "error: {file}: document 1: StatefulSet db: objects of kind \"StatefulSet\" can be read in the playground but not created, \
-             as no controller acts on them: use a Deployment, a ReplicaSet or pods"
-        )
+            "error: {file}: document 1: Rollout canary: it has a pod template, and no controller of the playground makes pods for kind \
+             \"Rollout\" of \"example.com/v1\": "
+        ),
+        format!(
+            "{file}: document 3: ReplicationController old: objects of kind \"ReplicationController\" can be read in the playground \
+             but not created"
+        ),
+        format!(
+            "{file}: document 4: ResourceClaimTemplate gpu: the playground's API server does not serve kind \"ResourceClaimTemplate\" of \
+             \"resource.k8s.io/v1\", which a scheduler may read"
+        ),
+    ];
+    for part in parts {
+        assert!(said.contains(&part), "{part}\n{said}");
+    }
+    assert!(!said.contains("Ingress"), "{said}");
+}
+
+/// What a chart renders: workloads of all kinds, and much that no scheduler reads.
+const CHART: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: shop, namespace: shop}
+---
+apiVersion: scheduling.k8s.io/v1
+kind: PriorityClass
+metadata: {name: background}
+value: -5
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: cart, namespace: shop}
+spec:
+  replicas: 3
+  serviceName: cart
+  selector: {matchLabels: {app: cart}}
+  template:
+    metadata: {labels: {app: cart}}
+    spec: {schedulerName: my-scheduler, priorityClassName: background, containers: [{name: c, image: i}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: front, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: front}}
+  template:
+    metadata: {labels: {app: front}}
+    spec: {schedulerName: my-scheduler, containers: [{name: c, image: i, resources: {limits: {cpu: 100m}}}]}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent, namespace: shop}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec: {schedulerName: my-scheduler, containers: [{name: c, image: i}]}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: load, namespace: shop}
+spec: {parallelism: 2, completions: 2, template: {spec: {schedulerName: my-scheduler, restartPolicy: Never, containers: [{name: c, image: i}]}}}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: yearly, namespace: shop}
+spec: {schedule: '@yearly', jobTemplate: {spec: {template: {spec: {schedulerName: my-scheduler, restartPolicy: Never, containers: [{name: c, image: i}]}}}}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: front, namespace: shop}
+spec: {maxUnavailable: 1, selector: {matchLabels: {app: front}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: shop}
+spec: {selector: {app: front}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys, namespace: shop}
+stringData: {a: b}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: shop, namespace: shop}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: front, namespace: shop}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: admin, namespace: shop}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: front, namespace: shop}
+---
+apiVersion: monitoring.example.com/v1
+kind: ServiceMonitor
+metadata: {name: front, namespace: shop}
+spec: {endpoints: [{port: http}]}
+";
+
+#[test]
+fn what_a_chart_renders_runs_and_what_no_scheduler_reads_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "chart.yaml", CHART);
+    let output = run(&["-f", &file, "--nodes", "4", "-o", "json"]);
+    let summary = summary(&output);
+    assert_eq!(
+        (&summary["bound"], &summary["pending"], &summary["missing"]),
+        (&json!(3 + 2 + 4 + 2), &json!(0), &json!(0)),
+        "{summary}"
     );
+    let said = text(&output.stderr);
+    let skipped =
+        "skipped: 1 HorizontalPodAutoscaler, 2 Ingress, 1 Role, 1 ServiceMonitor (no scheduler reads them)\n";
+    assert!(said.contains(skipped), "{said}");
+}
+
+#[test]
+fn pods_that_are_left_are_told_and_an_error_only_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: big}\nspec:\n  replicas: 3\n  selector: {matchLabels: {app: big}}\n  \
+               template:\n    metadata: {labels: {app: big}}\n    spec:\n      schedulerName: my-scheduler\n      \
+               containers: [{name: c, image: i, resources: {limits: {cpu: 1000}}}]\n";
+    let file = write(folder.path(), "big.yaml", set);
+    let output = run(&["-f", &file, "--nodes", "1", "-o", "json"]);
+    let found = summary(&output);
+    assert_eq!(
+        groups(&found),
+        ["2 StatefulSet default/big OrderedReady", "1 StatefulSet default/big Unschedulable"]
+    );
+    let said = text(&output.stderr);
+    assert!(said.contains("3 pods not bound: --fail-on-pending makes that an error"), "{said}");
+    let output = run(&["-f", &file, "--nodes", "1", "--fail-on-pending"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let output = run(&["--pods", "2", "--nodes", "1", "--fail-on-pending", "-o", "json"]);
+    assert_eq!(summary(&output)["bound"], 2);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
 use super::validate;
@@ -124,8 +125,22 @@ fn admit(tx: &Transaction, resource: &ResourceType, value: &mut Value) -> Result
             value["status"] = json!({
                 "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0 });
         }
-        (_, "ReplicaSet" | "Deployment") => value["status"] = json!({ "replicas": 0 }),
+        (_, kind @ ("ReplicaSet" | "Deployment" | "StatefulSet" | "DaemonSet" | "Job" | "CronJob")) => {
+            crate::workloads::settle(kind, value);
+        }
+        (_, "Secret") => settle_secret(value),
         _ => {}
     }
     Ok(())
+}
+
+/// Texts become data.
+fn settle_secret(value: &mut Value) {
+    let texts = value.as_object_mut().and_then(|map| map.remove("stringData"));
+    for (key, text) in texts.as_ref().and_then(Value::as_object).into_iter().flatten() {
+        value["data"][key] = Value::from(BASE64_STANDARD.encode(text.as_str().unwrap_or_default()));
+    }
+    if value["type"].is_null() {
+        value["type"] = Value::from("Opaque");
+    }
 }

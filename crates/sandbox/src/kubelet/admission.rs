@@ -117,6 +117,14 @@ impl NodeState {
         Ok(())
     }
 
+    /// Whether a daemon with this spec belongs here: its affinity, and the taints that keep pods away or drive them off.
+    pub(crate) fn fits_daemon(&self, spec: &Value, taints: &Value) -> bool {
+        let repels = |taint: &&Value| taint["effect"] == "NoSchedule" || taint["effect"] == "NoExecute";
+        let taints = taints.as_array().map(Vec::as_slice).unwrap_or_default();
+        self.matches_affinity(spec)
+            && taints.iter().filter(repels).all(|t| tolerated(&spec["tolerations"], t))
+    }
+
     fn check_resources(&self, needs: &PodNeeds) -> Result<(), Rejection> {
         let capacity = |name: &str| self.allocatable.get(name).copied().unwrap_or(0);
         let used = |name: &str| self.used.get(name).copied().unwrap_or(0);

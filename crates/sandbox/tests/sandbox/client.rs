@@ -24,8 +24,11 @@ pub async fn still() -> Sandbox {
 /// A sandbox with quick kubelets.
 pub async fn alive() -> Sandbox {
     with(|options| {
-        options.kubelets =
-            KubeletOptions { enabled: true, start_delay: Duration::ZERO, stop_delay: Duration::ZERO };
+        options.kubelets = KubeletOptions {
+            start_delay: Duration::ZERO,
+            stop_delay: Duration::ZERO,
+            ..KubeletOptions::default()
+        };
     })
     .await
 }

@@ -177,10 +177,14 @@ async fn kubectl_is_told_what_is_served_and_what_is_not() {
         return;
     };
     let resources = kubectl.ok(&["api-resources"]).await;
-    assert!(resources.contains("priorityclasses") && !resources.contains("daemonsets"), "{resources}");
+    assert!(resources.contains("priorityclasses") && !resources.contains("ingresses"), "{resources}");
     let explain = kubectl.run(&["explain", "pod.spec"]).await;
     assert!(!explain.ok && explain.text.contains("not found in OpenAPI schema"), "{}", explain.text);
-    for (version, kind) in [("batch/v1", "CronJob"), ("apps/v1", "DaemonSet"), ("v1", "Secret")] {
+    for (version, kind) in [
+        ("networking.k8s.io/v1", "Ingress"),
+        ("autoscaling/v2", "HorizontalPodAutoscaler"),
+        ("v1", "ResourceQuota"),
+    ] {
         let file = kubectl
             .write("other.yaml", &format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\n"));
         for verb in ["apply", "create"] {

@@ -5,6 +5,7 @@
 mod binding;
 mod bounds;
 mod client;
+mod controllers;
 mod events;
 mod faults;
 mod kube_client;

@@ -1,7 +1,7 @@
 //! The requests that the playground makes of its API server, over HTTP as any client.
 
 use super::manifests::Manifest;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use http::Request;
 use kube_client::config::{KubeConfigOptions, Kubeconfig};
 use kube_client::{Client, Config, Error};
@@ -85,12 +85,25 @@ struct ServedKinds {
     resources: Vec<ServedKind>,
 }
 
+/// What becomes of an object of the user.
+pub(super) enum Place {
+    /// It is posted to this path.
+    Path(String),
+    /// Nothing in the playground reads it: a scheduler does not either.
+    Skipped,
+    /// It would matter, and cannot be had here: why.
+    Refused(String),
+}
+
+/// Groups whose kinds schedulers read: one that is not served is missed.
+const SCHEDULING_GROUPS: [&str; 3] = ["scheduling.k8s.io", "resource.k8s.io", "storage.k8s.io"];
+
 impl Kinds {
-    /// Where an object of the manifest is posted to.
+    /// Where an object of the manifest is posted to, or why it is not.
     ///
     /// # Errors
-    /// The kind is not served, or cannot be created.
-    pub async fn path(&mut self, client: &Client, manifest: &Manifest) -> anyhow::Result<String> {
+    /// The API server does not answer.
+    pub async fn place(&mut self, client: &Client, manifest: &Manifest) -> anyhow::Result<Place> {
         let (api_version, kind, title) = (&manifest.api_version, &manifest.kind, manifest.title());
         let base = if api_version.contains('/') {
             format!("/apis/{api_version}")
@@ -103,27 +116,59 @@ impl Kinds {
         }
         let of_kind = |served: &&ServedKind| served.kind == *kind && !served.name.contains('/');
         let Some(served) = self.served[api_version].iter().find(of_kind) else {
-            bail!(
-                "{title}: the playground's API server does not serve kind {kind:?} of {api_version:?}: take it out of the file \
-                 (`kubectl api-resources` on a playground with --keep lists what is served), or try it on a real cluster with `secondmate run`"
-            );
+            return Ok(unserved(manifest));
         };
         if !served.verbs.iter().any(|verb| verb == "create") {
-            bail!(
+            return Ok(Place::Refused(format!(
                 "{title}: objects of kind {kind:?} can be read in the playground but not created, as no controller acts on them: \
                  use a Deployment, a ReplicaSet or pods"
-            );
+            )));
         }
         if !served.namespaced {
-            return Ok(format!("{base}/{}", served.name));
+            return Ok(Place::Path(format!("{base}/{}", served.name)));
         }
         let namespace = manifest.object["metadata"]["namespace"].as_str().filter(|n| !n.is_empty());
         let namespace = namespace.unwrap_or("default");
         let problems = secondmate_config::is_subdomain(namespace);
         if !problems.is_empty() {
-            bail!("{title}: metadata.namespace {namespace:?} is no name: {}", problems.join("; "));
+            let problems = problems.join("; ");
+            return Ok(Place::Refused(format!(
+                "{title}: metadata.namespace {namespace:?} is no name: {problems}"
+            )));
         }
-        Ok(format!("{base}/namespaces/{namespace}/{}", served.name))
+        Ok(Place::Path(format!("{base}/namespaces/{namespace}/{}", served.name)))
+    }
+}
+
+/// A kind that the API server does not have is passed over, unless pods or what schedulers read would be missing.
+fn unserved(manifest: &Manifest) -> Place {
+    let (api_version, kind, title) = (&manifest.api_version, &manifest.kind, manifest.title());
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let remedy = "take it out of the file (`kubectl api-resources` on a playground with --keep lists what is served), or try it on a \
+                  real cluster with `secondmate run`";
+    if makes_pods(&manifest.object) {
+        return Place::Refused(format!(
+            "{title}: it has a pod template, and no controller of the playground makes pods for kind {kind:?} of {api_version:?}: {remedy}"
+        ));
+    }
+    if SCHEDULING_GROUPS.contains(&group) {
+        return Place::Refused(format!(
+            "{title}: the playground's API server does not serve kind {kind:?} of {api_version:?}, which a scheduler may read: {remedy}"
+        ));
+    }
+    Place::Skipped
+}
+
+/// Whether something in the object looks like the template of a pod.
+fn makes_pods(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => {
+            let template =
+                map.get("template").is_some_and(|template| template["spec"]["containers"].is_array());
+            template || map.values().any(makes_pods)
+        }
+        Value::Array(items) => items.iter().any(makes_pods),
+        _ => false,
     }
 }
 

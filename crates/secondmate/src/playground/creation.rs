@@ -1,18 +1,20 @@
 //! Putting nodes, the user's objects and the default pods into the cluster.
 
-use super::api::{self, Kinds, Refusal};
+use super::api::{self, Kinds, Place, Refusal};
 use super::manifests::Manifest;
 use super::pods;
 use anyhow::{Context, anyhow, bail};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kube_client::Client;
 use secondmate_sandbox::{NodeShape, Sandbox, node_manifest_of};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// Requests under way at once: enough to keep the API server busy, few enough to leave it room for the scheduler's.
 const CONCURRENT: usize = 32;
+/// Problems that one error names.
+const PROBLEMS_MAX: usize = 50;
 /// Nodes that are made before other tasks get a turn.
 const NODES_AT_ONCE: usize = 256;
 
@@ -36,47 +38,95 @@ pub(super) struct Addressed {
     manifest: Manifest,
 }
 
-/// Finds out where each manifest is posted to, so that a kind that is not served is known before anything is created.
+/// The user's objects: those to create, and how many of each kind are passed over.
+pub(super) struct Placed {
+    pub manifests: Vec<Addressed>,
+    skipped: BTreeMap<String, u64>,
+}
+
+impl Placed {
+    /// `skipped: 2 Ingress, 1 ServiceMonitor`, where any are.
+    pub fn skipped(&self) -> Option<String> {
+        let kinds: Vec<String> = self.skipped.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        (!kinds.is_empty()).then(|| format!("skipped: {} (no scheduler reads them)", kinds.join(", ")))
+    }
+
+    /// Whether there is an object of a kind.
+    pub fn has(&self, kind: &str) -> bool {
+        self.manifests.iter().any(|one| one.manifest.kind == kind)
+    }
+}
+
+/// Finds out where each manifest is posted to, so that all that cannot be served is known before anything is created.
 ///
 /// # Errors
-/// A kind is not served, or cannot be created; an object is there twice.
-pub(super) async fn address(client: &Client, manifests: Vec<Manifest>) -> anyhow::Result<Vec<Addressed>> {
+/// Kinds cannot be served, or objects are there twice: all of them are told.
+pub(super) async fn address(client: &Client, manifests: Vec<Manifest>) -> anyhow::Result<Placed> {
     let mut kinds = Kinds::default();
-    let mut addressed = Vec::with_capacity(manifests.len());
+    let mut placed = Placed { manifests: Vec::with_capacity(manifests.len()), skipped: BTreeMap::new() };
     let mut places: HashMap<(String, String), String> = HashMap::new();
+    let mut problems = Vec::new();
     for manifest in manifests {
-        let path = kinds.path(client, &manifest).await?;
+        let path = match kinds.place(client, &manifest).await? {
+            Place::Path(path) => path,
+            Place::Skipped => {
+                *placed.skipped.entry(manifest.kind).or_default() += 1;
+                continue;
+            }
+            Place::Refused(why) => {
+                problems.push(why);
+                continue;
+            }
+        };
         if let Some(name) = manifest.object["metadata"]["name"].as_str() {
             let key = (path.clone(), name.to_owned());
             if let Some(first) = places.insert(key, manifest.place.clone()) {
-                bail!("{}: the same object stands in {first}: rename or remove one", manifest.title());
+                let title = manifest.title();
+                problems.push(format!("{title}: the same object stands in {first}: rename or remove one"));
+                continue;
             }
         }
-        addressed.push(Addressed { path, manifest });
+        placed.manifests.push(Addressed { path, manifest });
     }
-    Ok(addressed)
+    told(problems)?;
+    Ok(placed)
+}
+
+/// All problems at once.
+fn told(mut problems: Vec<String>) -> anyhow::Result<()> {
+    let more = problems.len().saturating_sub(PROBLEMS_MAX);
+    problems.truncate(PROBLEMS_MAX);
+    if more > 0 {
+        problems.push(format!("and {more} more"));
+    }
+    if problems.is_empty() { Ok(()) } else { bail!("{}", problems.join("\n       ")) }
 }
 
 /// Creates the user's objects in their order; pods that follow each other at once.
 ///
 /// # Errors
-/// The API server refuses one: which, why, and what to do.
+/// The API server refuses some: which, why, and what to do.
 pub(super) async fn manifests(client: &Client, manifests: &[Addressed]) -> anyhow::Result<()> {
+    let mut problems = Vec::new();
     let is_pod = |one: &Addressed| one.manifest.api_version == "v1" && one.manifest.kind == "Pod";
     for run in manifests.chunk_by(|a, b| is_pod(a) && is_pod(b)) {
         let calls = run.iter().map(|one| async move {
             match api::create(client, &one.path, &one.manifest.object).await {
-                Ok(()) => Ok(()),
+                Ok(()) => Ok(None),
                 Err(refusal) => explain(&one.manifest, refusal),
             }
         });
-        stream::iter(calls).buffered(CONCURRENT).try_collect::<()>().await?;
+        let refused: Vec<Option<String>> = stream::iter(calls).buffered(CONCURRENT).try_collect().await?;
+        problems.extend(refused.into_iter().flatten());
     }
-    Ok(())
+    told(problems)
 }
 
-/// Turns a refusal into a sentence with a remedy.
-fn explain(manifest: &Manifest, refusal: Refusal) -> anyhow::Result<()> {
+/// Turns a refusal into a sentence with a remedy; nothing where what was wanted is there.
+///
+/// # Errors
+/// The API server did not answer.
+fn explain(manifest: &Manifest, refusal: Refusal) -> anyhow::Result<Option<String>> {
     let title = manifest.title();
     let (code, reason, message) = match refusal {
         Refusal::Answered { code, reason, message } => (code, reason, message),
@@ -84,12 +134,12 @@ fn explain(manifest: &Manifest, refusal: Refusal) -> anyhow::Result<()> {
     };
     let remedy = match (code, reason.as_str()) {
         // `default` and others are there from the start: what was wanted.
-        (409, "AlreadyExists") if manifest.kind == "Namespace" => return Ok(()),
+        (409, "AlreadyExists") if manifest.kind == "Namespace" => return Ok(None),
         (409, "AlreadyExists") => "an object of this kind and name is there already: rename or remove it",
         (404, _) if message.contains("namespaces") => "put a Namespace object of this name before it",
         _ => "correct the object in the file (`kubectl apply --dry-run=server` on a cluster says the same)",
     };
-    Err(anyhow!("{title}: refused by the API server ({code} {reason}): {message}; {remedy}"))
+    Ok(Some(format!("{title}: refused by the API server ({code} {reason}): {message}; {remedy}")))
 }
 
 /// Creates the default pods, at most so many a second where a rate is given.

@@ -56,25 +56,35 @@ impl LeftOvers {
         }
     }
 
-    /// Adds the pods that a ReplicaSet cannot create, and says how many they are.
-    pub fn add_refused(&mut self, set: &Value) -> u64 {
-        let conditions = set["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    /// Adds the pods that a workload cannot create, or not yet, and says how many they are.
+    pub fn add_refused(&mut self, workload: &Value) -> u64 {
+        let conditions = workload["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let failure = conditions
             .iter()
             .find(|condition| condition["type"] == "ReplicaFailure" && condition["status"] == "True");
-        let Some(failure) = failure else { return 0 };
-        let count = |part: &str| set[part]["replicas"].as_u64().unwrap_or(0);
-        let pods = count("spec").saturating_sub(count("status"));
-        let metadata = &set["metadata"];
+        let in_order =
+            workload["kind"] == "StatefulSet" && workload["spec"]["podManagementPolicy"] != "Parallel";
+        let (reason, message) = match failure {
+            Some(failure) => (text(&failure["reason"]), text(&failure["message"])),
+            None if in_order => {
+                ("OrderedReady", "a StatefulSet creates a pod when the one before it is Ready")
+            }
+            None => return 0,
+        };
+        let pods = missing(workload);
+        if pods == 0 {
+            return 0;
+        }
+        let metadata = &workload["metadata"];
         let owner = metadata["ownerReferences"].as_array().and_then(|owners| owners.first());
         let (kind, name) = match owner {
             Some(owner) => (text(&owner["kind"]), text(&owner["name"])),
-            None => ("ReplicaSet", text(&metadata["name"])),
+            None => (text(&workload["kind"]), text(&metadata["name"])),
         };
         let key = GroupKey { name: format!("{kind} {}/{name}", text(&metadata["namespace"])), template: 0 };
-        let gathered = self.groups.entry((key, text(&failure["reason"]).to_owned())).or_default();
+        let gathered = self.groups.entry((key, reason.to_owned())).or_default();
         gathered.pods += pods;
-        *gathered.messages.entry(text(&failure["message"]).to_owned()).or_insert(0) += pods;
+        *gathered.messages.entry(message.to_owned()).or_insert(0) += pods;
         pods
     }
 
@@ -97,6 +107,23 @@ impl LeftOvers {
         all.sort_by(|a, b| b.pods.cmp(&a.pods).then_with(|| a.group.cmp(&b.group)));
         all
     }
+}
+
+/// Pods that a workload wants and has not.
+fn missing(workload: &Value) -> u64 {
+    let (spec, status) = (&workload["spec"], &workload["status"]);
+    let (wanted, there) = match text(&workload["kind"]) {
+        "DaemonSet" => (status["desiredNumberScheduled"].as_u64(), &status["currentNumberScheduled"]),
+        "Job" => {
+            let parallelism = spec["parallelism"].as_u64().unwrap_or(1);
+            let left = spec["completions"]
+                .as_u64()
+                .map(|all| all.saturating_sub(status["succeeded"].as_u64().unwrap_or(0)));
+            (Some(left.map_or(parallelism, |left| left.min(parallelism))), &status["active"])
+        }
+        _ => (spec["replicas"].as_u64(), &status["replicas"]),
+    };
+    wanted.unwrap_or(0).saturating_sub(there.as_u64().unwrap_or(0))
 }
 
 fn text(value: &Value) -> &str {
@@ -221,6 +248,7 @@ mod tests {
     fn pods_that_are_never_created_count_where_their_set_says_why() {
         let mut all = LeftOvers::default();
         let mut set = json!({
+            "kind": "ReplicaSet",
             "metadata": {"name": "web-5d4f", "namespace": "team", "ownerReferences": [{"kind": "Deployment", "name": "web"}]},
             "spec": {"replicas": 5}, "status": {"replicas": 2},
         });

@@ -32,13 +32,18 @@ impl Manifest {
         format!("{}: {} {namespace}{name}", self.place, self.kind)
     }
 
-    /// How many pods there will be because of it.
+    /// How many pods there will be because of it. Those of a DaemonSet follow from the nodes.
     pub fn pods(&self) -> u64 {
         match (self.api_version.as_str(), self.kind.as_str()) {
             ("v1", "Pod") => 1,
-            ("apps/v1", "Deployment" | "ReplicaSet") => self.object["spec"]["replicas"]
+            ("apps/v1", "Deployment" | "ReplicaSet" | "StatefulSet") => self.object["spec"]["replicas"]
                 .as_i64()
                 .map_or(1, |replicas| replicas.try_into().unwrap_or(0)),
+            ("batch/v1", "Job") => {
+                let number = |field: &str| self.object["spec"][field].as_u64();
+                let parallelism = number("parallelism").unwrap_or(1);
+                number("completions").map_or(parallelism, |completions| completions.min(parallelism))
+            }
             _ => 0,
         }
     }

@@ -32,6 +32,9 @@ pub(crate) struct PlaygroundArgs {
     /// Form of the summary, which goes to standard output; progress goes to standard error.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+    /// Ends with exit code 1 when pods are left that are not bound.
+    #[arg(long)]
+    pub fail_on_pending: bool,
     /// Stays up until Ctrl-C, for kubectl and others.
     #[arg(long)]
     pub keep: bool,
@@ -102,6 +105,7 @@ pub(super) struct Plan {
     pub pods: u64,
     pub rate: Option<u32>,
     pub output: Output,
+    pub fail_on_pending: bool,
     pub keep: bool,
     pub kubeconfig_out: Option<PathBuf>,
     pub api_listen: SocketAddr,
@@ -148,6 +152,7 @@ impl Plan {
             pods: u64::from(pods),
             rate: args.rate,
             output: args.output,
+            fail_on_pending: args.fail_on_pending,
             keep: args.keep,
             kubeconfig_out: args.kubeconfig_out,
             api_listen: args.api_listen,

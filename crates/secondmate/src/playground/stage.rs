@@ -1,7 +1,7 @@
 //! The cluster of a playground, and what is done on it.
 
 use super::api;
-use super::creation::{self, Addressed};
+use super::creation::{self, Placed};
 use super::left_over::LeftOvers;
 use super::observations::Observations;
 use super::observer::{Observer, look};
@@ -30,15 +30,20 @@ const CHANGE_BYTES: usize = 2 << 10;
 const LOG_BYTES_MAX: usize = 256 << 20;
 
 const PODS: &str = "/api/v1/pods";
-const REPLICA_SETS: &str = "/apis/apps/v1/replicasets";
+const DAEMON_SETS: &str = "/apis/apps/v1/daemonsets";
+/// What makes pods.
+const WORKLOADS: [&str; 4] =
+    ["/apis/apps/v1/replicasets", "/apis/apps/v1/statefulsets", DAEMON_SETS, "/apis/batch/v1/jobs"];
 
 /// A cluster that is ready: API server, nodes, and a watch that sees all that happens.
 pub(super) struct Stage {
     sandbox: Sandbox,
     client: Client,
     observer: Observer,
-    manifests: Vec<Addressed>,
+    placed: Placed,
     nodes: u64,
+    /// Pods of DaemonSets, once that is known.
+    daemons: u64,
 }
 
 /// The kubeconfig that was written, removed at the end if nobody asked for it by name.
@@ -78,17 +83,22 @@ impl Stage {
         let sandbox = Sandbox::start(options).await.context("--api-listen")?;
         let kubeconfig = sandbox.kubeconfig();
         let client = api::connect(&kubeconfig).await?;
-        let manifests = creation::address(&client, plan.manifests.clone()).await?;
+        let placed = creation::address(&client, plan.manifests.clone()).await?;
         creation::nodes(&sandbox, plan.nodes, &plan.shape).await?;
         let nodes = sandbox.objects().count("nodes") as u64;
         let observations = Observations::new(plan.scheduler_names(), Instant::now());
         let observer = Observer::start(kubeconfig, observations).await?;
-        Ok(Self { sandbox, client, observer, manifests, nodes })
+        Ok(Self { sandbox, client, observer, placed, nodes, daemons: 0 })
     }
 
     /// Nodes that are there from the start.
     pub fn nodes(&self) -> u64 {
         self.nodes
+    }
+
+    /// What of the user's objects is passed over.
+    pub fn skipped(&self) -> Option<String> {
+        self.placed.skipped()
     }
 
     /// Where the API server is.
@@ -143,9 +153,11 @@ impl Stage {
     ) -> anyhow::Result<Ended> {
         let began = Instant::now();
         let max_backoff = plan.configuration.pod_max_backoff;
-        let (expected, names) = (plan.pods_expected(), plan.scheduler_names());
+        let (mut expected, names) = (plan.pods_expected(), plan.scheduler_names());
+        // The number of its pods is told by a DaemonSet's status.
+        let mut daemons_wait = self.placed.has("DaemonSet");
         let create = async {
-            creation::manifests(&self.client, &self.manifests).await?;
+            creation::manifests(&self.client, &self.placed.manifests).await?;
             creation::default_pods(&self.client, plan.pods, &names, plan.rate).await
         };
         let mut create = pin!(create);
@@ -164,17 +176,24 @@ impl Stage {
                 error = self.observer.failed() => return Err(error),
                 _ = ticks.tick() => {}
             }
+            if created
+                && daemons_wait
+                && let Some(daemons) = daemons(&self.client).await?
+            {
+                (self.daemons, daemons_wait) = (daemons, false);
+                expected += daemons;
+            }
             let now = Instant::now();
             let (counts, quiet) =
                 look(&seen, |observations| (observations.counts(), observations.quiet(now)));
             progress.show(&counts, expected, now - began, now);
-            if created && counts.seen + never < expected && quiet.min(now - asked) >= QUIET {
+            if created && !daemons_wait && counts.seen + never < expected && quiet.min(now - asked) >= QUIET {
                 (never, asked) = (refused(&self.client, &mut LeftOvers::default()).await?, now);
             }
             let situation = Situation {
                 counts,
                 expected: expected - never.min(expected),
-                created,
+                created: created && !daemons_wait,
                 idle: idle(),
                 max_backoff,
                 quiet,
@@ -212,16 +231,30 @@ impl Stage {
         refused(&self.client, &mut left).await?;
         let seen = self.observer.seen.clone();
         self.observer.stop().await;
-        let left = Left { expected: plan.pods_expected(), pending, reasons: left.finish() };
+        let left = Left { expected: plan.pods_expected() + self.daemons, pending, reasons: left.finish() };
         let summary = look(&seen, |observations| Summary::new(observations, &zones, left, ended));
         Ok((summary, self.sandbox))
     }
 }
 
-/// How many pods their ReplicaSets cannot create.
+/// How many pods their workloads cannot create, or not yet.
 async fn refused(client: &Client, left: &mut LeftOvers) -> anyhow::Result<u64> {
     let mut pods = 0;
-    api::list(client, REPLICA_SETS, "", |set: Value| pods += left.add_refused(&set)).await?;
+    for path in WORKLOADS {
+        api::list(client, path, "", |workload: Value| pods += left.add_refused(&workload)).await?;
+    }
+    Ok(pods)
+}
+
+/// How many pods the DaemonSets want, once their controller has looked at all of them.
+async fn daemons(client: &Client) -> anyhow::Result<Option<u64>> {
+    let mut pods = Some(0);
+    let add = |set: Value| {
+        let seen = set["status"]["observedGeneration"] == set["metadata"]["generation"];
+        let wanted = set["status"]["desiredNumberScheduled"].as_u64().filter(|_| seen);
+        pods = pods.zip(wanted).map(|(pods, wanted)| pods + wanted);
+    };
+    api::list(client, DAEMON_SETS, "", add).await?;
     Ok(pods)
 }
 
