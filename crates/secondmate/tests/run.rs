@@ -375,3 +375,30 @@ async fn two_processes_of_a_name_under_two_leases_say_so() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_told_once_and_once_again_when_it_is_over() -> Result<()> {
+    use secondmate_sandbox::{Fault, Target, Verb, When};
+    let folder = tempfile::tempdir()?;
+    let sandbox = sandbox().await?;
+    let arguments = ["--scheduler-name", "mate", "--leader-elect=false"];
+    let mut scheduler = Scheduler::start(folder.path(), "one", &sandbox, &arguments)?;
+    scheduler.until_logged("every list is in").await?;
+    let rules = [Verb::Watch, Verb::List]
+        .map(|verb| sandbox.faults().inject(Target::verb(verb), Fault::ServiceUnavailable, When::Always));
+    sandbox.faults().break_watches();
+    let end = Instant::now() + PATIENCE;
+    // More than two rounds of every watch.
+    while sandbox.faults().strikes(rules[0]) < 60 {
+        ensure!(Instant::now() < end, "the watches do not try again:\n{}", scheduler.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    sandbox.faults().quiesce();
+    scheduler.until_logged("the API server answers again, after").await?;
+    let log = scheduler.log();
+    let lines = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+    ensure!(lines("no answer from the API server") == 1, "{log}");
+    ensure!(lines("the API server answers again") == 1, "{log}");
+    ensure!(lines("trying again") == 1, "{log}");
+    Ok(())
+}

@@ -24,6 +24,16 @@ pub(crate) enum CallError {
     Lost(String),
 }
 
+impl CallError {
+    /// Whether nobody answered, or only that it cannot answer now.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Answered { code, .. } => *code >= 500,
+            Self::NotSent(_) | Self::Lost(_) => true,
+        }
+    }
+}
+
 impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -166,7 +176,8 @@ fn classify(error: Error) -> CallError {
     };
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(error) = cause {
-        if connects(error) {
+        // Without credentials nothing is sent either.
+        if connects(error) || error.is::<AuthError>() {
             return CallError::NotSent(chain(error));
         }
         cause = error.source();
@@ -202,6 +213,21 @@ fn of_plugin(error: &AuthError) -> Option<String> {
     }
 }
 
+/// Whether an error comes from too few file descriptors: the limit of the process (EMFILE), or of the machine (ENFILE).
+fn lacks_files(error: &(dyn std::error::Error + 'static)) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.and_then(std::io::Error::raw_os_error).is_some_and(|code| code == EMFILE || code == ENFILE) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// An error with all its causes, each said once.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     // First of all, as an error repeats the text of its cause.
@@ -211,6 +237,9 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
             return text;
         }
         cause = error.source();
+    }
+    if lacks_files(error) {
+        return "this process has no file descriptor left for another connection (too many open files): raise its limit (ulimit -n, or LimitNOFILE of its unit)".to_owned();
     }
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -222,4 +251,20 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn too_few_file_descriptors_are_told_as_that() {
+        let text = chain(&Outer(std::io::Error::from_raw_os_error(24)));
+        assert!(text.starts_with("this process has no file descriptor left"), "{text}");
+        assert_eq!(chain(&Outer(std::io::Error::other("inner"))), "outer: inner");
+    }
 }

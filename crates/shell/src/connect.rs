@@ -7,7 +7,7 @@ mod client;
 mod proxy;
 mod step;
 
-pub(crate) use client::{client, with_heartbeat};
+pub(crate) use client::{client, observed};
 pub(crate) use step::step;
 
 use crate::call::{Call, CallError, Caller, chain};

@@ -86,3 +86,33 @@ impl Inbox {
         answered.await.ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_inbox_makes_the_sender_wait_and_counts_it() {
+        let metrics = Metrics::new();
+        let (inbox, mut messages) = Inbox::new(&metrics);
+        for _ in 0..INBOX_MESSAGES_MAX {
+            assert_eq!(inbox.send(Message::Wake).await, Ok(()));
+        }
+        let full = metrics.bounded_queue("inbox", INBOX_MESSAGES_MAX).full;
+        assert_eq!(full.get(), 0);
+        let sender = inbox.clone();
+        let waits = tokio::spawn(async move { sender.send(Message::Synced(7)).await });
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        assert_eq!(full.get(), 1);
+        // Nothing is lost.
+        let mut last = None;
+        for _ in 0..=INBOX_MESSAGES_MAX {
+            last = messages.recv().await;
+        }
+        assert!(matches!(last, Some(Message::Synced(7))));
+        assert_eq!(waits.await.expect("no panic"), Ok(()));
+        drop(messages);
+        assert_eq!(inbox.send(Message::Wake).await, Err(Closed));
+    }
+}

@@ -32,6 +32,7 @@ mod limit;
 mod observe;
 mod options;
 mod others;
+mod outage;
 mod owners;
 mod probe;
 mod retry;

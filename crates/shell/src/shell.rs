@@ -15,6 +15,7 @@ use crate::limit::RateLimit;
 use crate::observe::Observer;
 use crate::options::{End, Options, StartError};
 use crate::others::OtherBinders;
+use crate::outage::Outage;
 use crate::owners;
 use crate::probe::{EventProbe, ProfileProbe};
 use crate::rivals::Rivals;
@@ -123,6 +124,7 @@ impl Shell {
             tasks,
             stopping,
             unfit: Arc::default(),
+            outage: Outage::default(),
         };
         let bindings = Arc::new(AtomicUsize::new(0));
         let writers = parts.start_writers(&client, &options, &bindings);
@@ -141,6 +143,7 @@ impl Shell {
             unfit: parts.unfit,
             tasks: parts.tasks.until(end_of_watches),
             heartbeats,
+            outage: parts.outage.clone(),
         };
         for (number, watch) in watches.into_iter().enumerate() {
             watch::spawn(context.clone(), watch, number);
@@ -234,6 +237,7 @@ struct Parts {
     tasks: Tasks,
     stopping: Arc<AtomicBool>,
     unfit: Arc<UnfitObjects>,
+    outage: Outage,
 }
 
 /// What the scheduling thread gets beside what is shared.
@@ -277,12 +281,18 @@ impl Parts {
             plugin_writer: PluginWriter::new(caller.clone(), leading.clone(), inbox.clone(), tasks.clone()),
             verifier: Verifier::new(self.reader.clone(), inbox.clone(), tasks.clone()),
             evictor: Evictor::new(caller.clone(), leading.clone(), inbox.clone(), tasks.clone()),
-            status: StatusWriter::start(caller, leading.clone(), &self.metrics, tasks.clone()),
+            status: StatusWriter::start(
+                caller,
+                leading.clone(),
+                &self.metrics,
+                tasks.clone(),
+                self.outage.clone(),
+            ),
             events: EventSink::start(
                 event_caller,
                 leading.clone(),
                 &self.metrics,
-                EventSinkConfig { parity, host: host() },
+                EventSinkConfig { parity, host: host(), outage: self.outage.clone() },
                 Arc::clone(bindings),
                 tasks.clone(),
             ),

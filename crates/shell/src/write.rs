@@ -19,6 +19,7 @@ pub(crate) use plugin::PluginWriter;
 pub(crate) use status::{StatusChange, StatusWriter};
 pub(crate) use verify::Verifier;
 
+use crate::call::CallError;
 use crate::lease::Term;
 use secondmate_model::{Atom, Pod, Uid};
 use std::time::Duration;
@@ -94,6 +95,15 @@ impl From<&Pod> for PodRef {
     }
 }
 
+/// Whether a pod is gone, or another one has its name: a patch with the UID of the first would change a field that is immutable.
+pub(crate) fn is_other_pod(error: &CallError) -> bool {
+    match error {
+        CallError::Answered { code: 404, .. } => true,
+        CallError::Answered { code: 422, message, .. } => message.contains("metadata.uid: Invalid value"),
+        _ => false,
+    }
+}
+
 /// A point in time as `metav1.Time` has it.
 pub(crate) fn wire_time(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -102,4 +112,28 @@ pub(crate) fn wire_time(time: jiff::Timestamp) -> String {
 /// A point in time as `metav1.MicroTime` has it.
 pub(crate) fn wire_micro_time(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_was_made_again_is_another_pod() {
+        let answered = |code, message: &str| CallError::Answered {
+            code,
+            message: message.to_owned(),
+            retry_after: None,
+        };
+        assert!(is_other_pod(&answered(404, "pods \"a\" not found")));
+        assert!(is_other_pod(&answered(
+            422,
+            "Pod \"a\" is invalid: metadata.uid: Invalid value: \"u\": field is immutable"
+        )));
+        assert!(!is_other_pod(&answered(
+            422,
+            "Pod \"a\" is invalid: status.nominatedNodeName: Invalid value"
+        )));
+        assert!(!is_other_pod(&answered(503, "")));
+    }
 }

@@ -111,15 +111,18 @@ where
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// The same client, with a sign of life at each answer.
-pub(crate) fn with_heartbeat(client: Client, heartbeat: Heartbeat) -> Client {
+/// The same client; `answered` is told the status of each answer.
+pub(crate) fn observed(
+    client: Client,
+    answered: impl Fn(http::StatusCode) + Clone + Send + Sync + 'static,
+) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (client, heartbeat) = (client.clone(), heartbeat.clone());
+        let (client, answered) = (client.clone(), answered.clone());
         async move {
             let answer = client.send(request).await;
-            if answer.is_ok() {
-                heartbeat.beat();
+            if let Ok(answer) = &answer {
+                answered(answer.status());
             }
             answer
         }

@@ -29,7 +29,12 @@ pub enum CallError {
     /// The Lease is gone (404).
     #[error("the Lease does not exist: {0}")]
     NotFound(String),
-    /// The scheduler may not do this (401 or 403).
+    /// The API server does not know the scheduler any more (401).
+    #[error(
+        "the API server does not accept the credentials (401 {0}): the token or client certificate has expired or was revoked; renew it in the kubeconfig (a service account's token is renewed by the kubelet)"
+    )]
+    Unauthorized(String),
+    /// The scheduler may not do this (403).
     #[error("{0}; grant get, create and update on leases in coordination.k8s.io to this scheduler's user")]
     Forbidden(String),
     /// No answer in time. The request may still have taken effect.
@@ -46,7 +51,8 @@ impl From<kube::Error> for CallError {
             kube::Error::Api(status) => match status.code {
                 409 => Self::Conflict(status.message),
                 404 => Self::NotFound(status.message),
-                401 | 403 => Self::Forbidden(status.message),
+                401 => Self::Unauthorized(status.message),
+                403 => Self::Forbidden(status.message),
                 code => Self::Other(format!("{code} {}: {}", status.reason, status.message)),
             },
             // Not the error's own text: it may repeat what a credential plugin printed.
@@ -148,6 +154,13 @@ mod tests {
         let (api, _) = lease_behind(403, refusal(403, "Forbidden"));
         let error = api.get().await.expect_err("forbidden").to_string();
         assert!(error.starts_with("no; grant get, create and update on leases"), "{error}");
+        let (api, _) = lease_behind(401, refusal(401, "Unauthorized"));
+        let error = api.get().await.expect_err("a dead token").to_string();
+        assert!(
+            error.starts_with("the API server does not accept the credentials (401 no): the token"),
+            "{error}"
+        );
+        assert!(!error.contains("grant"), "{error}");
         let (api, sent) = lease_behind(500, refusal(500, "InternalError"));
         assert_eq!(api.get().await, Err(CallError::Other("500 InternalError: no".to_owned())));
         assert_eq!(sent.lock().unwrap().len(), 1, "no retries behind our back");

@@ -151,6 +151,8 @@ pub struct Election<A> {
     held: Option<Lease>,
     /// The last time that was written.
     last_time: Option<jiff::Timestamp>,
+    /// The failure that was said last, and when the trouble began.
+    trouble: Option<(String, Instant)>,
     term: watch::Sender<Option<Term>>,
     observation: watch::Sender<Option<Observation>>,
 }
@@ -175,8 +177,17 @@ impl<A: LeaseApi> Election<A> {
         let (term, term_receiver) = watch::channel(None);
         let (observation, observation_receiver) = watch::channel(None);
         let jitter = Jitter(config.jitter_seed);
-        let election =
-            Self { api, config, jitter, observed: None, held: None, last_time: None, term, observation };
+        let election = Self {
+            api,
+            config,
+            jitter,
+            observed: None,
+            held: None,
+            last_time: None,
+            trouble: None,
+            term,
+            observation,
+        };
         Ok((election, ElectionHandle { term: term_receiver, observation: observation_receiver }))
     }
 
@@ -231,11 +242,10 @@ impl<A: LeaseApi> Election<A> {
                     }
                 }
                 Attempt::Theirs { holder } => {
+                    self.say_well();
                     debug!(lease = %self.config.lease, holder, "lease is held and has not expired");
                 }
-                Attempt::Failed(error) => {
-                    warn!(lease = %self.config.lease, %error, "Failed to acquire lease")
-                }
+                Attempt::Failed(error) => self.say_failed("Failed to acquire lease", &error),
             }
             let next = self.next_attempt();
             tokio::select! {
@@ -292,11 +302,12 @@ impl<A: LeaseApi> Election<A> {
                     deadline = sent + self.config.renew_deadline;
                     term.extend(deadline);
                     last_error = None;
+                    self.say_well();
                     debug!(lease = %self.config.lease, "Successfully renewed lease");
                 }
                 Ok(Attempt::Theirs { holder }) => break Some(format!("the lease was taken by {holder}")),
                 Ok(Attempt::Failed(error)) => {
-                    warn!(lease = %self.config.lease, %error, "Failed to renew lease, trying again");
+                    self.say_failed("Failed to renew lease, trying again", &error);
                     last_error = Some(error);
                 }
                 Err(_) => {}
@@ -315,6 +326,27 @@ impl<A: LeaseApi> Election<A> {
         // First of all nobody writes any more.
         self.withdraw();
         reason
+    }
+
+    /// Says a failure, but not the same one again and again.
+    fn say_failed(&mut self, what: &'static str, error: &CallError) {
+        let text = error.to_string();
+        match &mut self.trouble {
+            Some((said, _)) if *said == text => debug!(lease = %self.config.lease, %error, "{what}"),
+            trouble => {
+                warn!(lease = %self.config.lease, %error, "{what}");
+                let since = trouble.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+                *trouble = Some((text, since));
+            }
+        }
+    }
+
+    /// The Lease could be read or written: says so where that was not so before.
+    fn say_well(&mut self) {
+        if let Some((_, since)) = self.trouble.take() {
+            let seconds = since.elapsed().as_secs_f64();
+            info!(lease = %self.config.lease, "the Lease can be read and written again, after {seconds:.1} s");
+        }
     }
 
     fn withdraw(&self) {

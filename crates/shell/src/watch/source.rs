@@ -7,6 +7,7 @@ use crate::call::chain;
 use crate::connect;
 use crate::heartbeat::WatchHeartbeats;
 use crate::inbox::{Closed, Inbox, Message};
+use crate::outage::Outage;
 use crate::tasks::Tasks;
 use futures::StreamExt;
 use kube_client::{Api, Client};
@@ -41,16 +42,30 @@ pub(crate) struct Context {
     pub unfit: Arc<UnfitObjects>,
     pub tasks: Tasks,
     pub heartbeats: WatchHeartbeats,
+    pub outage: Outage,
 }
 
 /// Starts a watch as a task.
 pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
     let heartbeat = context.heartbeats.add(watch.to_string());
-    context.client = connect::with_heartbeat(context.client, heartbeat);
+    let (outage, name) = (context.outage.clone(), watch.to_string());
+    context.client = connect::observed(context.client, move |status| {
+        heartbeat.beat();
+        if !status.is_server_error() {
+            outage.answered(&name);
+        }
+    });
     let tasks = context.tasks.clone();
     tasks.spawn_lasting(format!("watch of {watch}"), async move {
-        let source =
-            Source { context, watch, number, known: FxHashSet::default(), synced: false, pause: PAUSE_MIN };
+        let source = Source {
+            context,
+            watch,
+            number,
+            known: FxHashSet::default(),
+            synced: false,
+            pause: PAUSE_MIN,
+            said: None,
+        };
         let Err(Closed) = source.run().await;
     });
 }
@@ -63,6 +78,8 @@ struct Source {
     known: FxHashSet<Key>,
     synced: bool,
     pause: Duration,
+    /// The trouble that was said last; it is not repeated until all is well.
+    said: Option<String>,
 }
 
 /// What to do after a failure.
@@ -122,6 +139,7 @@ impl Source {
             refusals = 0;
             if !matches!(event, Event::Init) {
                 self.pause = PAUSE_MIN;
+                self.said = None;
             }
             match event {
                 Event::Init => {
@@ -245,15 +263,49 @@ impl Source {
         }
         let reason = if matches!(after, After::StartOver) { "gone" } else { "error" };
         self.count_restart(reason);
-        warn!(watch = %self.watch, "{}; trying again in {:?}", chain(error), self.pause);
+        self.say(error);
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         // A closed inbox is noticed here too: an API server that is away must not keep the task.
         if self.context.inbox.is_closed() { Err(Closed) } else { Ok(after) }
     }
 
+    /// Says what went wrong: an outage once for all watches, and of anything else what has not been said.
+    fn say(&mut self, error: &watcher::Error) {
+        let text = chain(error);
+        if is_outage(error) {
+            let told = self.context.outage.failed(&self.watch.to_string(), &text);
+            if !told {
+                debug!(watch = %self.watch, "{text}; trying again in {:?}", self.pause);
+            }
+            return;
+        }
+        if self.said.as_ref() == Some(&text) {
+            debug!(watch = %self.watch, "{text}; trying again in {:?}", self.pause);
+        } else {
+            warn!(watch = %self.watch, "{text}; trying again, the first time in {:?}", self.pause);
+            self.said = Some(text);
+        }
+    }
+
     fn count_restart(&self, reason: &str) {
         self.context.metrics.watch_restarts(self.watch.subject.api().plural, reason).inc();
+    }
+}
+
+/// Whether nobody answered, or only that it cannot answer now.
+fn is_outage(error: &watcher::Error) -> bool {
+    use kube_client::Error as Client;
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => match error {
+            Client::Api(status) => status.code >= 500,
+            Client::SerdeError(_) | Client::Auth(_) => false,
+            _ => true,
+        },
+        watcher::Error::WatchError(status) => status.code >= 500,
+        _ => false,
     }
 }
 

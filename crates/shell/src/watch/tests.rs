@@ -3,6 +3,7 @@
 use super::*;
 use crate::heartbeat::WatchHeartbeats;
 use crate::inbox::{Inbox, Message};
+use crate::outage::Outage;
 use crate::tasks::{Failures, Tasks};
 use http::{Request, Response};
 use kube_client::Client;
@@ -72,6 +73,7 @@ fn refusal(code: u16) -> Answer {
 struct Running {
     unfit: Arc<UnfitObjects>,
     heartbeats: WatchHeartbeats,
+    outage: Outage,
     failures: Failures,
     _end: DropGuard,
 }
@@ -80,6 +82,7 @@ fn start(client: Client, inbox: Inbox) -> Running {
     let end = CancellationToken::new();
     let (tasks, failures) = Tasks::new(end.clone());
     let (unfit, heartbeats) = (Arc::new(UnfitObjects::default()), WatchHeartbeats::new());
+    let outage = Outage::default();
     let context = Context {
         client,
         inbox,
@@ -87,6 +90,7 @@ fn start(client: Client, inbox: Inbox) -> Running {
         unfit: Arc::clone(&unfit),
         tasks,
         heartbeats: heartbeats.clone(),
+        outage: outage.clone(),
     };
     let watch = Watch {
         subject: needs::Subject::Pods(PodWatch::Pending),
@@ -94,7 +98,7 @@ fn start(client: Client, inbox: Inbox) -> Running {
         scheduler_name: Some("mate".to_owned()),
     };
     spawn(context, watch, 0);
-    Running { unfit, heartbeats, failures, _end: end.drop_guard() }
+    Running { unfit, heartbeats, outage, failures, _end: end.drop_guard() }
 }
 
 /// Runs the watch of own pending pods until it has told so many messages; each in words.
@@ -249,4 +253,23 @@ async fn a_watch_that_panics_is_told_by_name() {
         failure.to_string(),
         "task \"watch of pods (spec.schedulerName=mate,spec.nodeName=)\" panicked: an answer that nobody thought of"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_begins_with_the_first_error_and_ends_with_an_answer_though_nothing_changes() {
+    let mut watches: Vec<Answer> = std::iter::repeat_n(refusal(503), 4).collect();
+    watches.extend(std::iter::repeat_n(events(&[]), 2));
+    let (client, asked) = server(vec![list(5, &[])], watches);
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let running = start(client, inbox);
+    assert!(matches!(messages.recv().await, Some(Message::Synced(0))));
+    let count = |n: usize| asked.lock().expect("readable").len() >= n;
+    while !count(3) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(running.outage.is_on());
+    while !count(7) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!running.outage.is_on());
 }

@@ -5,6 +5,7 @@ use super::series::{Correlator, EventKind, Stored, Write};
 use super::{Leading, PodRef, wire_micro_time};
 use crate::call::{Call, CallError, Caller, Content};
 use crate::heartbeat::Heartbeat;
+use crate::outage::Outage;
 use crate::retry::{self, Failure, RetryPolicy};
 use crate::tasks::Tasks;
 use http::Method;
@@ -70,6 +71,8 @@ pub(crate) struct EventSinkConfig {
     pub parity: Parity,
     /// Second part of `reportingInstance`.
     pub host: String,
+    /// Of which the watches tell.
+    pub outage: Outage,
 }
 
 /// Takes events. Clones share the queue.
@@ -250,6 +253,9 @@ impl Writer {
             // The namespace is being deleted, or the event was created by a try whose answer was lost.
             Err(Failure::Call(CallError::Answered { code: 403 | 404 | 409, message, .. })) => {
                 debug!(pod = kind.regarding.full_name(), "event not written: {message}");
+            }
+            Err(Failure::Call(error)) if error.is_outage() && self.config.outage.is_on() => {
+                debug!(pod = kind.regarding.full_name(), "event not written: {error}");
             }
             Err(Failure::Call(error)) => {
                 warn!(

@@ -1,6 +1,6 @@
 //! Making room: a victim is marked as disrupted and deleted.
 
-use super::{Leading, PodRef, wire_time};
+use super::{Leading, PodRef, is_other_pod, wire_time};
 use crate::call::{Call, CallError, Caller, Content};
 use crate::inbox::{Inbox, Message};
 use crate::retry::{self, Failure, RetryPolicy};
@@ -48,7 +48,7 @@ impl Evictor {
         if !marked {
             match self.send(&mark(pod, profile)).await {
                 Ok(()) => {}
-                Err(Failure::Call(CallError::Answered { code: 404, .. })) => return Ok(()),
+                Err(Failure::Call(error)) if is_other_pod(&error) => return Ok(()),
                 Err(failure) => return Err(words(pod, "mark", failure)),
             }
         }

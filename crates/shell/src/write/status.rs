@@ -3,9 +3,10 @@
 //! One change a pod waits at most: a newer one is merged into it, so that a pod that is tried often costs one request when the
 //! API server has time. Of one pod one change is on its way at a time, so that an older one cannot overtake a newer.
 
-use super::{Leading, PodRef, wire_time};
+use super::{Leading, PodRef, is_other_pod, wire_time};
 use crate::call::{Call, CallError, Caller, Content};
 use crate::heartbeat::Heartbeat;
+use crate::outage::Outage;
 use crate::retry::{self, Failure, RetryPolicy};
 use crate::tasks::Tasks;
 use dashmap::{DashMap, Entry};
@@ -99,14 +100,16 @@ struct Shared {
     metrics: BoundedQueue,
     tasks: Tasks,
     heartbeat: Heartbeat,
+    outage: Outage,
 }
 
 impl StatusWriter {
-    pub fn start(caller: Caller, leading: Leading, metrics: &Metrics, tasks: Tasks) -> Self {
+    pub fn start(caller: Caller, leading: Leading, metrics: &Metrics, tasks: Tasks, outage: Outage) -> Self {
         let (order, queue) = mpsc::channel(WAITING_MAX);
         let metrics = metrics.bounded_queue("status", WAITING_MAX);
         let heartbeat = Heartbeat::new();
-        let shared = Shared { caller, leading, slots: DashMap::new(), order, metrics, tasks, heartbeat };
+        let shared =
+            Shared { caller, leading, slots: DashMap::new(), order, metrics, tasks, heartbeat, outage };
         let shared = Arc::new(shared);
         shared.tasks.spawn_lasting("writer of status", work(Arc::clone(&shared), queue));
         Self { shared }
@@ -163,11 +166,17 @@ impl Shared {
             let may_write = || self.leading.may_write();
             match retry::send(&self.caller, &call, RetryPolicy::STATUS, may_write).await {
                 Ok(()) => {}
-                // The pod is gone, or another one has its name.
-                Err(Failure::Call(CallError::Answered { code: 404 | 409, .. })) => {
+                // The pod is gone, or another one has its name, or somebody else changes it all the time.
+                Err(Failure::Call(error))
+                    if is_other_pod(&error) || matches!(error, CallError::Answered { code: 409, .. }) =>
+                {
                     debug!(pod = change.pod.full_name(), "status not written: the pod is gone");
                 }
                 Err(Failure::NotLeading) => {}
+                // Of an outage the watches tell, once.
+                Err(Failure::Call(error)) if error.is_outage() && self.outage.is_on() => {
+                    debug!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
+                }
                 Err(Failure::Call(error)) => {
                     warn!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
                 }
