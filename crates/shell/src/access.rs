@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 const PATH: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+/// The name that kube-scheduler serves, and who is in its place.
+const DEFAULT_SCHEDULER: &str = "default-scheduler";
 /// Reviews that are on their way at once.
 const CONCURRENCY: usize = 8;
 /// Longest wait for all of them.
@@ -43,7 +45,10 @@ pub(crate) async fn check(caller: &Caller, options: &Options, watches: &[Watch])
         namespace: namespace.to_owned(),
         name: name.to_owned(),
     };
-    needed.insert(lease("list", "", ""));
+    // In kube-scheduler's place the rights of kube-scheduler are enough, and it may not list Leases.
+    if !options.profiles.iter().any(|profile| profile.name().as_str() == DEFAULT_SCHEDULER) {
+        needed.insert(lease("list", "", ""));
+    }
     if let Some(election) = &options.election {
         let own = &election.lease;
         needed.extend([

@@ -126,7 +126,9 @@ impl Rivals {
                 Some(rivals)
             }
             Err(error) => {
-                debug!("other Leases were not looked at: {error}");
+                debug!(
+                    "whether others serve these scheduler names under another Lease is not known: {error}"
+                );
                 None
             }
         }

@@ -1,7 +1,7 @@
 //! What a scheduler says that cannot start.
 
 use crate::fixture::*;
-use secondmate_shell::{ClusterConfig, ConnectError, StartError};
+use secondmate_shell::{ClusterConfig, ConnectError, Options, StartError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_missing_permission_is_named() {
@@ -21,6 +21,16 @@ async fn every_missing_permission_is_named() {
     );
     sandbox.access().allow_all();
     try_start(options(&sandbox)).await.expect("now it may");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_kube_schedulers_place_its_rights_are_enough() {
+    let sandbox = sandbox(1).await;
+    sandbox.access().deny("list", "coordination.k8s.io", "leases", "");
+    let error = try_start(options(&sandbox)).await.expect_err("it looks for others that serve its name");
+    assert!(error.to_string().ends_with("\n  - list leases in coordination.k8s.io"), "{error}");
+    let in_place = Options { profiles: vec![profile("default-scheduler")], ..options(&sandbox) };
+    try_start(in_place).await.expect("kube-scheduler may not list Leases either");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
