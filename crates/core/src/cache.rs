@@ -326,6 +326,7 @@ fn ghost(name: &Atom) -> Node {
         unschedulable: true,
         taints: Box::default(),
         allocatable: secondmate_model::Allocatable::default(),
+        bounded_allocatable: None,
         images: Box::default(),
         conditions: Box::default(),
         declared_features: Box::default(),

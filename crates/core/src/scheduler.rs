@@ -30,8 +30,8 @@ use preemptions::Preemptions;
 use secondmate_cycle::probe::Probe;
 use secondmate_cycle::{Answer, Evaluate, Outcome, Plain, Profile, Question, Random, Rejection, Scope};
 use secondmate_framework::{
-    ClusterEvent, Code, Context, EventObject, NodeIndex, NodeStatuses, Nomination, ObjectChange, Snapshot,
-    Status, WaitingPodCommand, fit_error_message,
+    ClusterEvent, Code, Context, EventObject, NodeIndex, NodeStatuses, Nomination, ObjectChange, Parity,
+    Snapshot, Status, WaitingPodCommand, fit_error_message,
 };
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::sync::Arc;
@@ -109,6 +109,8 @@ pub struct Scheduler {
     next_start: usize,
     effects: Vec<Effect>,
     probe: Arc<dyn Probe>,
+    /// Amounts of pods and nodes are bounded, where upstream lets them overflow: under sensible parity.
+    bounds_amounts: bool,
     /// Events that the input at hand turned out to be, for the probe.
     handled: Vec<&'static str>,
     /// Kept in tests only.
@@ -136,8 +138,10 @@ impl Scheduler {
     /// A scheduler without nodes or pods.
     #[must_use]
     pub fn new(config: SchedulerConfig, profiles: Vec<Profile>) -> Self {
+        let bounds_amounts = profiles.iter().any(|profile| profile.handle().parity == Parity::Sensible);
         Self {
             config,
+            bounds_amounts,
             profiles: profiles.into_iter().map(|p| (p.name().clone(), Arc::new(p))).collect(),
             cache: Cache::new(),
             snapshot: Snapshot::default(),

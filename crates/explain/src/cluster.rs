@@ -4,7 +4,7 @@ use crate::objects::Item;
 use secondmate_core::Nominator;
 use secondmate_core::cache::Cache;
 use secondmate_cycle::Profile;
-use secondmate_framework::Snapshot;
+use secondmate_framework::{Parity, Snapshot};
 use secondmate_model::{Atom, Pod};
 use std::sync::Arc;
 
@@ -42,12 +42,14 @@ impl Cluster {
         let mut snapshot = Snapshot::default();
         let mut nominator = Nominator::default();
         let (mut pods, mut pending, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+        // As the scheduler takes its inputs.
+        let bounds_amounts = profiles.iter().any(|profile| profile.handle().parity == Parity::Sensible);
         for item in items {
             match item {
                 Item::Node(node) => {
-                    cache.set_node(node);
+                    cache.set_node(if bounds_amounts { node.bounded() } else { node });
                 }
-                Item::Pod(pod) => pods.push(pod),
+                Item::Pod(pod) => pods.push(if bounds_amounts { pod.bounded() } else { pod }),
                 Item::Other(object) => {
                     snapshot.objects_mut().apply(object);
                 }

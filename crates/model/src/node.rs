@@ -4,6 +4,7 @@ use crate::labels::Labels;
 use crate::resources::{Allocatable, ResourceError};
 use crate::taints::Taint;
 use crate::{Atom, wire};
+use std::sync::Arc;
 
 /// An image that a node reports: one name of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Node {
     pub taints: Box<[Taint]>,
     /// What pods may use; all zero where no kubelet has reported yet, so that no pod fits.
     pub allocatable: Allocatable,
+    /// The same with bounded amounts, where one is beyond all bounds; see [`Node::bounded`].
+    pub bounded_allocatable: Option<Box<Allocatable>>,
     /// Images, each name on its own.
     pub images: Box<[NodeImage]>,
     /// Type and status of each condition: a change of one is a cluster event.
@@ -52,16 +55,24 @@ pub struct Node {
 }
 
 impl Node {
+    /// The node, offering no amount beyond [`AMOUNT_MAX`](crate::resources::AMOUNT_MAX). See [`Pod::bounded`](crate::Pod::bounded).
+    #[must_use]
+    pub fn bounded(self: Arc<Self>) -> Arc<Self> {
+        let Some(allocatable) = &self.bounded_allocatable else { return self };
+        let allocatable = Allocatable::clone(allocatable);
+        Arc::new(Self { allocatable, bounded_allocatable: None, ..Self::clone(&self) })
+    }
+
     /// Compiles a node.
     ///
     /// # Errors
     /// A quantity that does not parse.
     pub fn new(node: &wire::Node) -> Result<Self, NodeError> {
         let status = &node.status;
-        let allocatable = match &status.allocatable {
-            Some(list) => Allocatable::from_list(list)
+        let (allocatable, bounded_allocatable) = match &status.allocatable {
+            Some(list) => Allocatable::read(list)
                 .map_err(|error| NodeError { name: node.metadata.name.clone(), error })?,
-            None => Allocatable::default(),
+            None => (Allocatable::default(), None),
         };
         let mut declared_features: Vec<Atom> =
             status.declared_features.iter().map(|f| Atom::new(f)).collect();
@@ -74,6 +85,7 @@ impl Node {
             unschedulable: node.spec.unschedulable,
             taints: node.spec.taints.iter().map(Taint::new).collect(),
             allocatable,
+            bounded_allocatable,
             images: status
                 .images
                 .iter()

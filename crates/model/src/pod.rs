@@ -136,6 +136,8 @@ pub struct Pod {
     pub start_time: Option<Timestamp>,
     /// What it asks for.
     pub requests: PodRequests,
+    /// The same with bounded amounts, where one is beyond all bounds; see [`Pod::bounded`].
+    pub bounded_requests: Option<Box<PodRequests>>,
     /// `spec.nodeSelector`, sorted by key.
     pub node_selector: Labels,
     /// Affinity and anti-affinity, where any is given.
@@ -167,6 +169,18 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// The pod, asking for no amount beyond [`AMOUNT_MAX`](crate::resources::AMOUNT_MAX). Beyond it upstream's integers overflow:
+    /// sums turn negative, scores leave their range, and a request that fits nowhere becomes none.
+    #[must_use]
+    pub fn bounded(self: Arc<Self>) -> Arc<Self> {
+        let Some(requests) = &self.bounded_requests else { return self };
+        Arc::new(Self {
+            requests: PodRequests::clone(requests),
+            bounded_requests: None,
+            ..Self::clone(&self)
+        })
+    }
+
     /// Compiles a pod.
     ///
     /// # Errors
@@ -175,7 +189,7 @@ impl Pod {
         let meta = &pod.metadata;
         let spec = &pod.spec;
         let status = &pod.status;
-        let requests = PodRequests::of(pod).map_err(|error| PodError {
+        let (requests, bounded_requests) = PodRequests::read(pod).map_err(|error| PodError {
             namespace: meta.namespace.clone(),
             name: meta.name.clone(),
             error,
@@ -207,6 +221,7 @@ impl Pod {
             never_preempts: &*spec.preemption_policy == "Never",
             start_time: status.start_time.as_deref().and_then(Timestamp::parse),
             requests,
+            bounded_requests,
             node_selector: Labels::new(&spec.node_selector),
             affinity: spec.affinity.as_ref().map(|a| Box::new(Affinity::new(a, &namespace))),
             tolerations: spec.tolerations.iter().map(Toleration::new).collect(),

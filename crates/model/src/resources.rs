@@ -15,6 +15,10 @@ use crate::quantity::{Quantity, QuantityError};
 use crate::{Atom, wire};
 use std::fmt;
 
+/// Where amounts are bounded, the largest one: a million million cores, a pebibyte, 2^50 devices. Sums over the pods of a node
+/// and percentages of it fit the integers, however many pods ask for it.
+pub const AMOUNT_MAX: i64 = 1 << 50;
+
 /// A quantity that does not parse, with its place in the object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -175,13 +179,24 @@ impl Allocatable {
     /// # Errors
     /// If a quantity does not parse.
     pub fn from_list(list: &wire::ResourceList) -> Result<Self, ResourceError> {
+        Ok(Self::read(list)?.0)
+    }
+
+    /// The same, and where an amount is beyond [`AMOUNT_MAX`] also with it bounded.
+    ///
+    /// # Errors
+    /// If a quantity does not parse.
+    pub(crate) fn read(list: &wire::ResourceList) -> Result<(Self, Option<Box<Self>>), ResourceError> {
         let path = format_args!("status.allocatable");
-        let resources = amounts::Amounts::read(list, path)?.to_resources();
+        let amounts = amounts::Amounts::read(list, path)?;
         let pods = match list.get("pods") {
             Some(text) => parse(path, "pods", text)?.value(),
             None => 0,
         };
-        Ok(Self { resources, pods })
+        let bounded = amounts
+            .exceeds_bound()
+            .then(|| Box::new(Self { resources: amounts.to_bounded_resources(), pods }));
+        Ok((Self { resources: amounts.to_resources(), pods }, bounded))
     }
 }
 

@@ -72,8 +72,9 @@ impl Score for ImageLocality {
         node: &NodeInfo,
     ) -> Result<i64, Status> {
         let nodes = cx.snapshot.nodes().len();
-        let bytes =
-            pod.images.iter().filter_map(|name| node.image(name)).map(|image| scaled(image, nodes)).sum();
+        let images = pod.images.iter().filter_map(|name| node.image(name));
+        // As Go adds.
+        let bytes = images.map(|image| scaled(image, nodes)).fold(0, i64::wrapping_add);
         Ok(score_of(bytes, pod.images.len()))
     }
 }

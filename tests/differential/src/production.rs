@@ -153,9 +153,10 @@ fn differs(theirs: &Value, deed: &Deed, pod: &Pod, items: &[Item]) -> Option<Dif
             if let Some(node) = &deed.node {
                 return difference("result", &theirs["result"], json!(format!("chose {node}")));
             }
-            let message = theirs["message"].as_str().unwrap_or_default();
+            let right = message(theirs, deed, pod);
+            let message = right.as_str().unwrap_or_default();
             if deed.notes != [message] {
-                return difference("note", &theirs["message"], json!(deed.notes));
+                return difference("note", right, json!(deed.notes));
             }
             if let Some((own, text)) = &deed.condition
                 && (*own != reason || text != message)
@@ -166,6 +167,14 @@ fn differs(theirs: &Value, deed: &Deed, pod: &Pod, items: &[Item]) -> Option<Dif
                 .and_then(|(theirs, ours)| difference("postFilter", &theirs, ours))
         }
     }
+}
+
+/// The message that goes with the nomination that was made.
+fn message<'a>(theirs: &'a Value, deed: &Deed, pod: &Pod) -> &'a Value {
+    let made = deed.nomination.as_deref().or(pod.nominated_node_name.as_ref().map(|node| node.as_str()));
+    let answers = theirs["postFilterAny"].as_array();
+    let at = answers.and_then(|answers| answers.iter().position(|a| a["nominatedNode"].as_str() == made));
+    at.map_or(&theirs["message"], |at| &theirs["messageAny"][at])
 }
 
 /// The nodes one of which must have been chosen.

@@ -4,11 +4,21 @@ use super::Scheduler;
 use super::binding::Event;
 use crate::cache::Added;
 use crate::changes;
-use crate::port::{Input, PodWatch};
+use crate::port::{Input, PodWatch, Verified};
 use secondmate_framework::{ActionType, ClusterEvent, EventObject, EventResource, ObjectChange};
 use secondmate_model::objects::{Object, ObjectKind, ObjectName};
 use secondmate_model::{Atom, Node, Pod, Timestamp, Uid};
 use std::sync::Arc;
+
+/// An input without amounts beyond all bounds.
+fn bounded(input: Input) -> Input {
+    match input {
+        Input::Pod(watch, pod) => Input::Pod(watch, pod.bounded()),
+        Input::Node(node) => Input::Node(node.bounded()),
+        Input::Verified(uid, Verified::Found(pod)) => Input::Verified(uid, Verified::Found(pod.bounded())),
+        other => other,
+    }
+}
 
 impl Scheduler {
     /// Takes one input.
@@ -16,6 +26,7 @@ impl Scheduler {
         self.handled.clear();
         let watched = input.is_watched();
         let began = self.probe.now();
+        let input = if self.bounds_amounts { bounded(input) } else { input };
         self.audit_input(&input);
         self.take(input, now);
         self.audit_effects();

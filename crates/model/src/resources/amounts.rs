@@ -1,6 +1,6 @@
 //! Exact amounts of several resources, from which the integers are made.
 
-use super::{ResourceError, Resources, is_scalar_resource_name, parse};
+use super::{AMOUNT_MAX, ResourceError, Resources, is_scalar_resource_name, parse};
 use crate::quantity::Quantity;
 use crate::{Atom, wire};
 use std::fmt;
@@ -79,14 +79,36 @@ impl Amounts {
         }
     }
 
-    /// The integers.
+    /// The integers, as upstream has them: an amount that does not fit comes out as something else.
     pub(super) fn to_resources(&self) -> Resources {
+        self.convert(Quantity::milli_value, Quantity::value)
+    }
+
+    /// The integers, none beyond [`AMOUNT_MAX`].
+    pub(super) fn to_bounded_resources(&self) -> Resources {
+        let (most_milli, most) = (Quantity::from_milli(AMOUNT_MAX), Quantity::from_units(AMOUNT_MAX));
+        self.convert(
+            |amount| if amount > most_milli { AMOUNT_MAX } else { amount.milli_value() },
+            |amount| if amount > most { AMOUNT_MAX } else { amount.value() },
+        )
+    }
+
+    /// Whether an amount is beyond [`AMOUNT_MAX`].
+    pub(super) fn exceeds_bound(&self) -> bool {
+        let (most_milli, most) = (Quantity::from_milli(AMOUNT_MAX), Quantity::from_units(AMOUNT_MAX));
+        let [cpu, others @ ..] = &self.native;
+        cpu.is_some_and(|amount| amount > most_milli)
+            || others.iter().flatten().any(|amount| *amount > most)
+            || self.scalars.iter().any(|(_, amount)| *amount > most)
+    }
+
+    fn convert(&self, milli: impl Fn(Quantity) -> i64, units: impl Fn(Quantity) -> i64) -> Resources {
         let [cpu, memory, ephemeral_storage] = self.native.map(Option::unwrap_or_default);
         Resources {
-            milli_cpu: cpu.milli_value(),
-            memory: memory.value(),
-            ephemeral_storage: ephemeral_storage.value(),
-            scalars: self.scalars.iter().map(|(name, amount)| (name.clone(), amount.value())).collect(),
+            milli_cpu: milli(cpu),
+            memory: units(memory),
+            ephemeral_storage: units(ephemeral_storage),
+            scalars: self.scalars.iter().map(|(name, amount)| (name.clone(), units(*amount))).collect(),
         }
     }
 }

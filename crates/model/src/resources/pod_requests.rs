@@ -8,6 +8,7 @@ use super::{ResourceError, Resources};
 use crate::quantity::Quantity;
 use crate::wire;
 use smallvec::SmallVec;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// CPU that a container without a CPU request counts for where a default is wanted, in milli-CPU.
@@ -38,6 +39,27 @@ impl PodRequests {
     /// # Errors
     /// If a quantity that counts does not parse.
     pub fn of(pod: &wire::Pod) -> Result<Self, ResourceError> {
+        Ok(Self::read(pod)?.0)
+    }
+
+    /// The same, and where an amount is beyond [`AMOUNT_MAX`](super::AMOUNT_MAX) also with it bounded.
+    ///
+    /// # Errors
+    /// If a quantity that counts does not parse.
+    pub(crate) fn read(pod: &wire::Pod) -> Result<(Self, Option<Box<Self>>), ResourceError> {
+        let beyond = Cell::new(false);
+        let requests = Self::compute(pod, &|amounts| {
+            beyond.set(beyond.get() || amounts.exceeds_bound());
+            amounts.to_resources()
+        })?;
+        let bounded = match beyond.get() {
+            true => Some(Box::new(Self::compute(pod, &Amounts::to_bounded_resources)?)),
+            false => None,
+        };
+        Ok((requests, bounded))
+    }
+
+    fn compute(pod: &wire::Pod, integers: &dyn Fn(&Amounts) -> Resources) -> Result<Self, ResourceError> {
         let overhead = Amounts::read(&pod.spec.overhead, format_args!("spec.overhead"))?;
         let pod_level = PodLevel::read(pod)?;
         let specified = Containers::read(pod)?;
@@ -46,7 +68,7 @@ impl PodRequests {
         let scoring = {
             let mut sum = specified.sum(Defaults::BOTH);
             sum.add(&overhead);
-            sum.to_resources()
+            integers(&sum)
         };
         let on_node_sum = |defaults: Defaults| {
             let mut sum = match &running {
@@ -67,20 +89,24 @@ impl PodRequests {
         let resized = running.is_some() || pod_level.as_ref().is_some_and(|level| level.effective.is_some());
         let in_use = resized.then(|| on_node_sum(Defaults::NONE));
         let on_node_amounts = in_use.as_ref().unwrap_or(&filter);
-        let on_node = on_node_amounts.to_resources();
+        let on_node = integers(on_node_amounts);
+        let cpu_and_memory = |sum: Amounts| {
+            let Resources { milli_cpu, memory, .. } = integers(&sum);
+            (milli_cpu, memory)
+        };
 
         let (non_zero_milli_cpu, non_zero_memory) = match &pod_level {
             None if !resized => (scoring.milli_cpu, scoring.memory),
-            None => cpu_and_memory(&on_node_sum(Defaults::BOTH)),
+            None => cpu_and_memory(on_node_sum(Defaults::BOTH)),
             // Where the pod as a whole asks for something, only what nobody names gets a default; overhead names it too.
             Some(_) => match Defaults::missing_in(on_node_amounts) {
                 Defaults::NONE => (on_node.milli_cpu, on_node.memory),
-                defaults => cpu_and_memory(&on_node_sum(defaults)),
+                defaults => cpu_and_memory(on_node_sum(defaults)),
             },
         };
 
         // Upstream fills the filter's vector through a maximum with 0.
-        let mut filter = if resized { filter.to_resources() } else { on_node.clone() };
+        let mut filter = if resized { integers(&filter) } else { on_node.clone() };
         filter.milli_cpu = filter.milli_cpu.max(0);
         filter.memory = filter.memory.max(0);
         filter.ephemeral_storage = filter.ephemeral_storage.max(0);
@@ -89,13 +115,6 @@ impl PodRequests {
         }
         Ok(Self { filter, on_node, scoring, non_zero_milli_cpu, non_zero_memory })
     }
-}
-
-fn cpu_and_memory(amounts: &Amounts) -> (i64, i64) {
-    (
-        amounts.native[CPU].unwrap_or_default().milli_value(),
-        amounts.native[MEMORY].unwrap_or_default().value(),
-    )
 }
 
 /// Which resources of a container get a default where it does not name them.

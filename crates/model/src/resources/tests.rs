@@ -181,3 +181,39 @@ fn a_scalar_of_zero_makes_a_vector_not_empty() {
     assert!(!resources(0, &[("a/a", 0)]).is_empty());
     assert!(!resources(1, &[]).is_empty());
 }
+
+#[test]
+fn amounts_beyond_all_bounds_are_bounded_where_that_is_wanted() {
+    let asking = |cpu: &str, memory: &str| {
+        let json = format!(
+            r#"{{"spec":{{"containers":[{{"name":"a","resources":{{"requests":{{"cpu":"{cpu}","memory":"{memory}"}}}}}}]}}}}"#
+        );
+        std::sync::Arc::new(crate::Pod::new(&pod(&json)).expect("quantities"))
+    };
+    let shown = |pod: &crate::Pod| {
+        let PodRequests { filter, on_node, scoring, non_zero_milli_cpu, non_zero_memory } = &pod.requests;
+        assert_eq!((filter, on_node), (scoring, on_node));
+        assert_eq!((*non_zero_milli_cpu, *non_zero_memory), (on_node.milli_cpu, on_node.memory));
+        (on_node.milli_cpu, on_node.memory)
+    };
+    let most = AMOUNT_MAX;
+    for (cpu, memory, as_upstream, bounded) in [
+        ("8", "64Gi", (8_000, 64 << 30), (8_000, 64 << 30)),
+        // 2^62 thousandths: three of them overflow.
+        ("4611686018427387.904", "1", (1 << 62, 1), (most, 1)),
+        // It comes out as nothing at all.
+        ("8E", "1", (0, 1), (most, 1)),
+        ("1", "8E", (1_000, 8_000_000_000_000_000_000), (1_000, most)),
+        ("1", "1Pi", (1_000, most), (1_000, most)),
+    ] {
+        let pod = asking(cpu, memory);
+        assert_eq!(shown(&pod), as_upstream, "{cpu} {memory}");
+        assert_eq!(shown(&pod.bounded()), bounded, "{cpu} {memory}");
+    }
+    let node: wire::Node = serde_json::from_str(
+        r#"{"status":{"allocatable":{"cpu":"8E","example.com/gpu":"9223372036854775807","pods":"1"}}}"#,
+    )
+    .expect("a node");
+    let node = std::sync::Arc::new(crate::Node::new(&node).expect("quantities")).bounded();
+    assert_eq!(vector(&node.allocatable.resources), format!(r#"{most} 0 0 {{"example.com/gpu":{most}}}"#));
+}
