@@ -241,6 +241,13 @@ impl Configuration {
         self.profiles.iter().find(|profile| profile.scheduler_name == scheduler_name)
     }
 
+    /// Whether preemption may evict pods of other schedulers: as configured. Where nothing is said, a guest in the cluster evicts
+    /// nobody else's pods, and who has kube-scheduler's name does as kube-scheduler does.
+    pub fn preempts_other_schedulers(&self) -> bool {
+        let in_its_place = || self.profile(DEFAULT_SCHEDULER_NAME).is_some();
+        self.own.preempt_other_schedulers.unwrap_or_else(in_its_place)
+    }
+
     /// Refuses `default-scheduler` as a name of one's own unless kube-scheduler is meant to be replaced.
     ///
     /// # Errors

@@ -62,6 +62,18 @@ impl Node {
         }
     }
 
+    /// Counts lines from the beginning of a text of which this stands `lines` further down.
+    fn move_down(&mut self, lines: u32) {
+        if self.line > 0 {
+            self.line += lines;
+        }
+        match &mut self.kind {
+            Kind::List(items) => items.iter_mut().for_each(|item| item.move_down(lines)),
+            Kind::Map(fields) => fields.iter_mut().for_each(|(_, value)| value.move_down(lines)),
+            _ => {}
+        }
+    }
+
     pub(crate) fn field(&self, name: &str) -> Option<&Node> {
         match &self.kind {
             Kind::Map(fields) => fields.iter().find(|(key, _)| key == name).map(|(_, node)| node),
@@ -141,8 +153,10 @@ impl<'de> Visitor<'de> for KindVisitor {
                 Kind::Bool(key) => key.to_string(),
                 Kind::Int(key) => key.to_string(),
                 other => {
+                    let other = Node { line: 0, kind: other };
                     return Err(A::Error::custom(format!(
-                        "a field name must be a plain string, not {other:?}"
+                        "a field name must be a plain string, not {}",
+                        other.describe()
                     )));
                 }
             };
@@ -154,25 +168,28 @@ impl<'de> Visitor<'de> for KindVisitor {
 
 /// Reads all documents of a text; empty ones are left out.
 pub(crate) fn parse(text: &str) -> Result<Vec<Node>, ConfigError> {
-    let options = serde_saphyr::options! {
-        // Kept, to be reported with the path of the field.
-        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
-        with_snippet: false,
+    let refused = |line: Option<usize>, message: String| {
+        let line = line.and_then(|line| u32::try_from(line).ok());
+        ConfigError {
+            problems: vec![Problem { kind: ProblemKind::Syntax, path: String::new(), line, message }],
+        }
     };
-    let documents: Vec<Node> =
-        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| ConfigError {
-            problems: vec![Problem {
-                kind: ProblemKind::Syntax,
-                path: String::new(),
-                line: None,
-                message: format!(
-                    "not valid YAML or JSON: {error}; expected a document of kind {} ({})",
-                    crate::KIND,
-                    crate::API_VERSION
-                ),
-            }],
+    if let Some(mistake) = secondmate_documents::mistake(text) {
+        return Err(refused(None, mistake.to_string()));
+    }
+    let mut nodes = Vec::new();
+    for document in secondmate_documents::documents(text) {
+        let mut node: Node = document.decode_yaml().map_err(|error| {
+            let message =
+                format!("{error}; expected a document of kind {} ({})", crate::KIND, crate::API_VERSION);
+            refused(error.line, message)
         })?;
-    Ok(documents.into_iter().filter(|document| document.kind != Kind::Null).collect())
+        node.move_down(u32::try_from(document.line - 1).unwrap_or(0));
+        if node.kind != Kind::Null {
+            nodes.push(node);
+        }
+    }
+    Ok(nodes)
 }
 
 /// Tells `problems` the line of every field below `node`, and reports fields that appear twice.

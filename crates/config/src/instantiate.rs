@@ -33,9 +33,7 @@ pub fn make_profiles(
         crate::Parity::Strict => Parity::Strict,
         crate::Parity::Sensible => Parity::Sensible,
     };
-    // Where nothing is said, preemption is explained as kube-scheduler does it.
-    let spares_others = configuration.own.preempt_other_schedulers == Some(false);
-    let victims_of = spares_others
+    let victims_of = (!configuration.preempts_other_schedulers())
         .then(|| configuration.scheduler_names().into_iter().map(str::to_owned).collect::<Vec<_>>());
     let make = |profile: &crate::Profile| {
         Ok(Profile::new(&specification(profile, victims_of.clone()), registry, parity)?)

@@ -66,6 +66,12 @@ impl<'a> Object<'a> {
     pub(crate) fn boolean(&self, name: &'static str) -> Option<bool> {
         self.typed(name, "true or false", |kind| match kind {
             Kind::Bool(value) => Some(*value),
+            // Words that are booleans in the YAML that Go's libraries read.
+            Kind::Text(word) => match word.to_lowercase().as_str() {
+                "y" | "yes" | "on" => Some(true),
+                "n" | "no" | "off" => Some(false),
+                _ => None,
+            },
             _ => None,
         })
     }

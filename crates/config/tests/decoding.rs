@@ -135,7 +135,7 @@ fn documents_are_told_apart_by_kind() {
             format!("{HEADER}---\n{HEADER}"),
             Err("there are two documents of kind KubeSchedulerConfiguration; keep one"),
         ),
-        ("a: [1\nb".to_owned(), Err("not valid YAML or JSON")),
+        ("a: [1\nb".to_owned(), Err("line 1: not valid YAML: ")),
     ];
     for (text, expected) in table {
         match (text.parse::<Configuration>(), expected) {
@@ -292,4 +292,23 @@ fn arguments_for_plugins_that_do_not_exist_are_remarked_upon() {
             [format!("profiles[0].pluginConfig[0]: has no effect: there is no plugin {name:?}{nearest}")]
         );
     }
+}
+
+#[test]
+fn what_is_no_configuration_is_recognised() {
+    assert_eq!(
+        problems("profiles:\n- schedulerName: {{ .Values.name | quote }}\n"),
+        [
+            "line 4 looks like a template that was not rendered: `- schedulerName: {{ .Values.name | quote }}`; render it first, for example with `helm template`"
+        ]
+    );
+    assert_eq!(
+        problems("? [a]\n: 1\n").iter().map(|text| text.contains("Node {")).collect::<Vec<_>>(),
+        [false]
+    );
+    // The lines of the second document are those of the file.
+    assert_eq!(
+        problems("---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\nparity: loose\n"),
+        ["line 6: parity: Unsupported value: \"loose\": supported values: \"strict\", \"sensible\""]
+    );
 }

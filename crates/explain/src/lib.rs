@@ -11,6 +11,8 @@ mod answer;
 mod classes;
 mod cluster;
 mod evaluate;
+mod filling;
+mod gaps;
 mod objects;
 mod read;
 mod table;
@@ -19,6 +21,8 @@ pub use answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, 
 pub use classes::{Kinds, explain_kinds, write_json};
 pub use cluster::{Cluster, NotPending};
 pub use evaluate::Explainer;
+pub use filling::FilledIn;
+pub use gaps::gaps;
 pub use objects::{Item, Place};
-pub use read::{Ignored, ReadError, read, read_values};
+pub use read::{Ignored, ReadError, ReadErrors, Reading, read, read_values};
 pub use table::{Style, render};

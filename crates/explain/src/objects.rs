@@ -5,7 +5,6 @@ use secondmate_model::{Node, NodeError, Pod, PodError, wire};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,10 +15,15 @@ pub struct Place {
     pub document: usize,
     /// Item of the document's list, from 1, where it is one.
     pub item: Option<usize>,
+    /// Line of the file, from 1, where it is known.
+    pub line: Option<usize>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            return write!(f, "line {line}");
+        }
         write!(f, "document {}", self.document)?;
         self.item.map_or(Ok(()), |item| write!(f, ", item {item}"))
     }
@@ -51,7 +55,7 @@ impl Item {
 /// An object as it came: JSON text, or the tree that was made of YAML.
 #[derive(Clone, Copy)]
 pub(crate) enum Given<'a> {
-    Text(&'a RawValue),
+    Text(&'a str),
     Tree(&'a Value),
 }
 
@@ -59,14 +63,14 @@ impl Source for Given<'_> {
     type Error = serde_json::Error;
     fn decode<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
         match self {
-            Self::Text(text) => serde_json::from_str(text.get()),
+            Self::Text(text) => serde_json::from_str(text),
             Self::Tree(tree) => T::deserialize(tree),
         }
     }
 }
 
 /// What tells one object from another.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Header {
     #[serde(deserialize_with = "nullable")]
@@ -76,13 +80,24 @@ pub(crate) struct Header {
     pub metadata: HeaderMeta,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct HeaderMeta {
     #[serde(deserialize_with = "nullable")]
     pub name: String,
     #[serde(deserialize_with = "nullable")]
     pub namespace: String,
+    #[serde(deserialize_with = "nullable")]
+    pub uid: String,
+}
+
+impl Header {
+    /// Kind and name.
+    pub(crate) fn title(&self) -> String {
+        let HeaderMeta { name, namespace, .. } = &self.metadata;
+        let slash = if namespace.is_empty() { "" } else { "/" };
+        format!("{} {namespace}{slash}{name}", self.kind)
+    }
 }
 
 fn nullable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

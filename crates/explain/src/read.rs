@@ -1,51 +1,94 @@
 //! From text to objects.
 
+use crate::filling::{FilledIn, Filling};
 use crate::objects::{Given, Header, Item, Kind, ObjectError, Place, compile};
+use secondmate_documents::{Document, Format, Mistake, SyntaxError, documents, mistake};
 use secondmate_model::objects::Source;
 use secondmate_model::{NodeError, PodError};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
-/// Why a file is not understood. Each error names the place in the file, and the object where it has a name.
+/// Most errors of a file that are told at once.
+const ERRORS_TOLD_MAX: usize = 20;
+
+/// Something in a file that is not understood. It names the place in the file, and the object where it has a name.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each field is what the message shows")]
 pub enum ReadError {
+    /// The text is something else.
+    #[error("{0}")]
+    Mistake(Mistake),
     /// The text is neither JSON nor YAML.
-    #[error(
-        "{source_name}: {place}: not valid {format}: {cause}; write Kubernetes objects as `kubectl get -o yaml` or `-o json` does"
-    )]
-    Syntax { source_name: String, place: Place, format: &'static str, cause: String },
+    #[error("{place}: {error}; write Kubernetes objects as `kubectl get -o yaml` or `-o json` does")]
+    Syntax { place: Place, error: SyntaxError },
     /// A document is no object.
-    #[error(
-        "{source_name}: {place} is no Kubernetes object: {missing} is missing; begin it with apiVersion and kind"
-    )]
-    NoObject { source_name: String, place: Place, missing: &'static str },
+    #[error("{place} is no Kubernetes object: {missing} is missing; begin it with apiVersion and kind")]
+    NoObject { place: Place, missing: &'static str },
     /// An object has no name.
-    #[error("{source_name}: {place}: a {kind} without metadata.name; give it one")]
-    NoName { source_name: String, place: Place, kind: String },
+    #[error("{place}: a {kind} without metadata.name; give it one")]
+    NoName { place: Place, kind: String },
     /// A field has the wrong type.
     #[error(
-        "{source_name}: {place}: {title}: {cause}; correct the field (`kubectl apply --dry-run=server` shows what an API server says)"
+        "{place}: {title}: {cause}; correct the field (`kubectl apply --dry-run=server` shows what an API server says)"
     )]
-    Decode { source_name: String, place: Place, title: String, cause: String },
+    Decode { place: Place, title: String, cause: String },
     /// A quantity of a pod does not parse.
-    #[error("{source_name}: {place}: {error}")]
-    Pod { source_name: String, place: Place, error: PodError },
+    #[error("{place}: {error}")]
+    Pod { place: Place, error: PodError },
     /// A quantity of a node does not parse.
-    #[error("{source_name}: {place}: {error}")]
-    Node { source_name: String, place: Place, error: NodeError },
+    #[error("{place}: {error}")]
+    Node { place: Place, error: NodeError },
     /// An object stands there twice.
-    #[error("{source_name}: {title} stands there twice, in {first} and in {place}; keep one")]
-    Twice { source_name: String, title: String, first: Place, place: Place },
+    #[error("{title} stands there twice, at {first} and at {place}; keep one")]
+    Twice { title: String, first: Place, place: Place },
     /// Two pods have the same UID.
-    #[error("{source_name}: {place}: {title} has the same metadata.uid as {other}; correct or remove it")]
-    SameUid { source_name: String, place: Place, title: String, other: String },
+    #[error("{place}: {title} has the same metadata.uid as {other}; correct or remove it")]
+    SameUid { place: Place, title: String, other: String },
 }
+
+/// Why a file is refused: everything that is wrong with it, in its order.
+#[derive(Debug, thiserror::Error)]
+pub struct ReadErrors {
+    /// The file.
+    pub source_name: String,
+    /// Never empty.
+    pub errors: Vec<ReadError>,
+}
+
+impl fmt::Display for ReadErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [one] = self.errors.as_slice() {
+            return write!(f, "{}: {one}", self.source_name);
+        }
+        write!(f, "{} has {} faults:", self.source_name, self.errors.len())?;
+        self.errors.iter().take(ERRORS_TOLD_MAX).try_for_each(|error| write!(f, "\n  - {error}"))?;
+        match self.errors.len().saturating_sub(ERRORS_TOLD_MAX) {
+            0 => Ok(()),
+            left => write!(f, "\n  - and {left} more"),
+        }
+    }
+}
+
+/// The title of something whose kind and name cannot be read.
+const UNNAMED: &str = "object";
 
 /// Objects that scheduling does not read: how many there are of each `apiVersion` and kind.
 pub type Ignored = BTreeMap<String, usize>;
+
+/// What a file holds.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// The objects that scheduling reads, in order.
+    pub items: Vec<Item>,
+    /// What it does not read.
+    pub ignored: Ignored,
+    /// What was filled in, as an API server does it, in objects that never were in one.
+    pub filled_in: FilledIn,
+}
 
 #[derive(Deserialize)]
 struct List<'a> {
@@ -53,243 +96,262 @@ struct List<'a> {
     items: Option<Vec<&'a RawValue>>,
 }
 
-/// Reads all objects of a text, in order: JSON (one value after the other) or YAML (several documents); lists are taken apart.
-///
-/// `source_name` stands in errors. Objects without a namespace are in `default`; a pod without UID gets one.
-///
-/// # Errors
-/// The first thing that is not understood. Kinds that scheduling does not read are counted, not refused.
-pub fn read(text: &str, source_name: &str) -> Result<(Vec<Item>, Ignored), ReadError> {
-    let mut reader = Reader::new(source_name);
-    if text.trim_start().starts_with(['{', '[']) {
-        reader.json(text)?;
-    } else {
-        reader.yaml(text)?;
-    }
-    reader.finish()
+/// Where the items of a YAML list stand.
+#[derive(Deserialize)]
+struct ItemLines {
+    items: Vec<serde_saphyr::Spanned<IgnoredAny>>,
 }
 
-/// Reads objects that are trees already.
+/// Reads all objects of a text, in order: JSON (one value after the other) or YAML (several documents); lists are taken apart.
+///
+/// `source_name` stands in errors. Objects without a namespace are in `default`. An object without a UID never was in an API
+/// server: it is filled in as one would do it, and gets a UID.
+///
+/// # Errors
+/// Everything that is not understood. Kinds that scheduling does not read are counted, not refused.
+pub fn read(text: &str, source_name: &str) -> Result<Reading, ReadErrors> {
+    let mut reader = Reader { filling: Some(Filling::default()), ..Reader::default() };
+    for (at, document) in documents(text).iter().enumerate() {
+        reader.document(document, at + 1);
+    }
+    let not_understood = |error: &ReadError| match error {
+        ReadError::Syntax { .. } | ReadError::NoObject { .. } => true,
+        ReadError::Decode { title, .. } => title == UNNAMED,
+        _ => false,
+    };
+    if reader.errors.iter().any(not_understood)
+        && let Some(mistake) = mistake(text)
+    {
+        // Whatever else was found follows from it.
+        reader.errors = vec![ReadError::Mistake(mistake)];
+    }
+    reader.finish(source_name)
+}
+
+/// Reads objects that are trees already, as they are: nothing is filled in.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_values(objects: &[Value], source_name: &str) -> Result<(Vec<Item>, Ignored), ReadError> {
-    let mut reader = Reader::new(source_name);
+pub fn read_values(objects: &[Value], source_name: &str) -> Result<(Vec<Item>, Ignored), ReadErrors> {
+    let mut reader = Reader::default();
     for (at, object) in objects.iter().enumerate() {
-        reader.tree(object, &Place { document: at + 1, item: None })?;
+        reader.tree(object, &Place { document: at + 1, ..Place::default() });
     }
-    reader.finish()
+    let Reading { items, ignored, .. } = reader.finish(source_name)?;
+    Ok((items, ignored))
 }
 
-struct Reader<'a> {
-    source_name: &'a str,
+#[derive(Default)]
+struct Reader {
     items: Vec<(Item, Place)>,
     ignored: Ignored,
+    errors: Vec<ReadError>,
+    /// Absent where objects are taken as they are.
+    filling: Option<Filling>,
 }
 
-impl<'a> Reader<'a> {
-    fn new(source_name: &'a str) -> Self {
-        Self { source_name, items: Vec::new(), ignored: Ignored::new() }
-    }
-
-    fn syntax(&self, place: &Place, format: &'static str, cause: String) -> ReadError {
-        ReadError::Syntax { source_name: self.source_name.to_owned(), place: place.clone(), format, cause }
-    }
-
-    fn json(&mut self, text: &str) -> Result<(), ReadError> {
-        let mut place = Place::default();
-        let values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
-        for value in values {
-            place.document += 1;
-            let value = value.map_err(|cause| self.syntax(&place, "JSON", cause.to_string()))?;
-            if value.get().starts_with('[') {
-                let items: Vec<&RawValue> = serde_json::from_str(value.get())
-                    .map_err(|cause| self.syntax(&place, "JSON", cause.to_string()))?;
-                self.texts(&items, &place, "", "")?;
-            } else {
-                self.text(value, &place)?;
-            }
+impl Reader {
+    fn document(&mut self, document: &Document<'_>, number: usize) {
+        let place = Place { document: number, line: Some(document.first_line()), ..Place::default() };
+        let parsed = match document.format {
+            Format::Json => self.json(document, &place),
+            Format::Yaml => self.yaml(document, &place),
+        };
+        if let Err(error) = parsed {
+            let line = error.line.or(place.line);
+            self.errors.push(ReadError::Syntax { place: Place { line, ..place }, error });
         }
-        Ok(())
     }
 
-    fn text(&mut self, value: &RawValue, place: &Place) -> Result<(), ReadError> {
-        let header: Header = self.header(Given::Text(value), place)?;
-        if let Some(item_kind) = item_kind(&header) {
-            let list: List<'_> =
-                serde_json::from_str(value.get()).map_err(|cause| self.decode(&header, place, &cause))?;
-            if let Some(items) = list.items {
-                let (version, kind) = (header.api_version, item_kind);
-                return self.texts(&items, place, &version, &kind);
-            }
-        }
-        self.object(&header, Given::Text(value), place)
-    }
-
-    fn texts(
-        &mut self,
-        items: &[&RawValue],
-        place: &Place,
-        version: &str,
-        kind: &str,
-    ) -> Result<(), ReadError> {
+    fn json(&mut self, document: &Document<'_>, place: &Place) -> Result<(), SyntaxError> {
+        let header: Result<Header, _> = Given::Text(document.text).decode();
+        let items: Option<Vec<&RawValue>> = match &header {
+            _ if document.text.starts_with('[') => Some(document.decode_json()?),
+            Ok(header) if item_kind(header).is_some() => document.decode_json::<List<'_>>()?.items,
+            _ => None,
+        };
+        let Some(items) = items else {
+            // Says where the text ends being JSON; what else is wrong with it is told with its name.
+            document.decode_json::<&RawValue>()?;
+            self.single(header, Given::Text(document.text), place);
+            return Ok(());
+        };
+        let of_list = header.unwrap_or_default();
         for (at, item) in items.iter().enumerate() {
-            let place = Place { item: Some(at + 1), ..place.clone() };
-            let mut header: Header = self.header(Given::Text(item), &place)?;
-            complete(&mut header, version, kind);
-            self.object(&header, Given::Text(item), &place)?;
+            let line = Some(document.line_of(item.get()));
+            self.item(
+                Given::Text(item.get()),
+                &of_list,
+                &Place { item: Some(at + 1), line, ..place.clone() },
+            );
         }
         Ok(())
     }
 
-    fn yaml(&mut self, text: &str) -> Result<(), ReadError> {
-        let mut place = Place::default();
-        for (first_line, document) in documents(text) {
-            place.document += 1;
-            // The file is as long as the cluster is large; what an alias may multiply stays bounded.
-            let mut budget = serde_saphyr::Budget::default();
-            budget.max_events = usize::MAX;
-            budget.max_nodes = usize::MAX;
-            budget.max_total_scalar_bytes = usize::MAX;
-            let options = serde_saphyr::options! {
-                budget: Some(budget),
-                with_snippet: false,
-                // A node may be called `n`, and Norway is not false.
-                strict_booleans: true,
-            };
-            let value: Value = serde_saphyr::from_str_with_options(document, options).map_err(|cause| {
-                self.syntax(&place, "YAML", format!("{cause} (the document begins on line {first_line})"))
-            })?;
-            match &value {
-                Value::Null => place.document -= 1,
-                Value::Array(items) => self.trees(items, &place, "", "")?,
-                _ => self.tree(&value, &place)?,
+    fn yaml(&mut self, document: &Document<'_>, place: &Place) -> Result<(), SyntaxError> {
+        let value = document.value()?;
+        if value.is_null() {
+            return Ok(());
+        }
+        let before = self.errors.len();
+        self.tree(&value, place);
+        // Only a parse that minds lines knows where the items of a list stand, and it is worth its time only where one is wrong.
+        if self.errors.len() > before
+            && let Ok(lines) = document.decode_yaml::<ItemLines>()
+        {
+            for error in &mut self.errors[before..] {
+                error.set_line_of_item(document.line, &lines);
             }
         }
         Ok(())
     }
 
-    fn tree(&mut self, value: &Value, place: &Place) -> Result<(), ReadError> {
-        let header: Header = self.header(Given::Tree(value), place)?;
-        if let (Some(kind), Some(Value::Array(items))) = (item_kind(&header), value.get("items")) {
-            return self.trees(items, place, &header.api_version, &kind);
-        }
-        self.object(&header, Given::Tree(value), place)
-    }
-
-    fn trees(&mut self, items: &[Value], place: &Place, version: &str, kind: &str) -> Result<(), ReadError> {
+    fn tree(&mut self, value: &Value, place: &Place) {
+        let header: Result<Header, _> = Given::Tree(value).decode();
+        let items = match (value, &header) {
+            (Value::Array(items), _) => Some(items),
+            (_, Ok(header)) if item_kind(header).is_some() => value.get("items").and_then(Value::as_array),
+            _ => None,
+        };
+        let Some(items) = items else { return self.single(header, Given::Tree(value), place) };
+        let of_list = header.unwrap_or_default();
         for (at, item) in items.iter().enumerate() {
-            let place = Place { item: Some(at + 1), ..place.clone() };
-            let mut header: Header = self.header(Given::Tree(item), &place)?;
-            complete(&mut header, version, kind);
-            self.object(&header, Given::Tree(item), &place)?;
+            self.item(Given::Tree(item), &of_list, &Place { item: Some(at + 1), ..place.clone() });
         }
-        Ok(())
     }
 
-    fn header(&self, given: Given<'_>, place: &Place) -> Result<Header, ReadError> {
-        given.decode().map_err(|cause| ReadError::Decode {
-            source_name: self.source_name.to_owned(),
-            place: place.clone(),
-            title: "object".to_owned(),
-            cause: cause.to_string(),
-        })
+    /// The items of a `PodList` do not repeat what they are.
+    fn item(&mut self, given: Given<'_>, list: &Header, place: &Place) {
+        let mut header: Result<Header, _> = given.decode();
+        if let Ok(header) = &mut header {
+            if header.kind.is_empty() {
+                header.kind = item_kind(list).unwrap_or_default().to_owned();
+            }
+            if header.api_version.is_empty() {
+                header.api_version.clone_from(&list.api_version);
+            }
+        }
+        self.single(header, given, place);
     }
 
-    fn decode(&self, header: &Header, place: &Place, cause: &serde_json::Error) -> ReadError {
-        let meta = &header.metadata;
-        let namespace =
-            if meta.namespace.is_empty() { String::new() } else { format!("{}/", meta.namespace) };
-        ReadError::Decode {
-            source_name: self.source_name.to_owned(),
-            place: place.clone(),
-            title: format!("{} {namespace}{}", header.kind, meta.name),
-            cause: cause.to_string(),
-        }
+    fn single(&mut self, header: Result<Header, serde_json::Error>, given: Given<'_>, place: &Place) {
+        let read = header
+            .map_err(|cause| decode_error(UNNAMED.to_owned(), place, &cause))
+            .and_then(|header| self.object(&header, given, place));
+        self.errors.extend(read.err());
     }
 
     fn object(&mut self, header: &Header, given: Given<'_>, place: &Place) -> Result<(), ReadError> {
-        let (source_name, here) = (self.source_name.to_owned(), place.clone());
+        let here = place.clone();
         for (text, missing) in [(&header.kind, "kind"), (&header.api_version, "apiVersion")] {
             if text.is_empty() {
-                return Err(ReadError::NoObject { source_name, place: here, missing });
+                return Err(ReadError::NoObject { place: here, missing });
             }
+        }
+        let title = || header.title();
+        if let Some(filling) = &mut self.filling
+            && filling.takes(header, given, place).map_err(|cause| decode_error(title(), place, &cause))?
+        {
+            return Ok(());
         }
         let Some(kind) = Kind::of(&header.api_version, &header.kind) else {
             *self.ignored.entry(format!("{} {}", header.api_version, header.kind)).or_insert(0) += 1;
             return Ok(());
         };
-        match compile(kind, header, given) {
-            Ok(item) => {
-                self.items.push((item, here));
-                Ok(())
-            }
-            Err(ObjectError::Decode(cause)) => Err(self.decode(header, place, &cause)),
-            Err(ObjectError::Pod(error)) => Err(ReadError::Pod { source_name, place: here, error }),
-            Err(ObjectError::Node(error)) => Err(ReadError::Node { source_name, place: here, error }),
-            Err(ObjectError::NoName) => {
-                Err(ReadError::NoName { source_name, place: here, kind: header.kind.clone() })
-            }
-        }
+        let item = compile(kind, header, given).map_err(|error| error.at(header, place))?;
+        self.items.push((item, here));
+        Ok(())
     }
 
     /// The objects, once none is found to be there twice.
-    fn finish(self) -> Result<(Vec<Item>, Ignored), ReadError> {
+    fn finish(mut self, source_name: &str) -> Result<Reading, ReadErrors> {
+        let mut filled_in = FilledIn::default();
+        if let Some(filling) = self.filling.take() {
+            let (items, errors) = filling.finish(&mut filled_in);
+            self.items.extend(items);
+            self.items.sort_by_key(|(_, place)| (place.document, place.item));
+            self.errors.extend(errors);
+        }
         let mut titles: HashMap<String, Place> = HashMap::with_capacity(self.items.len());
         let mut uids: HashMap<&str, String> = HashMap::new();
         for (item, place) in &self.items {
-            let title = item.title();
-            let source_name = self.source_name.to_owned();
+            let (title, place) = (item.title(), place.clone());
             if let Some(first) = titles.insert(title.clone(), place.clone()) {
-                return Err(ReadError::Twice { source_name, title, first, place: place.clone() });
-            }
-            if let Item::Pod(pod) = item
+                self.errors.push(ReadError::Twice { title, first, place });
+            } else if let Item::Pod(pod) = item
                 && let Some(other) = uids.insert(pod.uid.as_str(), title.clone())
             {
-                return Err(ReadError::SameUid { source_name, place: place.clone(), title, other });
+                self.errors.push(ReadError::SameUid { place, title, other });
             }
         }
-        Ok((self.items.into_iter().map(|(item, _)| item).collect(), self.ignored))
+        if self.errors.is_empty() {
+            let items = self.items.into_iter().map(|(item, _)| item).collect();
+            return Ok(Reading { items, ignored: self.ignored, filled_in });
+        }
+        self.errors.sort_by_key(|error| error.place().map(|place| (place.document, place.item)));
+        Err(ReadErrors { source_name: source_name.to_owned(), errors: self.errors })
     }
 }
 
 /// Kind of the items of a list; empty where each item says it itself.
-fn item_kind(header: &Header) -> Option<String> {
-    header.kind.strip_suffix("List").map(ToOwned::to_owned)
+fn item_kind(header: &Header) -> Option<&str> {
+    header.kind.strip_suffix("List")
 }
 
-/// The items of a `PodList` do not repeat what they are.
-fn complete(header: &mut Header, version: &str, kind: &str) {
-    if header.kind.is_empty() {
-        header.kind = kind.to_owned();
-    }
-    if header.api_version.is_empty() {
-        header.api_version = version.to_owned();
-    }
+/// A field of the wrong type, on its own line where the text is at hand.
+fn decode_error(title: String, place: &Place, cause: &serde_json::Error) -> ReadError {
+    let text = cause.to_string();
+    let (text, line) = match (text.rfind(" at line "), cause.line()) {
+        (Some(at), within) if within > 0 => (text[..at].to_owned(), place.line.map(|line| line + within - 1)),
+        _ => (text, place.line),
+    };
+    ReadError::Decode { place: Place { line, ..place.clone() }, title, cause: text }
 }
 
-/// The documents of a YAML text, each with the number of its first line.
-fn documents(text: &str) -> Vec<(usize, &str)> {
-    let mut found = Vec::new();
-    let (mut start, mut first_line, mut at) = (0, 1, 0);
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        let is_marker = line
-            .strip_prefix("---")
-            .is_some_and(|rest| rest.trim_end().is_empty() || rest.starts_with([' ', '\t']));
-        if is_marker {
-            found.push((first_line, &text[start..at]));
-            (start, first_line) = (at, index + 1);
+impl ObjectError {
+    /// The error of the object at a place.
+    pub(crate) fn at(self, header: &Header, place: &Place) -> ReadError {
+        let here = place.clone();
+        match self {
+            Self::Decode(cause) => decode_error(header.title(), place, &cause),
+            Self::Pod(error) => ReadError::Pod { place: here, error },
+            Self::Node(error) => ReadError::Node { place: here, error },
+            Self::NoName => ReadError::NoName { place: here, kind: header.kind.clone() },
         }
-        at += line.len();
     }
-    found.push((first_line, &text[start..]));
-    found.retain(|(_, document)| {
-        document.lines().any(|line| {
-            let line = line.trim();
-            !line.is_empty() && line != "---" && !line.starts_with('#')
-        })
-    });
-    found
+}
+
+impl ReadError {
+    fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Mistake(_) => None,
+            Self::Syntax { place, .. }
+            | Self::NoObject { place, .. }
+            | Self::NoName { place, .. }
+            | Self::Decode { place, .. }
+            | Self::Pod { place, .. }
+            | Self::Node { place, .. }
+            | Self::Twice { place, .. }
+            | Self::SameUid { place, .. } => Some(place),
+        }
+    }
+
+    fn set_line_of_item(&mut self, document_line: usize, lines: &ItemLines) {
+        let (Self::NoObject { place, .. }
+        | Self::NoName { place, .. }
+        | Self::Decode { place, .. }
+        | Self::Pod { place, .. }
+        | Self::Node { place, .. }) = self
+        else {
+            return;
+        };
+        let item = place.item.and_then(|item| lines.items.get(item - 1));
+        if let Some(line) =
+            item.and_then(|item| usize::try_from(item.referenced.line()).ok()).filter(|l| *l > 0)
+        {
+            place.line = Some(document_line + line - 1);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -297,8 +359,8 @@ mod tests {
     use super::*;
 
     fn titles(text: &str) -> Vec<String> {
-        let (items, _) = read(text, "f").expect("objects");
-        items.iter().map(Item::title).collect()
+        let reading = read(text, "f").expect("objects");
+        reading.items.iter().map(Item::title).collect()
     }
 
     fn refusal(text: &str) -> String {
@@ -326,7 +388,7 @@ mod tests {
     fn kinds_that_scheduling_does_not_read_are_counted() {
         let text = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}}\n---\n{apiVersion: policy/v1beta1, kind: PodDisruptionBudget, metadata: {name: b}}\n";
         let text = format!("---\n{text}");
-        let (items, ignored) = read(&text, "f").expect("objects");
+        let Reading { items, ignored, .. } = read(&text, "f").expect("objects");
         assert!(items.is_empty());
         assert_eq!(
             ignored.into_iter().collect::<Vec<_>>(),
@@ -340,32 +402,64 @@ mod tests {
             refusal(
                 "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - resources: {requests: {cpu: lots}}\n"
             ),
-            "f.yaml: document 1: pod default/p: spec.containers[0].resources.requests[\"cpu\"]: \"lots\" is no quantity: \
+            "f.yaml: line 1: pod default/p: spec.containers[0].resources.requests[\"cpu\"]: \"lots\" is no quantity: \
              it is not a number with an optional suffix; write a number with \
              an optional suffix, such as 500m, 2, 1.5, 128Mi or 1G"
         );
         assert_eq!(
             refusal("apiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: {version: 1}}\n"),
-            "f.yaml: document 1: Pod p: invalid type: integer `1`, expected a string; correct the field \
+            "f.yaml: line 1: Pod p: invalid type: integer `1`, expected a string; correct the field \
              (`kubectl apply --dry-run=server` shows what an API server says)"
         );
         assert_eq!(
             refusal(
                 "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\n"
             ),
-            "f.yaml: Pod default/p stands there twice, in document 1 and in document 2; keep one"
+            "f.yaml: Pod default/p stands there twice, at line 1 and at line 5; keep one"
         );
         assert_eq!(
             refusal("hello: world\n"),
-            "f.yaml: document 1 is no Kubernetes object: kind is missing; begin it with apiVersion and kind"
+            "f.yaml: line 1 is no Kubernetes object: kind is missing; begin it with apiVersion and kind"
         );
         assert_eq!(
             refusal("apiVersion: v1\nkind: Node\nmetadata: {}\n"),
-            "f.yaml: document 1: a Node without metadata.name; give it one"
+            "f.yaml: line 1: a Node without metadata.name; give it one"
         );
         let message = refusal("a: [\n");
-        assert!(message.starts_with("f.yaml: document 1: not valid YAML: "), "{message}");
+        assert!(message.starts_with("f.yaml: line 1: not valid YAML: "), "{message}");
         let message = refusal("{\"a\": ");
-        assert!(message.starts_with("f.yaml: document 1: not valid JSON: "), "{message}");
+        assert!(message.starts_with("f.yaml: line 1: not valid JSON: "), "{message}");
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once_each_with_its_line() {
+        let yaml = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: 7}\n---\n\n# two\napiVersion: v1\nkind: List\nitems:\n\
+                    - {apiVersion: v1, kind: Node, metadata: {name: n}}\n- apiVersion: v1\n  kind: Node\n- just words\n";
+        assert_eq!(
+            refusal(yaml),
+            "f.yaml has 3 faults:\n  \
+             - line 1: Pod p: invalid type: integer `7`, expected a string; correct the field \
+             (`kubectl apply --dry-run=server` shows what an API server says)\n  \
+             - line 12: a Node without metadata.name; give it one\n  \
+             - line 14: object: invalid type: string \"just words\", expected struct Header; correct the field \
+             (`kubectl apply --dry-run=server` shows what an API server says)"
+        );
+        let json = "{\"kind\": \"List\", \"apiVersion\": \"v1\", \"items\": [\n{\"kind\": \"Node\", \"apiVersion\": \"v1\",\n\"metadata\": {\"name\": 1}}]}";
+        let message = refusal(json);
+        assert!(message.starts_with("f.yaml: line 3: object: invalid type: integer `1`"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_file_of_objects_is_recognised() {
+        assert_eq!(
+            refusal("NAME   READY   STATUS\nweb-1  1/1     Running\n"),
+            "f.yaml: line 1 looks like a table that `kubectl get` printed; add `-o yaml` to the command"
+        );
+        let message = refusal("apiVersion: v1\nkind: Pod\nmetadata:\n  name: {{ .Release.Name }}\n");
+        assert_eq!(
+            message,
+            "f.yaml: line 4 looks like a template that was not rendered: `name: {{ .Release.Name }}`; \
+             render it first, for example with `helm template`"
+        );
     }
 }

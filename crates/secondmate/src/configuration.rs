@@ -55,8 +55,7 @@ impl ConfigurationSource {
             Some(path) => checked.with_context(|| path.display().to_string())?,
             None => checked?,
         }
-        // A guest in the cluster evicts nobody else's pods unless it is told to; who is in kube-scheduler's place does as it did.
-        configuration.own.preempt_other_schedulers.get_or_insert(self.replace_default_scheduler);
+        configuration.own.preempt_other_schedulers = Some(configuration.preempts_other_schedulers());
         Ok(configuration)
     }
 }

@@ -3,12 +3,16 @@
 use crate::{App, ConfigurationSource, profiles};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use secondmate_explain::{Cluster, Explainer, Ignored, Style, explain_kinds, read, render, write_json};
+use secondmate_explain::{
+    Cluster, Explainer, FilledIn, Ignored, Reading, Style, explain_kinds, gaps, read, render, write_json,
+};
 use secondmate_telemetry::logging::print;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Most names in a remark.
+const NAMES_TOLD_MAX: usize = 3;
 /// The profile's name where neither file nor option gives one.
 const DEFAULT_NAME: &str = "my-scheduler";
 
@@ -64,12 +68,19 @@ pub(crate) fn explain(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
     let configuration = source.read(app)?;
     let profiles = profiles(app, &configuration)?;
     let (text, name) = input(args)?;
-    let (items, ignored) = read(&text, &name)?;
+    let Reading { items, ignored, filled_in } = read(&text, &name)?;
     drop(text);
     let cluster = Cluster::load(items, &profiles);
     let pods = cluster.select(&args.pod).with_context(|| name.clone())?;
     let explainer = Explainer::new(&cluster, &profiles);
+    for notice in configuration.notices() {
+        print(&format!("configuration: {notice}"));
+    }
     remark(&cluster, &ignored, &configuration.scheduler_names(), pods.len());
+    remark_on_filling(&filled_in);
+    for gap in gaps(&cluster, &profiles, &pods) {
+        print(&format!("{name}: {gap}"));
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     let written = match args.output {
         Output::Json => write_json(&explainer, &pods, &mut out),
@@ -102,6 +113,25 @@ fn input(args: &ExplainArgs) -> Result<(String, String)> {
     let text = std::fs::read_to_string(&args.from)
         .with_context(|| format!("cannot read {name}: give a readable file by --from"))?;
     Ok((text, name))
+}
+
+/// Tells which pods are not evaluated as they are written.
+fn remark_on_filling(filled_in: &FilledIn) {
+    let shown = |pods: &[String]| {
+        let more = if pods.len() > NAMES_TOLD_MAX { ", …" } else { "" };
+        format!("{}{more}", pods.iter().take(NAMES_TOLD_MAX).cloned().collect::<Vec<_>>().join(", "))
+    };
+    if !filled_in.pods.is_empty() {
+        print(&format!(
+            "filled in as an API server would (limits stand for requests, classes for priorities), since no UID says that they were in one: {} pod{} ({})",
+            filled_in.pods.len(),
+            if filled_in.pods.len() == 1 { "" } else { "s" },
+            shown(&filled_in.pods)
+        ));
+    }
+    for refusal in filled_in.refused.iter().take(NAMES_TOLD_MAX) {
+        print(&format!("an API server would say: {refusal}; evaluated as written"));
+    }
 }
 
 /// Tells on standard error what a reader of the answer may miss in it.

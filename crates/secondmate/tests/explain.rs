@@ -21,7 +21,7 @@ items:
 - apiVersion: v1
   kind: Pod
   metadata: {name: low-1}
-  spec: {nodeName: n1, priority: -10, containers: [{name: c, resources: {requests: {cpu: 1500m}}}]}
+  spec: {schedulerName: my-scheduler, nodeName: n1, priority: -10, containers: [{name: c, resources: {requests: {cpu: 1500m}}}]}
 - apiVersion: v1
   kind: Pod
   metadata: {name: web-1}
@@ -88,7 +88,11 @@ fn json_has_one_line_a_pod_in_the_order_of_the_file() {
         r#"{{"pod":"default/big","profile":"my-scheduler","result":"Unschedulable","nodes":{{"n1":{{"code":"Unschedulable","plugin":"NodeResourcesFit","reasons":["Insufficient cpu"]}},{rejected}}},"best":[],"postFilter":{{"nominatedNode":"n1","victims":["default/low-1"]}},"message":"0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: found a potential placement for pod on node n1, preempting 1 victims"}}"#
     );
     assert_eq!(lines, [web("web-1"), web("web-2"), big]);
-    assert_eq!(remarks, "not read, as scheduling does not look at them: apps/v1 Deployment (1)\n");
+    assert_eq!(
+        remarks,
+        "not read, as scheduling does not look at them: apps/v1 Deployment (1)\n\
+         standard input: no PodDisruptionBudget is there: whom preemption evicts is told as if the cluster had none\n"
+    );
 }
 
 #[test]
@@ -176,16 +180,245 @@ fn what_cannot_be_answered_says_why_and_what_to_do() {
         (
             vec!["--from", "-"],
             "apiVersion: v1\nkind: Node\nmetadata: {name: n}\nstatus: {allocatable: {cpu: many}}\n",
-            "error: standard input: document 1: node n: status.allocatable[\"cpu\"]: \"many\" is no quantity: it is not a number with an optional suffix; write a number with an optional suffix, such as 500m, 2, 1.5, 128Mi or 1G",
+            "error: standard input: line 1: node n: status.allocatable[\"cpu\"]: \"many\" is no quantity: it is not a number with an optional suffix; write a number with an optional suffix, such as 500m, 2, 1.5, 128Mi or 1G",
         ),
         (
             vec!["--from", "-"],
             "nodes: 3\n",
-            "error: standard input: document 1 is no Kubernetes object: kind is missing; begin it with apiVersion and kind",
+            "error: standard input: line 1 is no Kubernetes object: kind is missing; begin it with apiVersion and kind",
         ),
     ] {
         assert_eq!(refusal(&arguments, input), expected, "{arguments:?}");
     }
     let message = refusal(&["--from", "-"], "apiVersion: v1\nkind: [\n");
-    assert!(message.starts_with("error: standard input: document 1: not valid YAML: "), "{message}");
+    assert!(message.starts_with("error: standard input: line 2: not valid YAML: "), "{message}");
+}
+
+/// The nodes that are best for each pod, and whom preemption would evict, by the pod's name.
+fn placed(arguments: &[&str], input: &str) -> (Vec<String>, String) {
+    let (lines, remarks) = answer(&[&["--from", "-", "-o", "json"], arguments].concat(), input);
+    let told = lines.lines().map(|line| {
+        let told: serde_json::Value = serde_json::from_str(line).expect("an answer");
+        let victims = match &told["postFilter"]["victims"] {
+            serde_json::Value::Null => String::new(),
+            victims => format!(" evicts {victims}"),
+        };
+        format!("{} {}{victims}", told["pod"].as_str().expect("a name"), told["best"])
+    });
+    (told.collect(), remarks)
+}
+
+#[test]
+fn nominations_of_other_schedulers_count() {
+    let cluster = r#"
+{apiVersion: v1, kind: Node, metadata: {name: n}, status: {allocatable: {cpu: "6", pods: 9}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: theirs, uid: t}
+spec: {schedulerName: other, priority: 5, containers: [{name: c, resources: {requests: {cpu: "4"}}}]}
+status: {nominatedNodeName: n}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: beside, uid: a}
+spec: {schedulerName: my-scheduler, containers: [{name: c, resources: {requests: {cpu: "2"}}}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: instead, uid: b}
+spec: {schedulerName: my-scheduler, priority: 5, containers: [{name: c, resources: {requests: {cpu: "3"}}}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: above, uid: c}
+spec: {schedulerName: my-scheduler, priority: 6, containers: [{name: c, resources: {requests: {cpu: "3"}}}]}
+"#;
+    let (told, _) = placed(&[], cluster);
+    assert_eq!(told, [r#"default/beside ["n"]"#, "default/instead []", r#"default/above ["n"]"#]);
+}
+
+#[test]
+fn pods_of_other_schedulers_are_evicted_only_where_run_does_it() {
+    let cluster = r#"
+{apiVersion: v1, kind: Node, metadata: {name: n}, status: {allocatable: {cpu: "2", pods: 9}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: theirs, uid: t}
+spec: {schedulerName: other, nodeName: n, containers: [{name: c, resources: {requests: {cpu: "2"}}}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: ours, uid: o}
+spec: {schedulerName: my-scheduler, priority: 9, containers: [{name: c, resources: {requests: {cpu: "1"}}}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: default, uid: d}
+spec: {priority: 9, containers: [{name: c, resources: {requests: {cpu: "1"}}}]}
+"#;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.yaml");
+    let config = |may: &str| {
+        let text = format!(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{{schedulerName: my-scheduler}}]\n\
+             ---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\npreemptOtherSchedulers: {may}\n"
+        );
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("a path").to_owned()
+    };
+    let spared = "default/ours []";
+    let evicted = r#"default/ours [] evicts ["default/theirs"]"#;
+    assert_eq!(placed(&[], cluster).0, [spared]);
+    assert_eq!(placed(&["--config", &config("false")], cluster).0, [spared]);
+    assert_eq!(placed(&["--config", &config("true")], cluster).0, [evicted]);
+    assert_eq!(
+        placed(&["--scheduler-name", "default-scheduler"], cluster).0,
+        [r#"default/default [] evicts ["default/theirs"]"#]
+    );
+}
+
+#[test]
+fn what_a_file_lacks_is_said() {
+    let whole = r#"
+{apiVersion: v1, kind: Node, metadata: {name: n1}, status: {allocatable: {cpu: "2", pods: 9}}}
+---
+{apiVersion: storage.k8s.io/v1, kind: CSINode, metadata: {name: n1}, spec: {drivers: [{name: disk.example.com, nodeID: n1}]}}
+---
+{apiVersion: storage.k8s.io/v1, kind: CSIDriver, metadata: {name: disk.example.com}, spec: {storageCapacity: true}}
+---
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: disk}, provisioner: disk.example.com, volumeBindingMode: WaitForFirstConsumer}
+---
+{apiVersion: storage.k8s.io/v1, kind: CSIStorageCapacity, metadata: {name: c}, storageClassName: disk, nodeTopology: {}, capacity: 9Gi}
+---
+{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data}, spec: {storageClassName: disk, resources: {requests: {storage: 1Gi}}}}
+---
+{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: web-5}, spec: {selector: {matchLabels: {app: web}}}}
+---
+{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: web}, spec: {selector: {matchLabels: {app: web}}}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: default}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: old, uid: o}, spec: {nodeName: n1, containers: [{name: c}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-5-a, uid: w, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-5, uid: r, controller: true}]}
+spec:
+  schedulerName: my-scheduler
+  priority: 3
+  volumes: [{name: v, persistentVolumeClaim: {claimName: data}}]
+  affinity:
+    podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, podAffinityTerm: {topologyKey: z, namespaceSelector: {matchLabels: {a: b}}}}]}
+  containers: [{name: c}]
+"#;
+    let remarks = |left_out: &str| {
+        let kept: Vec<&str> =
+            whole.split("---\n").filter(|d| left_out.is_empty() || !d.contains(left_out)).collect();
+        answer(&["--from", "-"], &kept.join("---\n")).1
+    };
+    assert_eq!(remarks(""), "");
+    for (left_out, expected) in [
+        (
+            "kind: CSINode",
+            "no CSINode is there for 1 of 1 nodes (n1): how many volumes they take is not known",
+        ),
+        (
+            "kind: CSIDriver",
+            "CSIDriver disk.example.com is not there, and provisions StorageClass disk: the room for its volumes is not looked at",
+        ),
+        (
+            "kind: CSIStorageCapacity",
+            "no CSIStorageCapacity of StorageClass disk is there, although driver disk.example.com publishes them: no node has room for its volumes",
+        ),
+        ("kind: StorageClass", "StorageClass disk is not there, and claim default/data asks for it"),
+        (
+            "kind: ReplicaSet, metadata",
+            "ReplicaSet default/web-5 is not there, and owns default/web-5-a: they are not spread as in the cluster",
+        ),
+        (
+            "kind: PodDisruptionBudget",
+            "no PodDisruptionBudget is there: whom preemption evicts is told as if the cluster had none",
+        ),
+        (
+            "kind: Namespace",
+            "no Namespace is there, and default/web-5-a selects namespaces by label: none is selected",
+        ),
+    ] {
+        assert_eq!(remarks(left_out), format!("standard input: {expected}\n"), "without {left_out}");
+    }
+}
+
+#[test]
+fn manifests_are_evaluated_as_an_api_server_would_store_them() {
+    let manifests = r#"
+{apiVersion: v1, kind: Node, metadata: {name: plain, labels: {n: plain}}, status: {allocatable: {cpu: "2", memory: 4Gi, pods: 9}}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: fpga, labels: {n: fpga}}, status: {allocatable: {cpu: "2", memory: 4Gi, pods: 9, example.com/fpga: 1}}}
+---
+# the class comes after some pods that name it
+{apiVersion: v1, kind: Pod, metadata: {name: urgent}, spec: {schedulerName: my-scheduler, priorityClassName: now, nodeSelector: {n: plain}, containers: [{name: c, resources: {limits: {cpu: 1500m}}}]}}
+---
+{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: now}, value: 50}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: tenant}, spec: {schedulerName: my-scheduler, nodeName: plain, containers: [{name: c, resources: {limits: {cpu: "1"}}}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: fpga}, spec: {schedulerName: my-scheduler, containers: [{name: c, resources: {limits: {example.com/fpga: "1"}}}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: dns}, spec: {nodeName: fpga, hostNetwork: true, containers: [{name: c, ports: [{containerPort: 53, protocol: UDP}]}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: dns-2}, spec: {schedulerName: my-scheduler, hostNetwork: true, nodeSelector: {n: fpga}, containers: [{name: c, ports: [{containerPort: 53, protocol: UDP}]}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: blue, labels: {app: a, rev: blue}}, spec: {nodeName: fpga, containers: [{name: c}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: green, labels: {app: a, rev: green}}
+spec:
+  schedulerName: my-scheduler
+  nodeSelector: {n: fpga}
+  affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: n, labelSelector: {matchLabels: {app: a}}, matchLabelKeys: [rev]}]}}
+  containers: [{name: c}]
+---
+{apiVersion: v1, kind: Pod, metadata: {name: lost}, spec: {schedulerName: my-scheduler, priorityClassName: nowhere, containers: [{name: c}]}}
+"#;
+    let (told, remarks) = placed(&[], manifests);
+    assert_eq!(
+        told,
+        [
+            r#"default/urgent [] evicts ["default/tenant"]"#,
+            r#"default/fpga ["fpga"]"#,
+            "default/dns-2 []",
+            r#"default/green ["fpga"]"#,
+            r#"default/lost ["fpga"]"#,
+        ]
+    );
+    let lines: Vec<&str> = remarks.lines().collect();
+    assert_eq!(
+        lines[..2],
+        [
+            "filled in as an API server would (limits stand for requests, classes for priorities), since no UID says that they were in one: 6 pods (default/urgent, default/tenant, default/fpga, …)",
+            "an API server would say: pods \"lost\" is forbidden: no PriorityClass with name nowhere was found; evaluated as written",
+        ]
+    );
+}
+
+#[test]
+fn all_faults_of_a_file_are_told() {
+    let message = refusal(
+        &["--from", "-"],
+        "apiVersion: v1\nkind: Node\nmetadata: {}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: [a]}\n",
+    );
+    let lines: Vec<&str> = message.lines().collect();
+    assert_eq!(
+        lines[..2],
+        ["error: standard input has 2 faults:", "  - line 1: a Node without metadata.name; give it one"]
+    );
+    assert!(lines[2].starts_with("  - line 5: Pod p: invalid type: sequence"), "{message}");
+    let table = refusal(&["--from", "-"], "NAMESPACE   NAME   READY\ndefault     web    1/1\n");
+    assert_eq!(
+        table,
+        "error: standard input: line 1 looks like a table that `kubectl get` printed; add `-o yaml` to the command"
+    );
 }

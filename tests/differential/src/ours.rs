@@ -90,7 +90,7 @@ impl Ours {
     pub fn answer(&mut self, objects: &[Value], config: &Value, pods: &[String]) -> Result<Answers> {
         let (configuration, profiles) = self.configured(config)?;
         let (items, _) = read_values(objects, "case")?;
-        let cluster = Cluster::load(items.clone(), &profiles);
+        let cluster = Cluster::load_as_kube_scheduler(items.clone(), &profiles);
         let explainer = Explainer::new(&cluster, &profiles);
         let pods = cluster.select(pods)?;
         let explained = pods

@@ -1,6 +1,7 @@
 //! Manifests of the user: from files to objects that know where they stand.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use secondmate_documents::{documents, mistake};
 use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -111,31 +112,16 @@ fn expand(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// Takes a text apart: JSON values one after the other, or YAML documents; lists give their items.
 fn parse(source: &str, text: &str) -> anyhow::Result<Vec<Manifest>> {
     let mut found = Vec::new();
-    let mut document = 0;
-    let mut one = |value: Result<Value, String>, format: &str| {
-        document += 1;
-        let place = format!("{source}: document {document}");
-        let value = value.map_err(|cause| {
-            anyhow::anyhow!(
-                "{place} is not valid {format}: {cause}; write Kubernetes objects as `kubectl get -o yaml` or `-o json` does"
-            )
+    for (at, document) in documents(text).iter().enumerate() {
+        let place = format!("{source}: document {}", at + 1);
+        let value = document.value().map_err(|error| match mistake(text) {
+            Some(mistake) => anyhow!("{source}: {mistake}"),
+            None => anyhow!(
+                "{place} is {error}{}; write Kubernetes objects as `kubectl get -o yaml` or `-o json` does",
+                error.line.map(|line| format!(" (line {line})")).unwrap_or_default()
+            ),
         })?;
-        flatten(value, &place, &mut found)
-    };
-    if text.trim_start().starts_with(['{', '[']) && !text.contains("\n---") {
-        for value in serde_json::Deserializer::from_str(text).into_iter() {
-            one(value.map_err(|cause| cause.to_string()), "JSON")?;
-        }
-    } else {
-        // The file is as long as the cluster is large; what an alias may multiply stays bounded.
-        let mut budget = serde_saphyr::Budget::default();
-        budget.max_events = usize::MAX;
-        budget.max_nodes = usize::MAX;
-        budget.max_total_scalar_bytes = usize::MAX;
-        let options = serde_saphyr::options! { budget: Some(budget), with_snippet: false };
-        for value in serde_saphyr::read_with_options(&mut text.as_bytes(), options) {
-            one(value.map_err(|cause| cause.to_string()), "YAML")?;
-        }
+        flatten(value, &place, &mut found)?;
     }
     Ok(found)
 }

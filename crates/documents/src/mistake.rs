@@ -1,0 +1,102 @@
+//! What is often given in place of a file.
+
+use std::fmt;
+
+/// A text that is no YAML because it is something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// A template that nobody rendered.
+    Template {
+        /// Line, from 1.
+        line: usize,
+        /// What stands there.
+        text: String,
+    },
+    /// The table that `kubectl get` prints without `-o`.
+    Table {
+        /// Line of the headings, from 1.
+        line: usize,
+    },
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Template { line, text } => write!(
+                f,
+                "line {line} looks like a template that was not rendered: `{text}`; render it first, for example with `helm template`"
+            ),
+            Self::Table { line } => write!(
+                f,
+                "line {line} looks like a table that `kubectl get` printed; add `-o yaml` to the command"
+            ),
+        }
+    }
+}
+
+/// What a text that cannot be understood most likely is.
+#[must_use]
+pub fn mistake(text: &str) -> Option<Mistake> {
+    table(text).or_else(|| unrendered(text))
+}
+
+/// The first line with an action of a Go template, as Helm charts have them. In YAML two braces in a row mean nothing sensible
+/// outside of quotes.
+#[must_use]
+pub fn unrendered(text: &str) -> Option<Mistake> {
+    const SHOWN_MAX: usize = 60;
+    text.lines().enumerate().find_map(|(index, line)| {
+        let shown = line.trim();
+        if shown.starts_with('#') {
+            return None;
+        }
+        let action = shown.split_once("{{")?.1;
+        let action = action.strip_prefix('-').unwrap_or(action).trim_start();
+        let is_action = action.contains("}}")
+            && action.starts_with(|first: char| first.is_ascii_alphabetic() || ".$(/\"`".contains(first));
+        is_action
+            .then(|| Mistake::Template { line: index + 1, text: shown.chars().take(SHOWN_MAX).collect() })
+    })
+}
+
+/// The headings of a table: words in capitals, the first of them that of a name.
+fn table(text: &str) -> Option<Mistake> {
+    let (index, headings) = text.lines().enumerate().find(|(_, line)| !line.trim().is_empty())?;
+    let mut words = headings.split_whitespace();
+    let is_table = matches!(words.next(), Some("NAME" | "NAMESPACE"))
+        && words.clone().next().is_some()
+        && words.all(|word| word.chars().all(|c| c.is_ascii_uppercase() || "-()/".contains(c)));
+    is_table.then_some(Mistake::Table { line: index + 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> Option<String> {
+        mistake(text).map(|mistake| mistake.to_string())
+    }
+
+    #[test]
+    fn templates_and_tables_are_recognised() {
+        assert_eq!(
+            said("kind: A\nname: {{ include \"x\" . }}\n").as_deref(),
+            Some(
+                "line 2 looks like a template that was not rendered: `name: {{ include \"x\" . }}`; render it first, for example with `helm template`"
+            )
+        );
+        assert_eq!(
+            said("{{- if .Values.on }}\na: 1\n{{- end }}\n").map(|text| text.contains("line 1")),
+            Some(true)
+        );
+        assert_eq!(
+            said("\nNAME   STATUS   READINESS GATES\nn1   Ready   <none>\n").as_deref(),
+            Some("line 2 looks like a table that `kubectl get` printed; add `-o yaml` to the command")
+        );
+        for other in
+            ["a: 1\n", "a: {b: {}}\n", "# {{ .Values.x }}\n", "NAME\n", "Name Age\n", "a: {{b: 1}: 2}\n"]
+        {
+            assert_eq!(said(other), None, "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What an API server would have filled in, in manifests that never were in one.
+//!
+//! An object that was stored has a UID, and nothing is missing in it. One without a UID is as somebody wrote it: a limit stands for a
+//! request, a class for a priority. What becomes of it is decided by the code that the in-memory API server has.
+
+use crate::objects::{Given, Header, Item, Kind, ObjectError, Place, compile};
+use crate::read::ReadError;
+use secondmate_admission::{Gathered, admit_pod, default_object};
+use secondmate_model::Pod;
+use secondmate_model::objects::{ObjectKind, Source};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What was filled in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilledIn {
+    /// Pods in which it made a difference to scheduling.
+    pub pods: Vec<String>,
+    /// Pods that an API server would have refused, with its words. They are taken as they are written.
+    pub refused: Vec<String>,
+}
+
+/// Collects what waits for the end of the file, since the classes and ranges that count may come after the pods.
+#[derive(Debug, Default)]
+pub(crate) struct Filling {
+    /// What admission reads.
+    classes: Vec<Value>,
+    pods: Vec<(Header, Value, Place)>,
+    namespaces: Vec<(Header, Value, Place)>,
+}
+
+impl Filling {
+    /// Takes an object that is needed to fill others in, or that has to be filled in itself; says whether it has taken it.
+    pub(crate) fn takes(
+        &mut self,
+        header: &Header,
+        given: Given<'_>,
+        place: &Place,
+    ) -> Result<bool, serde_json::Error> {
+        let is_class = matches!(
+            (header.api_version.as_str(), header.kind.as_str()),
+            ("scheduling.k8s.io/v1", "PriorityClass")
+                | ("node.k8s.io/v1", "RuntimeClass")
+                | ("v1", "LimitRange")
+        );
+        if is_class {
+            self.classes.push(given.decode()?);
+            return Ok(true);
+        }
+        if !header.metadata.uid.is_empty() || header.metadata.name.is_empty() {
+            return Ok(false);
+        }
+        let list = match Kind::of(&header.api_version, &header.kind) {
+            Some(Kind::Pod) => &mut self.pods,
+            Some(Kind::Other(ObjectKind::Namespace)) => &mut self.namespaces,
+            _ => return Ok(false),
+        };
+        list.push((header.clone(), given.decode()?, place.clone()));
+        Ok(true)
+    }
+
+    /// Fills in and compiles what was taken.
+    pub(crate) fn finish(self, filled_in: &mut FilledIn) -> (Vec<(Item, Place)>, Vec<ReadError>) {
+        let cluster = Gathered::of(&self.classes);
+        let (mut items, mut errors) = (Vec::new(), Vec::new());
+        for (header, mut value, place) in self.namespaces {
+            default_object("Namespace", &mut value);
+            match compile(Kind::Other(ObjectKind::Namespace), &header, Given::Tree(&value)) {
+                Ok(item) => items.push((item, place)),
+                Err(error) => errors.push(error.at(&header, &place)),
+            }
+        }
+        for (header, value, place) in self.pods {
+            match pod(&header, value, &cluster, filled_in) {
+                Ok(item) => items.push((item, place)),
+                Err(error) => errors.push(error.at(&header, &place)),
+            }
+        }
+        (items, errors)
+    }
+}
+
+fn pod(
+    header: &Header,
+    written: Value,
+    cluster: &Gathered<'_>,
+    filled_in: &mut FilledIn,
+) -> Result<Item, ObjectError> {
+    let as_written = compile(Kind::Pod, header, Given::Tree(&written))?;
+    let mut admitted = written;
+    // A priority by number, which an API server takes from a class only, is the question that was asked.
+    let by_number = admitted["spec"]["priorityClassName"].as_str().unwrap_or_default().is_empty();
+    let number = if by_number { take(&mut admitted, &["priority", "preemptionPolicy"]) } else { Vec::new() };
+    let refused = admit_pod(&mut admitted, cluster).err();
+    for (field, value) in number {
+        admitted["spec"][field] = value;
+    }
+    if let Some(refusal) = refused {
+        filled_in.refused.push(refusal.to_string());
+        return Ok(as_written);
+    }
+    let admitted = compile(Kind::Pod, header, Given::Tree(&admitted))?;
+    if let (Item::Pod(before), Item::Pod(after)) = (&as_written, &admitted)
+        && *before != same_but_tolerations(after, before)
+    {
+        filled_in.pods.push(after.full_name());
+    }
+    Ok(admitted)
+}
+
+/// The tolerations that every pod is given concern eviction, not where it goes.
+fn same_but_tolerations(pod: &Arc<Pod>, other: &Arc<Pod>) -> Arc<Pod> {
+    Arc::new(Pod { tolerations: other.tolerations.clone(), ..Pod::clone(pod) })
+}
+
+/// Takes fields out of a pod's spec; returns those that were there.
+fn take<'f>(pod: &mut Value, fields: &[&'f str]) -> Vec<(&'f str, Value)> {
+    let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return Vec::new() };
+    fields
+        .iter()
+        .filter_map(|field| Some((*field, spec.remove(*field)?)))
+        .filter(|(_, v)| !v.is_null())
+        .collect()
+}
