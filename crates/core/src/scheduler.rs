@@ -309,9 +309,7 @@ impl Scheduler {
     /// No node passed the filters.
     fn reject(&mut self, profile: &Profile, pod: &Arc<Pod>, rejection: Rejection, now: Timestamp) {
         let post_filter = rejection.post_filter;
-        if rejection.post_filter_ran
-            && profile.post_filter.iter().any(|p| p.name.as_str() == preemptions::PLUGIN)
-        {
+        if rejection.post_filter_ran && profile.evicts_pods() {
             self.effects
                 .push(Effect::Observed(Observation::Preemption { victims: post_filter.victims.len() }));
         }
@@ -320,7 +318,7 @@ impl Scheduler {
                 self.clear_nomination(cleared);
             }
             if let Some(Nomination::Node(node)) = &post_filter.nomination {
-                self.begin_preemption(profile, pod, node, &post_filter.victims, now);
+                self.begin_preemption(profile, pod, node, &post_filter, now);
             }
         }
         let nomination = post_filter.nomination.unwrap_or(Nomination::Keep);

@@ -143,6 +143,7 @@ pub struct Profile {
     registrations: BTreeMap<Atom, Vec<EventRegistration>>,
     /// Of [`Self::filter`], those that are asked once more before a pod is bound.
     guards: Vec<At<dyn Filter>>,
+    evicts_pods: bool,
     /// Plugins at PreEnqueue, in order.
     pub pre_enqueue: Vec<At<dyn PreEnqueue>>,
     /// The plugin that orders the queue.
@@ -220,6 +221,7 @@ impl Profile {
         }
         let all: Vec<PluginRef> = made.made.into_values().collect();
         let registrations: BTreeMap<_, _> = all.iter().map(|p| (p.name.clone(), p.plugin.events())).collect();
+        let evicts_pods = post_filter.iter().any(|p| p.plugin.declaration().evicts_pods());
         let guards = filter.iter().filter(|p| p.plugin.declaration().guards_the_node()).cloned().collect();
         Ok(Self {
             name: Atom::new(&spec.scheduler_name),
@@ -229,6 +231,7 @@ impl Profile {
             all,
             registrations,
             guards,
+            evicts_pods,
             pre_enqueue,
             queue_sort: queue_sort.remove(0),
             pre_filter,
@@ -279,6 +282,12 @@ impl Profile {
     #[must_use]
     pub fn plugins(&self) -> &[PluginRef] {
         &self.all
+    }
+
+    /// Whether a plugin at PostFilter may order evictions.
+    #[must_use]
+    pub fn evicts_pods(&self) -> bool {
+        self.evicts_pods
     }
 
     /// The filters that are asked once more before a pod is bound, in order.

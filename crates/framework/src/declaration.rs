@@ -163,6 +163,12 @@ impl Declaration {
         self
     }
 
+    /// Whether it may order evictions.
+    #[must_use]
+    pub fn evicts_pods(&self) -> bool {
+        self.writes.iter().any(|right| (right.verb, right.group, right.resource) == ("delete", "", "pods"))
+    }
+
     /// Whether a pod that comes to a node may turn the filter's yes to that node into a no, and nothing elsewhere can.
     #[must_use]
     pub fn guards_the_node(&self) -> bool {

@@ -297,6 +297,8 @@ pub enum Nomination {
 pub struct PostFilterOutcome {
     /// Success: the pod may become schedulable by what follows. Otherwise the reasons are part of the pod's message.
     pub status: Status,
+    /// The plugin that succeeded; filled in by the framework.
+    pub plugin: Option<Atom>,
     /// Where it succeeded, what it found: then this is the last part of the pod's message.
     pub found: String,
     /// The pod's nomination; `None` where the plugin has no say in it.
@@ -311,6 +313,7 @@ impl From<Status> for PostFilterOutcome {
     fn from(status: Status) -> Self {
         Self {
             status,
+            plugin: None,
             found: String::new(),
             nomination: None,
             victims: Vec::new(),

@@ -169,6 +169,7 @@ impl DefaultPreemption {
         let evicts = best.victims.iter().any(|victim| !victim.deleting);
         let nominated = if evicts { cx.nominations.on_node(&best.node) } else { &[] };
         Ok(PostFilterOutcome {
+            plugin: None,
             status: Status::SUCCESS,
             found: format!(
                 "preemption: found a potential placement for pod on node {}, preempting {} victims",

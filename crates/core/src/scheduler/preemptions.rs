@@ -4,17 +4,17 @@ use super::Scheduler;
 use crate::port::{Effect, EventType, PodEvent};
 use crate::queue::Gates;
 use secondmate_cycle::Profile;
+use secondmate_framework::PostFilterOutcome;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The plugin in whose name the preemptor is held back, as upstream.
-pub(super) const PLUGIN: &str = "DefaultPreemption";
 
 struct Preemption {
     preemptor: Arc<Pod>,
     node: Atom,
     profile: Atom,
+    /// The plugin that found the victims: the preemptor is held back in its name.
+    plugin: Atom,
     /// Victims whose eviction is on the way.
     outstanding: BTreeMap<Uid, Arc<Pod>>,
     /// Evicted when the others are.
@@ -46,23 +46,24 @@ impl Preemptions {
 
 impl Gates for Preemptions {
     fn holds(&self, pod: &Uid) -> Option<Atom> {
-        self.by_preemptor.get(pod).is_some_and(|p| !p.released).then(|| Atom::new(PLUGIN))
+        self.by_preemptor.get(pod).filter(|p| !p.released).map(|p| p.plugin.clone())
     }
 }
 
 impl Scheduler {
-    /// Evicts the victims, in their order. `victims` is not empty.
+    /// Evicts the victims that PostFilter found on the node, in their order; there are some.
     pub(super) fn begin_preemption(
         &mut self,
         profile: &Profile,
         preemptor: &Arc<Pod>,
         node: &Atom,
-        victims: &[Arc<Pod>],
+        found: &PostFilterOutcome,
         now: Timestamp,
     ) {
+        let plugin = found.plugin.clone().unwrap_or_default();
         let mut to_evict: Vec<Arc<Pod>> = Vec::new();
-        for victim in victims.iter().filter(|v| !v.deleting) {
-            if self.evict_in_memory(&victim.uid, &Atom::new(PLUGIN), now) {
+        for victim in found.victims.iter().filter(|v| !v.deleting) {
+            if self.evict_in_memory(&victim.uid, &plugin, now) {
                 self.preempted(victim, preemptor, node, profile.name(), " (in kube-scheduler memory).");
             } else {
                 to_evict.push(Arc::clone(victim));
@@ -73,6 +74,7 @@ impl Scheduler {
             preemptor: Arc::clone(preemptor),
             node: node.clone(),
             profile: profile.name().clone(),
+            plugin,
             outstanding: to_evict.iter().map(|v| (v.uid.clone(), Arc::clone(v))).collect(),
             last_uid: last.uid.clone(),
             last: Some(last),

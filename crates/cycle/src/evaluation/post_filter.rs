@@ -44,6 +44,7 @@ fn ask_in_turn(
         let mut outcome = call(profile.probe(), timed, plugin, Point::PostFilter, ask, |o| o.status.code());
         match outcome.status.code() {
             Code::Success | Code::UnschedulableAndUnresolvable => {
+                outcome.plugin = outcome.status.is_success().then(|| plugin.name.clone());
                 outcome.status = outcome.status.by(&plugin.name);
                 return outcome;
             }
