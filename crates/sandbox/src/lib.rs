@@ -19,8 +19,7 @@
 //! paged lists and the history by theirs. [`Held`] says how much there is of each. Nothing here knows the scheduler. A
 //! kind that no controller acts on is not served at all, or read-only where the scheduler reads it; discovery says so.
 //!
-//! Not simulated: garbage collection but for what workloads own, the PV controller (volumes and claims are
-//! what they are written to be), eviction by NoExecute taints, quotas, server-side apply.
+//! Not simulated: garbage collection but for what workloads own, eviction by NoExecute taints, quotas, server-side apply.
 
 mod access;
 mod api;
@@ -51,6 +50,7 @@ mod store;
 mod table;
 mod time;
 mod view;
+mod volumes;
 mod watch;
 mod wire;
 mod workloads;

@@ -128,6 +128,7 @@ pub(crate) const DISRUPTION_BUDGETS: StoreId = StoreId(6);
 pub(crate) const DEPLOYMENTS: StoreId = StoreId(23);
 pub(crate) const CLAIMS: StoreId = StoreId(10);
 pub(crate) const VOLUMES: StoreId = StoreId(11);
+pub(crate) const STORAGE_CLASSES: StoreId = StoreId(15);
 pub(crate) const STATEFUL_SETS: StoreId = StoreId(13);
 pub(crate) const DAEMON_SETS: StoreId = StoreId(26);
 pub(crate) const JOBS: StoreId = StoreId(27);
@@ -423,7 +424,7 @@ pub(crate) static RESOURCES: &[ResourceType] = &[
         kind: "StorageClass",
         short_names: &["sc"],
         namespaced: false,
-        store: StoreId(15),
+        store: STORAGE_CLASSES,
         ..BASE
     },
     ResourceType {

@@ -22,6 +22,7 @@ use crate::nodes::{self, NodeShape};
 use crate::objects::Objects;
 use crate::server::{Server, until_down};
 use crate::store::{Held, Retention, Store, Transaction, Window};
+use crate::volumes;
 use crate::workloads;
 
 /// Between two looks for what is too old.
@@ -51,6 +52,8 @@ pub struct Options {
     pub heartbeat: Option<Duration>,
     /// Whether the status of disruption budgets follows their pods; without, it is what it is written to be.
     pub disruption_controller: bool,
+    /// Whether claims are bound, and volumes provisioned for them; without, both are what they are written to be.
+    pub volume_binder: bool,
 }
 
 impl Default for Options {
@@ -71,6 +74,7 @@ impl Default for Options {
             kubelets: KubeletOptions::default(),
             heartbeat: None,
             disruption_controller: true,
+            volume_binder: false,
         }
     }
 }
@@ -138,6 +142,9 @@ impl Sandbox {
         ];
         if options.disruption_controller {
             tasks.push(tokio::spawn(disruption::run(Arc::clone(&api), shutdown())));
+        }
+        if options.volume_binder {
+            tasks.push(tokio::spawn(volumes::run(Arc::clone(&api), shutdown())));
         }
         if options.kubelets.enabled {
             let run =

@@ -157,12 +157,18 @@ fn print(summary: &Summary, output: Output) -> anyhow::Result<()> {
 
 /// What to do with a playground that stays up.
 fn invitation(plan: &Plan, kubeconfig: &Path) -> String {
-    let name = plan.scheduler_names().first().cloned().unwrap_or_default();
+    let name = plan.names_of_pods.first().cloned().unwrap_or_default();
+    let names = plan.scheduler_names();
+    let others = if names.iter().any(|name| name == "default-scheduler") {
+        "; so are those that name no scheduler."
+    } else {
+        "; those of other names, default-scheduler's too, stay pending."
+    };
     format!(
         "The playground stays up until Ctrl-C. In another terminal:\n\
          \x20 export KUBECONFIG={}\n\
          \x20 kubectl get pods -o wide\n\
-         Pods with `schedulerName: {name}` are scheduled.",
+         Pods with `schedulerName: {name}` are scheduled{others}",
         shell_word(&kubeconfig.display().to_string())
     )
 }

@@ -128,7 +128,7 @@ spec:
 apiVersion: v1
 kind: List
 items:
-- {apiVersion: v1, kind: Pod, metadata: {name: theirs}, spec: {containers: [{name: c, image: x}]}}
+- {apiVersion: v1, kind: Pod, metadata: {name: theirs}, spec: {schedulerName: elsewhere, containers: [{name: c, image: x}]}}
 - apiVersion: v1
   kind: Pod
   metadata: {name: gated}
@@ -162,7 +162,9 @@ fn own_manifests_are_scheduled_instead_of_the_default_pods() {
     );
     let theirs = message(&summary, "Pod default/theirs");
     assert!(
-        theirs.contains("spec.schedulerName is \"default-scheduler\", and only my-scheduler runs here"),
+        theirs.contains(
+            "spec.schedulerName is \"elsewhere\", and the playground serves my-scheduler and default-scheduler: "
+        ),
         "{theirs}"
     );
 }
@@ -400,6 +402,27 @@ fn what_a_chart_renders_runs_and_what_no_scheduler_reads_is_counted() {
     let skipped =
         "skipped: 1 HorizontalPodAutoscaler, 2 Ingress, 1 Role, 1 ServiceMonitor (no scheduler reads them)\n";
     assert!(said.contains(skipped), "{said}");
+}
+
+#[test]
+fn a_claim_that_waits_for_its_consumer_is_provisioned_and_a_pod_that_names_no_scheduler_is_scheduled() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifests = "
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db}
+spec:
+  containers: [{name: c, image: i}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
+";
+    let file = write(folder.path(), "claim.yaml", manifests);
+    let summary = summary(&run(&["-f", &file, "--nodes", "3", "-o", "json"]));
+    assert_eq!((&summary["bound"], &summary["ended"]), (&json!(1), &json!("settled")), "{summary}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::error::ApiError;
 use crate::nodes;
 use crate::object::Object;
 use crate::pods;
-use crate::resource::{self, NAMESPACES, NODES, PODS, PRIORITY_CLASSES, ResourceType};
+use crate::resource::{self, NAMESPACES, NODES, PODS, PRIORITY_CLASSES, ResourceType, STORAGE_CLASSES};
 use crate::store::Transaction;
 
 /// Names that `generateName` tries before it gives up.
@@ -128,6 +128,7 @@ fn admit(tx: &Transaction, resource: &ResourceType, value: &mut Value) -> Result
         (_, kind @ ("ReplicaSet" | "Deployment" | "StatefulSet" | "DaemonSet" | "Job" | "CronJob")) => {
             crate::workloads::settle(kind, value);
         }
+        (_, "PersistentVolumeClaim") => choose_class(tx, value),
         (_, "Secret") => settle_secret(value),
         _ => {}
     }
@@ -142,5 +143,21 @@ fn settle_secret(value: &mut Value) {
     }
     if value["type"].is_null() {
         value["type"] = Value::from("Opaque");
+    }
+}
+
+/// The DefaultStorageClass admission plugin: the newest of the classes that say so.
+fn choose_class(tx: &Transaction, claim: &mut Value) {
+    if claim["spec"].get("storageClassName").is_some() {
+        return;
+    }
+    let is_default = |class: &Value| {
+        class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
+    };
+    let classes = tx.iter(STORAGE_CLASSES, None).map(|class| class.value()).filter(is_default);
+    let newest =
+        classes.max_by_key(|class| class["metadata"]["creationTimestamp"].as_str().map(str::to_owned));
+    if let Some(class) = newest {
+        claim["spec"]["storageClassName"] = class["metadata"]["name"].clone();
     }
 }

@@ -13,6 +13,7 @@ mod kubectl;
 mod kubelets;
 mod pods;
 mod reading;
+mod volumes;
 mod watching;
 mod workloads;
 mod writing;

@@ -135,8 +135,8 @@ fn verdict(pod: &Value, scheduler_names: &[String]) -> (String, String) {
     let scheduler_name = text(&pod["spec"]["schedulerName"]);
     if !scheduler_names.iter().any(|own| own == scheduler_name) {
         let message = format!(
-            "spec.schedulerName is {scheduler_name:?}, and only {} runs here: set it in the manifest, or give --scheduler-name {scheduler_name}",
-            scheduler_names.join(", ")
+            "spec.schedulerName is {scheduler_name:?}, and the playground serves {}: set it in the manifest, or give --scheduler-name {scheduler_name}",
+            scheduler_names.join(" and ")
         );
         return ("OtherScheduler".to_owned(), message);
     }
@@ -273,7 +273,7 @@ mod tests {
                 pod("c", "mine", "1", &["SchedulingGated", ""])
             ]),
             [
-                "1 | Pod team/a | OtherScheduler | spec.schedulerName is \"default-scheduler\", and only mine runs here: set it in the \
+                "1 | Pod team/a | OtherScheduler | spec.schedulerName is \"default-scheduler\", and the playground serves mine: set it in the \
                  manifest, or give --scheduler-name default-scheduler",
                 "1 | Pod team/b | NoVerdict | the scheduler has not come to a verdict yet: give it more time by --timeout",
                 "1 | Pod team/c | SchedulingGated | the pod has scheduling gates: remove spec.schedulingGates",

@@ -16,6 +16,8 @@ const NODES: u32 = 100;
 const PODS: u32 = 1000;
 /// The name that the README and the examples use.
 const SCHEDULER_NAME: &str = "my-scheduler";
+/// What pods have that name no scheduler.
+const DEFAULT_SCHEDULER_NAME: &str = "default-scheduler";
 
 /// Options of `playground`.
 #[derive(Clone, Debug, Args)]
@@ -42,7 +44,7 @@ pub(crate) struct PlaygroundArgs {
     #[arg(long, value_name = "FILE")]
     pub kubeconfig_out: Option<PathBuf>,
     /// Schedules pods with this spec.schedulerName [default: my-scheduler, or those of --config]. Repeatable: each name is a
-    /// profile of its own, and the default pods are dealt over the names.
+    /// profile of its own, and the default pods are dealt over the names. Without --config, default-scheduler is served too.
     #[arg(long = "scheduler-name", value_name = "NAME")]
     pub scheduler_names: Vec<String>,
     /// KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1). There is no election here, whatever it says.
@@ -98,6 +100,8 @@ pub(crate) enum Output {
 /// The options as they are meant, files read and checked.
 pub(super) struct Plan {
     pub configuration: Configuration,
+    /// The scheduler names that the default pods are dealt over.
+    pub names_of_pods: Vec<String>,
     pub manifests: Vec<Manifest>,
     pub nodes: usize,
     pub shape: NodeShape,
@@ -124,11 +128,19 @@ impl Plan {
         if scheduler_names.is_empty() && args.config.is_none() {
             scheduler_names.push(SCHEDULER_NAME.to_owned());
         }
-        // Nobody else schedules here, so every name is free.
+        let mut names_of_pods = scheduler_names.clone();
+        // Nobody else schedules here, so every name is free; and pods that name no scheduler are not left alone.
+        if args.config.is_none() && !scheduler_names.iter().any(|name| name == DEFAULT_SCHEDULER_NAME) {
+            scheduler_names.push(DEFAULT_SCHEDULER_NAME.to_owned());
+        }
         let source =
             ConfigurationSource { file: args.config, scheduler_names, replace_default_scheduler: true };
         let mut configuration = source.read(app)?;
         configuration.leader_election.leader_elect = false;
+        if names_of_pods.is_empty() {
+            names_of_pods =
+                configuration.profiles.iter().map(|profile| profile.scheduler_name.clone()).collect();
+        }
         if let Some(path) = &configuration.client_connection.kubeconfig {
             bail!(
                 "the configuration names a cluster (clientConnection.kubeconfig: {path}), and a playground is its own cluster: \
@@ -141,6 +153,7 @@ impl Plan {
         let pods = args.pods.unwrap_or(if args.files.is_empty() { PODS } else { 0 });
         Ok(Self {
             configuration,
+            names_of_pods,
             manifests,
             nodes: usize::try_from(nodes).context("--nodes")?,
             shape: NodeShape {
@@ -167,6 +180,7 @@ impl Plan {
         self.pods + self.manifests.iter().map(Manifest::pods).sum::<u64>()
     }
 
+    /// All names whose pods are scheduled.
     pub fn scheduler_names(&self) -> Vec<String> {
         self.configuration.profiles.iter().map(|profile| profile.scheduler_name.clone()).collect()
     }

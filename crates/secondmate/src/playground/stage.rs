@@ -13,7 +13,7 @@ use anyhow::Context;
 use kube_client::Client;
 use secondmate_sandbox::{Options, Sandbox, Window};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -79,12 +79,16 @@ impl Stage {
             ..default.window
         };
         // What was bound is known from the observer; the history is for tests.
-        let options = Options { listen: plan.api_listen, window, bind_records_max: 0, ..default };
+        let options =
+            Options { listen: plan.api_listen, window, bind_records_max: 0, volume_binder: true, ..default };
         let sandbox = Sandbox::start(options).await.context("--api-listen")?;
         let kubeconfig = sandbox.kubeconfig();
         let client = api::connect(&kubeconfig).await?;
         let placed = creation::address(&client, plan.manifests.clone()).await?;
         creation::nodes(&sandbox, plan.nodes, &plan.shape).await?;
+        if !placed.has("StorageClass") {
+            sandbox.objects().create(storage_class()).context("cannot create a StorageClass")?;
+        }
         let nodes = sandbox.objects().count("nodes") as u64;
         let observations = Observations::new(plan.scheduler_names(), Instant::now());
         let observer = Observer::start(kubeconfig, observations).await?;
@@ -153,12 +157,12 @@ impl Stage {
     ) -> anyhow::Result<Ended> {
         let began = Instant::now();
         let max_backoff = plan.configuration.pod_max_backoff;
-        let (mut expected, names) = (plan.pods_expected(), plan.scheduler_names());
+        let mut expected = plan.pods_expected();
         // The number of its pods is told by a DaemonSet's status.
         let mut daemons_wait = self.placed.has("DaemonSet");
         let create = async {
             creation::manifests(&self.client, &self.placed.manifests).await?;
-            creation::default_pods(&self.client, plan.pods, &names, plan.rate).await
+            creation::default_pods(&self.client, plan.pods, &plan.names_of_pods, plan.rate).await
         };
         let mut create = pin!(create);
         let mut created = false;
@@ -235,6 +239,17 @@ impl Stage {
         let summary = look(&seen, |observations| Summary::new(observations, &zones, left, ended));
         Ok((summary, self.sandbox))
     }
+}
+
+/// The class of claims that name none, where the user brings no class: as clusters on a desk have it.
+fn storage_class() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {
+            "name": "standard", "annotations": { "storageclass.kubernetes.io/is-default-class": "true" },
+        },
+        "provisioner": "simulated.example.com", "volumeBindingMode": "WaitForFirstConsumer",
+    })
 }
 
 /// How many pods their workloads cannot create, or not yet.
