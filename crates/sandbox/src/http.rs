@@ -24,6 +24,7 @@ use crate::discovery::{self, Answer};
 use crate::error::ApiError;
 use crate::faults::Plan;
 use crate::handlers;
+use crate::kubelet;
 use crate::request::{self, ApiRequest, Route};
 use crate::server::{Server, until_down};
 
@@ -143,6 +144,9 @@ async fn handle(server: &Arc<Server>, request: Request<Incoming>) -> Result<Repl
             ),
             Err(error) => refusal(&error),
         }),
+        Route::Container { namespace, pod, what } => {
+            Ok(refusal(&kubelet::of_container(&server.api, &namespace, &pod, &what)))
+        }
         Route::NoVerb => Ok(refusal(&ApiError::no_such_method())),
         Route::Api(request) => api(server, request, &parts.headers, body).await,
     }

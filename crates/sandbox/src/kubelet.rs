@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::api::{Api, DeleteOptions};
+use crate::error::ApiError;
 use crate::object::Object;
 use crate::resource::{self, EVENTS, NODES, POD_NODE_NAME, POD_PHASE, PODS};
 use crate::server::until_down;
@@ -147,6 +148,22 @@ pub(crate) fn overcommitted(tx: &Transaction) -> Vec<(String, String)> {
         .collect();
     found.sort();
     found
+}
+
+/// Why the containers of a pod do not answer: there are none.
+pub(crate) fn of_container(api: &Api, namespace: &str, pod: &str, what: &str) -> ApiError {
+    let Some(found) = api.store.read(|tx| tx.get(PODS, namespace, pod).cloned()) else {
+        return ApiError::not_found("", "pods", pod);
+    };
+    if found.fields[POD_NODE_NAME].is_empty() {
+        return ApiError::bad_request(format!("pod {pod} does not have a host assigned"));
+    }
+    let cannot = match what {
+        "log" => "it writes no logs (`kubectl describe pod` and `kubectl get events` say what became of it)",
+        "exec" | "attach" => "no command can be run in it, and nothing can be attached to",
+        _ => "no port of it answers",
+    };
+    ApiError::bad_request(format!("pod {pod} is simulated, as its node is: no container runs, so {cannot}"))
 }
 
 /// Runs until shutdown.

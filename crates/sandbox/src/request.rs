@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use http::{Method, Uri};
 
-use crate::resource::{self, ResourceType};
+use crate::resource::{self, PODS, ResourceType};
+
+/// Subresources of pods that their containers answer, by way of the kubelet.
+const OF_CONTAINERS: [&str; 5] = ["log", "exec", "attach", "portforward", "proxy"];
 
 /// The API verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,6 +159,13 @@ pub(crate) enum Route {
     Path(String),
     /// A served resource, but no verb for this method.
     NoVerb,
+    /// What only a container that runs could answer.
+    Container {
+        namespace: String,
+        pod: String,
+        /// `log`, `exec`, …
+        what: String,
+    },
 }
 
 /// Finds out what a request asks for.
@@ -186,6 +196,13 @@ pub(crate) fn route(method: &Method, uri: &Uri) -> Route {
     // A namespaced object without its namespace, and the reverse, is a path that does not exist.
     if in_namespace != resource.namespaced && (in_namespace || !name.is_empty()) {
         return elsewhere();
+    }
+    if resource.store == PODS && in_namespace && OF_CONTAINERS.contains(&subresource) {
+        return Route::Container {
+            namespace: namespace.to_owned(),
+            pod: name.to_owned(),
+            what: subresource.to_owned(),
+        };
     }
     if !subresource.is_empty() && !resource.subresources.contains(&subresource) {
         return elsewhere();
@@ -222,6 +239,7 @@ mod tests {
             Route::Api(r) => format!("{} ns={} name={}", r.class(), r.namespace, r.name),
             Route::Path(path) => format!("path {path}"),
             Route::NoVerb => "no verb".to_owned(),
+            Route::Container { namespace, pod, what } => format!("{what} of {namespace}/{pod}"),
         }
     }
 
@@ -244,7 +262,7 @@ mod tests {
             (Method::GET, "/apis/batch/v1/tasks", "path /apis/batch/v1/tasks"),
             (Method::GET, "/api/v1/pods/p", "path /api/v1/pods/p"),
             (Method::GET, "/api/v1/namespaces/a/nodes", "path /api/v1/namespaces/a/nodes"),
-            (Method::GET, "/api/v1/namespaces/a/pods/p/log", "path /api/v1/namespaces/a/pods/p/log"),
+            (Method::GET, "/api/v1/namespaces/a/pods/p/log", "log of a/p"),
             (Method::PUT, "/api/v1/nodes", "no verb"),
             (Method::GET, "/version", "path /version"),
         ] {

@@ -86,11 +86,10 @@ struct Kubectl<'a> {
 }
 
 impl Kubectl<'_> {
-    /// Runs what must succeed; columns are squeezed to single spaces.
-    fn ok(&self, arguments: &[&str]) -> String {
+    /// Runs it: whether it succeeded, and what it said; columns are squeezed to single spaces.
+    fn run(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new(self.program)
             .args(arguments)
-            .arg("--request-timeout=60s")
             // Its cache of discovery belongs to this playground alone.
             .env("HOME", self.home)
             .env("KUBECONFIG", &self.kubeconfig)
@@ -98,8 +97,19 @@ impl Kubectl<'_> {
             .output()
             .unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "kubectl {arguments:?}: {out}{err}");
-        out.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
+        let success = output.status.success();
+        // What goes to standard error of a success is a warning.
+        let said = if success { out } else { err };
+        let squeezed = said.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "));
+        (success, squeezed.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Runs what must succeed.
+    fn ok(&self, arguments: &[&str]) -> String {
+        let arguments = [arguments, &["--request-timeout=60s"]].concat();
+        let (success, said) = self.run(&arguments);
+        assert!(success, "kubectl {arguments:?}: {said}");
+        said
     }
 
     /// Asks until the answer is this.
@@ -197,4 +207,72 @@ fn kubectl_works_against_it_and_what_it_applies_is_scheduled() {
     kubectl
         .until(&["get", "pods", "-l", "app=late", "-o", "jsonpath={.items[*].spec.nodeName}"], "node-00001");
     assert!(playground.interrupt().starts_with("7 of 7 pods bound on 3 nodes in "));
+}
+
+/// Steps of somebody who tries it out, in their order: what is typed, and what the answer has in it. A step that begins
+/// with `!` fails.
+const STEPS: &[(&str, &str)] = &[
+    ("create deployment web --image=nginx:1 --replicas=2", "deployment.apps/web created"),
+    ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
+    ("set image deployment/web nginx=nginx:2", "image updated"),
+    ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
+    ("rollout history deployment/web", "2 <none>"),
+    ("rollout undo deployment/web", "rolled back"),
+    ("get deployment web -o jsonpath={.spec.template.spec.containers[0].image}", "nginx:1"),
+    (
+        "wait --for=jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}=3 deployment/web",
+        "condition met",
+    ),
+    ("scale deployment web --replicas=1", "scaled"),
+    ("wait --for=jsonpath={.status.replicas}=1 deployment/web --timeout=60s", "condition met"),
+    ("create job once --image=busybox:1 -- true", "job.batch/once created"),
+    ("wait --for=condition=complete job/once --timeout=90s", "condition met"),
+    ("get jobs", "once Complete 1/1"),
+    (
+        "create cronjob nightly --image=busybox:1 --schedule=0~3~*~*~* -- true",
+        "cronjob.batch/nightly created",
+    ),
+    ("create job by-hand --from=cronjob/nightly", "job.batch/by-hand created"),
+    ("get cronjobs", "nightly 0 3 * * *"),
+    (
+        "!create cronjob never --image=busybox:1 --schedule=never -- true",
+        "spec.schedule: Invalid value: \"never\"",
+    ),
+    ("create secret generic keys --from-literal=a=b", "secret/keys created"),
+    ("get secret keys -o jsonpath={.data.a}", "Yg=="),
+    ("create configmap settings --from-literal=a=b", "configmap/settings created"),
+    ("create priorityclass high --value=1000", "priorityclass.scheduling.k8s.io/high created"),
+    ("!logs deployment/web", "is simulated, as its node is: no container runs, so it writes no logs"),
+    ("!exec deployment/web -- ls", "no command can be run in it"),
+    ("!logs nobody", "pods \"nobody\" not found"),
+    ("!get ingresses", "the server doesn't have a resource type \"ingresses\""),
+    ("get all", "deployment.apps/web"),
+    ("delete deployment web", "deleted"),
+    ("delete cronjob nightly", "deleted"),
+    ("delete job once", "deleted"),
+];
+
+#[test]
+fn kubectls_steps_do_what_they_do_on_a_cluster() {
+    let name = "kubectls_steps_do_what_they_do_on_a_cluster";
+    let Some(programs) = require_programs_or_skip(name, &[Program::Kubectl]) else { return };
+    let (playground, _) = Playground::start(&["--nodes", "3", "--pods", "1"]);
+    let kubectl = Kubectl {
+        program: programs.path(Program::Kubectl).unwrap(),
+        home: playground.folder.path(),
+        kubeconfig: playground.kubeconfig(),
+    };
+    for (step, expected) in STEPS {
+        let fails = step.starts_with('!');
+        // A `~` stands for a space inside of an argument.
+        let arguments: Vec<String> =
+            step.trim_start_matches('!').split(' ').map(|word| word.replace('~', " ")).collect();
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        // kubectl's own options come before what is run in a container.
+        let at = arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len());
+        arguments.insert(at, "--request-timeout=100s");
+        let (success, said) = kubectl.run(&arguments);
+        assert!(success != fails && said.contains(expected), "kubectl {step}: {said}");
+    }
+    playground.interrupt();
 }

@@ -7,6 +7,24 @@ use serde_json::json;
 use crate::client::{Client, add_small_nodes, alive, pod, still, until, with};
 
 #[tokio::test]
+async fn what_only_a_container_could_answer_is_refused_in_words() {
+    let sandbox = alive().await;
+    let client = Client::of(&sandbox);
+    add_small_nodes(&sandbox, 1);
+    let log = "/api/v1/namespaces/default/pods/a/log";
+    let said = |reply: crate::client::Reply| (reply.code, reply.message().to_owned());
+    assert_eq!(said(client.get(log).await), (404, "pods \"a\" not found".to_owned()));
+    let created = client.create_pod(&pod("a", "1")).await;
+    assert_eq!(said(client.get(log).await), (400, "pod a does not have a host assigned".to_owned()));
+    client.bind("a", created.uid(), "node-00000").await.unwrap();
+    let (code, message) = said(client.get(log).await);
+    assert!(code == 400 && message.contains("no container runs, so it writes no logs"), "{message}");
+    let (code, message) =
+        said(client.post("/api/v1/namespaces/default/pods/a/exec?command=ls", &json!({})).await);
+    assert!(code == 400 && message.contains("no command can be run in it"), "{message}");
+}
+
+#[tokio::test]
 async fn a_bound_pod_runs_and_a_deleted_one_goes() {
     let sandbox = alive().await;
     let client = Client::of(&sandbox);
