@@ -1,10 +1,14 @@
 //! `cargo xtask bench`: builds both programs in release and runs the measurement.
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Parser};
 
 use crate::runner::check;
 use crate::workspace::{cargo, target_dir};
+
+// The measurement's own: help and mistakes are told before anything is built.
+#[path = "../../tests/bench/src/options.rs"]
+mod options;
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -14,6 +18,8 @@ pub(crate) struct BenchArgs {
 }
 
 pub(crate) fn bench(arguments: &BenchArgs) -> Result<()> {
+    let own_name = "cargo xtask bench".to_owned();
+    options::Options::parse_from(std::iter::once(&own_name).chain(&arguments.arguments));
     // As a user builds it: together with the measurement its dependencies would have other features.
     check(cargo(&["build", "--release", "--package", "secondmate"]))?;
     check(cargo(&["build", "--release", "--package", "secondmate-bench"]))?;

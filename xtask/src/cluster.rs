@@ -14,7 +14,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use secondmate_harness::{
-    Binaries, Cluster, NodeShape, Options, Program, binaries, holds_running_cluster, wait_until,
+    Binaries, Cluster, NodeShape, Options, Program, Release, binaries_of, holds_running_cluster, release_of,
+    wait_until,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,34 @@ pub(crate) struct UpArgs {
     /// Leave kube-scheduler out: pods of the default scheduler stay pending.
     #[arg(long)]
     no_default_scheduler: bool,
+    /// The release of Kubernetes whose API server and controller manager run, for example 1.36.3 [default: the newest that is
+    /// pinned in tests/controlplane, or what KUBEBUILDER_ASSETS has].
+    #[arg(long, value_name = "VERSION")]
+    kubernetes: Option<String>,
+}
+
+impl UpArgs {
+    /// What has to be there: nothing else is built.
+    fn programs(&self) -> Vec<Program> {
+        let left_out = self.no_default_scheduler.then_some(Program::KubeScheduler);
+        Program::ALL.into_iter().filter(|program| Some(*program) != left_out).collect()
+    }
+
+    fn release(&self) -> Result<Option<Release>> {
+        self.kubernetes.as_deref().map(release_of).transpose()
+    }
+
+    /// The options again, for the program that holds the cluster.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["--nodes".to_owned(), self.nodes.to_string()];
+        if self.no_default_scheduler {
+            arguments.push("--no-default-scheduler".to_owned());
+        }
+        if let Some(version) = &self.kubernetes {
+            arguments.extend(["--kubernetes".to_owned(), version.clone()]);
+        }
+        arguments
+    }
 }
 
 /// Written by the holder when the cluster is ready.
@@ -71,12 +100,14 @@ impl State {
 
 pub(crate) fn up(dir: Option<PathBuf>, options: &UpArgs, foreground: bool) -> Result<()> {
     let dir = place(dir)?;
+    // A release that is not known is said before anything is touched.
+    options.release()?;
     make_room(&dir)?;
     // Built here and not in the background, where nobody would see that it takes minutes.
-    let binaries = programs()?;
+    let binaries = programs(options)?;
     if foreground {
-        let cluster = start(binaries, &dir, options)?;
-        announce(binaries, cluster.kubeconfig())?;
+        let cluster = start(&binaries, &dir, options)?;
+        announce(&binaries, cluster.kubeconfig())?;
         eprintln!("Ctrl-C ends the cluster as well");
         wait_for_the_end();
     }
@@ -86,10 +117,7 @@ pub(crate) fn up(dir: Option<PathBuf>, options: &UpArgs, foreground: bool) -> Re
     // nohup: the cluster outlives the terminal as well.
     let mut holder = Command::new("nohup");
     holder.arg(std::env::current_exe().context("cannot find the own program")?);
-    holder.args(["cluster", "hold", "--nodes", &options.nodes.to_string(), "--dir"]).arg(&dir);
-    if options.no_default_scheduler {
-        holder.arg("--no-default-scheduler");
-    }
+    holder.args(["cluster", "hold", "--dir"]).arg(&dir).args(options.arguments());
     holder.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
     let mut holder = holder.spawn().context("cannot start the holder of the cluster")?;
     let state = wait_until(UP_DEADLINE, "the cluster", || {
@@ -99,7 +127,7 @@ pub(crate) fn up(dir: Option<PathBuf>, options: &UpArgs, foreground: bool) -> Re
         Ok(State::read(&dir)?.map(Ok))
     });
     match state {
-        Ok(Ok(state)) => announce(binaries, &state.kubeconfig),
+        Ok(Ok(state)) => announce(&binaries, &state.kubeconfig),
         Ok(Err(status)) => {
             let log = std::fs::read_to_string(&log_path).unwrap_or_default();
             bail!("the cluster did not start ({status}):\n{}", log.trim())
@@ -115,7 +143,7 @@ pub(crate) fn up(dir: Option<PathBuf>, options: &UpArgs, foreground: bool) -> Re
 pub(crate) fn hold(dir: Option<PathBuf>, options: &UpArgs) -> Result<()> {
     let dir = place(dir)?;
     // Bound to a name: dropped at once it would end at once.
-    let _cluster = start(programs()?, &dir, options)?;
+    let _cluster = start(&programs(options)?, &dir, options)?;
     wait_for_the_end()
 }
 
@@ -183,8 +211,9 @@ fn make_room(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))
 }
 
-fn programs() -> Result<&'static Binaries> {
-    binaries().context("there is no control plane on this machine")
+fn programs(options: &UpArgs) -> Result<Binaries> {
+    let release = options.release()?;
+    binaries_of(release.as_ref(), &options.programs()).context("there is no control plane on this machine")
 }
 
 /// Starts the cluster and says so in its folder.

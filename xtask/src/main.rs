@@ -1,15 +1,20 @@
 //! The chores of this project: one entry for each.
 //!
 //! `cargo xtask test` is the one test command, `cargo xtask ci` is what CI runs, `cargo xtask bench` measures, `cargo xtask
-//! parity` holds decisions against the real kube-scheduler's, `cargo xtask cluster` starts a real control plane to try things on.
+//! parity` holds decisions against the real kube-scheduler's, `cargo xtask cluster` starts a real control plane to try things on,
+//! `cargo xtask compatibility` runs the end-to-end tests on every release of Kubernetes that is pinned, and `cargo xtask upstream`
+//! moves the pins to another release.
 
 mod bench;
 mod checks;
 mod cluster;
+mod compatibility;
+mod go_mod;
 mod parity;
 mod runner;
 mod steps;
 mod test_command;
+mod upstream;
 mod workspace;
 
 use std::path::PathBuf;
@@ -36,6 +41,10 @@ enum Chore {
     /// Hold the decisions against those of the real kube-scheduler framework, on random clusters.
     #[command(disable_help_flag = true)]
     Parity(parity::ParityArgs),
+    /// Run the end-to-end tests on API servers of every release of Kubernetes that is pinned, and print a table.
+    Compatibility(compatibility::CompatibilityArgs),
+    /// Move the reference to another release of Kubernetes: change the pins, build, and show by plugin what differs.
+    Upstream(upstream::UpstreamArgs),
     /// A real control plane with simulated nodes, to try things on.
     #[command(subcommand)]
     Cluster(ClusterChore),
@@ -81,6 +90,8 @@ fn main() -> ExitCode {
         Chore::Ci => checks::ci(),
         Chore::Bench(arguments) => bench::bench(&arguments),
         Chore::Parity(arguments) => parity::parity(&arguments),
+        Chore::Compatibility(arguments) => compatibility::compatibility(&arguments),
+        Chore::Upstream(arguments) => upstream::upstream(&arguments),
         Chore::Cluster(ClusterChore::Up { options, place, foreground }) => {
             cluster::up(place.dir, &options, foreground)
         }

@@ -17,7 +17,14 @@ pub(crate) fn check(mut command: Command) -> Result<()> {
 }
 
 /// Runs a test command, its output passed through line by line, and returns what each runner closed with.
-pub(crate) fn stream_tests(mut command: Command) -> Result<(ExitStatus, Vec<String>)> {
+pub(crate) fn stream_tests(command: Command) -> Result<(ExitStatus, Vec<String>)> {
+    let mut closing = ClosingLines::default();
+    let status = stream(command, |line| closing.read(line))?;
+    Ok((status, closing.lines))
+}
+
+/// Runs a command, its output passed through line by line and shown to `read` as well.
+pub(crate) fn stream(mut command: Command, mut read: impl FnMut(&str)) -> Result<ExitStatus> {
     let shown = shown(&command);
     eprintln!("$ {shown}");
     // Both streams in one pipe: the line that names a runner is on one, its result on the other.
@@ -26,16 +33,14 @@ pub(crate) fn stream_tests(mut command: Command) -> Result<(ExitStatus, Vec<Stri
     let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
     // The command still holds the writing ends: the pipe closes when the child ends and they are gone.
     drop(command);
-    let mut closing = ClosingLines::default();
     let mut out = std::io::stdout();
     for line in BufReader::new(reader).split(b'\n') {
         let line = line.with_context(|| format!("cannot read the output of `{shown}`"))?;
         let line = String::from_utf8_lossy(&line);
         writeln!(out, "{line}").context("cannot write to standard output")?;
-        closing.read(&line);
+        read(&line);
     }
-    let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
-    Ok((status, closing.lines))
+    child.wait().with_context(|| format!("cannot wait for `{shown}`"))
 }
 
 fn shown(command: &Command) -> String {

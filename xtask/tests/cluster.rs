@@ -61,6 +61,38 @@ fn up_stays_and_prints_the_kubeconfig_and_down_ends_it() -> Result<()> {
 }
 
 #[test]
+fn a_release_that_is_not_pinned_is_refused_with_those_that_are() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let dir = parent.path().join("cluster");
+    let up = xtask(&["up", "--kubernetes", "1.33.99"], &dir)?;
+    assert!(!up.status.success());
+    let errors = String::from_utf8(up.stderr)?;
+    let newest = secondmate_harness::releases()?.pop().context("no release is pinned")?.version;
+    assert!(errors.contains("1.33.99 is not pinned") && errors.contains(&newest), "{errors}");
+    assert!(!dir.exists());
+    Ok(())
+}
+
+#[test]
+fn help_of_the_measurement_and_a_mistake_in_its_options_build_nothing() -> Result<()> {
+    let bench = |argument: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        // No build can be started.
+        command.args(["bench", argument]).env("CARGO", "/nowhere/cargo");
+        run(command, b"", DEADLINE)
+    };
+    let help = bench("--help")?;
+    assert!(help.status.success(), "{}", String::from_utf8_lossy(&help.stderr));
+    let help = String::from_utf8(help.stdout)?;
+    assert!(help.contains("--latency-nodes") && help.contains("Usage: cargo xtask bench"), "{help}");
+    let mistake = bench("--node")?;
+    assert!(!mistake.status.success());
+    let errors = String::from_utf8(mistake.stderr)?;
+    assert!(errors.contains("--nodes") && !errors.contains("nowhere"), "{errors}");
+    Ok(())
+}
+
+#[test]
 fn a_folder_of_something_else_is_left_alone() -> Result<()> {
     let parent = tempfile::tempdir()?;
     std::fs::write(parent.path().join("letter"), "dear")?;

@@ -1,14 +1,13 @@
 //! A fresh cluster with a scheduler to be measured.
 
+use crate::options::{Subject, Target};
 use crate::watch::client;
 use anyhow::{Context, Result, anyhow, bail};
-use clap::ValueEnum;
 use secondmate_harness::{
     Binaries, Cluster, Component, NodeShape, Options, Process, SchedulerOptions, Usage, secondmate_binary,
 };
 use secondmate_sandbox::{NodeShape as SandboxShape, Sandbox};
 use serde_json::{Value, json};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -21,40 +20,9 @@ pub const POD_PREFIX: &str = "bench";
 /// Scheduler name of the pods that secondmate takes.
 const NAME: &str = "bench-scheduler";
 
-/// Where to measure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Target {
-    /// The embedded API server, over HTTP.
-    Sandbox,
-    /// etcd and kube-apiserver.
-    ControlPlane,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::Sandbox { "sandbox" } else { "control-plane" })
-    }
-}
-
-/// Whom to measure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Subject {
-    /// This project's scheduler.
-    Secondmate,
-    /// The peer, its client limits raised.
-    KubeScheduler,
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::Secondmate { "secondmate" } else { "kube-scheduler" })
-    }
-}
-
-impl Subject {
-    fn scheduler_name(self) -> &'static str {
-        if self == Self::Secondmate { NAME } else { "default-scheduler" }
-    }
+/// The scheduler name of the pods that it takes.
+fn scheduler_name(subject: Subject) -> &'static str {
+    if subject == Subject::Secondmate { NAME } else { "default-scheduler" }
 }
 
 enum Server {
@@ -216,7 +184,7 @@ fn pod(number: usize, subject: Subject) -> Value {
         "kind": "Pod",
         "metadata": {"name": format!("{POD_PREFIX}-{number}"), "namespace": NAMESPACE, "labels": {"app": "bench"}},
         "spec": {
-            "schedulerName": subject.scheduler_name(),
+            "schedulerName": scheduler_name(subject),
             "automountServiceAccountToken": false,
             "containers": [{
                 "name": "c",

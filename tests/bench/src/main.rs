@@ -6,12 +6,14 @@
 //! scheduler share the machine: compare rows of one run, not rows of different runs.
 
 mod arena;
+mod options;
 mod report;
 mod watch;
 
 use anyhow::{Context, Result};
-use arena::{Arena, Subject, Target};
+use arena::Arena;
 use clap::Parser;
+use options::{Options, Subject, Target};
 use report::Row;
 use secondmate_harness::{Binaries, binaries, secondmate_binary};
 use std::process::ExitCode;
@@ -20,35 +22,6 @@ use watch::PodWatch;
 
 /// Longest time that one measurement may take.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
-
-#[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench", about = "Measure the scheduler, side by side with kube-scheduler")]
-struct Options {
-    /// Numbers of nodes for throughput.
-    #[arg(long, value_delimiter = ',', default_value = "1000,5000")]
-    nodes: Vec<usize>,
-    /// Number of pods for throughput.
-    #[arg(long, default_value_t = 10_000)]
-    pods: usize,
-    /// Number of nodes for latency.
-    #[arg(long, default_value_t = 1_000)]
-    latency_nodes: usize,
-    /// Pods that arrive in a second, for latency; 0 leaves latency out.
-    #[arg(long, default_value_t = 200)]
-    rate: usize,
-    /// Seconds for which pods arrive, for latency.
-    #[arg(long, default_value_t = 30)]
-    seconds: usize,
-    /// Where to measure: `sandbox`, `control-plane`, or both.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Target::Sandbox, Target::ControlPlane])]
-    on: Vec<Target>,
-    /// Whom to measure on the control plane.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Subject::KubeScheduler, Subject::Secondmate])]
-    who: Vec<Subject>,
-    /// One JSON object a row instead of the table.
-    #[arg(long)]
-    json: bool,
-}
 
 fn main() -> ExitCode {
     let options = Options::parse();

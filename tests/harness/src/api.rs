@@ -116,6 +116,24 @@ impl Api {
         success("GET", path, self.call("GET", path, "application/json", b"")?)
     }
 
+    /// Whether the API server serves a resource (`pods`, `devicetaintrules`) of a group and version (`v1`,
+    /// `resource.k8s.io/v1`): asked of its discovery, not told from its version.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer, or it is neither a success nor 404.
+    pub fn serves(&self, group_version: &str, plural: &str) -> Result<bool> {
+        let root = if group_version.contains('/') { "apis" } else { "api" };
+        let path = format!("/{root}/{group_version}");
+        let answer = self.call("GET", &path, "application/json", b"")?;
+        if answer.status == 404 {
+            return Ok(false);
+        }
+        let served = success("GET", &path, answer)?;
+        let mut resources = served["resources"].as_array().into_iter().flatten();
+        Ok(resources.any(|resource| resource["name"] == plural))
+    }
+
     /// Creates an object at the path of its collection.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Finding the programs of the control plane, and building those that are not there.
 //!
 //! Order: `KUBEBUILDER_ASSETS`, as controller tests everywhere have it; then the cache; then a build with Go into the
-//! cache. See `go_build` for the cache.
+//! cache. See `go_build` for the cache, and `releases` for what can be built.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::go_build::{STAGES_FILE, cached_build, go_command, modules_dir, release};
+use crate::go_build::{STAGES_FILE, cached_build, go_command, release};
 use crate::process::run;
+use crate::releases::{Release, modules_dir, release_of, releases};
+
+/// Names the release of Kubernetes that [`binaries`] gives; unset or empty, the newest.
+pub const KUBERNETES_VARIABLE: &str = "SECONDMATE_KUBERNETES";
 
 /// A program of the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,38 +112,85 @@ impl Binaries {
 }
 
 /// Finds the programs, or builds them; the first call in a process does the work, and at most one process builds at a
-/// time.
+/// time. [`KUBERNETES_VARIABLE`] names the release.
 ///
 /// # Errors
 ///
 /// [`BinariesError::Unavailable`] when `KUBEBUILDER_ASSETS` has not even etcd, kube-apiserver and kubectl and there is
-/// no Go to build them with; [`BinariesError::Failed`] when a build failed.
+/// no Go to build them with; [`BinariesError::Failed`] when a build failed, or the release is none that is pinned.
 pub fn binaries() -> Result<&'static Binaries, BinariesError> {
     static FOUND: OnceLock<Result<Binaries, BinariesError>> = OnceLock::new();
-    FOUND.get_or_init(find_or_build).as_ref().map_err(Clone::clone)
+    let find = || {
+        let named = std::env::var(KUBERNETES_VARIABLE).ok().filter(|version| !version.is_empty());
+        let release = named.map(|version| release_of(&version)).transpose();
+        let release = release.with_context(|| KUBERNETES_VARIABLE.to_owned()).map_err(failed)?;
+        find_or_build(release.as_ref(), &Program::ALL)
+    };
+    FOUND.get_or_init(find).as_ref().map_err(Clone::clone)
 }
 
-fn find_or_build() -> Result<Binaries, BinariesError> {
-    let failed = |error: anyhow::Error| BinariesError::Failed(format!("{error:#}"));
+/// Some of the programs, of a release or else of whatever is at hand: nothing is built that is not asked for.
+///
+/// # Errors
+///
+/// As [`binaries`].
+pub fn binaries_of(release: Option<&Release>, programs: &[Program]) -> Result<Binaries, BinariesError> {
+    find_or_build(release, programs)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn failed(error: anyhow::Error) -> BinariesError {
+    BinariesError::Failed(format!("{error:#}"))
+}
+
+/// Of no release in particular, what `KUBEBUILDER_ASSETS` has comes first, and the newest's for the rest.
+fn find_or_build(release: Option<&Release>, programs: &[Program]) -> Result<Binaries, BinariesError> {
     let (mut paths, stages) = from_assets().map_err(failed)?;
-    let missing: Vec<Program> = Program::ALL.into_iter().filter(|p| !paths.contains_key(p)).collect();
-    if missing.is_empty() && stages.is_some() {
+    let from_assets = !paths.is_empty();
+    if release.is_some() {
+        // Nobody knows of which release those are.
+        paths.retain(|program, _| {
+            !matches!(
+                program,
+                Program::KubeApiserver | Program::KubeControllerManager | Program::KubeScheduler
+            )
+        });
+    }
+    let missing: Vec<Program> =
+        programs.iter().copied().filter(|program| !paths.contains_key(program)).collect();
+    if missing.is_empty() && (stages.is_some() || !programs.contains(&Program::Kwok)) {
         return Ok(Binaries { paths, stages, missing: String::new() });
     }
-    match go_toolchain(&modules_dir()).map_err(failed)? {
-        Ok(go) => {
-            let built = cached_build(&cache_root().map_err(failed)?, &go, &missing).map_err(failed)?;
-            paths.extend(missing.iter().map(|program| (*program, built.join(program.name()))));
-            Ok(Binaries { paths, stages: Some(built.join(STAGES_FILE)), missing: String::new() })
-        }
+    let go = match go_toolchain(&modules_dir()).map_err(failed)? {
+        Ok(go) => go,
         Err(reason) => {
             let binaries = Binaries { paths, stages, missing: reason };
             for program in [Program::Etcd, Program::KubeApiserver, Program::Kubectl] {
                 binaries.path(program)?;
             }
-            Ok(binaries)
+            return Ok(binaries);
         }
+    };
+    let root = cache_root().map_err(failed)?;
+    let why = if from_assets { ", as KUBEBUILDER_ASSETS does not have it" } else { "" };
+    let newest = releases().map_err(failed)?.pop();
+    let newest = newest.ok_or_else(|| BinariesError::Failed("no release is pinned".to_owned()))?;
+    if let Some(older) = release.filter(|release| !release.is_newest()) {
+        // Always all that is the release's own: whoever asks for less shares the build with whoever asks for more.
+        let build = cached_build(&root, &go, older, older.programs(), "").map_err(failed)?;
+        paths.extend(older.programs().iter().map(|program| (*program, build.join(program.name()))));
     }
+    let mut of_newest: Vec<Program> =
+        missing.into_iter().filter(|program| !paths.contains_key(program)).collect();
+    if !from_assets {
+        // The whole control plane is one build in the cache, whoever asks.
+        of_newest = Program::ALL.to_vec();
+    }
+    let build = cached_build(&root, &go, &newest, &of_newest, why).map_err(failed)?;
+    for program in of_newest {
+        paths.entry(program).or_insert_with(|| build.join(program.name()));
+    }
+    Ok(Binaries { paths, stages: Some(build.join(STAGES_FILE)), missing: String::new() })
 }
 
 /// The programs that `KUBEBUILDER_ASSETS` has.

@@ -196,6 +196,10 @@ impl Cluster {
             .with_context(|| format!("cannot write {}", configuration.display()))?;
         let mut flags = self.delegated_flags(Component::KubeScheduler)?;
         flags.push(format!("--config={}", configuration.display()));
+        // An API server that is older than this scheduler: it would wait for ever for the list of a kind that is not served.
+        if !self.api().serves("resource.k8s.io/v1", "devicetaintrules")? {
+            flags.push("--feature-gates=DRADeviceTaintRules=false".to_owned());
+        }
         flags.extend(options.flags);
         Ok(flags)
     }

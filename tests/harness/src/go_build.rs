@@ -12,22 +12,31 @@ use anyhow::{Context, Result, bail};
 
 use crate::binaries::Program;
 use crate::process::{last_lines, run};
+use crate::releases::{Release, modules_dir};
 
 /// Six minutes on two idle cores; a busy machine may need several times that.
 const BUILD_DEADLINE: Duration = Duration::from_secs(40 * 60);
 
-/// Cached builds that are kept: the one in use and those of a few branches (about 430 MB each).
-const CACHED_BUILDS_MAX: usize = 3;
+/// Cached builds that are kept: those of the releases (430 MB for the newest, 200 MB for each other) and of a few branches.
+const CACHED_BUILDS_MAX: usize = 6;
 
 /// The Stage documents that tell kwok what to simulate.
 pub(crate) const STAGES_FILE: &str = "kwok-stages.yaml";
 
-/// The folder of the cache that holds `programs` and the stages, built if it was not there.
-pub(crate) fn cached_build(cache_root: &Path, go: &str, programs: &[Program]) -> Result<PathBuf> {
+/// The folder of the cache that holds these programs of a release, built if it was not there; with the newest's also the
+/// stages. `why` says for whom it is built, where that is not plain.
+pub(crate) fn cached_build(
+    cache_root: &Path,
+    go: &str,
+    release: &Release,
+    programs: &[Program],
+    why: &str,
+) -> Result<PathBuf> {
     let root = cache_root.join("controlplane");
     let modules = modules_dir();
-    let build = root.join(build_key(&modules, go, programs)?);
+    let build = root.join(build_key(&modules, go, release, programs)?);
     if build.is_dir() {
+        used(&build);
         return Ok(build);
     }
     std::fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
@@ -50,39 +59,61 @@ pub(crate) fn cached_build(cache_root: &Path, go: &str, programs: &[Program]) ->
             .with_context(|| format!("cannot remove {}", unfinished.display()))?;
     }
     std::fs::create_dir(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
-    let names: Vec<&str> = programs.iter().map(|program| program.name()).collect();
-    eprintln!(
-        "building the real control plane ({}) into {}: about six minutes on two cores, once on this machine",
-        names.join(", "),
-        root.display()
-    );
-    build_into(&modules, &unfinished, programs)?;
+    eprintln!("{}{why}; into {}", announcement(release, programs), root.display());
+    build_into(&modules, &unfinished, release, programs)?;
     std::fs::rename(&unfinished, &build).with_context(|| format!("cannot create {}", build.display()))?;
     Ok(build)
 }
 
-fn build_into(modules: &Path, out: &Path, programs: &[Program]) -> Result<()> {
-    let version = kubernetes_version(modules)?;
-    let (major, minor) = release(version.trim_start_matches('v'));
-    let mut flags = "-s -w".to_owned();
-    // Without these the programs call themselves v0.0.0-master+$Format:%H$, which clients cannot parse.
-    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
-        flags += &format!(
-            " -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor} \
-             -X {package}.gitTreeState=clean"
-        );
+/// What is built, and how long that takes: only what is really built is said.
+fn announcement(release: &Release, programs: &[Program]) -> String {
+    if programs.is_empty() {
+        return "building what kwok simulates (kwok-stages): seconds, once on this machine".to_owned();
     }
+    let has = |program: Program| programs.contains(&program);
+    // Seconds on two idle cores. The programs of Kubernetes have most of their packages in common.
+    let of_kubernetes =
+        [Program::KubeApiserver, Program::KubeControllerManager, Program::KubeScheduler, Program::Kubectl];
+    let first = if of_kubernetes.into_iter().any(has) { 120 } else { 0 };
+    let each: u32 = programs
+        .iter()
+        .map(|program| match program {
+            Program::Etcd => 40,
+            Program::KubeApiserver => 40,
+            Program::KubeControllerManager | Program::KubeScheduler => 25,
+            Program::Kubectl => 20,
+            Program::Kwok => 55,
+        })
+        .sum();
+    let minutes = match (first + each).div_ceil(60) {
+        1 => "about a minute".to_owned(),
+        minutes => format!("about {minutes} minutes"),
+    };
+    let names: Vec<&str> = programs.iter().map(|program| program.name()).collect();
+    format!(
+        "building {} for Kubernetes {}: {minutes} on two idle cores, once on this machine",
+        names.join(", "),
+        release.version
+    )
+}
+
+fn build_into(modules: &Path, out: &Path, release: &Release, programs: &[Program]) -> Result<()> {
     let of_kubernetes: Vec<String> =
         programs.iter().filter(|p| **p != Program::Kwok).map(|p| format!("./{}", p.name())).collect();
     if !of_kubernetes.is_empty() {
-        go_build(modules, &flags, out, &of_kubernetes)?;
+        let flags = link_flags(&release.version);
+        let pins = release.mod_file.as_deref().map(|file| modules.join(file));
+        go_build(modules, pins.as_deref(), &flags, out, &of_kubernetes)?;
+    }
+    if !release.is_newest() {
+        return Ok(());
     }
     let kwok = modules.join("kwok");
     let mut packages = vec!["./kwok-stages".to_owned()];
     if programs.contains(&Program::Kwok) {
         packages.push("sigs.k8s.io/kwok/cmd/kwok".to_owned());
     }
-    go_build(&kwok, "-s -w", out, &packages)?;
+    go_build(&kwok, None, "-s -w", out, &packages)?;
     let stages = run(Command::new(out.join("kwok-stages")), b"", Duration::from_secs(60))?;
     if !stages.status.success() {
         bail!("kwok-stages failed: {}", String::from_utf8_lossy(&stages.stderr).trim());
@@ -90,13 +121,35 @@ fn build_into(modules: &Path, out: &Path, programs: &[Program]) -> Result<()> {
     std::fs::write(out.join(STAGES_FILE), stages.stdout).context("cannot write the stages of kwok")
 }
 
-pub(crate) fn go_build(module: &Path, link_flags: &str, out: &Path, packages: &[String]) -> Result<()> {
+/// Without these the programs call themselves v0.0.0-master+$Format:%H$, which clients cannot parse.
+fn link_flags(version: &str) -> String {
+    let (major, minor) = release(version);
+    let mut flags = "-s -w".to_owned();
+    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
+        flags += &format!(
+            " -X {package}.gitVersion=v{version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor} \
+             -X {package}.gitTreeState=clean"
+        );
+    }
+    flags
+}
+
+/// Builds main packages of a module, by `pins` instead of its own go.mod where they are given.
+pub(crate) fn go_build(
+    module: &Path,
+    pins: Option<&Path>,
+    link_flags: &str,
+    out: &Path,
+    packages: &[String],
+) -> Result<()> {
     let mut go = go_command();
     // The trailing slash has the programs named after their packages.
     let out = format!("{}/", out.display());
-    go.current_dir(module)
-        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", link_flags, "-o", &out])
-        .args(packages);
+    go.current_dir(module).arg("build");
+    if let Some(pins) = pins {
+        go.arg(format!("-modfile={}", pins.display()));
+    }
+    go.args(["-trimpath", "-buildvcs=false", "-ldflags", link_flags, "-o", &out]).args(packages);
     let output = run(go, b"", BUILD_DEADLINE)?;
     if !output.status.success() {
         bail!(
@@ -110,21 +163,22 @@ pub(crate) fn go_build(module: &Path, link_flags: &str, out: &Path, packages: &[
     Ok(())
 }
 
-/// The pinned release of Kubernetes (`v1.36.3`): `go.mod` is the only place that says it.
-fn kubernetes_version(modules: &Path) -> Result<String> {
-    let go_mod = modules.join("go.mod");
-    let text =
-        std::fs::read_to_string(&go_mod).with_context(|| format!("cannot read {}", go_mod.display()))?;
-    text.lines()
-        .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes "))
-        .map(|version| version.trim().to_owned())
-        .with_context(|| format!("{} does not require k8s.io/kubernetes", go_mod.display()))
-}
-
-/// Names a build by all it depends on: the module's files, Go, what is built, and this file with its flags.
-fn build_key(modules: &Path, go: &str, programs: &[Program]) -> Result<String> {
+/// Names a build by all it depends on: the files with the pins and the main packages, Go, what is built, and this file with
+/// its flags. The pins of another release are no part of it.
+fn build_key(modules: &Path, go: &str, release: &Release, programs: &[Program]) -> Result<String> {
     let mut files = Vec::new();
-    collect(modules, &mut files)?;
+    match &release.mod_file {
+        None => {
+            collect(modules, &mut files)?;
+            files.retain(|file| !file.starts_with(modules.join("versions")));
+        }
+        Some(pins) => {
+            files.extend([modules.join(pins), modules.join(pins).with_extension("sum")]);
+            for program in programs {
+                collect(&modules.join(program.name()), &mut files)?;
+            }
+        }
+    }
     files.sort();
     let mut key = Fnv::default();
     key.add(go.as_bytes());
@@ -138,6 +192,14 @@ fn build_key(modules: &Path, go: &str, programs: &[Program]) -> Result<String> {
         key.add(&std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
     }
     Ok(key.name())
+}
+
+/// Marks a build as used just now: those that nobody has used for longest make room first. Where it cannot be marked, a build
+/// that is needed again is at worst made again.
+fn used(build: &Path) {
+    if let Ok(folder) = File::open(build) {
+        let _ = folder.set_modified(SystemTime::now());
+    }
 }
 
 pub(crate) fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -216,10 +278,6 @@ pub(crate) fn go_command() -> Command {
     go
 }
 
-pub(crate) fn modules_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../controlplane")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,29 +292,74 @@ mod tests {
         assert!(release("devel go1.27-abc") > release("1.26.0"));
     }
 
+    fn newest() -> Release {
+        Release { version: "1.37.2".to_owned(), mod_file: None }
+    }
+
+    fn older() -> Release {
+        Release { version: "1.36.3".to_owned(), mod_file: Some("versions/v1.36.mod".into()) }
+    }
+
     #[test]
     fn every_input_of_a_build_changes_its_name() {
         let modules = tempfile::tempdir().unwrap();
         let path = modules.path();
-        std::fs::create_dir(path.join("etcd")).unwrap();
-        std::fs::write(path.join("go.mod"), "module a\n").unwrap();
-        std::fs::write(path.join("etcd/main.go"), "package main\n").unwrap();
-        let key = |go: &str, programs: &[Program]| build_key(path, go, programs).unwrap();
+        let write = |file: &str, text: &str| {
+            std::fs::create_dir_all(path.join(file).parent().unwrap()).unwrap();
+            std::fs::write(path.join(file), text).unwrap();
+        };
+        write("go.mod", "module a\n");
+        write("etcd/main.go", "package main\n");
+        write("versions/v1.36.mod", "module a\n");
+        write("versions/v1.36.sum", "\n");
+        write("versions/v1.35.mod", "module a\n");
+        let key = |go: &str, programs: &[Program]| build_key(path, go, &newest(), programs).unwrap();
+        let key_of_older = || build_key(path, "go1.26.8", &older(), &[Program::Etcd]).unwrap();
 
-        let first = key("go1.26.8", &[Program::Etcd]);
+        let (first, first_older) = (key("go1.26.8", &[Program::Etcd]), key_of_older());
         assert_eq!(first, key("go1.26.8", &[Program::Etcd]));
+        assert_ne!(first, first_older);
         assert_ne!(first, key("go1.26.9", &[Program::Etcd]));
         assert_ne!(first, key("go1.26.8", &[Program::Kwok]));
-        std::fs::write(path.join("README.md"), "no part of the build").unwrap();
-        assert_eq!(first, key("go1.26.8", &[Program::Etcd]));
-        std::fs::write(path.join("etcd/main.go"), "package main // changed\n").unwrap();
+        write("README.md", "no part of the build");
+        write("versions/v1.35.mod", "module a // another release\n");
+        assert_eq!((&first, &first_older), (&key("go1.26.8", &[Program::Etcd]), &key_of_older()));
+
+        write("versions/v1.36.sum", "changed\n");
+        assert_ne!(first_older, key_of_older());
+        write("versions/v1.36.sum", "\n");
+        write("go.mod", "module a // changed\n");
+        assert_eq!(first_older, key_of_older());
         assert_ne!(first, key("go1.26.8", &[Program::Etcd]));
+        write("go.mod", "module a\n");
+        write("etcd/main.go", "package main // changed\n");
+        assert_ne!(first, key("go1.26.8", &[Program::Etcd]));
+        assert_ne!(first_older, key_of_older());
+    }
+
+    #[test]
+    fn what_is_said_is_what_is_built() {
+        let all = announcement(&newest(), &Program::ALL);
+        assert!(all.contains("etcd, kube-apiserver") && all.contains("about 6 minutes"), "{all}");
+        let two = announcement(&older(), older().programs());
+        assert!(two.contains("kube-apiserver, kube-controller-manager for Kubernetes 1.36.3"), "{two}");
+        let kwok = announcement(&newest(), &[Program::Kwok]);
+        assert!(kwok.contains("building kwok for") && kwok.contains("about a minute"), "{kwok}");
+        let none = announcement(&newest(), &[]);
+        assert!(none.contains("seconds") && !none.contains("minute"), "{none}");
+    }
+
+    #[test]
+    fn programs_say_their_release() {
+        let flags = link_flags("1.37.2");
+        assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.37.2 "), "{flags}");
+        assert!(flags.contains("gitMajor=1 ") && flags.contains("gitMinor=37 "), "{flags}");
     }
 
     #[test]
     fn the_oldest_builds_make_room() {
         let root = tempfile::tempdir().unwrap();
-        for name in ["a", "b", "c", "d"] {
+        for name in ["a", "b", "c", "d", "e", "f", "g"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
             let seconds = u64::from(name.as_bytes()[0]);
             File::open(root.path().join(name))
@@ -268,11 +371,6 @@ mod tests {
         let mut left: Vec<_> =
             std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, ["c", "d"]);
-    }
-
-    #[test]
-    fn the_release_is_read_from_the_module() {
-        assert!(kubernetes_version(&modules_dir()).unwrap().starts_with("v1."));
+        assert_eq!(left, ["c", "d", "e", "f", "g"]);
     }
 }

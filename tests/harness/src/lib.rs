@@ -53,19 +53,23 @@ mod nodes;
 mod oracle;
 mod ports;
 mod process;
+mod releases;
 mod scheduler_under_test;
 mod skip;
 mod wait;
 mod watchdog;
 
 pub use api::{Api, Response};
-pub use binaries::{Binaries, BinariesError, Program, Unavailable, binaries};
+pub use binaries::{
+    Binaries, BinariesError, KUBERNETES_VARIABLE, Program, Unavailable, binaries, binaries_of,
+};
 pub use cluster::{Cluster, Options};
 pub use components::{Component, SchedulerOptions};
 pub use directory::holds_running_cluster;
 pub use nodes::NodeShape;
 pub use oracle::{oracle_tests, parity_oracle};
 pub use process::{Process, Usage, run};
+pub use releases::{Release, modules_dir, release_of, releases};
 pub use scheduler_under_test::secondmate_binary;
-pub use skip::{SKIP_REPORT_VARIABLE, in_ci, require_or_skip, require_programs_or_skip};
+pub use skip::{LACKS_VARIABLE, SKIP_REPORT_VARIABLE, in_ci, require_or_skip, require_programs_or_skip};
 pub use wait::wait_until;

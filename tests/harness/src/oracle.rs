@@ -80,7 +80,7 @@ fn build(root: &Path, module: &Path, go: &str) -> Result<PathBuf> {
     }
     std::fs::create_dir(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
     eprintln!("building the parity oracle into {}: some minutes, once on this machine", root.display());
-    go_build(module, "-s -w", &unfinished, &[".".to_owned()])?;
+    go_build(module, None, "-s -w", &unfinished, &[".".to_owned()])?;
     // Go names the program after the module's last element.
     for entry in std::fs::read_dir(&unfinished).context("cannot list the build")? {
         let built = entry.context("cannot list the build")?.path();

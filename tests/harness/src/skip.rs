@@ -7,6 +7,10 @@ use crate::binaries::{Binaries, BinariesError, Program, Unavailable, binaries};
 /// Names a file to which each skip is appended as a line `NAME: REASON`; `cargo xtask test` lists them at its end.
 pub const SKIP_REPORT_VARIABLE: &str = "SECONDMATE_SKIP_REPORT";
 
+/// Names a file to which a test appends a line for each kind or field that it found the API server to lack; `cargo xtask
+/// compatibility` shows them.
+pub const LACKS_VARIABLE: &str = "SECONDMATE_LACKS_REPORT";
+
 /// The programs of the control plane, or `None` after the skip has been reported.
 ///
 /// # Panics

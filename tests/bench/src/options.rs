@@ -1,0 +1,63 @@
+//! The command line of the measurement. `cargo xtask bench` has this file too, so that help and mistakes cost no build.
+
+use clap::{Parser, ValueEnum};
+use std::fmt;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", about = "Measure the scheduler, side by side with kube-scheduler")]
+pub(crate) struct Options {
+    /// Numbers of nodes for throughput.
+    #[arg(long, value_delimiter = ',', default_value = "1000,5000")]
+    pub(crate) nodes: Vec<usize>,
+    /// Number of pods for throughput.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) pods: usize,
+    /// Number of nodes for latency.
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) latency_nodes: usize,
+    /// Pods that arrive in a second, for latency; 0 leaves latency out.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) rate: usize,
+    /// Seconds for which pods arrive, for latency.
+    #[arg(long, default_value_t = 30)]
+    pub(crate) seconds: usize,
+    /// Where to measure: `sandbox`, `control-plane`, or both.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Target::Sandbox, Target::ControlPlane])]
+    pub(crate) on: Vec<Target>,
+    /// Whom to measure on the control plane.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Subject::KubeScheduler, Subject::Secondmate])]
+    pub(crate) who: Vec<Subject>,
+    /// One JSON object a row instead of the table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Target {
+    /// The embedded API server, over HTTP.
+    Sandbox,
+    /// etcd and kube-apiserver.
+    ControlPlane,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Sandbox { "sandbox" } else { "control-plane" })
+    }
+}
+
+/// Whom to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Subject {
+    /// This project's scheduler.
+    Secondmate,
+    /// The peer, its client limits raised.
+    KubeScheduler,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Secondmate { "secondmate" } else { "kube-scheduler" })
+    }
+}
