@@ -124,24 +124,30 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn failure(task: &str, reason: &str) -> Failure {
         Failure { task: task.to_owned(), reason: reason.to_owned() }
     }
 
-    #[tokio::test]
+    /// The next failure. Time is paused, so a failure that is never told ends the test at once.
+    async fn next(failures: &mut Failures) -> Failure {
+        tokio::time::timeout(Duration::from_secs(600), failures.next()).await.expect("it is told")
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_panic_and_the_end_of_a_lasting_task_are_told_by_name() {
         let (tasks, mut failures) = Tasks::new(CancellationToken::new());
         tasks.spawn("short", async {});
         tasks.spawn("binding", async { panic!("no room for {}", "it") });
-        assert_eq!(failures.next().await, failure("binding", "panicked: no room for it"));
+        assert_eq!(next(&mut failures).await, failure("binding", "panicked: no room for it"));
         tasks.spawn_lasting("watch of nodes", async {});
-        assert_eq!(failures.next().await, failure("watch of nodes", "ended by itself"));
+        assert_eq!(next(&mut failures).await, failure("watch of nodes", "ended by itself"));
         assert!(!tasks.run_in_thread("scheduling thread", || panic!("oh")));
-        assert_eq!(failures.next().await, failure("scheduling thread", "panicked: oh"));
+        assert_eq!(next(&mut failures).await, failure("scheduling thread", "panicked: oh"));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_task_that_is_told_to_end_is_no_failure() {
         let end = CancellationToken::new();
         let (tasks, mut failures) = Tasks::new(CancellationToken::new());
@@ -153,6 +159,6 @@ mod tests {
         end.cancel();
         assert!(released.await.is_err(), "what the task held is dropped");
         tasks.spawn("last", async { panic!("only this") });
-        assert_eq!(failures.next().await, failure("last", "panicked: only this"));
+        assert_eq!(next(&mut failures).await, failure("last", "panicked: only this"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! All of them ask [`Leading`] before each request: a process that does not lead, or is not sure to, writes nothing. Bindings,
 //! plugins' writes, looks at pods and evictions are answered to the core; the core makes no more of them than
-//! [`crate::engine`] allows. The status of pods and events are not answered: they have bounded queues of their own.
+//! the engine allows. The status of pods and events are not answered: they have bounded queues of their own.
 
 mod bind;
 mod events;

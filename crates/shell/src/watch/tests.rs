@@ -248,7 +248,8 @@ async fn a_watch_that_panics_is_told_by_name() {
     });
     let (inbox, _messages) = Inbox::new(&Metrics::new());
     let mut running = start(Client::new(service, "default"), inbox);
-    let failure = running.failures.next().await;
+    let told = tokio::time::timeout(Duration::from_secs(600), running.failures.next()).await;
+    let failure = told.expect("it is told");
     assert_eq!(
         failure.to_string(),
         "task \"watch of pods (spec.schedulerName=mate,spec.nodeName=)\" panicked: an answer that nobody thought of"
