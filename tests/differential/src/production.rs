@@ -150,6 +150,11 @@ fn differs(theirs: &Value, deed: &Deed, pod: &Pod, items: &[Item]) -> Option<Dif
         }
         _ => {
             let reason = if result == "Error" { "SchedulerError" } else { "Unschedulable" };
+            let nominated = pod.nominated_node_name.as_ref().map(|node| node.as_str());
+            if result == "Error" && deed.node.is_some() && deed.node.as_deref() == nominated {
+                // The nominated node is taken before the nodes that the error is about are looked at.
+                return None;
+            }
             if let Some(node) = &deed.node {
                 return difference("result", &theirs["result"], json!(format!("chose {node}")));
             }
