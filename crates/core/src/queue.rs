@@ -16,6 +16,7 @@ use crate::changes::UNSCHEDULED_POD_ADD;
 use crate::heap::Heap;
 pub use in_flight::IN_FLIGHT_EVENTS_MAX;
 use in_flight::{InFlight, SincePop};
+use moves::{Asked, Move, Strategy};
 use places::{Ticket, Waiting, by_expiry, by_queue_sort};
 use rustc_hash::FxHashMap;
 use secondmate_cycle::Profile;
@@ -31,6 +32,9 @@ pub const FLUSH_INTERVAL: Duration = Duration::from_secs(30);
 /// The event by which pods that waited too long are moved.
 const TIMEOUT: ClusterEvent =
     ClusterEvent::new(EventResource::Wildcard, ActionType::ALL, "UnschedulableTimeout");
+
+/// The event by which a pod comes back whose attempt failed.
+const FAILURE: &str = "ScheduleAttemptFailure";
 
 /// Times of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +95,8 @@ pub struct Entry {
     pub gated_by: Option<Atom>,
     /// Whether only the time-out has moved it since its last attempt.
     pub flushed: bool,
+    /// When it was last moved because it waited too long, since its last attempt.
+    pub flushed_at: Option<Timestamp>,
     /// Where it is.
     pub place: Place,
     ticket: u64,
@@ -166,8 +172,10 @@ pub struct Queue {
     /// Those of `size.backoff` that failed by an error.
     error_backoff_len: usize,
     next_flush: Timestamp,
-    /// Pods that entered a place, by place and event: for the metric.
+    /// Pods that came into a queue, by queue and event: for the metric.
     incoming: BTreeMap<(&'static str, &'static str), u64>,
+    /// Pods that came into another queue, as upstream counts entities.
+    incoming_entities: BTreeMap<(&'static str, &'static str), u64>,
     /// Number of queued pods by the plugin that rejected them in their last attempt, and their profile: for the metric.
     rejected_gauge: BTreeMap<(Atom, Atom), i64>,
 }
@@ -189,6 +197,7 @@ impl Queue {
             error_backoff_len: 0,
             next_flush: Timestamp::default(),
             incoming: BTreeMap::new(),
+            incoming_entities: BTreeMap::new(),
             rejected_gauge: BTreeMap::new(),
         }
     }
@@ -219,10 +228,16 @@ impl Queue {
         all
     }
 
-    /// Pods that entered a place so far, by queue and event.
+    /// Pods that came into a queue so far, by queue and event; gated ones are in the unschedulable queue.
     #[must_use]
     pub fn incoming(&self) -> &BTreeMap<(&'static str, &'static str), u64> {
         &self.incoming
+    }
+
+    /// Entities (here always pods) that came into a queue so far, by queue and event.
+    #[must_use]
+    pub fn incoming_entities(&self) -> &BTreeMap<(&'static str, &'static str), u64> {
+        &self.incoming_entities
     }
 
     /// Queued pods by rejecting plugin and profile.
@@ -271,6 +286,7 @@ impl Queue {
             pending_by: BTreeSet::new(),
             gated_by,
             flushed: false,
+            flushed_at: None,
             place,
             ticket: self.new_ticket(),
         };
@@ -278,8 +294,8 @@ impl Queue {
         self.list(&uid, cx.now, cx.profiles);
         self.count_rejectors(&uid, 1);
         match place {
-            Place::Gated => self.count_incoming("gated", "PreEnqueue"),
-            _ => self.count_incoming("active", UNSCHEDULED_POD_ADD),
+            Place::Gated => self.count_move("unschedulable", Move::plain(UNSCHEDULED_POD_ADD)),
+            _ => self.count_move("active", Move::plain(UNSCHEDULED_POD_ADD)),
         }
     }
 
@@ -304,7 +320,7 @@ impl Queue {
             }
             Place::Unschedulable | Place::Gated => {
                 for event in events {
-                    if self.reconsider(&pod.uid, event, &change, cx) {
+                    if self.reconsider(&pod.uid, event, &change, Asked::TheUpdated, cx) {
                         break;
                     }
                 }
@@ -348,7 +364,7 @@ impl Queue {
         // likely to hit again.
         while let Some(ticket) = self.backoff.pop(by_expiry(&compare)) {
             if self.holds(&ticket, Place::Backoff) {
-                self.count_incoming("active", "PopFromBackoffQ");
+                self.count_move("active", Move::plain("PopFromBackoffQ"));
                 return Some(ticket.queued.pod.uid.clone());
             }
         }
@@ -374,26 +390,27 @@ impl Queue {
             entry.errors_in_a_row += 1;
         }
         entry.flushed = false;
+        entry.flushed_at = None;
         entry.queued.timestamp = cx.now;
         entry.rejected_by = outcome.rejected_by;
         entry.pending_by = outcome.pending_by;
         let pod = Arc::clone(&entry.queued.pod);
         self.count_rejectors(uid, 1);
         let Some(SincePop { events, missed_some }) = since_pop else {
-            self.requeue_after_backoff(uid, "ScheduleAttemptFailure", cx);
+            self.requeue_after_backoff(uid, Move::by(FAILURE, Strategy::AfterBackoff), cx);
             return;
         };
         let strategies =
             events.iter().map(|(event, change)| self.strategy(uid, &pod, event, change, cx.profiles));
-        let at_least = if missed_some { moves::Strategy::AfterBackoff } else { moves::Strategy::Wait };
-        match strategies.fold(at_least, Ord::max) {
-            moves::Strategy::Now => self.activate(uid, "ScheduleAttemptFailure", cx),
-            moves::Strategy::AfterBackoff => {
-                self.requeue_after_backoff(uid, "ScheduleAttemptFailure", cx);
-            }
-            moves::Strategy::Wait => {
+        let at_least = if missed_some { Strategy::AfterBackoff } else { Strategy::Wait };
+        let strategy = strategies.fold(at_least, Ord::max);
+        let by = Move::by(FAILURE, strategy);
+        match strategy {
+            Strategy::Now => self.activate(uid, by, cx),
+            Strategy::AfterBackoff => self.requeue_after_backoff(uid, by, cx),
+            Strategy::Wait => {
                 self.relocate(uid, Place::Unschedulable, cx.now, cx.profiles, |_| {});
-                self.count_incoming("unschedulable", "ScheduleAttemptFailure");
+                self.count_move("unschedulable", by);
             }
         }
     }

@@ -10,6 +10,29 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tracing::{debug, info};
 
+/// Counters by queue and event, with the count that they show.
+type Incoming = BTreeMap<(&'static str, &'static str), (Counter, u64)>;
+
+/// Brings counters up to what the core has counted.
+fn take_over(
+    shown: &mut Incoming,
+    counted: &BTreeMap<(&'static str, &'static str), u64>,
+    counter: impl Fn(Queue, &str) -> Counter,
+) {
+    for ((queue, event), count) in counted {
+        let (counter, shown) = shown.entry((queue, event)).or_insert_with(|| {
+            let queue = match *queue {
+                "active" => Queue::Active,
+                "backoff" => Queue::Backoff,
+                _ => Queue::Unschedulable,
+            };
+            (counter(queue, event), 0)
+        });
+        counter.inc_by(count - *shown);
+        *shown = *count;
+    }
+}
+
 /// Handles to the metrics that the scheduling thread writes, looked up once.
 pub(crate) struct Observer {
     metrics: Metrics,
@@ -18,7 +41,9 @@ pub(crate) struct Observer {
     /// How long the attempt took that was made last: an attempt that failed ends with it.
     last_attempt: Duration,
     /// Counters of pods that entered a queue, with the count that they show.
-    incoming: BTreeMap<(&'static str, &'static str), (Counter, u64)>,
+    incoming: Incoming,
+    /// The same for entities.
+    incoming_entities: Incoming,
     /// Gauges of unschedulable pods by plugin and profile.
     rejected: BTreeMap<(Atom, Atom), Gauge>,
     /// Gauges of events kept for pods in flight.
@@ -34,6 +59,7 @@ impl Observer {
             handlers_synced,
             last_attempt: Duration::ZERO,
             incoming: BTreeMap::new(),
+            incoming_entities: BTreeMap::new(),
             rejected: BTreeMap::new(),
             in_flight: BTreeMap::new(),
         }
@@ -60,27 +86,20 @@ impl Observer {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
         let (pending, queue) = (&self.metrics.pending_pods, &sizes.queue);
-        set(&pending.active, queue.active);
-        set(&pending.backoff, queue.backoff);
-        set(&pending.unschedulable, queue.unschedulable);
-        set(&pending.gated, queue.gated);
+        for gauges in [pending, &self.metrics.queued_entities] {
+            gauges.set(queue.active, queue.backoff, queue.unschedulable, queue.gated);
+        }
         let (gauges, cache) = (&self.metrics.cache_size, &sizes.cache);
         set(&gauges.nodes, cache.nodes);
         set(&gauges.pods, cache.pods);
         set(&gauges.assumed_pods, cache.assumed_pods);
-        for ((queue, event), count) in scheduler.queue().incoming() {
-            let (counter, shown) = self.incoming.entry((queue, event)).or_insert_with(|| {
-                let queue = match *queue {
-                    "active" => Queue::Active,
-                    "backoff" => Queue::Backoff,
-                    "gated" => Queue::Gated,
-                    _ => Queue::Unschedulable,
-                };
-                (self.metrics.queue_incoming_pods(queue, event), 0)
-            });
-            counter.inc_by(count - *shown);
-            *shown = *count;
-        }
+        let metrics = &self.metrics;
+        take_over(&mut self.incoming, scheduler.queue().incoming(), |queue, event| {
+            metrics.queue_incoming_pods(queue, event)
+        });
+        take_over(&mut self.incoming_entities, scheduler.queue().incoming_entities(), |queue, event| {
+            metrics.queue_incoming_entities(queue, event)
+        });
         for ((plugin, profile), count) in scheduler.queue().rejected_gauge() {
             let Some(metrics) = self.profiles.get(profile) else { continue };
             let key = (plugin.clone(), profile.clone());

@@ -47,9 +47,9 @@ impl Queue {
     }
 }
 
-/// The four gauges of `pending_pods`.
+/// The gauges of `pending_pods` and `queued_entities`, by queue.
 #[derive(Clone, Debug)]
-pub struct PendingPods {
+pub struct QueuedPods {
     /// In the active queue.
     pub active: Gauge,
     /// In backoff.
@@ -59,6 +59,33 @@ pub struct PendingPods {
     /// Held back.
     pub gated: Gauge,
 }
+
+impl QueuedPods {
+    fn of(gauge: impl Fn(Queue) -> Gauge) -> Self {
+        Self {
+            active: gauge(Queue::Active),
+            backoff: gauge(Queue::Backoff),
+            unschedulable: gauge(Queue::Unschedulable),
+            gated: gauge(Queue::Gated),
+        }
+    }
+
+    /// Takes the numbers over.
+    pub fn set(&self, active: usize, backoff: usize, unschedulable: usize, gated: usize) {
+        let numbers = [
+            (&self.active, active),
+            (&self.backoff, backoff),
+            (&self.unschedulable, unschedulable),
+            (&self.gated, gated),
+        ];
+        for (gauge, number) in numbers {
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// The entity type of pods that belong to no pod group.
+const POD: &str = "pod";
 
 /// The three gauges of `cache_size`.
 #[derive(Clone, Debug)]
@@ -103,7 +130,9 @@ pub struct Metrics {
     /// Victims of one preemption.
     pub preemption_victims: Histogram,
     /// Pods waiting, by queue.
-    pub pending_pods: PendingPods,
+    pub pending_pods: QueuedPods,
+    /// Entities waiting, by queue. Here each pod is one.
+    pub queued_entities: QueuedPods,
     /// Objects in the cache.
     pub cache_size: CacheSize,
     /// Binding tasks that run now (`goroutines{operation="binding"}`).
@@ -115,6 +144,7 @@ pub struct Metrics {
     plugin_evaluation: Labelled<Counter, 3>,
     unschedulable_pods: Labelled<Gauge, 2>,
     queue_incoming_pods: Labelled<Counter, 2>,
+    queue_incoming_entities: Labelled<Counter, 3>,
     pod_scheduling_sli_duration: Labelled<Histogram, 1>,
     /// By attempts: 1 to 14, then `15+`.
     sli_by_attempts: Arc<[OnceLock<Histogram>; SLI_ATTEMPTS_MAX]>,
@@ -235,8 +265,24 @@ impl Metrics {
             "Pods added to the queues, by what brought them there",
             queue_incoming_pods.family(),
         );
+        let queue_incoming_entities = Labelled::counter(["queue", "event", "type"]);
+        registry.register(
+            "queue_incoming_entities",
+            "Entities (here always pods) that came into another queue, by what brought them there",
+            queue_incoming_entities.family(),
+        );
         let pending_pods = Labelled::gauge(["queue"]);
+        // Members of pod groups, of which there are none here; upstream has the series from the start on.
+        for queue in ["incomplete", "pending"] {
+            pending_pods.get([queue]).set(0);
+        }
         registry.register("pending_pods", "Pods that wait, by queue", pending_pods.family());
+        let queued_entities = Labelled::gauge(["queue", "type"]);
+        registry.register(
+            "queued_entities",
+            "Entities (here always pods) that wait, by queue",
+            queued_entities.family(),
+        );
         let unschedulable_pods = Labelled::gauge(["plugin", "profile"]);
         registry.register(
             "unschedulable_pods",
@@ -368,12 +414,8 @@ impl Metrics {
             pod_scheduled_after_flush,
             preemption_attempts,
             preemption_victims,
-            pending_pods: PendingPods {
-                active: pending_pods.get([Queue::Active.label()]),
-                backoff: pending_pods.get([Queue::Backoff.label()]),
-                unschedulable: pending_pods.get([Queue::Unschedulable.label()]),
-                gated: pending_pods.get([Queue::Gated.label()]),
-            },
+            pending_pods: QueuedPods::of(|queue| pending_pods.get([queue.label()])),
+            queued_entities: QueuedPods::of(|queue| queued_entities.get([queue.label(), POD])),
             cache_size: CacheSize {
                 nodes: cache_size.get(["nodes"]),
                 pods: cache_size.get(["pods"]),
@@ -387,6 +429,7 @@ impl Metrics {
             plugin_evaluation,
             unschedulable_pods,
             queue_incoming_pods,
+            queue_incoming_entities,
             pod_scheduling_sli_duration,
             sli_by_attempts: Arc::new([const { OnceLock::new() }; SLI_ATTEMPTS_MAX]),
             event_handling_duration,
@@ -431,6 +474,11 @@ impl Metrics {
     /// `PopFromBackoffQ`, `ForceActivate`, `UnschedulableTimeout`.
     pub fn queue_incoming_pods(&self, queue: Queue, event: &str) -> Counter {
         self.queue_incoming_pods.get([queue.label(), event])
+    }
+
+    /// Pods that came into another queue by the event, as upstream counts entities.
+    pub fn queue_incoming_entities(&self, queue: Queue, event: &str) -> Counter {
+        self.queue_incoming_entities.get([queue.label(), event, POD])
     }
 
     /// Time to handle events with this label.

@@ -1,42 +1,50 @@
 //! The passing of time: backoffs end, and pods that have waited too long are tried again.
 
+use super::moves::{Move, Strategy};
 use super::places::{by_expiry, by_queue_sort};
-use super::{Entry, FLUSH_INTERVAL, Place, Profiles, Queue, QueueContext, TIMEOUT};
+use super::{Entry, FLUSH_INTERVAL, Place, Queue, QueueContext, TIMEOUT};
+use secondmate_framework::ObjectChange;
 use secondmate_model::{Timestamp, Uid};
 use std::time::Duration;
 
 impl Queue {
     /// Ends the backoffs that are over, and lets pods that have waited too long be tried again.
     pub fn tick(&mut self, cx: QueueContext<'_>) {
-        let QueueContext { now, profiles, .. } = cx;
-        self.end_backoffs(Place::Backoff, now, profiles);
-        self.end_backoffs(Place::ErrorBackoff, now, profiles);
+        let now = cx.now;
+        self.end_backoffs(Place::Backoff, cx);
+        self.end_backoffs(Place::ErrorBackoff, cx);
         if now < self.next_flush {
             return;
         }
         self.next_flush = now + FLUSH_INTERVAL;
-        let is_late = |e: &Entry| now.since(e.queued.timestamp) > self.config.max_unschedulable;
-        let late: Vec<Uid> = self
-            .waiting
-            .all()
-            .filter(|u| self.entries.get(*u).is_some_and(|e| is_late(e) && is_moved_by_timeout(e, profiles)))
-            .cloned()
-            .collect();
-        for uid in late {
-            if let Some(entry) = self.entries.get_mut(&uid) {
+        let is_late = |e: &Entry| {
+            let since = e.flushed_at.map_or(e.queued.timestamp, |at| at.max(e.queued.timestamp));
+            // A pod that is being deleted has nowhere to go.
+            now.since(since) > self.config.max_unschedulable && !e.queued.pod.deleting
+        };
+        let late = self.waiting.all().filter(|uid| self.entries.get(*uid).is_some_and(is_late));
+        let late: Vec<Uid> = late.cloned().collect();
+        for uid in &late {
+            // A gated pod too: its plugins are asked again, so that one whose event was missed is not held back for good.
+            if let Some(entry) = self.entries.get_mut(uid) {
                 entry.flushed = true;
+                entry.flushed_at = Some(now);
             }
-            self.requeue_after_backoff(&uid, TIMEOUT.label, cx);
+            self.requeue_after_backoff(uid, Move::by(TIMEOUT.label, Strategy::AfterBackoff), cx);
+        }
+        if !late.is_empty() {
+            // As upstream has it, a pod that is in flight meanwhile is tried again as well.
+            self.in_flight.record(TIMEOUT, &ObjectChange::default());
         }
     }
 
-    fn end_backoffs(&mut self, place: Place, now: Timestamp, profiles: &Profiles) {
-        let compare = by_queue_sort(profiles);
+    fn end_backoffs(&mut self, place: Place, cx: QueueContext<'_>) {
+        let compare = by_queue_sort(cx.profiles);
         loop {
             let heap = if place == Place::ErrorBackoff { &self.error_backoff } else { &self.backoff };
             let Some(top) = heap.peek() else { return };
             let stale = !self.holds(top, place);
-            if !stale && !is_over(top.expiry, now) {
+            if !stale && !is_over(top.expiry, cx.now) {
                 return;
             }
             let heap = if place == Place::ErrorBackoff { &mut self.error_backoff } else { &mut self.backoff };
@@ -44,7 +52,7 @@ impl Queue {
             if !stale {
                 let uid = ticket.queued.pod.uid.clone();
                 // A pod that comes straight out of backoff was checked when it went in.
-                self.enter_active(&uid, now, "BackoffComplete", profiles);
+                self.enter_active(&uid, Move::plain("BackoffComplete"), cx);
             }
         }
     }
@@ -80,15 +88,6 @@ impl Queue {
     pub(super) fn expiry(&self, uid: &Uid) -> Timestamp {
         self.entries.get(uid).map_or_else(Timestamp::default, |entry| self.expiry_of(entry))
     }
-}
-
-/// A gated pod is moved only by events that its gating plugin registered; one that is being deleted is not moved at all.
-fn is_moved_by_timeout(entry: &Entry, profiles: &Profiles) -> bool {
-    let pod = &entry.queued.pod;
-    !pod.deleting
-        && entry.gated_by.as_ref().is_none_or(|gate| {
-            profiles.get(&pod.scheduler_name).is_some_and(|p| p.plugin_registers(gate, &TIMEOUT))
-        })
 }
 
 /// A backoff is over when its whole second has passed.

@@ -15,7 +15,66 @@ pub(super) enum Strategy {
     Now,
 }
 
+impl Strategy {
+    /// The queue that it leads to, as the metric names it.
+    fn queue(self) -> &'static str {
+        match self {
+            Self::Wait => "unschedulable",
+            Self::AfterBackoff => "backoff",
+            Self::Now => "active",
+        }
+    }
+}
+
+/// A pod is moved by force.
+const FORCED: Move = Move { event: "ForceActivate", strategy: None, stays: false };
+
+/// Why a pod is moved, for the metrics of what comes into the queues.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Move {
+    /// Label of the event.
+    event: &'static str,
+    /// What the event means for the pod; none where that was not asked.
+    strategy: Option<Strategy>,
+    /// The pod stays where it is if a plugin holds it back, so that it does not come into a queue.
+    stays: bool,
+}
+
+impl Move {
+    /// A move that was not decided by a plugin's hint.
+    pub fn plain(event: &'static str) -> Self {
+        Self { event, strategy: None, stays: false }
+    }
+
+    /// A move by an event.
+    pub fn by(event: &'static str, strategy: Strategy) -> Self {
+        Self { event, strategy: Some(strategy), stays: false }
+    }
+
+    fn that_may_stay(self) -> Self {
+        Self { stays: true, ..self }
+    }
+}
+
+/// Whom an event came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// All pods that wait.
+    AllThatWait,
+    /// The pod that was updated.
+    TheUpdated,
+}
+
 impl Queue {
+    /// A pod comes into a queue. Upstream counts entities apart, and only where the queue is another than the event's meaning alone
+    /// leads to (`recordIncomingEntitiesMetrics`): a pod that goes into backoff because a hint said so is no new entity there.
+    pub(super) fn count_move(&mut self, queue: &'static str, by: Move) {
+        *self.incoming.entry((queue, by.event)).or_insert(0) += 1;
+        if by.strategy.is_none_or(|strategy| strategy.queue() != queue) {
+            *self.incoming_entities.entry((queue, by.event)).or_insert(0) += 1;
+        }
+    }
+
     /// A cluster event: moves the pods that it may help, except for `except`.
     pub fn on_event(
         &mut self,
@@ -43,7 +102,7 @@ impl Queue {
         }
         for uid in self.waiting.concerned(event, cx.profiles) {
             if self.entries.get(&uid).is_some_and(|e| concerns(&e.queued.pod)) {
-                self.reconsider(&uid, event, change, cx);
+                self.reconsider(&uid, event, change, Asked::AllThatWait, cx);
             }
         }
         self.in_flight.record(*event, change);
@@ -54,11 +113,11 @@ impl Queue {
     pub fn ungate(&mut self, uid: &Uid, events_are_over: bool, cx: QueueContext<'_>) {
         let Some(entry) = self.entries.get_mut(uid).filter(|e| e.place == Place::Gated) else { return };
         if events_are_over {
-            self.requeue_after_backoff(uid, "PreemptionFinished", cx);
+            self.requeue_after_backoff(uid, Move::plain("PreemptionFinished").that_may_stay(), cx);
             return;
         }
         let timestamp = entry.queued.timestamp;
-        if !self.gate(uid, cx) {
+        if !self.gate(uid, Move::plain("PreemptionFinished").that_may_stay(), cx) {
             self.relocate(uid, Place::Unschedulable, timestamp, cx.profiles, |_| {});
         }
     }
@@ -66,9 +125,9 @@ impl Queue {
     /// Moves a waiting pod by force, whatever plugins say; a pod in flight is tried again as soon as it comes back.
     pub fn force_activate(&mut self, uid: &Uid, cx: QueueContext<'_>) {
         match self.entries.get(uid).map(|e| e.place) {
-            Some(Place::Backoff | Place::ErrorBackoff | Place::Unschedulable | Place::Gated) => {
-                self.activate(uid, "ForceActivate", cx);
-            }
+            // PreEnqueue plugins let it pass when it went into backoff, and are not asked again.
+            Some(Place::Backoff | Place::ErrorBackoff) => self.enter_active(uid, FORCED, cx),
+            Some(Place::Unschedulable | Place::Gated) => self.activate(uid, FORCED.that_may_stay(), cx),
             Some(Place::InFlight) => self.in_flight.force(uid),
             Some(Place::Active) | None => {}
         }
@@ -104,11 +163,12 @@ impl Queue {
         uid: &Uid,
         event: &ClusterEvent,
         change: &ObjectChange,
+        asked: Asked,
         cx: QueueContext<'_>,
     ) -> bool {
         let Some(entry) = self.entries.get(uid) else { return false };
         let pod = Arc::clone(&entry.queued.pod);
-        if let Some(gate) = &entry.gated_by {
+        if let Some(gate) = entry.gated_by.as_ref().filter(|_| asked == Asked::AllThatWait) {
             // A gated pod is looked at only where the gating plugin may change its mind.
             let concerns =
                 cx.profiles.get(&pod.scheduler_name).is_some_and(|p| p.plugin_registers(gate, event));
@@ -116,58 +176,62 @@ impl Queue {
                 return false;
             }
         }
-        match self.strategy(uid, &pod, event, change, cx.profiles) {
+        let strategy = self.strategy(uid, &pod, event, change, cx.profiles);
+        let by = Move { stays: asked == Asked::TheUpdated, ..Move::by(event.label, strategy) };
+        match strategy {
             Strategy::Wait => return false,
-            Strategy::Now => self.activate(uid, event.label, cx),
-            Strategy::AfterBackoff => self.requeue_after_backoff(uid, event.label, cx),
+            Strategy::Now => self.activate(uid, by, cx),
+            Strategy::AfterBackoff => self.requeue_after_backoff(uid, by, cx),
         }
         self.entries.get(uid).is_some_and(|e| !matches!(e.place, Place::Unschedulable | Place::Gated))
     }
 
-    pub(super) fn requeue_after_backoff(&mut self, uid: &Uid, event: &'static str, cx: QueueContext<'_>) {
+    pub(super) fn requeue_after_backoff(&mut self, uid: &Uid, by: Move, cx: QueueContext<'_>) {
         let Some(entry) = self.entries.get(uid) else { return };
         if !self.is_backing_off(entry, cx.now) {
-            self.activate(uid, event, cx);
+            self.activate(uid, by, cx);
             return;
         }
         let expiry = self.expiry(uid);
-        if self.gate(uid, cx) {
+        if self.gate(uid, by, cx) {
             return;
         }
         let errors = self.entries.get(uid).is_some_and(|e| e.rejectors().next().is_none());
         let place = if errors { Place::ErrorBackoff } else { Place::Backoff };
         self.relocate(uid, place, expiry, cx.profiles, |_| {});
-        self.count_incoming("backoff", event);
+        self.count_move("backoff", by);
     }
 
     /// Puts a pod into activeQ, unless a PreEnqueue plugin holds it back.
-    pub(super) fn activate(&mut self, uid: &Uid, event: &'static str, cx: QueueContext<'_>) {
-        if !self.gate(uid, cx) {
-            self.enter_active(uid, cx.now, event, cx.profiles);
+    pub(super) fn activate(&mut self, uid: &Uid, by: Move, cx: QueueContext<'_>) {
+        if !self.gate(uid, by, cx) {
+            self.enter_active(uid, by, cx);
         }
     }
 
     /// Asks the PreEnqueue plugins; where one holds the pod back, it is put among the gated ones and the answer is yes.
-    fn gate(&mut self, uid: &Uid, cx: QueueContext<'_>) -> bool {
+    fn gate(&mut self, uid: &Uid, by: Move, cx: QueueContext<'_>) -> bool {
         let Some(entry) = self.entries.get_mut(uid) else { return false };
         let Some(plugin) = first_that_holds(&entry.queued.pod, entry.gated_by.as_ref(), cx) else {
             entry.gated_by = None;
             return false;
         };
         let is_new = !entry.rejectors().any(|p| *p == plugin);
-        let (place, timestamp) = (entry.place, entry.queued.timestamp);
+        let timestamp = entry.queued.timestamp;
         let profile = entry.queued.pod.scheduler_name.clone();
         self.relocate(uid, Place::Gated, timestamp, cx.profiles, |entry| {
             if is_new {
                 entry.rejected_by.insert(plugin.clone());
             }
             entry.gated_by = Some(plugin.clone());
+            // It is not tried, so nothing can come of the flush.
+            entry.flushed = false;
         });
         if is_new {
             self.count_rejector(&plugin, &profile);
         }
-        if place != Place::Gated {
-            self.count_incoming("gated", "PreEnqueue");
+        if !by.stays {
+            self.count_move("unschedulable", by);
         }
         true
     }

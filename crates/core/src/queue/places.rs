@@ -1,6 +1,7 @@
 //! The places of the queue, and how a pod moves between them. Each pod is in exactly one.
 
-use super::{Entry, Place, Profiles, Queue};
+use super::moves::Move;
+use super::{Entry, Place, Profiles, Queue, QueueContext};
 use secondmate_framework::{ClusterEvent, EventResource, QueuedPod};
 use secondmate_model::{Atom, Timestamp, Uid};
 use std::cmp::Ordering;
@@ -140,17 +141,11 @@ impl Queue {
     }
 
     /// Puts a pod into activeQ.
-    pub(super) fn enter_active(
-        &mut self,
-        uid: &Uid,
-        now: Timestamp,
-        event: &'static str,
-        profiles: &Profiles,
-    ) {
-        self.relocate(uid, Place::Active, now, profiles, |entry| {
-            entry.first_active.get_or_insert(now);
+    pub(super) fn enter_active(&mut self, uid: &Uid, by: Move, cx: QueueContext<'_>) {
+        self.relocate(uid, Place::Active, cx.now, cx.profiles, |entry| {
+            entry.first_active.get_or_insert(cx.now);
         });
-        self.count_incoming("active", event);
+        self.count_move("active", by);
     }
 
     /// Drops old tickets when they are the larger part of a heap.
@@ -178,10 +173,6 @@ impl Queue {
             Place::Gated => &mut self.size.gated,
             Place::InFlight => &mut self.size.in_flight,
         }
-    }
-
-    pub(super) fn count_incoming(&mut self, queue: &'static str, event: &'static str) {
-        *self.incoming.entry((queue, event)).or_insert(0) += 1;
     }
 
     /// Counts a pod for each plugin that rejected it: from its return to the queue until it is popped or removed.

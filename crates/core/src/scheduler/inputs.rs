@@ -91,13 +91,12 @@ impl Scheduler {
                 self.lingering.insert(pod);
             } else {
                 self.note_event(changes::UNSCHEDULED_POD_ADD);
-                let (queue, cx) = self.queue_at(now);
-                queue.add(Arc::clone(&pod), cx);
-                // A gated pod's nomination does not count for others.
-                let gated = self.queue.get(&pod.uid).is_none_or(|e| e.gated_by.is_some());
-                if let Some(node) = pod.nominated_node_name.as_ref().filter(|_| !gated) {
+                // Before the PreEnqueue plugins are asked, and whatever they say.
+                if let Some(node) = &pod.nominated_node_name {
                     self.nominator.set(&pod, node);
                 }
+                let (queue, cx) = self.queue_at(now);
+                queue.add(pod, cx);
             }
             return;
         };

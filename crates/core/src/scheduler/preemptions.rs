@@ -60,43 +60,55 @@ impl Scheduler {
         found: &PostFilterOutcome,
         now: Timestamp,
     ) {
-        let plugin = found.plugin.clone().unwrap_or_default();
-        let mut to_evict: Vec<Arc<Pod>> = Vec::new();
-        for victim in found.victims.iter().filter(|v| !v.deleting) {
-            if self.evict_in_memory(&victim.uid, &plugin, now) {
-                self.preempted(victim, preemptor, node, profile.name(), " (in kube-scheduler memory).");
-            } else {
-                to_evict.push(Arc::clone(victim));
-            }
-        }
-        let Some(last) = to_evict.pop() else { return };
+        let mut victims: Vec<Arc<Pod>> = found.victims.iter().filter(|v| !v.deleting).cloned().collect();
+        let Some(last) = victims.pop() else { return };
         let preemption = Preemption {
             preemptor: Arc::clone(preemptor),
             node: node.clone(),
             profile: profile.name().clone(),
-            plugin,
-            outstanding: to_evict.iter().map(|v| (v.uid.clone(), Arc::clone(v))).collect(),
+            plugin: found.plugin.clone().unwrap_or_default(),
+            outstanding: BTreeMap::new(),
             last_uid: last.uid.clone(),
             last: Some(last),
             released: false,
             failed: false,
         };
         self.preemptions.by_preemptor.insert(preemptor.uid.clone(), preemption);
-        for victim in to_evict {
-            let (preemptor, profile) = (Arc::clone(preemptor), profile.name().clone());
-            self.effects.push(Effect::Evict { victim, preemptor, profile });
+        for victim in &victims {
+            self.evict(&preemptor.uid, victim, now);
         }
-        self.evict_last(&preemptor.uid);
+        self.evict_last(&preemptor.uid, now);
     }
 
-    fn evict_last(&mut self, preemptor: &Uid) {
+    /// Stops a victim that is still on its way in memory, and has any other evicted; says whether it was stopped.
+    fn evict(&mut self, preemptor: &Uid, victim: &Arc<Pod>, now: Timestamp) -> bool {
+        let Some(plugin) = self.preemptions.by_preemptor.get(preemptor).map(|p| p.plugin.clone()) else {
+            return false;
+        };
+        let in_memory = self.evict_in_memory(&victim.uid, &plugin, now);
+        let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return in_memory };
+        let (pod, node, profile) =
+            (Arc::clone(&preemption.preemptor), preemption.node.clone(), preemption.profile.clone());
+        if in_memory {
+            self.preempted(victim, &pod, &node, &profile, " (in kube-scheduler memory).");
+        } else {
+            preemption.outstanding.insert(victim.uid.clone(), Arc::clone(victim));
+            self.effects.push(Effect::Evict { victim: Arc::clone(victim), preemptor: pod, profile });
+        }
+        in_memory
+    }
+
+    /// The last victim's turn comes when the others are evicted. Where it is stopped in memory nothing more will be heard of it, so
+    /// the pod for which room is made is tried again at once.
+    fn evict_last(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };
         if preemption.outstanding.is_empty()
             && let Some(victim) = preemption.last.take()
+            && self.evict(preemptor, &victim, now)
         {
-            preemption.outstanding.insert(victim.uid.clone(), Arc::clone(&victim));
-            let (preemptor, profile) = (Arc::clone(&preemption.preemptor), preemption.profile.clone());
-            self.effects.push(Effect::Evict { victim, preemptor, profile });
+            self.preemptions.by_preemptor.remove(preemptor);
+            let (queue, cx) = self.queue_at(now);
+            queue.force_activate(preemptor, cx);
         }
     }
 
@@ -126,7 +138,7 @@ impl Scheduler {
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);
         } else if preemption.last.is_some() {
-            self.evict_last(preemptor);
+            self.evict_last(preemptor, now);
         } else {
             self.finish_preemption(preemptor, now);
         }

@@ -158,3 +158,27 @@ fn an_attempt_to_preempt_is_counted_even_where_it_finds_nobody() {
     cluster.step();
     assert_eq!(cluster.all_effects()[0], "observed Preemption { victims: 0 }");
 }
+
+#[test]
+fn a_last_victim_that_is_stopped_in_memory_wakes_the_pod_when_the_others_are_evicted() {
+    let mut cluster = Cluster::new(&["DefaultPreemption", "A"]);
+    let wait = (Status::wait(""), Duration::from_secs(600));
+    cluster.script.lines().permit.insert("A/on-its-way".to_owned(), wait);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("there cpu=400m node=n1 priority=1");
+    cluster.pending("on-its-way cpu=400m");
+    assert_eq!(cluster.step(), "on-its-way -> n1");
+    cluster.pending("p cpu=900m priority=5");
+    cluster.effects();
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict there for p"], "the more important victim first");
+    assert_eq!(
+        (cluster.place("on-its-way"), cluster.place("p")),
+        ("InFlight".into(), "Unschedulable".into())
+    );
+    cluster.evicted("p", "there", Ok(()));
+    let note = "event on-its-way Preempted: Preempted by pod p on node n1 (in kube-scheduler memory).";
+    assert!(cluster.effects().contains(&note.to_owned()));
+    assert_eq!((cluster.place("on-its-way"), cluster.place("p")), ("ErrorBackoff".into(), "Active".into()));
+    assert_eq!(cluster.core.sizes().preemptions, 0);
+}

@@ -392,11 +392,129 @@ fn a_gated_pod_is_looked_at_only_for_what_its_gate_registered() {
     f.script.lines().held.clear();
     f.event(&DELETE);
     assert_eq!(f.place("p"), Some(Place::Gated));
-    f.tick(2000.0);
-    assert_eq!(f.place("p"), Some(Place::Gated), "nor does it wait too long");
+    f.now = secs(1200.0);
     f.event(&NODE_ADD);
     assert_eq!(f.place("p"), Some(Place::Active));
-    assert_eq!(f.queue.get(&uid("p")).expect("it is queued").first_active, Some(secs(2000.0)));
+    assert_eq!(f.queue.get(&uid("p")).expect("it is queued").first_active, Some(secs(1200.0)));
+}
+
+#[test]
+fn the_gates_of_a_pod_are_asked_again_every_five_minutes() {
+    let script = Script::default();
+    script.lines().held.insert("B/p".to_owned(), true);
+    let mut f = Fixture::with(&["PrioritySort", "A", "B", "DefaultBinder"], script);
+    f.tick(1000.0);
+    f.add("p");
+    let flushes = |f: &Fixture| {
+        f.queue.incoming().get(&("unschedulable", "UnschedulableTimeout")).copied().unwrap_or(0)
+    };
+    f.tick(1330.0);
+    assert_eq!((f.place("p"), flushes(&f)), (Some(Place::Gated), 1));
+    assert!(
+        f.queue.get(&uid("p")).is_some_and(|e| !e.flushed),
+        "what wakes it later is not to be taken for the flush"
+    );
+    f.tick(1600.0);
+    assert_eq!(flushes(&f), 1, "five minutes from the last flush");
+    f.tick(1660.0);
+    assert_eq!(flushes(&f), 2);
+    f.script.lines().held.clear();
+    f.tick(1990.0);
+    assert_eq!(f.place("p"), Some(Place::Active));
+    assert!(f.queue.get(&uid("p")).is_some_and(|e| e.flushed));
+    f.fail("p", &["A"]);
+    let entry = f.queue.get(&uid("p")).expect("it is queued");
+    assert_eq!((entry.flushed, entry.flushed_at), (false, None));
+}
+
+#[test]
+fn a_pod_in_flight_during_a_flush_is_tried_again_after_its_backoff() {
+    let mut f = Fixture::new();
+    f.tick(1000.0);
+    for name in ["late", "p"] {
+        f.add(name);
+    }
+    f.fail("late", &["A"]);
+    f.now = secs(1320.0);
+    assert_eq!(f.pop(), "p");
+    f.tick(1330.0);
+    f.put_back("p", &["A"], &[]);
+    assert_eq!((f.place("late"), f.place("p")), (Some(Place::Active), Some(Place::Backoff)));
+}
+
+#[test]
+fn pods_and_entities_that_come_into_queues_are_counted_as_upstream_counts_them() {
+    let mut f = Fixture::new();
+    let counts = |f: &Fixture, queue, event| {
+        let of = |counts: &std::collections::BTreeMap<(&str, &str), u64>| {
+            counts.get(&(queue, event)).copied().unwrap_or(0)
+        };
+        (of(f.queue.incoming()), of(f.queue.incoming_entities()))
+    };
+    // New: both. A pod that is gated at once comes into the unschedulable queue.
+    f.script.lines().held.insert("A/gated".to_owned(), true);
+    f.add("gated");
+    f.add("p");
+    assert_eq!(counts(&f, "unschedulable", "UnscheduledPodAdd"), (1, 1));
+    assert_eq!(counts(&f, "active", "UnscheduledPodAdd"), (1, 1));
+    // An event that leads to the queue that its hint means is no new entity there; another queue is.
+    f.fail("p", &["A"]);
+    assert_eq!(counts(&f, "unschedulable", "ScheduleAttemptFailure"), (1, 0));
+    f.event(&DELETE);
+    assert_eq!(f.place("p"), Some(Place::Backoff));
+    assert_eq!(counts(&f, "backoff", "AssignedPodDelete"), (1, 0));
+    // The event concerned the gated pod too, which has come into the unschedulable queue once more.
+    assert_eq!(counts(&f, "unschedulable", "AssignedPodDelete"), (1, 1));
+    f.tick(1002.0);
+    assert_eq!(counts(&f, "active", "BackoffComplete"), (1, 1));
+    f.fail("p", &["A"]);
+    f.now = secs(1100.0);
+    f.event(&DELETE);
+    assert_eq!(counts(&f, "active", "AssignedPodDelete"), (1, 1));
+    // An update of a gated pod that stays gated is none.
+    let (queue, cx) = f.queue_now();
+    queue.update(&pod("gated label=x"), &[TARGET_LABEL], cx);
+    assert_eq!(
+        (f.place("gated"), counts(&f, "unschedulable", TARGET_LABEL.label)),
+        (Some(Place::Gated), (0, 0))
+    );
+}
+
+#[test]
+fn a_pod_activated_out_of_backoff_is_not_checked_by_the_gates_again() {
+    let mut f = Fixture::new();
+    f.add("p");
+    f.fail("p", &["A"]);
+    f.event(&DELETE);
+    f.script.lines().held.insert("A/p".to_owned(), true);
+    let (queue, cx) = f.queue_now();
+    queue.force_activate(&uid("p"), cx);
+    assert_eq!(f.place("p"), Some(Place::Active));
+}
+
+#[test]
+fn an_update_of_a_gated_pod_is_looked_at_though_its_gate_did_not_register_it() {
+    let script = Script::default();
+    script.lines().held.insert("B/p".to_owned(), true);
+    script.lines().events.insert(
+        "A".to_owned(),
+        vec![
+            EventRegistration::new(EventResource::AssignedPod, ActionType::DELETE),
+            EventRegistration::new(EventResource::TargetPod, ActionType::UPDATE_POD_LABEL),
+        ],
+    );
+    let mut f = Fixture::with(&["PrioritySort", "A", "B", "DefaultBinder"], script);
+    f.script.lines().held.clear();
+    f.add("p");
+    assert_eq!(f.pop(), "p");
+    f.event(&DELETE);
+    f.script.lines().held.insert("B/p".to_owned(), true);
+    f.put_back("p", &["A"], &[]);
+    assert_eq!(f.place("p"), Some(Place::Gated));
+    f.script.lines().held.clear();
+    let (queue, cx) = f.queue_now();
+    queue.update(&pod("p label=x"), &[TARGET_LABEL], cx);
+    assert_eq!(f.place("p"), Some(Place::Backoff));
 }
 
 #[test]
