@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotPending {
     /// It is not there.
-    #[error("pod {0} is not in the file; name it as NAMESPACE/NAME")]
+    #[error("pod {0} is not there; name it as NAMESPACE/NAME")]
     Unknown(String),
     /// It is there, and does not wait for one of the profiles.
     #[error("pod {pod} does not wait for a node: {why}")]

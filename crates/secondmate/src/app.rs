@@ -117,6 +117,7 @@ impl App {
             Command::Run(args) => crate::run::run(self, args, log_format),
             Command::Playground(args) => crate::playground::playground(self, args, log_format),
             Command::Explain(args) => crate::explain::explain(self, &args),
+            Command::Dump(args) => crate::dump::dump(self, &args),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The options, as given.
 
+use crate::dump::DumpArgs;
 use crate::explain::ExplainArgs;
 use crate::playground::PlaygroundArgs;
 use crate::run::RunArgs;
@@ -25,8 +26,11 @@ pub(crate) enum Command {
     /// See it at work without a cluster: an API server, simulated nodes, pods and the scheduler in one process.
     #[command(after_long_help = crate::playground::SUMMARY_HELP)]
     Playground(PlaygroundArgs),
-    /// Ask about pods of a cluster in a file: where they would go, why not elsewhere, whom they would preempt.
+    /// Explain placement, in a live cluster or from a dump of one: where pods would go, why not elsewhere, and which pods they would
+    /// preempt. Nothing is changed.
     Explain(ExplainArgs),
+    /// Write everything of a cluster that scheduling reads into one file, for explain: no secrets, and nothing is changed.
+    Dump(DumpArgs),
 }
 
 /// Form of the log.

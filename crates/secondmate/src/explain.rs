@@ -1,10 +1,13 @@
-//! `secondmate explain`: what the scheduler would say about the pods of a cluster in a file.
+//! `secondmate explain`: what the scheduler would say about the pods of a live cluster, or of one in a file.
 
+use crate::dump::{ClusterArgs, live_objects};
 use crate::{App, ConfigurationSource, profiles};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use secondmate_cycle::Profile;
 use secondmate_explain::{
-    Cluster, Explainer, FilledIn, Ignored, Reading, Style, explain_kinds, gaps, read, render, write_json,
+    Cluster, Explainer, FilledIn, Ignored, Item, Reading, Style, explain_kinds, gaps, read, read_values,
+    render, write_json,
 };
 use secondmate_telemetry::logging::print;
 use std::io::{self, BufWriter, Read, Write};
@@ -19,31 +22,40 @@ const DEFAULT_NAME: &str = "my-scheduler";
 /// Options of `explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// Kubernetes objects, YAML or JSON, several documents and lists too, as `kubectl get -o yaml` writes them; `-` is standard
-    /// input. Nodes and the pods on them are the cluster, pods without a node are asked about.
-    #[arg(long, value_name = "FILE")]
-    from: PathBuf,
+    /// A dump, as `secondmate dump` or `kubectl get -o yaml` writes it, or manifests: YAML or JSON, several documents and lists too;
+    /// `-` is standard input. Without it the live cluster is read, and only read.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    from: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// The pods to explain [default: all that wait for the profiles' schedulers], as NAME or NAMESPACE/NAME.
+    #[arg(value_name = "POD")]
+    pods: Vec<String>,
+    /// Namespace of pods that are named without one.
+    #[arg(long, short, value_name = "NAME", default_value = "default")]
+    namespace: String,
     /// A KubeSchedulerConfiguration. Without it: one profile with kube-scheduler's defaults.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Scheduler name of the profile [default: my-scheduler, or as the configuration has it]. May be repeated.
+    /// Scheduler name of the profile [default: as the configuration has it, or that of the named pods, or my-scheduler]. May be
+    /// repeated.
     #[arg(long, value_name = "NAME")]
     scheduler_name: Vec<String>,
-    /// Ask about this pod only. May be repeated.
+    /// The same as POD. May be repeated.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     pod: Vec<String>,
-    /// Form of the answer.
+    /// Output format.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
-    /// Most nodes that a table shows with their scores.
+    /// Maximum nodes shown per table of scores.
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     nodes: usize,
 }
 
-/// Form of the answer.
+/// Output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// For people: pods that are alike are told once.
+    /// For people: pods that are alike are shown once.
     #[default]
     Table,
     /// One JSON object a line, in the order of the pods in the file.
@@ -55,23 +67,28 @@ enum Output {
 /// # Errors
 /// The file or the configuration is not understood, or a pod that was asked for does not wait.
 pub(crate) fn explain(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
-    let mut names = args.scheduler_name.clone();
-    if names.is_empty() && args.config.is_none() {
-        names.push(DEFAULT_NAME.to_owned());
-    }
-    let source = ConfigurationSource {
+    let mut source = ConfigurationSource {
         file: args.config.clone(),
-        scheduler_names: names,
+        scheduler_names: args.scheduler_name.clone(),
         // Nothing is placed: it is safe to ask what the default scheduler would say.
         replace_default_scheduler: true,
     };
-    let configuration = source.read(app)?;
-    let profiles = profiles(app, &configuration)?;
-    let (text, name) = input(args)?;
-    let Reading { items, ignored, filled_in } = read(&text, &name)?;
-    drop(text);
+    let unnamed = source.scheduler_names.is_empty() && source.file.is_none();
+    if unnamed {
+        source.scheduler_names.push(DEFAULT_NAME.to_owned());
+    }
+    let mut configuration = source.read(app)?;
+    let mut profiles = profiles(app, &configuration)?;
+    let (Reading { items, ignored, filled_in }, name) = input(args, &profiles)?;
+    let asked = args.named_pods();
+    let schedulers = schedulers_of(&items, &asked);
+    if unnamed && !schedulers.is_empty() {
+        source.scheduler_names = schedulers;
+        configuration = source.read(app)?;
+        profiles = crate::profiles(app, &configuration)?;
+    }
     let cluster = Cluster::load(items, &profiles);
-    let pods = cluster.select(&args.pod).with_context(|| name.clone())?;
+    let pods = cluster.select(&asked).with_context(|| name.clone())?;
     let explainer = Explainer::new(&cluster, &profiles);
     for notice in configuration.notices() {
         print(&format!("configuration: {notice}"));
@@ -100,19 +117,55 @@ pub(crate) fn explain(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
     }
 }
 
-fn input(args: &ExplainArgs) -> Result<(String, String)> {
-    if args.from.as_os_str() == "-" {
+impl ExplainArgs {
+    /// The pods that were asked for, as `NAMESPACE/NAME`.
+    fn named_pods(&self) -> Vec<String> {
+        let full = |name: &String| match name.contains('/') {
+            true => name.clone(),
+            false => format!("{}/{name}", self.namespace),
+        };
+        self.pods.iter().chain(&self.pod).map(full).collect()
+    }
+}
+
+/// The schedulers for which the named pods wait.
+fn schedulers_of(items: &[Item], names: &[String]) -> Vec<String> {
+    let mut schedulers = Vec::new();
+    for item in items {
+        if let Item::Pod(pod) = item
+            && pod.node_name.is_none()
+            && names.contains(&pod.full_name())
+        {
+            let scheduler = pod.scheduler_name.to_string();
+            if !schedulers.contains(&scheduler) {
+                schedulers.push(scheduler);
+            }
+        }
+    }
+    schedulers
+}
+
+/// The objects, and the name of where they come from.
+fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<(Reading, String)> {
+    let Some(from) = &args.from else {
+        let name = "the cluster".to_owned();
+        let objects = live_objects(&args.cluster, profiles)?;
+        let (items, ignored) = read_values(&objects, &name)?;
+        return Ok((Reading { items, ignored, ..Reading::default() }, name));
+    };
+    if from.as_os_str() == "-" {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        return Ok((text, "standard input".to_owned()));
+        let name = "standard input".to_owned();
+        return Ok((read(&text, &name)?, name));
     }
-    let name = args.from.display().to_string();
-    if args.from.is_dir() {
+    let name = from.display().to_string();
+    if from.is_dir() {
         bail!("{name} is a folder: give a file, or `-` and the objects on standard input");
     }
-    let text = std::fs::read_to_string(&args.from)
+    let text = std::fs::read_to_string(from)
         .with_context(|| format!("cannot read {name}: give a readable file by --from"))?;
-    Ok((text, name))
+    Ok((read(&text, &name)?, name))
 }
 
 /// Tells which pods are not evaluated as they are written.

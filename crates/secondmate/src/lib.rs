@@ -14,6 +14,7 @@
 mod app;
 mod cli;
 mod configuration;
+mod dump;
 mod endpoints;
 mod explain;
 mod playground;

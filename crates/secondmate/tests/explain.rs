@@ -120,6 +120,10 @@ fn one_pod_may_be_asked_about_and_another_profile() {
     let (lines, _) = answer(&["--from", "-", "-o", "json", "--pod", "default/web-2"], CLUSTER);
     assert_eq!(lines.lines().count(), 1);
     assert!(lines.starts_with(r#"{"pod":"default/web-2","#), "{lines}");
+    // Without a namespace it is in `default`, and the scheduler that is asked is the pod's own.
+    let (lines, _) = answer(&["--from", "-", "-o", "json", "foreign", "--pod", "web-1"], CLUSTER);
+    assert!(lines.starts_with(r#"{"pod":"default/web-1","profile":"my-scheduler","#), "{lines}");
+    assert!(lines.contains(r#"{"pod":"default/foreign","profile":"other","#), "{lines}");
     let (lines, _) = answer(&["--from", "-", "-o", "json", "--scheduler-name", "other"], CLUSTER);
     assert!(
         lines.starts_with(r#"{"pod":"default/foreign","profile":"other","result":"Schedulable","#),
@@ -168,14 +172,14 @@ fn what_cannot_be_answered_says_why_and_what_to_do() {
             "error: standard input: pod default/low-1 does not wait for a node: it is on node n1; take spec.nodeName out to ask where it would go",
         ),
         (
-            vec!["--from", "-", "--pod", "default/foreign"],
+            vec!["--from", "-", "--scheduler-name", "my-scheduler", "--pod", "default/foreign"],
             CLUSTER,
             "error: standard input: pod default/foreign does not wait for a node: its scheduler is other; ask with a configuration that has a profile of this name",
         ),
         (
-            vec!["--from", "-", "--pod", "web-1"],
+            vec!["--from", "-", "--pod", "web-9"],
             CLUSTER,
-            "error: standard input: pod web-1 is not in the file; name it as NAMESPACE/NAME",
+            "error: standard input: pod default/web-9 is not there; name it as NAMESPACE/NAME",
         ),
         (
             vec!["--from", "-"],

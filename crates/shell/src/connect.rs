@@ -104,6 +104,15 @@ fn remedy_for_silence(what: &str) -> &'static str {
 /// # Errors
 /// None of them is there, the one that is cannot be used, or reading it never ends.
 pub async fn cluster(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> {
+    cluster_in(kubeconfig, None).await
+}
+
+/// As [`cluster`], in another context of the kubeconfig than its current one.
+///
+/// # Errors
+/// As [`cluster`]; there is no such context.
+pub async fn cluster_in(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, ConnectError> {
+    let context = context.map(str::to_owned);
     let given = kubeconfig.map(Path::to_owned);
     let what = match &given {
         Some(path) => format!("kubeconfig {}", path.display()),
@@ -111,7 +120,7 @@ pub async fn cluster(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> 
     };
     // A file may be a FIFO to which nobody writes. No task of the runtime waits for it.
     let runtime = tokio::runtime::Handle::current();
-    let read = tokio::task::spawn_blocking(move || runtime.block_on(find(given)));
+    let read = tokio::task::spawn_blocking(move || runtime.block_on(find(given, context)));
     match step(&what, KUBECONFIG_TIMEOUT, read).await {
         Ok(Ok(config)) => config,
         Ok(Err(error)) => Err(ConnectError::NoCluster { reason: error.to_string() }),
@@ -119,22 +128,22 @@ pub async fn cluster(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> 
     }
 }
 
-async fn find(given: Option<PathBuf>) -> Result<Config, ConnectError> {
+async fn find(given: Option<PathBuf>, context: Option<String>) -> Result<Config, ConnectError> {
     if let Some(path) = given {
         let shown = path.display().to_string();
         let file = Kubeconfig::read_from(&path)
             .map_err(|error| ConnectError::Kubeconfig { path: shown.clone(), reason: first_line(&error) })?;
-        return from_file(file, &shown).await;
+        return from_file(file, &shown, context).await;
     }
     if std::env::var_os("KUBECONFIG").is_some_and(|v| !v.is_empty()) {
         let path = std::env::var("KUBECONFIG").unwrap_or_default();
         let wrong = |reason: String| ConnectError::Kubeconfig { path: path.clone(), reason };
         let file = Kubeconfig::from_env().map_err(|e| wrong(first_line(&e)))?;
         let file = file.ok_or_else(|| wrong("it names no file".to_owned()))?;
-        return from_file(file, &path).await;
+        return from_file(file, &path, context).await;
     }
     let no_file = match Kubeconfig::read() {
-        Ok(file) => return from_file(file, "~/.kube/config").await,
+        Ok(file) => return from_file(file, "~/.kube/config", context).await,
         Err(error) => first_line(&error),
     };
     Config::incluster().map_err(|error| ConnectError::NoCluster {
@@ -147,7 +156,14 @@ fn first_line(error: &(dyn std::error::Error + 'static)) -> String {
     chain(error).lines().next().unwrap_or_default().to_owned()
 }
 
-async fn from_file(file: Kubeconfig, path: &str) -> Result<Config, ConnectError> {
+async fn from_file(
+    mut file: Kubeconfig,
+    path: &str,
+    context: Option<String>,
+) -> Result<Config, ConnectError> {
+    if context.is_some() {
+        file.current_context = context;
+    }
     let has_proxy = has_proxy(&file);
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await

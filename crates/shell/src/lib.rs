@@ -23,6 +23,7 @@ mod clock;
 mod compare;
 mod connect;
 mod debug;
+mod dump;
 mod elect;
 mod engine;
 mod heartbeat;
@@ -43,7 +44,8 @@ mod watch;
 mod write;
 
 pub use compare::CompareError;
-pub use connect::{ConnectError, cluster};
+pub use connect::{ConnectError, cluster, cluster_in};
+pub use dump::{DumpError, dump, kinds_to_dump};
 pub use engine::Progress;
 /// The client's configuration, for whoever makes one by other means than [`cluster`].
 pub use kube_client::Config as ClusterConfig;

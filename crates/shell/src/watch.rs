@@ -12,6 +12,6 @@ mod tests;
 mod unfit;
 
 pub(crate) use compiled::{Key, Unfit};
-pub(crate) use needs::{Permission, Watch, permissions, watches};
+pub(crate) use needs::{Permission, Watch, kinds, permissions, watches};
 pub(crate) use source::{Context, spawn};
 pub(crate) use unfit::UnfitObjects;

@@ -1,0 +1,164 @@
+//! `secondmate dump`: everything of a cluster that scheduling reads, in one file, for `secondmate explain --from`.
+
+mod redact;
+mod slim;
+
+use crate::{App, ConfigurationSource, profiles};
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use redact::Pseudonyms;
+use secondmate_cycle::Profile;
+use secondmate_telemetry::logging::print;
+use serde_json::Value;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The profile's name where neither file nor option gives one: what is dumped does not depend on it.
+const ANY_NAME: &str = "my-scheduler";
+
+/// How a cluster is found.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ClusterArgs {
+    /// Path of a kubeconfig [default: as in kubectl: KUBECONFIG, ~/.kube/config].
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one].
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+/// Options of `dump`.
+#[derive(Debug, Args)]
+pub(crate) struct DumpArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// A KubeSchedulerConfiguration: what its plugins read is dumped. Without it: what kube-scheduler's default plugins read.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Replace names and labels by pseudonyms, the same name by the same one everywhere. Amounts, taints' effects, names of
+    /// resources and schedulers, and keys in the domains of Kubernetes stay.
+    #[arg(long)]
+    redact: bool,
+    /// Output format.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// Output format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A List, one object a line.
+    #[default]
+    Json,
+    /// YAML documents.
+    Yaml,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// The configuration is not understood, the cluster cannot be reached or listed, or standard output cannot be written.
+pub(crate) fn dump(app: &App, args: &DumpArgs) -> Result<ExitCode> {
+    let source = ConfigurationSource {
+        file: args.config.clone(),
+        scheduler_names: if args.config.is_none() { vec![ANY_NAME.to_owned()] } else { Vec::new() },
+        // Nothing is scheduled.
+        replace_default_scheduler: true,
+    };
+    let profiles = profiles(app, &source.read(app)?)?;
+    let mut writer = Writer { out: BufWriter::new(io::stdout().lock()), format: args.output, objects: 0 };
+    let written = if args.redact {
+        // Pseudonyms sort as the texts do, so that all texts have to be known first.
+        let mut objects = live_objects(&args.cluster, &profiles)?;
+        let pseudonyms = Pseudonyms::of(&objects);
+        objects.iter_mut().try_for_each(|object| {
+            pseudonyms.redact(object);
+            writer.object(object)
+        })
+    } else {
+        list(&args.cluster, &profiles, |objects| {
+            objects.iter().try_for_each(|object| writer.object(object))
+        })?;
+        Ok(())
+    };
+    match written.and_then(|()| writer.end()) {
+        Ok(objects) => {
+            print(&format!("dumped {objects} objects"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => Err(error).context("cannot write to standard output"),
+    }
+}
+
+/// Everything of a live cluster that the profiles' plugins read.
+///
+/// # Errors
+/// The cluster cannot be reached or listed.
+pub(crate) fn live_objects(cluster: &ClusterArgs, profiles: &[Profile]) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    list(cluster, profiles, |objects| {
+        all.append(objects);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+fn list(
+    args: &ClusterArgs,
+    profiles: &[Profile],
+    mut each: impl FnMut(&mut Vec<Value>) -> io::Result<()>,
+) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let absent = runtime.block_on(async {
+        let cluster =
+            secondmate_shell::cluster_in(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+        let listed = secondmate_shell::dump(&cluster, profiles, |_, mut objects| {
+            objects.iter_mut().for_each(slim::slim);
+            each(&mut objects)
+        });
+        anyhow::Ok(listed.await?)
+    })?;
+    for kind in absent {
+        print(&format!("the cluster has no {kind} ({})", kind.api_version()));
+    }
+    Ok(())
+}
+
+struct Writer<W: Write> {
+    out: W,
+    format: Format,
+    objects: usize,
+}
+
+impl<W: Write> Writer<W> {
+    fn object(&mut self, object: &Value) -> io::Result<()> {
+        let first = self.objects == 0;
+        self.objects += 1;
+        match self.format {
+            Format::Json => {
+                self.out.write_all(if first { JSON_HEAD.as_bytes() } else { b",\n" })?;
+                serde_json::to_writer(&mut self.out, object).map_err(io::Error::from)
+            }
+            Format::Yaml => {
+                let text = serde_saphyr::to_string(object).map_err(io::Error::other)?;
+                write!(self.out, "---\n{text}")
+            }
+        }
+    }
+
+    /// Ends the file; returns the number of objects.
+    fn end(mut self) -> io::Result<usize> {
+        if self.format == Format::Json {
+            if self.objects == 0 {
+                self.out.write_all(JSON_HEAD.as_bytes())?;
+            }
+            self.out.write_all(b"\n]}\n")?;
+        }
+        self.out.flush()?;
+        Ok(self.objects)
+    }
+}
+
+const JSON_HEAD: &str = "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[\n";

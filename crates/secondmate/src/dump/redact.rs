@@ -1,0 +1,324 @@
+//! Pseudonyms for a dump that leaves the house: the same text gets the same pseudonym everywhere, so that everything that refers to
+//! something else still does.
+//!
+//! What is not known to be harmless is replaced. Harmless are: words that the API itself defines, amounts, times, keys of labels and
+//! taints in the domains of Kubernetes, and names of schedulers, which are needed to ask. Pseudonyms sort as the texts do, since
+//! scheduling decides ties by order.
+
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Fields whose text the API defines, or that are times or versions.
+const KEPT_FIELDS: [&str; 35] = [
+    "accessModes",
+    "apiVersion",
+    "controller",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "effect",
+    "kind",
+    "lastProbeTime",
+    "lastTransitionTime",
+    "nodeAffinityPolicy",
+    "nodeTaintsPolicy",
+    "operator",
+    "phase",
+    "policy",
+    "preemptionPolicy",
+    "protocol",
+    "qosClass",
+    "reason",
+    "resource",
+    "resourceVersion",
+    "restartPolicy",
+    "scheduler",
+    "schedulerName",
+    "startTime",
+    "status",
+    "terminationMessagePolicy",
+    "timeAdded",
+    "type",
+    "unhealthyPodEvictionPolicy",
+    "volumeBindingMode",
+    "volumeMode",
+    "whenUnsatisfiable",
+    "dnsPolicy",
+    "persistentVolumeReclaimPolicy",
+    "reclaimPolicy",
+];
+/// Fields with amounts of resources: the names of resources are needed by the configuration.
+const AMOUNTS: [&str; 8] = [
+    "requests",
+    "limits",
+    "capacity",
+    "allocatable",
+    "overhead",
+    "allocatedResources",
+    "maximumVolumeSize",
+    "sizeBytes",
+];
+/// Fields that are dropped: free text, and where something can be reached.
+const DROPPED: [&str; 7] =
+    ["message", "nodeInfo", "addresses", "podIP", "podIPs", "hostIPs", "daemonEndpoints"];
+/// Fields that are maps of labels.
+const LABEL_MAPS: [&str; 5] = ["labels", "matchLabels", "nodeSelector", "selector", "annotations"];
+/// Fields that hold keys of labels.
+const LABEL_KEYS: [&str; 5] = ["topologyKey", "key", "matchLabelKeys", "mismatchLabelKeys", "topologyKeys"];
+/// Values that say nothing about a house.
+const KEPT_TEXTS: [&str; 20] = [
+    "",
+    "0.0.0.0",
+    "amd64",
+    "arm64",
+    "default",
+    "false",
+    "kube-node-lease",
+    "kube-public",
+    "kube-system",
+    "linux",
+    "metadata.name",
+    "no",
+    "off",
+    "on",
+    "system-cluster-critical",
+    "system-node-critical",
+    "true",
+    "windows",
+    "yes",
+    "*",
+];
+/// Domains of keys and drivers that Kubernetes knows by heart.
+const KNOWN_DOMAINS: [&str; 14] = [
+    "kubernetes.io",
+    "k8s.io",
+    "topology.gke.io",
+    "topology.ebs.csi.aws.com",
+    "topology.disk.csi.azure.com",
+    "topology.cinder.csi.openstack.org",
+    "ebs.csi.aws.com",
+    "disk.csi.azure.com",
+    "file.csi.azure.com",
+    "pd.csi.storage.gke.io",
+    "cinder.csi.openstack.org",
+    "csi.vsphere.vmware.com",
+    "pxd.portworx.com",
+    "csi.k8s.io",
+];
+
+/// The pseudonyms of everything in a dump.
+pub(super) struct Pseudonyms {
+    by_text: BTreeMap<String, String>,
+}
+
+impl Pseudonyms {
+    /// Gives each text in these objects a pseudonym.
+    pub(super) fn of(objects: &[Value]) -> Self {
+        let mut texts = BTreeSet::new();
+        let mut claims = BTreeSet::new();
+        for object in objects {
+            let mut note = |text: &str| {
+                texts.insert(text.to_owned());
+                None
+            };
+            walk(&mut object.clone(), &mut note);
+            claims.extend(ephemeral_claims(object));
+        }
+        let width = texts.len().to_string().len();
+        let named = texts.into_iter().enumerate();
+        let mut by_text: BTreeMap<String, String> =
+            named.map(|(at, text)| (text, format!("x{at:0width$}"))).collect();
+        // The claim of an ephemeral volume is found by the names of pod and volume.
+        for (pod, volume) in claims {
+            if let (Some(new_pod), Some(new_volume)) = (by_text.get(&pod), by_text.get(&volume)) {
+                let claim = format!("{new_pod}-{new_volume}");
+                by_text.insert(format!("{pod}-{volume}"), claim);
+            }
+        }
+        Self { by_text }
+    }
+
+    /// Replaces what is not harmless in an object.
+    pub(super) fn redact(&self, object: &mut Value) {
+        walk(object, &mut |text| self.by_text.get(text).cloned());
+    }
+}
+
+fn ephemeral_claims(object: &Value) -> Vec<(String, String)> {
+    let pod = object["metadata"]["name"].as_str().unwrap_or_default();
+    let volumes = object["spec"]["volumes"].as_array();
+    let ephemeral = volumes.into_iter().flatten().filter(|volume| volume.get("ephemeral").is_some());
+    ephemeral.filter_map(|volume| Some((pod.to_owned(), volume["name"].as_str()?.to_owned()))).collect()
+}
+
+/// What replaces a text; nothing: it stays.
+type Replace<'a> = &'a mut dyn FnMut(&str) -> Option<String>;
+
+/// Walks through an object, over every text that is not harmless.
+fn walk(value: &mut Value, replace: Replace<'_>) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|field, _| !DROPPED.contains(&field.as_str()));
+            for (field, value) in fields.iter_mut() {
+                walk_field(field, value, replace);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| walk(item, replace)),
+        Value::String(text) => substitute(text, replace),
+        _ => {}
+    }
+}
+
+fn walk_field(field: &str, value: &mut Value, replace: Replace<'_>) {
+    if KEPT_FIELDS.contains(&field) && !value.is_object() && !holds_objects(value) || AMOUNTS.contains(&field)
+    {
+        return;
+    }
+    match value {
+        Value::Object(map) if field == "disruptedPods" || LABEL_MAPS.contains(&field) && is_flat(map) => {
+            let old = std::mem::take(map);
+            for (mut key, mut value) in old {
+                label_key(&mut key, replace);
+                walk(&mut value, replace);
+                map.insert(key, value);
+            }
+        }
+        Value::String(key) if LABEL_KEYS.contains(&field) => label_key(key, replace),
+        Value::Array(keys) if LABEL_KEYS.contains(&field) => {
+            for key in keys {
+                if let Value::String(key) = key {
+                    label_key(key, replace);
+                }
+            }
+        }
+        Value::String(text) if field == "image" => image(text, replace),
+        Value::Array(names) if field == "names" => {
+            for name in names {
+                if let Value::String(name) = name {
+                    image(name, replace);
+                }
+            }
+        }
+        other => walk(other, replace),
+    }
+}
+
+fn holds_objects(value: &Value) -> bool {
+    value.as_array().is_some_and(|items| items.iter().any(Value::is_object))
+}
+
+fn is_flat(map: &Map<String, Value>) -> bool {
+    map.values().all(|value| !value.is_object() && !value.is_array())
+}
+
+/// Keys in the domains of Kubernetes stay, whatever their values are.
+fn label_key(key: &mut String, replace: Replace<'_>) {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    if !is_known_domain(domain) {
+        substitute(key, replace);
+    }
+}
+
+fn is_known_domain(domain: &str) -> bool {
+    let known =
+        |known: &&str| domain.strip_suffix(*known).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    KNOWN_DOMAINS.iter().any(known)
+}
+
+/// An image without a tag is its `latest`, and is found on nodes by that.
+fn image(name: &mut String, replace: Replace<'_>) {
+    if !name.rsplit('/').next().unwrap_or_default().contains([':', '@']) {
+        name.push_str(":latest");
+    }
+    if let Some(new) = replace(name) {
+        *name = format!("{new}:x");
+    }
+}
+
+fn substitute(text: &mut String, replace: Replace<'_>) {
+    let is_number =
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || b".-".contains(&byte));
+    let plugin_lists = || {
+        text.split(',').all(|part| part.split_once('/').is_some_and(|(domain, _)| is_known_domain(domain)))
+    };
+    let kept = KEPT_TEXTS.contains(&text.as_str()) || is_number || is_known_domain(text) || plugin_lists();
+    if !kept && let Some(new) = replace(text) {
+        *text = new;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_belongs_together_stays_together_and_nothing_else_is_left() {
+        let mut objects = [
+            json!({
+                "apiVersion": "v1", "kind": "Node",
+                "metadata": {"name": "acme-rack-7", "labels": {"kubernetes.io/hostname": "acme-rack-7", "acme.com/hall": "north", "kubernetes.io/arch": "amd64"}},
+                "spec": {"taints": [{"key": "acme.com/gold", "value": "north", "effect": "NoSchedule"}]},
+                "status": {
+                    "allocatable": {"cpu": "4", "acme.com/gpu": "2"}, "addresses": [{"address": "10.1.2.3"}],
+                    "images": [{"names": ["registry.acme.com/shop:latest"], "sizeBytes": 7}],
+                    "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "acme is ready"}]
+                }
+            }),
+            json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": "shop-0", "namespace": "acme", "uid": "u-7", "labels": {"app": "shop", "batch.kubernetes.io/index": "3"}},
+                "spec": {
+                    "nodeName": "acme-rack-7", "schedulerName": "my-scheduler", "nodeSelector": {"acme.com/hall": "north"},
+                    "tolerations": [{"key": "acme.com/gold", "operator": "Exists"}],
+                    "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+                        {"topologyKey": "acme.com/hall", "labelSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["shop"]}]}}]}},
+                    "volumes": [{"name": "scratch", "ephemeral": {}}],
+                    "containers": [{"name": "c", "image": "registry.acme.com/shop", "resources": {"requests": {"acme.com/gpu": "1"}}}]
+                }
+            }),
+            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "shop-0-scratch", "namespace": "acme"}}),
+        ];
+        let pseudonyms = Pseudonyms::of(&objects);
+        objects.iter_mut().for_each(|object| pseudonyms.redact(object));
+        let [node, pod, claim] = &objects;
+        let text = serde_json::to_string(&objects).expect("JSON");
+        for word in ["rack", "north", "hall", "gold", "shop", "scratch", "10.1", "registry", "ready", "u-7"] {
+            assert!(!text.contains(word), "{word} is left in {text}");
+        }
+        let name = &node["metadata"]["name"];
+        assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], *name);
+        assert_eq!(node["metadata"]["labels"]["kubernetes.io/arch"], "amd64");
+        assert_eq!(pod["spec"]["nodeName"], *name);
+        assert_eq!(pod["spec"]["schedulerName"], "my-scheduler");
+        assert_eq!(pod["metadata"]["labels"]["batch.kubernetes.io/index"], "3");
+        let term =
+            &pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
+        let hall = term["topologyKey"].as_str().expect("a key");
+        assert_eq!(node["metadata"]["labels"][hall], pod["spec"]["nodeSelector"][hall]);
+        let app = term["labelSelector"]["matchExpressions"][0]["key"].as_str().expect("a key");
+        assert_eq!(pod["metadata"]["labels"][app], term["labelSelector"]["matchExpressions"][0]["values"][0]);
+        assert_eq!(node["spec"]["taints"][0]["key"], pod["spec"]["tolerations"][0]["key"]);
+        assert_eq!(node["status"]["images"][0]["names"][0], pod["spec"]["containers"][0]["image"]);
+        assert_eq!(node["status"]["allocatable"]["acme.com/gpu"], "2");
+        let of_pod = |field: &Value| field.as_str().expect("a name").to_owned();
+        assert_eq!(
+            of_pod(&claim["metadata"]["name"]),
+            format!("{}-{}", of_pod(&pod["metadata"]["name"]), of_pod(&pod["spec"]["volumes"][0]["name"]))
+        );
+    }
+
+    #[test]
+    fn pseudonyms_sort_as_the_texts_do() {
+        let names = ["zeta", "alpha", "mid-9", "mid-10"];
+        let mut objects: Vec<Value> = names.iter().map(|name| json!({"metadata": {"name": name}})).collect();
+        let pseudonyms = Pseudonyms::of(&objects);
+        objects.iter_mut().for_each(|object| pseudonyms.redact(object));
+        let mut by_name: Vec<(&str, &str)> = names
+            .iter()
+            .zip(&objects)
+            .map(|(name, o)| (*name, o["metadata"]["name"].as_str().expect("a name")))
+            .collect();
+        by_name.sort_unstable();
+        assert!(by_name.is_sorted_by_key(|(_, pseudonym)| *pseudonym), "{by_name:?}");
+    }
+}

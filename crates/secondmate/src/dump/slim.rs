@@ -1,0 +1,77 @@
+//! What a dump leaves out: everything that scheduling does not read and that does not belong in other people's hands.
+
+use serde_json::{Map, Value};
+
+/// Annotations that a dump keeps, by the end of their domain: those that Kubernetes itself writes and schedulers read.
+const ANNOTATION_DOMAINS: [&str; 2] = ["kubernetes.io", "k8s.io"];
+/// It repeats the whole object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Fields of containers that may hold secrets; scheduling reads none of them.
+const CONTAINER_SECRETS: [&str; 8] =
+    ["env", "envFrom", "command", "args", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe"];
+/// Fields of a volume's CSI source that scheduling reads. Attributes may hold secrets.
+const CSI_FIELDS: [&str; 3] = ["driver", "volumeHandle", "readOnly"];
+
+/// Drops managed fields, annotations, what containers run with, and parameters of volumes.
+pub(super) fn slim(object: &mut Value) {
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.remove("managedFields");
+        if let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.retain(|key, _| keeps_annotation(key));
+        }
+    }
+    match object["kind"].as_str() {
+        Some("Pod") => slim_pod(object),
+        Some("PersistentVolume") => {
+            let csi = object.get_mut("spec").and_then(|spec| spec.get_mut("csi"));
+            keep(csi, &CSI_FIELDS);
+        }
+        Some("StorageClass") => remove(Some(object), "parameters"),
+        Some("ReplicaSet" | "StatefulSet" | "ReplicationController") => {
+            remove(object.get_mut("spec"), "template");
+            remove(object.get_mut("spec"), "volumeClaimTemplates");
+        }
+        Some("VolumeAttachment") => remove(object.get_mut("status"), "attachmentMetadata"),
+        _ => {}
+    }
+}
+
+fn keeps_annotation(key: &str) -> bool {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    let known =
+        |end: &&str| domain.strip_suffix(*end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    key != LAST_APPLIED && ANNOTATION_DOMAINS.iter().any(known)
+}
+
+fn slim_pod(pod: &mut Value) {
+    let lists =
+        |part: &'static str, lists: [&'static str; 3], fields: &'static [&'static str], pod: &mut Value| {
+            let Some(part) = pod.get_mut(part) else { return };
+            for list in lists {
+                for container in part.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+                    for field in fields {
+                        remove(Some(container), field);
+                    }
+                }
+            }
+        };
+    lists("spec", ["containers", "initContainers", "ephemeralContainers"], &CONTAINER_SECRETS, pod);
+    let statuses = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
+    lists("status", statuses, &["state", "lastState"], pod);
+}
+
+fn keep(object: Option<&mut Value>, fields: &[&str]) {
+    if let Some(object) = object.and_then(Value::as_object_mut) {
+        let kept: Map<String, Value> = std::mem::take(object)
+            .into_iter()
+            .filter(|(field, _)| fields.contains(&field.as_str()))
+            .collect();
+        *object = kept;
+    }
+}
+
+fn remove(object: Option<&mut Value>, field: &str) {
+    if let Some(object) = object.and_then(Value::as_object_mut) {
+        object.remove(field);
+    }
+}

@@ -1,0 +1,148 @@
+//! `secondmate dump` and `explain` of a live cluster: what is dumped is all that the answer needs, and nothing that is secret.
+
+use anyhow::{Context, Result, ensure};
+use secondmate_sandbox::{KubeletOptions, NodeShape, Options, Sandbox};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// More than a page of a list holds.
+const ASSIGNED: usize = 620;
+
+/// Runs the program; returns standard output and standard error.
+fn ask(program: &Path, arguments: &[&str], input: &str) -> Result<(String, String)> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_remove("KUBECONFIG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take().context("a pipe")?;
+    let text = input.to_owned();
+    let writing = std::thread::spawn(move || stdin.write_all(text.as_bytes()));
+    let output = child.wait_with_output()?;
+    let _ = writing.join();
+    let errors = String::from_utf8(output.stderr)?;
+    ensure!(output.status.success(), "{arguments:?}: {errors}");
+    Ok((String::from_utf8(output.stdout)?, errors))
+}
+
+fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_secondmate"))
+}
+
+/// A cluster with something of most kinds in it; nobody schedules.
+async fn cluster() -> Result<Sandbox> {
+    let sandbox =
+        Sandbox::start(Options { kubelets: KubeletOptions::default(), ..Options::default() }).await?;
+    sandbox.add_nodes(0, 8, &NodeShape::default());
+    let create = |object: Value| sandbox.objects().create(object.clone()).with_context(|| object.to_string());
+    create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "acme"}}))?;
+    create(json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web", "namespace": "acme"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}
+    }))?;
+    create(json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "disk"},
+        "provisioner": "disk.acme.com", "volumeBindingMode": "WaitForFirstConsumer", "parameters": {"key": "hunter2"}
+    }))?;
+    create(json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "acme"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "disk", "resources": {"requests": {"storage": "1Gi"}}}
+    }))?;
+    let pod = |name: &str, more: Value| {
+        let mut pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "acme", "labels": {"app": "web"}, "annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": "hunter2", "acme.com/token": "hunter2"}},
+            "spec": {"schedulerName": "acme-scheduler", "containers": [{
+                "name": "c", "image": "registry.acme.com/web", "env": [{"name": "PASSWORD", "value": "hunter2"}],
+                "args": ["--password=hunter2"], "resources": {"requests": {"cpu": "100m"}}}]},
+        });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            pod["spec"][field] = value.clone();
+        }
+        create(pod)
+    };
+    for at in 0..ASSIGNED {
+        pod(&format!("web-{at}"), json!({"nodeName": format!("node-{:05}", (at * at) % 7)}))?;
+    }
+    pod("plain", json!({}))?;
+    pod("volume", json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}))?;
+    pod(
+        "apart",
+        json!({"topologySpreadConstraints": [{
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "web"}}}]}),
+    )?;
+    pod(
+        "lonely",
+        json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+            "topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchExpressions": [
+                {"key": "app", "operator": "In", "values": ["web"]}]}}]}}}),
+    )?;
+    pod(
+        "huge",
+        json!({"priority": 0, "containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "900"}}}]}),
+    )?;
+    Ok(sandbox)
+}
+
+fn kubeconfig(folder: &Path, server: &str) -> Result<String> {
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: wrong\ncontexts: [{{name: right, context: {{cluster: x, user: x}}}}, {{name: wrong, context: {{cluster: y, user: x}}}}]\nclusters: [{{name: x, cluster: {{server: \"{server}\"}}}}, {{name: y, cluster: {{server: \"http://127.0.0.1:1\"}}}}]\nusers: [{{name: x, user: {{}}}}]\n"
+    );
+    let path = folder.join("kubeconfig");
+    std::fs::write(&path, text)?;
+    Ok(path.display().to_string())
+}
+
+/// What an answer says whatever the names are: result, the totals of the nodes and their reasons, sorted.
+fn shape(line: &str) -> Result<Value> {
+    let answer: Value = serde_json::from_str(line)?;
+    let nodes = answer["nodes"].as_object().context("nodes")?.values();
+    let mut nodes: Vec<String> = nodes.map(Value::to_string).collect();
+    nodes.sort_unstable();
+    let best = answer["best"].as_array().context("best")?.len();
+    Ok(json!([answer["result"], answer["message"], nodes, best]))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dump_gives_the_same_answers_as_the_cluster_and_holds_no_secrets() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sandbox = cluster().await?;
+    let kubeconfig = kubeconfig(folder.path(), &sandbox.url())?;
+    let there = ["--kubeconfig", kubeconfig.as_str(), "--context", "right"];
+    let answers = ["explain", "-o", "json", "--scheduler-name", "acme-scheduler"];
+    let (live, _) = ask(&program(), &[&answers[..], &there].concat(), "")?;
+    assert_eq!(live.lines().count(), 5);
+
+    let (dump, said) = ask(&program(), &[&["dump"][..], &there].concat(), "")?;
+    assert!(said.starts_with("dumped "), "{said}");
+    for word in ["hunter2", "managedFields"] {
+        assert!(!dump.contains(word), "{word} is in the dump");
+    }
+    let from_dump = [&answers[..], &["--from", "-"]].concat();
+    assert_eq!(ask(&program(), &from_dump, &dump)?.0, live);
+    let (yaml, _) = ask(&program(), &[&["dump", "-o", "yaml"][..], &there].concat(), "")?;
+    assert_eq!(ask(&program(), &from_dump, &yaml)?.0, live);
+
+    let (redacted, _) = ask(&program(), &[&["dump", "--redact"][..], &there].concat(), "")?;
+    for word in ["web", "acme.com", "\"acme\"", "registry", "node-0", "\"data\""] {
+        assert!(!redacted.contains(word), "{word} is in the redacted dump");
+    }
+    let (told, _) = ask(&program(), &from_dump, &redacted)?;
+    assert_eq!(told.lines().count(), 5);
+    for (redacted, live) in told.lines().zip(live.lines()) {
+        assert_eq!(shape(redacted)?, shape(live)?);
+    }
+
+    // As a plugin of kubectl, about one pod, whose scheduler is found.
+    let plugin = folder.path().join("kubectl-secondmate");
+    std::os::unix::fs::symlink(program(), &plugin)?;
+    let (table, _) = ask(&plugin, &[&["explain", "-n", "acme", "plain"][..], &there].concat(), "")?;
+    assert!(table.starts_with("acme/plain (acme-scheduler): fits on 5 of 8 nodes\n"), "{table}");
+    Ok(())
+}

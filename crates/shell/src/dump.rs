@@ -1,0 +1,188 @@
+//! Everything that scheduling reads, listed once: what `secondmate dump` writes, and what `explain` asks of a live cluster.
+//!
+//! It only reads, in pages, and holds the objects of one kind at a time.
+
+use crate::call::{Call, CallError, Caller};
+use crate::connect::{ConnectError, check, client};
+use crate::watch::kinds;
+use kube_client::Config;
+use secondmate_cycle::Profile;
+use secondmate_model::objects::{ApiResource, ObjectKind};
+use serde::Deserialize;
+use serde_json::Value;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Objects in a page of a list.
+const PAGE_OBJECTS: u32 = 500;
+/// Longest wait for a page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Tries of a page, and of a list whose pages have expired.
+const TRIES_MAX: u32 = 5;
+/// Pause after the first try that failed; it doubles.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause that an API server can ask for and get.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// What the scheduler's watch asks for: pods that have ended take no room.
+const LIVING_PODS: &str = "&fieldSelector=status.phase!%3DSucceeded,status.phase!%3DFailed";
+
+/// Why a cluster cannot be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The user may not list a kind.
+    #[error("{message}; whoever dumps needs `list` on {resource}")]
+    Forbidden {
+        /// Plural, with the group.
+        resource: String,
+        /// The API server's words.
+        message: String,
+    },
+    /// A list failed.
+    #[error("cannot list {resource}: {message}")]
+    List {
+        /// Plural, with the group.
+        resource: String,
+        /// What happened.
+        message: String,
+    },
+    /// The objects could not be handed on.
+    #[error("cannot write the objects")]
+    Write(#[source] std::io::Error),
+}
+
+/// What these profiles' plugins read: nodes and pods first, then the kinds that they declare.
+pub fn kinds_to_dump(profiles: &[Profile]) -> Vec<ApiResource> {
+    let declared = kinds(profiles).into_iter().map(ObjectKind::api);
+    [ApiResource::NODES, ApiResource::PODS].into_iter().chain(declared).collect()
+}
+
+/// Lists all objects of the kinds that these profiles' plugins read. `each` gets the objects of a kind, whole, with `apiVersion` and
+/// `kind`. Returns the kinds that the API server does not serve.
+///
+/// # Errors
+/// The API server cannot be reached, a list fails or is forbidden, or `each` fails.
+pub async fn dump(
+    cluster: &Config,
+    profiles: &[Profile],
+    mut each: impl FnMut(ApiResource, Vec<Value>) -> std::io::Result<()>,
+) -> Result<Vec<ApiResource>, DumpError> {
+    let caller = Caller::new(client(cluster, None).await?, None, PAGE_TIMEOUT);
+    check(&caller, &cluster.cluster_url.to_string()).await?;
+    let mut absent = Vec::new();
+    for kind in kinds_to_dump(profiles) {
+        match list(&caller, kind).await? {
+            Some(objects) => each(kind, objects).map_err(DumpError::Write)?,
+            None => absent.push(kind),
+        }
+    }
+    Ok(absent)
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    metadata: PageMeta,
+    items: Option<Vec<Value>>,
+}
+
+#[derive(Default, Deserialize)]
+struct PageMeta {
+    #[serde(default, rename = "continue")]
+    continue_at: String,
+}
+
+/// All objects of a kind; nothing where it is not served.
+async fn list(caller: &Caller, kind: ApiResource) -> Result<Option<Vec<Value>>, DumpError> {
+    let resource = match kind.group {
+        "" => kind.plural.to_owned(),
+        group => format!("{}.{group}", kind.plural),
+    };
+    let root = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
+    let mut base = format!("{root}/{}/{}?limit={PAGE_OBJECTS}", kind.version, kind.plural);
+    if kind == ApiResource::PODS {
+        base += LIVING_PODS;
+    }
+    let mut restarts = 0;
+    let mut objects: Vec<Value> = Vec::new();
+    let mut continue_at = String::new();
+    loop {
+        let mut path = base.clone();
+        if !continue_at.is_empty() {
+            let _ = write!(path, "&continue={}", percent_encoded(&continue_at));
+        }
+        let page = match page(caller, &path).await {
+            Ok(page) => page,
+            // The list is too old to be continued: from the start.
+            Err(CallError::Answered { code: 410, .. }) if restarts < TRIES_MAX => {
+                restarts += 1;
+                objects.clear();
+                continue_at.clear();
+                continue;
+            }
+            Err(CallError::Answered { code: 404, .. }) if !kind.group.is_empty() => return Ok(None),
+            Err(CallError::Answered { code: 403, message, .. }) => {
+                return Err(DumpError::Forbidden { resource, message });
+            }
+            Err(error) => return Err(DumpError::List { resource, message: error.to_string() }),
+        };
+        objects.extend(page.items.into_iter().flatten().map(|object| with_type(object, kind)));
+        if page.metadata.continue_at.is_empty() {
+            return Ok(Some(objects));
+        }
+        continue_at = page.metadata.continue_at;
+    }
+}
+
+/// One page; what may pass is tried again.
+async fn page(caller: &Caller, path: &str) -> Result<Page, CallError> {
+    let call = Call::get(path.to_owned());
+    let mut pause = PAUSE;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let error = match caller.read(&call).await {
+            Ok(body) => {
+                return serde_json::from_slice(&body).map_err(|error| CallError::Answered {
+                    code: 200,
+                    message: format!("the answer is no list: {error}"),
+                    retry_after: None,
+                });
+            }
+            Err(error) => error,
+        };
+        let asked = match &error {
+            CallError::Answered { code: 429 | 500..=599, retry_after, .. } => *retry_after,
+            CallError::Answered { .. } => return Err(error),
+            CallError::NotSent(_) | CallError::Lost(_) => None,
+        };
+        if tries == TRIES_MAX {
+            return Err(error);
+        }
+        tokio::time::sleep(asked.unwrap_or(pause).min(PAUSE_MAX)).await;
+        pause *= 2;
+    }
+}
+
+/// The items of a list do not repeat what they are.
+fn with_type(mut object: Value, kind: ApiResource) -> Value {
+    if let Value::Object(fields) = &mut object {
+        fields.insert("apiVersion".to_owned(), kind.api_version().into());
+        fields.insert("kind".to_owned(), kind.kind.into());
+    }
+    object
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
