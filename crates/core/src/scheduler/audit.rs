@@ -20,10 +20,14 @@ pub(super) struct Audit {
     outstanding: BTreeMap<(Uid, Awaited), usize>,
     /// Pods to which a binding was sent that is not known to have failed.
     bound: BTreeSet<Uid>,
-    /// Pods of ours that the pending watch shows.
+    /// Pods of ours that the pending watch shows and that were not seen on a node.
     pending: BTreeSet<Uid>,
-    /// Pods that were seen on a node, ever.
+    /// Pods that were seen on a node. Nobody remembers them once no watch shows them any more.
     seen: BTreeSet<Uid>,
+    /// Pods that the pending watch shows.
+    shown: BTreeSet<Uid>,
+    /// The pod that the input at hand may have been the last to tell of.
+    touched: Option<Uid>,
 }
 
 impl Audit {
@@ -42,6 +46,22 @@ impl Audit {
     }
 
     fn input(&mut self, input: &Input, is_ours: impl Fn(&Pod) -> bool) {
+        match input {
+            Input::Pod(PodWatch::Pending, pod) => {
+                self.shown.insert(pod.uid.clone());
+            }
+            Input::PodGone(PodWatch::Pending, uid) => {
+                self.shown.remove(uid);
+            }
+            _ => {}
+        }
+        self.touched = match input {
+            Input::PodGone(_, uid)
+            | Input::BindFinished(uid, _)
+            | Input::WriteFinished(uid, _)
+            | Input::Verified(uid, _) => Some(uid.clone()),
+            _ => None,
+        };
         match input {
             Input::Pod(PodWatch::Pending | PodWatch::Assigned, pod) if pod.node_name.is_some() => {
                 self.pending.remove(&pod.uid);
@@ -157,6 +177,12 @@ impl Scheduler {
             }
         }
         audit.entered = self.effects.len();
+        if let Some(uid) = audit.touched.take()
+            && !(audit.shown.contains(&uid) || self.cache.is_added(&uid) || self.bindings.contains(&uid))
+        {
+            audit.seen.remove(&uid);
+            audit.bound.remove(&uid);
+        }
         for (pod, node) in sent {
             let lacking = self.lacks_room(&pod, &node, &[]);
             self.audit_room(&pod, &node, "bound to", lacking);

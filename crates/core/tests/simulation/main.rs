@@ -94,7 +94,14 @@ fn pods_that_wait_on_permit_or_in_pre_bind_are_settled() {
 }
 
 #[test]
-fn crashes_lost_leadership_and_stale_lists_lose_nothing() {
+fn stale_lists_lose_no_pod_and_bring_none_back() {
+    let options =
+        Options { steps: 400, lag: true, stale_lists: true, bind_faults: true, ..Options::default() };
+    histories("stale lists", options);
+}
+
+#[test]
+fn crashes_and_lost_leadership_lose_nothing() {
     let options = Options { steps: 400, lag: true, restarts: true, bind_faults: true, ..Options::default() };
     histories("restarts", options);
     let options =

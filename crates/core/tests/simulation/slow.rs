@@ -5,7 +5,7 @@
 
 use secondmate_framework::{
     ActionType, ApiWrite, Context, CycleState, EventRegistration, EventResource, Handle, Permit, Plugin,
-    PreBind, PreBindStep, Registry, Reserve, Status, WriteVerb,
+    PostBind, PreBind, PreBindStep, Registry, Reserve, Status, WriteVerb,
 };
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::BTreeMap;
@@ -69,6 +69,9 @@ impl Plugin for Slow {
     fn as_permit(self: Arc<Self>) -> Option<Arc<dyn Permit>> {
         Some(self)
     }
+    fn as_post_bind(self: Arc<Self>) -> Option<Arc<dyn PostBind>> {
+        Some(self)
+    }
     fn as_pre_bind(self: Arc<Self>) -> Option<Arc<dyn PreBind>> {
         Some(self)
     }
@@ -84,6 +87,12 @@ impl Reserve for Slow {
         Status::SUCCESS
     }
     fn unreserve(&self, _: &mut CycleState, pod: &Arc<Pod>, _: &Atom) {
+        self.0.books().reserved.remove(&pod.uid);
+    }
+}
+
+impl PostBind for Slow {
+    fn post_bind(&self, _: &CycleState, pod: &Arc<Pod>, _: &Atom) {
         self.0.books().reserved.remove(&pod.uid);
     }
 }

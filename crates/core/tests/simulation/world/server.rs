@@ -90,8 +90,10 @@ impl World {
     /// A watch breaks and is listed anew: what was on the way is lost, and what the core gets is the difference. The list may be
     /// older than what the core has seen; then the events since then come once more.
     pub(super) fn relist(&mut self) {
-        let at = self.random.below(PODS);
-        let events = if self.options.stale_lists && self.one_in(2) { 1 + self.random.below(6) } else { 0 };
+        // Most of all the pending watch, which tells of the pods that are on their way.
+        let stale = self.options.stale_lists && self.one_in(2);
+        let at = if stale && self.one_in(2) { 0 } else { self.random.below(PODS) };
+        let events = if stale { 1 + self.random.below(12) } else { 0 };
         let (list, events) =
             if events > 0 { self.truth.stale_list(at, events) } else { (self.truth.list(at), Vec::new()) };
         // The core must take without harm that a pod is gone of which it has never heard.
