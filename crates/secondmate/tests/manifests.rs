@@ -1,0 +1,139 @@
+//! The manifests agree with each other and with the program.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn manifests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests")
+}
+
+fn read(file: &str) -> Result<Value> {
+    let path = manifests().join(file);
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    serde_saphyr::from_str(&text).with_context(|| path.display().to_string())
+}
+
+/// Every folder with a kustomization.
+fn kustomizations(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    if folder.join("kustomization.yaml").exists() {
+        found.push(folder.to_owned());
+    }
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            kustomizations(&path, found)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_file_is_used_and_every_file_that_is_used_is_there() -> Result<()> {
+    let mut folders = Vec::new();
+    kustomizations(&manifests(), &mut folders)?;
+    assert!(folders.len() >= 7, "{folders:?}");
+    for folder in folders {
+        let text = std::fs::read_to_string(folder.join("kustomization.yaml"))?;
+        let kustomization: Value = serde_saphyr::from_str(&text)?;
+        let mut used: Vec<String> = vec!["kustomization.yaml".to_owned()];
+        let generators = kustomization["configMapGenerator"].as_array().into_iter().flatten();
+        let lists = [&kustomization["resources"], &kustomization["components"]].into_iter();
+        for name in
+            lists.chain(generators.map(|generator| &generator["files"])).flat_map(Value::as_array).flatten()
+        {
+            let name = name.as_str().context("a path")?;
+            ensure!(folder.join(name).exists(), "{}: {name} is not there", folder.display());
+            used.push(name.to_owned());
+        }
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let name = entry.file_name().into_string().unwrap_or_default();
+            ensure!(
+                entry.path().is_dir() || used.contains(&name),
+                "{}: nothing uses {name}",
+                folder.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The port where the program serves probes and metrics is the one that is declared, probed, scraped and open.
+#[test]
+fn one_port_is_open_and_all_use_it_by_its_name() -> Result<()> {
+    let deployment = read("base/deployment.yaml")?;
+    let pod = &deployment["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let ports = container["ports"].as_array().context("ports")?;
+    assert_eq!(ports.len(), 1, "debug endpoints are on loopback");
+    assert_eq!(ports[0]["name"], "metrics");
+    let arguments: Vec<&str> =
+        container["args"].as_array().context("args")?.iter().filter_map(Value::as_str).collect();
+    let listen = format!("--listen=0.0.0.0:{}", ports[0]["containerPort"]);
+    assert!(arguments.contains(&listen.as_str()), "{arguments:?}");
+    assert!(!arguments.iter().any(|argument| argument.starts_with("--debug-listen")), "{arguments:?}");
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(container[probe]["httpGet"]["port"], "metrics");
+    }
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&deployment["spec"]["selector"]["matchLabels"], labels);
+
+    let policy = read("base/networkpolicy.yaml")?;
+    assert_eq!(&policy["spec"]["podSelector"]["matchLabels"], labels);
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
+    assert_eq!(policy["spec"]["ingress"], json!([{ "ports": [{ "port": "metrics", "protocol": "TCP" }] }]));
+    let service = read("base/service.yaml")?;
+    assert_eq!(&service["spec"]["selector"], labels);
+    let expected = json!([{ "name": "metrics", "port": ports[0]["containerPort"], "targetPort": "metrics" }]);
+    assert_eq!(service["spec"]["ports"], expected);
+    let monitor = read("components/pod-monitor/podmonitor.yaml")?;
+    assert_eq!(&monitor["spec"]["selector"]["matchLabels"], labels);
+    assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["port"], "metrics");
+    let budget = read("base/poddisruptionbudget.yaml")?;
+    assert_eq!(&budget["spec"]["selector"]["matchLabels"], labels);
+    let replicas = deployment["spec"]["replicas"].as_u64().context("replicas")?;
+    assert!(budget["spec"]["maxUnavailable"].as_u64().is_some_and(|count| count < replicas));
+    Ok(())
+}
+
+#[test]
+fn the_image_is_pinned_to_this_version_and_the_namespaces_are_restricted() -> Result<()> {
+    let kustomization = read("base/kustomization.yaml")?;
+    let image = &kustomization["images"][0];
+    assert_eq!((&image["name"], &image["newTag"]), (&"secondmate".into(), &env!("CARGO_PKG_VERSION").into()));
+    let deployment = read("base/deployment.yaml")?;
+    assert_eq!(deployment["spec"]["template"]["spec"]["containers"][0]["image"], "secondmate");
+    for file in ["base/namespace.yaml", "overlays/tenants/namespace.yaml"] {
+        let labels = &read(file)?["metadata"]["labels"];
+        for mode in ["enforce", "audit", "warn"] {
+            assert_eq!(labels[format!("pod-security.kubernetes.io/{mode}")], "restricted", "{file}");
+        }
+    }
+    Ok(())
+}
+
+/// The arguments of the Deployment are some that the program takes.
+#[test]
+fn the_program_understands_the_arguments_of_the_deployment() -> Result<()> {
+    let deployment = read("base/deployment.yaml")?;
+    let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+    let config = manifests().join("base/config.yaml");
+    let arguments = arguments.as_array().context("args")?.iter().filter_map(Value::as_str).map(|argument| {
+        if argument.starts_with("--config=") {
+            format!("--config={}", config.display())
+        } else {
+            argument.to_owned()
+        }
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+        .args(arguments.filter(|argument| !argument.starts_with("--listen=")))
+        .args(["--listen=127.0.0.1:0", "--debug-listen=off", "--kubeconfig=/nowhere"])
+        .output()?;
+    let text = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    // It came as far as the cluster, which there is none of.
+    assert!(text.contains("kubeconfig /nowhere: "), "{text}");
+    Ok(())
+}
