@@ -48,6 +48,8 @@ pub use remarks::{Notice, Unsupported};
 pub use resolve::{EnabledPlugin, ResolvedPlugins};
 pub use secondmate_framework::ExtensionPoint;
 
+/// The version of Kubernetes whose kube-scheduler is followed.
+pub const KUBERNETES_VERSION: &str = "1.37";
 /// The only version of `KubeSchedulerConfiguration` that kube-scheduler 1.37 serves.
 pub const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";
 /// The kind of the main document.

@@ -200,15 +200,19 @@ pub enum Effect {
         /// Profile of the pod for which room is made.
         profile: Atom,
     },
-    /// For the metrics.
+    /// For metrics and log.
     Observed(Observation),
 }
 
-/// What happened, for the metrics.
+/// What happened, for metrics and log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// A pod was bound.
     Scheduled {
+        /// The pod, as `namespace/name`.
+        pod: String,
+        /// Where it is.
+        node: Atom,
         /// Profile.
         profile: Atom,
         /// Attempts that it took.

@@ -1,6 +1,6 @@
 //! A scheduler program: the in-tree plugins and those of whoever builds it.
 
-use crate::cli::{Cli, Command, LogFormat};
+use crate::cli::{Cli, Command};
 use clap::Parser;
 use secondmate_config::{ExtensionPoint, PluginCatalogue};
 use secondmate_framework::{Factory, Handle, Plugin, PluginError, Registry};
@@ -100,7 +100,7 @@ impl App {
     #[must_use]
     pub fn main(self) -> ExitCode {
         let cli = Cli::parse();
-        let format = cli.log_format.into();
+        let format = cli.log.format();
         let _last_lines = logging::guard();
         match self.dispatch(cli) {
             Ok(code) => code,
@@ -112,12 +112,19 @@ impl App {
     }
 
     fn dispatch(&self, cli: Cli) -> anyhow::Result<ExitCode> {
-        let log_format: LogFormat = cli.log_format;
         match cli.command {
-            Command::Run(args) => crate::run::run(self, args, log_format),
-            Command::Playground(args) => crate::playground::playground(self, args, log_format),
-            Command::Explain(args) => crate::explain::explain(self, &args),
-            Command::Dump(args) => crate::dump::dump(self, &args),
+            Command::Run(args) => crate::run::run(self, args, cli.log),
+            Command::Playground(args) => crate::playground::playground(self, args, cli.log),
+            Command::Explain(args) => {
+                cli.log.init(true)?;
+                crate::explain::explain(self, &args)
+            }
+            Command::Dump(args) => {
+                cli.log.init(true)?;
+                crate::dump::dump(self, &args)
+            }
+            Command::Version(args) => crate::version::version(&args),
+            Command::Completion(args) => crate::completion::completion(&args),
         }
     }
 }

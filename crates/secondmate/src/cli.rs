@@ -1,45 +1,90 @@
 //! The options, as given.
 
+use crate::completion::CompletionArgs;
 use crate::dump::DumpArgs;
 use crate::explain::ExplainArgs;
 use crate::playground::PlaygroundArgs;
 use crate::run::RunArgs;
-use clap::{Parser, Subcommand, ValueEnum};
+use crate::version::VersionArgs;
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use secondmate_telemetry::{LogOptions, LoggingError, logging};
+use std::io::Write;
+use std::process::ExitCode;
 
-/// A second scheduler for Kubernetes.
+/// An additional scheduler for Kubernetes.
 #[derive(Debug, Parser)]
-#[command(name = "secondmate", version, about, propagate_version = true)]
+#[command(name = "secondmate", version, about, propagate_version = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// Form of the log, which goes to standard error; what is logged is told by RUST_LOG.
-    #[arg(long, global = true, value_enum, default_value_t)]
-    pub log_format: LogFormat,
-    /// What to do.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// Command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+const EXAMPLES: &str = "\
+Examples:
+  secondmate playground --nodes 100 --pods 1000    # no cluster needed
+  secondmate run --scheduler-name my-scheduler     # beside kube-scheduler
+  secondmate explain --from cluster.yaml           # why is my pod pending?";
+
+/// Commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Schedule the pods of one or more scheduler names in a cluster.
+    #[command(after_help = crate::run::EXAMPLES)]
     Run(RunArgs),
-    /// See it at work without a cluster: an API server, simulated nodes, pods and the scheduler in one process.
-    #[command(after_long_help = crate::playground::SUMMARY_HELP)]
+    /// Try it without a cluster: an API server, simulated nodes, pods and the scheduler in one process.
+    #[command(after_help = crate::playground::EXAMPLES, after_long_help = crate::playground::SUMMARY_HELP)]
     Playground(PlaygroundArgs),
     /// Explain placement, in a live cluster or from a dump of one: where pods would go, why not elsewhere, and which pods they would
     /// preempt. Nothing is changed.
+    #[command(after_help = crate::explain::EXAMPLES)]
     Explain(ExplainArgs),
     /// Write everything of a cluster that scheduling reads into one file, for explain: no secrets, and nothing is changed.
     Dump(DumpArgs),
+    /// Print the version, commit, build and Kubernetes version.
+    #[command(after_help = "Examples:\n  secondmate version\n  secondmate version -o json")]
+    Version(VersionArgs),
+    /// Print a shell completion script.
+    #[command(after_help = crate::completion::EXAMPLES)]
+    Completion(CompletionArgs),
 }
 
-/// Form of the log.
+/// Options of the log.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Log format; the log goes to standard error.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// Log verbosity, as in kube-scheduler: 0 to 3 log decisions, 4 and 5 debug messages, 6 and above every API request. RUST_LOG
+    /// overrides it [default: 0].
+    #[arg(short = 'v', long = "verbosity", visible_alias = "v", global = true, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=10))]
+    verbosity: Option<u8>,
+}
+
+impl LogArgs {
+    pub fn format(self) -> secondmate_telemetry::LogFormat {
+        self.log_format.into()
+    }
+
+    /// Sets up the log; `quiet`: only warnings, unless more is asked for.
+    ///
+    /// # Errors
+    /// `RUST_LOG` cannot be understood.
+    pub fn init(self, quiet: bool) -> Result<(), LoggingError> {
+        logging::init(LogOptions { format: self.format(), verbosity: self.verbosity, quiet })
+    }
+}
+
+/// Log format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
+enum LogFormat {
+    /// Human-readable lines.
     #[default]
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -50,4 +95,14 @@ impl From<LogFormat> for secondmate_telemetry::LogFormat {
             LogFormat::Json => Self::Json,
         }
     }
+}
+
+/// Writes a command's answer to standard output.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text).and_then(|()| stdout.flush()).context("cannot write to standard output")?;
+    Ok(ExitCode::SUCCESS)
 }

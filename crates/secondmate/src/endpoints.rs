@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 /// Where debug endpoints are served unless told otherwise: on loopback, so that who reaches them is on the machine, in the pod,
 /// or may forward its ports (`kubectl port-forward`, which the API server authorizes).
@@ -41,6 +41,15 @@ impl FromStr for DebugListen {
     }
 }
 
+/// What is served.
+pub(crate) struct Serving {
+    pub tasks: JoinSet<()>,
+    /// Probes and metrics.
+    pub listen: SocketAddr,
+    /// Debug endpoints.
+    pub debug_listen: Option<SocketAddr>,
+}
+
 /// Takes the addresses and serves until cancelled.
 ///
 /// # Errors
@@ -50,11 +59,11 @@ pub(crate) async fn serve(
     listen: SocketAddr,
     debug_listen: Option<DebugListen>,
     cancel: &CancellationToken,
-) -> Result<JoinSet<()>, AdminError> {
-    let mut serving = JoinSet::new();
+) -> Result<Serving, AdminError> {
+    let mut tasks = JoinSet::new();
     let listener = Admin::listen(listen).await?;
-    info!(address = %listener.local_addr().unwrap_or(listen), "serving probes and metrics");
-    serving.spawn(admin.clone().serve(listener, cancel.clone()));
+    let listen = listener.local_addr().unwrap_or(listen);
+    tasks.spawn(admin.clone().serve(listener, cancel.clone()));
     let debug_listener = match debug_listen {
         Some(DebugListen::Off) => None,
         Some(DebugListen::At(address)) => Some(Admin::listen_debug(address).await?),
@@ -67,18 +76,19 @@ pub(crate) async fn serve(
             }
         },
     };
+    let mut debug_listen = None;
     if let Some(listener) = debug_listener {
         let address = listener.local_addr().unwrap_or(DEBUG_DEFAULT);
-        info!(%address, "serving debug endpoints");
+        debug_listen = Some(address);
         if !address.ip().is_loopback() {
             warn!(
                 %address,
                 "debug endpoints show pod names of all namespaces to anyone who can connect: restrict access to the port"
             );
         }
-        serving.spawn(admin.clone().serve_debug(listener, cancel.clone()));
+        tasks.spawn(admin.clone().serve_debug(listener, cancel.clone()));
     }
-    Ok(serving)
+    Ok(Serving { tasks, listen, debug_listen })
 }
 
 #[cfg(test)]

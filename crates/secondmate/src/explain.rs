@@ -19,6 +19,12 @@ const NAMES_TOLD_MAX: usize = 3;
 /// The profile's name where neither file nor option gives one.
 const DEFAULT_NAME: &str = "my-scheduler";
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  secondmate explain web-1 -n shop
+  secondmate dump > cluster.json && secondmate explain --from cluster.json
+  secondmate explain --from cluster.json shop/web-1 -o json";
+
 /// Options of `explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
@@ -47,7 +53,7 @@ pub(crate) struct ExplainArgs {
     /// Output format.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
-    /// Maximum nodes shown per table of scores.
+    /// Maximum nodes shown per table.
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     nodes: usize,
 }
@@ -55,10 +61,10 @@ pub(crate) struct ExplainArgs {
 /// Output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// For people: pods that are alike are shown once.
+    /// Human-readable tables; identical pods are shown once.
     #[default]
     Table,
-    /// One JSON object a line, in the order of the pods in the file.
+    /// One JSON object per line, in the order of the pods in the file.
     Json,
 }
 

@@ -13,12 +13,15 @@
 
 mod app;
 mod cli;
+mod completion;
 mod configuration;
 mod dump;
 mod endpoints;
 mod explain;
 mod playground;
 mod run;
+mod started;
+mod version;
 
 pub use app::App;
 pub use configuration::{ConfigurationSource, profiles};

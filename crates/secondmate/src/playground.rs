@@ -28,7 +28,7 @@ mod summary;
 pub(crate) use options::PlaygroundArgs;
 
 use crate::App;
-use crate::cli::LogFormat;
+use crate::cli::LogArgs;
 use anyhow::Context;
 use options::{Output, Plan};
 use progress::Progress;
@@ -42,26 +42,47 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a shell says of a process that Ctrl-C ended.
 const INTERRUPTED_EXIT_CODE: u8 = 130;
-/// Without RUST_LOG: the progress is what is to be seen, not the scheduler's log.
-const DEFAULT_LOG_FILTER: &str = "warn";
+
+macro_rules! examples {
+    () => {
+        "\
+Examples:
+  secondmate playground
+  secondmate playground --nodes 5000 --pods 10000 --rate 500
+  secondmate playground -f deployment.yaml --keep --kubeconfig-out pg.yaml"
+    };
+}
+
+pub(crate) const EXAMPLES: &str = examples!();
 
 /// What stands in the summary, for `--help`.
-pub(crate) const SUMMARY_HELP: &str = "\
-It ends by itself once each pod is bound or has a verdict that stands, and prints a summary. With -o json that is one object:
-  bound, pending      pods with and without a node
-  pods_per_s          bindings by the time from the first creation to the last binding (elapsed_s)
-  latency_ms          p50, p99, max: creation to bound, as a watch shows it
-  reasons             why pods are pending or were never created: [{group, pods, reason, message}]; a group is what owns the pods, or their template
-  spread              nodes, pods_per_node {min, median, max}, and the same for each of the zones
-  missing, deleted    pods that were never created, or deleted meanwhile; ended_pods: Succeeded or Failed
-  ended               settled, stalled, timedOut or interrupted
+pub(crate) const SUMMARY_HELP: &str = concat!(
+    examples!(),
+    "
 
-Exit codes: 0 settled, 1 an error, stalled or timed out, or pods that are not bound with --fail-on-pending, 130 interrupted.";
+It ends when every pod is bound or has a final verdict, and prints a summary. \
+With -o json that is one object:
+  bound, pending    pods with and without a node
+  pods_per_s        bindings per second, from the first creation to the last
+                    binding (elapsed_s)
+  latency_ms        p50, p99, max: from creation to bound, as a watch sees it
+  reasons           why pods are pending or were never created:
+                    [{group, pods, reason, message}]; pods are grouped by owner
+                    or template
+  spread            nodes, pods_per_node {min, median, max}, also per zone
+  missing, deleted  pods that were never created, or were deleted meanwhile
+  ended_pods        pods that Succeeded or Failed
+  ended             settled, stalled, timedOut or interrupted
 
-pub(crate) fn playground(app: &App, args: PlaygroundArgs, log_format: LogFormat) -> anyhow::Result<ExitCode> {
+Exit codes: 0 settled, 1 an error, stalled or timed out, or pods that are not
+bound with --fail-on-pending, 130 interrupted."
+);
+
+pub(crate) fn playground(app: &App, args: PlaygroundArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
     // All that can be wrong with files and options is found before anything is started.
     let plan = Plan::new(app, args)?;
-    logging::init_with_default(log_format.into(), DEFAULT_LOG_FILTER)?;
+    // The progress is what is to be seen, not the scheduler's log.
+    log.init(true)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

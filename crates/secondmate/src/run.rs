@@ -1,7 +1,9 @@
 //! `secondmate run`: the scheduler against a cluster.
 
-use crate::cli::LogFormat;
-use crate::endpoints::{self, DebugListen};
+use crate::cli::LogArgs;
+use crate::endpoints::{self, DebugListen, Serving};
+use crate::started;
+use crate::version::VERSION;
 use crate::{App, ConfigurationSource, profiles};
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args};
@@ -11,7 +13,7 @@ use secondmate_core::queue::QueueConfig;
 use secondmate_cycle::Profile;
 use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName, LeaseNameSources, identity};
 use secondmate_shell::{End, Options, Shell, WriteLimit};
-use secondmate_telemetry::{Admin, Metrics, Probe};
+use secondmate_telemetry::{Admin, Probe};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,28 +25,35 @@ use tracing::{error, info, warn};
 /// Threads for I/O and decoding.
 const WORKERS: usize = 2;
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  secondmate run --scheduler-name my-scheduler
+  secondmate run --config scheduler.yaml --log-format json
+  secondmate run --scheduler-name my-scheduler --kubeconfig ~/.kube/config -v 4";
+
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Kubeconfig of the cluster. Else that of the configuration, KUBECONFIG, ~/.kube/config, or the pod's service account.
+    /// Kubeconfig file [default: the one in the configuration, then KUBECONFIG, ~/.kube/config, the pod's service account].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Schedules pods with this spec.schedulerName. Repeatable: each name is a profile of its own.
+    /// Schedule pods with this spec.schedulerName. Repeat it for several profiles.
     #[arg(long = "scheduler-name", value_name = "NAME")]
     pub scheduler_names: Vec<String>,
-    /// KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1).
+    /// KubeSchedulerConfiguration file (kubescheduler.config.k8s.io/v1).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Whether one of several processes is elected to schedule. Else as configured; true by default.
+    /// Elect a leader, so that only one of several replicas schedules [default: as configured, else true].
     #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
     pub leader_elect: Option<bool>,
-    /// How long a standby waits after the last renewal that it saw. Else as configured; 15s by default.
+    /// How long non-leaders wait after the last observed renewal before they try to take the Lease [default: as configured, else
+    /// 15s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub lease_duration: Option<std::time::Duration>,
-    /// How long the leader tries to renew before it stops. Else as configured; 10s by default.
+    /// How long the leader retries renewing the Lease before it gives up leadership [default: as configured, else 10s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub renew_deadline: Option<std::time::Duration>,
-    /// Pause between two attempts at the lease. Else as configured; 2s by default.
+    /// Time between attempts to acquire or renew the Lease [default: as configured, else 2s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub retry_period: Option<std::time::Duration>,
     /// Address for probes (/livez, /readyz, /healthz) and /metrics.
@@ -57,7 +66,7 @@ pub(crate) struct RunArgs {
     /// Maximum concurrent binding requests.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub bind_concurrency: u16,
-    /// Takes the name default-scheduler, and kube-scheduler's lease with it. kube-scheduler must be stopped.
+    /// Allow the name default-scheduler, and take kube-scheduler's Lease. Stop kube-scheduler first.
     #[arg(long)]
     pub i_replace_the_default_scheduler: bool,
 }
@@ -80,7 +89,7 @@ impl RunArgs {
     }
 }
 
-pub(crate) fn run(app: &App, args: RunArgs, log_format: LogFormat) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(app: &App, args: RunArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
     let source = ConfigurationSource {
         file: args.config.clone(),
         scheduler_names: args.scheduler_names.clone(),
@@ -89,7 +98,7 @@ pub(crate) fn run(app: &App, args: RunArgs, log_format: LogFormat) -> anyhow::Re
     let mut configuration = source.read(app)?;
     args.apply_to(&mut configuration.leader_election);
     let profiles = profiles(app, &configuration)?;
-    secondmate_telemetry::logging::init(log_format.into())?;
+    log.init(false)?;
     for notice in configuration.notices() {
         warn!("{notice}");
     }
@@ -113,14 +122,14 @@ async fn serve(
     // From the first moment on, so that no signal finds nobody.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let admin = Admin::new(Metrics::new());
+    let admin = Admin::new(VERSION.metrics());
     admin.set_configuration(configuration.to_value());
     // The shell takes this check over once it has connected; until then nothing is ready.
     let _starting = admin.health.flag("sched-handler-sync", Probe::Ready, "the scheduler is starting");
     let stop_serving = CancellationToken::new();
     let mut serving = endpoints::serve(&admin, args.listen, args.debug_listen, &stop_serving).await?;
 
-    let start = start(&args, configuration, profiles, admin);
+    let start = start(&args, configuration, profiles, admin, &serving);
     let mut shell = tokio::select! {
         shell = start => shell?,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
@@ -135,7 +144,7 @@ async fn serve(
             stop(shell, "it ended by itself").await;
             end
         }
-        Some(end) = serving.join_next() => {
+        Some(end) = serving.tasks.join_next() => {
             stop(shell, "an address is not served any more").await;
             let reason = end.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
             bail!("the server of probes and metrics, or of debug endpoints, ended ({reason}): this is a bug, please report it with the log");
@@ -144,7 +153,7 @@ async fn serve(
         _ = interrupt.recv() => stop(shell, "SIGINT").await,
     };
     stop_serving.cancel();
-    serving.join_all().await;
+    serving.tasks.join_all().await;
     match end {
         End::Stopped => Ok(ExitCode::SUCCESS),
         End::LeadershipLost { reason } => bail!("leadership was lost ({reason}): start again, as a standby"),
@@ -166,13 +175,15 @@ async fn start(
     configuration: &Configuration,
     profiles: Vec<Profile>,
     admin: Admin,
+    serving: &Serving,
 ) -> anyhow::Result<Shell> {
     let given = args.kubeconfig.clone();
     let configured = configuration.client_connection.kubeconfig.as_ref().map(PathBuf::from);
     let cluster = secondmate_shell::cluster(given.or(configured).as_deref()).await?;
     let election = election(configuration, args.i_replace_the_default_scheduler)?;
-    let names = configuration.scheduler_names().join(", ");
-    info!(server = %cluster.cluster_url, schedulers = names, elects = election.is_some(), "starting");
+    let lease = election.as_ref().map(|election| election.lease.to_string());
+    let server = cluster.cluster_url.to_string();
+    started::say(configuration, &server, lease.as_deref(), serving.listen, serving.debug_listen);
     let options = Options {
         election,
         bind_concurrency: usize::from(args.bind_concurrency),

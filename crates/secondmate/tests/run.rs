@@ -220,13 +220,13 @@ async fn a_killed_leader_is_followed_by_the_standby_and_sigterm_hands_over_at_on
     let folder = tempfile::tempdir()?;
     let sandbox = sandbox().await?;
     let mut first = Scheduler::start(folder.path(), "first", &sandbox, &["--scheduler-name", "mate"])?;
-    first.until_logged("this process leads").await?;
+    first.until_logged("became leader").await?;
     let mut second = Scheduler::start(folder.path(), "second", &sandbox, &["--scheduler-name", "mate"])?;
     second.until_logged("New leader observed").await?;
     create_pods(&sandbox, "p", 200)?;
     // SIGKILL, in the middle of the work.
     first.child.kill()?;
-    second.until_logged("this process leads").await?;
+    second.until_logged("became leader").await?;
     until_bound(&sandbox, 200).await?;
     let mut third = Scheduler::start(folder.path(), "third", &sandbox, &["--scheduler-name", "mate"])?;
     third.until_logged("New leader observed").await?;
@@ -234,7 +234,7 @@ async fn a_killed_leader_is_followed_by_the_standby_and_sigterm_hands_over_at_on
     second.terminate()?;
     assert_eq!(second.until_ended().await?, Some(0), "{}", second.log());
     assert!(second.log().contains("Released lease"), "{}", second.log());
-    third.until_logged("this process leads").await?;
+    third.until_logged("became leader").await?;
     until_bound(&sandbox, 300).await
 }
 
@@ -243,7 +243,7 @@ async fn a_second_process_of_the_name_with_another_configuration_says_so_and_wai
     let folder = tempfile::tempdir()?;
     let sandbox = sandbox().await?;
     let mut first = Scheduler::start(folder.path(), "first", &sandbox, &["--scheduler-name", "mate"])?;
-    first.until_logged("this process leads").await?;
+    first.until_logged("became leader").await?;
     let config = file(
         folder.path(),
         "config.yaml",
@@ -251,8 +251,8 @@ async fn a_second_process_of_the_name_with_another_configuration_says_so_and_wai
     );
     let mut second = Scheduler::start(folder.path(), "second", &sandbox, &["--config", &config])?;
     second.until_logged("scheduler name mate is already served by").await?;
-    second.until_logged("every list is in").await?;
-    assert!(!second.log().contains("this process leads"), "{}", second.log());
+    second.until_logged("caches synced").await?;
+    assert!(!second.log().contains("became leader"), "{}", second.log());
     create_pods(&sandbox, "p", 10)?;
     until_bound(&sandbox, 10).await
 }
@@ -262,7 +262,7 @@ async fn a_lost_lease_ends_the_process_with_an_error() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let sandbox = sandbox().await?;
     let mut scheduler = Scheduler::start(folder.path(), "one", &sandbox, &["--scheduler-name", "mate"])?;
-    scheduler.until_logged("this process leads").await?;
+    scheduler.until_logged("became leader").await?;
     sandbox.faults().inject(
         secondmate_sandbox::Target::resource("leases"),
         secondmate_sandbox::Fault::BlackHole,
@@ -299,11 +299,11 @@ async fn a_log_that_nobody_takes_any_more_stops_nothing() -> Result<()> {
     Ok(())
 }
 
-/// The address that a line of the log names.
-fn address_in(log: &str, message: &str) -> Option<String> {
+/// A field of the line that says what starts.
+fn told_at_start(log: &str, field: &str) -> Option<String> {
     log.lines().find_map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        (line["message"] == message).then(|| line["address"].as_str().map(str::to_owned))?
+        (line["message"] == "starting").then(|| line[field].as_str().map(str::to_owned))?
     })
 }
 
@@ -325,10 +325,10 @@ async fn debug_endpoints_have_an_address_of_their_own_or_none() -> Result<()> {
     let mut scheduler = Scheduler::start(folder.path(), "both", &sandbox, &both)?;
     create_pods(&sandbox, "p", 1)?;
     until_bound(&sandbox, 1).await?;
-    scheduler.until_logged("serving debug endpoints").await?;
+    scheduler.until_logged("starting").await?;
     let log = scheduler.log();
-    let probes = address_in(&log, "serving probes and metrics").context(log.clone())?;
-    let debug = address_in(&log, "serving debug endpoints").context(log)?;
+    let probes = told_at_start(&log, "listen").context(log.clone())?;
+    let debug = told_at_start(&log, "debug_listen").context(log)?;
     for path in ["/livez", "/readyz", "/metrics"] {
         assert_eq!((status(&probes, path)?, status(&debug, path)?), ("200".to_owned(), "404".to_owned()));
     }
@@ -339,7 +339,49 @@ async fn debug_endpoints_have_an_address_of_their_own_or_none() -> Result<()> {
     let off = ["--scheduler-name", "other", "--leader-elect=false", "--debug-listen", "off"];
     let mut scheduler = Scheduler::start(folder.path(), "off", &sandbox, &off)?;
     scheduler.until_logged("starting").await?;
-    assert!(!scheduler.log().contains("debug endpoints"), "{}", scheduler.log());
+    assert_eq!(told_at_start(&scheduler.log(), "debug_listen").as_deref(), Some("off"));
+    Ok(())
+}
+
+/// At the default level: what runs, and each decision once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_says_what_starts_and_what_is_decided() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sandbox = sandbox().await?;
+    let mut scheduler = Scheduler::start(folder.path(), "log", &sandbox, &["--scheduler-name", "mate"])?;
+    scheduler.until_logged("became leader").await?;
+    scheduler.until_logged("caches synced").await?;
+    create_pods(&sandbox, "p", 3)?;
+    let mut big = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "big", "namespace": "default" },
+        "spec": { "schedulerName": "mate", "containers": [{ "name": "c", "image": "nginx" }] },
+    });
+    big["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "1000" } });
+    sandbox.objects().create(big)?;
+    until_bound(&sandbox, 3).await?;
+    scheduler.until_logged("pod unschedulable: 0/5 nodes are available: 5 Insufficient cpu.").await?;
+    scheduler.terminate()?;
+    assert_eq!(scheduler.until_ended().await?, Some(0));
+    let log = scheduler.log();
+    for (field, expected) in [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("kubernetes", secondmate_config::KUBERNETES_VERSION),
+        ("profiles", "mate"),
+    ] {
+        assert_eq!(told_at_start(&log, field).as_deref(), Some(expected), "{log}");
+    }
+    assert!(told_at_start(&log, "lease").is_some_and(|lease| lease.ends_with("mate")), "{log}");
+    let lines: Vec<serde_json::Value> = log.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let of = |message: &str| lines.iter().filter(move |line| line["message"] == message).collect::<Vec<_>>();
+    let bound = of("pod bound");
+    assert_eq!(bound.len(), 3, "{log}");
+    for line in bound {
+        assert!(line["pod"].as_str().is_some_and(|pod| pod.starts_with("default/p-")), "{line}");
+        assert!(line["node"].is_string() && line["took_ms"].is_number(), "{line}");
+        assert_eq!(line["attempts"], 1, "{line}");
+    }
+    let unschedulable: Vec<_> = lines.iter().filter(|line| line["pod"] == "default/big").collect();
+    assert_eq!(unschedulable.len(), 1, "{log}");
     Ok(())
 }
 
@@ -348,7 +390,7 @@ async fn two_processes_of_a_name_under_two_leases_say_so() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let sandbox = sandbox().await?;
     let mut first = Scheduler::start(folder.path(), "first", &sandbox, &["--scheduler-name", "mate"])?;
-    first.until_logged("this process leads").await?;
+    first.until_logged("became leader").await?;
     let config = file(
         folder.path(),
         "config.yaml",
@@ -361,7 +403,7 @@ async fn two_processes_of_a_name_under_two_leases_say_so() -> Result<()> {
             "holds the Lease kube-system/mate and serves the scheduler name mate too, while this process takes the Lease default/mine: both schedule",
         )
         .await?;
-    second.until_logged("this process leads").await?;
+    second.until_logged("became leader").await?;
     // The first learns of it by a pod that the second binds before it.
     let end = Instant::now() + PATIENCE;
     for round in 0.. {
@@ -383,7 +425,7 @@ async fn an_outage_is_told_once_and_once_again_when_it_is_over() -> Result<()> {
     let sandbox = sandbox().await?;
     let arguments = ["--scheduler-name", "mate", "--leader-elect=false"];
     let mut scheduler = Scheduler::start(folder.path(), "one", &sandbox, &arguments)?;
-    scheduler.until_logged("every list is in").await?;
+    scheduler.until_logged("caches synced").await?;
     let rules = [Verb::Watch, Verb::List]
         .map(|verb| sandbox.faults().inject(Target::verb(verb), Fault::ServiceUnavailable, When::Always));
     sandbox.faults().break_watches();

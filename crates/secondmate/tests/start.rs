@@ -213,8 +213,8 @@ async fn runs_through(proxy: &Proxy, cluster: &str, environment: &[(&str, &str)]
     let folder = tempfile::tempdir()?;
     let path = kubeconfig(folder.path(), &format!("http://{CLUSTER}"), cluster, "");
     let mut process = Process::start(folder.path(), &path, environment)?;
-    process.until_logged("every list is in").await?;
-    process.until_logged("this process leads").await?;
+    process.until_logged("caches synced").await?;
+    process.until_logged("became leader").await?;
     ensure!(proxy.connections.load(Ordering::Relaxed) > 1, "it found another way");
     ensure!(!process.log().contains("p@ss") && !process.log().contains("p%40ss"), "{}", process.log());
     terminate(&process.child)?;

@@ -8,6 +8,7 @@ use crate::watch::kinds;
 use kube_client::Config;
 use secondmate_cycle::Profile;
 use secondmate_model::objects::{ApiResource, ObjectKind};
+use secondmate_telemetry::Metrics;
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt::Write;
@@ -69,7 +70,9 @@ pub async fn dump(
     profiles: &[Profile],
     mut each: impl FnMut(ApiResource, Vec<Value>) -> std::io::Result<()>,
 ) -> Result<Vec<ApiResource>, DumpError> {
-    let caller = Caller::new(client(cluster, None).await?, None, PAGE_TIMEOUT);
+    // Counted and never shown: the command ends with the dump.
+    let metrics = Metrics::new();
+    let caller = Caller::new(client(cluster, &metrics, None).await?, None, PAGE_TIMEOUT);
     check(&caller, &cluster.cluster_url.to_string()).await?;
     let mut absent = Vec::new();
     for kind in kinds_to_dump(profiles) {

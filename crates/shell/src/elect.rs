@@ -35,7 +35,7 @@ pub(crate) async fn start(
         return Ok(Elected { election: None, term });
     };
     // A client of its own, because renewals must not wait behind other requests.
-    let client = connect::client(&options.cluster, Some(api.clone())).await?;
+    let client = connect::client(&options.cluster, &options.admin.metrics, Some(api.clone())).await?;
     let (election, handle) = Election::new(KubeLease::new(client, &config.lease), config.clone())?;
     tasks.spawn(
         "report of election conflicts",

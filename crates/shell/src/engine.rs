@@ -5,6 +5,7 @@
 //! standby is warm; the core schedules only while this process leads and every list is in.
 
 use crate::clock::Clock;
+use crate::decisions::Decisions;
 use crate::heartbeat::Heartbeat;
 use crate::inbox::{INBOX_MESSAGES_MAX, Message};
 use crate::observe::Observer;
@@ -72,6 +73,8 @@ pub(crate) struct Engine {
     pub unsynced: BTreeMap<usize, String>,
     /// When it was last said which lists are awaited.
     pub said: Instant,
+    /// The log of what is decided.
+    pub decisions: Decisions,
     /// Set when the shell stops: no attempt begins any more, and the thread ends when nothing is outstanding.
     pub stopping: Arc<AtomicBool>,
     /// Bindings that are on their way, for the events to hold back.
@@ -203,6 +206,7 @@ impl Engine {
         self.say_unsynced();
         self.observer.numbers(&self.scheduler, &progress.sizes);
         self.inbox_length.set(i64::try_from(self.inbox.len()).unwrap_or(i64::MAX));
+        self.decisions.settle(Instant::now());
         self.progress.send_if_modified(|old| std::mem::replace(old, progress) != progress);
     }
 
@@ -242,6 +246,9 @@ impl Engine {
                     true
                 }
                 Effect::PatchStatus { pod, condition, nomination } => {
+                    if let Some(condition) = &condition {
+                        self.decisions.not_placed(&pod.full_name(), condition);
+                    }
                     let flips = pod.scheduled_condition.as_deref().is_none_or(|c| &*c.status != "False");
                     writers.status.submit(StatusChange { pod: (&*pod).into(), condition, flips, nomination });
                     false

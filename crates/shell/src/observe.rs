@@ -1,5 +1,6 @@
 //! What the scheduling thread sees, as metrics and log lines.
 
+use crate::decisions::Decisions;
 use secondmate_core::port::Observation;
 use secondmate_core::{CycleReport, Scheduler, Sizes};
 use secondmate_model::Atom;
@@ -65,9 +66,9 @@ impl Observer {
         }
     }
 
-    /// Every list is in.
+    /// All caches are synced.
     pub fn synced(&self) {
-        info!("every list is in");
+        info!("caches synced");
         self.handlers_synced.pass();
     }
 
@@ -115,7 +116,16 @@ impl Observer {
     pub fn observe(&self, observation: Observation) {
         let metrics = &self.metrics;
         match observation {
-            Observation::Scheduled { profile, attempts, since_first_attempt, since_popped, after_flush } => {
+            Observation::Scheduled {
+                pod,
+                node,
+                profile,
+                attempts,
+                since_first_attempt,
+                since_popped,
+                after_flush,
+            } => {
+                Decisions::bound(&pod, node.as_str(), attempts, since_first_attempt);
                 if let Some(profile) = self.profiles.get(&profile) {
                     profile.observe_attempt(AttemptResult::Scheduled, since_popped);
                 }

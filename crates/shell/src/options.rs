@@ -65,7 +65,7 @@ pub enum StartError {
     Connect(#[from] ConnectError),
     /// It may not do what it will have to do.
     #[error(
-        "the scheduler's user may not do what it has to; grant by RBAC (see manifests/):{}",
+        "the scheduler's user lacks required permissions; grant them by RBAC (see manifests/):{}",
         list(.missing)
     )]
     Access {

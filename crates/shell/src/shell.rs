@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::compare::{self, CompareError, Comparer};
 use crate::connect;
 use crate::debug;
+use crate::decisions::Decisions;
 use crate::elect::{self, Elected};
 use crate::engine::{Engine, Progress, Writers};
 use crate::heartbeat::{Heartbeat, WatchHeartbeats};
@@ -106,7 +107,8 @@ impl Shell {
             _thread: StopThread { stopping: Arc::clone(&stopping), inbox: inbox.clone() },
         };
         let heartbeats = WatchHeartbeats::new();
-        let client = connect::client(&options.cluster, Some(heartbeats.api.clone())).await?;
+        let client =
+            connect::client(&options.cluster, &options.admin.metrics, Some(heartbeats.api.clone())).await?;
         let reader = Caller::new(client.clone(), None, CALL_TIMEOUT);
         connect::check(&reader, &options.cluster.cluster_url.to_string()).await?;
         let watches = watch::watches(&options.profiles);
@@ -354,7 +356,7 @@ impl Parts {
     fn engine(&self, options: Options, core: Core) -> (Engine, value::Receiver<Progress>) {
         let metrics = &self.metrics;
         let synced =
-            options.admin.health.flag("sched-handler-sync", Probe::Ready, "not every list is in yet");
+            options.admin.health.flag("sched-handler-sync", Probe::Ready, "waiting for caches to sync");
         let names: Vec<Atom> = options.profiles.iter().map(|p| p.name().clone()).collect();
         let (rivals, sightings) = Rivals::new(
             self.reader.clone(),
@@ -384,6 +386,7 @@ impl Parts {
             clock: Clock::start(),
             observer: Observer::new(metrics.clone(), names.into_iter(), synced),
             unsynced: core.unsynced,
+            decisions: Decisions::new(),
             said: Instant::now(),
             stopping: Arc::clone(&self.stopping),
             bindings: core.bindings,
@@ -424,7 +427,7 @@ async fn wake_on_change(mut leading: Leading, inbox: Inbox) {
     loop {
         leading.changed().await;
         if leading.may_write() {
-            info!("this process leads: scheduling");
+            info!("became leader; scheduling started");
         }
         if inbox.send(Message::Wake).await.is_err() {
             return;

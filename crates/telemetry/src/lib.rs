@@ -16,7 +16,7 @@ pub mod metrics;
 
 pub use admin::{Admin, AdminError, DebugRequest, DebugResponse};
 pub use health::{Health, HealthFlag, Probe};
-pub use logging::{LogFormat, LoggingError};
+pub use logging::{LogFormat, LogOptions, LoggingError};
 pub use metrics::{
     AttemptResult, ExtensionPointMetrics, Metrics, PluginMetrics, ProfileMetrics, Queue, StatusLabel,
 };

@@ -6,6 +6,7 @@
 
 mod output;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::panic::PanicHookInfo;
@@ -22,7 +23,6 @@ use output::{Dropped, Output};
 
 /// The variable that chooses what is logged, such as `info,secondmate_shell=debug`.
 pub const FILTER_VARIABLE: &str = "RUST_LOG";
-const DEFAULT_FILTER: &str = "info";
 /// Longest wait for the last lines at the end of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -125,28 +125,57 @@ pub fn guard() -> LogGuard {
     LogGuard(())
 }
 
-/// Sets up logs for the process: to standard error, filtered by `RUST_LOG` (default `info`). Panics are logged too.
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// As kube-scheduler's `-v`; `None`: not given.
+    pub verbosity: Option<u8>,
+    /// Only warnings and errors, where neither verbosity nor `RUST_LOG` says anything.
+    pub quiet: bool,
+}
+
+impl LogOptions {
+    /// The filter, unless `RUST_LOG` gives one. Libraries never drown what is ours, or a plugin's: they have to be asked for by
+    /// `RUST_LOG`.
+    fn filter(self) -> String {
+        let level = match self.verbosity {
+            None if self.quiet => "warn",
+            None | Some(0..=3) => "info",
+            Some(4..=5) => "debug",
+            Some(6..) => "trace",
+        };
+        let libraries = LIBRARIES.map(|library| format!(",{library}=warn"));
+        format!("{level}{}", libraries.concat())
+    }
+}
+
+/// Beginnings of the names of libraries that have much to say of themselves.
+const LIBRARIES: [&str; 7] = ["axum", "h2", "hyper", "kube", "rustls", "tokio", "tower"];
+
+/// Sets up logs for the process: to standard error, filtered by `RUST_LOG` or else as the options say. Panics are logged too.
 ///
 /// # Errors
 /// When the filter cannot be understood, or logs are set up already.
-pub fn init(format: LogFormat) -> Result<(), LoggingError> {
-    init_with_default(format, DEFAULT_FILTER)
-}
-
-/// As [`init`], with another filter where `RUST_LOG` is not set.
-///
-/// # Errors
-/// As [`init`].
-pub fn init_with_default(format: LogFormat, default_filter: &str) -> Result<(), LoggingError> {
-    let given = std::env::var(FILTER_VARIABLE).unwrap_or_default();
-    let given = if given.trim().is_empty() { default_filter.to_owned() } else { given };
+pub fn init(options: LogOptions) -> Result<(), LoggingError> {
+    let given = std::env::var(FILTER_VARIABLE).ok().filter(|filter| !filter.trim().is_empty());
+    let filter = given.clone().unwrap_or_else(|| options.filter());
     let output = output().map_err(|reason| LoggingError::Thread(reason.to_owned()))?;
-    let ansi = std::io::stderr().is_terminal();
-    let subscriber = subscriber(format, &given, ansi, BoxMakeWriter::new(|| output.clone()))?;
+    let colours = colours(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+    let subscriber = subscriber(options.format, &filter, colours, BoxMakeWriter::new(|| output.clone()))?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::AlreadySetUp)?;
     // The usual hook writes to standard error itself: it waits for a stuck reader.
     std::panic::set_hook(Box::new(log_panic));
+    if given.is_some() && options.verbosity.is_some() {
+        tracing::warn!("-v is ignored, because {FILTER_VARIABLE} is set");
+    }
     Ok(())
+}
+
+/// Whether lines are coloured: on a terminal, unless `NO_COLOR` is set to something (<https://no-color.org>).
+fn colours(terminal: bool, no_color: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
@@ -197,9 +226,8 @@ fn subscriber(
     ansi: bool,
     writer: BoxMakeWriter,
 ) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, LoggingError> {
-    let given = if filter.trim().is_empty() { DEFAULT_FILTER } else { filter };
-    let filter = EnvFilter::try_new(given)
-        .map_err(|error| LoggingError::Filter { filter: given.to_owned(), reason: error.to_string() })?;
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| LoggingError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match format {
         LogFormat::Text => Box::new(builder.with_ansi(ansi).finish()),
@@ -243,17 +271,53 @@ mod tests {
 
     #[test]
     fn text_and_json() {
-        let text = logged(LogFormat::Text, "");
+        let text = logged(LogFormat::Text, "info");
         assert!(text.contains("INFO") && text.contains("bound pod=\"default/web-1\" node=\"n1\""), "{text}");
-        assert!(!text.contains("detail"), "the default is info");
+        assert!(!text.contains("detail"), "{text}");
         assert!(logged(LogFormat::Text, "debug").contains("detail"));
         assert_eq!(logged(LogFormat::Text, "off"), "");
-        let json = logged(LogFormat::Json, "");
+        let json = logged(LogFormat::Json, "info");
         let line: serde_json::Value = serde_json::from_str(json.trim()).expect("one object a line");
         assert_eq!(
             (&line["level"], &line["message"], &line["pod"], &line["node"]),
             (&"INFO".into(), &"bound".into(), &"default/web-1".into(), &"n1".into())
         );
+    }
+
+    #[test]
+    fn verbosity_is_kube_schedulers_and_libraries_are_quiet() {
+        let filter = |verbosity, quiet| {
+            let options = LogOptions { verbosity, quiet, ..LogOptions::default() };
+            let filter = options.filter();
+            filter.split_once(',').map(|(level, _)| level.to_owned()).expect("libraries are named")
+        };
+        assert_eq!([None, Some(0), Some(3)].map(|v| filter(v, false)), ["info"; 3]);
+        assert_eq!([Some(4), Some(5)].map(|v| filter(v, true)), ["debug"; 2]);
+        assert_eq!([Some(6), Some(10)].map(|v| filter(v, false)), ["trace"; 2]);
+        assert_eq!((filter(None, true), filter(Some(0), true)), ("warn".to_owned(), "info".to_owned()));
+
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let filter = LogOptions { verbosity: Some(10), ..LogOptions::default() }.filter();
+        let writer = BoxMakeWriter::new(move || writer.clone());
+        let subscriber = subscriber(LogFormat::Text, &filter, false, writer).expect("a valid filter");
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::trace!(target: "secondmate_core::queue", "ours");
+            tracing::trace!(target: "my_plugin", "a plugin's");
+            tracing::info!(target: "hyper_util::client", "drowned");
+            tracing::info!(target: "kube_client::client", "drowned");
+            tracing::info!(target: "tower_http::trace", "drowned");
+            tracing::warn!(target: "kube_runtime::watcher", "heard");
+        });
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).expect("text");
+        assert!(["ours", "a plugin's", "heard"].iter().all(|word| text.contains(word)), "{text}");
+        assert!(!text.contains("drowned"), "{text}");
+    }
+
+    #[test]
+    fn colours_on_a_terminal_only_and_not_against_no_color() {
+        assert!(colours(true, None) && colours(true, Some(OsStr::new(""))));
+        assert!(!colours(true, Some(OsStr::new("1"))) && !colours(false, None));
     }
 
     #[test]

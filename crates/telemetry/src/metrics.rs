@@ -154,6 +154,9 @@ pub struct Metrics {
     permit_wait_duration: Labelled<Histogram, 1>,
     goroutines: Labelled<Gauge, 1>,
     leader_election_master_status: Labelled<Gauge, 1>,
+    kubernetes_build_info: Labelled<Gauge, 6>,
+    rest_client_requests: Labelled<Counter, 3>,
+    rest_client_request_duration: Labelled<Histogram, 2>,
 
     // Our own.
     /// Events about pods that were dropped because the queue of events was full.
@@ -164,6 +167,7 @@ pub struct Metrics {
     pub cache_comparer_differences: Gauge,
     /// Runs of the cache comparer.
     pub cache_comparer_runs: Counter,
+    build_info: Labelled<Gauge, 3>,
     pub(crate) http_connections_closed: Labelled<Counter, 1>,
     bind_conflicts: Labelled<Counter, 1>,
     bind_requests: Labelled<Counter, 1>,
@@ -175,6 +179,8 @@ pub struct Metrics {
 }
 
 const SLI_ATTEMPTS_MAX: usize = 15;
+/// client-go's, of `rest_client_request_duration_seconds`.
+const REST_CLIENT_BUCKETS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
 
 /// A part of the registry that remembers what was registered.
 struct Named<'a> {
@@ -330,12 +336,35 @@ impl Metrics {
             "Whether this process leads, by name of the Lease: 0 is a standby, 1 the leader",
             leader_election_master_status.family(),
         );
+        let kubernetes_build_info =
+            Labelled::gauge(["major", "minor", "git_version", "git_commit", "compiler", "platform"]);
+        names.push("kubernetes_build_info".to_owned());
+        root.register(
+            "kubernetes_build_info",
+            "The version of Kubernetes whose scheduler this one follows, and the build that does",
+            kubernetes_build_info.family(),
+        );
+        let rest_client_requests = Labelled::counter(["code", "method", "host"]);
+        names.push("rest_client_requests".to_owned());
+        root.register(
+            "rest_client_requests",
+            "Requests to the API server, by status (<error>: none came), method and host",
+            rest_client_requests.family(),
+        );
+        let rest_client_request_duration =
+            Labelled::histogram(["verb", "host"], || Histogram::new(REST_CLIENT_BUCKETS));
+        names.push("rest_client_request_duration_seconds".to_owned());
+        root.register(
+            "rest_client_request_duration_seconds",
+            "Time from a request to the API server to the head of its answer, by method and host",
+            rest_client_request_duration.family(),
+        );
         root.register_collector(Box::new(process::ProcessCollector));
 
         let mut registry = Named::new(&mut root, "secondmate", &mut names);
-        let build_info = Labelled::gauge(["version"]);
-        build_info.get([env!("CARGO_PKG_VERSION")]).set(1);
-        registry.register("build_info", "The version that runs", build_info.family());
+        let build_info = Labelled::gauge(["version", "commit", "kubernetes"]);
+        let help = "The version that runs, its commit, and the version of Kubernetes that it follows";
+        registry.register("build_info", help, build_info.family());
         let events_dropped = Counter::default();
         registry.register(
             "events_dropped",
@@ -438,6 +467,10 @@ impl Metrics {
             permit_wait_duration,
             goroutines,
             leader_election_master_status,
+            kubernetes_build_info,
+            rest_client_requests,
+            rest_client_request_duration,
+            build_info,
             events_dropped,
             cache_comparer_differences,
             cache_comparer_runs,
@@ -509,6 +542,31 @@ impl Metrics {
     /// 1 while this process leads by the Lease of this name.
     pub fn leader_election_master_status(&self, lease: &str) -> Gauge {
         self.leader_election_master_status.get([lease])
+    }
+
+    /// Says what runs: the version, the commit it was built from, and the version of Kubernetes that it follows (`1.37`).
+    pub fn set_build(&self, version: &str, commit: &str, kubernetes: &str) {
+        self.build_info.get([version, commit, kubernetes]).set(1);
+        let (major, minor) = kubernetes.split_once('.').unwrap_or((kubernetes, ""));
+        let git_version = format!("v{kubernetes}.0+secondmate-{version}");
+        // As Go names them, and with it every other component.
+        let arch = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let platform = format!("{}/{arch}", std::env::consts::OS);
+        self.kubernetes_build_info.get([major, minor, &git_version, commit, "rustc", &platform]).set(1);
+    }
+
+    /// Requests to the API server with this status (or `<error>`) and method.
+    pub fn rest_client_requests(&self, code: &str, method: &str, host: &str) -> Counter {
+        self.rest_client_requests.get([code, method, host])
+    }
+
+    /// Time of requests to the API server with this method.
+    pub fn rest_client_request_duration(&self, verb: &str, host: &str) -> Histogram {
+        self.rest_client_request_duration.get([verb, host])
     }
 
     /// Bindings that went wrong for this reason.

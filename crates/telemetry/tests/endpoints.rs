@@ -1,16 +1,19 @@
 //! The port as an operator, a probe and Prometheus see it: over real connections on loopback.
 
+mod touch;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secondmate_telemetry::{Admin, AttemptResult, DebugResponse, Metrics, Probe, Queue, StatusLabel};
+use secondmate_telemetry::{Admin, AttemptResult, DebugResponse, Metrics, Probe, StatusLabel};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use touch::touch;
 
 struct Port {
     admin: Admin,
@@ -191,42 +194,6 @@ fn types(text: &str) -> Vec<String> {
     types
 }
 
-/// Touches every metric once: series appear when they are first used.
-fn touch(metrics: &Metrics) {
-    let profile = metrics.profile("my-scheduler");
-    profile.observe_attempt(AttemptResult::Scheduled, Duration::from_millis(3));
-    profile.observe_attempt(AttemptResult::Scheduled, Duration::from_millis(5));
-    profile.observe_attempt(AttemptResult::Unschedulable, Duration::from_millis(1));
-    profile.extension_point("Filter").observe(StatusLabel::Success, Duration::from_micros(150));
-    profile.plugin("NodeName", "Filter").evaluated(7);
-    profile.unschedulable_pods("NodeResourcesFit").inc();
-    metrics.scheduling_algorithm_duration.observe(0.002);
-    metrics.pod_scheduling_attempts.observe(2.0);
-    for attempts in [1, 1, 14, 15, 400] {
-        metrics.observe_pod_scheduling_sli(attempts, Duration::from_millis(20));
-    }
-    metrics.pending_pods.gated.set(4);
-    metrics.cache_size.assumed_pods.set(9);
-    metrics.binding_tasks.inc();
-    metrics.queue_incoming_pods(Queue::Active, "UnscheduledPodAdd").inc();
-    metrics.preemption_attempts.inc();
-    metrics.preemption_victims.observe(3.0);
-    metrics.leader_election_master_status("my-scheduler").set(1);
-    metrics.bind_conflicts("already_bound").inc();
-    metrics.watch_restarts("pods", "gone").inc_by(2);
-    metrics.object_rejected("Node").inc();
-    metrics.events_dropped.inc();
-    let queue = metrics.bounded_queue("events", 1000);
-    queue.length.set(12);
-    queue.full.inc();
-    metrics.bind_requests("201").inc();
-    metrics.event_handling_duration("NodeAdd").observe(0.001);
-    metrics.queueing_hint_execution_duration("NodeName", "NodeAdd", "Queue").observe(0.001);
-    profile.plugin("NodeName", "Filter").observe(StatusLabel::Success, Duration::from_millis(1));
-    metrics.permit_wait_duration(StatusLabel::Success).observe(0.001);
-    metrics.inflight_events("NodeAdd").inc();
-}
-
 #[tokio::test]
 async fn names_and_types_are_kube_schedulers() {
     let port = Port::open().await;
@@ -238,7 +205,10 @@ async fn names_and_types_are_kube_schedulers() {
     assert_eq!(
         types(&text),
         [
+            "kubernetes_build_info gauge",
             "leader_election_master_status gauge",
+            "rest_client_request_duration_seconds histogram",
+            "rest_client_requests counter",
             "scheduler_cache_size gauge",
             "scheduler_event_handling_duration_seconds histogram",
             "scheduler_framework_extension_point_duration_seconds histogram",
@@ -317,6 +287,7 @@ async fn numbers_arrive_with_their_labels() {
         "scheduler_preemption_victims_bucket{le=\"4.0\"} 1",
         "leader_election_master_status{name=\"my-scheduler\"} 1",
         "secondmate_bind_conflicts_total{reason=\"already_bound\"} 1",
+        "secondmate_build_info{version=\"0.1.0\",commit=\"abc\",kubernetes=\"1.37\"} 1",
         "secondmate_watch_restarts_total{resource=\"pods\",reason=\"gone\"} 2",
         "secondmate_object_rejected_total{kind=\"Node\"} 1",
         "secondmate_events_dropped_total 1",

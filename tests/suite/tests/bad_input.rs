@@ -145,8 +145,7 @@ fn a_name_that_another_live_process_serves_otherwise_is_told() -> Result<()> {
     // The first is not disturbed, and the same configuration is no conflict.
     let mut replica = stage.start_secondmate(kubeconfig, &["--scheduler-name", "shared"])?;
     // A process that has only just begun has no ear for signals yet.
-    stage
-        .wait("the replica to stand by", || Ok(replica.log()?.contains("every list is in").then_some(())))?;
+    stage.wait("the replica to stand by", || Ok(replica.log()?.contains("caches synced").then_some(())))?;
     assert_eq!(second.terminate(DEADLINE)?.code(), Some(0), "{}", second.tail(10));
     assert_eq!(replica.terminate(DEADLINE)?.code(), Some(0), "{}", replica.tail(10));
     assert!(!replica.log()?.contains("another configuration"), "{}", replica.tail(10));

@@ -202,7 +202,7 @@ fn a_leader_that_is_asked_to_go_hands_over() -> Result<()> {
     let leader = scene.leader("")?;
     let mut third = scene.candidate()?;
     wait_until(DEADLINE, "the standby to stand by", || {
-        Ok(third.log()?.contains("every list is in").then_some(()))
+        Ok(third.log()?.contains("caches synced").then_some(()))
     })?;
     let status = third.terminate(DEADLINE)?;
     assert_eq!(status.code(), Some(0), "the standby:\n{}", third.tail(15));

@@ -143,6 +143,8 @@ impl Scheduler {
         probe.point_done(Point::PostBind, Code::Success, probe.now().since(began));
         // From the binding, not from the queue: the pod has left the pending watch, often before the answer came.
         self.effects.push(Effect::Observed(Observation::Scheduled {
+            pod: pod.full_name(),
+            node: node.clone(),
             profile: binding.profile.name().clone(),
             attempts: binding.attempts,
             since_first_attempt: now.since(binding.first_active),

@@ -22,35 +22,35 @@ const DEFAULT_SCHEDULER_NAME: &str = "default-scheduler";
 /// Options of `playground`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PlaygroundArgs {
-    /// Simulated nodes, spread over zones [default: 100; 0 where a manifest has nodes].
+    /// Number of simulated nodes, spread over zones [default: 100, or 0 if a manifest has nodes].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub nodes: Option<u32>,
-    /// Pods to create [default: 1000; 0 with -f].
+    /// Number of pods to create [default: 1000, or 0 with -f].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=5_000_000))]
     pub pods: Option<u32>,
-    /// Creates the objects of a manifest (YAML or JSON; a directory: all in it; -: standard input). Repeatable.
+    /// Manifest to apply: a YAML or JSON file, a directory, or - for standard input. Repeatable.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Form of the summary, which goes to standard output; progress goes to standard error.
+    /// Format of the summary, which goes to standard output; progress goes to standard error.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
-    /// Ends with exit code 1 when pods are left that are not bound.
+    /// Exit with code 1 if pods are left unbound.
     #[arg(long)]
     pub fail_on_pending: bool,
-    /// Stays up until Ctrl-C, for kubectl and others.
+    /// Keep running until Ctrl-C, for kubectl and other clients.
     #[arg(long)]
     pub keep: bool,
-    /// Writes a kubeconfig that leads to the playground [default with --keep: a temporary file].
+    /// Write a kubeconfig for the playground to this file [default with --keep: a temporary file].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig_out: Option<PathBuf>,
-    /// Schedules pods with this spec.schedulerName [default: my-scheduler, or those of --config]. Repeatable: each name is a
-    /// profile of its own, and the default pods are dealt over the names. Without --config, default-scheduler is served too.
+    /// Schedule pods with this spec.schedulerName [default: my-scheduler, or those in --config]. Repeat it for several profiles;
+    /// generated pods are spread over them. Without --config, default-scheduler is served too.
     #[arg(long = "scheduler-name", value_name = "NAME")]
     pub scheduler_names: Vec<String>,
-    /// KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1). There is no election here, whatever it says.
+    /// KubeSchedulerConfiguration file (kubescheduler.config.k8s.io/v1). Leader election is always off here.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Address of the API server, on loopback; port 0: a free one.
+    /// Address of the API server, on loopback; port 0 picks a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub api_listen: SocketAddr,
     /// Address for the scheduler's probes and /metrics, as with `run` [default: none].
@@ -59,22 +59,22 @@ pub(crate) struct PlaygroundArgs {
     /// Address for the scheduler's /debug/ and /configz, as with `run` [default: off].
     #[arg(long, value_name = "ADDR")]
     pub debug_listen: Option<DebugListen>,
-    /// Pods to create a second [default: as fast as it goes].
+    /// Pods to create per second [default: no limit].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
-    /// CPU of a simulated node.
+    /// CPU of each simulated node.
     #[arg(long, value_name = "QUANTITY", default_value = "32", value_parser = quantity)]
     pub node_cpu: String,
-    /// Memory of a simulated node.
+    /// Memory of each simulated node.
     #[arg(long, value_name = "QUANTITY", default_value = "256Gi", value_parser = quantity)]
     pub node_memory: String,
-    /// Pods that a simulated node takes.
+    /// Maximum pods per simulated node.
     #[arg(long, value_name = "N", default_value_t = 110)]
     pub node_pods: u32,
-    /// Zones over which the simulated nodes are dealt.
+    /// Number of zones that the simulated nodes are spread over.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=26))]
     pub zones: u32,
-    /// Longest wait for the pods to settle.
+    /// Maximum time to wait for pods to settle.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
 }
@@ -87,10 +87,10 @@ fn quantity(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Form of the summary.
+/// Format of the summary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people.
+    /// Human-readable text.
     #[default]
     Text,
     /// One JSON object.

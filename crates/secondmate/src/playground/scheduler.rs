@@ -2,10 +2,11 @@
 
 use super::api;
 use super::options::Plan;
+use crate::version::VERSION;
 use crate::{App, profiles, run};
 use anyhow::Context;
 use secondmate_shell::{End, Shell};
-use secondmate_telemetry::{Admin, Metrics};
+use secondmate_telemetry::Admin;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -22,13 +23,13 @@ pub(super) struct RunningScheduler {
 }
 
 impl RunningScheduler {
-    /// Starts it and waits until every list is in.
+    /// Starts it and waits until its caches are synced.
     ///
     /// # Errors
     /// The configuration cannot be run, the address is taken, or the scheduler does not come up.
     pub async fn start(app: &App, plan: &Plan, kubeconfig: &str) -> anyhow::Result<Self> {
         let profiles = profiles(app, &plan.configuration)?;
-        let admin = Admin::new(Metrics::new());
+        let admin = Admin::new(VERSION.metrics());
         admin.set_configuration(plan.configuration.to_value());
         let cancel = CancellationToken::new();
         let mut addresses = [None; 2];

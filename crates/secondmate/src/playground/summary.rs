@@ -194,7 +194,7 @@ impl fmt::Display for Summary {
         match self.ended {
             Ended::Settled => {}
             Ended::Stalled => writeln!(f, "given up: nothing changes any more")?,
-            Ended::TimedOut => writeln!(f, "the time is over (--timeout)")?,
+            Ended::TimedOut => writeln!(f, "timed out (--timeout)")?,
             Ended::Interrupted => writeln!(f, "interrupted")?,
         }
         writeln!(f)?;

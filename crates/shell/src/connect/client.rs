@@ -6,6 +6,7 @@ use super::step::step;
 use super::{ConnectError, PLUGIN_TIMEOUT};
 use crate::call::chain;
 use crate::heartbeat::Heartbeat;
+use crate::requests::MeasureRequests;
 use http::{HeaderValue, Request, Uri, header};
 use hyper::rt::{Read, Write};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -14,6 +15,7 @@ use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube_client::client::{Body, ConfigExt};
 use kube_client::{Client, Config};
+use secondmate_telemetry::Metrics;
 use std::time::Duration;
 use tower::{BoxError, Service, ServiceBuilder};
 
@@ -26,19 +28,25 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// An unused connection is closed after this.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 
-/// Makes a client; `api` beats at each answer. The kubeconfig's credential plugin runs for it, on a thread of its own, and may hang.
+/// Makes a client whose requests are measured; `api` beats at each answer. The kubeconfig's credential plugin runs for it, on a thread of its own, and may hang.
 ///
 /// # Errors
 /// Certificates, keys, proxy or plugin cannot be used, or the plugin takes too long.
-pub(crate) async fn client(config: &Config, api: Option<Heartbeat>) -> Result<Client, ConnectError> {
+pub(crate) async fn client(
+    config: &Config,
+    metrics: &Metrics,
+    api: Option<Heartbeat>,
+) -> Result<Client, ConnectError> {
     let server = config.cluster_url.to_string();
     let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
     let what = match &plugin {
         Some(command) => format!("the credential plugin {command:?} of the kubeconfig"),
         None => "certificates and keys of the kubeconfig".to_owned(),
     };
+    let host = config.cluster_url.authority().map_or("", |authority| authority.as_str());
+    let seen = Seen { requests: MeasureRequests::new(metrics.clone(), host), api };
     let config = config.clone();
-    let build = tokio::task::spawn_blocking(move || build(config, api));
+    let build = tokio::task::spawn_blocking(move || build(config, seen));
     match step(&what, PLUGIN_TIMEOUT, build).await {
         Ok(Ok(client)) => client,
         Ok(Err(error)) => Err(ConnectError::Client { server, reason: error.to_string() }),
@@ -46,7 +54,13 @@ pub(crate) async fn client(config: &Config, api: Option<Heartbeat>) -> Result<Cl
     }
 }
 
-fn build(mut config: Config, api: Option<Heartbeat>) -> Result<Client, ConnectError> {
+/// What is told of requests and answers.
+struct Seen {
+    requests: MeasureRequests,
+    api: Option<Heartbeat>,
+}
+
+fn build(mut config: Config, seen: Seen) -> Result<Client, ConnectError> {
     config.default_retry = false;
     let agent = concat!("secondmate/", env!("CARGO_PKG_VERSION"));
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(agent)));
@@ -56,7 +70,7 @@ fn build(mut config: Config, api: Option<Heartbeat>) -> Result<Client, ConnectEr
     connector.set_keepalive(Some(KEEPALIVE));
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let Some(proxy) = proxy(&config.cluster_url, config.proxy_url.as_ref(), &Environment::read())? else {
-        return over(&config, connector, api);
+        return over(&config, connector, seen);
     };
     let address = proxy.intercept.uri().clone();
     tracing::info!(proxy = %address, "the API server is reached by a proxy");
@@ -66,20 +80,20 @@ fn build(mut config: Config, api: Option<Heartbeat>) -> Result<Client, ConnectEr
             if let Some(auth) = proxy.intercept.basic_auth() {
                 tunnel = tunnel.with_auth(auth.clone());
             }
-            over(&config, tunnel, api)
+            over(&config, tunnel, seen)
         }
         Kind::Socks5 => {
             let mut socks = SocksV5::new(address, connector);
             if let Some((user, password)) = proxy.intercept.raw_auth() {
                 socks = socks.with_auth(user.to_owned(), password.to_owned());
             }
-            over(&config, socks, api)
+            over(&config, socks, seen)
         }
     }
 }
 
 /// A client over connections of this kind.
-fn over<C>(config: &Config, connector: C, api: Option<Heartbeat>) -> Result<Client, ConnectError>
+fn over<C>(config: &Config, connector: C, seen: Seen) -> Result<Client, ConnectError>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
     C::Response: Connection + Read + Write + Send + Unpin + 'static,
@@ -95,7 +109,9 @@ where
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE)
         .build(connector);
+    let Seen { requests, api } = seen;
     let service = ServiceBuilder::new()
+        .layer(requests)
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(failed)?)
         .layer(config.extra_headers_layer().map_err(failed)?)

@@ -200,7 +200,7 @@ impl<A: LeaseApi> Election<A> {
         info!(lease = %self.config.lease, transitions = term.transitions(), "Successfully acquired lease");
         match self.keep(&term, sent, &cancel).await {
             Some(reason) => {
-                error!(lease = %self.config.lease, reason, "Leadership lost");
+                error!(lease = %self.config.lease, reason, "lost leadership");
                 ElectionEnd::Lost { reason }
             }
             None => match self.release().await {

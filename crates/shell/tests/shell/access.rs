@@ -17,7 +17,7 @@ async fn every_missing_permission_is_named() {
     );
     assert_eq!(
         error.to_string(),
-        "the scheduler's user may not do what it has to; grant by RBAC (see manifests/):\n  - create pods/binding\n  - patch events in events.k8s.io\n  - watch csinodes in storage.k8s.io"
+        "the scheduler's user lacks required permissions; grant them by RBAC (see manifests/):\n  - create pods/binding\n  - patch events in events.k8s.io\n  - watch csinodes in storage.k8s.io"
     );
     sandbox.access().allow_all();
     try_start(options(&sandbox)).await.expect("now it may");

@@ -20,6 +20,7 @@ struct Usage {
     virtual_bytes: Option<i64>,
     threads: Option<i64>,
     open_files: Option<i64>,
+    open_files_max: Option<i64>,
     start_seconds: Option<f64>,
 }
 
@@ -29,6 +30,7 @@ impl Usage {
         let open_files = std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
         Self {
             open_files: open_files.and_then(|count| i64::try_from(count).ok()),
+            open_files_max: open_files_max(&read("/proc/self/limits")),
             ..Self::parse(&read("/proc/self/stat"), &read("/proc/self/status"), &read("/proc/stat"))
         }
     }
@@ -50,11 +52,18 @@ impl Usage {
             virtual_bytes: kilobytes("VmSize:"),
             threads: line(status, "Threads:"),
             open_files: None,
+            open_files_max: None,
             start_seconds: ticks(22)
                 .zip(line(system, "btime "))
                 .map(|(since_boot, boot)| boot as f64 + since_boot / TICKS_PER_SECOND),
         }
     }
+}
+
+/// The soft limit; `None` where there is none.
+fn open_files_max(limits: &str) -> Option<i64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 impl Collector for ProcessCollector {
@@ -72,6 +81,7 @@ impl Collector for ProcessCollector {
             ("process_virtual_memory_bytes", "Address space of the process", usage.virtual_bytes),
             ("process_threads", "Threads of the process", usage.threads),
             ("process_open_fds", "Open files of the process", usage.open_files),
+            ("process_max_fds", "Open files that the process may have", usage.open_files_max),
         ];
         for (name, help, value) in gauges {
             if let Some(value) = value {
@@ -106,9 +116,16 @@ mod tests {
                 virtual_bytes: Some(2048 * 1024),
                 threads: Some(4),
                 open_files: None,
+                open_files_max: None,
                 start_seconds: Some(1_700_000_010.0),
             }
         );
         assert_eq!(Usage::parse("", "", ""), Usage::default());
+        let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files\n";
+        assert_eq!(open_files_max(limits), Some(1024));
+        assert_eq!(
+            open_files_max("Max open files            unlimited            unlimited            files\n"),
+            None
+        );
     }
 }

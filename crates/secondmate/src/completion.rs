@@ -1,0 +1,40 @@
+//! `secondmate completion`: scripts that let shells complete commands and options.
+
+use crate::cli::{Cli, print};
+use clap::{Args, CommandFactory, ValueEnum};
+use clap_complete::Shell as Known;
+use std::process::ExitCode;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  source <(secondmate completion bash)
+  secondmate completion zsh > \"${fpath[1]}/_secondmate\"
+  secondmate completion fish > ~/.config/fish/completions/secondmate.fish";
+
+/// Options of `completion`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// Shell to generate the script for.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+pub(crate) fn completion(args: &CompletionArgs) -> anyhow::Result<ExitCode> {
+    let shell = match args.shell {
+        Shell::Bash => Known::Bash,
+        Shell::Zsh => Known::Zsh,
+        Shell::Fish => Known::Fish,
+    };
+    let mut command = Cli::command();
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    print(&script)
+}

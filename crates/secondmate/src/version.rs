@@ -1,0 +1,77 @@
+//! `secondmate version`: what runs, and which kube-scheduler it follows.
+
+use clap::{Args, ValueEnum};
+use secondmate_telemetry::Metrics;
+use serde::Serialize;
+use std::fmt;
+use std::process::ExitCode;
+
+/// What was built.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Version {
+    /// The version of secondmate, also where plugins are built in.
+    pub version: &'static str,
+    /// The commit, or `unknown`: builds for development do not know it.
+    pub commit: &'static str,
+    /// `release` or `debug`, and the target.
+    pub build: Build,
+    /// The version of Kubernetes whose kube-scheduler is followed.
+    pub kubernetes: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Build {
+    pub profile: &'static str,
+    pub target: &'static str,
+}
+
+pub(crate) const VERSION: Version = Version {
+    version: env!("CARGO_PKG_VERSION"),
+    commit: env!("SECONDMATE_COMMIT"),
+    build: Build { profile: env!("SECONDMATE_PROFILE"), target: env!("SECONDMATE_TARGET") },
+    kubernetes: secondmate_config::KUBERNETES_VERSION,
+};
+
+impl Version {
+    /// The numbers of a scheduler of this version.
+    pub fn metrics(self) -> Metrics {
+        let metrics = Metrics::new();
+        metrics.set_build(self.version, self.commit, self.kubernetes);
+        metrics
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, commit, build, kubernetes } = self;
+        writeln!(f, "secondmate {version}")?;
+        writeln!(f, "commit:     {commit}")?;
+        writeln!(f, "build:      {}, {}", build.profile, build.target)?;
+        writeln!(f, "Kubernetes: {kubernetes}")
+    }
+}
+
+/// Options of `version`.
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Human-readable text.
+    #[default]
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+pub(crate) fn version(args: &VersionArgs) -> anyhow::Result<ExitCode> {
+    let text = match args.output {
+        Output::Text => VERSION.to_string(),
+        Output::Json => format!("{}\n", serde_json::to_string(&VERSION)?),
+    };
+    crate::cli::print(text.as_bytes())
+}

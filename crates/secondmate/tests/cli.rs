@@ -1,0 +1,122 @@
+//! The command line as a user meets it: help, version, completion, the log's options.
+
+use anyhow::{Context, Result, ensure};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Output> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
+    command.args(arguments).env_remove("RUST_LOG").env_remove("NO_COLOR").env_remove("KUBECONFIG");
+    command.env_remove("KUBERNETES_SERVICE_HOST").env("HOME", "/nonexistent");
+    Ok(command.envs(variables.iter().copied()).output()?)
+}
+
+fn stdout(arguments: &[&str], variables: &[(&str, &str)]) -> Result<String> {
+    let output = run(arguments, variables)?;
+    ensure!(output.status.success(), "{arguments:?}: {output:?}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+const COMMANDS: [&str; 5] = ["run", "playground", "explain", "version", "completion"];
+
+#[test]
+fn every_help_has_examples_and_fits_the_terminal() -> Result<()> {
+    for help in ["-h", "--help"] {
+        for arguments in COMMANDS.iter().map(|command| vec![*command, help]).chain([vec![help]]) {
+            let text = stdout(&arguments, &[("COLUMNS", "80")])?;
+            assert!(text.contains("\nExamples:\n"), "{arguments:?}:\n{text}");
+            // The line of usage is one word after the other, and is not wrapped.
+            let long: Vec<&str> = text
+                .lines()
+                .filter(|line| line.chars().count() > 80 && !line.starts_with("Usage:"))
+                .collect();
+            assert!(long.is_empty(), "{arguments:?}: {long:#?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn examples_are_understood() -> Result<()> {
+    for command in COMMANDS {
+        let help = stdout(&[command, "-h"], &[])?;
+        let (_, examples) = help.split_once("\nExamples:\n").context("examples")?;
+        let lines = examples.lines().take_while(|line| line.starts_with("  "));
+        let calls: Vec<&str> =
+            lines.filter_map(|line| line.split_once("secondmate ")).map(|(_, call)| call).collect();
+        assert!(!calls.is_empty(), "{command}: {help}");
+        for call in calls {
+            let words = call.split(['>', ')', '#']).next().unwrap_or_default().split_whitespace();
+            let arguments: Vec<&str> = words.chain(["--help"]).collect();
+            stdout(&arguments, &[])?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_version_names_the_kubernetes_that_is_followed() -> Result<()> {
+    let module = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/parity/go.mod"))?;
+    let version: serde_json::Value = serde_json::from_str(&stdout(&["version", "-o", "json"], &[])?)?;
+    let kubernetes = version["kubernetes"].as_str().context("a version")?;
+    assert!(module.contains(&format!("k8s.io/kubernetes v{kubernetes}.")), "{kubernetes} is not the judge's");
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    assert!(version["commit"].is_string() && version["build"]["target"].is_string(), "{version}");
+    let text = stdout(&["version"], &[])?;
+    assert!(text.starts_with(&format!("secondmate {}\n", env!("CARGO_PKG_VERSION"))), "{text}");
+    assert!(text.ends_with(&format!("Kubernetes: {kubernetes}\n")), "{text}");
+    Ok(())
+}
+
+#[test]
+fn completion_scripts_know_the_commands() -> Result<()> {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&["completion", shell], &[])?;
+        for word in COMMANDS.iter().chain(&["debug-listen", "scheduler-name"]) {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let script = stdout(&["completion", "bash"], &[])?;
+    let mut bash = Command::new("bash").arg("-s").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut stdin = bash.stdin.take().context("it is piped")?;
+    let ask = "\nCOMP_WORDS=(secondmate play); COMP_CWORD=1; _secondmate secondmate play secondmate; echo \"${COMPREPLY[@]}\"\n";
+    stdin.write_all(format!("{script}{ask}").as_bytes())?;
+    drop(stdin);
+    let answer = String::from_utf8(bash.wait_with_output()?.stdout)?;
+    assert_eq!(answer, "playground\n");
+    Ok(())
+}
+
+/// `-v` as in kube-scheduler, however it is written; libraries are not heard.
+#[test]
+fn verbosity() -> Result<()> {
+    let logged = |arguments: &[&str], variables: &[(&str, &str)]| -> Result<Vec<(String, String)>> {
+        let few = ["playground", "--nodes", "2", "--pods", "3", "--log-format", "json"];
+        let output = run(&[&few[..], arguments].concat(), variables)?;
+        ensure!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stderr)?;
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(lines.map(|line| (word(&line["level"]), word(&line["target"]))).collect())
+    };
+    let has = |lines: &[(String, String)], level: &str| lines.iter().any(|(found, _)| found == level);
+    assert!(logged(&[], &[])?.is_empty(), "the progress is what is to be seen");
+    let info = logged(&["-v", "0"], &[])?;
+    assert!(has(&info, "INFO") && !has(&info, "DEBUG"), "{info:?}");
+    let debug = logged(&["-v=4"], &[])?;
+    assert!(has(&debug, "DEBUG") && !has(&debug, "TRACE"), "{debug:?}");
+    let trace = logged(&["--v=6"], &[])?;
+    assert!(has(&trace, "TRACE"), "{trace:?}");
+    assert!(trace.iter().all(|(_, target)| target.starts_with("secondmate")), "{trace:?}");
+    let asked = logged(&[], &[("RUST_LOG", "hyper_util=trace")])?;
+    assert!(asked.iter().any(|(_, target)| target.starts_with("hyper")), "{asked:?}");
+    assert!(!run(&["run", "-v", "11"], &[])?.status.success());
+    Ok(())
+}
+
+#[test]
+fn no_colours_where_no_terminal_is() -> Result<()> {
+    let output = run(&["playground", "--nodes", "1", "--pods", "1", "-v", "4"], &[])?;
+    assert!(!output.stderr.is_empty() && !output.stderr.contains(&0x1b));
+    Ok(())
+}

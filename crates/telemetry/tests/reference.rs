@@ -1,0 +1,86 @@
+//! `docs/metrics.md` is what a scrape shows. After a change: `UPDATE_EXPECT=1 cargo test -p secondmate-telemetry --test reference`.
+#![cfg(target_os = "linux")]
+
+mod touch;
+
+use expect_test::expect_file;
+use secondmate_telemetry::{Admin, Metrics};
+use std::collections::BTreeMap;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use touch::touch;
+
+const HEAD: &str = "\
+# Metrics
+
+What `/metrics` shows (OpenMetrics text). `scheduler_*`, `rest_client_*`, `leader_election_*` and `kubernetes_build_info` have the
+names, labels and buckets of kube-scheduler and client-go, so their dashboards and alerts work; `secondmate_*` is our own. Durations
+are in seconds. A series appears when it is first used.
+
+Generated from the code, and compared with it by a test: change the text where the metric is registered.
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+";
+
+#[derive(Debug, Default)]
+struct Shown {
+    kind: String,
+    help: String,
+    labels: Vec<String>,
+}
+
+/// The names of the labels in `{a=\"x\",b=\"y\"}`, without the bound of a bucket. No value in these tests has a quote or a comma.
+fn labels(series: &str) -> Vec<String> {
+    let Some((_, labels)) = series.split_once('{') else { return Vec::new() };
+    let labels = labels.rsplit_once('}').expect("the end of the labels").0;
+    let names = labels.split(',').filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
+    names.filter(|name| name != "le").collect()
+}
+
+fn shown(text: &str) -> BTreeMap<String, Shown> {
+    let mut all: BTreeMap<String, Shown> = BTreeMap::new();
+    let mut current = String::new();
+    for line in text.lines() {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|line| line.split_once(' ')) {
+            all.entry(name.to_owned()).or_default().help = help.trim_end_matches('.').to_owned();
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' '))
+        {
+            all.entry(name.to_owned()).or_default().kind = kind.to_owned();
+            current = name.to_owned();
+        } else if !line.starts_with('#') {
+            let found = labels(line.rsplit_once(' ').expect("a value").0);
+            let shown = all.get_mut(&current).expect("a type comes first");
+            assert!(shown.labels.is_empty() || shown.labels == found, "{line}");
+            shown.labels = found;
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn the_reference_is_what_is_shown() {
+    let metrics = Metrics::new();
+    touch(&metrics);
+    // One connection, for the numbers of the port itself.
+    let listener = Admin::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(Admin::new(metrics.clone()).serve(listener, CancellationToken::new()));
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    stream.read_to_end(&mut Vec::new()).await.expect("answered");
+    let shown = shown(&metrics.encode());
+    for name in metrics.names() {
+        assert!(shown.contains_key(name), "{name} is not touched by the test");
+    }
+    let mut text = HEAD.to_owned();
+    for (name, Shown { kind, help, labels }) in shown {
+        // As a query names it.
+        let name = if kind == "counter" { format!("{name}_total") } else { name };
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let help = help.replace('<', "&lt;");
+        text.push_str(&format!("| `{name}` | {kind} | {} | {help} |\n", labels.join(", ")));
+    }
+    expect_file!["../../../docs/metrics.md"].assert_eq(&text);
+}

@@ -1,0 +1,43 @@
+//! Metrics that have been used.
+
+use secondmate_telemetry::{AttemptResult, Metrics, Queue, StatusLabel};
+use std::time::Duration;
+
+/// Touches every metric once: series appear when they are first used.
+pub fn touch(metrics: &Metrics) {
+    let profile = metrics.profile("my-scheduler");
+    profile.observe_attempt(AttemptResult::Scheduled, Duration::from_millis(3));
+    profile.observe_attempt(AttemptResult::Scheduled, Duration::from_millis(5));
+    profile.observe_attempt(AttemptResult::Unschedulable, Duration::from_millis(1));
+    profile.extension_point("Filter").observe(StatusLabel::Success, Duration::from_micros(150));
+    profile.plugin("NodeName", "Filter").evaluated(7);
+    profile.unschedulable_pods("NodeResourcesFit").inc();
+    metrics.scheduling_algorithm_duration.observe(0.002);
+    metrics.pod_scheduling_attempts.observe(2.0);
+    for attempts in [1, 1, 14, 15, 400] {
+        metrics.observe_pod_scheduling_sli(attempts, Duration::from_millis(20));
+    }
+    metrics.pending_pods.gated.set(4);
+    metrics.cache_size.assumed_pods.set(9);
+    metrics.binding_tasks.inc();
+    metrics.queue_incoming_pods(Queue::Active, "UnscheduledPodAdd").inc();
+    metrics.preemption_attempts.inc();
+    metrics.preemption_victims.observe(3.0);
+    metrics.leader_election_master_status("my-scheduler").set(1);
+    metrics.bind_conflicts("already_bound").inc();
+    metrics.set_build("0.1.0", "abc", "1.37");
+    metrics.rest_client_requests("201", "POST", "api:6443").inc();
+    metrics.rest_client_request_duration("POST", "api:6443").observe(0.001);
+    metrics.watch_restarts("pods", "gone").inc_by(2);
+    metrics.object_rejected("Node").inc();
+    metrics.events_dropped.inc();
+    let queue = metrics.bounded_queue("events", 1000);
+    queue.length.set(12);
+    queue.full.inc();
+    metrics.bind_requests("201").inc();
+    metrics.event_handling_duration("NodeAdd").observe(0.001);
+    metrics.queueing_hint_execution_duration("NodeName", "NodeAdd", "Queue").observe(0.001);
+    profile.plugin("NodeName", "Filter").observe(StatusLabel::Success, Duration::from_millis(1));
+    metrics.permit_wait_duration(StatusLabel::Success).observe(0.001);
+    metrics.inflight_events("NodeAdd").inc();
+}
