@@ -10,8 +10,8 @@
 //! schedulers' nominated pods, nodes, namespaces, and of the rest what the enabled plugins read. It holds no state of the
 //! cluster but the names that each watch has shown, so that after a new list what vanished can be told as gone.
 //!
-//! Every task, and the thread, has an owner that waits for its end: [`tasks`]. What stands still without ending fails `/livez`:
-//! [`heartbeat`].
+//! Every task, and the thread, has an owner that waits for its end: the module `tasks`. What stands still without ending fails `/livez`:
+//! the module `heartbeat`.
 //!
 //! Bounds: the inbox (4,096 messages; the watches wait), bindings and other answered writes (two for each that may be on its
 //! way; the core waits), changes of pods' status and events (16,384 each; what does not fit is dropped and counted), every call
