@@ -20,18 +20,51 @@ pub(crate) struct RetryPolicy {
     pub pause: Duration,
     /// Growth of the pause.
     pub factor: u32,
-    /// Whether a call that may have been carried out is sent again: only where doing it twice is harmless.
-    pub repeat_unknown: bool,
+    /// What is sent again beside what was certainly not carried out.
+    pub repeat: Repeat,
+}
+
+/// Calls that may have been carried out, and are sent again all the same: only where doing it twice is harmless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// None.
+    Nothing,
+    /// Those that the API server answered with 500 or 503.
+    ServerErrors,
+    /// All: conflicts, every 5xx, lost answers.
+    All,
+}
+
+impl Repeat {
+    fn allows(self, error: &CallError) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::ServerErrors => matches!(error, CallError::Answered { code: 500 | 503, .. }),
+            Self::All => {
+                matches!(error, CallError::Answered { code: 409 | 500.., .. } | CallError::Lost(_))
+            }
+        }
+    }
 }
 
 impl RetryPolicy {
-    /// Bindings, and writes that must not be made twice: only what was certainly not carried out is sent again.
+    /// Writes that must not be made twice: only what was certainly not carried out is sent again.
     pub const ONCE: Self = Self {
         tries_max: 10,
         total: Duration::from_secs(60),
         pause: Duration::from_millis(100),
         factor: 2,
-        repeat_unknown: false,
+        repeat: Repeat::Nothing,
+    };
+
+    /// A Binding: four tries from 10 ms on, as upstream (`pkg/scheduler/util/utils.go`, `BindPod`). The API server binds a pod
+    /// once and answers 409 after that, whatever became of a try before. A lost answer is not repeated: the pod is looked at.
+    pub const BIND: Self = Self {
+        tries_max: 4,
+        total: Duration::from_secs(60),
+        pause: Duration::from_millis(10),
+        factor: 5,
+        repeat: Repeat::ServerErrors,
     };
 
     /// The status of a pod: four tries from 10 ms on, as upstream (`pkg/scheduler/util/utils.go`).
@@ -40,7 +73,7 @@ impl RetryPolicy {
         total: Duration::from_secs(60),
         pause: Duration::from_millis(10),
         factor: 5,
-        repeat_unknown: true,
+        repeat: Repeat::All,
     };
 
     /// Events: patient, as nobody waits for them.
@@ -49,7 +82,7 @@ impl RetryPolicy {
         total: Duration::from_secs(120),
         pause: Duration::from_secs(1),
         factor: 2,
-        repeat_unknown: true,
+        repeat: Repeat::All,
     };
 }
 
@@ -90,9 +123,7 @@ pub(crate) async fn send(
             // With a time to come back at: refused before anything was done.
             CallError::Answered { code: 503, retry_after: Some(after), .. } => (*after).min(RETRY_AFTER_MAX),
             CallError::NotSent(_) => pause,
-            CallError::Answered { code: 409 | 500.., .. } | CallError::Lost(_) if policy.repeat_unknown => {
-                pause
-            }
+            error if policy.repeat.allows(error) => pause,
             CallError::Answered { .. } | CallError::Lost(_) => return Err(Failure::Call(error)),
         };
         if tries >= policy.tries_max || began.elapsed() + wait > policy.total {

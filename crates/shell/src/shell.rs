@@ -271,6 +271,13 @@ impl Parts {
         // All profiles are of one configuration, and have one parity.
         let parity = options.profiles.first().map_or_else(Parity::default, |profile| profile.handle().parity);
         let (leading, inbox, tasks) = (&self.leading, &self.inbox, &self.tasks);
+        let status = StatusWriter::start(
+            caller.clone(),
+            leading.clone(),
+            &self.metrics,
+            tasks.clone(),
+            self.outage.clone(),
+        );
         Writers {
             binder: Binder::new(
                 binding_caller,
@@ -278,18 +285,13 @@ impl Parts {
                 inbox.clone(),
                 self.metrics.clone(),
                 tasks.clone(),
+                status.clone(),
                 options.bind_concurrency,
             ),
             plugin_writer: PluginWriter::new(caller.clone(), leading.clone(), inbox.clone(), tasks.clone()),
             verifier: Verifier::new(self.reader.clone(), inbox.clone(), tasks.clone()),
-            evictor: Evictor::new(caller.clone(), leading.clone(), inbox.clone(), tasks.clone()),
-            status: StatusWriter::start(
-                caller,
-                leading.clone(),
-                &self.metrics,
-                tasks.clone(),
-                self.outage.clone(),
-            ),
+            evictor: Evictor::new(caller, leading.clone(), inbox.clone(), tasks.clone()),
+            status,
             events: EventSink::start(
                 event_caller,
                 leading.clone(),

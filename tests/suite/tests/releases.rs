@@ -1,13 +1,15 @@
 //! API servers of other releases: what one does not serve or store is found by asking it, and said once.
 
+use std::fs;
 use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
+use secondmate_documents::{Document, documents};
 use secondmate_harness::{
     Api, Cluster, LACKS_VARIABLE, Options, Program, releases, require_programs_or_skip,
 };
 use secondmate_suite::{DEADLINE, OWN, Stage, node_of, object, pod, repository, requests};
-use serde_json::{Deserializer, Value, json};
+use serde_json::{Value, json};
 
 /// An API server by itself.
 fn bare(apiserver_flags: &[&str]) -> Options {
@@ -23,11 +25,11 @@ fn bare(apiserver_flags: &[&str]) -> Options {
 const PROGRAMS: [Program; 3] = [Program::Etcd, Program::KubeApiserver, Program::Kubectl];
 
 /// Group and version, and plural, of the kinds that the manifests let the scheduler watch: no more and no fewer than it does.
-fn watched(cluster: &Cluster) -> Result<Vec<(String, String)>> {
-    let manifests = repository().join("manifests");
-    let manifests = manifests.to_str().context("a path that is text")?;
-    let objects = cluster.kubectl(&["create", "--dry-run=client", "-o", "json", "-k", manifests])?;
-    let objects = Deserializer::from_str(&objects).into_iter::<Value>().collect::<Result<Vec<_>, _>>()?;
+fn watched() -> Result<Vec<(String, String)>> {
+    // From the file: kubectl would ask the server for kinds that it may not serve.
+    let path = repository().join("manifests/base/rbac.yaml");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let objects = documents(&text).iter().map(Document::value).collect::<Result<Vec<Value>, _>>()?;
     let role = objects
         .iter()
         .find(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "secondmate")
@@ -51,7 +53,7 @@ fn watched(cluster: &Cluster) -> Result<Vec<(String, String)>> {
 /// The kinds of those that the scheduler watches that are not served.
 fn unserved(cluster: &Cluster) -> Result<Vec<String>> {
     let mut missing = Vec::new();
-    for (version, plural) in watched(cluster)? {
+    for (version, plural) in watched()? {
         if !cluster.api().serves(&version, &plural)? {
             missing.push(format!("{plural} ({version})"));
         }

@@ -1,6 +1,9 @@
 //! Bindings: the pod's UID as precondition, a bounded number at once, and a clear word on what each came to.
+//!
+//! A binding overtakes no change of the pod's status: one that arrived after it would mark a bound pod as unschedulable. So what
+//! waits is dropped, and what is on its way is awaited.
 
-use super::{Leading, PodRef};
+use super::{Leading, PodRef, StatusWriter};
 use crate::call::{Call, CallError, Caller, Content};
 use crate::inbox::{Inbox, Message};
 use crate::retry::{self, Failure, RetryPolicy};
@@ -27,6 +30,7 @@ struct Shared {
     inbox: Inbox,
     metrics: Metrics,
     tasks: Tasks,
+    status: StatusWriter,
     /// One a binding that is on its way; each has a connection of its own (HTTP/1.1).
     slots: Semaphore,
 }
@@ -64,10 +68,11 @@ impl Binder {
         inbox: Inbox,
         metrics: Metrics,
         tasks: Tasks,
+        status: StatusWriter,
         concurrency: usize,
     ) -> Self {
         let slots = Semaphore::new(concurrency.max(1));
-        Self { shared: Arc::new(Shared { caller, leading, inbox, metrics, tasks, slots }) }
+        Self { shared: Arc::new(Shared { caller, leading, inbox, metrics, tasks, status, slots }) }
     }
 
     /// Binds the pod to the node by a Binding.
@@ -85,22 +90,24 @@ impl Binder {
             target: Target { api_version: "v1", kind: "Node", name: node.as_str() },
         };
         let body = serde_json::to_vec(&binding).expect("texts and maps of texts can be written as JSON");
-        self.send(pod.uid.clone(), Call::new(Method::POST, path, Content::Json, body));
+        let call = Call::new(Method::POST, path, Content::Json, body);
+        self.send(pod.uid.clone(), call, RetryPolicy::BIND);
     }
 
-    /// Binds the pod by a plugin's own write.
+    /// Binds the pod by a plugin's own write, of which nobody knows what doing it twice would do.
     pub fn bind_by(&self, pod: &Pod, write: &ApiWrite) {
-        self.send(pod.uid.clone(), super::plugin::call(write));
+        self.send(pod.uid.clone(), super::plugin::call(write), RetryPolicy::ONCE);
     }
 
-    fn send(&self, uid: Uid, call: Call) {
+    fn send(&self, uid: Uid, call: Call, policy: RetryPolicy) {
         let shared = Arc::clone(&self.shared);
         let tasks = shared.tasks.clone();
         tasks.spawn("binding", async move {
+            shared.status.settle(&uid).await;
             let _slot = shared.slots.acquire().await.expect("the semaphore is never closed");
             shared.metrics.binding_tasks.inc();
             let may_write = || shared.leading.may_write();
-            let result = retry::send(&shared.caller, &call, RetryPolicy::ONCE, may_write).await;
+            let result = retry::send(&shared.caller, &call, policy, may_write).await;
             shared.metrics.binding_tasks.dec();
             shared.count(&result);
             let answer = Message::Answered(Input::BindFinished(uid, outcome(result)));

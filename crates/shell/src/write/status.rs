@@ -1,7 +1,8 @@
 //! The condition `PodScheduled` and the nominated node of pods that wait.
 //!
 //! One change a pod waits at most: a newer one is merged into it, so that a pod that is tried often costs one request when the
-//! API server has time. Of one pod one change is on its way at a time, so that an older one cannot overtake a newer.
+//! API server has time. Of one pod one change is on its way at a time, so that an older one cannot overtake a newer; and none
+//! while the pod is bound ([`StatusWriter::settle`]).
 
 use super::{Leading, PodRef, is_other_pod, wire_time};
 use crate::call::{Call, CallError, Caller, Content};
@@ -16,7 +17,7 @@ use secondmate_model::Uid;
 use secondmate_telemetry::{Metrics, metrics::BoundedQueue};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{debug, warn};
 
 /// Pods whose change waits. At 300 bytes each some 5 MB. At the bound a change is dropped and counted: the core sees by the
@@ -83,6 +84,8 @@ enum Slot {
     Waiting(StatusChange),
     /// On its way, with what came meanwhile.
     Sending(Option<StatusChange>),
+    /// On its way for the last time: whoever binds the pod waits for the end.
+    Ending(oneshot::Sender<()>),
 }
 
 /// Writes the status of pods. Clones share the queue.
@@ -123,6 +126,27 @@ impl StatusWriter {
         self.shared.heartbeat.check_writer("status", self.shared.metrics.length.get())
     }
 
+    /// Forgets what waits for the pod, and returns when nothing is on its way: after the try that is, at most.
+    pub async fn settle(&self, uid: &Uid) {
+        let ended = match self.shared.slots.entry(uid.clone()) {
+            Entry::Occupied(mut slot) => match slot.get() {
+                // Its place in the order finds nothing.
+                Slot::Waiting(_) => {
+                    slot.remove();
+                    return;
+                }
+                Slot::Sending(_) | Slot::Ending(_) => {
+                    let (end, ended) = oneshot::channel();
+                    slot.insert(Slot::Ending(end));
+                    ended
+                }
+            },
+            Entry::Vacant(_) => return,
+        };
+        // It ends also where the writer has been stopped.
+        let _ = ended.await;
+    }
+
     /// Puts a change into the queue; never waits.
     pub fn submit(&self, change: StatusChange) {
         let uid = change.pod.uid.clone();
@@ -130,6 +154,8 @@ impl StatusWriter {
             Entry::Occupied(mut slot) => match slot.get_mut() {
                 Slot::Waiting(older) | Slot::Sending(Some(older)) => older.merge(change),
                 Slot::Sending(next) => *next = Some(change),
+                // The core says nothing of a pod while it is being bound.
+                Slot::Ending(_) => {}
             },
             Entry::Vacant(slot) => {
                 if self.shared.order.try_send(uid).is_ok() {
@@ -163,7 +189,7 @@ impl Shared {
     async fn send_all(&self, uid: &Uid) {
         while let Some(change) = self.next(uid) {
             let call = change.call();
-            let may_write = || self.leading.may_write();
+            let may_write = || self.leading.may_write() && !self.is_ending(uid);
             match retry::send(&self.caller, &call, RetryPolicy::STATUS, may_write).await {
                 Ok(()) => {}
                 // The pod is gone, or another one has its name, or somebody else changes it all the time.
@@ -184,16 +210,21 @@ impl Shared {
         }
     }
 
+    fn is_ending(&self, uid: &Uid) -> bool {
+        self.slots.get(uid).is_some_and(|slot| matches!(*slot, Slot::Ending(_)))
+    }
+
     /// Takes the next change of the pod; where there is none, the pod leaves the queue.
     fn next(&self, uid: &Uid) -> Option<StatusChange> {
         let Entry::Occupied(mut slot) = self.slots.entry(uid.clone()) else { return None };
         match slot.insert(Slot::Sending(None)) {
-            Slot::Waiting(change) | Slot::Sending(Some(change)) => Some(change),
-            Slot::Sending(None) => {
-                slot.remove();
-                None
-            }
+            Slot::Waiting(change) | Slot::Sending(Some(change)) => return Some(change),
+            Slot::Sending(None) => {}
+            // Where the binding has been given up, nobody waits.
+            Slot::Ending(end) => drop(end.send(())),
         }
+        slot.remove();
+        None
     }
 }
 

@@ -56,6 +56,44 @@ async fn every_refusal_and_every_silence_ends_with_the_pod_bound_once() -> Resul
     Ok(())
 }
 
+/// As the scheduler next door: `BindPod` tries four times before the attempt fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_error_costs_a_binding_no_attempt() -> Result<()> {
+    for fault in [Fault::InternalError, Fault::ServiceUnavailable] {
+        let sandbox = sandbox(1).await;
+        let rule = sandbox.faults().inject(Target::bind(), fault.clone(), When::Next(3));
+        let looks =
+            sandbox.faults().inject(Target::of(Verb::Get, "pods"), Fault::InternalError, When::Always);
+        let shell = start(&sandbox).await;
+        create_pods(&sandbox, "p", 1, "100m");
+        until_bound(&sandbox, 1).await;
+        assert_eq!((sandbox.faults().strikes(rule), sandbox.faults().strikes(looks)), (3, 0), "{fault:?}");
+        until("the pod has its event", || !events_of(&sandbox, "p-0").is_empty()).await;
+        assert_eq!(events_of(&sandbox, "p-0")[0].1, "Scheduled");
+        check(&shell).await?;
+        shell.stop().await;
+        sandbox.shutdown().await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_binding_overtakes_no_change_of_the_pods_status() -> Result<()> {
+    let sandbox = sandbox(0).await;
+    let status = Target::verb(Verb::Patch).subresource("status");
+    let late = Fault::Slow { min: Duration::from_secs(3), max: Duration::from_secs(3) };
+    let rule = sandbox.faults().inject(status, late, When::Next(1));
+    let shell = start(&sandbox).await;
+    create_pods(&sandbox, "p", 1, "100m");
+    until("the status is on its way", || sandbox.faults().strikes(rule) == 1).await;
+    // The pod has room long before its status arrives.
+    add_nodes(&sandbox, 0, 1);
+    until_bound(&sandbox, 1).await;
+    until("the status has arrived", || sandbox.history().count("patch pods/status") == 1).await;
+    assert_eq!(condition_of(&sandbox, "p-0").map(|c| c["status"].clone()), Some("True".into()));
+    check(&shell).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_binding_that_is_never_answered_is_looked_at() -> Result<()> {
     let sandbox = sandbox(2).await;

@@ -21,6 +21,7 @@ pub fn touch(metrics: &Metrics) {
     metrics.cache_size.assumed_pods.set(9);
     metrics.binding_tasks.inc();
     metrics.queue_incoming_pods(Queue::Active, "UnscheduledPodAdd").inc();
+    metrics.queue_incoming_entities(Queue::Active, "UnscheduledPodAdd").inc();
     metrics.preemption_attempts.inc();
     metrics.preemption_victims.observe(3.0);
     metrics.leader_election_master_status("my-scheduler").set(1);
