@@ -56,6 +56,36 @@ fn one_feasible_node_is_taken_without_a_score() {
     assert_eq!(script.calls(), ["filter A/p", "filter A/p", "score A/p", "score A/p"]);
 }
 
+/// `RunScorePlugins`: node by node, all plugins; and all of Score before any weight.
+#[test]
+fn of_several_failures_to_score_the_one_is_told_that_upstream_meets_first() {
+    let script = Script::default();
+    let nodes = snapshot(&["n1", "n2", "n3"]);
+    let say =
+        |script: &Script| try_pod(script, &["PrioritySort", "A", "B", "DefaultBinder"], &nodes, "p", &mut 0);
+    script.lines().scores.insert("A@n2".to_owned(), 101);
+    script.lines().scores.insert("A@n3".to_owned(), -1);
+    let invalid = |plugin: &str, score: i64| {
+        format!(
+            "applying score defaultWeights on Score plugins: plugin \"{plugin}\" returns an invalid score {score}, it should in the range of [0, 100] after normalizing"
+        )
+    };
+    assert_eq!(say(&script), invalid("A", 101));
+    script.lines().scores.insert("B@n2".to_owned(), 102);
+    assert_eq!(say(&script), invalid("A", 101), "at one node the first plugin");
+    script.lines().scores.insert("B@n1".to_owned(), 103);
+    assert_eq!(say(&script), invalid("B", 103), "the first node, whichever the plugin");
+    let refused = |plugin: &str, node: &str| {
+        format!("running Score plugins: plugin \"{plugin}\" failed with: not {node}")
+    };
+    script.lines().refuses_to_score.insert("B@n3".to_owned());
+    assert_eq!(say(&script), refused("B", "n3"), "nothing is weighed before all is scored");
+    script.lines().refuses_to_score.insert("A@n3".to_owned());
+    assert_eq!(say(&script), refused("A", "n3"));
+    script.lines().refuses_to_score.insert("B@n2".to_owned());
+    assert_eq!(say(&script), refused("B", "n2"));
+}
+
 #[test]
 fn the_nominated_node_is_tried_first_and_the_others_only_where_it_does_not_pass() {
     let script = Script::default();

@@ -7,7 +7,7 @@ use secondmate_framework::{
 };
 use secondmate_model::{Atom, NodeInfo, Pod};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -19,7 +19,9 @@ pub struct Lines {
     pub pre_bind: BTreeMap<String, VecDeque<PreBindStep>>,
     pub held: BTreeMap<String, bool>,
     pub filter: BTreeMap<String, Status>,
+    /// By node, or by plugin and node (`A@n1`); a plugin fails at a node that is in `refuses_to_score`.
     pub scores: BTreeMap<String, i64>,
+    pub refuses_to_score: BTreeSet<String>,
     /// Hints by plugin; `Queue` where none is given.
     pub hints: BTreeMap<String, Hint>,
     /// Registrations by plugin; deleted assigned pods where none is given.
@@ -147,7 +149,13 @@ impl Filter for Scripted {
 impl Score for Scripted {
     fn score(&self, _: &Context<'_>, _: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Result<i64, Status> {
         self.called("score", pod);
-        Ok(self.script.lines().scores.get(node.name().as_str()).copied().unwrap_or(0))
+        let at = format!("{}@{}", self.name, node.name());
+        let lines = self.script.lines();
+        if lines.refuses_to_score.contains(&at) {
+            return Err(Status::error(format!("not {}", node.name())));
+        }
+        let score = lines.scores.get(&at).or_else(|| lines.scores.get(node.name().as_str()));
+        Ok(score.copied().unwrap_or(0))
     }
 }
 

@@ -96,6 +96,26 @@ fn pre_score<'a>(
     Ok(skipped)
 }
 
+/// The failure that is told. Upstream asks all plugins about one node after the other, then normalises the scores of one plugin
+/// after the other, then weighs those of one node after the other (`RunScorePlugins`), and stops at the first failure. Here one
+/// plugin is done with before the next is asked; so after a failure the rest is asked for those that upstream would have met
+/// earlier.
+#[derive(Default)]
+struct FirstFailure {
+    /// Node before which another plugin's Score would have to fail, and the failure.
+    scoring: Option<(usize, Failure)>,
+    normalizing: Option<Failure>,
+    /// As for `scoring`.
+    weighing: Option<(usize, Failure)>,
+}
+
+impl FirstFailure {
+    fn told(self) -> Option<Failure> {
+        let at_a_node = |(_, failure)| failure;
+        self.scoring.map(at_a_node).or(self.normalizing).or(self.weighing.map(at_a_node))
+    }
+}
+
 fn score_without(
     profile: &Profile,
     skipped: &[&Atom],
@@ -108,6 +128,7 @@ fn score_without(
     let (probe, timed) = (profile.probe(), state.is_timed());
     let mut scored = Scored { plugins: Vec::new(), totals: vec![0; feasible.len()] };
     let mut scores = Vec::with_capacity(feasible.len());
+    let mut failed = FirstFailure::default();
     for (plugin, weight) in &profile.score {
         if skipped.contains(&&plugin.name) {
             continue;
@@ -115,13 +136,17 @@ fn score_without(
         let name = plugin.name.as_str();
         let point = &plugin.point;
         let ask = |node: &NodeInfo| point.score(cx, state, pod, node);
+        let asked = &feasible[..failed.scoring.as_ref().map_or(feasible.len(), |(node, _)| *node)];
         scores.clear();
-        let failed = score_nodes(probe, timed, plugin, feasible, ask, &mut scores).err();
-        let calls = scores.len() + usize::from(failed.is_some());
+        let refused = score_nodes(probe, timed, plugin, asked, ask, &mut scores).err();
+        let calls = scores.len() + usize::from(refused.is_some());
         probe.plugin_evaluated(plugin, Point::Score, u64::try_from(calls).unwrap_or(u64::MAX));
-        if let Some(status) = failed {
+        if let Some(status) = refused {
             let message = format!("running Score plugins: plugin {name:?} failed with: {}", status.message());
-            return Err(Failure::new(&plugin.name, message));
+            failed.scoring = Some((scores.len(), Failure::new(&plugin.name, message)));
+        }
+        if failed.scoring.is_some() || failed.normalizing.is_some() {
+            continue;
         }
         let raw = if keep { scores.clone() } else { Vec::new() };
         let ask = || point.normalize(cx, state, pod, feasible, &mut scores);
@@ -131,14 +156,17 @@ fn score_without(
                 "running Normalize on Score plugins: plugin {name:?} failed with: {}",
                 status.message()
             );
-            return Err(Failure::new(&plugin.name, message));
+            failed.normalizing = Some(Failure::new(&plugin.name, message));
+            continue;
         }
-        for (total, score) in scored.totals.iter_mut().zip(&scores) {
+        let weighed = failed.weighing.as_ref().map_or(feasible.len(), |(node, _)| *node);
+        for (node, (total, score)) in scored.totals.iter_mut().zip(&scores).enumerate().take(weighed) {
             if !(MIN_NODE_SCORE..=MAX_NODE_SCORE).contains(score) {
                 let message = format!(
                     "applying score defaultWeights on Score plugins: plugin {name:?} returns an invalid score {score}, it should in the range of [{MIN_NODE_SCORE}, {MAX_NODE_SCORE}] after normalizing"
                 );
-                return Err(Failure::new(&plugin.name, message));
+                failed.weighing = Some((node, Failure::new(&plugin.name, message)));
+                break;
             }
             *total += score * weight;
         }
@@ -151,7 +179,7 @@ fn score_without(
             });
         }
     }
-    Ok(scored)
+    failed.told().map_or(Ok(scored), Err)
 }
 
 /// The raw scores of a plugin, up to the node at which it failed.
