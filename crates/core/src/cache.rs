@@ -285,6 +285,15 @@ impl Cache {
         Some(old)
     }
 
+    /// Forgets which nodes changed, for an owner that takes no snapshots: the list would grow with each node that comes and goes.
+    pub fn forget_changes(&mut self) {
+        for name in std::mem::take(&mut self.changed) {
+            if let Some(entry) = self.nodes.get_mut(&name) {
+                entry.changed = false;
+            }
+        }
+    }
+
     /// Brings a snapshot up to date: only the nodes that changed since the last call are touched, unless nodes came or went.
     ///
     /// Returns the names of the nodes that changed, in the order in which they did; `None` where the list was rebuilt.

@@ -25,6 +25,9 @@ pub struct PodRequests {
     /// What the pod takes on its node (`NodeInfo.Requested`), and what NodeResourcesBalancedAllocation adds: as `filter`, but
     /// during a resize of a running pod the most that may be in use.
     pub on_node: Resources,
+    /// What the kubelet has allocated, where that is not `on_node`: only that counts when the kubelet admits another pod. During a
+    /// resize, schedulers count the most that may be in use.
+    pub allocated: Option<Box<Resources>>,
     /// What NodeResourcesFit's scorer adds: containers of the spec only, with the defaults where one names no CPU or memory.
     pub scoring: Resources,
     /// CPU that the pod takes for scoring others (`NodeInfo.NonZeroRequested`): as `on_node` with the default.
@@ -90,6 +93,18 @@ impl PodRequests {
         let in_use = resized.then(|| on_node_sum(Defaults::NONE));
         let on_node_amounts = in_use.as_ref().unwrap_or(&filter);
         let on_node = integers(on_node_amounts);
+        let allocated = resized.then(|| {
+            let mut sum = match &running {
+                Some(running) => running.allocated.sum(),
+                None => specified.sum(Defaults::NONE),
+            };
+            if let Some(pod_level) = &pod_level {
+                sum.replace(pod_level.allocated.as_ref().unwrap_or(&pod_level.specified));
+            }
+            sum.add(&overhead);
+            integers(&sum)
+        });
+        let allocated = allocated.filter(|allocated| *allocated != on_node).map(Box::new);
         let cpu_and_memory = |sum: Amounts| {
             let Resources { milli_cpu, memory, .. } = integers(&sum);
             (milli_cpu, memory)
@@ -113,7 +128,7 @@ impl PodRequests {
         for (_, amount) in &mut filter.scalars {
             *amount = (*amount).max(0);
         }
-        Ok(Self { filter, on_node, scoring, non_zero_milli_cpu, non_zero_memory })
+        Ok(Self { filter, on_node, allocated, scoring, non_zero_milli_cpu, non_zero_memory })
     }
 }
 
@@ -244,6 +259,13 @@ enum Part {
 }
 
 impl Part {
+    fn sum(&self) -> Amounts {
+        match self {
+            Self::Containers(containers) => containers.sum(Defaults::NONE),
+            Self::Pod(amounts) => amounts.clone(),
+        }
+    }
+
     fn raise(&self, sum: &mut Amounts, defaults: Defaults) {
         match self {
             Self::Containers(containers) => sum.raise(&containers.sum(defaults)),
@@ -324,6 +346,8 @@ struct PodLevel {
     specified: Amounts,
     /// As the status says too, where it reports resources of the pod.
     effective: Option<Amounts>,
+    /// What the kubelet has allocated, where the status says so.
+    allocated: Option<Amounts>,
 }
 
 impl PodLevel {
@@ -336,7 +360,7 @@ impl PodLevel {
             return Ok(None);
         }
         let Some(actuated) = &pod.status.resources else {
-            return Ok(Some(Self { specified, effective: None }));
+            return Ok(Some(Self { specified, effective: None, allocated: None }));
         };
         // What can never be granted does not count.
         let mut effective = if is_resize_infeasible(pod) { Amounts::default() } else { specified.clone() };
@@ -348,7 +372,11 @@ impl PodLevel {
                 effective.raise(&Amounts::read(list, format_args!("{path}"))?.pod_level());
             }
         }
-        Ok(Some(Self { specified, effective: Some(effective) }))
+        let allocated = match &pod.status.allocated_resources {
+            Some(list) => Some(Amounts::read(list, format_args!("status.allocatedResources"))?.pod_level()),
+            None => None,
+        };
+        Ok(Some(Self { specified, effective: Some(effective), allocated }))
     }
 }
 

@@ -23,7 +23,7 @@ fn requests_of_pods_are_those_of_upstream() {
     let mut lines = PODS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut rows = 0;
     while let (Some(name), Some(json), Some(expected)) = (lines.next(), lines.next(), lines.next()) {
-        let PodRequests { filter, on_node, scoring, non_zero_milli_cpu, non_zero_memory } =
+        let PodRequests { filter, on_node, scoring, non_zero_milli_cpu, non_zero_memory, .. } =
             PodRequests::of(&pod(json)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let found = format!(
             "{} | {} | {} | {non_zero_milli_cpu} {non_zero_memory}",
@@ -40,6 +40,42 @@ fn requests_of_pods_are_those_of_upstream() {
     assert_eq!(rows, ROWS, "the table is read to its end");
 }
 const ROWS: usize = 86;
+
+/// Of a pod whose container asks for `specified`, by its status: allocated and actuated, for the container or for the whole pod.
+#[test]
+fn what_a_kubelet_has_allocated_is_kept_where_it_is_not_what_schedulers_count() {
+    let container = r#"[{"name":"a","resources":{"requests":{"cpu":"2"}}}]"#;
+    let of_container = |rest: &str| format!(r#"{{"containerStatuses":[{{"name":"a",{rest}}}]}}"#);
+    for (spec, status, on_node, allocated) in [
+        ("", "{}".to_owned(), 2000, None),
+        ("", of_container(r#""allocatedResources":{"cpu":"2"}"#), 2000, None),
+        ("", of_container(r#""allocatedResources":{"cpu":"500m"}"#), 2000, Some(500)),
+        // It shrinks: less is allocated than is in use.
+        (
+            "",
+            of_container(r#""allocatedResources":{"cpu":"2"},"resources":{"requests":{"cpu":"3"}}"#),
+            3000,
+            Some(2000),
+        ),
+        (
+            "",
+            r#"{"allocatedResources":{"cpu":"1"},"resources":{"requests":{"cpu":"1"}}}"#.to_owned(),
+            2000,
+            Some(1000),
+        ),
+        (
+            r#""resources":{"requests":{"cpu":"4"}},"overhead":{"cpu":"1"},"#,
+            r#"{"allocatedResources":{"cpu":"3"},"resources":{"requests":{"cpu":"3"}}}"#.to_owned(),
+            5000,
+            Some(4000),
+        ),
+    ] {
+        let json = format!(r#"{{"spec":{{{spec}"containers":{container}}},"status":{status}}}"#);
+        let requests = PodRequests::of(&pod(&json)).unwrap_or_else(|error| panic!("{json}: {error}"));
+        let found = requests.allocated.map(|allocated| allocated.milli_cpu);
+        assert_eq!((requests.on_node.milli_cpu, found), (on_node, allocated), "{json}");
+    }
+}
 
 #[test]
 fn a_bad_quantity_is_named_with_its_place() {
@@ -191,7 +227,7 @@ fn amounts_beyond_all_bounds_are_bounded_where_that_is_wanted() {
         std::sync::Arc::new(crate::Pod::new(&pod(&json)).expect("quantities"))
     };
     let shown = |pod: &crate::Pod| {
-        let PodRequests { filter, on_node, scoring, non_zero_milli_cpu, non_zero_memory } = &pod.requests;
+        let PodRequests { filter, on_node, scoring, non_zero_milli_cpu, non_zero_memory, .. } = &pod.requests;
         assert_eq!((filter, on_node), (scoring, on_node));
         assert_eq!((*non_zero_milli_cpu, *non_zero_memory), (on_node.milli_cpu, on_node.memory));
         (on_node.milli_cpu, on_node.memory)

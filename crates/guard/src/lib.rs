@@ -1,0 +1,27 @@
+//! The bind guard's deciding core: may this pod be bound to this node now?
+//!
+//! Several schedulers on the same nodes each decide on what they have seen, and both can give away the last room. Every bind of every
+//! scheduler is a request that an admission webhook can refuse, so one [`Guard`] is asked about all of them, one after the other. It
+//! keeps the nodes, the pods on them whoever placed them, the pods that wait, and what it has approved and not yet seen. It refuses
+//! what the node's kubelet would reject (see [`Shortage`]), and never more: when in doubt it lets a bind pass.
+//!
+//! ```text
+//!            ┌───── refused: nothing is kept
+//! request ───┼───── passed, not counted: what is not known, and what the API server will refuse by itself
+//!            └───── approved, or passed and counted ──▶ unseen ──▶ seen on its node (the watch shows it)
+//!                                                         ├──────▶ not carried out (a look at the pod says so): given back
+//!                                                         └──────▶ expired (nobody could say): given back
+//! ```
+//!
+//! It holds what the cluster has: a pod is kept once, as waiting, as approved, or as seen; beside each node a few names of those who came
+//! last. It has one owner, knows neither clock nor network, and iterates in a defined order: the same calls with the same times give
+//! the same answers.
+
+mod books;
+mod room;
+mod verdict;
+mod waiting;
+
+pub use books::{Found, Guard, Look, Settled, Times};
+pub use room::Shortage;
+pub use verdict::{Bind, CRITICAL_PRIORITY, Decision, First, Pass, Refusal, Standing, Verdict};

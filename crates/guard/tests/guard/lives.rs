@@ -1,0 +1,132 @@
+//! What becomes of an approval.
+
+use crate::fixture::*;
+use secondmate_guard::{Found, Settled};
+use std::time::Duration;
+
+#[test]
+fn a_second_request_of_a_pod_takes_the_place_of_the_first() {
+    let mut desk = Desk::new(&["n1 cpu=1", "n2 cpu=1"], &["a cpu=1", "b cpu=1"]);
+    assert_eq!(desk.bind("a", "n1"), "ok");
+    assert_eq!(desk.bind("a", "n1"), "ok", "its own room");
+    assert_eq!(desk.bind("a", "n2"), "ok");
+    assert_eq!(desk.guard.unseen(), 1);
+    assert_eq!(desk.bind("b", "n1"), "ok", "it was given back");
+    // One that is refused changes nothing: the first may still be carried out.
+    assert!(desk.bind("b", "n2").contains("default/a was bound"));
+    assert!(desk.bind("a", "n1").contains("default/b was bound"));
+    assert_eq!(desk.guard.unseen(), 2);
+}
+
+#[test]
+fn what_is_seen_is_settled() {
+    let mut desk = Desk::new(&["n1 cpu=1", "n2 cpu=1"], &["a cpu=1", "b cpu=1"]);
+    desk.bind("a", "n1");
+    desk.bind("b", "n2");
+    desk.wait_ms(30);
+    assert_eq!(desk.see("a cpu=1 on=n1"), Some(Settled::Seen(Duration::from_millis(30))));
+    assert_eq!(desk.see("a cpu=1 on=n1"), None, "an update");
+    assert_eq!(desk.see("b cpu=1 on=n1"), Some(Settled::Elsewhere));
+    assert_eq!(desk.guard.unseen(), 0);
+    desk.wait_ms(100_000);
+    assert_eq!((desk.look(), desk.guard.expire(desk.now)), (None, 0));
+    desk.see("c cpu=1");
+    assert_eq!(desk.bind("c", "n2"), "ok");
+}
+
+#[test]
+fn what_was_not_carried_out_is_found_out_and_given_back() {
+    let mut desk = Desk::new(&["n1 cpu=1"], &["a cpu=1", "b cpu=1"]);
+    desk.bind("a", "n1");
+    desk.wait_ms(2999);
+    assert_eq!(desk.look(), None);
+    desk.wait_ms(1);
+    let look = desk.look().expect("it is unseen for too long");
+    assert_eq!(desk.look(), None, "one at a time");
+    assert_eq!(desk.found(&look, &Found::Unknown), None);
+    assert!(desk.bind("b", "n1").contains("default/a was bound"));
+    desk.wait_ms(3000);
+    let look = desk.look().expect("it is looked at again");
+    assert_eq!(desk.found(&look, &Found::Unbound), Some(Settled::NotCarriedOut));
+    assert_eq!(desk.bind("b", "n1"), "ok");
+    desk.wait_ms(3000);
+    let look = desk.look().expect("of the other");
+    assert_eq!(desk.found(&look, &Found::Gone), Some(Settled::NotCarriedOut));
+    assert_eq!(desk.found(&look, &Found::Gone), None, "told twice");
+}
+
+#[test]
+fn a_look_is_about_the_request_that_was_there_when_it_began() {
+    let mut desk = Desk::new(&["n1 cpu=1"], &["a cpu=1", "b cpu=1"]);
+    desk.bind("a", "n1");
+    desk.wait_ms(3000);
+    let look = desk.look().expect("unseen for too long");
+    desk.bind("a", "n1");
+    assert_eq!(desk.found(&look, &Found::Unbound), None);
+    assert!(desk.bind("b", "n1").contains("default/a was bound"));
+}
+
+#[test]
+fn a_bind_that_only_the_watch_does_not_show_stands_and_says_that_the_watch_lags() {
+    let mut desk = Desk::new(&["n1 cpu=1"], &["a cpu=1", "b cpu=1"]);
+    desk.bind("a", "n1");
+    for _ in 0..100 {
+        desk.wait_ms(3000);
+        let look = desk.look().expect("unseen still");
+        assert_eq!(desk.found(&look, &Found::On(atom("n1"))), Some(Settled::WatchLags));
+        assert!(desk.guard.lags());
+        assert_eq!(desk.guard.expire(desk.now), 0);
+        assert!(desk.bind("b", "n1").contains("default/a was bound"));
+    }
+    assert_eq!(desk.see("a cpu=1 on=n1"), Some(Settled::Seen(Duration::from_secs(300))));
+    assert!(!desk.guard.lags());
+}
+
+#[test]
+fn a_look_may_find_it_elsewhere() {
+    let mut desk = Desk::new(&["n1 cpu=1"], &["a cpu=1", "b cpu=1"]);
+    desk.bind("a", "n1");
+    desk.wait_ms(3000);
+    let look = desk.look().expect("unseen for too long");
+    assert_eq!(desk.found(&look, &Found::On(atom("n2"))), Some(Settled::Elsewhere));
+    assert_eq!(desk.bind("b", "n1"), "ok");
+}
+
+#[test]
+fn what_nobody_can_say_anything_about_expires() {
+    let mut desk = Desk::new(&["n1 cpu=1"], &["a cpu=1", "b cpu=1"]);
+    desk.bind("a", "n1");
+    desk.wait_ms(59_999);
+    assert_eq!(desk.guard.expire(desk.now), 0);
+    desk.wait_ms(1);
+    assert_eq!(desk.guard.expire(desk.now), 1);
+    assert_eq!(desk.bind("b", "n1"), "ok");
+    assert_eq!(desk.guard.unseen(), 1);
+}
+
+#[test]
+fn a_pod_of_the_same_name_comes_again_before_the_end_of_the_first_is_told() {
+    let mut desk = Desk::new(&["n1 cpu=1"], &["a cpu=1"]);
+    let mut again = (*pod("a cpu=500m")).clone();
+    again.uid = uid("a-2");
+    desk.guard.waiting(std::sync::Arc::new(again));
+    desk.guard.waiting_gone(&uid("a"));
+    let bind = secondmate_guard::Bind { uid: Some(uid("a-2")), ..desk.request("a", "n1") };
+    assert_eq!(text(&desk.decide(&bind)), "ok");
+    desk.guard.waiting_gone(&uid("a-2"));
+    assert_eq!(desk.guard.pod_of(&bind), None);
+    assert_eq!(desk.guard.sizes(), [1, 1, 0]);
+}
+
+#[test]
+fn a_node_that_goes_and_comes_keeps_its_pods() {
+    let mut desk = Desk::new(&["n1 cpu=1"], &["old cpu=500m on=n1", "a cpu=500m", "b cpu=500m"]);
+    desk.bind("a", "n1");
+    desk.guard.node_gone(&atom("n1"));
+    assert_eq!(desk.bind("b", "n1"), "unknown-node");
+    desk.guard.node(node("n1 cpu=2"));
+    assert_eq!(desk.see("c cpu=500m"), None);
+    assert_eq!(desk.bind("c", "n1"), "ok");
+    desk.see("d cpu=1m");
+    assert!(desk.bind("d", "n1").contains("2000m of 2000m bound"));
+}

@@ -1,0 +1,6 @@
+//! The guard from outside: requests, watches, looks and time go in, verdicts come out.
+
+mod fixture;
+mod histories;
+mod lives;
+mod verdicts;
