@@ -340,5 +340,6 @@ fn ghost(name: &Atom) -> Node {
         conditions: Box::default(),
         declared_features: Box::default(),
         annotations_hash: 0,
+        json: None,
     }
 }

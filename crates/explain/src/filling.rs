@@ -3,7 +3,7 @@
 //! An object that was stored has a UID, and nothing is missing in it. One without a UID is as somebody wrote it: a limit stands for a
 //! request, a class for a priority. What becomes of it is decided by the code that the in-memory API server has.
 
-use crate::objects::{Given, Header, Item, Kind, ObjectError, Place, compile};
+use crate::objects::{Given, Header, Item, Keep, Kind, ObjectError, Place, compile};
 use crate::read::ReadError;
 use secondmate_admission::{Gathered, admit_pod, default_object};
 use secondmate_model::Pod;
@@ -60,18 +60,18 @@ impl Filling {
     }
 
     /// Fills in and compiles what was taken.
-    pub(crate) fn finish(self, filled_in: &mut FilledIn) -> (Vec<(Item, Place)>, Vec<ReadError>) {
+    pub(crate) fn finish(self, keep: Keep, filled_in: &mut FilledIn) -> (Vec<(Item, Place)>, Vec<ReadError>) {
         let cluster = Gathered::of(&self.classes);
         let (mut items, mut errors) = (Vec::new(), Vec::new());
         for (header, mut value, place) in self.namespaces {
             default_object("Namespace", &mut value);
-            match compile(Kind::Other(ObjectKind::Namespace), &header, Given::Tree(&value)) {
+            match compile(Kind::Other(ObjectKind::Namespace), &header, Given::Tree(&value), keep) {
                 Ok(item) => items.push((item, place)),
                 Err(error) => errors.push(error.at(&header, &place)),
             }
         }
         for (header, value, place) in self.pods {
-            match pod(&header, value, &cluster, filled_in) {
+            match pod(&header, value, &cluster, keep, filled_in) {
                 Ok(item) => items.push((item, place)),
                 Err(error) => errors.push(error.at(&header, &place)),
             }
@@ -84,9 +84,10 @@ fn pod(
     header: &Header,
     written: Value,
     cluster: &Gathered<'_>,
+    keep: Keep,
     filled_in: &mut FilledIn,
 ) -> Result<Item, ObjectError> {
-    let as_written = compile(Kind::Pod, header, Given::Tree(&written))?;
+    let as_written = compile(Kind::Pod, header, Given::Tree(&written), keep)?;
     let mut admitted = written;
     // A priority by number, which an API server takes from a class only, is the question that was asked.
     let by_number = admitted["spec"]["priorityClassName"].as_str().unwrap_or_default().is_empty();
@@ -99,7 +100,7 @@ fn pod(
         filled_in.refused.push(refusal.to_string());
         return Ok(as_written);
     }
-    let admitted = compile(Kind::Pod, header, Given::Tree(&admitted))?;
+    let admitted = compile(Kind::Pod, header, Given::Tree(&admitted), keep)?;
     if let (Item::Pod(before), Item::Pod(after)) = (&as_written, &admitted)
         && *before != same_but_tolerations(after, before)
     {
@@ -110,7 +111,7 @@ fn pod(
 
 /// The tolerations that every pod is given concern eviction, not where it goes.
 fn same_but_tolerations(pod: &Arc<Pod>, other: &Arc<Pod>) -> Arc<Pod> {
-    Arc::new(Pod { tolerations: other.tolerations.clone(), ..Pod::clone(pod) })
+    Arc::new(Pod { tolerations: other.tolerations.clone(), json: other.json.clone(), ..Pod::clone(pod) })
 }
 
 /// Takes fields out of a pod's spec; returns those that were there.

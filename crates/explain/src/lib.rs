@@ -23,6 +23,6 @@ pub use cluster::{Cluster, NotPending};
 pub use evaluate::Explainer;
 pub use filling::FilledIn;
 pub use gaps::gaps;
-pub use objects::{Item, Place};
+pub use objects::{Item, Keep, Place};
 pub use read::{Ignored, ReadError, ReadErrors, Reading, read, read_values};
 pub use table::{Style, render};

@@ -1,5 +1,6 @@
 //! One object of the file, decoded and compiled by its kind.
 
+use secondmate_cycle::Profile;
 use secondmate_model::objects::{ApiResource, Object, ObjectKind, Source};
 use secondmate_model::{Node, NodeError, Pod, PodError, wire};
 use serde::Deserialize;
@@ -132,8 +133,44 @@ impl Kind {
     }
 }
 
+/// What is kept of pods and nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// What the in-tree plugins read.
+    #[default]
+    Compiled,
+    /// The objects in full as well, for plugins that read them so.
+    Whole,
+}
+
+impl Keep {
+    /// What these profiles need.
+    #[must_use]
+    pub fn for_profiles(profiles: &[Profile]) -> Self {
+        let mut plugins = profiles.iter().flat_map(Profile::plugins);
+        if plugins.any(|p| p.plugin.declaration().whole_objects) { Self::Whole } else { Self::Compiled }
+    }
+
+    /// The object as JSON, with these fields of its metadata, where it is kept.
+    fn json(self, given: Given<'_>, metadata: &[(&str, &str)]) -> Result<Option<String>, ObjectError> {
+        if self == Self::Compiled {
+            return Ok(None);
+        }
+        let mut value: Value = given.decode().map_err(ObjectError::Decode)?;
+        for (field, text) in metadata {
+            value["metadata"][*field] = (*text).into();
+        }
+        Ok(Some(value.to_string()))
+    }
+}
+
 /// Decodes and compiles an object.
-pub(crate) fn compile(kind: Kind, header: &Header, given: Given<'_>) -> Result<Item, ObjectError> {
+pub(crate) fn compile(
+    kind: Kind,
+    header: &Header,
+    given: Given<'_>,
+    keep: Keep,
+) -> Result<Item, ObjectError> {
     if header.metadata.name.is_empty() {
         return Err(ObjectError::NoName);
     }
@@ -147,11 +184,16 @@ pub(crate) fn compile(kind: Kind, header: &Header, given: Given<'_>) -> Result<I
             if meta.uid.is_empty() {
                 meta.uid = format!("pod-{}-{}", meta.namespace, meta.name).into();
             }
-            Ok(Item::Pod(Arc::new(Pod::new(&pod).map_err(ObjectError::Pod)?)))
+            let json =
+                keep.json(given, &[("namespace", &pod.metadata.namespace), ("uid", &pod.metadata.uid)])?;
+            let pod = Pod { json: json.map(Into::into), ..Pod::new(&pod).map_err(ObjectError::Pod)? };
+            Ok(Item::Pod(Arc::new(pod)))
         }
         Kind::Node => {
             let node: wire::Node = given.decode().map_err(ObjectError::Decode)?;
-            Ok(Item::Node(Arc::new(Node::new(&node).map_err(ObjectError::Node)?)))
+            let json = keep.json(given, &[])?;
+            let node = Node { json: json.map(Into::into), ..Node::new(&node).map_err(ObjectError::Node)? };
+            Ok(Item::Node(Arc::new(node)))
         }
         Kind::Other(kind) => {
             let (mut object, _) = kind.compile(given).map_err(ObjectError::Decode)?;

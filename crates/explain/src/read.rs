@@ -1,7 +1,7 @@
 //! From text to objects.
 
 use crate::filling::{FilledIn, Filling};
-use crate::objects::{Given, Header, Item, Kind, ObjectError, Place, compile};
+use crate::objects::{Given, Header, Item, Keep, Kind, ObjectError, Place, compile};
 use secondmate_documents::{Document, Format, Mistake, SyntaxError, documents, mistake};
 use secondmate_model::objects::Source;
 use secondmate_model::{NodeError, PodError};
@@ -109,8 +109,8 @@ struct ItemLines {
 ///
 /// # Errors
 /// Everything that is not understood. Kinds that scheduling does not read are counted, not refused.
-pub fn read(text: &str, source_name: &str) -> Result<Reading, ReadErrors> {
-    let mut reader = Reader { filling: Some(Filling::default()), ..Reader::default() };
+pub fn read(text: &str, source_name: &str, keep: Keep) -> Result<Reading, ReadErrors> {
+    let mut reader = Reader { filling: Some(Filling::default()), keep, ..Reader::default() };
     for (at, document) in documents(text).iter().enumerate() {
         reader.document(document, at + 1);
     }
@@ -132,8 +132,12 @@ pub fn read(text: &str, source_name: &str) -> Result<Reading, ReadErrors> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_values(objects: &[Value], source_name: &str) -> Result<(Vec<Item>, Ignored), ReadErrors> {
-    let mut reader = Reader::default();
+pub fn read_values(
+    objects: &[Value],
+    source_name: &str,
+    keep: Keep,
+) -> Result<(Vec<Item>, Ignored), ReadErrors> {
+    let mut reader = Reader { keep, ..Reader::default() };
     for (at, object) in objects.iter().enumerate() {
         reader.tree(object, &Place { document: at + 1, ..Place::default() });
     }
@@ -148,6 +152,7 @@ struct Reader {
     errors: Vec<ReadError>,
     /// Absent where objects are taken as they are.
     filling: Option<Filling>,
+    keep: Keep,
 }
 
 impl Reader {
@@ -258,7 +263,7 @@ impl Reader {
             *self.ignored.entry(format!("{} {}", header.api_version, header.kind)).or_insert(0) += 1;
             return Ok(());
         };
-        let item = compile(kind, header, given).map_err(|error| error.at(header, place))?;
+        let item = compile(kind, header, given, self.keep).map_err(|error| error.at(header, place))?;
         self.items.push((item, here));
         Ok(())
     }
@@ -267,7 +272,7 @@ impl Reader {
     fn finish(mut self, source_name: &str) -> Result<Reading, ReadErrors> {
         let mut filled_in = FilledIn::default();
         if let Some(filling) = self.filling.take() {
-            let (items, errors) = filling.finish(&mut filled_in);
+            let (items, errors) = filling.finish(self.keep, &mut filled_in);
             self.items.extend(items);
             self.items.sort_by_key(|(_, place)| (place.document, place.item));
             self.errors.extend(errors);
@@ -359,12 +364,12 @@ mod tests {
     use super::*;
 
     fn titles(text: &str) -> Vec<String> {
-        let reading = read(text, "f").expect("objects");
+        let reading = read(text, "f", Keep::Compiled).expect("objects");
         reading.items.iter().map(Item::title).collect()
     }
 
     fn refusal(text: &str) -> String {
-        read(text, "f.yaml").map(|_| ()).expect_err("refused").to_string()
+        read(text, "f.yaml", Keep::Compiled).map(|_| ()).expect_err("refused").to_string()
     }
 
     #[test]
@@ -388,7 +393,7 @@ mod tests {
     fn kinds_that_scheduling_does_not_read_are_counted() {
         let text = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}}\n---\n{apiVersion: policy/v1beta1, kind: PodDisruptionBudget, metadata: {name: b}}\n";
         let text = format!("---\n{text}");
-        let Reading { items, ignored, .. } = read(&text, "f").expect("objects");
+        let Reading { items, ignored, .. } = read(&text, "f", Keep::Compiled).expect("objects");
         assert!(items.is_empty());
         assert_eq!(
             ignored.into_iter().collect::<Vec<_>>(),
@@ -461,5 +466,25 @@ mod tests {
             "f.yaml: line 4 looks like a template that was not rendered: `name: {{ .Release.Name }}`; \
              render it first, for example with `helm template`"
         );
+    }
+
+    #[test]
+    fn objects_are_kept_in_full_where_a_plugin_reads_them_so() {
+        let text = "{apiVersion: v1, kind: Pod, metadata: {name: a, annotations: {x: y}}, spec: {containers: []}}\n---\n{apiVersion: v1, kind: Node, metadata: {name: n}}\n";
+        let json = |keep| {
+            let items = read(text, "f", keep).expect("objects").items;
+            items.into_iter().map(|item| match item {
+                Item::Pod(pod) => pod.json.clone(),
+                Item::Node(node) => node.json.clone(),
+                Item::Other(_) => None,
+            })
+        };
+        assert!(json(Keep::Compiled).all(|json| json.is_none()));
+        let whole: Vec<Value> =
+            json(Keep::Whole).map(|json| serde_json::from_str(&json.expect("kept")).expect("JSON")).collect();
+        let metadata = &whole[0]["metadata"];
+        assert_eq!((&metadata["annotations"]["x"], &metadata["namespace"]), (&"y".into(), &"default".into()));
+        assert_eq!(metadata["uid"], "pod-default-a");
+        assert_eq!(whole[1]["metadata"]["name"], "n");
     }
 }

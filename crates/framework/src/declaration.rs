@@ -127,13 +127,24 @@ pub struct Declaration {
     pub score: Reach,
     /// Rights that its writes need.
     pub writes: Vec<Right>,
+    /// Whether it reads pods and nodes in full ([`Pod::json`](secondmate_model::Pod::json), [`Node::json`](secondmate_model::Node::json)):
+    /// their text is kept in memory then.
+    pub whole_objects: bool,
 }
 
 impl Declaration {
     /// Of a plugin that reads these parts, and no further than the node that it judges.
     #[must_use]
     pub fn of(pod: PodParts, node: NodeParts) -> Self {
-        Self { objects: Vec::new(), pod, node, filter: Reach::Node, score: Reach::Node, writes: Vec::new() }
+        Self {
+            objects: Vec::new(),
+            pod,
+            node,
+            filter: Reach::Node,
+            score: Reach::Node,
+            writes: Vec::new(),
+            whole_objects: false,
+        }
     }
 
     /// Of a plugin that says nothing: it may read anything of every pod and node.
@@ -160,6 +171,13 @@ impl Declaration {
     #[must_use]
     pub fn with_writes(mut self, writes: &[Right]) -> Self {
         self.writes.extend_from_slice(writes);
+        self
+    }
+
+    /// The same, and it reads pods and nodes in full.
+    #[must_use]
+    pub fn with_whole_objects(mut self) -> Self {
+        self.whole_objects = true;
         self
     }
 

@@ -52,6 +52,8 @@ pub struct Node {
     pub declared_features: Box<[Atom]>,
     /// Annotations are compared, not read: a hash of them.
     pub annotations_hash: u64,
+    /// The object in full, as JSON: only where a plugin asks for it, since it is larger than all the rest.
+    pub json: Option<Arc<str>>,
 }
 
 impl Node {
@@ -100,7 +102,14 @@ impl Node {
                 .collect(),
             declared_features: declared_features.into(),
             annotations_hash: hash(&node.metadata.annotations),
+            json: None,
         })
+    }
+
+    /// The same node, with the object in full.
+    #[must_use]
+    pub fn with_json(self, json: &str) -> Self {
+        Self { json: Some(json.into()), ..self }
     }
 
     /// The key of the node's zone in the round-robin order: region and zone, deprecated labels first; empty without both.

@@ -166,6 +166,8 @@ pub struct Pod {
     pub scheduled_condition: Option<Box<PodCondition>>,
     /// The status says that a scheduler is preempting it: `DisruptionTarget=True`, reason `PreemptionByScheduler`.
     pub preempted_by_scheduler: bool,
+    /// The object in full, as JSON: only where a plugin asks for it, since it is larger than all the rest.
+    pub json: Option<Arc<str>>,
 }
 
 impl Pod {
@@ -254,9 +256,16 @@ impl Pod {
             }),
             preempted_by_scheduler: condition("DisruptionTarget")
                 .is_some_and(|c| &*c.status == "True" && &*c.reason == "PreemptionByScheduler"),
+            json: None,
             namespace,
             labels,
         })
+    }
+
+    /// The same pod, with the object in full.
+    #[must_use]
+    pub fn with_json(self, json: &str) -> Self {
+        Self { json: Some(json.into()), ..self }
     }
 
     /// `NAMESPACE/NAME`.

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use secondmate_cycle::Profile;
 use secondmate_explain::{
-    Cluster, Explainer, FilledIn, Ignored, Item, Reading, Style, explain_kinds, gaps, read, read_values,
-    render, write_json,
+    Cluster, Explainer, FilledIn, Ignored, Item, Keep, Reading, Style, explain_kinds, gaps, read,
+    read_values, render, write_json,
 };
 use secondmate_telemetry::logging::print;
 use std::io::{self, BufWriter, Read, Write};
@@ -153,17 +153,18 @@ fn schedulers_of(items: &[Item], names: &[String]) -> Vec<String> {
 
 /// The objects, and the name of where they come from.
 fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<(Reading, String)> {
+    let keep = Keep::for_profiles(profiles);
     let Some(from) = &args.from else {
         let name = "the cluster".to_owned();
         let objects = live_objects(&args.cluster, profiles)?;
-        let (items, ignored) = read_values(&objects, &name)?;
+        let (items, ignored) = read_values(&objects, &name, keep)?;
         return Ok((Reading { items, ignored, ..Reading::default() }, name));
     };
     if from.as_os_str() == "-" {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
         let name = "standard input".to_owned();
-        return Ok((read(&text, &name)?, name));
+        return Ok((read(&text, &name, keep)?, name));
     }
     let name = from.display().to_string();
     if from.is_dir() {
@@ -171,7 +172,7 @@ fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<(Reading, String)> 
     }
     let text = std::fs::read_to_string(from)
         .with_context(|| format!("cannot read {name}: give a readable file by --from"))?;
-    Ok((read(&text, &name)?, name))
+    Ok((read(&text, &name, keep)?, name))
 }
 
 /// Tells which pods are not evaluated as they are written.

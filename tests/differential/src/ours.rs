@@ -5,7 +5,7 @@ use crate::production;
 use anyhow::{Context, Result};
 use secondmate_config::{Configuration, make_profiles};
 use secondmate_cycle::Profile;
-use secondmate_explain::{Cluster, Explainer, Item, read_values};
+use secondmate_explain::{Cluster, Explainer, Item, Keep, read_values};
 use secondmate_framework::Registry;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -89,7 +89,7 @@ impl Ours {
     /// A configuration or an object that is refused, or a pod that does not wait.
     pub fn answer(&mut self, objects: &[Value], config: &Value, pods: &[String]) -> Result<Answers> {
         let (configuration, profiles) = self.configured(config)?;
-        let (items, _) = read_values(objects, "case")?;
+        let (items, _) = read_values(objects, "case", Keep::Compiled)?;
         let cluster = Cluster::load_as_kube_scheduler(items.clone(), &profiles);
         let explainer = Explainer::new(&cluster, &profiles);
         let pods = cluster.select(pods)?;

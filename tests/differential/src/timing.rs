@@ -5,7 +5,7 @@ use crate::oracle::Oracle;
 use crate::ours::Ours;
 use anyhow::{Context, Result};
 use secondmate_cycle::{Evaluate, Outcome, Plain, Question, Random, Scope};
-use secondmate_explain::{Cluster, read_values};
+use secondmate_explain::{Cluster, Keep, read_values};
 use secondmate_model::Timestamp;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -51,7 +51,7 @@ pub fn table() -> Result<String> {
 /// Microseconds of each pod's attempt.
 fn ours(case: &Case) -> Result<Vec<f64>> {
     let profiles = Ours::default().profiles(&case.config)?;
-    let (items, _) = read_values(&case.objects, "timing")?;
+    let (items, _) = read_values(&case.objects, "timing", Keep::Compiled)?;
     let cluster = Cluster::load(items, &profiles);
     let mut random = Random::new(1);
     let mut start = 0;

@@ -33,6 +33,8 @@ pub(crate) struct Watch {
     pub fields: Option<String>,
     /// Of a watch of own pending pods: the name.
     pub scheduler_name: Option<String>,
+    /// Pods and nodes are kept in full, since a plugin reads them so.
+    pub whole: bool,
 }
 
 impl Watch {
@@ -55,18 +57,21 @@ impl fmt::Display for Watch {
 /// The watches that these profiles need.
 pub(crate) fn watches(profiles: &[Profile]) -> Vec<Watch> {
     let names: Vec<&str> = profiles.iter().map(|p| p.name().as_str()).collect();
+    let whole = reads_whole_objects(profiles);
     let mut watches: Vec<Watch> = names
         .iter()
         .map(|name| Watch {
             subject: Subject::Pods(PodWatch::Pending),
             fields: Some(format!("spec.schedulerName={name},spec.nodeName=")),
             scheduler_name: Some((*name).to_owned()),
+            whole,
         })
         .collect();
     let pods = |watch, fields: String| Watch {
         subject: Subject::Pods(watch),
         fields: Some(fields),
         scheduler_name: None,
+        whole,
     };
     watches.push(pods(
         PodWatch::Assigned,
@@ -78,8 +83,13 @@ pub(crate) fn watches(profiles: &[Profile]) -> Vec<Watch> {
         format!("spec.nodeName=,status.nominatedNodeName!={foreign}"),
     ));
     let subjects = std::iter::once(Subject::Nodes).chain(kinds(profiles).into_iter().map(Subject::Objects));
-    watches.extend(subjects.map(|subject| Watch { subject, fields: None, scheduler_name: None }));
+    watches.extend(subjects.map(|subject| Watch { subject, fields: None, scheduler_name: None, whole }));
     watches
+}
+
+/// Whether a plugin of the profiles reads pods and nodes in full.
+pub(crate) fn reads_whole_objects(profiles: &[Profile]) -> bool {
+    profiles.iter().flat_map(Profile::plugins).any(|p| p.plugin.declaration().whole_objects)
 }
 
 /// The kinds of objects beside pods and nodes that the profiles' plugins read, sorted.

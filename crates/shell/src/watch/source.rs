@@ -173,7 +173,7 @@ impl Source {
     }
 
     async fn apply(&mut self, object: &Watched) -> Result<Key, Closed> {
-        let (key, object) = object.compile(self.watch.subject);
+        let (key, object) = object.compile(self.watch.subject, self.watch.whole);
         match object {
             Ok(compiled) => {
                 self.context.unfit.remove(&key);

@@ -96,6 +96,7 @@ fn start(client: Client, inbox: Inbox) -> Running {
         subject: needs::Subject::Pods(PodWatch::Pending),
         fields: Some("spec.schedulerName=mate,spec.nodeName=".to_owned()),
         scheduler_name: Some("mate".to_owned()),
+        whole: false,
     };
     spawn(context, watch, 0);
     Running { unfit, heartbeats, outage, failures, _end: end.drop_guard() }
