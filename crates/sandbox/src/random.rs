@@ -1,34 +1,26 @@
 //! A seeded generator for names, uids and the dice of faults.
 
-/// SplitMix64: small, seedable and good enough for dice.
+/// A generator that a seed determines.
 #[derive(Debug, Clone)]
-pub(crate) struct Random {
-    state: u64,
-}
+pub(crate) struct Random(fastrand::Rng);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Random {
-        Random { state: seed }
+        Random(fastrand::Rng::with_seed(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.0.u64(..)
     }
 
     /// A number below `bound`, which must not be 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        // The bias is below 2^-32 for the small bounds that are used here.
-        self.next() % bound.max(1)
+        self.0.u64(..bound)
     }
 
     /// True with this probability.
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
-        // 53 bits: exactly what an f64 holds.
-        ((self.next() >> 11) as f64) < probability * (1u64 << 53) as f64
+        self.0.f64() < probability
     }
 
     /// A version 4 UUID.

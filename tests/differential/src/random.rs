@@ -1,32 +1,24 @@
 //! The generator's own random numbers: the same on every machine and in every release.
 
-/// SplitMix64.
+use secondmate_cycle as cycle;
+
+/// The core's generator, with what makes cases.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(cycle::Random);
 
 impl Random {
     /// From a seed and the number of the case: neighbouring cases have nothing in common.
     #[must_use]
     pub fn new(seed: u64, index: u64) -> Self {
-        let mut random = Self(seed ^ 0x5851_f42d_4c95_7f2d);
-        let mixed = random.draw() ^ index.wrapping_mul(0xd134_2543_de82_ef95);
-        random.0 = mixed;
-        random.draw();
-        random
-    }
-
-    /// The next number.
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let mixed = cycle::Random::new(seed ^ 0x5851_f42d_4c95_7f2d).next_u64();
+        let mut random = cycle::Random::new(mixed ^ index.wrapping_mul(0xd134_2543_de82_ef95));
+        random.next_u64();
+        Self(random)
     }
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.draw() % bound as u64) as usize
+        (self.0.next_u64() % bound as u64) as usize
     }
 
     /// A number of the range, both ends included.

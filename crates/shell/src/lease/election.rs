@@ -144,7 +144,7 @@ pub struct ElectionHandle {
 pub struct Election<A> {
     api: A,
     config: ElectionConfig,
-    jitter: Jitter,
+    jitter: fastrand::Rng,
     /// The record as last seen to change, with the local time of that.
     observed: Option<(LeaseSpec, Instant)>,
     /// The Lease as the API server returned it to our last write; the base of the next renewal.
@@ -176,7 +176,7 @@ impl<A: LeaseApi> Election<A> {
         config.validate()?;
         let (term, term_receiver) = watch::channel(None);
         let (observation, observation_receiver) = watch::channel(None);
-        let jitter = Jitter(config.jitter_seed);
+        let jitter = fastrand::Rng::with_seed(config.jitter_seed);
         let election = Self {
             api,
             config,
@@ -260,8 +260,8 @@ impl<A: LeaseApi> Election<A> {
     /// has seen runs out.
     fn next_attempt(&mut self) -> Instant {
         let now = Instant::now();
-        let pause = self.config.retry_period.mul_f64(1.0 + JITTER_FACTOR * self.jitter.next());
-        let slack = self.config.retry_period.mul_f64(0.1 * self.jitter.next());
+        let pause = self.config.retry_period.mul_f64(1.0 + JITTER_FACTOR * self.jitter.f64());
+        let slack = self.config.retry_period.mul_f64(0.1 * self.jitter.f64());
         match self.expiry() {
             Some(expiry) if expiry > now => (now + pause).min(expiry + slack),
             _ => now + pause,
@@ -529,19 +529,4 @@ enum Write {
     Acquire,
     Renew,
     Release,
-}
-
-/// Numbers in [0, 1) from a seed (splitmix64).
-#[derive(Debug)]
-struct Jitter(u64);
-
-impl Jitter {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        (mixed >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }

@@ -384,16 +384,12 @@ async fn times_that_contradict_each_other_are_refused() {
     }
 }
 
-/// splitmix64: the test must not share the election's generator.
-struct Random(u64);
+/// The choices of a random history.
+struct Random(fastrand::Rng);
 
 impl Random {
     fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
+        self.0.u64(..limit)
     }
 
     fn millis(&mut self, limit: u64) -> Duration {
@@ -403,7 +399,7 @@ impl Random {
 
 /// Half an hour with three candidates whose connections fail in all ways, that are killed, cancelled and started again.
 async fn random_history(seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Random(fastrand::Rng::with_seed(seed));
     let server = TestServer::default();
     let mut started = 0;
     let mut start = |random: &mut Random| {

@@ -5,19 +5,6 @@ use anyhow::{Context, Result, ensure};
 use secondmate_sandbox::{Fault, Sandbox, Target, Verb, When};
 use std::time::Duration;
 
-/// SplitMix64: a sequence of numbers that a seed repeats.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % n
-    }
-}
-
 fn inject_all(sandbox: &Sandbox) {
     let rare = When::Chance(0.05);
     for fault in [
@@ -44,7 +31,7 @@ fn inject_all(sandbox: &Sandbox) {
 }
 
 async fn history(seed: u64) -> Result<()> {
-    let mut dice = Dice(seed);
+    let mut dice = fastrand::Rng::with_seed(seed);
     let sandbox = sandbox(6).await;
     inject_all(&sandbox);
     let mut options = options(&sandbox);
@@ -61,9 +48,9 @@ async fn history(seed: u64) -> Result<()> {
     };
     let mut created = 0;
     for _ in 0..60 {
-        match dice.below(10) {
+        match dice.u64(..10) {
             0..=5 => {
-                let cpu = ["100m", "250m", "1"][usize::try_from(dice.below(3))?];
+                let cpu = ["100m", "250m", "1"][usize::try_from(dice.u64(..3))?];
                 sandbox.objects().create(pod(&format!("p-{created}"), cpu))?;
                 created += 1;
             }
@@ -72,18 +59,18 @@ async fn history(seed: u64) -> Result<()> {
                 let _ = sandbox.objects().delete(
                     "pods",
                     "default",
-                    &format!("p-{}", dice.below(created)),
+                    &format!("p-{}", dice.u64(..created)),
                     Some(0),
                 );
             }
             7 => {
-                let name = format!("node-{:05}", dice.below(6));
-                let unschedulable = dice.below(2) == 0;
+                let name = format!("node-{:05}", dice.u64(..6));
+                let unschedulable = dice.u64(..2) == 0;
                 let patch = serde_json::json!({"spec": {"unschedulable": unschedulable}});
                 sandbox.objects().merge("nodes", "", &name, "", &patch)?;
             }
             8 => sandbox.faults().break_watches(),
-            _ => tokio::time::sleep(Duration::from_millis(dice.below(30))).await,
+            _ => tokio::time::sleep(Duration::from_millis(dice.u64(..30))).await,
         }
         if let Some(Err(broken)) = shell.look(|core, _| core.check()).await {
             anyhow::bail!("{broken}");

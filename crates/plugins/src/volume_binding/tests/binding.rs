@@ -428,12 +428,14 @@ fn a_newer_claim_wins_over_what_was_assumed() {
 }
 
 #[test]
-fn reserving_a_node_that_will_not_do_is_an_error() {
+fn without_the_filter_a_node_that_will_not_do_is_taken_without_its_volumes() {
     let (plugin, snapshot, pod) = (plugin(), static_world(), pod_with("p", &["c"]));
     let (_, mut state) = pre_filter(&plugin, &snapshot, &pod);
     let reserve = plugin.clone().as_reserve().expect("reserves");
     let status = reserve.reserve(&context(&snapshot), &mut state, &pod, &Atom::new("b"));
-    assert_eq!(status, Status::error("no pod volume found for node \"b\""));
+    assert_eq!(status, Status::SUCCESS);
+    let pre_bind = plugin.clone().as_pre_bind().expect("binds");
+    assert!(!pre_bind.pre_flight(&state, &pod, &Atom::new("b")), "nothing is written for it");
     let status = reserve.reserve(&context(&snapshot), &mut CycleState::new(), &pod, &Atom::new("a"));
     assert_eq!(status, Status::error("not found"));
 }

@@ -158,14 +158,9 @@ fn the_smallest_volume_that_suits_is_taken() {
         let plugin = plugin();
         let (_, mut state) = pre_filter(&plugin, &snapshot, &pod);
         let node = Atom::new("a");
-        let status = plugin.clone().as_reserve().expect("reserves").reserve(
-            &context(&snapshot),
-            &mut state,
-            &pod,
-            &node,
-        );
+        plugin.clone().as_reserve().expect("reserves").reserve(&context(&snapshot), &mut state, &pod, &node);
         let reservation = state.get_mut::<PodState>().expect("a state").reservation.clone();
-        status.is_success().then(|| reservation.expect("a reservation").volumes())
+        reservation.map(|reservation| reservation.volumes())
     };
     let found = |volumes| candidates(json!({}), volumes);
     let with = |name: &str, field: &str, value: Value| {
