@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds both programs in release and runs the measurement.
+//! `cargo xtask bench`: builds both programs in release and runs the measurement; `cargo xtask bench core`: that of the core alone.
 
 use anyhow::Result;
 use clap::{Args, Parser};
@@ -18,6 +18,13 @@ pub(crate) struct BenchArgs {
 }
 
 pub(crate) fn bench(arguments: &BenchArgs) -> Result<()> {
+    if let [what, core_arguments @ ..] = arguments.arguments.as_slice()
+        && what == "core"
+    {
+        let mut run = cargo(&["run", "--release", "--quiet", "--package", "secondmate-bench-core", "--"]);
+        run.args(core_arguments);
+        return check(run);
+    }
     let own_name = "cargo xtask bench".to_owned();
     options::Options::parse_from(std::iter::once(&own_name).chain(&arguments.arguments));
     // As a user builds it: together with the measurement its dependencies would have other features.

@@ -16,4 +16,4 @@ pub mod queue;
 mod scheduler;
 
 pub use nominations::Nominator;
-pub use scheduler::{CacheDifference, CycleReport, Scheduler, SchedulerConfig, Sizes};
+pub use scheduler::{CacheDifference, CycleReport, EvaluationSettings, Scheduler, SchedulerConfig, Sizes};

@@ -69,4 +69,8 @@ impl Nominations for Nominator {
     fn on_node(&self, node: &Atom) -> &[Arc<Pod>] {
         self.by_node.get(node).map_or(&[], Vec::as_slice)
     }
+
+    fn nodes(&self) -> Vec<&Atom> {
+        self.by_node.keys().collect()
+    }
 }

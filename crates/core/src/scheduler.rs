@@ -28,7 +28,10 @@ use bindings::Bindings;
 use lingering::Lingering;
 use preemptions::Preemptions;
 use secondmate_cycle::probe::Probe;
-use secondmate_cycle::{Answer, Evaluate, Outcome, Plain, Profile, Question, Random, Rejection, Scope};
+use secondmate_cycle::{
+    Answer, Evaluate, Outcome, Plain, Profile, Question, Random, Rejection, Scope, Standing, StandingCounts,
+    StandingSettings,
+};
 use secondmate_framework::{
     ClusterEvent, Code, Context, EventObject, NodeIndex, NodeStatuses, Nomination, ObjectChange, Parity,
     Snapshot, Status, WaitingPodCommand, fit_error_message,
@@ -48,6 +51,32 @@ pub struct SchedulerConfig {
     pub confirm_within: Duration,
     /// How long to wait before a pod is looked at again, after a look failed.
     pub verify_again_after: Duration,
+    /// How a node is found for a pod.
+    pub evaluation: EvaluationSettings,
+}
+
+/// How a node is found for a pod. Where every node is looked at, either way leads to the same decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvaluationSettings {
+    /// One node after the other, from scratch for each pod; as many nodes as the profile says.
+    Plain,
+    /// What was found out for pods of a kind is kept for the next one; every node is scored, unless the profile asks for a share.
+    Standing(StandingSettings),
+}
+
+impl Default for EvaluationSettings {
+    fn default() -> Self {
+        Self::Standing(StandingSettings::default())
+    }
+}
+
+impl EvaluationSettings {
+    fn make(self) -> Box<dyn Evaluate + Send> {
+        match self {
+            Self::Plain => Box::new(Plain),
+            Self::Standing(settings) => Box::new(Standing::new(settings)),
+        }
+    }
 }
 
 impl Default for SchedulerConfig {
@@ -57,6 +86,7 @@ impl Default for SchedulerConfig {
             seed: 0,
             confirm_within: Duration::from_secs(30),
             verify_again_after: Duration::from_secs(1),
+            evaluation: EvaluationSettings::default(),
         }
     }
 }
@@ -150,7 +180,7 @@ impl Scheduler {
             bindings: Bindings::default(),
             lingering: Lingering::default(),
             preemptions: Preemptions::default(),
-            evaluation: Box::new(Plain),
+            evaluation: config.evaluation.make(),
             random: Random::new(config.seed),
             next_start: 0,
             effects: Vec::new(),
@@ -198,6 +228,12 @@ impl Scheduler {
             commands_refused: self.profiles.values().map(|p| p.handle().commands_refused()).sum(),
             preemptions: self.preemptions.len(),
         }
+    }
+
+    /// What the standing evaluation keeps and has done, where that is how nodes are found.
+    #[must_use]
+    pub fn standing(&self) -> Option<StandingCounts> {
+        self.evaluation.standing()
     }
 
     /// What has to be done outside, in the order in which it came up.

@@ -3,6 +3,7 @@
 use crate::evaluation::{Failure, Scored};
 use crate::profile::Profile;
 use crate::random::Random;
+use crate::standing::StandingCounts;
 use secondmate_framework::{CycleState, NodeStatuses, Nominations, PostFilterOutcome, Snapshot, Status};
 use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
 use std::collections::BTreeSet;
@@ -15,6 +16,11 @@ use std::sync::Arc;
 pub trait Evaluate {
     /// Answers a question. `random` chooses among equally good nodes.
     fn evaluate(&mut self, question: &Question<'_>, random: &mut Random) -> Answer;
+
+    /// What it keeps and has done, where it keeps anything.
+    fn standing(&self) -> Option<StandingCounts> {
+        None
+    }
 }
 
 /// Where a pod would go, and in which world.

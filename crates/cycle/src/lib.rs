@@ -1,7 +1,7 @@
 //! The scheduling cycle: profiles, and the evaluation of one pod over the nodes of a frozen snapshot.
 //!
-//! It holds no state of its own: a profile is made once, and everything else is the caller's (the snapshot, the nominations, the
-//! random numbers). Whoever wants to know where a pod would go asks an [`Evaluate`]: the scheduler, `explain`, the differential test
+//! A profile is made once, and everything else is the caller's (the snapshot, the nominations, the random numbers). The plain pass
+//! holds no state of its own; the standing evaluation keeps what it found out about classes of pods, which changes no answer. Whoever wants to know where a pod would go asks an [`Evaluate`]: the scheduler, `explain`, the differential test
 //! and the benchmarks. Explaining is the same pass with every node looked at and everything kept ([`Scope::Every`]). It must never know what becomes of the answer: queue, cache, bindings and effects are the core's.
 
 mod evaluate;
@@ -12,8 +12,10 @@ mod pre_enqueue;
 pub mod probe;
 mod profile;
 mod random;
+mod standing;
 
 pub use evaluate::{Answer, Details, Evaluate, Outcome, Question, Rejection, Scope};
 pub use plain::{NO_NODES, Plain};
 pub use profile::{At, PluginLists, PluginRef, Profile, ProfileError, ProfileSpec, multi_point};
 pub use random::Random;
+pub use standing::{Standing, StandingCounts, StandingSettings, Why};

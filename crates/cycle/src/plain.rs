@@ -22,18 +22,29 @@ pub struct Plain;
 
 impl Evaluate for Plain {
     fn evaluate(&mut self, question: &Question<'_>, random: &mut Random) -> Answer {
-        if question.snapshot.nodes().is_empty() {
-            return Answer {
-                outcome: Outcome::Rejected(no_nodes()),
-                looked_at: 0,
-                details: question.scope.is_every().then(Details::default),
-            };
-        }
-        let mut looked_at = 0;
-        match Pass::new(question).run(random, &mut looked_at) {
-            Ok((outcome, details)) => Answer { outcome, looked_at, details },
-            Err(failure) => Answer { outcome: Outcome::Failed(failure), looked_at, details: None },
-        }
+        answer(question, |mut pass, looked_at| {
+            let pre_filtered = pass.pre_filter()?;
+            pass.search(pre_filtered, random, looked_at)
+        })
+    }
+}
+
+/// The answer to a question, where `run` takes the pod through the extension points and says how many nodes were looked at.
+pub(crate) fn answer<'a>(
+    question: &Question<'a>,
+    run: impl FnOnce(Pass<'a>, &mut usize) -> Result<Found, Failure>,
+) -> Answer {
+    if question.snapshot.nodes().is_empty() {
+        return Answer {
+            outcome: Outcome::Rejected(no_nodes()),
+            looked_at: 0,
+            details: question.scope.is_every().then(Details::default),
+        };
+    }
+    let mut looked_at = 0;
+    match run(Pass::new(question), &mut looked_at) {
+        Ok((outcome, details)) => Answer { outcome, looked_at, details },
+        Err(failure) => Answer { outcome: Outcome::Failed(failure), looked_at, details: None },
     }
 }
 
@@ -53,15 +64,15 @@ fn nobody_asked() -> PostFilterOutcome {
 }
 
 /// One pod on its way through the extension points from PreFilter to NormalizeScore.
-struct Pass<'a> {
-    profile: &'a Profile,
-    cx: Context<'a>,
-    pod: &'a Arc<Pod>,
-    scope: Scope,
-    state: CycleState,
+pub(crate) struct Pass<'a> {
+    pub profile: &'a Profile,
+    pub cx: Context<'a>,
+    pub pod: &'a Arc<Pod>,
+    pub scope: Scope,
+    pub state: CycleState,
 }
 
-type Found = (Outcome, Option<Details>);
+pub(crate) type Found = (Outcome, Option<Details>);
 
 impl<'a> Pass<'a> {
     fn new(question: &Question<'a>) -> Self {
@@ -76,15 +87,24 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn run(mut self, random: &mut Random, looked_at: &mut usize) -> Result<Found, Failure> {
-        let mut pre_filtered = evaluation::pre_filter(self.profile, &self.cx, &mut self.state, self.pod)?;
+    /// PreFilter.
+    pub fn pre_filter(&mut self) -> Result<PreFiltered, Failure> {
+        evaluation::pre_filter(self.profile, &self.cx, &mut self.state, self.pod)
+    }
+
+    /// All that follows on PreFilter, one node after the other.
+    pub fn search(
+        mut self,
+        mut pre_filtered: PreFiltered,
+        random: &mut Random,
+        looked_at: &mut usize,
+    ) -> Result<Found, Failure> {
         let runner = FilterRunner::new(self.profile, &self.state);
         if !pre_filtered.status.is_success() {
             let statuses = NodeStatuses::new(pre_filtered.status.clone());
             return Ok(self.reject(&runner, &pre_filtered, statuses));
         }
-        // A node that nobody looked at cannot be helped by preemption.
-        let mut statuses = NodeStatuses::new(Status::with_reasons(Code::UnschedulableAndUnresolvable, []));
+        let mut statuses = unseen();
         let nominated = self.nominated_node(&runner, &mut pre_filtered, &mut statuses);
         let search = match self.scope {
             Scope::Every => Search::ALL,
@@ -128,7 +148,7 @@ impl<'a> Pass<'a> {
 
     /// The node to which the pod is nominated, if it passes the filters. It is looked at before the others and whatever node set
     /// PreFilter left; a failure there is not told, since the search meets it again where it matters.
-    fn nominated_node(
+    pub fn nominated_node(
         &self,
         runner: &FilterRunner<'_>,
         pre_filtered: &mut PreFiltered,
@@ -171,7 +191,7 @@ impl<'a> Pass<'a> {
     }
 
     /// No node passed: PostFilter is asked, and the message is made.
-    fn reject(
+    pub fn reject(
         mut self,
         runner: &FilterRunner<'_>,
         pre_filtered: &PreFiltered,
@@ -200,6 +220,11 @@ impl<'a> Pass<'a> {
         });
         (Outcome::Rejected(rejection), details)
     }
+}
+
+/// No verdict yet: a node that nobody looked at cannot be helped by preemption.
+pub(crate) fn unseen() -> NodeStatuses {
+    NodeStatuses::new(Status::with_reasons(Code::UnschedulableAndUnresolvable, []))
 }
 
 /// The plugins that rejected the pod or a node, and those that wait for something in particular.

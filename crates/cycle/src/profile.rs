@@ -2,9 +2,9 @@
 
 use crate::probe::Probe;
 use secondmate_framework::{
-    ActionType, Bind, ClusterEvent, EventRegistration, EventResource, ExtensionPoint, Filter, Handle, Hint,
-    ObjectChange, PerPoint, Permit, Plugin, PluginError, PostBind, PostFilter, PreBind, PreEnqueue,
-    PreFilter, PreScore, QueueSort, Registry, Reserve, Score,
+    ActionType, Bind, ClusterEvent, Declaration, EventRegistration, EventResource, ExtensionPoint, Filter,
+    Handle, Hint, Identity, ObjectChange, PerPoint, Permit, Plugin, PluginError, PostBind, PostFilter,
+    PreBind, PreEnqueue, PreFilter, PreScore, QueueSort, Registry, Reserve, Score,
 };
 use secondmate_model::{Atom, Pod};
 use std::collections::BTreeMap;
@@ -140,6 +140,9 @@ pub struct Profile {
     handle: HandleBox,
     probe: ProbeBox,
     all: Vec<PluginRef>,
+    identity: Identity,
+    /// What each plugin declares, by its number.
+    declarations: Vec<Declaration>,
     registrations: BTreeMap<Atom, Vec<EventRegistration>>,
     /// Of [`Self::filter`], those that are asked once more before a pod is bound.
     guards: Vec<At<dyn Filter>>,
@@ -220,15 +223,21 @@ impl Profile {
             return Err(ProfileError::NoBind { profile: profile() });
         }
         let all: Vec<PluginRef> = made.made.into_values().collect();
+        let mut declarations = vec![Declaration::unknown(); all.len()];
+        for plugin in &all {
+            declarations[plugin.number] = plugin.plugin.declaration();
+        }
         let registrations: BTreeMap<_, _> = all.iter().map(|p| (p.name.clone(), p.plugin.events())).collect();
-        let evicts_pods = post_filter.iter().any(|p| p.plugin.declaration().evicts_pods());
-        let guards = filter.iter().filter(|p| p.plugin.declaration().guards_the_node()).cloned().collect();
+        let evicts_pods = post_filter.iter().any(|p| declarations[p.number].evicts_pods());
+        let guards = filter.iter().filter(|p| declarations[p.number].guards_the_node()).cloned().collect();
         Ok(Self {
             name: Atom::new(&spec.scheduler_name),
             percentage: spec.percentage_of_nodes_to_score,
             handle: HandleBox(handle),
             probe: ProbeBox(Arc::new(())),
             all,
+            identity: Identity::default(),
+            declarations,
             registrations,
             guards,
             evicts_pods,
@@ -276,6 +285,18 @@ impl Profile {
     #[must_use]
     pub fn probe(&self) -> &dyn Probe {
         &*self.probe.0
+    }
+
+    /// Tells it from every other profile.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What one of its plugins declares.
+    #[must_use]
+    pub fn declaration(&self, plugin: &PluginRef) -> &Declaration {
+        &self.declarations[plugin.number]
     }
 
     /// All plugins, by name.

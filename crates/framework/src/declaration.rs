@@ -7,8 +7,10 @@ use std::ops::BitOr;
 /// How far a plugin looks when it judges a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// At the node itself: its object, the pods on it, and objects of the declared kinds. What happens on other nodes changes
-    /// nothing.
+    /// At the node itself: its object, the pods on it, the number of nodes in all, and objects of the declared kinds. What happens on
+    /// other nodes changes nothing, nor does time, nor what of the pod was not declared (its name and UID never are): a verdict or a
+    /// raw score is the same for every pod that is alike, until the node or such an object changes. Its PreScore does not look at the
+    /// feasible nodes.
     Node,
     /// At the nodes that share a topology domain with it, too.
     Domain,
@@ -93,6 +95,20 @@ impl PodParts {
     }
 }
 
+impl PodParts {
+    /// Whether the set has all of these parts.
+    #[must_use]
+    pub const fn contains(self, parts: Self) -> bool {
+        self.0 & parts.0 == parts.0
+    }
+}
+
+impl std::hash::Hash for PodParts {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u16(self.0);
+    }
+}
+
 impl BitOr for PodParts {
     type Output = Self;
     fn bitor(self, other: Self) -> Self {
@@ -120,10 +136,12 @@ pub struct Declaration {
     pub pod: PodParts,
     /// What it reads of a node.
     pub node: NodeParts,
-    /// How far its filter looks. A filter that reaches no further than the node, and reads of it what other pods change, is asked
+    /// How far its filter looks, PreFilter included. A filter that reaches no further than the node, and reads of it what other pods change, is asked
     /// once more just before the pod is bound there, against the newest state of the node.
     pub filter: Reach,
-    /// How far its score looks.
+    /// How far its score looks, PreScore included; for a pod it may be less far, as
+    /// [`Plugin::score_reach`](crate::Plugin::score_reach) says. What normalisation looks at is told by
+    /// [`Score::normalization`](crate::Score::normalization).
     pub score: Reach,
     /// Rights that its writes need.
     pub writes: Vec<Right>,

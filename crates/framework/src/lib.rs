@@ -10,6 +10,7 @@
 mod declaration;
 mod event;
 mod fit_error;
+mod normalization;
 mod plugin;
 mod point;
 mod registry;
@@ -22,6 +23,7 @@ pub use event::{
     ActionType, ClusterEvent, EventObject, EventRegistration, EventResource, Hint, ObjectChange,
 };
 pub use fit_error::fit_error_message;
+pub use normalization::Normalization;
 pub use plugin::{
     ApiWrite, Bind, BindStep, Context, Filter, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeStatuses, Nomination,
     Nominations, Permit, Plugin, PostBind, PostFilter, PostFilterOutcome, PreBind, PreBindStep, PreEnqueue,
@@ -30,6 +32,6 @@ pub use plugin::{
 };
 pub use point::{ExtensionPoint, PerPoint};
 pub use registry::{COMMANDS_MAX, Factory, Handle, Parity, PluginError, Registry, WaitingPodCommand};
-pub use snapshot::{NodeIndex, Snapshot};
+pub use snapshot::{CHANGES_MAX, Cursor, Identity, NodeIndex, Snapshot};
 pub use state::{CycleState, State};
 pub use status::{Code, Reason, Status};

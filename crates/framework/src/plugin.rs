@@ -1,7 +1,8 @@
 //! The plugin traits, one for each extension point.
 
-use crate::declaration::Declaration;
+use crate::declaration::{Declaration, Reach};
 use crate::event::{ActionType, EventRegistration, EventResource, Hint, ObjectChange};
+use crate::normalization::Normalization;
 use crate::snapshot::{NodeIndex, Snapshot};
 use crate::state::CycleState;
 use crate::status::Status;
@@ -66,6 +67,12 @@ pub trait Plugin: Send + Sync + 'static {
     fn declaration(&self) -> Declaration {
         let kinds = self.events().iter().filter_map(|event| event.resource.kind()).collect::<Vec<_>>();
         Declaration::unknown().with_objects(&kinds)
+    }
+
+    /// How far its score looks for this pod in this snapshot, where that is less far than it declares: it has nothing to say about
+    /// the pod, say.
+    fn score_reach(&self, _cx: &Context<'_>, _pod: &Arc<Pod>) -> Option<Reach> {
+        None
     }
 
     /// Events that may make a pod schedulable that this plugin rejected. By default every event.
@@ -143,6 +150,8 @@ pub struct PreemptionCandidate {
 pub trait Nominations {
     /// Pods nominated to the node, in the order in which they were nominated.
     fn on_node(&self, node: &Atom) -> &[Arc<Pod>];
+    /// Names of the nodes to which pods are nominated, in no order.
+    fn nodes(&self) -> Vec<&Atom>;
 }
 
 /// Holds a pod back before it enters the active queue.
@@ -370,15 +379,22 @@ pub trait Score: Plugin {
     ) -> Result<i64, Status>;
 
     /// Brings the raw scores into the range from [`MIN_NODE_SCORE`] to [`MAX_NODE_SCORE`]; `scores[i]` is that of `feasible[i]`.
+    /// By default as [`Score::normalization`] says. Who overrides this leaves that at [`Normalization::Own`].
     fn normalize(
         &self,
         _cx: &Context<'_>,
         _state: &CycleState,
         _pod: &Arc<Pod>,
         _feasible: &[Arc<NodeInfo>],
-        _scores: &mut [i64],
+        scores: &mut [i64],
     ) -> Status {
+        self.normalization().apply(scores);
         Status::SUCCESS
+    }
+
+    /// How [`Score::normalize`] works, where it is one of the usual ways.
+    fn normalization(&self) -> Normalization {
+        Normalization::Own
     }
 }
 
@@ -488,5 +504,9 @@ pub trait PostBind: Plugin {
 impl Nominations for () {
     fn on_node(&self, _node: &Atom) -> &[Arc<Pod>] {
         &[]
+    }
+
+    fn nodes(&self) -> Vec<&Atom> {
+        Vec::new()
     }
 }

@@ -3,8 +3,12 @@
 use rustc_hash::FxHashMap;
 use secondmate_model::objects::Objects;
 use secondmate_model::{Atom, NodeInfo};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+/// Changes of single nodes that a snapshot remembers. Who has not looked for longer looks at every node again, which costs as much as
+/// a pass over so many nodes.
+pub const CHANGES_MAX: usize = 1 << 16;
 
 /// Position of a node in a [`Snapshot`]. It holds for one cycle only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +37,46 @@ pub struct Snapshot {
     /// Claims in use, as `namespace/name`, with the number of nodes on which they are.
     claims: BTreeMap<Box<str>, u32>,
     objects: Objects,
+    identity: Identity,
+    /// Number of times that the list was replaced.
+    lists: u64,
+    /// Positions that were replaced since the list was, the latest last.
+    changes: VecDeque<NodeIndex>,
+    /// Number of positions that were replaced since the list was.
+    replaced: u64,
+}
+
+/// Tells a thing from every other while both live. A clone is another thing.
+#[derive(Debug, Default)]
+pub struct Identity(Arc<()>);
+
+impl Identity {
+    /// A handle on the same identity.
+    #[must_use]
+    pub fn same(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+impl Eq for Identity {}
+
+/// How far somebody has followed the changes of a snapshot's nodes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cursor {
+    snapshot: Identity,
+    lists: u64,
+    replaced: u64,
 }
 
 impl Snapshot {
@@ -78,6 +122,24 @@ impl Snapshot {
         self.with_required_anti_affinity.iter().map(|at| &self.nodes[at.get()])
     }
 
+    /// Where the changes of the nodes stand now.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor { snapshot: self.identity.same(), lists: self.lists, replaced: self.replaced }
+    }
+
+    /// Positions of the nodes that changed since the cursor was taken, some of them several times. `None` where that is not known any
+    /// more: the list was replaced, too much has changed since, or the cursor is that of another snapshot.
+    #[must_use]
+    pub fn changes_since(&self, cursor: &Cursor) -> Option<impl Iterator<Item = NodeIndex> + '_> {
+        if cursor.snapshot != self.identity || cursor.lists != self.lists {
+            return None;
+        }
+        let missed = usize::try_from(self.replaced - cursor.replaced).ok()?;
+        let known = self.changes.len().checked_sub(missed)?;
+        Some(self.changes.range(known..).copied())
+    }
+
     /// Whether a pod on some node uses the claim (`namespace/name`) by name.
     #[must_use]
     pub fn claim_in_use(&self, claim: &str) -> bool {
@@ -97,6 +159,11 @@ impl Snapshot {
 
     /// For the core, between cycles: replaces one node's info where it stands.
     pub fn replace_node(&mut self, position: NodeIndex, info: Arc<NodeInfo>) {
+        if self.changes.len() == CHANGES_MAX {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(position);
+        self.replaced += 1;
         let old = std::mem::replace(&mut self.nodes[position.get()], info);
         let new = Arc::clone(&self.nodes[position.get()]);
         debug_assert_eq!(old.name(), new.name(), "a position holds one node until the list is replaced");
@@ -115,6 +182,9 @@ impl Snapshot {
     /// For the core, between cycles: replaces the whole list.
     pub fn replace_nodes(&mut self, nodes: Vec<Arc<NodeInfo>>) {
         self.nodes = nodes;
+        self.lists += 1;
+        self.changes.clear();
+        self.replaced = 0;
         self.positions.clear();
         self.with_affinity.clear();
         self.with_required_anti_affinity.clear();
@@ -154,5 +224,52 @@ fn flip(list: &mut Vec<NodeIndex>, position: NodeIndex, wanted: bool) {
             list.remove(at);
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secondmate_model::{Node, wire};
+
+    fn node(name: &str) -> Arc<NodeInfo> {
+        let node = wire::Node {
+            metadata: wire::ObjectMeta { name: name.into(), ..wire::ObjectMeta::default() },
+            ..wire::Node::default()
+        };
+        Arc::new(NodeInfo::new(Arc::new(Node::new(&node).expect("a node that compiles"))))
+    }
+
+    fn changes(snapshot: &Snapshot, cursor: &Cursor) -> Option<Vec<u32>> {
+        snapshot.changes_since(cursor).map(|changes| changes.map(|at| at.0).collect())
+    }
+
+    #[test]
+    fn changes_are_told_from_a_cursor_on() {
+        let mut snapshot = Snapshot::new(vec![node("a"), node("b")], Objects::default());
+        let first = snapshot.cursor();
+        assert_eq!(changes(&snapshot, &first), Some(vec![]));
+        snapshot.replace_node(NodeIndex(1), node("b"));
+        let second = snapshot.cursor();
+        snapshot.replace_node(NodeIndex(0), node("a"));
+        snapshot.replace_node(NodeIndex(1), node("b"));
+        assert_eq!(changes(&snapshot, &first), Some(vec![1, 0, 1]));
+        assert_eq!(changes(&snapshot, &second), Some(vec![0, 1]));
+    }
+
+    #[test]
+    fn a_cursor_ends_with_the_list_with_its_snapshot_and_where_too_much_has_changed() {
+        let mut snapshot = Snapshot::new(vec![node("a"), node("b")], Objects::default());
+        let old_list = snapshot.cursor();
+        snapshot.replace_nodes(vec![node("b"), node("a")]);
+        assert_eq!(changes(&snapshot, &old_list), None);
+        let cursor = snapshot.cursor();
+        assert_eq!(changes(&snapshot.clone(), &cursor), None);
+        for _ in 0..CHANGES_MAX {
+            snapshot.replace_node(NodeIndex(0), node("b"));
+        }
+        assert_eq!(changes(&snapshot, &cursor).map(|all| all.len()), Some(CHANGES_MAX));
+        snapshot.replace_node(NodeIndex(0), node("b"));
+        assert_eq!(changes(&snapshot, &cursor), None);
     }
 }

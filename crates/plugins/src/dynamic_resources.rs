@@ -8,10 +8,9 @@
 
 use crate::arguments;
 use crate::device_classes;
-use crate::normalize;
 use secondmate_framework::{
     ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
-    Hint, NodeParts, NodeStatuses, ObjectChange, Plugin, PluginError, PodParts, PostFilter,
+    Hint, NodeParts, NodeStatuses, Normalization, ObjectChange, Plugin, PluginError, PodParts, PostFilter,
     PostFilterOutcome, PreFilter, PreFilterOutcome, RunFilters, Score, Status,
 };
 use secondmate_model::objects::ObjectKind;
@@ -198,16 +197,8 @@ impl Score for DynamicResources {
         if state.read::<Extended>().is_some() { Ok(0) } else { Err(Status::error(NO_STATE)) }
     }
 
-    fn normalize(
-        &self,
-        _cx: &Context<'_>,
-        _state: &CycleState,
-        _pod: &Arc<Pod>,
-        _feasible: &[Arc<NodeInfo>],
-        scores: &mut [i64],
-    ) -> Status {
-        normalize::to_maximum(scores);
-        Status::SUCCESS
+    fn normalization(&self) -> Normalization {
+        Normalization::ToMaximum
     }
 }
 

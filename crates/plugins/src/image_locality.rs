@@ -2,8 +2,8 @@
 //! have them.
 
 use secondmate_framework::{
-    Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, Plugin,
-    PluginError, PodParts, Reach, Score, Status,
+    Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, Normalization,
+    Plugin, PluginError, PodParts, Score, Status,
 };
 use secondmate_model::{ImageState, NodeInfo, Pod};
 use serde_json::Value;
@@ -36,8 +36,8 @@ impl Plugin for ImageLocality {
     }
 
     fn declaration(&self) -> Declaration {
-        // On how many nodes an image is counts too.
-        Declaration::of(PodParts::IMAGES, NodeParts::IMAGES).reaching(Reach::Cluster)
+        // On how many nodes an image is is part of what the snapshot knows of each node.
+        Declaration::of(PodParts::IMAGES, NodeParts::IMAGES)
     }
 
     fn as_score(self: Arc<Self>) -> Option<Arc<dyn Score>> {
@@ -76,6 +76,10 @@ impl Score for ImageLocality {
         // As Go adds.
         let bytes = images.map(|image| scaled(image, nodes)).fold(0, i64::wrapping_add);
         Ok(score_of(bytes, pod.images.len()))
+    }
+
+    fn normalization(&self) -> Normalization {
+        Normalization::Identity
     }
 }
 

@@ -1,11 +1,10 @@
 //! NodeAffinity: nodes must, or had better, have the labels that the pod asks for.
 
 use crate::arguments;
-use crate::normalize;
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, PreScore, Score,
-    Status,
+    NodeParts, Normalization, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome,
+    PreScore, Score, Status,
 };
 use secondmate_model::{Atom, Node, NodeInfo, NodeSelector, NodeSelectorTerm, Pod, wire};
 use serde::Deserialize;
@@ -231,16 +230,8 @@ impl Score for NodeAffinity {
         Ok(weight_of_matching(&self.added_preferred, node) + weight_of_matching(preferred, node))
     }
 
-    fn normalize(
-        &self,
-        _cx: &Context<'_>,
-        _state: &CycleState,
-        _pod: &Arc<Pod>,
-        _feasible: &[Arc<NodeInfo>],
-        scores: &mut [i64],
-    ) -> Status {
-        normalize::to_maximum(scores);
-        Status::SUCCESS
+    fn normalization(&self) -> Normalization {
+        Normalization::ToMaximum
     }
 }
 

@@ -7,8 +7,8 @@ use crate::allocation::{
 };
 use crate::arguments;
 use secondmate_framework::{
-    Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, Plugin,
-    PluginError, PodParts, PreScore, Score, Status,
+    Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, Normalization,
+    Plugin, PluginError, PodParts, PreScore, Score, Status,
 };
 use secondmate_model::{NodeInfo, Pod};
 use serde::Deserialize;
@@ -163,6 +163,10 @@ impl Score for NodeResourcesBalancedAllocation {
         // Where PreScore did not run for this plugin.
         let requests = self.requests(pod);
         Ok(if asks_for_nothing(&requests) { 0 } else { self.score_with(&requests, node) })
+    }
+
+    fn normalization(&self) -> Normalization {
+        Normalization::Identity
     }
 }
 

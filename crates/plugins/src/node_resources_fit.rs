@@ -12,8 +12,8 @@ use crate::arguments;
 use crate::device_classes;
 use secondmate_framework::{
     ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
-    Hint, NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome,
-    PreScore, Reason, Score, Status,
+    Hint, NodeParts, Normalization, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter,
+    PreFilterOutcome, PreScore, Reason, Score, Status,
 };
 use secondmate_model::objects::{ObjectKind, Objects};
 use secondmate_model::resources::is_extended_resource_name;
@@ -291,5 +291,9 @@ impl Score for NodeResourcesFit {
             // Where PreScore did not run for this plugin.
             None => score(&requests_of(&self.resources, &pod.requests.scoring)),
         })
+    }
+
+    fn normalization(&self) -> Normalization {
+        Normalization::Identity
     }
 }

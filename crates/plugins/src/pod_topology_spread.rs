@@ -13,8 +13,8 @@ mod logarithm;
 mod score;
 
 use secondmate_framework::{
-    ActionType, Declaration, EventRegistration, EventResource, Filter, Handle, Hint, NodeParts, ObjectChange,
-    Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
+    ActionType, Context, Declaration, EventRegistration, EventResource, Filter, Handle, Hint, NodeParts,
+    ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
 };
 use secondmate_model::objects::ObjectKind;
 use secondmate_model::{Pod, SpreadConstraint};
@@ -78,6 +78,10 @@ impl Plugin for PodTopologySpread {
 
     fn as_score(self: Arc<Self>) -> Option<Arc<dyn Score>> {
         Some(self)
+    }
+
+    fn score_reach(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Reach> {
+        self.scores_nothing(cx, pod).then_some(Reach::Node)
     }
 
     fn events(&self) -> Vec<EventRegistration> {

@@ -1,10 +1,9 @@
 //! TaintToleration: taints keep pods off that do not tolerate them, or make their nodes less welcome.
 
-use crate::normalize;
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, PreScore, Score,
-    Status,
+    NodeParts, Normalization, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome,
+    PreScore, Score, Status,
 };
 use secondmate_model::{Effect, Node, NodeInfo, Pod, Taint};
 use serde_json::Value;
@@ -131,16 +130,8 @@ impl Score for TaintToleration {
         Ok(intolerable as i64)
     }
 
-    fn normalize(
-        &self,
-        _cx: &Context<'_>,
-        _state: &CycleState,
-        _pod: &Arc<Pod>,
-        _feasible: &[Arc<NodeInfo>],
-        scores: &mut [i64],
-    ) -> Status {
-        normalize::reversed(scores);
-        Status::SUCCESS
+    fn normalization(&self) -> Normalization {
+        Normalization::Reversed
     }
 }
 

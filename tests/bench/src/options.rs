@@ -4,7 +4,10 @@ use clap::{Parser, ValueEnum};
 use std::fmt;
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench", about = "Measure the scheduler, side by side with kube-scheduler")]
+#[command(
+    name = "cargo xtask bench",
+    about = "Measure the scheduler, side by side with kube-scheduler; `bench core` measures the core alone"
+)]
 pub(crate) struct Options {
     /// Numbers of nodes for throughput.
     #[arg(long, value_delimiter = ',', default_value = "1000,5000")]

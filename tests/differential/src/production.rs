@@ -1,6 +1,6 @@
 //! The scheduler itself on a case: the core as it runs in production, driven by inputs and judged by its effects.
 //!
-//! Each pod gets a scheduler of its own that is told of the whole cluster as watches tell it, and then of this pod. What it does is
+//! It decides by the standing evaluation where that serves the pod. Each pod gets a scheduler of its own that is told of the whole cluster as watches tell it, and then of this pod. What it does is
 //! held against the oracle's answer: the node is one of the best (or the nominated one, where that passes), and for a pod that does
 //! not fit the event's note, the condition, the nomination and the victims are equal.
 
@@ -8,9 +8,9 @@ use crate::compare::Difference;
 use anyhow::{Context, Result};
 use secondmate_core::port::{Effect, Input, NominationPatch, PodWatch};
 use secondmate_core::queue::Place;
-use secondmate_core::{Scheduler, SchedulerConfig};
-use secondmate_cycle::Profile;
+use secondmate_core::{EvaluationSettings, Scheduler, SchedulerConfig};
 use secondmate_cycle::note::failure_note;
+use secondmate_cycle::{Profile, StandingSettings};
 use secondmate_explain::{Cluster, Item};
 use secondmate_framework::{Nominations, Parity};
 use secondmate_model::{Pod, Timestamp};
@@ -66,7 +66,11 @@ pub fn judge(
 
 fn decide(items: &[Item], cluster: &Cluster, profiles: Vec<Profile>, pod: &Arc<Pod>) -> Deed {
     let parity = profiles.first().map_or_else(Parity::default, |profile| profile.handle().parity);
-    let mut scheduler = Scheduler::new(SchedulerConfig::default(), profiles);
+    // `explain` judges the plain pass.
+    let standing = StandingSettings { first_sight: true, ..StandingSettings::default() };
+    let evaluation = EvaluationSettings::Standing(standing);
+    let mut scheduler =
+        Scheduler::new(SchedulerConfig { evaluation, ..SchedulerConfig::default() }, profiles);
     for item in items {
         match item {
             Item::Other(object) => scheduler.apply(Input::Object(object.clone()), NOW),

@@ -133,6 +133,7 @@ const EVERYTHING: Options = Options {
     restarts: true,
     measured: false,
     log_in_full: false,
+    plain: false,
 };
 
 #[test]
@@ -156,4 +157,20 @@ fn a_history_that_is_measured_has_the_same_effects() {
             assert!(told.get(what).is_some_and(|times| *times > 0), "seed {seed}: {told:?}");
         }
     }
+}
+
+#[test]
+fn either_evaluation_has_the_same_effects() {
+    let mut hits = 0;
+    for seed in 0..number("HISTORIES", 6) {
+        // Without plugins that look further than the node more pods have a class.
+        let options = Options { log_in_full: true, topology: seed % 2 == 0, ..EVERYTHING };
+        let standing = run_world(seed, options);
+        let plain = run(seed, Options { plain: true, ..options });
+        let differs = standing.log.iter().zip(&plain).find(|(one, other)| one != other);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(standing.log.len(), plain.len(), "seed {seed}");
+        hits += standing.standing_hits();
+    }
+    assert!(hits > 0, "pods are answered from a class");
 }

@@ -9,8 +9,8 @@ use crate::odd::Odd;
 use crate::slow;
 use objects::{cpu, ended, gpu, memory, name, ours, port, priority};
 use secondmate_core::port::{Effect, Input, PodWatch};
-use secondmate_core::{CacheDifference, Scheduler, SchedulerConfig};
-use secondmate_cycle::{Profile, ProfileSpec, Random, multi_point};
+use secondmate_core::{CacheDifference, EvaluationSettings, Scheduler, SchedulerConfig};
+use secondmate_cycle::{Profile, ProfileSpec, Random, StandingSettings, multi_point};
 use secondmate_framework::Parity;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use serde_json::{Value, json};
@@ -58,6 +58,8 @@ pub struct Options {
     pub measured: bool,
     /// Effects are logged in full.
     pub log_in_full: bool,
+    /// Nodes are found by the plain pass instead of the standing evaluation, of which a class is made at first sight.
+    pub plain: bool,
 }
 
 /// A stream with its own delay; the core has seen what was taken from the front.
@@ -85,6 +87,8 @@ pub struct World {
     /// What the core has been told.
     told: Told,
     leading: bool,
+    /// Pods that schedulers before the present one answered from a class.
+    earlier_hits: u64,
     next_name: u64,
     calm: bool,
     pub log: Vec<String>,
@@ -115,7 +119,12 @@ fn new_scheduler(seed: u64, options: Options, slow: &slow::Shared, probe: &Arc<O
     if options.measured {
         profile = profile.with_probe(probe.clone());
     }
-    let config = SchedulerConfig { seed, ..SchedulerConfig::default() };
+    let evaluation = if options.plain {
+        EvaluationSettings::Plain
+    } else {
+        EvaluationSettings::Standing(StandingSettings { first_sight: true, ..StandingSettings::default() })
+    };
+    let config = SchedulerConfig { seed, evaluation, ..SchedulerConfig::default() };
     let scheduler = Scheduler::new(config, vec![profile]).audited();
     if options.measured { scheduler.with_probe(probe.clone()) } else { scheduler }
 }
@@ -136,6 +145,7 @@ impl World {
             outbox: VecDeque::new(),
             told: Told::default(),
             leading: true,
+            earlier_hits: 0,
             next_name: 0,
             calm: false,
             log: Vec::new(),
@@ -157,6 +167,11 @@ impl World {
     fn name(&mut self, prefix: &str) -> String {
         self.next_name += 1;
         format!("{prefix}{}", self.next_name)
+    }
+
+    /// Pods that the schedulers answered from a class.
+    pub fn standing_hits(&self) -> u64 {
+        self.earlier_hits + self.scheduler.standing().map_or(0, |counts| counts.hits)
     }
 
     /// Simulated time since the history began.

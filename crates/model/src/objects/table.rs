@@ -49,6 +49,8 @@ pub struct Objects {
     capacities_by_class: BTreeMap<Atom, BTreeSet<ObjectName>>,
     /// Attachments by node.
     attachments_by_node: BTreeMap<Atom, BTreeSet<Box<str>>>,
+    /// Number of changes by kind.
+    epochs: [u64; ObjectKind::ALL.len()],
 }
 
 impl Objects {
@@ -77,8 +79,15 @@ impl Objects {
         names.filter_map(|name| self.volume_attachments.get(name))
     }
 
+    /// Grows with each change of an object of the kind.
+    #[must_use]
+    pub fn epoch(&self, kind: ObjectKind) -> u64 {
+        self.epochs[kind as usize]
+    }
+
     /// Adds or replaces an object; returns the one that stood there before.
     pub fn apply(&mut self, object: Object) -> Option<Object> {
+        self.epochs[object.kind() as usize] += 1;
         match object {
             Object::Namespace(n, v) => self.namespaces.insert(n.clone(), v).map(|v| Object::Namespace(n, v)),
             Object::Service(n, v) => self.services.insert(n.clone(), v).map(|v| Object::Service(n, v)),
@@ -129,6 +138,7 @@ impl Objects {
 
     /// Removes an object; returns it where it was there.
     pub fn remove(&mut self, kind: ObjectKind, name: &ObjectName) -> Option<Object> {
+        self.epochs[kind as usize] += 1;
         let plain = Atom::new(&name.name);
         match kind {
             ObjectKind::Namespace => self.namespaces.remove(&plain).map(|v| Object::Namespace(plain, v)),
@@ -220,6 +230,20 @@ mod tests {
 
     fn of_class<'a>(objects: &'a Objects, class: &str) -> Vec<&'a str> {
         objects.volumes_of_class(&Atom::new(class)).map(|v| &*v.name).collect()
+    }
+
+    #[test]
+    fn a_change_is_seen_in_the_epoch_of_its_kind_alone() {
+        let mut objects = Objects::default();
+        let epochs = |objects: &Objects| {
+            [ObjectKind::PersistentVolume, ObjectKind::VolumeAttachment].map(|kind| objects.epoch(kind))
+        };
+        objects.apply(volume("a", "fast"));
+        objects.apply(volume("a", "slow"));
+        assert_eq!(epochs(&objects), [2, 0]);
+        objects.remove(ObjectKind::PersistentVolume, &ObjectName::new(&Atom::default(), "a"));
+        objects.apply(attachment("x", "n"));
+        assert_eq!(epochs(&objects), [3, 1]);
     }
 
     #[test]

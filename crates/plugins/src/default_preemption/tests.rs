@@ -87,6 +87,10 @@ impl Nominations for Nominated {
     fn on_node(&self, node: &Atom) -> &[Arc<Pod>] {
         self.0.iter().find(|(name, _)| name == node).map_or(&[], |(_, pods)| pods)
     }
+
+    fn nodes(&self) -> Vec<&Atom> {
+        self.0.iter().map(|(name, _)| name).collect()
+    }
 }
 
 fn node(name: &str, cpu: u32) -> Value {

@@ -79,6 +79,24 @@ fn missing() -> Status {
     Status::error("failed to read \"PreScoreInterPodAffinity\" from cycleState: not found")
 }
 
+impl InterPodAffinity {
+    /// Whether PreScore has nothing to score by, whichever nodes are feasible.
+    pub(super) fn scores_nothing(&self, cx: &Context<'_>, pod: &Pod) -> bool {
+        if parse_error(pod).is_some() || !Self::preferences(pod, cx).terms.is_empty() {
+            return false;
+        }
+        if self.args.ignore_preferred_terms_of_existing_pods {
+            return true;
+        }
+        let namespace_labels = namespace_labels(pod, cx.snapshot.objects());
+        let mut scores = Pairs::default();
+        cx.snapshot.nodes_with_affinity().all(|info| {
+            self.add_existing(info, pod, &namespace_labels, &mut scores);
+            scores.is_empty()
+        })
+    }
+}
+
 impl PreScore for InterPodAffinity {
     fn pre_score(
         &self,

@@ -129,6 +129,14 @@ fn missing() -> Status {
     Status::error("error reading \"PreScorePodTopologySpread\" from cycleState: not found")
 }
 
+impl PodTopologySpread {
+    /// Whether PreScore has nothing to score by, whichever nodes are feasible.
+    pub(super) fn scores_nothing(&self, cx: &Context<'_>, pod: &Pod) -> bool {
+        let soft = self.constraints(pod, cx.snapshot.objects(), WhenUnsatisfiable::ScheduleAnyway);
+        soft.is_ok_and(|constraints| constraints.is_empty())
+    }
+}
+
 impl PreScore for PodTopologySpread {
     fn pre_score(
         &self,

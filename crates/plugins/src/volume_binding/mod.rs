@@ -24,8 +24,8 @@ use claims::PodClaims;
 use rustc_hash::FxHashMap;
 use secondmate_framework::{
     ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
-    Hint, NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreBind, PreBindStep, PreFilter,
-    PreFilterOutcome, PreScore, Reach, Reason, Reserve, Right, Score, Status,
+    Hint, NodeParts, Normalization, ObjectChange, Plugin, PluginError, PodParts, PreBind, PreBindStep,
+    PreFilter, PreFilterOutcome, PreScore, Reach, Reason, Reserve, Right, Score, Status,
 };
 use secondmate_model::objects::{Object, ObjectKind};
 use secondmate_model::{Atom, NodeInfo, Pod, VolumeSource};
@@ -159,6 +159,11 @@ impl Plugin for VolumeBinding {
         Some(self)
     }
 
+    fn score_reach(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Reach> {
+        // Without claims every node scores 0.
+        matches!(claims::usable(cx.snapshot.objects(), pod), Ok(false)).then_some(Reach::Node)
+    }
+
     fn events(&self) -> Vec<EventRegistration> {
         let add_or_update = ActionType::ADD | ActionType::UPDATE;
         vec![
@@ -276,6 +281,10 @@ impl Score for VolumeBinding {
         }
         // Where the filter is off in the profile nothing was found out about any node.
         Ok(lock(&state.scores).get(node.name()).copied().unwrap_or(0))
+    }
+
+    fn normalization(&self) -> Normalization {
+        Normalization::Identity
     }
 }
 

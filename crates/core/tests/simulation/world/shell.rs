@@ -145,6 +145,7 @@ impl World {
             }
         }
         self.slow = slow::Shared::default();
+        self.earlier_hits = self.standing_hits();
         self.scheduler = new_scheduler(self.seed, self.options, &self.slow, &self.probe);
         self.streams = Default::default();
         self.told = Told::default();

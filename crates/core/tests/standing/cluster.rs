@@ -1,0 +1,277 @@
+//! A random cluster, and both evaluations beside it.
+
+use crate::compare;
+use crate::objects::{node, object, one, pod, sibling, template};
+use secondmate_core::Nominator;
+use secondmate_core::cache::Cache;
+use secondmate_cycle::{
+    Answer, Evaluate, Outcome, Plain, Profile, ProfileSpec, Question, Random, Scope, Standing,
+    StandingCounts, StandingSettings, multi_point,
+};
+use secondmate_framework::{Parity, Snapshot};
+use secondmate_model::objects::{ObjectKind, ObjectName};
+use secondmate_model::{Atom, Pod, Timestamp};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The plugins of the default profile.
+const PLUGINS: &[(&str, i64)] = &[
+    ("SchedulingGates", 0),
+    ("PrioritySort", 0),
+    ("NodeUnschedulable", 0),
+    ("NodeName", 0),
+    ("TaintToleration", 3),
+    ("NodeAffinity", 2),
+    ("NodePorts", 0),
+    ("NodeResourcesFit", 1),
+    ("VolumeRestrictions", 0),
+    ("NodeVolumeLimits", 0),
+    ("VolumeBinding", 0),
+    ("VolumeZone", 0),
+    ("PodTopologySpread", 2),
+    ("InterPodAffinity", 2),
+    ("NodeResourcesBalancedAllocation", 1),
+    ("ImageLocality", 1),
+    ("DynamicResources", 0),
+    ("NodeDeclaredFeatures", 0),
+    ("DefaultPreemption", 0),
+    ("DefaultBinder", 0),
+];
+
+/// Kinds of pods at a time.
+const TEMPLATES: usize = 6;
+
+/// A profile with these arguments of NodeResourcesFit.
+pub fn profile(percentage: u8, fit: Value) -> Profile {
+    let registry = secondmate_plugins::registry().expect("in-tree plugins");
+    let args = BTreeMap::from([("NodeResourcesFit".to_owned(), fit)]);
+    let spec = ProfileSpec {
+        scheduler_name: "ours".to_owned(),
+        percentage_of_nodes_to_score: percentage,
+        plugins: multi_point(PLUGINS, &registry, &args).expect("in-tree plugins"),
+        args,
+        victims_of: None,
+    };
+    Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile")
+}
+
+pub struct Cluster {
+    random: Random,
+    seed: u64,
+    /// The same name, but not the same plugins.
+    profiles: [Profile; 2],
+    cache: Cache,
+    snapshot: Snapshot,
+    nominator: Nominator,
+    standing: Standing,
+    templates: Vec<Value>,
+    nodes: Vec<String>,
+    bound: Vec<Arc<Pod>>,
+    nominated: Vec<Arc<Pod>>,
+    names: u64,
+    now: i64,
+}
+
+impl Cluster {
+    pub fn new(seed: u64, settings: StandingSettings) -> Self {
+        let most = json!({"scoringStrategy": {"type": "MostAllocated", "resources": [{"name": "cpu", "weight": 1}]}});
+        let mut cluster = Self {
+            random: Random::new(seed),
+            seed,
+            profiles: [profile(100, Value::Null), profile(100, most)],
+            cache: Cache::new(),
+            snapshot: Snapshot::default(),
+            nominator: Nominator::default(),
+            standing: Standing::new(settings),
+            templates: Vec::new(),
+            nodes: Vec::new(),
+            bound: Vec::new(),
+            nominated: Vec::new(),
+            names: 0,
+            now: 1_000_000,
+        };
+        cluster.templates = (0..TEMPLATES).map(|_| template(&mut cluster.random)).collect();
+        for _ in 0..cluster.random.below(12) {
+            cluster.add_node();
+        }
+        cluster
+    }
+
+    pub fn counts(&self) -> StandingCounts {
+        self.standing.counts()
+    }
+
+    fn name(&mut self, prefix: &str) -> String {
+        self.names += 1;
+        format!("{prefix}{}", self.names)
+    }
+
+    fn add_node(&mut self) {
+        let name = self.name("n");
+        self.cache.set_node(node(&mut self.random, &name));
+        self.nodes.push(name);
+    }
+
+    fn new_pod(&mut self) -> Arc<Pod> {
+        let at = self.random.below(TEMPLATES);
+        let name = self.name("p");
+        pod(&self.templates[at], &name)
+    }
+
+    fn some_node(&mut self) -> Option<String> {
+        (!self.nodes.is_empty()).then(|| one(&mut self.random, &self.nodes))
+    }
+
+    /// Something happens.
+    pub fn change(&mut self) -> &'static str {
+        self.now += 1;
+        match self.random.below(24) {
+            0 if self.nodes.len() < 20 => {
+                self.add_node();
+                "a node joins"
+            }
+            1 if self.random.below(3) == 0 => {
+                let Some(name) = self.some_node() else { return "nothing" };
+                self.nodes.retain(|n| *n != name);
+                self.cache.remove_node(&Atom::new(&name));
+                "a node leaves"
+            }
+            2..=4 => {
+                let Some(name) = self.some_node() else { return "nothing" };
+                self.cache.set_node(node(&mut self.random, &name));
+                "a node changes"
+            }
+            5..=9 => {
+                let Some(name) = self.some_node() else { return "nothing" };
+                let pod = Arc::new(self.new_pod().on_node(&Atom::new(&name)));
+                self.bound.push(Arc::clone(&pod));
+                self.cache.add(pod);
+                "somebody binds a pod"
+            }
+            10..=12 if !self.bound.is_empty() => {
+                let at = self.random.below(self.bound.len());
+                let pod = self.bound.swap_remove(at);
+                self.cache.remove(&pod.uid).expect("a pod of the cache");
+                "a pod ends"
+            }
+            13 if !self.bound.is_empty() => {
+                let at = self.random.below(self.bound.len());
+                let leaving = Arc::new(Pod { deleting: true, ..Pod::clone(&self.bound[at]) });
+                self.bound[at] = Arc::clone(&leaving);
+                self.cache.add(leaving);
+                "a pod is on its way out"
+            }
+            14 | 15 => {
+                let Some(name) = self.some_node() else { return "nothing" };
+                let pod = self.new_pod();
+                self.nominator.set(&pod, &Atom::new(&name));
+                self.nominated.push(pod);
+                "a pod is nominated"
+            }
+            16 | 17 if !self.nominated.is_empty() => {
+                let at = self.random.below(self.nominated.len());
+                let pod = self.nominated.swap_remove(at);
+                self.nominator.remove(&pod.uid);
+                "a nomination ends"
+            }
+            18..=20 => {
+                let (at, from) = (self.random.below(TEMPLATES), self.random.below(TEMPLATES));
+                self.templates[at] = match self.random.below(3) {
+                    0 => template(&mut self.random),
+                    _ => sibling(&mut self.random, &self.templates[from]),
+                };
+                "a new kind of pods"
+            }
+            21 => {
+                self.change_object();
+                "an object changes"
+            }
+            _ => "nothing",
+        }
+    }
+
+    fn change_object(&mut self) {
+        let team = one(&mut self.random, &["red", "blue"]);
+        let namespace = one(&mut self.random, &["red", "blue"]);
+        let objects = self.snapshot.objects_mut();
+        match self.random.below(5) {
+            0 | 1 => {
+                let namespace = json!({"metadata": {"name": namespace, "labels": {"team": team}}});
+                objects.apply(object(ObjectKind::Namespace, namespace));
+            }
+            2 => {
+                let service = json!({"metadata": {"name": "s", "namespace": namespace}, "spec": {"selector": {"app": "web"}}});
+                objects.apply(object(ObjectKind::Service, service));
+            }
+            3 => {
+                objects.remove(ObjectKind::Service, &ObjectName::new(&Atom::new(namespace), "s"));
+            }
+            _ => {
+                // Of several the first by name provides the resource.
+                let name = one(&mut self.random, &["gpus", "more-gpus"]);
+                let class = ObjectName::new(&Atom::default(), name);
+                if objects.remove(ObjectKind::DeviceClass, &class).is_none() {
+                    let class = json!({"metadata": {"name": name}, "spec": {"extendedResourceName": "example.com/gpu"}});
+                    objects.apply(object(ObjectKind::DeviceClass, class));
+                }
+            }
+        }
+    }
+
+    /// Both are asked about some pods. Most of them are then assumed where they would go.
+    pub fn ask(&mut self) -> Result<(), String> {
+        for _ in 0..1 + self.random.below(3) {
+            self.cache.refresh(&mut self.snapshot);
+            let mut pod = self.new_pod();
+            if !self.nominated.is_empty() && self.random.below(6) == 0 {
+                pod = one(&mut self.random, &self.nominated);
+                let node = self.nominator.node_of(&pod.uid).cloned();
+                pod = Arc::new(Pod { nominated_node_name: node, ..Pod::clone(&pod) });
+            }
+            let scope = match self.random.below(3) {
+                0 => Scope::Sample { start: self.random.below(self.snapshot.nodes().len().max(1)) },
+                _ => Scope::Every,
+            };
+            let Some(node) = self.ask_about(&pod, scope)? else { continue };
+            if self.random.below(4) == 0 {
+                continue;
+            }
+            self.nominator.remove(&pod.uid);
+            self.nominated.retain(|nominated| nominated.uid != pod.uid);
+            let placed = Arc::new(pod.on_node(&node));
+            self.cache.assume(Arc::clone(&placed)).expect("a pod that is not in the cache");
+            self.cache.add(Arc::clone(&placed));
+            self.bound.push(placed);
+        }
+        Ok(())
+    }
+
+    /// The node that both chose.
+    fn ask_about(&mut self, pod: &Arc<Pod>, scope: Scope) -> Result<Option<Atom>, String> {
+        let question = Question {
+            profile: &self.profiles[usize::from(self.random.below(5) == 0)],
+            snapshot: &self.snapshot,
+            nominations: &self.nominator,
+            now: Timestamp::from_secs(self.now),
+            pod,
+            scope,
+        };
+        let mut random = [Random::new(self.seed ^ self.names), Random::new(self.seed ^ self.names)];
+        let plain = Plain.evaluate(&question, &mut random[0]);
+        let standing = self.standing.evaluate(&question, &mut random[1]);
+        compare::answers(&plain, &standing, &self.snapshot)
+            .map_err(|difference| format!("pod {}, {scope:?}: {difference}", pod.name))?;
+        if random[0].next_u64() != random[1].next_u64() {
+            return Err(format!("pod {}, {scope:?}: another number of random numbers was drawn", pod.name));
+        }
+        Ok(chosen(&plain))
+    }
+}
+
+fn chosen(answer: &Answer) -> Option<Atom> {
+    match &answer.outcome {
+        Outcome::Placed { node, .. } => Some(node.name().clone()),
+        _ => None,
+    }
+}

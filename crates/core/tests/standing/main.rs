@@ -1,0 +1,65 @@
+//! The standing evaluation against the plain pass: random histories of a cluster, and after each step the same questions to both.
+//!
+//! The answers must be equal in everything: verdicts, reasons, scores, best nodes, message, who rejected, what preemption found, the
+//! node that is chosen for a random number, and how many random numbers were drawn. A history is fixed by its seed:
+//! `SEED=17 cargo test -p secondmate-core --test standing` replays one, `HISTORIES=1000` runs more of them, `STEPS=1000` longer ones,
+//! and `-- --nocapture` shows what they did.
+
+mod cluster;
+mod compare;
+mod counts;
+mod objects;
+
+use cluster::Cluster;
+use secondmate_cycle::{StandingCounts, StandingSettings};
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// Runs histories, each of so many steps, and adds up what the standing evaluation did.
+fn histories(name: &str, count: u64, settings: StandingSettings) -> StandingCounts {
+    let seeds = number("SEED").map_or(0..number("HISTORIES").unwrap_or(count), |seed| seed..seed + 1);
+    let mut sum = StandingCounts::default();
+    for seed in seeds {
+        println!("{name}: replay it with SEED={seed}");
+        let counts = history(seed, settings);
+        sum.hits += counts.hits;
+        sum.made += counts.made;
+        sum.rebuilds += counts.rebuilds;
+        sum.dropped += counts.dropped;
+        sum.nodes_evaluated += counts.nodes_evaluated;
+        for (why, pods) in counts.plain {
+            *sum.plain.entry(why).or_insert(0) += pods;
+        }
+    }
+    println!("{name}: {sum:?}");
+    sum
+}
+
+fn history(seed: u64, settings: StandingSettings) -> StandingCounts {
+    let mut cluster = Cluster::new(seed, settings);
+    for step in 0..number("STEPS").unwrap_or(150) {
+        let what = cluster.change();
+        if let Err(difference) = cluster.ask() {
+            panic!("seed {seed}, step {step} ({what}): {difference}");
+        }
+    }
+    cluster.counts()
+}
+
+#[test]
+fn both_answer_alike_whatever_happens() {
+    let settings = StandingSettings { first_sight: true, ..StandingSettings::default() };
+    let counts = histories("every class", 24, settings);
+    let plain: u64 = counts.plain.values().sum();
+    assert!(counts.hits > plain, "most pods are answered from a class: {counts:?}");
+    assert!(counts.hits > 2 * (counts.made + counts.rebuilds), "most classes are known: {counts:?}");
+}
+
+#[test]
+fn both_answer_alike_where_classes_come_with_the_second_pod_and_go_for_want_of_memory() {
+    let settings = StandingSettings { bytes_max: 6 << 10, first_sight: false };
+    let counts = histories("few classes", 24, settings);
+    assert!(counts.dropped > 0 && counts.hits > 0, "classes come and go: {counts:?}");
+}

@@ -1,0 +1,156 @@
+//! Objects of the random histories.
+
+use secondmate_cycle::Random;
+use secondmate_model::objects::{Object, ObjectKind};
+use secondmate_model::{Node, Pod, wire};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Chooses one of a few things.
+pub fn one<T: Clone>(random: &mut Random, of: &[T]) -> T {
+    of[random.below(of.len())].clone()
+}
+
+fn one_in(random: &mut Random, n: usize) -> bool {
+    random.below(n) == 0
+}
+
+pub fn node(random: &mut Random, name: &str) -> Arc<Node> {
+    let mut labels = json!({"kubernetes.io/hostname": name, "disk": one(random, &["ssd", "hdd"])});
+    if !one_in(random, 6) {
+        labels["topology.kubernetes.io/zone"] = one(random, &["a", "b", "c"]).into();
+    }
+    let mut taints = Vec::new();
+    if one_in(random, 3) {
+        let effect = one(random, &["NoSchedule", "PreferNoSchedule", "PreferNoSchedule", "NoExecute"]);
+        taints.push(json!({"key": one(random, &["x", "y"]), "value": "v", "effect": effect}));
+    }
+    let mut images = Vec::new();
+    for image in ["one", "two"] {
+        if one_in(random, 2) {
+            images.push(json!({"names": [format!("{image}:latest")], "sizeBytes": one(random, &[100, 300, 900]) << 20}));
+        }
+    }
+    let mut allocatable = json!({"cpu": one(random, &["2", "4", "8"]), "memory": one(random, &["4Gi", "8Gi"]),
+        "pods": one(random, &["3", "10", "110"])});
+    if one_in(random, 3) {
+        allocatable["example.com/gpu"] = one(random, &["1", "4"]).into();
+    }
+    let node = json!({"metadata": {"name": name, "labels": labels},
+        "spec": {"taints": taints, "unschedulable": one_in(random, 10)},
+        "status": {"allocatable": allocatable, "images": images}});
+    let wire: wire::Node = serde_json::from_value(node).expect("a node");
+    Arc::new(Node::new(&wire).expect("a node that compiles"))
+}
+
+fn term(random: &mut Random) -> Value {
+    json!({"topologyKey": one(random, &["topology.kubernetes.io/zone", "kubernetes.io/hostname"]),
+        "labelSelector": {"matchLabels": {"app": one(random, &["web", "db"])}},
+        "namespaceSelector": if one_in(random, 4) { json!({"matchLabels": {"team": "red"}}) } else { Value::Null }})
+}
+
+fn preferences(random: &mut Random) -> Value {
+    let preference = |value: &str, weight: u32| {
+        json!({"weight": weight, "preference":
+            {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": [value]}]}})
+    };
+    let weights = one(random, &[[5, 3], [3, 5], [1, 100]]);
+    json!({"preferredDuringSchedulingIgnoredDuringExecution": [preference("a", weights[0]), preference("b", weights[1])]})
+}
+
+/// The specification of a kind of pods: pods that are made from it are alike but for what `pod` adds.
+pub fn template(random: &mut Random) -> Value {
+    let mut requests = json!({});
+    for (resource, amounts) in
+        [("cpu", &["100m", "500m", "1500m", "9"][..]), ("memory", &["100Mi", "1Gi", "3Gi"][..])]
+    {
+        if !one_in(random, 4) {
+            requests[resource] = one(random, amounts).into();
+        }
+    }
+    if one_in(random, 8) {
+        requests["example.com/gpu"] = "1".into();
+    }
+    let mut container = json!({"name": "c", "image": one(random, &["one", "two", "three"]), "resources": {"requests": requests}});
+    if one_in(random, 6) {
+        container["ports"] = json!([{"containerPort": 80, "hostPort": one(random, &[80, 81])}]);
+    }
+    let mut spec = json!({"containers": [container], "priority": one(random, &[0, 0, 0, 10, 100])});
+    if one_in(random, 3) {
+        spec["tolerations"] = json!([{"key": one(random, &["x", "y"]), "operator": "Exists",
+            "effect": one(random, &["NoSchedule", "PreferNoSchedule", ""])}]);
+    }
+    if one_in(random, 5) {
+        spec["nodeSelector"] = json!({"disk": one(random, &["ssd", "hdd"])});
+    }
+    let mut affinity = json!({});
+    if one_in(random, 4) {
+        affinity["nodeAffinity"] = preferences(random);
+    }
+    if one_in(random, 12) {
+        let kind = one(random, &["podAffinity", "podAntiAffinity"]);
+        affinity[kind] = if one_in(random, 2) {
+            json!({"requiredDuringSchedulingIgnoredDuringExecution": [term(random)]})
+        } else {
+            json!({"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 7, "podAffinityTerm": term(random)}]})
+        };
+    }
+    if affinity != json!({}) {
+        spec["affinity"] = affinity;
+    }
+    if one_in(random, 8) {
+        let constraint = |random: &mut Random| {
+            json!({
+                "maxSkew": one(random, &[1, 2]),
+                "topologyKey": one(random, &["topology.kubernetes.io/zone", "kubernetes.io/hostname"]),
+                "whenUnsatisfiable": one(random, &["DoNotSchedule", "ScheduleAnyway"]),
+                "labelSelector": {"matchLabels": {"app": one(random, &["web", "db"])}},
+            })
+        };
+        spec["topologySpreadConstraints"] = json!([constraint(random), constraint(random)]);
+    }
+    if one_in(random, 20) {
+        spec["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "missing"}}]);
+    }
+    if one_in(random, 25) {
+        spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] = json!({"nodeSelectorTerms":
+            [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1", "n2"]}]}]});
+    }
+    json!({"metadata": {"namespace": one(random, &["red", "blue"]), "labels": {"app": one(random, &["web", "db", "job"])}},
+        "spec": spec})
+}
+
+/// A kind that differs from this one in one thing.
+pub fn sibling(random: &mut Random, template: &Value) -> Value {
+    let other = self::template(random);
+    let mut sibling = template.clone();
+    let spec = &mut sibling["spec"];
+    let container = &mut spec["containers"][0];
+    match random.below(7) {
+        0 => container["image"] = one(random, &["one", "two", "three"]).into(),
+        1 => container["ports"] = json!([{"containerPort": 80, "hostPort": one(random, &[80, 81])}]),
+        2 => container["resources"]["requests"]["example.com/gpu"] = one(random, &["1", "2"]).into(),
+        3 => container["resources"] = other["spec"]["containers"][0]["resources"].clone(),
+        4 => spec["nodeSelector"] = json!({"disk": one(random, &["ssd", "hdd"])}),
+        5 => spec["affinity"]["nodeAffinity"] = preferences(random),
+        _ => {
+            let field = one(random, &["tolerations", "affinity", "priority"]);
+            spec[field] = other["spec"][field].clone();
+        }
+    }
+    sibling
+}
+
+/// A pod of a kind. Its labels differ from those of the others, as those of a StatefulSet's pods do.
+pub fn pod(template: &Value, name: &str) -> Arc<Pod> {
+    let mut pod = template.clone();
+    pod["metadata"]["name"] = name.into();
+    pod["metadata"]["uid"] = name.into();
+    pod["metadata"]["labels"]["pod-name"] = name.into();
+    let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
+    Arc::new(Pod::new(&wire).expect("a pod that compiles"))
+}
+
+pub fn object(kind: ObjectKind, value: Value) -> Object {
+    kind.compile(value).expect("a well-formed object").0
+}

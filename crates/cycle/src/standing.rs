@@ -1,0 +1,260 @@
+//! The standing evaluation: what the plugins said about the nodes is kept for each class of pods, and only the nodes that changed
+//! since are looked at again.
+//!
+//! Pods are of one class where the plugins that act on them read the same of them ([`key`]). It answers as the plain pass does when
+//! that looks at every node: the same verdicts and scores, and of the best nodes the same one for the same random number. What it
+//! cannot stand for, plugins whose answer depends on more than the node, takes the plain pass, and [`StandingCounts`] says why.
+//!
+//! How it works: PreFilter and PreScore are asked for each pod as ever, and say which plugins act on it ([`plan`]). Filters and scores
+//! are asked about the nodes that changed since the class was last used (the snapshot remembers them). Raw scores that are normalised
+//! over the feasible nodes make the groups, since the extremes over nodes are extremes over groups; the other scores rank the nodes
+//! inside a group ([`ranking`]). So the choice looks at groups, not at nodes.
+//!
+//! It holds the classes and nothing else, within a budget of bytes; the least recently used go first.
+
+mod class;
+mod classes;
+mod details;
+mod key;
+mod plan;
+mod ranking;
+mod why;
+
+pub use why::Why;
+
+use crate::evaluate::{Answer, Details, Evaluate, Outcome, Question, Scope};
+use crate::evaluation::{FilterRunner, PreFiltered};
+use crate::plain::{self, Pass};
+use crate::probe::Point;
+use crate::random::Random;
+use class::{Asker, Class, Work};
+use classes::Classes;
+use key::Key;
+use plan::Plan;
+use secondmate_framework::{Code, CycleState, NodeStatuses};
+use secondmate_model::NodeInfo;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Settings of the standing evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StandingSettings {
+    /// Memory that classes may take, in bytes.
+    pub bytes_max: usize,
+    /// Makes a class of the first pod of its kind. Otherwise of the second: a pod that stays alone costs no more than the plain pass.
+    pub first_sight: bool,
+}
+
+impl Default for StandingSettings {
+    fn default() -> Self {
+        // Some 25 classes of a million nodes, or some thousands of five thousand.
+        Self { bytes_max: 256 << 20, first_sight: false }
+    }
+}
+
+/// What the standing evaluation has done, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StandingCounts {
+    /// Classes that are kept.
+    pub classes: usize,
+    /// Memory that they take, in bytes.
+    pub bytes: usize,
+    /// Pods that were answered from a class, so far.
+    pub hits: u64,
+    /// Classes that were made, so far.
+    pub made: u64,
+    /// Classes whose every node was looked at again, so far: the list of nodes was replaced, too much had changed, or an object that
+    /// a plugin reads had.
+    pub rebuilds: u64,
+    /// Classes that were dropped for want of memory, so far.
+    pub dropped: u64,
+    /// Nodes that plugins were asked about, so far.
+    pub nodes_evaluated: u64,
+    /// Pods that took the plain pass so far, by the reason.
+    pub plain: BTreeMap<Why, u64>,
+}
+
+/// The standing evaluation.
+#[derive(Debug, Default)]
+pub struct Standing {
+    settings: StandingSettings,
+    classes: Classes,
+    counts: StandingCounts,
+}
+
+impl Standing {
+    /// Without any class yet.
+    #[must_use]
+    pub fn new(settings: StandingSettings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// What it keeps and has done.
+    #[must_use]
+    pub fn counts(&self) -> StandingCounts {
+        StandingCounts { classes: self.classes.len(), bytes: self.classes.bytes(), ..self.counts.clone() }
+    }
+
+    /// How the nodes stand for the pod, and which one is taken.
+    fn judge(
+        &mut self,
+        pass: &Pass<'_>,
+        runner: &FilterRunner<'_>,
+        pre_filtered: &mut PreFiltered,
+        scoring: &mut CycleState,
+        random: &mut Random,
+    ) -> Result<Judged, Why> {
+        if !pre_filtered.status.is_success() || pre_filtered.nodes.is_some() {
+            return Err(Why::FewNodes);
+        }
+        let plan = Plan::new(pass, scoring)?;
+        let key = Key::new(pass.profile, &plan, pass.pod);
+        let class = self.classes.take(&key);
+        if class.is_none() {
+            if !self.classes.see(&key) && !self.settings.first_sight {
+                return Err(Why::FirstSight);
+            }
+            if Class::bytes_at_least(pass.cx.snapshot.nodes().len()) > self.settings.bytes_max {
+                return Err(Why::TooLarge);
+            }
+        }
+        let nominated = pass.nominated_node(runner, pre_filtered, &mut plain::unseen());
+        if let (Some(node), false) = (&nominated, pass.scope.is_every()) {
+            class.into_iter().for_each(|class| self.keep(class));
+            return Ok(Judged::Nominated(Arc::clone(node)));
+        }
+        let hash = key.hash();
+        let asker = Asker { pass, plan: &plan, runner, scoring };
+        let judged = self.refresh(class, key, &asker).and_then(|class| {
+            let judged = choose(&class, &asker, nominated, random);
+            self.keep(class);
+            judged
+        });
+        if judged.is_err() {
+            self.classes.give_up(hash);
+        }
+        judged
+    }
+
+    /// Brings a class up to date, or makes it.
+    fn refresh(
+        &mut self,
+        class: Option<Box<Class>>,
+        key: Key,
+        asker: &Asker<'_, '_>,
+    ) -> Result<Box<Class>, Why> {
+        let is_known = class.is_some();
+        let refresh = || match class {
+            Some(mut class) => class.refresh(asker).map(|work| (class, work)),
+            None => Class::new(key, asker).map(|(class, work)| (Box::new(class), work)),
+        };
+        let (class, Work { nodes, rebuilt }) = asker.runner.search(refresh, Result::is_err)?;
+        self.counts.nodes_evaluated += nodes;
+        match (is_known, rebuilt) {
+            (false, _) => self.counts.made += 1,
+            (true, true) => self.counts.rebuilds += 1,
+            (true, false) => {}
+        }
+        class::tell_scores(asker, nodes);
+        Ok(class)
+    }
+
+    fn keep(&mut self, class: Box<Class>) {
+        self.counts.dropped += self.classes.put(class, self.settings.bytes_max) as u64;
+    }
+}
+
+/// What a class says about a pod.
+enum Judged {
+    /// The node to which the pod is nominated passes.
+    Nominated(Arc<NodeInfo>),
+    /// A node was chosen.
+    Chosen {
+        node: Arc<NodeInfo>,
+        /// There was a choice, so the nodes were scored.
+        scored: bool,
+        details: Option<Details>,
+    },
+    /// No node passes.
+    Rejected(NodeStatuses),
+}
+
+/// One of the best nodes. A single node is taken without a score.
+fn choose(
+    class: &Class,
+    asker: &Asker<'_, '_>,
+    nominated: Option<Arc<NodeInfo>>,
+    random: &mut Random,
+) -> Result<Judged, Why> {
+    let feasible = class.ranking().feasible();
+    let probe = asker.pass.profile.probe();
+    if feasible == 0 {
+        return Ok(Judged::Rejected(details::statuses(class)));
+    }
+    let scored = feasible > 1;
+    let began = probe.now();
+    let best = if scored { class.best(asker.plan)? } else { class.ranking().best(|_| Ok(0))? };
+    let details = asker.pass.scope.is_every().then(|| details::details(class, asker)).transpose()?;
+    let nodes = asker.pass.cx.snapshot.nodes();
+    let pick = if scored { random.below(best.len()) } else { 0 };
+    let start = match asker.pass.scope {
+        Scope::Every => 0,
+        Scope::Sample { start } => start % nodes.len(),
+    };
+    let index = |at: usize| u32::try_from(at).expect("fewer than 2^32 nodes");
+    let chosen = best.nth_from(index(start), pick, index(nodes.len()));
+    if scored {
+        asker.plan.tell(probe);
+        probe.point_done(Point::Score, Code::Success, probe.now().since(began));
+    }
+    let node = nominated.unwrap_or_else(|| Arc::clone(&nodes[chosen.get()]));
+    Ok(Judged::Chosen { node, scored, details })
+}
+
+/// Whether the profile has every node looked at, as a class does.
+fn serves(question: &Question<'_>) -> Result<(), Why> {
+    if question.profile.score.is_empty() {
+        return Err(Why::NoScores);
+    }
+    match (question.scope, question.profile.percentage_of_nodes_to_score()) {
+        (Scope::Every, _) | (Scope::Sample { .. }, 0 | 100) => Ok(()),
+        _ => Err(Why::Share),
+    }
+}
+
+impl Evaluate for Standing {
+    fn evaluate(&mut self, question: &Question<'_>, random: &mut Random) -> Answer {
+        let serves = serves(question);
+        plain::answer(question, |mut pass, looked_at| {
+            let mut pre_filtered = pass.pre_filter()?;
+            let runner = FilterRunner::new(pass.profile, &pass.state);
+            let mut scoring = pass.state.clone();
+            let judged =
+                serves.and_then(|()| self.judge(&pass, &runner, &mut pre_filtered, &mut scoring, random));
+            if judged.is_ok() {
+                self.counts.hits += 1;
+            }
+            match judged {
+                Err(why) => {
+                    drop(runner);
+                    *self.counts.plain.entry(why).or_insert(0) += 1;
+                    pass.search(pre_filtered, random, looked_at)
+                }
+                Ok(Judged::Nominated(node)) => Ok((Outcome::Placed { node, state: pass.state }, None)),
+                Ok(Judged::Chosen { node, scored, details }) => {
+                    *looked_at = pass.cx.snapshot.nodes().len();
+                    let state = if scored { scoring } else { pass.state };
+                    Ok((Outcome::Placed { node, state }, details))
+                }
+                Ok(Judged::Rejected(statuses)) => {
+                    *looked_at = pass.cx.snapshot.nodes().len();
+                    Ok(pass.reject(&runner, &pre_filtered, statuses))
+                }
+            }
+        })
+    }
+
+    fn standing(&self) -> Option<StandingCounts> {
+        Some(self.counts())
+    }
+}

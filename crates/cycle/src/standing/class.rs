@@ -1,0 +1,214 @@
+//! A class: what outlives the cycle of a pod, for pods that are alike.
+
+use super::key::Key;
+use super::plan::{Plan, Scorer};
+use super::ranking::{Best, NODE_BYTES, Ranking, Standing, Traits};
+use super::why::Why;
+use crate::evaluation::FilterRunner;
+use crate::plain::Pass;
+use crate::probe::Point;
+use secondmate_framework::{
+    Code, Context, Cursor, CycleState, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeIndex, Normalization, RunFilters,
+    Snapshot,
+};
+use secondmate_model::NodeInfo;
+use secondmate_model::objects::ObjectKind;
+use smallvec::SmallVec;
+
+/// A class of pods, and how the nodes stand for them.
+#[derive(Debug)]
+pub(super) struct Class {
+    pub(super) key: Key,
+    /// When a pod of it was tried last, counted in pods.
+    pub(super) used: u64,
+    /// Memory that it takes, in bytes; as of its last use.
+    pub(super) bytes: usize,
+    cursor: Cursor,
+    /// State of the objects that the plugins read.
+    epochs: SmallVec<[(ObjectKind, u64); 8]>,
+    /// Nodes whose verdict depends on the pods that are nominated to them, and so on more than the class.
+    unsettled: Vec<NodeIndex>,
+    ranking: Ranking,
+}
+
+/// What was done to bring a class up to date.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Work {
+    /// Nodes that the plugins were asked about.
+    pub(super) nodes: u64,
+    /// Every node was looked at, since what was known had become worthless.
+    pub(super) rebuilt: bool,
+}
+
+/// One pod of a class in its cycle: whom to ask, and with which state.
+pub(super) struct Asker<'a, 'p> {
+    pub(super) pass: &'a Pass<'p>,
+    pub(super) plan: &'a Plan<'p>,
+    pub(super) runner: &'a FilterRunner<'a>,
+    pub(super) scoring: &'a CycleState,
+}
+
+impl Asker<'_, '_> {
+    fn cx(&self) -> &Context<'_> {
+        &self.pass.cx
+    }
+
+    /// How a node stands.
+    fn look(&self, node: &NodeInfo) -> Result<Standing, Why> {
+        let (cx, pod) = (self.cx(), self.pass.pod);
+        let status = self.runner.run(cx, &self.pass.state, pod, node);
+        match status.code() {
+            Code::Success => {}
+            Code::Unschedulable | Code::UnschedulableAndUnresolvable | Code::Pending => {
+                return Ok(Standing::Rejected(status));
+            }
+            Code::Error | Code::Wait | Code::Skip => return Err(Why::Failed),
+        }
+        let (mut traits, mut own) = (Traits::new(), 0_i64);
+        for Scorer { plugin, weight, normalization } in &self.plan.scorers {
+            let raw = plugin.point.score(cx, self.scoring, pod, node).map_err(|_| Why::Failed)?;
+            if *normalization == Normalization::Identity {
+                own = own.checked_add(weighted(raw, *weight)?).ok_or(Why::Failed)?;
+            } else {
+                traits.push(raw);
+            }
+        }
+        Ok(Standing::Fits { traits, own: i32::try_from(own).map_err(|_| Why::Failed)? })
+    }
+}
+
+/// A score that is in range, weighed.
+fn weighted(score: i64, weight: i64) -> Result<i64, Why> {
+    if !(MIN_NODE_SCORE..=MAX_NODE_SCORE).contains(&score) {
+        return Err(Why::Failed);
+    }
+    score.checked_mul(weight).ok_or(Why::Failed)
+}
+
+fn epochs(plan: &Plan<'_>, snapshot: &Snapshot) -> SmallVec<[(ObjectKind, u64); 8]> {
+    plan.kinds.iter().map(|kind| (*kind, snapshot.objects().epoch(*kind))).collect()
+}
+
+impl Class {
+    /// Memory that a class takes at least, for so many nodes, in bytes.
+    pub(super) fn bytes_at_least(nodes: usize) -> usize {
+        size_of::<Self>() + nodes * NODE_BYTES
+    }
+
+    /// A class of which nothing is known yet.
+    pub(super) fn new(key: Key, asker: &Asker<'_, '_>) -> Result<(Self, Work), Why> {
+        let snapshot = asker.cx().snapshot;
+        let mut class = Self {
+            key,
+            used: 0,
+            bytes: 0,
+            cursor: snapshot.cursor(),
+            epochs: epochs(asker.plan, snapshot),
+            unsettled: Vec::new(),
+            ranking: Ranking::new(0),
+        };
+        let work = class.rebuild(asker)?;
+        Ok((class, work))
+    }
+
+    /// Brings it up to date with the snapshot and the nominations. Where this fails the class is of no use any more.
+    pub(super) fn refresh(&mut self, asker: &Asker<'_, '_>) -> Result<Work, Why> {
+        let cx = asker.cx();
+        let changes = cx.snapshot.changes_since(&self.cursor);
+        let now = epochs(asker.plan, cx.snapshot);
+        let Some(changes) = changes.filter(|_| now == self.epochs) else {
+            self.epochs = now;
+            return self.rebuild(asker);
+        };
+        let mut stale: Vec<NodeIndex> = changes.collect();
+        stale.append(&mut self.unsettled);
+        let nominated = cx.nominations.nodes();
+        stale.extend(nominated.into_iter().filter_map(|name| cx.snapshot.position(name)));
+        stale.sort_unstable();
+        stale.dedup();
+        for node in &stale {
+            self.look(asker, *node)?;
+        }
+        self.cursor = cx.snapshot.cursor();
+        self.bytes = self.count_bytes();
+        Ok(Work { nodes: stale.len() as u64, rebuilt: false })
+    }
+
+    fn rebuild(&mut self, asker: &Asker<'_, '_>) -> Result<Work, Why> {
+        let snapshot = asker.cx().snapshot;
+        let nodes = snapshot.nodes().len();
+        self.ranking = Ranking::new(nodes);
+        self.unsettled.clear();
+        for node in 0..u32::try_from(nodes).expect("fewer than 2^32 nodes") {
+            self.look(asker, NodeIndex(node))?;
+        }
+        self.cursor = snapshot.cursor();
+        self.bytes = self.count_bytes();
+        Ok(Work { nodes: nodes as u64, rebuilt: true })
+    }
+
+    fn look(&mut self, asker: &Asker<'_, '_>, at: NodeIndex) -> Result<(), Why> {
+        let node = asker.cx().snapshot.at(at);
+        if !asker.cx().nominations.on_node(node.name()).is_empty() {
+            self.unsettled.push(at);
+        }
+        self.ranking.set(at, asker.look(node)?)
+    }
+
+    fn count_bytes(&self) -> usize {
+        size_of::<Self>() + self.unsettled.capacity() * size_of::<NodeIndex>() + self.ranking.bytes()
+    }
+
+    /// How the nodes stand.
+    pub(super) fn ranking(&self) -> &Ranking {
+        &self.ranking
+    }
+
+    /// The best of the nodes that pass.
+    pub(super) fn best(&self, plan: &Plan<'_>) -> Result<Best<'_>, Why> {
+        let normalized = Normalized::over(plan, self.ranking.groups());
+        self.ranking.best(|traits| normalized.score(traits))
+    }
+}
+
+/// The scores that are brought into their range over the feasible nodes, with the largest raw score of each.
+pub(super) struct Normalized {
+    /// Way, weight and largest raw score of each.
+    scorers: SmallVec<[(Normalization, i64, i64); 4]>,
+}
+
+impl Normalized {
+    /// Over these groups.
+    pub(super) fn over<'g>(plan: &Plan<'_>, groups: impl Iterator<Item = &'g Traits>) -> Self {
+        let mut scorers: SmallVec<[_; 4]> = plan
+            .scorers
+            .iter()
+            .filter(|scorer| scorer.normalization != Normalization::Identity)
+            .map(|scorer| (scorer.normalization, scorer.weight, i64::MIN))
+            .collect();
+        for traits in groups {
+            for ((_, _, largest), raw) in scorers.iter_mut().zip(traits) {
+                *largest = (*largest).max(*raw);
+            }
+        }
+        Self { scorers }
+    }
+
+    /// The weighted sum for a group.
+    pub(super) fn score(&self, traits: &Traits) -> Result<i64, Why> {
+        let mut sum = 0_i64;
+        for ((normalization, weight, largest), raw) in self.scorers.iter().zip(traits) {
+            let score = normalization.of(*raw, *largest);
+            sum = sum.checked_add(weighted(score, *weight)?).ok_or(Why::Failed)?;
+        }
+        Ok(sum)
+    }
+}
+
+/// Tells the probe how often each plugin was asked for a score.
+pub(super) fn tell_scores(asker: &Asker<'_, '_>, nodes: u64) {
+    let probe = asker.pass.profile.probe();
+    for scorer in asker.plan.scorers.iter().filter(|_| nodes > 0) {
+        probe.plugin_evaluated(scorer.plugin, Point::Score, nodes);
+    }
+}

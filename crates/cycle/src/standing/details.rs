@@ -1,0 +1,55 @@
+//! What a class knows, in the form in which the plain pass tells it.
+
+use super::class::{Asker, Class, Normalized};
+use super::why::Why;
+use crate::evaluate::Details;
+use crate::evaluation::{PluginScores, Scored};
+use crate::plain::unseen;
+use secondmate_framework::NodeStatuses;
+use std::sync::Arc;
+
+/// The verdicts of the nodes that do not pass.
+pub(super) fn statuses(class: &Class) -> NodeStatuses {
+    let mut statuses = unseen();
+    for (at, standing) in class.ranking().nodes() {
+        if let Err(status) = standing {
+            statuses.set(at, status.clone());
+        }
+    }
+    statuses
+}
+
+/// Verdicts and scores of all nodes. The totals are the class's; what each plugin said is asked again, since a class keeps sums.
+pub(super) fn details(class: &Class, asker: &Asker<'_, '_>) -> Result<Details, Why> {
+    let (cx, pod) = (&asker.pass.cx, asker.pass.pod);
+    let mut details = Details { statuses: statuses(class), ..Details::default() };
+    let normalized = Normalized::over(asker.plan, class.ranking().groups());
+    let mut totals = Vec::new();
+    for (at, standing) in class.ranking().nodes() {
+        let Ok((traits, own)) = standing else { continue };
+        details.feasible.push(Arc::clone(cx.snapshot.at(at)));
+        totals.push(normalized.score(traits)? + i64::from(own));
+    }
+    if details.feasible.len() < 2 {
+        return Ok(details);
+    }
+    let mut plugins = Vec::new();
+    for scorer in &asker.plan.scorers {
+        let point = &scorer.plugin.point;
+        let ask = |node| point.score(cx, asker.scoring, pod, node);
+        let raw: Vec<i64> = details
+            .feasible
+            .iter()
+            .map(|node| ask(node))
+            .collect::<Result<_, _>>()
+            .map_err(|_| Why::Failed)?;
+        let mut scores = raw.clone();
+        if !point.normalize(cx, asker.scoring, pod, &details.feasible, &mut scores).is_success() {
+            return Err(Why::Failed);
+        }
+        let plugin = scorer.plugin.name.clone();
+        plugins.push(PluginScores { plugin, weight: scorer.weight, raw, normalized: scores });
+    }
+    details.scored = Scored { plugins, totals };
+    Ok(details)
+}

@@ -1,0 +1,117 @@
+//! What makes two pods alike: everything of them that the plugins read which act on them.
+
+use super::plan::Plan;
+use crate::profile::Profile;
+use rustc_hash::FxHasher;
+use secondmate_framework::{Identity, PodParts};
+use secondmate_model::Pod;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// The key of a class.
+#[derive(Debug)]
+pub(super) struct Key {
+    profile: Identity,
+    filters: u64,
+    scores: u64,
+    parts: PodParts,
+    /// A pod of the class.
+    pod: Arc<Pod>,
+    hash: u64,
+}
+
+impl Key {
+    /// Of a pod on which these plugins act.
+    pub(super) fn new(profile: &Profile, plan: &Plan<'_>, pod: &Arc<Pod>) -> Self {
+        let mut hasher = FxHasher::default();
+        (plan.filters, plan.scores, plan.parts).hash(&mut hasher);
+        profile.name().hash(&mut hasher);
+        for part in PARTS.iter().filter(|part| plan.parts.contains(part.part)) {
+            (part.hash)(pod, &mut hasher);
+        }
+        Self {
+            profile: profile.identity().same(),
+            filters: plan.filters,
+            scores: plan.scores,
+            parts: plan.parts,
+            pod: Arc::clone(pod),
+            hash: hasher.finish(),
+        }
+    }
+
+    /// Equal keys have equal hashes.
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+            && (self.filters, self.scores, self.parts) == (other.filters, other.scores, other.parts)
+            && self.profile == other.profile
+            && PARTS
+                .iter()
+                .filter(|part| self.parts.contains(part.part))
+                .all(|part| (part.equal)(&self.pod, &other.pod))
+    }
+}
+
+/// A part of a pod: how it is compared.
+struct Part {
+    part: PodParts,
+    hash: fn(&Pod, &mut FxHasher),
+    equal: fn(&Pod, &Pod) -> bool,
+}
+
+macro_rules! parts {
+    ($($part:ident: |$pod:ident| $value:expr;)*) => {
+        /// All parts but [`PodParts::VOLUMES`]: pods that have any, and on which a plugin acts that reads them, have no class.
+        static PARTS: [Part; [$(PodParts::$part),*].len()] = [$(Part {
+            part: PodParts::$part,
+            hash: |$pod, hasher| $value.hash(hasher),
+            equal: |a, b| {
+                let value = { fn value($pod: &Pod) -> impl PartialEq + '_ { $value } value };
+                value(a) == value(b)
+            },
+        },)*];
+    };
+}
+
+parts! {
+    NODE_NAME: |pod| &pod.node_name;
+    LABELS: |pod| (&pod.namespace, &pod.labels);
+    TOLERATIONS: |pod| &pod.tolerations;
+    NODE_AFFINITY: |pod| (
+        &pod.node_selector,
+        pod.affinity.as_ref().map(|affinity| (&affinity.node_required, &affinity.node_preferred)),
+    );
+    POD_AFFINITY: |pod| pod.affinity.as_ref().map(|affinity| (
+        affinity.declares_pod_affinity,
+        affinity.declares_pod_anti_affinity,
+        &affinity.required_affinity,
+        &affinity.required_anti_affinity,
+        &affinity.preferred_affinity,
+        &affinity.preferred_anti_affinity,
+    ));
+    TOPOLOGY_SPREAD: |pod| &pod.spread_constraints;
+    REQUESTS: |pod| &pod.requests;
+    HOST_PORTS: |pod| &pod.host_ports;
+    IMAGES: |pod| &pod.images;
+    REQUIRED_FEATURES: |pod| &pod.required_features;
+    PRIORITY: |pod| pod.priority;
+    SCHEDULING_GATES: |pod| &pod.scheduling_gates;
+    RESOURCE_CLAIMS: |pod| (pod.has_resource_claims, pod.claim_statuses_hash);
+    OWNER: |pod| pod.controller.as_ref().map(|owner| (&owner.api_version, &owner.kind, &owner.name, &owner.uid));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_but_volumes_is_compared() {
+        let all = PARTS.iter().fold(PodParts::VOLUMES, |all, part| all | part.part);
+        assert_eq!(all, PodParts::ALL);
+    }
+}
