@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::args::PluginArgs;
 use crate::document::{self, Node};
-use crate::duration;
 use crate::extender::{self, Extender};
 use crate::object::{Object, to_duration};
 use crate::plugins::PluginCatalogue;
@@ -16,6 +15,7 @@ use crate::profiles;
 use crate::remarks::{Notice, Remarks, Unsupported};
 use crate::resolve::ResolvedPlugins;
 use crate::v1::{self, GivenClientConnection, GivenConfiguration, GivenLeaderElection, GivenProfile};
+use secondmate_model::duration;
 
 /// The scheduler name of pods that do not name one: kube-scheduler's.
 pub const DEFAULT_SCHEDULER_NAME: &str = "default-scheduler";

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::ExtensionPoint;
 use crate::configuration::{Configuration, Profile};
-use crate::duration;
+use secondmate_model::duration;
 
 impl Configuration {
     /// The effective configuration as a `KubeSchedulerConfiguration`: `multiPoint` is disabled and each extension point

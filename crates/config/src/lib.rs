@@ -17,7 +17,6 @@
 mod args;
 mod configuration;
 mod document;
-mod duration;
 mod export;
 mod extender;
 mod instantiate;

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::document::{Kind, Node};
-use crate::duration;
 use crate::problem::{Path, ProblemKind, Problems, quoted};
+use secondmate_model::duration;
 
 /// An object being read. [`Object::close`] reports what nobody asked for.
 pub(crate) struct Object<'a> {

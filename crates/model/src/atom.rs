@@ -69,12 +69,6 @@ impl Atom {
     pub fn is_empty(&self) -> bool {
         self.0.text.is_empty()
     }
-
-    /// Number of atoms in the table, for the metric.
-    #[must_use]
-    pub fn table_len() -> usize {
-        TABLE.atoms.len()
-    }
 }
 
 /// Drops the atoms that only the table holds. A shard is locked while it is looked at, and an atom is handed out under that

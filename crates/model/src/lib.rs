@@ -8,6 +8,7 @@
 //! arrive, what time it is, or how a decision is made.
 
 pub mod atom;
+pub mod duration;
 pub mod features;
 mod label_syntax;
 pub mod labels;

@@ -158,8 +158,6 @@ pub struct Pod {
     pub has_resource_claims: bool,
     /// Generated claims in the status are compared, not read: a hash of them.
     pub claim_statuses_hash: u64,
-    /// Pod group that the pod belongs to.
-    pub pod_group: Option<Atom>,
     /// Features that the node must declare (see NodeDeclaredFeatures).
     pub required_features: Box<[Atom]>,
     /// `PodScheduled`, as the status has it.
@@ -241,11 +239,6 @@ impl Pod {
                 &status.resource_claim_statuses,
                 &status.extended_resource_claim_status,
             )),
-            pod_group: spec
-                .scheduling_group
-                .as_ref()
-                .and_then(|g| g.pod_group_name.as_deref())
-                .and_then(name_of),
             required_features: crate::features::required(spec),
             scheduled_condition: condition("PodScheduled").map(|c| {
                 Box::new(PodCondition {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::resources::{UtilizationShapePoint, read_shape, shape_value, validate_shape};
-use crate::duration;
 use crate::object::{Object, to_duration};
 use crate::problem::{Path, Problems, quoted};
+use secondmate_model::duration;
 
 /// Arguments of `DefaultPreemption`: how many nodes a dry run looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,8 @@ use super::{Scheduler, plain_context};
 use crate::port::{Effect, EventType, Observation, Verified};
 use secondmate_cycle::probe::{Point, call};
 use secondmate_framework::{BindStep, Code, EventResource, PreBindStep, Status};
-use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use secondmate_model::{Atom, Pod, Timestamp, Uid, duration};
 use std::sync::Arc;
-use std::time::Duration;
 
 impl Scheduler {
     /// Something happened to a binding; nothing where there is none.
@@ -234,7 +233,7 @@ fn status_of(binding: &Binding, cause: Cause) -> Status {
     match cause {
         Cause::Told(status) => status,
         Cause::TimedOut { plugin, waited } => {
-            let waited = go_duration(waited);
+            let waited = duration::format(waited);
             let reason = format!("rejected due to timeout after waiting {waited} at plugin {plugin}");
             Status::unschedulable(reason).by(&plugin)
         }
@@ -256,34 +255,4 @@ fn status_of(binding: &Binding, cause: Cause) -> Status {
 /// A plugin failed at an extension point.
 pub(super) fn point_failure(point: &str, plugin: &Atom, message: &str) -> Status {
     Status::error(format!("running {point} plugin {:?}: {message}", plugin.as_str())).by(plugin)
-}
-
-/// A duration as Go prints it, to the millisecond.
-fn go_duration(duration: Duration) -> String {
-    let (secs, millis) = (duration.as_secs(), duration.subsec_millis());
-    if secs == 0 && millis > 0 {
-        return format!("{millis}ms");
-    }
-    let fraction =
-        if millis > 0 { format!(".{millis:03}").trim_end_matches('0').to_owned() } else { String::new() };
-    let seconds = secs % 60;
-    match (secs / 3600, secs / 60 % 60) {
-        (0, 0) => format!("{seconds}{fraction}s"),
-        (0, minutes) => format!("{minutes}m{seconds}{fraction}s"),
-        (hours, minutes) => format!("{hours}h{minutes}m{seconds}{fraction}s"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_read_as_go_prints_them() {
-        for (millis, expected) in
-            [(0, "0s"), (250, "250ms"), (1500, "1.5s"), (60_000, "1m0s"), (3_723_010, "1h2m3.01s")]
-        {
-            assert_eq!(go_duration(Duration::from_millis(millis)), expected);
-        }
-    }
 }

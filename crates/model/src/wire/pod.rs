@@ -63,8 +63,6 @@ pub struct PodSpec {
     /// Resource claims (dynamic resource allocation).
     #[serde(deserialize_with = "null_default")]
     pub resource_claims: Vec<Named>,
-    /// Membership in a pod group.
-    pub scheduling_group: Option<SchedulingGroup>,
     /// Whether the pod uses the host's network.
     #[serde(deserialize_with = "null_default")]
     pub host_network: bool,
@@ -86,14 +84,6 @@ pub struct Named {
     /// Name.
     #[serde(deserialize_with = "null_default")]
     pub name: Box<str>,
-}
-
-/// `spec.schedulingGroup`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SchedulingGroup {
-    /// The pod group's name.
-    pub pod_group_name: Option<Box<str>>,
 }
 
 /// `v1.Container`.

@@ -1,4 +1,4 @@
-//! Durations in Go's notation (`1h2m3.5s`), which is what Kubernetes writes in configuration files.
+//! Durations in Go's notation (`1h2m3.5s`), which is what Kubernetes writes in configuration files and messages.
 
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ const UNITS: [(&str, i64); 8] = [
     ("h", 3_600 * 1_000_000_000),
 ];
 
-/// Nanoseconds of a duration as Go's `time.ParseDuration` reads it.
-pub(crate) fn parse(text: &str) -> Option<i64> {
+/// Nanoseconds of a duration as Go's `time.ParseDuration` reads it; none where the text is none, or what it says does not fit.
+#[must_use]
+pub fn parse(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
@@ -55,7 +56,8 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
 }
 
 /// A duration as Go prints it: `15s`, `10m0s`, `1.5s`, `250ms`.
-pub(crate) fn format(duration: Duration) -> String {
+#[must_use]
+pub fn format(duration: Duration) -> String {
     let nanoseconds = duration.as_nanos();
     if nanoseconds == 0 {
         return "0s".to_owned();
@@ -75,7 +77,8 @@ pub(crate) fn format(duration: Duration) -> String {
 }
 
 /// As [`format`], for nanoseconds that may be negative.
-pub(crate) fn format_signed(nanoseconds: i64) -> String {
+#[must_use]
+pub fn format_signed(nanoseconds: i64) -> String {
     let sign = if nanoseconds < 0 { "-" } else { "" };
     format!("{sign}{}", format(Duration::from_nanos(nanoseconds.unsigned_abs())))
 }
