@@ -35,10 +35,24 @@ pub fn make_profiles(
     };
     let victims_of = (!configuration.preempts_other_schedulers())
         .then(|| configuration.scheduler_names().into_iter().map(str::to_owned).collect::<Vec<_>>());
+    let ignored = ignored_resources(configuration);
     let make = |profile: &crate::Profile| {
-        Ok(Profile::new(&specification(profile, victims_of.clone()), registry, parity)?)
+        let mut specification = specification(profile, victims_of.clone());
+        if !ignored.is_empty()
+            && let Some(args) = specification.args.get_mut("NodeResourcesFit")
+        {
+            args["ignoredResources"] = ignored.clone().into();
+        }
+        Ok(Profile::new(&specification, registry, parity)?)
     };
     configuration.profiles.iter().map(make).collect()
+}
+
+/// The resources that extenders look after in the scheduler's place. As in kube-scheduler, where there is one, they take the place of
+/// NodeResourcesFit's own `ignoredResources`.
+fn ignored_resources(configuration: &Configuration) -> Vec<String> {
+    let managed = configuration.extenders.iter().flat_map(|extender| &extender.managed_resources);
+    managed.filter(|resource| resource.ignored_by_scheduler).map(|resource| resource.name.clone()).collect()
 }
 
 /// Where upstream's plugin acts and ours has nothing to do: the core holds pods back for a preemption by itself, and pods with
@@ -88,6 +102,63 @@ mod tests {
         for (name, point) in IDLE {
             let plugin = made.plugin(&name.into()).expect("in the default profile");
             assert!(!point.is_point_of(plugin), "{name} acts at {}", point.name());
+        }
+    }
+    #[test]
+    fn what_an_extender_looks_after_is_not_checked_by_the_scheduler() {
+        let registry = secondmate_plugins::registry().expect("no name twice");
+        let configuration = Configuration::parse(
+            "apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+profiles:
+- schedulerName: a
+  pluginConfig:
+  - name: NodeResourcesFit
+    args: {ignoredResources: [example.com/own]}
+extenders:
+- urlPrefix: http://127.0.0.1:1
+  managedResources: [{name: example.com/gpu, ignoredByScheduler: true}, {name: example.com/seen}]
+",
+            &crate::PluginCatalogue::default(),
+        )
+        .expect("valid");
+        assert_eq!(ignored_resources(&configuration), ["example.com/gpu"]);
+        let profile = make_profiles(&configuration, &registry).expect("made").remove(0);
+        let fit = profile
+            .filter
+            .iter()
+            .find(|plugin| plugin.name.as_str() == "NodeResourcesFit")
+            .expect("it filters");
+        let wire = |resource: &str| {
+            serde_json::json!({
+                "metadata": {"name": "p", "uid": "p"},
+                "spec": {"containers": [{"resources": {"requests": {resource: "1"}}}]},
+            })
+        };
+        for (resource, fits) in
+            [("example.com/gpu", true), ("example.com/seen", false), ("example.com/own", false)]
+        {
+            let pod: secondmate_model::wire::Pod = serde_json::from_value(wire(resource)).expect("a pod");
+            let pod = std::sync::Arc::new(secondmate_model::Pod::new(&pod).expect("compiles"));
+            let node: secondmate_model::wire::Node = serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "n"}, "status": {"allocatable": {"pods": "9"}},
+            }))
+            .expect("a node");
+            let node = secondmate_model::Node::new(&node).expect("compiles");
+            let node = secondmate_model::NodeInfo::new(std::sync::Arc::new(node));
+            let snapshot = secondmate_framework::Snapshot::default();
+            let cx = secondmate_framework::Context {
+                snapshot: &snapshot,
+                now: secondmate_model::Timestamp::default(),
+                nominations: &(),
+            };
+            let mut state = secondmate_framework::CycleState::new();
+            for plugin in &profile.pre_filter {
+                if plugin.name == fit.name {
+                    plugin.point.pre_filter(&cx, &mut state, &pod);
+                }
+            }
+            assert_eq!(fit.point.filter(&cx, &state, &pod, &node).is_success(), fits, "{resource}");
         }
     }
 }

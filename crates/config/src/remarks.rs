@@ -55,10 +55,6 @@ impl Remarks {
 
     pub(crate) fn about(&mut self, given: &GivenConfiguration) {
         let root = Path::default();
-        for index in 0..given.extenders.len() {
-            let path = root.child("extenders").index(index);
-            self.refuse(&path, "the HTTP extender", "remove it");
-        }
         if given.delay_cache_until_active {
             let path = root.child("delayCacheUntilActive");
             self.refuse(

@@ -200,8 +200,6 @@ profiles:
     assert_eq!(
         found,
         [
-            "extenders[0]: the HTTP extender is not supported yet; remove it",
-            "extenders[1]: the HTTP extender is not supported yet; remove it",
             "delayCacheUntilActive: a cache that is filled only once the process leads is not supported yet; remove it or set it to false",
             "profiles[0].plugins.placementScore: scheduling of pod groups by placement is not supported yet; remove it",
             "profiles[0].plugins.podGroupPostFilter: preemption for pod groups is not supported yet; remove it",

@@ -86,6 +86,13 @@ pub enum BindOutcome {
         /// What happened.
         message: String,
     },
+    /// An extender was asked to bind the pod and did not, or did not answer: only the pod itself tells whether it is bound.
+    ExtenderFailed {
+        /// What happened.
+        message: String,
+        /// The extender may be ignored: where the pod is not bound, Bind plugins are asked.
+        ignorable: bool,
+    },
     /// The binding was never sent: the process lost its leadership, or is shutting down.
     NotSent,
 }
@@ -167,6 +174,13 @@ pub enum Effect {
         pod: Arc<Pod>,
         /// The write.
         write: ApiWrite,
+    },
+    /// Have the pod bound by the extender that binds. Answered by [`Input::BindFinished`].
+    BindByExtender {
+        /// The pod.
+        pod: Arc<Pod>,
+        /// The node.
+        node: Atom,
     },
     /// Send writes in order, before a pod is bound. Answered by [`Input::WriteFinished`].
     Write {

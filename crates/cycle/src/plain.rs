@@ -6,8 +6,8 @@ use crate::evaluation::{self, Failure, Feasible, FilterRunner, PreFiltered, Scor
 use crate::profile::Profile;
 use crate::random::Random;
 use secondmate_framework::{
-    Code, Context, CycleState, NodeStatuses, Nomination, PostFilterOutcome, RunFilters, Status,
-    fit_error_message,
+    Code, Context, CycleState, EXTENDER_NAME, NodeStatuses, Nomination, PostFilterOutcome, RunFilters,
+    Status, fit_error_message,
 };
 use secondmate_model::{Atom, NodeInfo, Pod};
 use std::collections::BTreeSet;
@@ -115,7 +115,7 @@ impl<'a> Pass<'a> {
                 Search {
                     start,
                     percentage: self.profile.percentage_of_nodes_to_score(),
-                    first_only: self.profile.score.is_empty(),
+                    first_only: self.profile.score.is_empty() && !self.profile.extenders_choose(),
                 }
             }
         };
@@ -132,7 +132,8 @@ impl<'a> Pass<'a> {
             Ok(feasible) => feasible.nodes.len() + feasible.statuses.len(),
             Err((_, looked_at)) => *looked_at,
         };
-        let feasible = found.map_err(|(failure, _)| failure)?;
+        let mut feasible = found.map_err(|(failure, _)| failure)?;
+        self.ask_extenders(&mut pre_filtered, &mut feasible)?;
         if feasible.nodes.is_empty() {
             return Ok(self.reject(&runner, &pre_filtered, feasible.statuses));
         }
@@ -159,7 +160,10 @@ impl<'a> Pass<'a> {
         let run = || runner.run(&self.cx, &self.state, self.pod, node);
         let status = runner.search(run, |s| s.code() == Code::Error);
         if status.is_success() {
-            return Some(Arc::clone(node));
+            let only = vec![Arc::clone(node)];
+            let passed =
+                evaluation::filter_by_extenders(self.profile, &self.cx, self.pod, only, statuses).ok()?;
+            return (!passed.is_empty()).then(|| Arc::clone(node));
         }
         if status.is_rejected() {
             // Upstream keeps those that narrowed the search and those that rejected in one set: the verdict on the nodes outside
@@ -168,6 +172,20 @@ impl<'a> Pass<'a> {
             statuses.set(position, status);
         }
         None
+    }
+
+    /// Leaves of the nodes those that pass the extenders, too.
+    fn ask_extenders(&self, pre_filtered: &mut PreFiltered, feasible: &mut Feasible) -> Result<(), Failure> {
+        let before = feasible.nodes.len();
+        let nodes = std::mem::take(&mut feasible.nodes);
+        let passed =
+            evaluation::filter_by_extenders(self.profile, &self.cx, self.pod, nodes, &mut feasible.statuses)?;
+        if passed.len() != before {
+            // Extenders cannot say what would help, so any event brings the pod back.
+            pre_filtered.plugins_with_nodes.insert(Atom::new(EXTENDER_NAME));
+        }
+        feasible.nodes = passed;
+        Ok(())
     }
 
     /// One of the best nodes. A single node is taken without a score.

@@ -2,9 +2,9 @@
 
 use crate::probe::Probe;
 use secondmate_framework::{
-    ActionType, Bind, ClusterEvent, Declaration, EventRegistration, EventResource, ExtensionPoint, Filter,
-    Handle, Hint, Identity, ObjectChange, PerPoint, Permit, Plugin, PluginError, PostBind, PostFilter,
-    PreBind, PreEnqueue, PreFilter, PreScore, QueueSort, Registry, Reserve, Score,
+    ActionType, Bind, ClusterEvent, Declaration, EXTENDER_NAME, EventRegistration, EventResource, Extenders,
+    ExtensionPoint, Filter, Handle, Hint, Identity, ObjectChange, PerPoint, Permit, Plugin, PluginError,
+    PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, QueueSort, Registry, Reserve, Score,
 };
 use secondmate_model::{Atom, Pod};
 use std::collections::BTreeMap;
@@ -139,6 +139,7 @@ pub struct Profile {
     percentage: u8,
     handle: HandleBox,
     probe: ProbeBox,
+    extenders: Extenders,
     all: Vec<PluginRef>,
     identity: Identity,
     /// What each plugin declares, by its number.
@@ -235,6 +236,7 @@ impl Profile {
             percentage: spec.percentage_of_nodes_to_score,
             handle: HandleBox(handle),
             probe: ProbeBox(Arc::new(())),
+            extenders: Extenders::default(),
             all,
             identity: Identity::default(),
             declarations,
@@ -279,6 +281,29 @@ impl Profile {
     pub fn with_probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probe = ProbeBox(probe);
         self
+    }
+
+    /// The same profile with extenders. Any event may help a pod that they rejected.
+    #[must_use]
+    pub fn with_extenders(mut self, extenders: Extenders) -> Self {
+        let any = EventRegistration::new(EventResource::Wildcard, ActionType::ALL);
+        if !extenders.is_empty() {
+            self.registrations.insert(Atom::new(EXTENDER_NAME), vec![any]);
+        }
+        self.extenders = extenders;
+        self
+    }
+
+    /// The extenders, in the order of their calls.
+    #[must_use]
+    pub fn extenders(&self) -> &Extenders {
+        &self.extenders
+    }
+
+    /// Whether extenders have a say on which node it is, for whatever pod: then one feasible node is not enough.
+    #[must_use]
+    pub fn extenders_choose(&self) -> bool {
+        self.extenders.iter().any(|extender| extender.verbs.filter || extender.verbs.prioritize)
     }
 
     /// Who measures what its plugins do.
@@ -351,7 +376,10 @@ impl Profile {
         if !self.plugin_registers(plugin, event) {
             return Hint::Skip;
         }
-        let Some(plugin) = self.all.iter().find(|p| p.name == *plugin) else { return Hint::Skip };
+        let Some(plugin) = self.all.iter().find(|p| p.name == *plugin) else {
+            // Registered, and no plugin: that is the extenders.
+            return Hint::Queue;
+        };
         let began = self.probe().now();
         let hint = plugin.plugin.hint(pod, change);
         self.probe().hint_given(plugin, event, hint, self.probe().now().since(began));

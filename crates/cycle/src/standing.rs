@@ -216,6 +216,9 @@ fn serves(question: &Question<'_>) -> Result<(), Why> {
     if question.profile.score.is_empty() {
         return Err(Why::NoScores);
     }
+    if question.profile.extenders().choose(question.pod) {
+        return Err(Why::Extender);
+    }
     match (question.scope, question.profile.percentage_of_nodes_to_score()) {
         (Scope::Every, _) | (Scope::Sample { .. }, 0 | 100) => Ok(()),
         _ => Err(Why::Share),

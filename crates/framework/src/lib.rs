@@ -9,6 +9,7 @@
 
 mod declaration;
 mod event;
+mod extender;
 mod fit_error;
 mod normalization;
 mod plugin;
@@ -21,6 +22,10 @@ mod status;
 pub use declaration::{Declaration, NodeParts, PodParts, Reach, Right};
 pub use event::{
     ActionType, ClusterEvent, EventObject, EventRegistration, EventResource, Hint, ObjectChange,
+};
+pub use extender::{
+    AwaitScores, CallExtender, EXTENDER_NAME, Extender, ExtenderError, ExtenderVerbs, ExtenderVerdict,
+    ExtenderVictims, Extenders, MAX_EXTENDER_PRIORITY, PassedNodes,
 };
 pub use fit_error::fit_error_message;
 pub use normalization::Normalization;

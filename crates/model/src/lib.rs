@@ -22,6 +22,7 @@ pub mod quantity;
 pub mod resources;
 pub mod taints;
 mod time;
+mod trimmed;
 pub mod wire;
 
 pub use atom::Atom;
@@ -37,3 +38,4 @@ pub use quantity::{Quantity, QuantityError};
 pub use resources::{Allocatable, PodRequests, ResourceError, Resources};
 pub use taints::{Effect, Taint, Toleration, TolerationOperator};
 pub use time::Timestamp;
+pub use trimmed::trimmed;

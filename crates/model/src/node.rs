@@ -52,7 +52,7 @@ pub struct Node {
     pub declared_features: Box<[Atom]>,
     /// Annotations are compared, not read: a hash of them.
     pub annotations_hash: u64,
-    /// The object in full, as JSON: only where a plugin asks for it, since it is larger than all the rest.
+    /// The object in full, as JSON: only where a plugin or an extender asks for it, since it is larger than all the rest.
     pub json: Option<Arc<str>>,
 }
 

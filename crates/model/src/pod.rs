@@ -164,7 +164,7 @@ pub struct Pod {
     pub scheduled_condition: Option<Box<PodCondition>>,
     /// The status says that a scheduler is preempting it: `DisruptionTarget=True`, reason `PreemptionByScheduler`.
     pub preempted_by_scheduler: bool,
-    /// The object in full, as JSON: only where a plugin asks for it, since it is larger than all the rest.
+    /// The object in full, as JSON: only where a plugin or an extender asks for it, since it is larger than all the rest.
     pub json: Option<Arc<str>>,
 }
 

@@ -99,6 +99,11 @@ pub(crate) fn explain(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
     for notice in configuration.notices() {
         print(&format!("configuration: {notice}"));
     }
+    if !configuration.extenders.is_empty() {
+        print(
+            "extenders are not asked: a node that passes here may be rejected by one, and their scores are missing",
+        );
+    }
     remark(&cluster, &ignored, &configuration.scheduler_names(), pods.len());
     remark_on_filling(&filled_in);
     for gap in gaps(&cluster, &profiles, &pods) {

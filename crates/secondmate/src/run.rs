@@ -201,6 +201,7 @@ pub(crate) fn shell_options(
 ) -> Options {
     let connection = &configuration.client_connection;
     Options {
+        extenders: configuration.extenders.clone(),
         write_limit: connection
             .limited
             .then_some(WriteLimit { per_second: connection.qps, burst: connection.burst }),

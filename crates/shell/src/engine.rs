@@ -1,11 +1,13 @@
 //! The scheduling thread: it owns the core, and nobody else touches it.
 //!
 //! It takes what is in the inbox, lets the core schedule, hands out what the core wants done, and sleeps until something comes
-//! or time alone gives the core something to do. It never waits for the API server. Inputs are taken at all times, so that a
+//! or time alone gives the core something to do. It never waits for the API server; for an extender it does, within a
+//! cycle and its time-out. Inputs are taken at all times, so that a
 //! standby is warm; the core schedules only while this process leads and every list is in.
 
 use crate::clock::Clock;
 use crate::decisions::Decisions;
+use crate::extender::ExtenderBinder;
 use crate::heartbeat::Heartbeat;
 use crate::inbox::{INBOX_MESSAGES_MAX, Message};
 use crate::observe::Observer;
@@ -39,6 +41,7 @@ const OUTSTANDING_PER_SLOT: usize = 2;
 /// What the core's effects go to.
 pub(crate) struct Writers {
     pub binder: Binder,
+    pub extender_binder: ExtenderBinder,
     pub plugin_writer: PluginWriter,
     pub verifier: Verifier,
     pub evictor: Evictor,
@@ -227,6 +230,10 @@ impl Engine {
             let answered = match effect {
                 Effect::Bind { pod, node, annotations } => {
                     writers.binder.bind(&pod, &node, &annotations);
+                    true
+                }
+                Effect::BindByExtender { pod, node } => {
+                    writers.extender_binder.bind(pod, node);
                     true
                 }
                 Effect::BindBy { pod, write } => {

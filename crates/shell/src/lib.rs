@@ -27,6 +27,7 @@ mod decisions;
 mod dump;
 mod elect;
 mod engine;
+mod extender;
 mod heartbeat;
 mod inbox;
 pub mod lease;

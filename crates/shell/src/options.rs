@@ -23,6 +23,8 @@ pub struct Options {
     pub cluster: kube_client::Config,
     /// What is scheduled, and how.
     pub profiles: Vec<Profile>,
+    /// HTTP extenders, in the order of the configuration.
+    pub extenders: Vec<secondmate_config::Extender>,
     /// Times and seed of the core.
     pub scheduler: SchedulerConfig,
     /// How one of several processes is elected; `None`: this one schedules.
@@ -46,6 +48,7 @@ impl Options {
         Self {
             cluster,
             profiles,
+            extenders: Vec::new(),
             scheduler: SchedulerConfig::default(),
             election: None,
             bind_concurrency: 64,
@@ -81,6 +84,16 @@ pub enum StartError {
     /// Times of the election contradict each other.
     #[error(transparent)]
     Election(#[from] ElectionConfigError),
+    /// An extender cannot be called as it is configured.
+    #[error("extenders[{number}] ({url}): {reason}")]
+    Extender {
+        /// Which of the configuration's.
+        number: usize,
+        /// Its URL.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The client for the Lease cannot be made, or a thread cannot be started.
     #[error("{what}: {reason}")]
     Other {

@@ -9,6 +9,7 @@ use crate::debug;
 use crate::decisions::Decisions;
 use crate::elect::{self, Elected};
 use crate::engine::{Engine, Progress, Writers};
+use crate::extender::{self, ExtenderBinder};
 use crate::heartbeat::{Heartbeat, WatchHeartbeats};
 use crate::inbox::{Inbox, Message};
 use crate::lease::ElectionEnd;
@@ -21,13 +22,13 @@ use crate::owners;
 use crate::probe::{EventProbe, ProfileProbe};
 use crate::rivals::Rivals;
 use crate::tasks::{Failures, Tasks, panicked};
-use crate::watch::{self, UnfitObjects};
+use crate::watch::{self, Originals, UnfitObjects};
 use crate::write::{
     Binder, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, StatusWriter, Verifier,
 };
 use secondmate_core::{CacheDifference, Scheduler};
 use secondmate_cycle::Profile;
-use secondmate_framework::Parity;
+use secondmate_framework::{Extenders, Parity};
 use secondmate_model::{Atom, Timestamp};
 use secondmate_telemetry::{Admin, Metrics, Probe};
 use std::collections::BTreeMap;
@@ -106,6 +107,7 @@ impl Shell {
             election: end_of_election.clone().drop_guard(),
             _thread: StopThread { stopping: Arc::clone(&stopping), inbox: inbox.clone() },
         };
+        let extenders = extender::clients(&options.extenders).await?;
         let heartbeats = WatchHeartbeats::new();
         let client =
             connect::client(&options.cluster, &options.admin.metrics, Some(heartbeats.api.clone())).await?;
@@ -129,14 +131,16 @@ impl Shell {
             outage: Outage::default(),
         };
         let bindings = Arc::new(AtomicUsize::new(0));
-        let writers = parts.start_writers(&client, &options, &bindings);
+        let heartbeat = Heartbeat::new();
+        let (writers, extenders) = parts.start_writers(&client, &options, &bindings, (extenders, &heartbeat));
         let comparer = parts.start_helpers(&options, &writers);
         let events = writers.events.clone();
         let unsynced = watches.iter().map(ToString::to_string).enumerate().collect();
-        let heartbeat = Heartbeat::new();
         parts.register_checks(&options.admin, &heartbeat, &heartbeats, &writers);
-        let (engine, progress) =
-            parts.engine(options, Core { messages, writers, bindings, heartbeat, unsynced });
+        let (engine, progress) = parts.engine(
+            options,
+            Core { messages, writers, bindings, heartbeat, unsynced, extenders: extenders.clone() },
+        );
         let thread_ended = start_thread(engine, parts.tasks.clone())?;
         let context = watch::Context {
             client,
@@ -146,6 +150,7 @@ impl Shell {
             tasks: parts.tasks.until(end_of_watches),
             heartbeats,
             outage: parts.outage.clone(),
+            originals: Originals::for_extenders(extenders),
         };
         for (number, watch) in watches.into_iter().enumerate() {
             watch::spawn(context.clone(), watch, number);
@@ -250,6 +255,7 @@ struct Core {
     heartbeat: Heartbeat,
     /// Names of the watches, by number.
     unsynced: BTreeMap<usize, String>,
+    extenders: Extenders,
 }
 
 impl Parts {
@@ -258,7 +264,8 @@ impl Parts {
         client: &kube_client::Client,
         options: &Options,
         bindings: &Arc<AtomicUsize>,
-    ) -> Writers {
+        (clients, heartbeat): (Vec<extender::Client>, &Heartbeat),
+    ) -> (Writers, Extenders) {
         let limit = || {
             let limit = options.write_limit?;
             RateLimit::new(limit.per_second, limit.burst).map(Arc::new)
@@ -278,7 +285,22 @@ impl Parts {
             tasks.clone(),
             self.outage.clone(),
         );
-        Writers {
+        let events = EventSink::start(
+            event_caller,
+            leading.clone(),
+            &self.metrics,
+            EventSinkConfig { parity, host: host(), outage: self.outage.clone() },
+            Arc::clone(bindings),
+            tasks.clone(),
+        );
+        let context = extender::Context {
+            runtime: tokio::runtime::Handle::current(),
+            heartbeat: heartbeat.clone(),
+            metrics: self.metrics.clone(),
+            events: events.clone(),
+        };
+        let (extenders, binder) = extender::extenders(clients, &context);
+        let writers = Writers {
             binder: Binder::new(
                 binding_caller,
                 leading.clone(),
@@ -288,19 +310,20 @@ impl Parts {
                 status.clone(),
                 options.bind_concurrency,
             ),
+            extender_binder: ExtenderBinder::new(
+                binder,
+                leading.clone(),
+                inbox.clone(),
+                tasks.clone(),
+                options.bind_concurrency,
+            ),
             plugin_writer: PluginWriter::new(caller.clone(), leading.clone(), inbox.clone(), tasks.clone()),
             verifier: Verifier::new(self.reader.clone(), inbox.clone(), tasks.clone()),
             evictor: Evictor::new(caller, leading.clone(), inbox.clone(), tasks.clone()),
             status,
-            events: EventSink::start(
-                event_caller,
-                leading.clone(),
-                &self.metrics,
-                EventSinkConfig { parity, host: host(), outage: self.outage.clone() },
-                Arc::clone(bindings),
-                tasks.clone(),
-            ),
-        }
+            events,
+        };
+        (writers, extenders)
     }
 
     /// Starts what stands beside the way of a pod: the owners of unfit pods are told, leadership wakes the thread, the cache is
@@ -368,7 +391,7 @@ impl Parts {
         self.tasks.spawn("look for other leaders", rivals.run());
         let measured = |profile: Profile| {
             let probe = Arc::new(ProfileProbe::new(metrics, &profile));
-            profile.with_probe(probe)
+            profile.with_probe(probe).with_extenders(core.extenders.clone())
         };
         let profiles = options.profiles.into_iter().map(measured).collect();
         let scheduler = Scheduler::new(options.scheduler, profiles)

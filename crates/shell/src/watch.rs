@@ -6,6 +6,7 @@
 
 pub(crate) mod compiled;
 mod needs;
+mod originals;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -13,5 +14,6 @@ mod unfit;
 
 pub(crate) use compiled::{Key, Unfit};
 pub(crate) use needs::{Permission, Watch, kinds, permissions, watches};
+pub(crate) use originals::Originals;
 pub(crate) use source::{Context, spawn};
 pub(crate) use unfit::UnfitObjects;

@@ -3,6 +3,7 @@
 //! A handle is an atomic: incrementing it costs some nanoseconds. Looking one up by its labels takes a lock and hashes
 //! strings, so do that once and keep the handle; everything on the hot path is laid out so that no look-up is needed.
 
+mod extender;
 mod family;
 mod process;
 mod profile;
@@ -16,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
+pub use extender::ExtenderMetrics;
 pub(crate) use family::Labelled;
 pub use profile::{AttemptResult, ExtensionPointMetrics, PluginMetrics, ProfileMetrics, StatusLabel};
 
@@ -171,6 +173,8 @@ pub struct Metrics {
     pub(crate) http_connections_closed: Labelled<Counter, 1>,
     bind_conflicts: Labelled<Counter, 1>,
     bind_requests: Labelled<Counter, 1>,
+    /// Calls of HTTP extenders.
+    pub extenders: ExtenderMetrics,
     watch_restarts: Labelled<Counter, 2>,
     object_rejected: Labelled<Counter, 1>,
     queue_length: Labelled<Gauge, 1>,
@@ -400,6 +404,7 @@ impl Metrics {
             "Binding requests, by HTTP status or, without an answer, by the error",
             bind_requests.family(),
         );
+        let extenders = ExtenderMetrics::register(&mut registry);
         let watch_restarts = Labelled::counter(["resource", "reason"]);
         registry.register(
             "watch_restarts",
@@ -478,6 +483,7 @@ impl Metrics {
             pods_bound_by_others,
             bind_conflicts,
             bind_requests,
+            extenders,
             watch_restarts,
             object_rejected,
             queue_length,

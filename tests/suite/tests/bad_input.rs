@@ -160,14 +160,16 @@ fn what_is_not_supported_is_named() -> Result<()> {
     let Some(stage) = stage("what_is_not_supported_is_named")? else { return Ok(()) };
     let path = configured(
         stage,
-        "extenders.yaml",
+        "gangs.yaml",
         json!({
-            "profiles": [{ "schedulerName": OWN }],
-            "extenders": [{ "urlPrefix": "http://127.0.0.1:1/scheduler", "filterVerb": "filter" }],
+            "profiles": [{
+                "schedulerName": OWN,
+                "plugins": { "permit": { "enabled": [{ "name": "GangScheduling" }] } },
+            }],
         }),
     )?;
     let log = stage.refused(stage.cluster.kubeconfig(), &["--config", text(&path)?])?;
-    says(&log, &["extenders[0]", "not supported", "remove it"])
+    says(&log, &["profiles[0].plugins.permit.enabled[0]", "not supported", "remove it"])
 }
 
 #[test]

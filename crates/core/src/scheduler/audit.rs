@@ -80,7 +80,9 @@ impl Audit {
                 let not_bound = match outcome {
                     BindOutcome::Refused { code, .. } => *code != 409,
                     BindOutcome::NotSent => true,
-                    BindOutcome::Bound | BindOutcome::Unknown { .. } => false,
+                    BindOutcome::Bound | BindOutcome::Unknown { .. } | BindOutcome::ExtenderFailed { .. } => {
+                        false
+                    }
                 };
                 if not_bound {
                     self.bound.remove(uid);
@@ -162,7 +164,7 @@ impl Scheduler {
         let mut sent = Vec::new();
         for effect in &self.effects[audit.entered..] {
             match effect {
-                Effect::Bind { pod, node, .. } => {
+                Effect::Bind { pod, node, .. } | Effect::BindByExtender { pod, node } => {
                     audit.sent(pod);
                     sent.push((Arc::clone(pod), node.clone()));
                 }

@@ -12,6 +12,7 @@
 //! plugin and no API. In parentheses are questions that the scheduler answers at once: no binding rests there, and the types see
 //! to it. What was not sent ([`Held`]) can be taken back at any time; what was sent ([`Sent`]) is settled by an answer, by a watch,
 //! or by a look at the pod, and by nothing else. The only way to `Send` is through [`AskBind`], which only [`AskRoom`] hands out.
+//! Where an extender that may be ignored was to bind the pod and a look shows that it did not, the way to Bind begins once more.
 
 mod action;
 mod event;
@@ -63,9 +64,20 @@ pub(super) enum Sent {
     /// The answer is awaited, but the assigned watch has shown the pod on its node.
     Seen,
     /// It is not known whether the binding was carried out.
-    Unknown { message: String, look: Look },
+    Unknown { message: String, look: Look, unless_bound: UnlessBound },
     /// Bound, and not yet seen on its node; the pod is looked at when that takes too long.
     Bound { look_at: Timestamp },
+}
+
+/// What follows where a look shows that the pod is not bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnlessBound {
+    /// The Bind plugin failed.
+    Fail,
+    /// The extender failed.
+    FailByExtender,
+    /// The extender failed and may be ignored: Bind plugins are asked.
+    AskPlugins,
 }
 
 /// A look at a pod.
@@ -128,11 +140,24 @@ pub(super) struct AskPreBind {
 
 /// Asks whether the node still has room for the pod: others may have taken it since it was chosen.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct AskRoom(());
+pub(super) struct AskRoom {
+    by: Binders,
+}
 
-/// Asks the Bind plugins.
+/// Asks who binds the pod.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct AskBind(());
+pub(super) struct AskBind {
+    by: Binders,
+}
+
+/// Who may bind the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binders {
+    /// The extender that binds such pods, if there is one; otherwise the Bind plugins.
+    All,
+    /// The Bind plugins.
+    Plugins,
+}
 
 /// What PreBind plugins answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -298,18 +323,18 @@ impl Sent {
             // Seen on its node: whatever the answer says, it was bound.
             (Self::Seen, Event::Answered(_)) => (Next::Over, placed()),
 
-            (Self::Unknown { message, look: Look::At(time) }, Event::Due) if time <= now => {
-                let unknown = Self::Unknown { message, look: Look::Asked };
+            (Self::Unknown { message, look: Look::At(time), unless_bound }, Event::Due) if time <= now => {
+                let unknown = Self::Unknown { message, look: Look::Asked, unless_bound };
                 (Next::Rest(Stage::Sent(unknown)), smallvec![Action::Look])
             }
             (Self::Bound { look_at }, Event::Due) if look_at <= now => {
                 let bound = Self::Bound { look_at: now + times.confirm_within };
                 (Next::Rest(Stage::Sent(bound)), smallvec![Action::Look])
             }
-            (Self::Unknown { message, .. }, Event::Looked(sight)) => match sight {
+            (Self::Unknown { message, unless_bound, .. }, Event::Looked(sight)) => match sight {
                 Sight::Failed => {
                     let look = Look::At(now + times.look_again_after);
-                    rest(Stage::Sent(Self::Unknown { message, look }))
+                    rest(Stage::Sent(Self::Unknown { message, look, unless_bound }))
                 }
                 Sight::Gone => not_bound(BIND_RUNS, GONE),
                 Sight::Here(pod) => {
@@ -318,10 +343,19 @@ impl Sent {
                     (Next::Over, actions)
                 }
                 Sight::Elsewhere(pod) => found_elsewhere(BIND_RUNS, pod),
-                Sight::Unbound => {
-                    let message = if message.is_empty() { NOT_BOUND } else { &message };
-                    not_bound(BIND_RUNS, message)
-                }
+                Sight::Unbound => match unless_bound {
+                    UnlessBound::Fail => {
+                        let message = if message.is_empty() { NOT_BOUND } else { &message };
+                        not_bound(BIND_RUNS, message)
+                    }
+                    UnlessBound::FailByExtender => {
+                        let cause = Cause::Told(Status::error(message));
+                        (Next::Over, give_up(BIND_RUNS, Some(cause), false))
+                    }
+                    UnlessBound::AskPlugins => {
+                        ask_room(Binders::Plugins, smallvec![Action::EndPoint(Code::Error)])
+                    }
+                },
             },
             (Self::Bound { look_at }, Event::Looked(sight)) => match sight {
                 Sight::Failed => rest(Stage::Sent(Self::Bound { look_at })),
@@ -349,9 +383,7 @@ impl AskPreBind {
 
     pub fn answered(self, answer: PreBindAnswer, now: Timestamp) -> Step {
         match answer {
-            PreBindAnswer::Done => {
-                (Next::Ask(Ask::Room(AskRoom(()))), smallvec![Action::EndPoint(Code::Success)])
-            }
+            PreBindAnswer::Done => ask_room(Binders::All, smallvec![Action::EndPoint(Code::Success)]),
             PreBindAnswer::Write { plugin, writes } => {
                 (Next::Rest(Stage::Held(Held::Writing { plugin })), smallvec![Action::Write(writes)])
             }
@@ -368,13 +400,20 @@ impl AskRoom {
     /// The error says why the pod cannot be bound.
     pub fn answered(self, room: Result<(), Status>) -> Step {
         match room {
-            Ok(()) => (Next::Ask(Ask::Bind(AskBind(()))), smallvec![Action::BeginPoint(Point::Bind)]),
+            Ok(()) => {
+                (Next::Ask(Ask::Bind(AskBind { by: self.by })), smallvec![Action::BeginPoint(Point::Bind)])
+            }
             Err(status) => (Next::Over, give_up(None, Some(Cause::Told(status)), false)),
         }
     }
 }
 
 impl AskBind {
+    /// Who may be asked.
+    pub fn by(&self) -> Binders {
+        self.by
+    }
+
     /// The error is that of the Bind plugin, or says that there was none.
     pub fn answered(self, call: Result<BindCall, Status>) -> Step {
         match call {
@@ -389,6 +428,10 @@ const BIND_RUNS: Option<Code> = Some(Code::Error);
 const GONE: &str = "the pod is gone";
 const NOT_BOUND: &str = "the pod is not bound";
 const NOT_LEADING: &str = "the binding was not sent: this scheduler is not the leader any more";
+
+fn ask_room(by: Binders, actions: Actions) -> Step {
+    (Next::Ask(Ask::Room(AskRoom { by })), actions)
+}
 
 fn rest(stage: Stage) -> Step {
     (Next::Rest(stage), Actions::new())
@@ -422,7 +465,9 @@ fn permit_wait(since: Timestamp, now: Timestamp, result: &'static str) -> Action
 
 /// The answer to a binding that is still wanted.
 fn answered(outcome: BindOutcome, times: &Times) -> Step {
-    let unknown = |message| Stage::Sent(Sent::Unknown { message, look: Look::Asked });
+    let unless =
+        |unless_bound, message| Stage::Sent(Sent::Unknown { message, look: Look::Asked, unless_bound });
+    let unknown = |message| unless(UnlessBound::Fail, message);
     match outcome {
         BindOutcome::Bound => {
             let look_at = times.now + times.confirm_within;
@@ -445,6 +490,12 @@ fn answered(outcome: BindOutcome, times: &Times) -> Step {
         BindOutcome::Unknown { message } => {
             let observed = Action::Observe(Observation::BindUnknown);
             (Next::Rest(unknown(message)), smallvec![observed, Action::Look])
+        }
+        // What an extender did before it failed, nobody knows.
+        BindOutcome::ExtenderFailed { message, ignorable } => {
+            let then = if ignorable { UnlessBound::AskPlugins } else { UnlessBound::FailByExtender };
+            let observed = Action::Observe(Observation::BindUnknown);
+            (Next::Rest(unless(then, message)), smallvec![observed, Action::Look])
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Drives bindings: feeds events to the machine of [`binding`](super::binding), answers its questions and does what it orders.
 
 use super::binding::{
-    self, Action, Ask, BindCall, Cause, Event, Next, PreBindAnswer, Sight, Stage, Step, Times,
+    self, Action, Ask, BindCall, Binders, Cause, Event, Next, PreBindAnswer, Sight, Stage, Step, Times,
 };
 use super::bindings::Binding;
 use super::{Scheduler, plain_context};
@@ -35,7 +35,10 @@ impl Scheduler {
                     ask.answered(answer, now)
                 }
                 Next::Ask(Ask::Room(ask)) => ask.answered(self.look_once_more(&binding, now)),
-                Next::Ask(Ask::Bind(ask)) => ask.answered(ask_bind(&mut binding, now)),
+                Next::Ask(Ask::Bind(ask)) => {
+                    let call = ask_bind(&mut binding, ask.by(), now);
+                    ask.answered(call)
+                }
             };
         }
     }
@@ -97,6 +100,7 @@ impl Scheduler {
                         Effect::Bind { pod, node: binding.node.clone(), annotations }
                     }
                     BindCall::Write(write) => Effect::BindBy { pod, write },
+                    BindCall::Extender => Effect::BindByExtender { pod, node: binding.node.clone() },
                 });
             }
             Action::Look => self.effects.push(Effect::Verify { pod: Arc::clone(&binding.pod) }),
@@ -211,9 +215,12 @@ impl Scheduler {
     }
 }
 
-/// Asks the Bind plugins until one takes the pod.
-fn ask_bind(binding: &mut Binding, now: Timestamp) -> Result<BindCall, Status> {
+/// The extender that binds such pods goes before the Bind plugins, which are asked until one takes the pod.
+fn ask_bind(binding: &mut Binding, by: Binders, now: Timestamp) -> Result<BindCall, Status> {
     let profile = Arc::clone(&binding.profile);
+    if by == Binders::All && profile.extenders().binder(&binding.pod).is_some() {
+        return Ok(BindCall::Extender);
+    }
     for (at, plugin) in profile.bind.iter().enumerate() {
         binding.begin_plugin(at, now);
         match plugin.point.bind(&binding.state, &binding.pod, &binding.node) {

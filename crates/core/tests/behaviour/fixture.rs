@@ -5,7 +5,7 @@ use secondmate_core::port::{BindOutcome, Effect, Input, NominationPatch, Observa
 use secondmate_core::queue::QueueConfig;
 use secondmate_core::{Scheduler, SchedulerConfig};
 use secondmate_cycle::{Profile, ProfileSpec, multi_point};
-use secondmate_framework::Parity;
+use secondmate_framework::{Extenders, Parity};
 use secondmate_model::{Atom, Node, Pod, Timestamp, Uid, wire};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -152,6 +152,11 @@ impl Cluster {
     }
 
     fn audited(more: &[&str], script: Script, parity: Parity) -> Self {
+        Self::extended(more, script, parity, Extenders::default())
+    }
+
+    /// The usual plugins, those named, and extenders.
+    pub fn extended(more: &[&str], script: Script, parity: Parity, extenders: Extenders) -> Self {
         let mut plugins = vec![
             "SchedulingGates",
             "PrioritySort",
@@ -163,18 +168,25 @@ impl Cluster {
         ];
         plugins.extend(more);
         let plugins: Vec<(&str, i64)> = plugins.into_iter().map(|name| (name, 1)).collect();
-        let cluster = Self::of(&plugins, &BTreeMap::new(), script, parity);
+        let cluster = Self::of(&plugins, &BTreeMap::new(), script, parity, extenders);
         Self { core: cluster.core.audited(), ..cluster }
     }
 
     /// These plugins, with their weights and arguments.
     pub fn with_profile(plugins: &[(&str, i64)], args: &BTreeMap<String, Value>, script: Script) -> Self {
-        Self::of(plugins, args, script, Parity::Strict)
+        Self::of(plugins, args, script, Parity::Strict, Extenders::default())
     }
 
-    fn of(plugins: &[(&str, i64)], args: &BTreeMap<String, Value>, script: Script, parity: Parity) -> Self {
+    fn of(
+        plugins: &[(&str, i64)],
+        args: &BTreeMap<String, Value>,
+        script: Script,
+        parity: Parity,
+        extenders: Extenders,
+    ) -> Self {
         let config = SchedulerConfig { queue: QueueConfig::default(), seed: 1, ..SchedulerConfig::default() };
-        let core = Scheduler::new(config, vec![profile_with(plugins, args, &script, parity)]);
+        let profile = profile_with(plugins, args, &script, parity).with_extenders(extenders);
+        let core = Scheduler::new(config, vec![profile]);
         Self { core, script, now: Timestamp::from_secs(1000) }
     }
 
@@ -247,6 +259,7 @@ impl Cluster {
 fn line(effect: &Effect) -> String {
     match effect {
         Effect::Bind { pod, node, .. } => format!("bind {} to {node}", pod.name),
+        Effect::BindByExtender { pod, node } => format!("have {} bound to {node} by the extender", pod.name),
         Effect::BindBy { pod, write } => format!("bind {} by {}", pod.name, write.path),
         Effect::Write { pod, writes } => format!("write {} for {pod}", writes[0].path),
         Effect::Verify { pod } => format!("verify {}", pod.name),

@@ -3,6 +3,7 @@
 mod binding;
 mod cache;
 mod cycle;
+mod extenders;
 mod extreme;
 mod fixture;
 mod neighbours;

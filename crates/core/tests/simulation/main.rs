@@ -14,6 +14,7 @@
 //! A history is fixed by its seed: `SEED=17 cargo test -p secondmate-core --test simulation` replays one, `HISTORIES=1000` runs more
 //! of them, and `-- --nocapture` shows how many it makes in a second.
 
+mod extender;
 mod odd;
 mod slow;
 mod world;
@@ -116,6 +117,16 @@ fn crashes_and_lost_leadership_lose_nothing() {
 }
 
 #[test]
+fn pods_that_an_extender_binds_are_settled() {
+    let options = Options { steps: 400, lag: true, bind_faults: true, extender: true, ..Options::default() };
+    histories("extender", options);
+    histories(
+        "extender among others",
+        Options { foreign: true, restarts: true, preemption: true, ..options },
+    );
+}
+
+#[test]
 fn pods_that_look_at_each_other_are_settled() {
     let options = Options { steps: 300, lag: true, bind_faults: true, topology: true, ..Options::default() };
     histories("topology", options);
@@ -131,6 +142,7 @@ const EVERYTHING: Options = Options {
     topology: true,
     stale_lists: true,
     restarts: true,
+    extender: true,
     measured: false,
     log_in_full: false,
     plain: false,

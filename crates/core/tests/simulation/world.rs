@@ -5,6 +5,7 @@ mod server;
 mod shell;
 mod users;
 
+use crate::extender;
 use crate::odd::Odd;
 use crate::slow;
 use objects::{cpu, ended, gpu, memory, name, ours, port, priority};
@@ -52,6 +53,8 @@ pub struct Options {
     pub slow_plugins: bool,
     /// Pods spread over zones and repel their likes.
     pub topology: bool,
+    /// An extender binds the pods that ask for a GPU.
+    pub extender: bool,
     /// The scheduler crashes and starts anew, and loses its leadership.
     pub restarts: bool,
     /// What the core does is measured, by a clock that jumps.
@@ -116,6 +119,9 @@ fn new_scheduler(seed: u64, options: Options, slow: &slow::Shared, probe: &Arc<O
         victims_of: None,
     };
     let mut profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");
+    if options.extender {
+        profile = profile.with_extenders(extender::binder());
+    }
     if options.measured {
         profile = profile.with_probe(probe.clone());
     }

@@ -4,7 +4,8 @@ use super::Failure;
 use crate::probe::{Laps, Point, TIMED_NODES};
 use crate::profile::{PluginRef, Profile};
 use secondmate_framework::{
-    Code, Context, CycleState, Filter, NodeIndex, NodeStatuses, PreFilter, RunFilters, Status,
+    Code, Context, CycleState, Filter, NodeIndex, NodeStatuses, PreFilter, PreemptionCandidate, RunFilters,
+    Status,
 };
 use secondmate_model::{Atom, NodeInfo, Pod};
 use std::cell::Cell;
@@ -297,6 +298,15 @@ impl RunFilters for FilterRunner<'_> {
             }
         }
         Status::SUCCESS
+    }
+
+    fn confirm_preemption(
+        &self,
+        cx: &Context<'_>,
+        pod: &Arc<Pod>,
+        candidates: Vec<PreemptionCandidate>,
+    ) -> Result<Vec<PreemptionCandidate>, Status> {
+        super::confirm_preemption(self.profile, cx, pod, candidates)
     }
 }
 

@@ -1,6 +1,6 @@
 //! PreScore, Score and NormalizeScore.
 
-use super::Failure;
+use super::{Failure, prioritize_by_extenders};
 use crate::probe::{Laps, Point, Probe, TIMED_NODES, call};
 use crate::profile::{PluginRef, Profile};
 use secondmate_framework::{Code, Context, CycleState, MAX_NODE_SCORE, MIN_NODE_SCORE, Status};
@@ -39,7 +39,7 @@ impl Scored {
 
 /// Scores all feasible nodes. With `keep` the scores of each plugin are kept, for explanations; without, only the totals.
 ///
-/// Without any score plugin every node gets 1, as upstream has it.
+/// Without any score plugin and extender every node gets 1, as upstream has it.
 ///
 /// # Errors
 /// A plugin failed, or answered with a score out of range.
@@ -51,7 +51,7 @@ pub fn score(
     feasible: &[Arc<NodeInfo>],
     keep: bool,
 ) -> Result<Scored, Failure> {
-    if profile.score.is_empty() {
+    if profile.score.is_empty() && profile.extenders().is_empty() {
         return Ok(Scored { plugins: Vec::new(), totals: vec![1; feasible.len()] });
     }
     let probe = profile.probe();
@@ -62,7 +62,9 @@ pub fn score(
     probe.point_done(Point::PreScore, code(skipped.is_ok()), scoring.since(began));
     let scored = score_without(profile, &skipped?, cx, state, pod, feasible, keep);
     probe.point_done(Point::Score, code(scored.is_ok()), probe.now().since(scoring));
-    scored
+    let mut scored = scored?;
+    prioritize_by_extenders(profile, pod, feasible, &mut scored);
+    Ok(scored)
 }
 
 /// Runs the PreScore plugins; those that have nothing to say about this pod are returned.

@@ -9,6 +9,8 @@ pub enum Why {
     Share,
     /// No plugin scores: the first node that passes is taken.
     NoScores,
+    /// An extender has a say on which node it is.
+    Extender,
     /// There are more plugins at one point than a class tells apart.
     TooManyPlugins,
     /// PreFilter rejected the pod, or left a few nodes by name: there is little to look at.
@@ -38,6 +40,7 @@ impl Why {
         match self {
             Self::Share => "percentage_of_nodes",
             Self::NoScores => "no_scores",
+            Self::Extender => "extender",
             Self::TooManyPlugins => "too_many_plugins",
             Self::FewNodes => "few_nodes",
             Self::Volumes => "volumes",

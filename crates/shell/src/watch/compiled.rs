@@ -1,6 +1,7 @@
 //! An object as it comes out of a watch, and what becomes of it: compiled, or known to be unfit.
 
 use super::needs::Subject;
+use super::originals::Originals;
 use kube_client::Resource;
 use kube_client::api::ObjectMeta;
 use kube_client::core::DynamicResourceScope;
@@ -108,10 +109,10 @@ impl<'de> Deserialize<'de> for Watched {
 }
 
 impl Watched {
-    /// Decodes and compiles the object; with `whole` a pod or node is kept in full, too.
-    pub fn compile(&self, subject: Subject, whole: bool) -> (Key, Result<Compiled, Box<Unfit>>) {
+    /// Decodes and compiles the object; `originals` says whether a pod or node is kept in full, too.
+    pub fn compile(&self, subject: Subject, originals: &Originals) -> (Key, Result<Compiled, Box<Unfit>>) {
         let text = self.text.get();
-        match decode(subject, text, whole) {
+        match decode(subject, text, originals) {
             Ok((metadata, Ok(compiled))) => (Key::new(subject, &metadata), Ok(compiled)),
             Ok((metadata, Err(reason))) => unfit(subject, &metadata, reason),
             Err(error) => {
@@ -139,17 +140,17 @@ fn unfit(
 /// The object compiled, or what is wrong with it in words; an error where it is not even of its kind's form.
 type Decoded = (wire::ObjectMeta, Result<Compiled, String>);
 
-fn decode(subject: Subject, text: &str, whole: bool) -> Result<Decoded, serde_json::Error> {
+fn decode(subject: Subject, text: &str, originals: &Originals) -> Result<Decoded, serde_json::Error> {
     Ok(match subject {
-        Subject::Pods(_) => {
+        Subject::Pods(watch) => {
             let wire: wire::Pod = text.decode()?;
-            let keep = |pod: Pod| Arc::new(if whole { pod.with_json(text) } else { pod });
+            let keep = |pod: Pod| Arc::new(originals.keep_pod(watch, pod, text));
             let pod = Pod::new(&wire).map(keep).map(Compiled::Pod).map_err(|e| e.error.to_string());
             (wire.metadata, pod)
         }
         Subject::Nodes => {
             let wire: wire::Node = text.decode()?;
-            let keep = |node: Node| Arc::new(if whole { node.with_json(text) } else { node });
+            let keep = |node: Node| Arc::new(originals.keep_node(node, text));
             let node = Node::new(&wire).map(keep).map(Compiled::Node).map_err(|e| e.error.to_string());
             (wire.metadata, node)
         }
@@ -206,7 +207,7 @@ mod tests {
             r#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"a","namespace":"n","uid":"u","resourceVersion":"7"},"spec":{"containers":[{"resources":{"requests":{"cpu":"100m"}}}]}}}"#,
         );
         assert_eq!(pod.meta().resource_version.as_deref(), Some("7"));
-        let (key, object) = pod.compile(PODS, false);
+        let (key, object) = pod.compile(PODS, &Originals::default());
         assert_eq!((&key, pod.key(PODS)), (&Key::Pod(Uid::from("u")), key.clone()));
         let Ok(Compiled::Pod(pod)) = object else { panic!("{object:?}") };
         assert_eq!((pod.full_name().as_str(), pod.requests.filter.milli_cpu), ("n/a", 100));
@@ -216,9 +217,11 @@ mod tests {
     #[test]
     fn a_pod_is_kept_in_full_where_a_plugin_reads_it_so() {
         let text = r#"{"kind":"Pod","metadata":{"name":"a","uid":"u","annotations":{"x":"y"}}}"#;
-        let (_, object) = event(&format!(r#"{{"type":"ADDED","object":{text}}}"#)).compile(PODS, true);
+        let (_, object) = event(&format!(r#"{{"type":"ADDED","object":{text}}}"#))
+            .compile(PODS, &Originals::default().or_all(true));
         let Ok(Compiled::Pod(pod)) = object else { panic!("{object:?}") };
-        assert_eq!(pod.json.as_deref(), Some(text));
+        let kept = r#"{"metadata":{"name":"a","uid":"u","annotations":{"x":"y"}}}"#;
+        assert_eq!(pod.json.as_deref(), Some(kept), "without what upstream drops");
     }
 
     #[test]
@@ -227,14 +230,14 @@ mod tests {
             r#"{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"n","uid":"u","resourceVersion":"8"},"spec":{"containers":[{"resources":{"requests":{"cpu":"12 apples"}}}]}}}"#,
         );
         assert_eq!(bad.meta().resource_version.as_deref(), Some("8"));
-        let unfit = bad.compile(PODS, false).1.expect_err("a bad quantity");
+        let unfit = bad.compile(PODS, &Originals::default()).1.expect_err("a bad quantity");
         assert_eq!(unfit.full_name(), "n/a");
         assert!(unfit.reason.contains("12 apples"), "{}", unfit.reason);
         // A field of another type than the API has.
         let bad = event(
             r#"{"type":"ADDED","object":{"metadata":{"name":"b","namespace":"n","uid":"v","resourceVersion":"9"},"spec":{"containers":7}}}"#,
         );
-        let (key, object) = bad.compile(PODS, false);
+        let (key, object) = bad.compile(PODS, &Originals::default());
         assert_eq!((&*object.expect_err("no list").name, key), ("b", Key::Pod(Uid::from("v"))));
     }
 
@@ -242,7 +245,8 @@ mod tests {
     fn a_list_is_compiled_item_by_item() {
         let text = r#"{"kind":"NodeList","apiVersion":"v1","metadata":{"resourceVersion":"3"},"items":[{"metadata":{"name":"x","resourceVersion":"1"}},{"metadata":{"name":"y","resourceVersion":"2"},"status":{"allocatable":{"cpu":"?"}}}]}"#;
         let list: ObjectList<Watched> = serde_json::from_str(text).expect("a list");
-        let fit: Vec<bool> = list.items.iter().map(|i| i.compile(Subject::Nodes, false).1.is_ok()).collect();
+        let fit: Vec<bool> =
+            list.items.iter().map(|i| i.compile(Subject::Nodes, &Originals::default()).1.is_ok()).collect();
         assert_eq!(fit, [true, false]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::compiled::{Compiled, Key, Unfit, Watched};
 use super::needs::{Subject, Watch};
+use super::originals::Originals;
 use super::unfit::UnfitObjects;
 use crate::call::chain;
 use crate::connect;
@@ -43,6 +44,8 @@ pub(crate) struct Context {
     pub tasks: Tasks,
     pub heartbeats: WatchHeartbeats,
     pub outage: Outage,
+    /// What is kept in full whatever the watch is.
+    pub originals: Originals,
 }
 
 /// Starts a watch as a task.
@@ -55,6 +58,7 @@ pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
             outage.answered(&name);
         }
     });
+    context.originals = context.originals.or_all(watch.whole);
     let tasks = context.tasks.clone();
     tasks.spawn_lasting(format!("watch of {watch}"), async move {
         let source = Source {
@@ -173,7 +177,7 @@ impl Source {
     }
 
     async fn apply(&mut self, object: &Watched) -> Result<Key, Closed> {
-        let (key, object) = object.compile(self.watch.subject, self.watch.whole);
+        let (key, object) = object.compile(self.watch.subject, &self.context.originals);
         match object {
             Ok(compiled) => {
                 self.context.unfit.remove(&key);

@@ -91,6 +91,7 @@ fn start(client: Client, inbox: Inbox) -> Running {
         tasks,
         heartbeats: heartbeats.clone(),
         outage: outage.clone(),
+        originals: Originals::default(),
     };
     let watch = Watch {
         subject: needs::Subject::Pods(PodWatch::Pending),

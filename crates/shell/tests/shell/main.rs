@@ -3,6 +3,7 @@
 mod access;
 mod binding;
 mod events;
+mod extenders;
 mod fixture;
 mod leading;
 mod metrics;

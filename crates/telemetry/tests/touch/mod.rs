@@ -36,6 +36,9 @@ pub fn touch(metrics: &Metrics) {
     queue.length.set(12);
     queue.full.inc();
     metrics.bind_requests("201").inc();
+    metrics.extenders.calls("http://gpu", "filter", "ok").inc();
+    metrics.extenders.duration("http://gpu", "filter").observe(0.001);
+    metrics.extenders.suspended("http://gpu").set(1);
     metrics.event_handling_duration("NodeAdd").observe(0.001);
     metrics.queueing_hint_execution_duration("NodeName", "NodeAdd", "Queue").observe(0.001);
     profile.plugin("NodeName", "Filter").observe(StatusLabel::Success, Duration::from_millis(1));

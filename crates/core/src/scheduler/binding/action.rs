@@ -83,4 +83,6 @@ pub(in crate::scheduler) enum BindCall {
     Binding(BTreeMap<String, String>),
     /// A plugin's own write.
     Write(ApiWrite),
+    /// A call of the extender that binds.
+    Extender,
 }

@@ -39,7 +39,10 @@ fn stages() -> Vec<Stage> {
         let plugins = plugins.iter().map(|(name, secs)| (atom(name), at(*secs))).collect();
         Stage::Held(Held::Permit { plugins, since: at(90) })
     };
-    let unknown = |look| Stage::Sent(Sent::Unknown { message: "time-out".to_owned(), look });
+    let unless = |unless_bound, look| {
+        Stage::Sent(Sent::Unknown { message: "time-out".to_owned(), look, unless_bound })
+    };
+    let unknown = |look| unless(UnlessBound::Fail, look);
     let bound = |secs| Stage::Sent(Sent::Bound { look_at: at(secs) });
     vec![
         permit(&[("A", 120)]),
@@ -56,6 +59,8 @@ fn stages() -> Vec<Stage> {
         unknown(Look::Asked),
         unknown(Look::At(at(101))),
         unknown(Look::At(at(100))),
+        unless(UnlessBound::FailByExtender, Look::Asked),
+        unless(UnlessBound::AskPlugins, Look::Asked),
         bound(130),
         bound(100),
     ]
@@ -63,6 +68,7 @@ fn stages() -> Vec<Stage> {
 
 fn events() -> Vec<Event> {
     let refused = |code| BindOutcome::Refused { code, message: "refused".to_owned() };
+    let failed = |ignorable| BindOutcome::ExtenderFailed { message: "cannot bind".to_owned(), ignorable };
     vec![
         Event::Allowed(atom("A")),
         Event::Allowed(atom("C")),
@@ -77,6 +83,8 @@ fn events() -> Vec<Event> {
         Event::Answered(refused(409)),
         Event::Answered(refused(403)),
         Event::Answered(BindOutcome::Unknown { message: "lost".to_owned() }),
+        Event::Answered(failed(false)),
+        Event::Answered(failed(true)),
         Event::Answered(BindOutcome::NotSent),
         Event::Looked(Sight::Failed),
         Event::Looked(Sight::Gone),
@@ -108,16 +116,19 @@ fn answers() -> Vec<(String, Step)> {
             all.push((format!("{name} + {}", text(&answer)), ask.answered(answer, TIMES.now)));
         }
     }
-    for room in [Ok(()), Err(Status::error("no room"))] {
-        all.push((format!("Room + {}", text(&room)), AskRoom(()).answered(room)));
+    for by in [Binders::All, Binders::Plugins] {
+        for room in [Ok(()), Err(Status::error("no room"))] {
+            all.push((format!("Room for {by:?} + {}", text(&room)), AskRoom { by }.answered(room)));
+        }
     }
     for call in [
         Ok(BindCall::Binding(BTreeMap::new())),
         Ok(BindCall::Write(writes().remove(0))),
+        Ok(BindCall::Extender),
         Err(Status::error("broken")),
         Err(Status::unschedulable("not here").by(&atom("B"))),
     ] {
-        all.push((format!("Bind + {}", text(&call)), AskBind(()).answered(call)));
+        all.push((format!("Bind + {}", text(&call)), AskBind { by: Binders::All }.answered(call)));
     }
     all
 }
@@ -226,7 +237,11 @@ impl Books {
         match event {
             Event::Written(_) => self.outstanding.remove(&Awaited::Write),
             Event::Answered(_) => self.outstanding.remove(&Awaited::Bind),
-            Event::Looked(_) => self.outstanding.remove(&Awaited::Look),
+            Event::Looked(sight) => {
+                // The pod is not bound, so that it may be bound once more.
+                self.sent &= *sight != Sight::Unbound;
+                self.outstanding.remove(&Awaited::Look)
+            }
             Event::Seen { .. } => {
                 self.shown = true;
                 true
@@ -285,14 +300,16 @@ fn follow(step: Step, mut books: Books, seen: &mut BTreeSet<(String, Books)>, ov
                 follow(ask.clone().answered(answer, TIMES.now), books.clone(), seen, over);
             }
         }
-        Next::Ask(Ask::Room(_)) => {
+        Next::Ask(Ask::Room(ask)) => {
             for room in [Ok(()), Err(Status::error("no room"))] {
-                follow(AskRoom(()).answered(room), books.clone(), seen, over);
+                follow(ask.clone().answered(room), books.clone(), seen, over);
             }
         }
-        Next::Ask(Ask::Bind(_)) => {
-            for call in [Ok(BindCall::Binding(BTreeMap::new())), Err(Status::error("broken"))] {
-                follow(AskBind(()).answered(call), books.clone(), seen, over);
+        Next::Ask(Ask::Bind(ask)) => {
+            let extender = (ask.by() == Binders::All).then_some(Ok(BindCall::Extender));
+            let plugins = [Ok(BindCall::Binding(BTreeMap::new())), Err(Status::error("broken"))];
+            for call in plugins.into_iter().chain(extender) {
+                follow(ask.clone().answered(call), books.clone(), seen, over);
             }
         }
     }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 pub(super) fn brief(effect: &Effect) -> String {
     match effect {
         Effect::Bind { pod, node, .. } => format!("bind {} {node}", pod.name),
+        Effect::BindByExtender { pod, node } => format!("bind {} {node} by the extender", pod.name),
         Effect::BindBy { pod, .. } => format!("bind by {}", pod.name),
         Effect::Write { pod, writes } => format!("write {pod} {writes:?}"),
         Effect::Verify { pod } => format!("verify {}", pod.name),

@@ -96,6 +96,11 @@ impl World {
                 let outcome = if self.leading { self.bind_asked(&pod, &node) } else { BindOutcome::NotSent };
                 self.answer(Input::BindFinished(pod.uid.clone(), outcome));
             }
+            Effect::BindByExtender { pod, node } => {
+                let outcome =
+                    if self.leading { self.bind_by_extender(&pod, &node) } else { BindOutcome::NotSent };
+                self.answer(Input::BindFinished(pod.uid.clone(), outcome));
+            }
             Effect::Verify { pod } => self.verify_asked(&pod),
             Effect::PatchStatus { pod, condition, nomination } if self.leading => {
                 let Some(mut stored) = self.truth.pods.get(&*pod.name).cloned() else { return };
@@ -197,6 +202,16 @@ impl World {
                 Ok(()) => BindOutcome::Bound,
                 Err((code, message)) => BindOutcome::Refused { code, message },
             },
+        }
+    }
+
+    /// The extender says that it failed, whether or not the pod is bound; sometimes it may be ignored.
+    fn bind_by_extender(&mut self, pod: &Arc<Pod>, node: &Atom) -> BindOutcome {
+        match self.bind_asked(pod, node) {
+            BindOutcome::Refused { message, .. } | BindOutcome::Unknown { message } => {
+                BindOutcome::ExtenderFailed { message, ignorable: self.one_in(2) }
+            }
+            outcome => outcome,
         }
     }
 

@@ -1,0 +1,327 @@
+//! HTTP extenders: the calls that the core makes in the middle of a cycle, and those that bind a pod.
+//!
+//! The scheduling thread waits for an answer for no longer than the extender's time-out, and gives signs of life meanwhile. An
+//! extender that may be ignored and keeps failing is not asked for a while ([`breaker`]). Wire names, errors and the meaning of `null` are
+//! upstream's (`pkg/scheduler/extender.go`).
+
+mod answer;
+mod breaker;
+mod go_json;
+mod http;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use crate::heartbeat::Heartbeat;
+use crate::inbox::{Inbox, Message};
+use crate::options::StartError;
+use crate::tasks::Tasks;
+use crate::write::{EventNote, EventSink, Leading, PodRef};
+use answer::Said;
+use breaker::{Breaker, Change, FAILURES_MAX, PAUSE};
+use http::Http;
+use secondmate_core::port::{BindOutcome, EventType, Input};
+use secondmate_framework::{
+    AwaitScores, CallExtender, Extender, ExtenderError, ExtenderVerbs, ExtenderVerdict, ExtenderVictims,
+    Extenders, PreemptionCandidate,
+};
+use secondmate_model::{Atom, NodeInfo, Pod};
+use secondmate_telemetry::Metrics;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+/// Between two signs of life while an answer is awaited.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// An extender that can be called.
+pub(crate) struct Client {
+    configured: secondmate_config::Extender,
+    http: Http,
+}
+
+/// Makes the clients of the configured extenders. Nobody is called.
+///
+/// # Errors
+/// A URL is none, or certificates and keys cannot be used.
+pub(crate) async fn clients(configured: &[secondmate_config::Extender]) -> Result<Vec<Client>, StartError> {
+    let mut clients = Vec::new();
+    for (number, extender) in configured.iter().enumerate() {
+        let http = Http::new(extender).await.map_err(|reason| StartError::Extender {
+            number,
+            url: extender.url_prefix.clone(),
+            reason,
+        })?;
+        clients.push(Client { configured: extender.clone(), http });
+    }
+    Ok(clients)
+}
+
+/// What extenders share with the rest of the shell.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub runtime: Handle,
+    /// Of the scheduling thread, which waits for answers.
+    pub heartbeat: Heartbeat,
+    pub metrics: Metrics,
+    pub events: EventSink,
+}
+
+/// The extenders as the core calls them, and the one that binds.
+pub(crate) fn extenders(clients: Vec<Client>, context: &Context) -> (Extenders, Option<Arc<HttpExtender>>) {
+    let mut binder = None;
+    let mut all = Vec::new();
+    for Client { configured, http } in clients {
+        let verbs = ExtenderVerbs {
+            filter: !configured.filter_verb.is_empty(),
+            prioritize: !configured.prioritize_verb.is_empty(),
+            preempt: !configured.preempt_verb.is_empty(),
+            bind: !configured.bind_verb.is_empty(),
+        };
+        let managed_resources = configured.managed_resources.iter().map(|r| Atom::new(&r.name)).collect();
+        let (ignorable, weight, by_name) =
+            (configured.ignorable, configured.weight, configured.node_cache_capable);
+        let name: Arc<str> = configured.url_prefix.as_str().into();
+        let http = Arc::new(HttpExtender {
+            name: Arc::clone(&name),
+            configured,
+            http,
+            breaker: ignorable.then(Breaker::default),
+            context: context.clone(),
+        });
+        if verbs.bind {
+            binder.get_or_insert_with(|| Arc::clone(&http));
+        }
+        let calls = Arc::new(Calls(http));
+        all.push(Extender {
+            name,
+            ignorable,
+            weight,
+            managed_resources,
+            verbs,
+            wants_objects: !by_name,
+            calls,
+        });
+    }
+    (Extenders::new(all), binder)
+}
+
+/// What an extender is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Filter,
+    Prioritize,
+    Preempt,
+    Bind,
+}
+
+impl Verb {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Prioritize => "prioritize",
+            Self::Preempt => "preempt",
+            Self::Bind => "bind",
+        }
+    }
+}
+
+/// One extender.
+pub(crate) struct HttpExtender {
+    name: Arc<str>,
+    configured: secondmate_config::Extender,
+    http: Http,
+    /// Of one that may be ignored.
+    breaker: Option<Breaker>,
+    context: Context,
+}
+
+impl HttpExtender {
+    fn path(&self, verb: Verb) -> &str {
+        match verb {
+            Verb::Filter => &self.configured.filter_verb,
+            Verb::Prioritize => &self.configured.prioritize_verb,
+            Verb::Preempt => &self.configured.preempt_verb,
+            Verb::Bind => &self.configured.bind_verb,
+        }
+    }
+
+    /// Asks, and reads the answer.
+    async fn ask<T>(
+        &self,
+        verb: Verb,
+        pod: &Pod,
+        body: Vec<u8>,
+        read: impl FnOnce(&[u8]) -> Result<Said<T>, String>,
+    ) -> Result<T, String> {
+        let metrics = &self.context.metrics.extenders;
+        let count = |result| metrics.calls(&self.name, verb.label(), result).inc();
+        if let Some(breaker) = &self.breaker
+            && let Err(reason) = breaker.admit()
+        {
+            count("skipped");
+            return Err(reason);
+        }
+        let began = Instant::now();
+        let answer = self.http.post(self.path(verb), body).await;
+        metrics.duration(&self.name, verb.label()).observe(began.elapsed().as_secs_f64());
+        let said = answer.and_then(|answer| read(&answer));
+        // An extender that says what is wrong is not one that fails.
+        self.note_failure(pod, said.as_ref().err().map(String::as_str));
+        let result = said.and_then(|said| said);
+        count(if result.is_ok() { "ok" } else { "error" });
+        if let Err(error) = &result
+            && (self.configured.ignorable || verb == Verb::Prioritize)
+        {
+            info!(
+                extender = &*self.name,
+                pod = pod.full_name(),
+                "{} goes on without this extender's answer: {error}",
+                verb.label()
+            );
+        }
+        result
+    }
+
+    fn note_failure(&self, pod: &Pod, error: Option<&str>) {
+        let Some(change) = self.breaker.as_ref().and_then(|breaker| breaker.record(error)) else { return };
+        let suspended = self.context.metrics.extenders.suspended(&self.name);
+        match change {
+            Change::Recovered => {
+                suspended.set(0);
+                info!(extender = &*self.name, "the extender answers again");
+            }
+            Change::Suspended => {
+                suspended.set(1);
+                let note = format!(
+                    "Extender {} has failed {FAILURES_MAX} times in a row and may be ignored; until it answers again, it is asked once every {PAUSE:?}: {}",
+                    self.name,
+                    error.unwrap_or_default()
+                );
+                warn!(extender = &*self.name, "{note}");
+                self.context.events.submit(EventNote {
+                    regarding: PodRef::from(pod),
+                    related: None,
+                    kind: EventType::Warning,
+                    reason: "ExtenderSuspended",
+                    action: "Scheduling",
+                    note,
+                    controller: pod.scheduler_name.clone(),
+                    time: jiff::Timestamp::now(),
+                });
+            }
+        }
+    }
+}
+
+/// The calls of the core.
+struct Calls(Arc<HttpExtender>);
+
+impl Calls {
+    /// Asks, without waiting; what is returned waits for the answer.
+    fn begin<T: Send + 'static>(
+        &self,
+        verb: Verb,
+        pod: &Arc<Pod>,
+        body: Vec<u8>,
+        read: impl FnOnce(&[u8]) -> Result<Said<T>, String> + Send + 'static,
+    ) -> Box<dyn FnOnce() -> Result<T, ExtenderError>> {
+        let (sender, answer) = sync_channel(1);
+        let (extender, pod) = (Arc::clone(&self.0), Arc::clone(pod));
+        let heartbeat = extender.context.heartbeat.clone();
+        let runtime = extender.context.runtime.clone();
+        runtime.spawn(async move {
+            // Nobody waits any more where the scheduling thread has ended.
+            let _ = sender.send(extender.ask(verb, &pod, body, read).await);
+        });
+        Box::new(move || {
+            loop {
+                match answer.recv_timeout(SIGN_OF_LIFE) {
+                    Ok(answer) => return answer.map_err(ExtenderError),
+                    Err(RecvTimeoutError::Timeout) => heartbeat.beat(),
+                    Err(RecvTimeoutError::Disconnected) => {
+                        return Err(ExtenderError(
+                            "the call of the extender was broken off: the process ends".to_owned(),
+                        ));
+                    }
+                }
+            }
+        })
+    }
+
+    fn sends_objects(&self) -> bool {
+        !self.0.configured.node_cache_capable
+    }
+}
+
+impl CallExtender for Calls {
+    fn filter(&self, pod: &Arc<Pod>, nodes: &[Arc<NodeInfo>]) -> Result<ExtenderVerdict, ExtenderError> {
+        let whole = self.sends_objects();
+        let body = request::about_nodes(pod, nodes, whole);
+        self.begin(Verb::Filter, pod, body, move |body| answer::filtered(body, !whole))()
+    }
+
+    fn prioritize<'a>(&'a self, pod: &'a Arc<Pod>, nodes: &'a [Arc<NodeInfo>]) -> AwaitScores<'a> {
+        let body = request::about_nodes(pod, nodes, self.sends_objects());
+        self.begin(Verb::Prioritize, pod, body, |body| answer::priorities(body).map(Ok))
+    }
+
+    fn preempt(
+        &self,
+        pod: &Arc<Pod>,
+        candidates: &[PreemptionCandidate],
+    ) -> Result<BTreeMap<String, ExtenderVictims>, ExtenderError> {
+        let body = request::about_victims(pod, candidates, self.sends_objects());
+        self.begin(Verb::Preempt, pod, body, |body| answer::preempted(body).map(Ok))()
+    }
+}
+
+/// Has pods bound by the extender that binds. Clones share the slots.
+#[derive(Clone)]
+pub(crate) struct ExtenderBinder {
+    extender: Option<Arc<HttpExtender>>,
+    leading: Leading,
+    inbox: Inbox,
+    tasks: Tasks,
+    /// One a binding that is on its way.
+    slots: Arc<Semaphore>,
+}
+
+impl ExtenderBinder {
+    pub fn new(
+        extender: Option<Arc<HttpExtender>>,
+        leading: Leading,
+        inbox: Inbox,
+        tasks: Tasks,
+        concurrency: usize,
+    ) -> Self {
+        Self { extender, leading, inbox, tasks, slots: Arc::new(Semaphore::new(concurrency.max(1))) }
+    }
+
+    /// Has the pod bound to the node.
+    pub fn bind(&self, pod: Arc<Pod>, node: Atom) {
+        let this = self.clone();
+        self.tasks.spawn("binding by an extender", async move {
+            let _slot = this.slots.acquire().await.expect("the semaphore is never closed");
+            let outcome = match &this.extender {
+                Some(extender) if this.leading.may_write() => {
+                    let body = request::binding(&pod, &node);
+                    match extender.ask(Verb::Bind, &pod, body, answer::bound).await {
+                        Ok(()) => BindOutcome::Bound,
+                        Err(message) => {
+                            BindOutcome::ExtenderFailed { message, ignorable: extender.configured.ignorable }
+                        }
+                    }
+                }
+                _ => BindOutcome::NotSent,
+            };
+            let answer = Message::Answered(Input::BindFinished(pod.uid.clone(), outcome));
+            // Where the scheduling thread has ended, nobody waits for the answer.
+            let _ = this.inbox.send(answer).await;
+        });
+    }
+}

@@ -1,0 +1,250 @@
+//! The first JSON value of an answer, and what is wrong with one that is none, in the words of Go's `encoding/json`.
+
+/// The text of the first value; what follows it is not looked at, as upstream's decoder reads no further.
+///
+/// # Errors
+/// There is no complete value; in Go's words.
+pub(super) fn first_value(answer: &[u8]) -> Result<&[u8], String> {
+    let mut scan = Scan { text: answer, at: 0 };
+    scan.spaces();
+    if scan.at == answer.len() {
+        return Err("EOF".to_owned());
+    }
+    let begin = scan.at;
+    scan.value(0)?;
+    Ok(&answer[begin..scan.at])
+}
+
+/// Deepest nesting, as in Go.
+const DEPTH_MAX: usize = 10_000;
+/// Nesting that serde_json follows.
+const DEPTH_READ: usize = 100;
+
+struct Scan<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+type Scanned = Result<(), String>;
+
+impl Scan<'_> {
+    fn spaces(&mut self) {
+        while matches!(self.text.get(self.at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.at += 1;
+        }
+    }
+
+    /// The next byte after white space.
+    fn next(&mut self) -> Result<u8, String> {
+        self.spaces();
+        self.byte()
+    }
+
+    fn byte(&mut self) -> Result<u8, String> {
+        let byte = self.text.get(self.at).copied().ok_or_else(|| "unexpected EOF".to_owned())?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn value(&mut self, depth: usize) -> Scanned {
+        if depth > DEPTH_READ.min(DEPTH_MAX) {
+            return Err("exceeded max depth".to_owned());
+        }
+        match self.next()? {
+            b'{' => self.object(depth),
+            b'[' => self.array(depth),
+            b'"' => self.string(),
+            b't' => self.literal("true"),
+            b'f' => self.literal("false"),
+            b'n' => self.literal("null"),
+            first @ (b'-' | b'0'..=b'9') => self.number(first),
+            other => Err(invalid(other, "looking for beginning of value")),
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Scanned {
+        match self.next()? {
+            b'}' => return Ok(()),
+            b'"' => self.string()?,
+            other => return Err(invalid(other, "looking for beginning of object key string")),
+        }
+        loop {
+            match self.next()? {
+                b':' => self.value(depth + 1)?,
+                other => return Err(invalid(other, "after object key")),
+            }
+            match self.next()? {
+                b'}' => return Ok(()),
+                b',' => {}
+                other => return Err(invalid(other, "after object key:value pair")),
+            }
+            match self.next()? {
+                b'"' => self.string()?,
+                other => return Err(invalid(other, "looking for beginning of object key string")),
+            }
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Scanned {
+        self.spaces();
+        if self.text.get(self.at) == Some(&b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.value(depth + 1)?;
+            match self.next()? {
+                b']' => return Ok(()),
+                b',' => {}
+                other => return Err(invalid(other, "after array element")),
+            }
+        }
+    }
+
+    fn string(&mut self) -> Scanned {
+        loop {
+            match self.byte()? {
+                b'"' => return Ok(()),
+                b'\\' => match self.byte()? {
+                    b'b' | b'f' | b'n' | b'r' | b't' | b'\\' | b'/' | b'"' => {}
+                    b'u' => {
+                        for _ in 0..4 {
+                            let digit = self.byte()?;
+                            if !digit.is_ascii_hexdigit() {
+                                return Err(invalid(digit, "in \\u hexadecimal character escape"));
+                            }
+                        }
+                    }
+                    other => return Err(invalid(other, "in string escape code")),
+                },
+                control if control < 0x20 => return Err(invalid(control, "in string literal")),
+                _ => {}
+            }
+        }
+    }
+
+    /// Its first letter has been read.
+    fn literal(&mut self, word: &str) -> Scanned {
+        for expected in word.bytes().skip(1) {
+            let found = self.byte()?;
+            if found != expected {
+                let context = format!("in literal {word} (expecting {})", quoted(expected));
+                return Err(invalid(found, &context));
+            }
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) {
+        while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+    }
+
+    fn number(&mut self, first: u8) -> Scanned {
+        let mut first = first;
+        if first == b'-' {
+            first = self.byte()?;
+            if !first.is_ascii_digit() {
+                return Err(invalid(first, "in numeric literal"));
+            }
+        }
+        if first != b'0' {
+            self.digits();
+        }
+        if self.text.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.digit("after decimal point in numeric literal")?;
+        }
+        if matches!(self.text.get(self.at), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.text.get(self.at), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digit("in exponent of numeric literal")?;
+        }
+        Ok(())
+    }
+
+    fn digit(&mut self, context: &str) -> Scanned {
+        let digit = self.byte()?;
+        if !digit.is_ascii_digit() {
+            return Err(invalid(digit, context));
+        }
+        self.digits();
+        Ok(())
+    }
+}
+
+fn invalid(byte: u8, context: &str) -> String {
+    format!("invalid character {} {context}", quoted(byte))
+}
+
+/// A byte as Go quotes it, as if it were a character.
+fn quoted(byte: u8) -> String {
+    match byte {
+        b'\'' => r"'\''".to_owned(),
+        b'"' => "'\"'".to_owned(),
+        b'\\' => r"'\\'".to_owned(),
+        0x07 => r"'\a'".to_owned(),
+        0x08 => r"'\b'".to_owned(),
+        0x0b => r"'\v'".to_owned(),
+        0x0c => r"'\f'".to_owned(),
+        b'\n' => r"'\n'".to_owned(),
+        b'\r' => r"'\r'".to_owned(),
+        b'\t' => r"'\t'".to_owned(),
+        0x00..=0x1f | 0x7f => format!(r"'\x{byte:02x}'"),
+        0x80..=0x9f => format!(r"'\u{byte:04x}'"),
+        0xa0 | 0xad => format!(r"'\u{byte:04x}'"),
+        other => format!("'{}'", char::from(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_as_go_does() {
+        // From `json.NewDecoder(r).Decode(&v)` of Go 1.26.
+        for (answer, expected) in [
+            ("", "EOF"),
+            (" \n", "EOF"),
+            ("{", "unexpected EOF"),
+            (r#"{"a":[1,2"#, "unexpected EOF"),
+            (r#"{"a"#, "unexpected EOF"),
+            ("<html>", "invalid character '<' looking for beginning of value"),
+            ("nothing", "invalid character 'o' in literal null (expecting 'u')"),
+            ("{a:1}", "invalid character 'a' looking for beginning of object key string"),
+            (r#"{"a" 1}"#, "invalid character '1' after object key"),
+            (r#"{"a":1 "b":2}"#, "invalid character '\"' after object key:value pair"),
+            (r#"{"a":1,}"#, "invalid character '}' looking for beginning of object key string"),
+            ("[1 2]", "invalid character '2' after array element"),
+            ("[1,]", "invalid character ']' looking for beginning of value"),
+            ("\"a\nb\"", r"invalid character '\n' in string literal"),
+            (r#""\x""#, "invalid character 'x' in string escape code"),
+            (r#""\u12g4""#, r"invalid character 'g' in \u hexadecimal character escape"),
+            ("-x", "invalid character 'x' in numeric literal"),
+            ("1.x", "invalid character 'x' after decimal point in numeric literal"),
+            ("1ex", "invalid character 'x' in exponent of numeric literal"),
+            ("é", "invalid character 'Ã' looking for beginning of value"),
+        ] {
+            assert_eq!(first_value(answer.as_bytes()), Err(expected.to_owned()), "{answer}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_first_value_is_not_looked_at() {
+        for (answer, value) in [
+            (r#" {"a":[true,null,-1.5e+3,"\u00e9"]} rest"#, r#"{"a":[true,null,-1.5e+3,"\u00e9"]}"#),
+            ("[]]", "[]"),
+            ("null", "null"),
+            ("0", "0"),
+            ("12,", "12"),
+        ] {
+            assert_eq!(first_value(answer.as_bytes()), Ok(value.as_bytes()));
+        }
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        assert_eq!(first_value(deep.as_bytes()), Err("exceeded max depth".to_owned()));
+    }
+}

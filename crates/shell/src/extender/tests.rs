@@ -1,0 +1,113 @@
+//! What is said where an extender does not answer as it should.
+
+use super::http::Http;
+use secondmate_config::{Extender, ExtenderTls};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// A server that answers each request with these bytes and closes the connection; without any it keeps silent. Its URL.
+async fn serve(answer: Option<&'static str>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move {
+        let mut silent = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"question") {
+                let mut bytes = [0; 4096];
+                let read = stream.read(&mut bytes).await.expect("a request");
+                request.extend_from_slice(&bytes[..read]);
+            }
+            let head = String::from_utf8_lossy(&request).to_lowercase();
+            assert!(head.starts_with("post /base/filter http/1.1"), "{head}");
+            assert!(head.contains("content-type: application/json"), "{head}");
+            match answer {
+                Some(answer) => stream.write_all(answer.as_bytes()).await.expect("sent"),
+                None => silent.push(stream),
+            }
+        }
+    });
+    url
+}
+
+async fn ask(url: &str, timeout: Duration) -> Result<String, String> {
+    let extender =
+        Extender { url_prefix: format!("{url}/base//"), http_timeout: Some(timeout), ..Extender::default() };
+    let http = Http::new(&extender).await.expect("a client");
+    http.post("filter", b"question".to_vec()).await.map(|body| String::from_utf8_lossy(&body).into_owned())
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn an_answer_is_what_comes_with_200() {
+    let url = serve(Some("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")).await;
+    assert_eq!(ask(&url, LONG).await, Ok("{}".to_owned()));
+    let url = serve(Some("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\n\r\noops")).await;
+    let said = format!("failed filter with extender at URL {url}/base/filter, code 500");
+    assert_eq!(ask(&url, LONG).await, Err(said));
+    let url = serve(Some("HTTP/1.1 204 No Content\r\n\r\n")).await;
+    let said = format!("failed filter with extender at URL {url}/base/filter, code 204");
+    assert_eq!(ask(&url, LONG).await, Err(said));
+}
+
+#[tokio::test]
+async fn silence_ends_with_the_time_out() {
+    let url = serve(None).await;
+    let said = format!(
+        "Post \"{url}/base/filter\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+    );
+    assert_eq!(ask(&url, Duration::from_millis(50)).await, Err(said));
+}
+
+#[tokio::test]
+async fn what_breaks_off_is_told_in_the_words_of_go() {
+    let url = serve(Some("")).await;
+    assert_eq!(ask(&url, LONG).await, Err(format!("Post \"{url}/base/filter\": EOF")));
+    let url = serve(Some("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"NodeNames\":[")).await;
+    assert_eq!(ask(&url, LONG).await, Err("unexpected EOF".to_owned()));
+    let url = serve(Some("SSH-2.0-OpenSSH_9.2\r\n\r\n")).await;
+    let said = ask(&url, LONG).await.expect_err("that is no HTTP");
+    let expected = format!(
+        "Post \"{url}/base/filter\": net/http: HTTP/1.x transport connection broken: malformed HTTP response"
+    );
+    assert!(said.starts_with(&expected), "{said}");
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_refuses() {
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = free.local_addr().expect("bound");
+    drop(free);
+    let said = ask(&format!("http://{address}"), LONG).await;
+    let expected =
+        format!("Post \"http://{address}/base/filter\": dial tcp {address}: connect: connection refused");
+    assert_eq!(said, Err(expected));
+}
+
+#[tokio::test]
+async fn what_cannot_be_called_is_refused_when_it_is_made() {
+    let tls = |tls: ExtenderTls| Extender {
+        url_prefix: "https://127.0.0.1:1".to_owned(),
+        tls_config: Some(tls),
+        ..Extender::default()
+    };
+    let with_ca = ExtenderTls { insecure: true, ca_file: "/ca.crt".to_owned(), ..ExtenderTls::default() };
+    let with_key = ExtenderTls { key_file: "/tls.key".to_owned(), ..ExtenderTls::default() };
+    let lost = ExtenderTls { ca_file: "/does/not/exist".to_owned(), ..ExtenderTls::default() };
+    for (extender, expected) in [
+        (
+            Extender { url_prefix: "gpu.kube-system:80".to_owned(), ..Extender::default() },
+            "http:// or https://",
+        ),
+        (Extender::default(), "urlPrefix is not a URL"),
+        (tls(with_ca), "exclude each other"),
+        (tls(with_key), "needs its key"),
+        (tls(lost), "/does/not/exist"),
+    ] {
+        let refused = Http::new(&extender).await.err().expect("it is refused");
+        assert!(refused.contains(expected), "{refused}");
+    }
+}

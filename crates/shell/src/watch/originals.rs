@@ -1,0 +1,49 @@
+//! Which pods and nodes are kept in full, beside what is compiled of them: those that a plugin reads so, or that an extender may be sent.
+
+use secondmate_core::port::PodWatch;
+use secondmate_framework::Extenders;
+use secondmate_model::{Node, Pod, trimmed};
+
+/// Plugins and extenders decide what is kept; without them nothing is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Originals {
+    extenders: Extenders,
+    /// Everything, since a plugin reads it.
+    all: bool,
+}
+
+impl Originals {
+    /// What these extenders are sent.
+    pub fn for_extenders(extenders: Extenders) -> Self {
+        Self { extenders, all: false }
+    }
+
+    /// The same, and with `all` everything.
+    pub fn or_all(self, all: bool) -> Self {
+        Self { all: all || self.all, ..self }
+    }
+
+    /// The pod, with its object where that is needed: of pods that wait, for the extenders that they concern; of pods on nodes, for
+    /// extenders that are sent victims whole.
+    pub fn keep_pod(&self, watch: PodWatch, pod: Pod, text: &str) -> Pod {
+        let for_extenders = match watch {
+            PodWatch::Pending => self.extenders.interested(&pod).next().is_some(),
+            PodWatch::Assigned => self.extenders.iter().any(|e| e.verbs.preempt && e.wants_objects),
+            PodWatch::ForeignNominated => false,
+        };
+        match (self.all || for_extenders).then(|| trimmed(text)).flatten() {
+            Some(json) => pod.with_json(&json),
+            None => pod,
+        }
+    }
+
+    /// The node, with its object where nodes are sent whole.
+    pub fn keep_node(&self, node: Node, text: &str) -> Node {
+        let sent =
+            |e: &secondmate_framework::Extender| e.wants_objects && (e.verbs.filter || e.verbs.prioritize);
+        match (self.all || self.extenders.iter().any(sent)).then(|| trimmed(text)).flatten() {
+            Some(json) => node.with_json(&json),
+            None => node,
+        }
+    }
+}
