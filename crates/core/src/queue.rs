@@ -11,13 +11,14 @@ mod backoff;
 mod in_flight;
 mod moves;
 mod places;
+mod waiting;
 
 use crate::changes::UNSCHEDULED_POD_ADD;
 use crate::heap::Heap;
 pub use in_flight::IN_FLIGHT_EVENTS_MAX;
 use in_flight::{InFlight, SincePop};
-use moves::{Asked, Move, Strategy};
-use places::{Ticket, Waiting, by_expiry, by_queue_sort};
+use moves::{Move, Strategy};
+use places::{Ticket, by_expiry, by_queue_sort};
 use rustc_hash::FxHashMap;
 use secondmate_cycle::Profile;
 use secondmate_framework::{ActionType, ClusterEvent, EventResource, ObjectChange, QueuedPod};
@@ -25,6 +26,7 @@ use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use waiting::Waiting;
 
 /// How often the unschedulable pods are searched for those that waited too long.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(30);
@@ -246,6 +248,12 @@ impl Queue {
         &self.rejected_gauge
     }
 
+    /// Number of kinds of waiting pods: an event is asked about once for each.
+    #[must_use]
+    pub fn waiting_kinds(&self) -> usize {
+        self.waiting.kinds()
+    }
+
     /// Number of events kept for pods in flight.
     #[must_use]
     pub fn in_flight_events(&self) -> usize {
@@ -319,8 +327,11 @@ impl Queue {
                 self.relocate(&pod.uid, place, expiry, cx.profiles, |_| {});
             }
             Place::Unschedulable | Place::Gated => {
+                // It may be of another kind now.
+                self.waiting.remove(entry.ticket);
+                self.waiting.insert(entry.ticket, entry, cx.profiles);
                 for event in events {
-                    if self.reconsider(&pod.uid, event, &change, Asked::TheUpdated, cx) {
+                    if self.reconsider(&pod.uid, event, &change, cx) {
                         break;
                     }
                 }
@@ -428,7 +439,7 @@ impl Queue {
     ///
     /// # Errors
     /// What is wrong, in words.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, profiles: &Profiles) -> Result<(), String> {
         let mut size = QueueSize::default();
         let mut error_backoff = 0;
         let tickets = |heap: &Heap<Ticket>| -> FxHashMap<u64, Arc<Pod>> {
@@ -458,6 +469,9 @@ impl Queue {
             let waits = matches!(entry.place, Place::Unschedulable | Place::Gated);
             if waits != (self.waiting.get(entry.ticket) == Some(uid)) {
                 return Err(format!("pod {uid} is {:?}; listed as waiting: {}", entry.place, !waits));
+            }
+            if waits {
+                self.waiting.check(entry, profiles)?;
             }
             if (entry.place == Place::Gated) != entry.gated_by.is_some() {
                 return Err(format!("pod {uid} is {:?} and gated by {:?}", entry.place, entry.gated_by));

@@ -18,4 +18,4 @@ pub use evaluate::{Answer, Details, Evaluate, Outcome, Question, Rejection, Scop
 pub use plain::{NO_NODES, Plain};
 pub use profile::{At, PluginLists, PluginRef, Profile, ProfileError, ProfileSpec, multi_point};
 pub use random::Random;
-pub use standing::{Standing, StandingCounts, StandingSettings, Why};
+pub use standing::{Standing, StandingCounts, StandingSettings, Why, hash_parts, same_parts};

@@ -20,6 +20,7 @@ mod plan;
 mod ranking;
 mod why;
 
+pub use key::{hash_parts, same_parts};
 pub use why::Why;
 
 use crate::evaluate::{Answer, Details, Evaluate, Outcome, Question, Scope};

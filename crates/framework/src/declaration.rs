@@ -132,7 +132,8 @@ pub struct Right {
 pub struct Declaration {
     /// Kinds of objects that it reads beside pods and nodes: they are watched, and part of every dump.
     pub objects: Vec<ObjectKind>,
-    /// What it reads of the pod that is being scheduled.
+    /// What it reads of the pod that is being scheduled, in hints as well. Of pods that are alike in this, one is asked about an
+    /// event; [`PodParts::ALL`] is taken for everything, names included, so that each is asked.
     pub pod: PodParts,
     /// What it reads of a node.
     pub node: NodeParts,

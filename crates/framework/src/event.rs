@@ -200,6 +200,14 @@ pub struct ObjectChange {
     pub new: Option<EventObject>,
 }
 
+impl ObjectChange {
+    /// The pod that changed, if it is one: as it is now, or was at last.
+    #[must_use]
+    pub fn pod(&self) -> Option<&Arc<Pod>> {
+        self.new.as_ref().or(self.old.as_ref())?.pod()
+    }
+}
+
 /// A queueing hint: what an event means for a pod that the plugin rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {

@@ -100,10 +100,10 @@ impl Queue {
         if !registered {
             return;
         }
-        for uid in self.waiting.concerned(event, cx.profiles) {
-            if self.entries.get(&uid).is_some_and(|e| concerns(&e.queued.pod)) {
-                self.reconsider(&uid, event, change, Asked::AllThatWait, cx);
-            }
+        let strategy = |pod: &Pod| self.strategy(&pod.uid, pod, event, change, cx.profiles);
+        let own = change.pod().and_then(|pod| self.entries.get(&pod.uid)).map(|entry| entry.ticket);
+        for (uid, strategy) in self.waiting.helped(event, own, cx.profiles, concerns, strategy) {
+            self.move_by(&uid, event, strategy, Asked::AllThatWait, cx);
         }
         self.in_flight.record(*event, change);
     }
@@ -157,17 +157,31 @@ impl Queue {
         }
     }
 
-    /// Looks at one waiting pod after an event; says whether it waits no longer.
+    /// Looks at a waiting pod that was updated; says whether it waits no longer.
     pub(super) fn reconsider(
         &mut self,
         uid: &Uid,
         event: &ClusterEvent,
         change: &ObjectChange,
-        asked: Asked,
         cx: QueueContext<'_>,
     ) -> bool {
         let Some(entry) = self.entries.get(uid) else { return false };
         let pod = Arc::clone(&entry.queued.pod);
+        let strategy = self.strategy(uid, &pod, event, change, cx.profiles);
+        self.move_by(uid, event, strategy, Asked::TheUpdated, cx)
+    }
+
+    /// Moves a waiting pod by what an event means for it; says whether it waits no longer.
+    fn move_by(
+        &mut self,
+        uid: &Uid,
+        event: &ClusterEvent,
+        strategy: Strategy,
+        asked: Asked,
+        cx: QueueContext<'_>,
+    ) -> bool {
+        let Some(entry) = self.entries.get(uid) else { return false };
+        let pod = &entry.queued.pod;
         if let Some(gate) = entry.gated_by.as_ref().filter(|_| asked == Asked::AllThatWait) {
             // A gated pod is looked at only where the gating plugin may change its mind.
             let concerns =
@@ -176,7 +190,6 @@ impl Queue {
                 return false;
             }
         }
-        let strategy = self.strategy(uid, &pod, event, change, cx.profiles);
         let by = Move { stays: asked == Asked::TheUpdated, ..Move::by(event.label, strategy) };
         match strategy {
             Strategy::Wait => return false,

@@ -2,10 +2,9 @@
 
 use super::moves::Move;
 use super::{Entry, Place, Profiles, Queue, QueueContext};
-use secondmate_framework::{ClusterEvent, EventResource, QueuedPod};
+use secondmate_framework::QueuedPod;
 use secondmate_model::{Atom, Timestamp, Uid};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A pod's entry in a heap. Only the pod's newest ticket is valid.
@@ -15,67 +14,6 @@ pub(super) struct Ticket {
     /// End of the backoff; unused in activeQ.
     pub expiry: Timestamp,
     pub number: u64,
-}
-
-/// Waiting pods, in order of arrival and by the profile and plugin that rejected them.
-#[derive(Debug, Default)]
-pub(super) struct Waiting {
-    pods: BTreeMap<u64, Uid>,
-    by_rejector: BTreeMap<(Atom, Atom), BTreeSet<u64>>,
-}
-
-impl Waiting {
-    pub fn len(&self) -> usize {
-        self.pods.len()
-    }
-
-    pub fn get(&self, ticket: u64) -> Option<&Uid> {
-        self.pods.get(&ticket)
-    }
-
-    pub fn all(&self) -> impl Iterator<Item = &Uid> {
-        self.pods.values()
-    }
-
-    /// Pods of which a rejecting plugin registered the event; all of them for a wildcard.
-    pub fn concerned(&self, event: &ClusterEvent, profiles: &Profiles) -> Vec<Uid> {
-        if event.resource == EventResource::Wildcard {
-            return self.pods.values().cloned().collect();
-        }
-        let mut tickets = BTreeSet::new();
-        for ((profile, plugin), rejected) in &self.by_rejector {
-            if profiles.get(profile).is_some_and(|p| p.plugin_registers(plugin, event)) {
-                tickets.extend(rejected);
-            }
-        }
-        tickets.iter().filter_map(|ticket| self.pods.get(ticket).cloned()).collect()
-    }
-
-    fn insert<'a>(
-        &mut self,
-        ticket: u64,
-        uid: &Uid,
-        profile: &Atom,
-        rejectors: impl Iterator<Item = &'a Atom>,
-    ) {
-        self.pods.insert(ticket, uid.clone());
-        for plugin in rejectors {
-            self.by_rejector.entry((profile.clone(), plugin.clone())).or_default().insert(ticket);
-        }
-    }
-
-    fn remove<'a>(&mut self, ticket: u64, profile: &Atom, rejectors: impl Iterator<Item = &'a Atom>) {
-        self.pods.remove(&ticket);
-        for plugin in rejectors {
-            let key = (profile.clone(), plugin.clone());
-            if let Some(tickets) = self.by_rejector.get_mut(&key) {
-                tickets.remove(&ticket);
-                if tickets.is_empty() {
-                    self.by_rejector.remove(&key);
-                }
-            }
-        }
-    }
 }
 
 impl Queue {
@@ -114,7 +52,7 @@ impl Queue {
         let Some(entry) = self.entries.get(uid) else { return };
         let place = entry.place;
         if matches!(place, Place::Unschedulable | Place::Gated) {
-            self.waiting.remove(entry.ticket, &entry.queued.pod.scheduler_name, entry.rejectors());
+            self.waiting.remove(entry.ticket);
         }
         self.error_backoff_len -= usize::from(place == Place::ErrorBackoff);
         *self.count_of(place) -= 1;
@@ -131,7 +69,7 @@ impl Queue {
             Place::Backoff => self.backoff.push(ticket(), by_expiry(&compare)),
             Place::ErrorBackoff => self.error_backoff.push(ticket(), by_expiry(&compare)),
             Place::Unschedulable | Place::Gated => {
-                self.waiting.insert(number, uid, &entry.queued.pod.scheduler_name, entry.rejectors());
+                self.waiting.insert(number, entry, profiles);
             }
             Place::InFlight => {}
         }

@@ -78,7 +78,7 @@ impl Scheduler {
     /// # Errors
     /// The first invariant that is broken, in words.
     pub fn check(&self) -> Result<(), String> {
-        self.queue.check().map_err(|broken| format!("invariant 3: {broken}"))?;
+        self.queue.check(&self.profiles).map_err(|broken| format!("invariant 3: {broken}"))?;
         self.bindings.check()?;
         for entry in self.queue.entries_sorted() {
             let pod = &entry.queued.pod;

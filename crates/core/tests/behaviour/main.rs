@@ -6,6 +6,7 @@ mod cycle;
 mod extenders;
 mod extreme;
 mod fixture;
+mod kinds;
 mod neighbours;
 mod nomination;
 mod post_filters;

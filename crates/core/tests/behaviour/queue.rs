@@ -63,7 +63,7 @@ impl Fixture {
     }
 
     fn check(&self) {
-        self.queue.check().expect("the queue is in order");
+        self.queue.check(&self.profiles).expect("the queue is in order");
     }
 
     fn add(&mut self, text: &str) {

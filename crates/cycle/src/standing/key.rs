@@ -26,9 +26,7 @@ impl Key {
         let mut hasher = FxHasher::default();
         (plan.filters, plan.scores, plan.parts).hash(&mut hasher);
         profile.name().hash(&mut hasher);
-        for part in PARTS.iter().filter(|part| plan.parts.contains(part.part)) {
-            (part.hash)(pod, &mut hasher);
-        }
+        hash_parts(pod, plan.parts, &mut hasher);
         Self {
             profile: profile.identity().same(),
             filters: plan.filters,
@@ -55,6 +53,20 @@ impl PartialEq for Key {
                 .filter(|part| self.parts.contains(part.part))
                 .all(|part| (part.equal)(&self.pod, &other.pod))
     }
+}
+
+/// Hashes these parts of a pod; of volumes nothing.
+pub fn hash_parts(pod: &Pod, parts: PodParts, hasher: &mut FxHasher) {
+    for part in PARTS.iter().filter(|part| parts.contains(part.part)) {
+        (part.hash)(pod, hasher);
+    }
+}
+
+/// Whether two pods are alike in these parts. Volumes are not compared: a pod that has any is like no other where they count.
+#[must_use]
+pub fn same_parts(a: &Pod, b: &Pod, parts: PodParts) -> bool {
+    let volumes = parts.contains(PodParts::VOLUMES) && !(a.volumes.is_empty() && b.volumes.is_empty());
+    !volumes && PARTS.iter().filter(|part| parts.contains(part.part)).all(|part| (part.equal)(a, b))
 }
 
 /// A part of a pod: how it is compared.
