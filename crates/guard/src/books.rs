@@ -141,9 +141,21 @@ impl Guard {
         [size.nodes, size.pods, self.waiting.len()]
     }
 
+    /// Whether a pod is counted on a node: seen there, or approved.
+    #[must_use]
+    pub fn knows(&self, uid: &Uid) -> bool {
+        self.cache.pod(uid).is_some()
+    }
+
     /// The first lists of all watches are in.
     pub fn listed(&mut self) {
         self.listed = true;
+    }
+
+    /// Whether they are.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.listed
     }
 
     /// A node appeared or changed.
@@ -381,12 +393,6 @@ impl Guard {
             self.take(uid);
         }
         expired.len()
-    }
-
-    /// What a node lacks for a pod by the books; empty where a kubelet would take it, or where the node is not known.
-    #[must_use]
-    pub fn shortages(&self, pod: &Pod, node: &Atom) -> Vec<Shortage> {
-        self.cache.node_info(node).map(|info| shortages(pod, info)).unwrap_or_default()
     }
 
     /// Checks that the books agree with each other.

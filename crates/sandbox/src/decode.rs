@@ -189,6 +189,10 @@ fn check_type(resource: &ResourceType, value: &Value) -> Result<(), String> {
         ("apps", "ReplicaSet") => reads::<k8s::apps::v1::ReplicaSet>,
         ("apps", "Deployment") => reads::<k8s::apps::v1::Deployment>,
         ("coordination.k8s.io", "Lease") => reads::<k8s::coordination::v1::Lease>,
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
+            reads::<k8s::admissionregistration::v1::ValidatingWebhookConfiguration>
+        }
+        ("discovery.k8s.io", "EndpointSlice") => reads::<k8s::discovery::v1::EndpointSlice>,
         ("policy", "PodDisruptionBudget") => reads::<k8s::policy::v1::PodDisruptionBudget>,
         ("storage.k8s.io", "StorageClass") => reads::<k8s::storage::v1::StorageClass>,
         ("storage.k8s.io", "CSINode") => reads::<k8s::storage::v1::CSINode>,

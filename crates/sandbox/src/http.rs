@@ -27,6 +27,7 @@ use crate::handlers;
 use crate::kubelet;
 use crate::request::{self, ApiRequest, Route};
 use crate::server::{Server, until_down};
+use crate::webhooks;
 
 /// Upstream refuses larger bodies too.
 const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -197,6 +198,7 @@ async fn answer(
     let reply = async {
         server.access.check(&request.class(), &request.namespace, &request.name)?;
         let body = read_body(body).await?;
+        webhooks::review(server, request, &body).await?;
         handlers::answer(server, request, headers, &body, plan)
     };
     reply.await.unwrap_or_else(|error: ApiError| refusal(&error))

@@ -19,6 +19,8 @@
 //! paged lists and the history by theirs. [`Held`] says how much there is of each. Nothing here knows the scheduler. A
 //! kind that no controller acts on is not served at all, or read-only where the scheduler reads it; discovery says so.
 //!
+//! Validating webhooks are asked about bindings, over TLS as by an API server, and about nothing else.
+//!
 //! Not simulated: garbage collection but for what workloads own, eviction by NoExecute taints, quotas, server-side apply.
 
 mod access;
@@ -52,6 +54,7 @@ mod time;
 mod view;
 mod volumes;
 mod watch;
+mod webhooks;
 mod wire;
 mod workloads;
 

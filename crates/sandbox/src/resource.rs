@@ -138,10 +138,14 @@ pub(crate) const CONTROLLER_REVISIONS: StoreId = StoreId(29);
 pub(crate) const LIMIT_RANGES: StoreId = StoreId(24);
 /// Read by the admission of pods.
 pub(crate) const RUNTIME_CLASSES: StoreId = StoreId(25);
+/// Asked before a pod is bound.
+pub(crate) const VALIDATING_WEBHOOKS: StoreId = StoreId(31);
+/// Where webhooks that name a Service are reached.
+pub(crate) const ENDPOINT_SLICES: StoreId = StoreId(32);
 /// Resources without a store.
 const NO_STORE: StoreId = StoreId(255);
 /// One more than the largest store.
-pub(crate) const STORE_COUNT: usize = 31;
+pub(crate) const STORE_COUNT: usize = 33;
 
 const POD_FIELDS: &[(&str, &str)] = &[
     ("spec.nodeName", "/spec/nodeName"),
@@ -404,6 +408,25 @@ pub(crate) static RESOURCES: &[ResourceType] = &[
         store: StoreId(14),
         create_on_update: true,
         unconditional_update: false,
+        ..BASE
+    },
+    ResourceType {
+        group: "admissionregistration.k8s.io",
+        plural: "validatingwebhookconfigurations",
+        singular: "validatingwebhookconfiguration",
+        kind: "ValidatingWebhookConfiguration",
+        namespaced: false,
+        store: VALIDATING_WEBHOOKS,
+        has_generation: true,
+        ..BASE
+    },
+    ResourceType {
+        group: "discovery.k8s.io",
+        plural: "endpointslices",
+        singular: "endpointslice",
+        kind: "EndpointSlice",
+        store: ENDPOINT_SLICES,
+        has_generation: true,
         ..BASE
     },
     ResourceType {

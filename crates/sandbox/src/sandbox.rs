@@ -23,6 +23,7 @@ use crate::objects::Objects;
 use crate::server::{Server, until_down};
 use crate::store::{Held, Retention, Store, Transaction, Window};
 use crate::volumes;
+use crate::webhooks::Webhooks;
 use crate::workloads;
 
 /// Between two looks for what is too old.
@@ -130,6 +131,7 @@ impl Sandbox {
             history,
             access,
             pagings: Pagings::default(),
+            webhooks: Webhooks::default(),
             bookmark_interval: options.bookmark_interval,
             shutdown: watch::Sender::new(false),
         });

@@ -10,6 +10,7 @@ use crate::api::Api;
 use crate::faults::Faults;
 use crate::history::History;
 use crate::list::Pagings;
+use crate::webhooks::Webhooks;
 
 /// The state of one API server.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(crate) struct Server {
     pub history: Arc<History>,
     pub access: Arc<Access>,
     pub pagings: Pagings,
+    pub webhooks: Webhooks,
     pub bookmark_interval: Duration,
     pub shutdown: watch::Sender<bool>,
 }

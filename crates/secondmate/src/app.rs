@@ -115,6 +115,7 @@ impl App {
         match cli.command {
             Command::Run(args) => crate::run::run(self, args, cli.log),
             Command::Playground(args) => crate::playground::playground(self, args, cli.log),
+            Command::Guard(args) => crate::guard::guard(args, cli.log),
             Command::Explain(args) => {
                 cli.log.init(true)?;
                 crate::explain::explain(self, &args)

@@ -3,6 +3,7 @@
 use crate::completion::CompletionArgs;
 use crate::dump::DumpArgs;
 use crate::explain::ExplainArgs;
+use crate::guard::GuardArgs;
 use crate::playground::PlaygroundArgs;
 use crate::run::RunArgs;
 use crate::version::VersionArgs;
@@ -38,6 +39,10 @@ pub(crate) enum Command {
     /// Try it without a cluster: an API server, simulated nodes, pods and the scheduler in one process.
     #[command(after_help = crate::playground::EXAMPLES, after_long_help = crate::playground::SUMMARY_HELP)]
     Playground(PlaygroundArgs),
+    /// Refuse binds, of any scheduler, that the node's kubelet would reject: the admission webhook by which several schedulers share
+    /// nodes.
+    #[command(after_help = crate::guard::EXAMPLES)]
+    Guard(GuardArgs),
     /// Explain placement, in a live cluster or from a dump of one: where pods would go, why not elsewhere, and which pods they would
     /// preempt. Nothing is changed.
     #[command(after_help = crate::explain::EXAMPLES)]

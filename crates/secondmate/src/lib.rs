@@ -18,6 +18,7 @@ mod configuration;
 mod dump;
 mod endpoints;
 mod explain;
+mod guard;
 mod playground;
 mod run;
 mod started;

@@ -2,6 +2,7 @@
 
 use crate::cli::LogArgs;
 use crate::endpoints::{self, DebugListen, Serving};
+use crate::guard::ServingArgs;
 use crate::started;
 use crate::version::VERSION;
 use crate::{App, ConfigurationSource, profiles};
@@ -12,7 +13,7 @@ use secondmate_core::SchedulerConfig;
 use secondmate_core::queue::QueueConfig;
 use secondmate_cycle::Profile;
 use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName, LeaseNameSources, identity};
-use secondmate_shell::{End, Options, Shell, WriteLimit};
+use secondmate_shell::{End, Failure, GuardService, Options, Shell, WriteLimit};
 use secondmate_telemetry::{Admin, Probe};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
@@ -69,6 +70,11 @@ pub(crate) struct RunArgs {
     /// Allow the name default-scheduler, and take kube-scheduler's Lease. Stop kube-scheduler first.
     #[arg(long)]
     pub i_replace_the_default_scheduler: bool,
+    /// Run the bind guard too, at this address (HTTPS, POST /bind), with a Lease of its own; see secondmate guard [default: off].
+    #[arg(long, value_name = "ADDR")]
+    pub guard_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub guard: ServingArgs,
 }
 
 impl RunArgs {
@@ -130,8 +136,8 @@ async fn serve(
     let mut serving = endpoints::serve(&admin, args.listen, args.debug_listen, &stop_serving).await?;
 
     let start = start(&args, configuration, profiles, admin, &serving);
-    let mut shell = tokio::select! {
-        shell = start => shell?,
+    let (mut shell, mut guard) = tokio::select! {
+        started = start => started?,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
@@ -144,6 +150,11 @@ async fn serve(
             stop(shell, "it ended by itself").await;
             end
         }
+        failure = failure_of(&mut guard) => {
+            error!("{failure}: stopping");
+            stop(shell, "the bind guard ended by itself").await;
+            End::Failed(failure)
+        }
         Some(end) = serving.tasks.join_next() => {
             stop(shell, "an address is not served any more").await;
             let reason = end.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
@@ -152,6 +163,10 @@ async fn serve(
         _ = terminate.recv() => stop(shell, "SIGTERM").await,
         _ = interrupt.recv() => stop(shell, "SIGINT").await,
     };
+    // Last, because the API server asks it about the bindings that are still on their way.
+    if let Some(guard) = guard {
+        guard.stop().await;
+    }
     stop_serving.cancel();
     serving.tasks.join_all().await;
     match end {
@@ -160,6 +175,14 @@ async fn serve(
         End::Failed(failure) => {
             bail!("{failure}; the Lease was given up: this is a bug, please report it with the log")
         }
+    }
+}
+
+/// The failure of a guard that runs; for ever without one.
+async fn failure_of(guard: &mut Option<GuardService>) -> Failure {
+    match guard {
+        Some(guard) => guard.failed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -176,7 +199,7 @@ async fn start(
     profiles: Vec<Profile>,
     admin: Admin,
     serving: &Serving,
-) -> anyhow::Result<Shell> {
+) -> anyhow::Result<(Shell, Option<GuardService>)> {
     let given = args.kubeconfig.clone();
     let configured = configuration.client_connection.kubeconfig.as_ref().map(PathBuf::from);
     let cluster = secondmate_shell::cluster(given.or(configured).as_deref()).await?;
@@ -184,12 +207,19 @@ async fn start(
     let lease = election.as_ref().map(|election| election.lease.to_string());
     let server = cluster.cluster_url.to_string();
     started::say(configuration, &server, lease.as_deref(), serving.listen, serving.debug_listen);
+    let guard = match args.guard_listen {
+        Some(listen) => {
+            let options = args.guard.options(cluster.clone(), listen, admin.clone());
+            Some(GuardService::start(options).await?)
+        }
+        None => None,
+    };
     let options = Options {
         election,
         bind_concurrency: usize::from(args.bind_concurrency),
         ..shell_options(configuration, cluster, profiles, admin)
     };
-    Ok(Shell::start(options).await?)
+    Ok((Shell::start(options).await?, guard))
 }
 
 /// What a configuration says about how a scheduler is run, but for the election.

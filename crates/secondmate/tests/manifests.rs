@@ -33,7 +33,7 @@ fn kustomizations(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 fn every_file_is_used_and_every_file_that_is_used_is_there() -> Result<()> {
     let mut folders = Vec::new();
     kustomizations(&manifests(), &mut folders)?;
-    assert!(folders.len() >= 7, "{folders:?}");
+    assert!(folders.len() >= 8, "{folders:?}");
     for folder in folders {
         let text = std::fs::read_to_string(folder.join("kustomization.yaml"))?;
         let kustomization: Value = serde_saphyr::from_str(&text)?;
@@ -100,12 +100,15 @@ fn one_port_is_open_and_all_use_it_by_its_name() -> Result<()> {
 
 #[test]
 fn the_image_is_pinned_to_this_version_and_the_namespaces_are_restricted() -> Result<()> {
-    let kustomization = read("base/kustomization.yaml")?;
-    let image = &kustomization["images"][0];
-    assert_eq!((&image["name"], &image["newTag"]), (&"secondmate".into(), &env!("CARGO_PKG_VERSION").into()));
-    let deployment = read("base/deployment.yaml")?;
-    assert_eq!(deployment["spec"]["template"]["spec"]["containers"][0]["image"], "secondmate");
-    for file in ["base/namespace.yaml", "overlays/tenants/namespace.yaml"] {
+    for folder in ["base", "overlays/guard"] {
+        let kustomization = read(&format!("{folder}/kustomization.yaml"))?;
+        let image = &kustomization["images"][0];
+        let expected = (&"secondmate".into(), &env!("CARGO_PKG_VERSION").into());
+        assert_eq!((&image["name"], &image["newTag"]), expected);
+        let deployment = read(&format!("{folder}/deployment.yaml"))?;
+        assert_eq!(deployment["spec"]["template"]["spec"]["containers"][0]["image"], "secondmate");
+    }
+    for file in ["base/namespace.yaml", "overlays/tenants/namespace.yaml", "overlays/guard/namespace.yaml"] {
         let labels = &read(file)?["metadata"]["labels"];
         for mode in ["enforce", "audit", "warn"] {
             assert_eq!(labels[format!("pod-security.kubernetes.io/{mode}")], "restricted", "{file}");
@@ -134,6 +137,58 @@ fn the_program_understands_the_arguments_of_the_deployment() -> Result<()> {
     let text = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(1), "{text}");
     // It came as far as the cluster, which there is none of.
+    assert!(text.contains("kubeconfig /nowhere: "), "{text}");
+    Ok(())
+}
+
+/// The guard's manifests name each other, its Lease and its objects as the program does, and no bind depends on it.
+#[test]
+fn the_manifests_of_the_guard_agree_with_each_other() -> Result<()> {
+    let guard = |file: &str| read(&format!("overlays/guard/{file}"));
+    let deployment = guard("deployment.yaml")?;
+    let template = &deployment["spec"]["template"];
+    let labels = &template["metadata"]["labels"];
+    let container = &template["spec"]["containers"][0];
+    assert_eq!(container["ports"][0], json!({ "name": "bind", "containerPort": 10362 }));
+    assert_eq!(container["ports"][1], json!({ "name": "metrics", "containerPort": 10361 }));
+    assert_eq!(container["env"][0]["name"], "POD_IP");
+    for file in ["poddisruptionbudget.yaml", "networkpolicy.yaml"] {
+        let object = guard(file)?;
+        let selector = [&object["spec"]["selector"], &object["spec"]["podSelector"]];
+        assert!(selector.iter().any(|selector| selector["matchLabels"] == *labels), "{file}");
+    }
+    let replicas = deployment["spec"]["replicas"].as_u64().context("replicas")?;
+    let budget = guard("poddisruptionbudget.yaml")?;
+    assert!(budget["spec"]["maxUnavailable"].as_u64().is_some_and(|count| count < replicas));
+
+    let service = guard("service.yaml")?;
+    assert_eq!(service["spec"]["selector"], Value::Null, "the guard writes the EndpointSlice");
+    assert_eq!(service["spec"]["ports"], json!([{ "name": "bind", "port": 443, "targetPort": 10362 }]));
+    let webhook = guard("webhook.yaml")?;
+    let hook = &webhook["webhooks"][0];
+    let metadata = &service["metadata"];
+    let reached = &hook["clientConfig"]["service"];
+    assert_eq!((&reached["namespace"], &reached["name"]), (&metadata["namespace"], &metadata["name"]));
+    assert_eq!((&reached["port"], &reached["path"]), (&json!(443), &json!("/bind")));
+    assert_eq!(hook["rules"][0]["resources"], json!(["pods/binding", "bindings"]));
+    assert_eq!((&hook["failurePolicy"], &hook["timeoutSeconds"]), (&json!("Ignore"), &json!(1)));
+    assert_eq!(hook["clientConfig"]["caBundle"], Value::Null, "the guard fills it in");
+    Ok(())
+}
+
+/// The arguments of the guard's Deployment are some that the program takes.
+#[test]
+fn the_program_understands_the_arguments_of_the_guard() -> Result<()> {
+    let deployment = read("overlays/guard/deployment.yaml")?;
+    let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+    let arguments = arguments.as_array().context("args")?.iter().filter_map(Value::as_str);
+    let output = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+        .args(arguments.filter(|argument| !argument.starts_with("--listen=")))
+        .args(["--listen=127.0.0.1:0", "--kubeconfig=/nowhere"])
+        .env("POD_IP", "10.0.0.7")
+        .output()?;
+    let text = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("kubeconfig /nowhere: "), "{text}");
     Ok(())
 }

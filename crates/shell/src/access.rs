@@ -2,6 +2,7 @@
 
 use crate::call::{Call, CallError, Caller, Content};
 use crate::connect::{ConnectError, step};
+use crate::lease::LeaseName;
 use crate::options::{Options, StartError};
 use crate::watch::{self, Permission, Watch};
 use futures::StreamExt;
@@ -37,28 +38,33 @@ struct ReviewStatus {
 /// It may not do something, or whether it may cannot be found out.
 pub(crate) async fn check(caller: &Caller, options: &Options, watches: &[Watch]) -> Result<(), StartError> {
     let mut needed = watch::permissions(&options.profiles, watches);
-    let lease = |verb, namespace: &str, name: &str| Permission {
-        group: "coordination.k8s.io".to_owned(),
-        resource: "leases",
-        subresource: "",
-        verb,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    };
     // In kube-scheduler's place the rights of kube-scheduler are enough, and it may not list Leases.
     if !options.profiles.iter().any(|profile| profile.name().as_str() == DEFAULT_SCHEDULER) {
-        needed.insert(lease("list", "", ""));
+        needed.insert(Permission::on("list", "coordination.k8s.io", "leases", "", ""));
     }
     if let Some(election) = &options.election {
-        let own = &election.lease;
-        needed.extend([
-            lease("create", &own.namespace, ""),
-            lease("get", &own.namespace, &own.name),
-            lease("update", &own.namespace, &own.name),
-        ]);
+        needed.extend(to_elect(&election.lease));
     }
-    let what = "the API server's word on what this scheduler may do";
-    let Ok(answer) = step(what, REVIEWS_TIMEOUT, missing(caller, &needed)).await else {
+    demand(caller, &options.cluster.cluster_url.to_string(), &needed).await
+}
+
+/// What an election needs to be allowed.
+pub(crate) fn to_elect(lease: &LeaseName) -> [Permission; 3] {
+    [("create", ""), ("get", &*lease.name), ("update", &*lease.name)]
+        .map(|(verb, name)| Permission::on(verb, "coordination.k8s.io", "leases", &lease.namespace, name))
+}
+
+/// Asks for all of these permissions.
+///
+/// # Errors
+/// Some are missing, or whether they are cannot be found out.
+pub(crate) async fn demand(
+    caller: &Caller,
+    server: &str,
+    needed: &BTreeSet<Permission>,
+) -> Result<(), StartError> {
+    let what = "the API server's word on what this process may do";
+    let Ok(answer) = step(what, REVIEWS_TIMEOUT, missing(caller, needed)).await else {
         let reason = format!("no answer to {} reviews within {REVIEWS_TIMEOUT:?}", needed.len());
         return Err(StartError::AccessUnknown { reason });
     };
@@ -67,7 +73,7 @@ pub(crate) async fn check(caller: &Caller, options: &Options, watches: &[Watch])
         Ok(missing) => Err(StartError::Access { missing: missing.iter().map(ToString::to_string).collect() }),
         Err(CallError::Answered { code: 401, message, .. }) => {
             Err(StartError::Connect(ConnectError::Unauthorized {
-                server: options.cluster.cluster_url.to_string(),
+                server: server.to_owned(),
                 reason: message,
             }))
         }

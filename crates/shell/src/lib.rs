@@ -28,6 +28,7 @@ mod dump;
 mod elect;
 mod engine;
 mod extender;
+mod guard;
 mod heartbeat;
 mod inbox;
 pub mod lease;
@@ -50,6 +51,7 @@ pub use compare::CompareError;
 pub use connect::{ConnectError, cluster, cluster_in};
 pub use dump::{DumpError, dump, kinds_to_dump};
 pub use engine::Progress;
+pub use guard::{CertificateSource, Endpoint, GuardOptions, GuardService};
 /// The client's configuration, for whoever makes one by other means than [`cluster`].
 pub use kube_client::Config as ClusterConfig;
 pub use options::{End, Options, StartError, WriteLimit};

@@ -22,7 +22,7 @@ use crate::owners;
 use crate::probe::{EventProbe, ProfileProbe};
 use crate::rivals::Rivals;
 use crate::tasks::{Failures, Tasks, panicked};
-use crate::watch::{self, Originals, UnfitObjects};
+use crate::watch::{self, Currency, Originals, UnfitObjects};
 use crate::write::{
     Binder, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, StatusWriter, Verifier,
 };
@@ -151,6 +151,7 @@ impl Shell {
             heartbeats,
             outage: parts.outage.clone(),
             originals: Originals::for_extenders(extenders),
+            currency: Currency::default(),
         };
         for (number, watch) in watches.into_iter().enumerate() {
             watch::spawn(context.clone(), watch, number);

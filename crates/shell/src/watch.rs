@@ -5,6 +5,7 @@
 //! hangs is given up, errors back off, and after a new list what vanished meanwhile is told as gone.
 
 pub(crate) mod compiled;
+mod currency;
 mod needs;
 mod originals;
 mod source;
@@ -13,7 +14,8 @@ mod tests;
 mod unfit;
 
 pub(crate) use compiled::{Key, Unfit};
-pub(crate) use needs::{Permission, Watch, kinds, permissions, watches};
+pub(crate) use currency::Currency;
+pub(crate) use needs::{Permission, Watch, guard_watches, kinds, permissions, to_watch, watches};
 pub(crate) use originals::Originals;
 pub(crate) use source::{Context, spawn};
 pub(crate) use unfit::UnfitObjects;

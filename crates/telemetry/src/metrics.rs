@@ -5,6 +5,7 @@
 
 mod extender;
 mod family;
+mod guard;
 mod process;
 mod profile;
 
@@ -19,6 +20,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 pub use extender::ExtenderMetrics;
 pub(crate) use family::Labelled;
+pub use guard::GuardMetrics;
 pub use profile::{AttemptResult, ExtensionPointMetrics, PluginMetrics, ProfileMetrics, StatusLabel};
 
 /// Media type of [`Metrics::encode`].
@@ -165,6 +167,8 @@ pub struct Metrics {
     pub events_dropped: Counter,
     /// Pods of own scheduler names that somebody else bound while this process led.
     pub pods_bound_by_others: Counter,
+    /// The bind guard's.
+    pub guard: GuardMetrics,
     /// Differences that the last run of the cache comparer found.
     pub cache_comparer_differences: Gauge,
     /// Runs of the cache comparer.
@@ -439,8 +443,10 @@ impl Metrics {
             "Entries turned away because a bounded queue was full",
             queue_full.family(),
         );
+        let guard = GuardMetrics::register(&mut registry);
 
         Self {
+            guard,
             registry: Arc::new(root),
             names: names.into(),
             scheduling_algorithm_duration,

@@ -73,10 +73,7 @@ pub(crate) fn watches(profiles: &[Profile]) -> Vec<Watch> {
         scheduler_name: None,
         whole,
     };
-    watches.push(pods(
-        PodWatch::Assigned,
-        "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed".to_owned(),
-    ));
+    watches.push(pods(PodWatch::Assigned, ASSIGNED.to_owned()));
     let foreign: String = names.iter().map(|name| format!(",spec.schedulerName!={name}")).collect();
     watches.push(pods(
         PodWatch::ForeignNominated,
@@ -90,6 +87,24 @@ pub(crate) fn watches(profiles: &[Profile]) -> Vec<Watch> {
 /// Whether a plugin of the profiles reads pods and nodes in full.
 pub(crate) fn reads_whole_objects(profiles: &[Profile]) -> bool {
     profiles.iter().flat_map(Profile::plugins).any(|p| p.plugin.declaration().whole_objects)
+}
+
+/// Pods that are on a node and have not ended, of all schedulers.
+const ASSIGNED: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
+
+/// The watches that the bind guard needs: nodes, the pods on them, and the pods that wait, of all schedulers.
+pub(crate) fn guard_watches() -> Vec<Watch> {
+    let pods = |watch, fields: &str| Watch {
+        subject: Subject::Pods(watch),
+        fields: Some(fields.to_owned()),
+        scheduler_name: None,
+        whole: false,
+    };
+    vec![
+        Watch { subject: Subject::Nodes, fields: None, scheduler_name: None, whole: false },
+        pods(PodWatch::Assigned, ASSIGNED),
+        pods(PodWatch::Pending, "spec.nodeName="),
+    ]
 }
 
 /// The kinds of objects beside pods and nodes that the profiles' plugins read, sorted.
@@ -119,6 +134,20 @@ pub(crate) struct Permission {
     pub name: String,
 }
 
+impl Permission {
+    /// A right to objects in a namespace (empty: everywhere), or to the one of this name (empty: to all).
+    pub fn on(verb: &'static str, group: &str, resource: &'static str, namespace: &str, name: &str) -> Self {
+        Self {
+            group: group.to_owned(),
+            resource,
+            subresource: "",
+            verb,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.resource)?;
@@ -140,12 +169,18 @@ impl fmt::Display for Permission {
 
 /// Everything that these watches and profiles need to be allowed, sorted.
 pub(crate) fn permissions(profiles: &[Profile], watches: &[Watch]) -> BTreeSet<Permission> {
+    let writes = profiles.iter().flat_map(Profile::plugins).flat_map(|p| p.plugin.declaration().writes);
+    let writes = WRITES_OF_THE_CORE.into_iter().chain(writes).map(Permission::from);
+    to_watch(watches).into_iter().chain(writes).collect()
+}
+
+/// What these watches need to be allowed, sorted.
+pub(crate) fn to_watch(watches: &[Watch]) -> BTreeSet<Permission> {
     let reads = watches.iter().flat_map(|watch| {
         let api = watch.subject.api();
         ["list", "watch"].map(|verb| Right { verb, group: api.group, resource: api.plural })
     });
-    let writes = profiles.iter().flat_map(Profile::plugins).flat_map(|p| p.plugin.declaration().writes);
-    reads.chain(WRITES_OF_THE_CORE).chain(writes).map(Permission::from).collect()
+    reads.map(Permission::from).collect()
 }
 
 impl From<Right> for Permission {

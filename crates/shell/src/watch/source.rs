@@ -1,6 +1,7 @@
 //! One watch, from its first list to the end of the process.
 
 use super::compiled::{Compiled, Key, Unfit, Watched};
+use super::currency::Currency;
 use super::needs::{Subject, Watch};
 use super::originals::Originals;
 use super::unfit::UnfitObjects;
@@ -46,14 +47,20 @@ pub(crate) struct Context {
     pub outage: Outage,
     /// What is kept in full whatever the watch is.
     pub originals: Originals,
+    pub currency: Currency,
 }
 
 /// Starts a watch as a task.
 pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
     let heartbeat = context.heartbeats.add(watch.to_string());
     let (outage, name) = (context.outage.clone(), watch.to_string());
+    let currency = context.currency.clone();
+    currency.add(number, name.clone());
     context.client = connect::observed(context.client, move |status| {
         heartbeat.beat();
+        if status.is_success() {
+            currency.answered(number);
+        }
         if !status.is_server_error() {
             outage.answered(&name);
         }
@@ -147,6 +154,7 @@ impl Source {
             }
             match event {
                 Event::Init => {
+                    self.context.currency.listing(self.number);
                     if self.synced {
                         info!(watch = %self.watch, "listing anew");
                         self.count_restart("gone");
@@ -217,6 +225,7 @@ impl Source {
         for key in vanished {
             self.gone(key).await?;
         }
+        self.context.currency.listed(self.number);
         if !self.synced {
             self.synced = true;
             debug!(watch = %self.watch, objects = self.known.len(), "listed");
@@ -243,6 +252,7 @@ impl Source {
     }
 
     async fn failed(&mut self, error: &watcher::Error) -> Result<After, Closed> {
+        self.context.currency.failed(self.number);
         use kube_client::Error as Client;
         use watcher::Error as E;
         let after = match error {

@@ -92,6 +92,7 @@ fn start(client: Client, inbox: Inbox) -> Running {
         heartbeats: heartbeats.clone(),
         outage: outage.clone(),
         originals: Originals::default(),
+        currency: Currency::default(),
     };
     let watch = Watch {
         subject: needs::Subject::Pods(PodWatch::Pending),

@@ -5,6 +5,7 @@ mod binding;
 mod events;
 mod extenders;
 mod fixture;
+mod guard;
 mod leading;
 mod metrics;
 mod random;

@@ -31,6 +31,10 @@ pub fn touch(metrics: &Metrics) {
     metrics.rest_client_request_duration("POST", "api:6443").observe(0.001);
     metrics.watch_restarts("pods", "gone").inc_by(2);
     metrics.object_rejected("Node").inc();
+    metrics.guard.binds("default-scheduler", "approved").inc();
+    metrics.guard.refused("cpu", "default-scheduler").inc();
+    metrics.guard.settled("seen").inc();
+    metrics.guard.connections_failed("tls").inc();
     metrics.events_dropped.inc();
     let queue = metrics.bounded_queue("events", 1000);
     queue.length.set(12);

@@ -1,0 +1,211 @@
+//! `secondmate guard`: the bind guard alone. `run --guard-listen` runs it beside the scheduler.
+
+use crate::cli::LogArgs;
+use crate::endpoints::{self, DebugListen};
+use crate::version::VERSION;
+use anyhow::{Context, bail};
+use clap::{ArgAction, Args};
+use secondmate_shell::{CertificateSource, ClusterConfig, Endpoint, GuardOptions, GuardService};
+use secondmate_telemetry::{Admin, Probe};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+/// Threads for answers and decoding.
+const WORKERS: usize = 2;
+/// Where it is served unless told otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 10362);
+/// The namespace of a pod, as its service account has it.
+const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// Where no pod says otherwise: that of the manifests.
+const NAMESPACE: &str = "secondmate-guard";
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  kubectl apply -k manifests/overlays/guard          # in a cluster
+  secondmate guard --kubeconfig ~/.kube/config --guard-listen 10.0.0.5:10362 --guard-name 10.0.0.5
+  secondmate guard --tls-cert-file tls.crt --tls-private-key-file tls.key
+
+The ValidatingWebhookConfiguration must be there; see manifests/overlays/guard/webhook.yaml.";
+
+/// How the guard is served; the same for `guard` and `run`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Bind guard")]
+pub(crate) struct ServingArgs {
+    /// Namespace of the guard's Service and Secret [default: that of the pod's service account, else secondmate-guard].
+    #[arg(long, value_name = "NAME")]
+    pub guard_namespace: Option<String>,
+    /// Service by which the API server reaches the guard; empty: none. The guard lets it lead to the instance that decides, which
+    /// needs --guard-address.
+    #[arg(long, value_name = "NAME", default_value = "secondmate-guard")]
+    pub guard_service: String,
+    /// Address at which the Service reaches this instance: that of the pod.
+    #[arg(long, value_name = "IP", env = "POD_IP")]
+    pub guard_address: Option<IpAddr>,
+    /// Further DNS name or address by which the API server reaches the guard, for the certificate. Can be repeated.
+    #[arg(long = "guard-name", value_name = "NAME")]
+    pub guard_names: Vec<String>,
+    /// Secret in which the guard keeps its certificate.
+    #[arg(long, value_name = "NAME", default_value = "secondmate-guard-tls")]
+    pub guard_secret: String,
+    /// ValidatingWebhookConfiguration into which the guard writes its caBundle.
+    #[arg(long, value_name = "NAME", default_value = "secondmate-guard")]
+    pub guard_webhook: String,
+    /// Certificate chain (PEM), read again when it changes. Neither Secret nor caBundle is written then.
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of the certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// Authority (PEM) of the client certificates that are required of whoever asks the guard [default: none are].
+    #[arg(long, value_name = "FILE")]
+    pub guard_client_ca_file: Option<PathBuf>,
+}
+
+/// Options of `guard`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GuardArgs {
+    /// Kubeconfig file [default: KUBECONFIG, ~/.kube/config, the pod's service account].
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Address at which the API server reaches the guard (HTTPS, POST /bind).
+    #[arg(long, value_name = "ADDR", default_value_t = LISTEN)]
+    pub guard_listen: SocketAddr,
+    /// Address for probes (/livez, /readyz, /healthz) and /metrics.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10361")]
+    pub listen: SocketAddr,
+    /// Elect one of several replicas to decide.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
+    pub leader_elect: bool,
+    /// How long non-leaders wait after the last observed renewal before they try to take the Lease.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "15s")]
+    pub lease_duration: Duration,
+    /// How long the leader retries renewing the Lease before it gives up leadership.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "10s")]
+    pub renew_deadline: Duration,
+    /// Time between attempts to acquire or renew the Lease.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "2s")]
+    pub retry_period: Duration,
+    #[command(flatten)]
+    pub serving: ServingArgs,
+}
+
+impl ServingArgs {
+    /// How the guard is run at this address, with an election of the usual times.
+    pub fn options(&self, cluster: ClusterConfig, listen: SocketAddr, admin: Admin) -> GuardOptions {
+        let namespace = self.guard_namespace.clone().unwrap_or_else(own_namespace);
+        let service = Some(&self.guard_service).filter(|service| !service.is_empty());
+        let certificate = match (&self.tls_cert_file, &self.tls_private_key_file) {
+            (Some(certificate), Some(key)) => {
+                CertificateSource::Files { certificate: certificate.clone(), key: key.clone() }
+            }
+            _ => CertificateSource::Own {
+                namespace: namespace.clone(),
+                secret: self.guard_secret.clone(),
+                webhook: self.guard_webhook.clone(),
+                names: self.names(&namespace, service),
+            },
+        };
+        let endpoint = service.zip(self.guard_address).map(|(service, address)| Endpoint {
+            namespace,
+            service: service.clone(),
+            address,
+        });
+        GuardOptions {
+            cluster,
+            listen,
+            certificate,
+            client_authority: self.guard_client_ca_file.clone(),
+            election: Some(GuardOptions::election()),
+            endpoint,
+            admin,
+        }
+    }
+
+    fn names(&self, namespace: &str, service: Option<&String>) -> BTreeSet<String> {
+        let of_service = service.map(|service| format!("{service}.{namespace}.svc"));
+        self.guard_names.iter().cloned().chain(of_service).collect()
+    }
+}
+
+fn own_namespace() -> String {
+    let own = std::fs::read_to_string(Path::new(OWN_NAMESPACE)).ok();
+    own.map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| NAMESPACE.to_owned())
+}
+
+pub(crate) fn guard(args: GuardArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
+    log.init(false)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let code = runtime.block_on(serve(args));
+    // Whatever still runs has been given its time.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(args: GuardArgs) -> anyhow::Result<ExitCode> {
+    // From the first moment on, so that no signal finds nobody.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let admin = Admin::new(VERSION.metrics());
+    // The guard takes this check over once it has connected; until then nothing is ready.
+    let _starting = admin.health.flag("guard", Probe::Ready, "the guard is starting");
+    let stop_serving = CancellationToken::new();
+    let debug = Some(DebugListen::Off);
+    let mut serving = endpoints::serve(&admin, args.listen, debug, &stop_serving).await?;
+    let mut guard = tokio::select! {
+        guard = start(&args, admin, serving.listen) => guard?,
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+    };
+    let failed = tokio::select! {
+        failure = guard.failed() => Some(failure.to_string()),
+        Some(_) = serving.tasks.join_next() => Some("the server of probes and metrics ended".to_owned()),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    match &failed {
+        Some(failure) => error!("{failure}: stopping"),
+        None => info!("stopping"),
+    }
+    guard.stop().await;
+    stop_serving.cancel();
+    serving.tasks.join_all().await;
+    info!("stopped");
+    match failed {
+        None => Ok(ExitCode::SUCCESS),
+        Some(failure) => bail!("{failure}: this is a bug, please report it with the log"),
+    }
+}
+
+async fn start(args: &GuardArgs, admin: Admin, listen: SocketAddr) -> anyhow::Result<GuardService> {
+    let cluster = secondmate_shell::cluster(args.kubeconfig.as_deref()).await?;
+    info!(
+        version = VERSION.version,
+        commit = VERSION.commit,
+        kubernetes = VERSION.kubernetes,
+        server = %cluster.cluster_url,
+        %listen,
+        "starting the bind guard"
+    );
+    let mut options = args.serving.options(cluster, args.guard_listen, admin);
+    if !args.leader_elect {
+        options.election = None;
+    }
+    if let Some(election) = &mut options.election {
+        election.lease_duration = args.lease_duration;
+        election.renew_deadline = args.renew_deadline;
+        election.retry_period = args.retry_period;
+    }
+    Ok(GuardService::start(options).await?)
+}

@@ -1,0 +1,282 @@
+//! The bind guard as a service: the webhook that the API server asks about every bind.
+//!
+//! ```text
+//!  API server ──review──▶ server (TLS, HTTP/1.1 and 2) ──▶ desk (one lock, the books of `secondmate-guard`)
+//!      │                                                     ▲
+//!      └────watches (nodes, pods of all schedulers)──▶ feed ─┘ looks at pods, expiry, whether the books may be trusted
+//! ```
+//!
+//! The cluster never depends on it: the webhook's `failurePolicy` is `Ignore`, and the desk lets everything pass while this process does
+//! not hold the Lease, a watch is behind, or it was stopped for a while. One instance decides at a time; unlike the scheduler, one that
+//! loses the Lease stands again.
+//!
+//! Bounds: connections and requests on each (module `server`), the inbox of the watches, looks at pods (module `desk`). What was let
+//! through and is unseen is given back after a time.
+
+mod certificate;
+mod desk;
+mod endpoint;
+mod feed;
+mod registration;
+mod review;
+mod server;
+
+pub use endpoint::Endpoint;
+pub use registration::CertificateSource;
+
+use crate::access;
+use crate::call::Caller;
+use crate::connect;
+use crate::heartbeat::WatchHeartbeats;
+use crate::inbox::Inbox;
+use crate::lease::{Claim, Election, ElectionConfig, ElectionEnd, KubeLease, LeaseName, Term, identity};
+use crate::options::StartError;
+use crate::outage::Outage;
+use crate::tasks::{Failure, Failures, Tasks};
+use crate::watch::{self, Currency, Originals, Permission};
+use crate::write::Leading;
+use desk::Desk;
+use registration::Registration;
+use secondmate_telemetry::{Admin, Metrics, Probe};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch as value;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{info, warn};
+
+/// Name of the Lease, and where it is: one guard decides for the whole cluster, however many run.
+const LEASE: (&str, &str) = ("kube-system", "secondmate-guard");
+/// Longest wait for an answer of the API server.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the Lease to be given back.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a guard is run.
+#[derive(Debug)]
+pub struct GuardOptions {
+    /// The cluster.
+    pub cluster: kube_client::Config,
+    /// Where the API server reaches it.
+    pub listen: SocketAddr,
+    /// Its certificate.
+    pub certificate: CertificateSource,
+    /// PEM file of the authority of client certificates; `None`: the API server needs none, and nobody else either.
+    pub client_authority: Option<PathBuf>,
+    /// How one of several is elected; `None`: this one decides.
+    pub election: Option<ElectionConfig>,
+    /// The Service that is to lead to the one that decides, if that is this one's business.
+    pub endpoint: Option<Endpoint>,
+    /// Metrics and health.
+    pub admin: Admin,
+}
+
+impl GuardOptions {
+    /// The election of guards, with kube-scheduler's times.
+    #[must_use]
+    pub fn election() -> ElectionConfig {
+        let (namespace, name) = LEASE;
+        let lease = LeaseName { namespace: namespace.to_owned(), name: name.to_owned() };
+        // It serves no scheduler name.
+        ElectionConfig::new(lease, identity(), Claim::new::<&str>(&[], "guard"))
+    }
+
+    /// What it needs to be allowed.
+    fn permissions(&self, watches: &[watch::Watch]) -> BTreeSet<Permission> {
+        let mut needed = watch::to_watch(watches);
+        needed.insert(Permission::on("get", "", "pods", "", ""));
+        if let Some(election) = &self.election {
+            needed.extend(access::to_elect(&election.lease));
+        }
+        if let CertificateSource::Own { namespace, secret, webhook, .. } = &self.certificate {
+            needed.insert(Permission::on("create", "", "secrets", namespace, ""));
+            needed
+                .extend(["get", "update"].map(|verb| Permission::on(verb, "", "secrets", namespace, secret)));
+            let (group, resource) = ("admissionregistration.k8s.io", "validatingwebhookconfigurations");
+            needed.extend(["get", "update"].map(|verb| Permission::on(verb, group, resource, "", webhook)));
+        }
+        if let Some(Endpoint { namespace, service, .. }) = &self.endpoint {
+            let on = |verb, name| Permission::on(verb, "discovery.k8s.io", "endpointslices", namespace, name);
+            needed.extend([on("create", ""), on("get", service), on("update", service)]);
+        }
+        needed
+    }
+}
+
+/// A running guard. It ends when it is dropped; [`Self::stop`] gives the Lease back first.
+#[derive(Debug)]
+pub struct GuardService {
+    address: SocketAddr,
+    failures: Failures,
+    election: Option<JoinHandle<()>>,
+    end_of_election: CancellationToken,
+    _tasks: DropGuard,
+}
+
+impl GuardService {
+    /// Connects, checks what it may do, and starts it on the current tokio runtime.
+    ///
+    /// # Errors
+    /// There is no cluster, a permission is missing, the address is taken, or the election's times contradict each other.
+    pub async fn start(options: GuardOptions) -> Result<Self, StartError> {
+        let (end, end_of_election) = (CancellationToken::new(), CancellationToken::new());
+        let (tasks, failures) = Tasks::new(end.clone());
+        // A start that fails ends what it has begun.
+        let guard = end.drop_guard();
+        let heartbeats = WatchHeartbeats::new();
+        let metrics = options.admin.metrics.clone();
+        let client = connect::client(&options.cluster, &metrics, Some(heartbeats.api.clone())).await?;
+        let caller = Caller::new(client.clone(), None, CALL_TIMEOUT);
+        let api_server = options.cluster.cluster_url.to_string();
+        connect::check(&caller, &api_server).await?;
+        let watches = watch::guard_watches();
+        access::demand(&caller, &api_server, &options.permissions(&watches)).await?;
+        let listener = server::listen(options.listen).map_err(|error| StartError::Other {
+            what: "cannot listen for the bind guard (choose another address with --guard-listen)",
+            reason: format!("{}: {error}", options.listen),
+        })?;
+        let address = listener.local_addr().unwrap_or(options.listen);
+
+        let (term, leading) = value::channel(None);
+        let leading = Leading::new(leading);
+        let election = elect(&options, &metrics, term, &end_of_election).await?;
+        let currency = Currency::default();
+        let desk = Desk::new(leading.clone(), currency.clone(), caller.clone(), metrics.clone());
+        let (tls, certificate) = value::channel(None);
+        register_checks(&options.admin, &heartbeats, &desk, &certificate);
+
+        let (inbox, messages) = Inbox::new(&metrics);
+        let context = watch::Context {
+            client,
+            inbox,
+            metrics: metrics.clone(),
+            unfit: Arc::default(),
+            tasks: tasks.clone(),
+            heartbeats,
+            outage: Outage::default(),
+            originals: Originals::default(),
+            currency,
+        };
+        let unsynced = (0..watches.len()).collect();
+        for (number, watch) in watches.into_iter().enumerate() {
+            watch::spawn(context.clone(), watch, number);
+        }
+        tasks.spawn_lasting(
+            "books of the bind guard",
+            feed::feed(desk.clone(), messages, unsynced, tasks.clone()),
+        );
+        if let Some(endpoint) = options.endpoint {
+            tasks.spawn_lasting(
+                "endpoint of the bind guard",
+                endpoint::keep(endpoint, address.port(), leading, caller.clone()),
+            );
+        }
+        let registration = Registration {
+            source: options.certificate,
+            client_authority: options.client_authority,
+            caller,
+            metrics: metrics.clone(),
+            tls,
+        };
+        tasks.spawn_lasting("certificate of the bind guard", registration.keep());
+        tasks.spawn_lasting("server of the bind guard", server::serve(listener, certificate, desk, metrics));
+        info!(%address, path = server::PATH, "the bind guard is served");
+        Ok(Self { address, failures, election, end_of_election, _tasks: guard })
+    }
+
+    /// Where it is served.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until a part of it fails, which none should: the process must exit.
+    pub async fn failed(&mut self) -> Failure {
+        self.failures.next().await
+    }
+
+    /// Gives the Lease back, so that another one decides at once, and ends.
+    pub async fn stop(mut self) {
+        self.end_of_election.cancel();
+        if let Some(election) = self.election.take()
+            && timeout(RELEASE_TIMEOUT, election).await.is_err()
+        {
+            warn!("the Lease of the bind guard was not given back within {RELEASE_TIMEOUT:?}");
+        }
+    }
+}
+
+impl Drop for GuardService {
+    fn drop(&mut self) {
+        self.end_of_election.cancel();
+    }
+}
+
+fn register_checks(
+    admin: &Admin,
+    heartbeats: &WatchHeartbeats,
+    desk: &Desk,
+    certificate: &value::Receiver<Option<Arc<rustls::ServerConfig>>>,
+) {
+    let (watches, books) = (heartbeats.clone(), desk.clone());
+    admin.health.register("guard-watches", Probe::Live, move || watches.check());
+    admin.health.register("guard-books", Probe::Live, move || books.turns());
+    let (books, certificate) = (desk.clone(), certificate.clone());
+    admin.health.register("guard", Probe::Ready, move || {
+        if certificate.borrow().is_none() {
+            return Err("there is no certificate yet to serve with".to_owned());
+        }
+        books.is_listed()
+    });
+}
+
+/// Stands for election until cancelled.
+async fn elect(
+    options: &GuardOptions,
+    metrics: &Metrics,
+    term: value::Sender<Option<Term>>,
+    cancel: &CancellationToken,
+) -> Result<Option<JoinHandle<()>>, StartError> {
+    let Some(config) = options.election.clone() else {
+        term.send_replace(Some(Term::unlimited()));
+        // Ends with whoever asks for it.
+        tokio::spawn(async move { term.closed().await });
+        return Ok(None);
+    };
+    // A client of its own, because renewals must not wait behind other requests.
+    let client = connect::client(&options.cluster, metrics, None).await?;
+    let gauge = metrics.leader_election_master_status(&config.lease.name);
+    // Checks the times; the first one to stand.
+    let mut next = Election::new(KubeLease::new(client.clone(), &config.lease), config.clone())?;
+    let cancel = cancel.clone();
+    Ok(Some(tokio::spawn(async move {
+        loop {
+            let (election, handle) = next;
+            let mut own = handle.term;
+            let forward = async {
+                loop {
+                    let now = own.borrow_and_update().clone();
+                    gauge.set(i64::from(now.is_some()));
+                    term.send_replace(now);
+                    if own.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let (end, ()) = tokio::join!(election.run(cancel.clone()), forward);
+            gauge.set(0);
+            term.send_replace(None);
+            if !matches!(end, ElectionEnd::Lost { .. }) {
+                return;
+            }
+            match Election::new(KubeLease::new(client.clone(), &config.lease), config.clone()) {
+                Ok(election) => next = election,
+                Err(error) => return warn!("{error}"),
+            }
+        }
+    })))
+}

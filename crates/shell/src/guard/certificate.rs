@@ -1,0 +1,297 @@
+//! Certificates: made, read, judged.
+
+use super::server::PROTOCOLS;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// Life of the authority that the guard makes.
+const AUTHORITY_LIFE: Duration = Duration::from_secs(5 * 365 * 86400);
+/// Life of a certificate that the guard makes.
+const CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86400);
+/// A clock of an API server that is behind by less finds them valid all the same.
+const CLOCK_SKEW: Duration = Duration::from_secs(3600);
+
+/// What is wrong with a certificate or a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct CertificateError(String);
+
+fn wrong(error: impl std::fmt::Display) -> CertificateError {
+    CertificateError(error.to_string())
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// An authority, a certificate of it and both keys, as PEM: what the Secret holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Material {
+    /// The authority's certificates: the newest first, older ones while certificates of theirs may be in use.
+    pub authority: String,
+    pub authority_key: String,
+    pub certificate: String,
+    pub key: String,
+}
+
+/// What can be told of a certificate by looking at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub not_before: i64,
+    pub not_after: i64,
+    /// DNS names and addresses.
+    pub names: BTreeSet<String>,
+}
+
+impl Facts {
+    /// Of the first certificate in a PEM text.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(pem: &str) -> Result<Self, CertificateError> {
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(wrong)?;
+        let (_, certificate) = X509Certificate::from_der(&der).map_err(wrong)?;
+        let names = certificate.subject_alternative_name().map_err(wrong)?;
+        let name = |name: &GeneralName<'_>| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => match bytes.len() {
+                4 => <[u8; 4]>::try_from(*bytes).ok().map(|b| std::net::Ipv4Addr::from(b).to_string()),
+                _ => <[u8; 16]>::try_from(*bytes).ok().map(|b| std::net::Ipv6Addr::from(b).to_string()),
+            },
+            _ => None,
+        };
+        let validity = certificate.validity();
+        Ok(Self {
+            not_before: validity.not_before.timestamp(),
+            not_after: validity.not_after.timestamp(),
+            names: names
+                .map(|names| names.value.general_names.iter().filter_map(name).collect())
+                .unwrap_or_default(),
+        })
+    }
+
+    /// Whether the last third of its life has begun, so that there is time to renew it.
+    pub fn is_due(&self, now: i64) -> bool {
+        now > self.not_after - (self.not_after - self.not_before) / 3
+    }
+}
+
+/// How long what the guard makes is valid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lives {
+    pub authority: Duration,
+    pub certificate: Duration,
+}
+
+impl Default for Lives {
+    fn default() -> Self {
+        Self { authority: AUTHORITY_LIFE, certificate: CERTIFICATE_LIFE }
+    }
+}
+
+fn set_validity(params: &mut CertificateParams, life: Duration, now: i64) {
+    let now = Duration::from_secs(u64::try_from(now).unwrap_or(0));
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + now.saturating_sub(CLOCK_SKEW);
+    params.not_after = epoch + now + life;
+}
+
+/// The authority's own certificate. An issuer is its parameters and its key, so it can be made again from the key alone.
+fn authority_params(life: Duration, now: i64) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "secondmate bind guard");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    set_validity(&mut params, life, now);
+    params
+}
+
+impl Material {
+    /// A new authority with a certificate for these names.
+    ///
+    /// # Errors
+    /// A name cannot be one of a certificate.
+    pub fn new(names: &BTreeSet<String>, lives: Lives, now: i64) -> Result<Self, CertificateError> {
+        let key = KeyPair::generate().map_err(wrong)?;
+        let authority = authority_params(lives.authority, now).self_signed(&key).map_err(wrong)?;
+        let empty = Self {
+            authority: authority.pem(),
+            authority_key: key.serialize_pem(),
+            certificate: String::new(),
+            key: String::new(),
+        };
+        empty.with_certificate(names, lives, now)
+    }
+
+    /// A new certificate of the same authority.
+    fn with_certificate(
+        &self,
+        names: &BTreeSet<String>,
+        lives: Lives,
+        now: i64,
+    ) -> Result<Self, CertificateError> {
+        let authority_key = KeyPair::from_pem(&self.authority_key).map_err(wrong)?;
+        let issuer = Issuer::new(authority_params(lives.authority, now), authority_key);
+        let names: Vec<String> = names.iter().cloned().collect();
+        let mut params = CertificateParams::new(names).map_err(wrong)?;
+        params.distinguished_name.push(DnType::CommonName, "secondmate bind guard");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        set_validity(&mut params, lives.certificate, now);
+        let key = KeyPair::generate().map_err(wrong)?;
+        let certificate = params.signed_by(&key, &issuer).map_err(wrong)?;
+        Ok(Self { certificate: certificate.pem(), key: key.serialize_pem(), ..self.clone() })
+    }
+
+    /// What has to be put in its place, where anything has: it does not fit the names, it cannot be used, or it ends soon. Of a new
+    /// authority the old one stays beside it, for whoever still shows a certificate of that.
+    ///
+    /// # Errors
+    /// A name cannot be one of a certificate.
+    pub fn renewed(
+        &self,
+        names: &BTreeSet<String>,
+        lives: Lives,
+        now: i64,
+    ) -> Result<Option<Self>, CertificateError> {
+        let authority = match (Facts::of(&self.authority), KeyPair::from_pem(&self.authority_key)) {
+            (Ok(facts), Ok(_)) => facts,
+            _ => return Self::new(names, lives, now).map(Some),
+        };
+        if authority.is_due(now) {
+            let mut new = Self::new(names, lives, now)?;
+            new.authority.push_str(first(&self.authority));
+            return Ok(Some(new));
+        }
+        let usable = server_config(&self.certificate, &self.key, None).is_ok();
+        let fits =
+            Facts::of(&self.certificate).is_ok_and(|facts| facts.names == *names && !facts.is_due(now));
+        if usable && fits { Ok(None) } else { self.with_certificate(names, lives, now).map(Some) }
+    }
+}
+
+/// The first certificate of a PEM text.
+fn first(pem: &str) -> &str {
+    const END: &str = "-----END CERTIFICATE-----";
+    pem.find(END).map_or("", |at| &pem[..at + END.len()])
+}
+
+/// How TLS is served with a certificate and its key; with the authority of client certificates, if these are asked for.
+///
+/// # Errors
+/// They cannot be read, or do not fit each other.
+pub(super) fn server_config(
+    certificate: &str,
+    key: &str,
+    clients: Option<&str>,
+) -> Result<Arc<ServerConfig>, CertificateError> {
+    let chain = certificates(certificate)?;
+    let key =
+        PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| wrong(format!("the key: {error}")))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(authority)? {
+                roots.add(certificate).map_err(wrong)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().map_err(wrong)?)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(wrong)?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(Arc::new(config))
+}
+
+/// The certificates of a PEM text; at least one.
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let chain = chain.map_err(wrong)?;
+    if chain.is_empty() { Err(wrong("there is no certificate in it")) } else { Ok(chain) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86400;
+    const NOW: i64 = 1_800_000_000;
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn made(now: i64) -> Material {
+        Material::new(&names(&["guard.ns.svc", "127.0.0.1"]), Lives::default(), now).expect("names")
+    }
+
+    fn renewed(material: &Material, now: i64) -> Option<Material> {
+        material.renewed(&names(&["guard.ns.svc", "127.0.0.1"]), Lives::default(), now).expect("names")
+    }
+
+    #[test]
+    fn what_is_made_has_the_names_and_the_time_and_can_be_served_with() {
+        let material = made(NOW);
+        let facts = Facts::of(&material.certificate).expect("a certificate");
+        assert_eq!(facts.names, names(&["guard.ns.svc", "127.0.0.1"]));
+        assert_eq!((facts.not_before, facts.not_after), (NOW - 3600, NOW + 90 * DAY));
+        let config = server_config(&material.certificate, &material.key, None).expect("they fit");
+        assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+        server_config(&material.certificate, &material.key, Some(&material.authority)).expect("an authority");
+        assert!(server_config(&material.certificate, &material.authority_key, None).is_err());
+        assert!(server_config("", &material.key, None).is_err());
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_in_the_last_third_of_its_life_and_the_authority_stays() {
+        let material = made(NOW);
+        assert_eq!(renewed(&material, NOW + 59 * DAY), None);
+        let next = renewed(&material, NOW + 61 * DAY).expect("it is due");
+        assert_eq!((&next.authority, &next.authority_key), (&material.authority, &material.authority_key));
+        assert_eq!(Facts::of(&next.certificate).expect("one").not_after, NOW + 151 * DAY);
+        assert_ne!(next.key, material.key);
+        assert_eq!(renewed(&next, NOW + 61 * DAY), None);
+    }
+
+    #[test]
+    fn a_new_authority_stands_beside_the_old_one_but_not_beside_older_ones() {
+        let first = made(NOW);
+        let second = renewed(&first, NOW + 4 * 365 * DAY).expect("it is due");
+        assert!(second.authority.contains(first.authority.trim()));
+        let third = renewed(&second, NOW + 8 * 365 * DAY).expect("it is due");
+        assert_eq!(certificates(&third.authority).expect("two").len(), 2);
+        assert!(!third.authority.contains(first.authority.trim()));
+        server_config(&third.certificate, &third.key, Some(&third.authority)).expect("both are read");
+    }
+
+    #[test]
+    fn what_does_not_fit_or_cannot_be_read_is_replaced() {
+        let material = made(NOW);
+        let other = material.renewed(&names(&["other.ns.svc"]), Lives::default(), NOW).expect("names");
+        assert_eq!(Facts::of(&other.expect("new").certificate).expect("one").names, names(&["other.ns.svc"]));
+        for broken in [
+            Material { certificate: "?".to_owned(), ..material.clone() },
+            Material { key: made(NOW).key, ..material.clone() },
+            Material { authority: String::new(), ..material.clone() },
+            Material { authority_key: String::new(), ..material.clone() },
+        ] {
+            let mended = renewed(&broken, NOW).expect("it is replaced");
+            assert_eq!(renewed(&mended, NOW), None);
+        }
+    }
+}

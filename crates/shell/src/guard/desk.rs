@@ -1,0 +1,259 @@
+//! Where binds are decided about, one after the other: the books under one lock, and whether they may be trusted now.
+
+use super::review::Asked;
+use crate::call::{Call, CallError, Caller};
+use crate::clock::Clock;
+use crate::watch::Currency;
+use crate::write::Leading;
+use secondmate_guard::{Bind, Decision, Found, Guard, Look, Settled, Standing, Times, Verdict};
+use secondmate_model::{Pod, Timestamp, Uid, wire};
+use secondmate_telemetry::Metrics;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+/// Longest wait for the API server to show a pod that the watches do not show yet: a webhook has a second or two for its answer.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+/// Such looks at once; further pods pass as unknown.
+const LOOKS_MAX: usize = 32;
+/// A turn of the books' task lasts a quarter of a second. Who has not turned for so long was stopped, and has read no watch since; on a
+/// busy machine it may be late by a second or two.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// After so long without a turn it will not turn again.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+/// For so long after a stop nothing is refused: what the watches have to tell meanwhile is read by then.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// The desk. Clones share it.
+#[derive(Clone)]
+pub(super) struct Desk {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    guard: Mutex<Guard>,
+    clock: Clock,
+    leading: Leading,
+    currency: Currency,
+    caller: Caller,
+    metrics: Metrics,
+    looks: Semaphore,
+    /// Known to lag: see [`Guard::lags`].
+    lags: AtomicBool,
+    /// When the books' task turned last, and until when it catches up after a stop: nanoseconds of the clock.
+    turned: AtomicI64,
+    catches_up_until: AtomicI64,
+    /// Why nothing is refused now, as it was last said.
+    said: Mutex<Option<String>>,
+}
+
+impl Desk {
+    pub fn new(leading: Leading, currency: Currency, caller: Caller, metrics: Metrics) -> Self {
+        let clock = Clock::start();
+        Self {
+            shared: Arc::new(Shared {
+                guard: Mutex::new(Guard::new(Times::default())),
+                turned: AtomicI64::new(clock.now().nanos),
+                catches_up_until: AtomicI64::new(i64::MIN),
+                clock,
+                leading,
+                currency,
+                caller,
+                metrics,
+                looks: Semaphore::new(LOOKS_MAX),
+                lags: AtomicBool::new(false),
+                said: Mutex::new(None),
+            }),
+        }
+    }
+
+    /// The books.
+    pub fn guard(&self) -> MutexGuard<'_, Guard> {
+        // Nothing panics half-way through a change; and a guard that stops answering protects nobody.
+        self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Whether it may refuse now.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self, now: Timestamp) -> Result<(), (Standing, String)> {
+        let shared = &self.shared;
+        if !shared.leading.may_write() {
+            return Err((Standing::NotLeading, "another guard holds the Lease, or none does yet".to_owned()));
+        }
+        let not_in_sync = |why: String| Err((Standing::NotInSync, why));
+        if let Err(why) = shared.currency.check() {
+            return not_in_sync(why);
+        }
+        if shared.lags.load(Ordering::Relaxed) {
+            return not_in_sync("a bind was carried out that the watches do not show yet".to_owned());
+        }
+        let turned = Timestamp { nanos: shared.turned.load(Ordering::Relaxed) };
+        if now.since(turned) > SILENCE_MAX || now.nanos < shared.catches_up_until.load(Ordering::Relaxed) {
+            return not_in_sync("this process was stopped for a while, and catches up".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether it decides.
+    ///
+    /// # Errors
+    /// Why it lets everything pass.
+    pub fn decides(&self) -> Result<(), String> {
+        self.check(self.now()).map_err(|(_, why)| why)
+    }
+
+    /// Whether the first lists are in; later trouble with a watch makes it pass binds, and is no reason to lead them elsewhere.
+    ///
+    /// # Errors
+    /// They are not.
+    pub fn is_listed(&self) -> Result<(), String> {
+        if self.guard().is_listed() {
+            Ok(())
+        } else {
+            Err("waiting for the bind guard's caches to sync".to_owned())
+        }
+    }
+
+    /// Whether the books are kept.
+    ///
+    /// # Errors
+    /// Their task has not turned for too long.
+    pub fn turns(&self) -> Result<(), String> {
+        let silence = self.now().since(Timestamp { nanos: self.shared.turned.load(Ordering::Relaxed) });
+        if silence > STUCK_AFTER {
+            return Err(format!("the books of the bind guard have not been kept for {silence:?}"));
+        }
+        Ok(())
+    }
+
+    /// Decides about a bind.
+    pub async fn decide(&self, asked: &Asked) -> Verdict {
+        let began = Instant::now();
+        let known = self.guard().pod_of(&asked.bind);
+        let pod = match known {
+            Some(pod) => Some(pod),
+            None => self.look_up(&asked.bind).await,
+        };
+        let now = self.now();
+        let standing = match self.check(now) {
+            Ok(()) => Standing::Decides,
+            Err((standing, _)) => standing,
+        };
+        let decision = self.guard().decide(&asked.bind, pod.as_ref(), standing, now);
+        self.count(&asked.bind, &decision);
+        self.shared.metrics.guard.answer_duration.observe(began.elapsed().as_secs_f64());
+        decision.verdict
+    }
+
+    fn count(&self, bind: &Bind, Decision { verdict, scheduler }: &Decision) {
+        let metrics = &self.shared.metrics.guard;
+        let scheduler = scheduler.as_ref().map_or("", |name| name.as_str());
+        metrics.binds(scheduler, verdict.word()).inc();
+        let Verdict::Refused(refusal) = verdict else { return };
+        let first = refusal.first.as_ref().map_or("", |first| first.scheduler.as_str());
+        if let Some(shortage) = refusal.shortages.first() {
+            metrics.refused(shortage.word(), first).inc();
+        }
+        info!(pod = %refusal.pod, node = %bind.node, scheduler, dry_run = bind.dry_run, "refused: {refusal}");
+    }
+
+    /// A pod that the watches do not show (yet), from the API server.
+    async fn look_up(&self, bind: &Bind) -> Option<Arc<Pod>> {
+        let _slot = self.shared.looks.try_acquire().ok()?;
+        let path = format!("/api/v1/namespaces/{}/pods/{}", bind.namespace, bind.name);
+        let body = timeout(LOOK_TIMEOUT, self.shared.caller.read(&Call::get(path))).await.ok()?.ok()?;
+        let pod: wire::Pod = serde_json::from_slice(&body).ok()?;
+        Pod::new(&pod).ok().map(Arc::new)
+    }
+
+    /// A turn of the books' task: what is due, and whether the books may be trusted. Returns pods to be looked at, at most so many.
+    pub fn turn(&self, looks_at_most: usize) -> Vec<Look> {
+        let (shared, now) = (&self.shared, self.now());
+        let turned = Timestamp { nanos: shared.turned.swap(now.nanos, Ordering::Relaxed) };
+        if now.since(turned) > SILENCE_MAX {
+            shared.catches_up_until.store((now + CATCH_UP).nanos, Ordering::Relaxed);
+        }
+        let (looks, expired) = {
+            let mut guard = self.guard();
+            let expired = guard.expire(now);
+            shared.metrics.guard.unseen.set(i64::try_from(guard.unseen()).unwrap_or(i64::MAX));
+            shared.lags.store(guard.lags(), Ordering::Relaxed);
+            (guard.looks(now, looks_at_most), expired)
+        };
+        if expired > 0 {
+            shared.metrics.guard.settled(Settled::Expired.word()).inc_by(expired as u64);
+            warn!(expired, "approvals were given back, because nobody could say what became of them");
+        }
+        self.say(self.check(now));
+        looks
+    }
+
+    /// Says it when it begins or ceases to decide.
+    fn say(&self, check: Result<(), (Standing, String)>) {
+        self.shared.metrics.guard.deciding.set(i64::from(check.is_ok()));
+        let mut said = self.shared.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let why = check.err().map(|(_, why)| why);
+        if *said == why {
+            return;
+        }
+        match &why {
+            Some(why) => warn!("binds pass without a decision: {why}"),
+            None => info!("binds are decided about"),
+        }
+        *said = why;
+    }
+
+    /// Looks at a pod whose approval is unseen for too long.
+    pub async fn look(&self, look: Look) {
+        let path = format!("/api/v1/namespaces/{}/pods/{}", look.namespace, look.name);
+        let found = match self.shared.caller.read(&Call::get(path)).await {
+            Ok(body) => found(&body, &look.uid),
+            Err(CallError::Answered { code: 404, .. }) => Found::Gone,
+            Err(error) => {
+                debug!(pod = %look.name, "what became of a bind is not known: {error}");
+                Found::Unknown
+            }
+        };
+        let settled = {
+            let now = self.now();
+            let mut guard = self.guard();
+            let settled = guard.found(&look, &found, now);
+            self.shared.lags.store(guard.lags(), Ordering::Relaxed);
+            settled
+        };
+        self.settled(settled);
+    }
+
+    /// What became of an approval.
+    pub fn settled(&self, settled: Option<Settled>) {
+        if let Some(settled) = settled {
+            self.shared.metrics.guard.settled(settled.word()).inc();
+        }
+    }
+
+    /// A pod appeared on its node that was not approved here.
+    pub fn unasked(&self, pod: &Pod) {
+        if self.decides().is_ok() {
+            self.shared.metrics.guard.bound_unasked.inc();
+            debug!(pod = pod.full_name(), "bound without the guard having been asked");
+        }
+    }
+}
+
+fn found(body: &[u8], uid: &Uid) -> Found {
+    match serde_json::from_slice::<wire::Pod>(body) {
+        Ok(pod) if &*pod.metadata.uid != uid.as_str() => Found::Gone,
+        Ok(pod) if pod.spec.node_name.is_empty() => Found::Unbound,
+        Ok(pod) => Found::On(secondmate_model::Atom::new(&pod.spec.node_name)),
+        Err(_) => Found::Unknown,
+    }
+}

@@ -1,0 +1,136 @@
+//! The way from the guard's Service to the instance that decides: an EndpointSlice that it writes itself.
+//!
+//! The Service has no selector. Were it the readiness of the pods that led to the leader, the others would never be ready: no rollout of
+//! the Deployment would ever be complete, and its disruption budget would never let the leader's node be drained.
+
+use crate::call::{Call, CallError, Caller, Content};
+use crate::write::Leading;
+use http::Method;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+/// Between two looks whether the slice still leads here.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Between two tries.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Name of the port in the Service.
+const PORT_NAME: &str = "bind";
+
+/// Where the Service is to lead.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Namespace of the Service.
+    pub namespace: String,
+    /// Name of the Service, and of the EndpointSlice.
+    pub service: String,
+    /// Address of this instance.
+    pub address: IpAddr,
+}
+
+impl Endpoint {
+    fn slice(&self, port: u16) -> Value {
+        json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": self.service,
+                "namespace": self.namespace,
+                "labels": {
+                    "kubernetes.io/service-name": self.service,
+                    "endpointslice.kubernetes.io/managed-by": "guard.secondmate.dev",
+                },
+            },
+            "addressType": if self.address.is_ipv4() { "IPv4" } else { "IPv6" },
+            "endpoints": [{ "addresses": [self.address], "conditions": { "ready": true } }],
+            "ports": [{ "name": PORT_NAME, "port": port, "protocol": "TCP" }],
+        })
+    }
+
+    /// Lets the Service lead here.
+    async fn claim(&self, caller: &Caller, port: u16) -> Result<bool, CallError> {
+        let all = format!("/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices", self.namespace);
+        let one = format!("{all}/{}", self.service);
+        let mut slice = self.slice(port);
+        let call = match caller.read(&Call::get(one.clone())).await {
+            Ok(body) => {
+                let found: Value = serde_json::from_slice(&body).unwrap_or_default();
+                if ["endpoints", "ports"].iter().all(|field| is_within(&slice[field], &found[field])) {
+                    return Ok(false);
+                }
+                slice["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"].clone();
+                Call::new(Method::PUT, one, Content::Json, slice.to_string().into_bytes())
+            }
+            Err(CallError::Answered { code: 404, .. }) => {
+                Call::new(Method::POST, all, Content::Json, slice.to_string().into_bytes())
+            }
+            Err(error) => return Err(error),
+        };
+        caller.write(&call).await.map(|()| true)
+    }
+}
+
+/// Whether what was written is there, beside defaults that the API server fills in.
+fn is_within(written: &Value, found: &Value) -> bool {
+    match (written, found) {
+        (Value::Object(written), Value::Object(found)) => {
+            written.iter().all(|(key, value)| found.get(key).is_some_and(|found| is_within(value, found)))
+        }
+        (Value::Array(written), Value::Array(found)) => {
+            written.len() == found.len()
+                && written.iter().zip(found).all(|(one, other)| is_within(one, other))
+        }
+        _ => written == found,
+    }
+}
+
+/// Lets the Service lead here whenever this instance leads.
+pub(super) async fn keep(endpoint: Endpoint, port: u16, mut leading: Leading, caller: Caller) {
+    loop {
+        if !leading.may_write() {
+            leading.changed().await;
+            continue;
+        }
+        let pause = match endpoint.claim(&caller, port).await {
+            Ok(changed) => {
+                if changed {
+                    info!(service = endpoint.service, address = %endpoint.address, "the Service leads here");
+                }
+                LOOK_EVERY
+            }
+            Err(error) => {
+                warn!(service = endpoint.service, "cannot let the Service lead here: {error}; trying again");
+                RETRY_AFTER
+            }
+        };
+        // A change of leadership is worth a look at once, and the end of the pause is no failure.
+        let _ = timeout(pause, leading.changed()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_fills_in_is_no_difference() {
+        let endpoint = Endpoint {
+            namespace: "ns".to_owned(),
+            service: "guard".to_owned(),
+            address: IpAddr::from([10, 0, 0, 7]),
+        };
+        let slice = endpoint.slice(10362);
+        assert_eq!(slice["addressType"], "IPv4");
+        let mut stored = slice.clone();
+        stored["endpoints"][0]["conditions"]["serving"] = true.into();
+        stored["ports"][0]["appProtocol"] = Value::Null;
+        assert!(is_within(&slice["endpoints"], &stored["endpoints"]));
+        assert!(is_within(&slice["ports"], &stored["ports"]));
+        stored["endpoints"][0]["addresses"][0] = "10.0.0.8".into();
+        assert!(!is_within(&slice["endpoints"], &stored["endpoints"]));
+        stored["endpoints"] = json!([]);
+        assert!(!is_within(&slice["endpoints"], &stored["endpoints"]));
+    }
+}

@@ -1,0 +1,104 @@
+//! What keeps the books: the watches tell, and time passes.
+
+use super::desk::Desk;
+use crate::inbox::Message;
+use crate::tasks::Tasks;
+use secondmate_core::port::{Input, PodWatch};
+use secondmate_guard::{Guard, Settled};
+use secondmate_model::Pod;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::info;
+
+/// Messages that are taken under one lock, so that no request waits for longer than these take.
+const BATCH_MAX: usize = 64;
+/// Between two turns.
+const TURN: Duration = Duration::from_millis(250);
+/// Pods whose approvals are unseen, looked at at once.
+const LOOKS_MAX: usize = 16;
+
+/// Keeps the books until the watches end. `unsynced`: the numbers of the watches.
+pub(super) async fn feed(
+    desk: Desk,
+    mut messages: mpsc::Receiver<Message>,
+    mut unsynced: BTreeSet<usize>,
+    tasks: Tasks,
+) {
+    let mut turn = interval(TURN);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let slots = Arc::new(Semaphore::new(LOOKS_MAX));
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    loop {
+        tokio::select! {
+            count = messages.recv_many(&mut batch, BATCH_MAX) => {
+                if count == 0 {
+                    return;
+                }
+                take(&desk, &mut batch, &mut unsynced);
+            }
+            _ = turn.tick() => {
+                for look in desk.turn(slots.available_permits()) {
+                    let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { break };
+                    let desk = desk.clone();
+                    tasks.spawn("look at a pod", async move {
+                        desk.look(look).await;
+                        drop(slot);
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn take(desk: &Desk, batch: &mut Vec<Message>, unsynced: &mut BTreeSet<usize>) {
+    let now = desk.now();
+    let mut settled = Vec::new();
+    let mut unasked = Vec::new();
+    {
+        let mut guard = desk.guard();
+        for message in batch.drain(..) {
+            match message {
+                Message::Watched(Input::Pod(PodWatch::Assigned, pod)) => {
+                    if unsynced.is_empty() && is_unasked(&guard, &pod) {
+                        unasked.push(Arc::clone(&pod));
+                    }
+                    settled.extend(guard.on_node(pod, now));
+                }
+                Message::Watched(input) => apply(&mut guard, input),
+                Message::Synced(number) => {
+                    unsynced.remove(&number);
+                    if unsynced.is_empty() {
+                        guard.listed();
+                        let [nodes, pods, waiting] = guard.sizes();
+                        info!(nodes, pods, waiting, "caches synced");
+                    }
+                }
+                // Nobody else writes to this inbox.
+                Message::Answered(_) | Message::Look(_) | Message::Wake => {}
+            }
+        }
+    }
+    settled.into_iter().for_each(|settled: Settled| desk.settled(Some(settled)));
+    unasked.iter().for_each(|pod| desk.unasked(pod));
+}
+
+fn apply(guard: &mut Guard, input: Input) {
+    match input {
+        Input::Pod(_, pod) => guard.waiting(pod),
+        Input::PodGone(PodWatch::Assigned, uid) => guard.off_node(&uid),
+        Input::PodGone(_, uid) => guard.waiting_gone(&uid),
+        Input::Node(node) => guard.node(node),
+        Input::NodeGone(name) => guard.node_gone(&name),
+        // Of no watch of the guard.
+        _ => {}
+    }
+}
+
+/// Whether somebody bound the pod and the guard was not asked. A pod that was created on its node has no condition yet.
+fn is_unasked(guard: &Guard, pod: &Pod) -> bool {
+    let bound = pod.scheduled_condition.as_ref().is_some_and(|condition| &*condition.status == "True");
+    bound && !pod.deleting && !guard.knows(&pod.uid)
+}

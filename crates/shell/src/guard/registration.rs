@@ -1,0 +1,251 @@
+//! The guard's certificate in the cluster: kept in a Secret, and its authority told to the API server in the `caBundle` of the guard's own
+//! webhook configuration. Or a certificate from files, which somebody else renews.
+//!
+//! Every instance keeps it, whoever leads: what one of them renews the others read. Of two that renew at once the second is refused by
+//! the Secret's `resourceVersion`, and reads. The authority is told before a certificate of it is served.
+
+use super::certificate::{Facts, Lives, Material, server_config, unix_now};
+use crate::call::{Call, CallError, Caller, Content};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use rustls::ServerConfig;
+use secondmate_telemetry::Metrics;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+/// Between two looks at the Secret and the configuration, or at the files.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Between two looks after one that failed.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// From telling an authority to serving a certificate of it: API servers watch the configuration.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// Where the certificate comes from.
+#[derive(Clone, Debug)]
+pub enum CertificateSource {
+    /// Made by the guard.
+    Own {
+        /// Namespace of the Secret.
+        namespace: String,
+        /// Name of the Secret.
+        secret: String,
+        /// Name of the ValidatingWebhookConfiguration whose `caBundle` is written.
+        webhook: String,
+        /// DNS names and addresses by which the API server reaches the guard.
+        names: BTreeSet<String>,
+    },
+    /// From files, as a volume of a Secret that cert-manager keeps; read again when they change.
+    Files {
+        /// Certificate chain, PEM.
+        certificate: PathBuf,
+        /// Key, PEM.
+        key: PathBuf,
+    },
+}
+
+/// Keeps the certificate.
+pub(super) struct Registration {
+    pub source: CertificateSource,
+    /// PEM file of the authority of client certificates, if these are asked for.
+    pub client_authority: Option<PathBuf>,
+    pub caller: Caller,
+    pub metrics: Metrics,
+    pub tls: watch::Sender<Option<Arc<ServerConfig>>>,
+}
+
+/// What is served with.
+#[derive(Clone, PartialEq, Eq)]
+struct Served {
+    certificate: String,
+    key: String,
+    clients: Option<String>,
+}
+
+/// A Secret, as far as it is read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Secret {
+    metadata: Metadata,
+    data: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    resource_version: String,
+}
+
+/// Names in the Secret's data: those of the type `kubernetes.io/tls`, and the authority's.
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+const AUTHORITY: &str = "ca.crt";
+const AUTHORITY_KEY: &str = "ca.key";
+
+impl Secret {
+    fn text(&self, name: &str) -> String {
+        let bytes = self.data.get(name).and_then(|text| STANDARD.decode(text).ok());
+        bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+
+    fn material(&self) -> Material {
+        Material {
+            authority: self.text(AUTHORITY),
+            authority_key: self.text(AUTHORITY_KEY),
+            certificate: self.text(CERTIFICATE),
+            key: self.text(KEY),
+        }
+    }
+}
+
+fn secret(namespace: &str, name: &str, version: Option<&str>, material: &Material) -> Value {
+    let encoded = |text: &str| STANDARD.encode(text);
+    let mut secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": { "app.kubernetes.io/name": "secondmate-guard" },
+        },
+        "type": "kubernetes.io/tls",
+        "data": {
+            (CERTIFICATE): encoded(&material.certificate),
+            (KEY): encoded(&material.key),
+            (AUTHORITY): encoded(&material.authority),
+            (AUTHORITY_KEY): encoded(&material.authority_key),
+        },
+    });
+    if let Some(version) = version {
+        secret["metadata"]["resourceVersion"] = version.into();
+    }
+    secret
+}
+
+impl Registration {
+    /// Keeps it for ever.
+    pub async fn keep(self) {
+        let mut served = None;
+        let mut said = None;
+        loop {
+            match self.look(&mut served).await {
+                Ok(()) => {
+                    said = None;
+                    sleep(LOOK_EVERY).await;
+                }
+                Err(why) => {
+                    if said.as_ref() != Some(&why) {
+                        warn!("the bind guard's certificate: {why}; trying again every {RETRY_AFTER:?}");
+                        said = Some(why);
+                    }
+                    sleep(RETRY_AFTER).await;
+                }
+            }
+        }
+    }
+
+    async fn look(&self, served: &mut Option<Served>) -> Result<(), String> {
+        let clients = match &self.client_authority {
+            Some(path) => Some(read(path).await?),
+            None => None,
+        };
+        let (certificate, key) = match &self.source {
+            CertificateSource::Files { certificate, key } => (read(certificate).await?, read(key).await?),
+            CertificateSource::Own { namespace, secret, webhook, names } => {
+                let material = self.material(namespace, secret, names).await?;
+                let told = self.tell(webhook, &material.authority).await?;
+                if told && served.is_some() {
+                    sleep(SETTLE).await;
+                }
+                (material.certificate, material.key)
+            }
+        };
+        let new = Served { certificate, key, clients };
+        let facts = Facts::of(&new.certificate).map_err(|error| error.to_string())?;
+        self.metrics.guard.certificate_expiry.set(facts.not_after);
+        if served.as_ref() != Some(&new) {
+            let config = server_config(&new.certificate, &new.key, new.clients.as_deref())
+                .map_err(|error| error.to_string())?;
+            let names: Vec<&str> = facts.names.iter().map(String::as_str).collect();
+            let until = jiff::Timestamp::from_second(facts.not_after).unwrap_or(jiff::Timestamp::MAX);
+            info!(names = names.join(","), %until, "serving with a certificate");
+            self.tls.send_replace(Some(config));
+            *served = Some(new);
+        }
+        if facts.not_after < unix_now() {
+            return Err(
+                "it has expired: the API server accepts no connection, and binds pass unseen".to_owned()
+            );
+        }
+        Ok(())
+    }
+
+    /// What the Secret holds, made or renewed where it has to be.
+    async fn material(
+        &self,
+        namespace: &str,
+        name: &str,
+        names: &BTreeSet<String>,
+    ) -> Result<Material, String> {
+        let all = format!("/api/v1/namespaces/{namespace}/secrets");
+        let one = format!("{all}/{name}");
+        let failed =
+            |what: &str, error: &CallError| format!("cannot {what} the Secret {namespace}/{name}: {error}");
+        let (lives, now) = (Lives::default(), unix_now());
+        let (call, material) = match self.caller.read(&Call::get(one.clone())).await {
+            Ok(body) => {
+                let found: Secret = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+                let kept = found.material();
+                let Some(new) = kept.renewed(names, lives, now).map_err(|error| error.to_string())? else {
+                    return Ok(kept);
+                };
+                let body = secret(namespace, name, Some(&found.metadata.resource_version), &new);
+                (Call::new(Method::PUT, one, Content::Json, body.to_string().into_bytes()), new)
+            }
+            Err(CallError::Answered { code: 404, .. }) => {
+                let new = Material::new(names, lives, now).map_err(|error| error.to_string())?;
+                let body = secret(namespace, name, None, &new);
+                (Call::new(Method::POST, all, Content::Json, body.to_string().into_bytes()), new)
+            }
+            Err(error) => return Err(failed("read", &error)),
+        };
+        self.caller.write(&call).await.map_err(|error| failed("write", &error))?;
+        info!(secret = format!("{namespace}/{name}"), "made a certificate");
+        Ok(material)
+    }
+
+    /// Writes the authority into the webhook configuration, where it is not there; says whether it was not.
+    async fn tell(&self, webhook: &str, authority: &str) -> Result<bool, String> {
+        let path = format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{webhook}");
+        let failed = |what: &str, error: CallError| {
+            format!("cannot {what} the ValidatingWebhookConfiguration {webhook}: {error}")
+        };
+        let body = self.caller.read(&Call::get(path.clone())).await.map_err(|error| failed("read", error))?;
+        let mut found: Value = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+        let bundle = Value::from(STANDARD.encode(authority));
+        let mut changed = false;
+        for webhook in found["webhooks"].as_array_mut().into_iter().flatten() {
+            let told = &mut webhook["clientConfig"]["caBundle"];
+            changed |= *told != bundle;
+            *told = bundle.clone();
+        }
+        if changed {
+            // With the version that was read: somebody else's change is not undone.
+            let call = Call::new(Method::PUT, path, Content::Json, found.to_string().into_bytes());
+            self.caller.write(&call).await.map_err(|error| failed("write", error))?;
+            info!(webhook, "told the API server the authority of the certificate");
+        }
+        Ok(changed)
+    }
+}
+
+async fn read(path: &PathBuf) -> Result<String, String> {
+    tokio::fs::read_to_string(path).await.map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,167 @@
+//! The HTTPS server that the API server asks.
+//!
+//! What counts is that nobody waits: a request that is not answered in time passes, and nobody counts it. So connections are accepted at
+//! once into a long backlog, handshakes run beside each other, connections are kept, and HTTP/2 carries as many requests side by side as
+//! the API server cares to send.
+
+use super::desk::Desk;
+use super::review;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use secondmate_telemetry::Metrics;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+/// Where reviews are posted to.
+pub(super) const PATH: &str = "/bind";
+/// Connections that wait to be accepted; the kernel's own limit is 4,096 by default.
+const BACKLOG: u32 = 4096;
+/// Connections at once. An API server holds few by HTTP/2, and one a request on its way by HTTP/1.1.
+const CONNECTIONS_MAX: usize = 2048;
+/// Requests side by side on one connection of HTTP/2.
+const STREAMS_MAX: u32 = 2048;
+/// A Binding has a name and a few annotations, whose sum the API server bounds at 256 KiB; the review repeats it once.
+const BODY_BYTES_MAX: usize = 1 << 20;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than API servers keep an idle connection (90 s), so that they close it and no request meets a connection that closes.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Pause after a connection could not be accepted: out of file descriptors, most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The protocol that TLS agrees on for HTTP/2.
+const HTTP2: &[u8] = b"h2";
+/// What is offered to agree on.
+pub(super) const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+
+/// Takes an address.
+///
+/// # Errors
+/// It cannot be had.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted guard takes its port back although connections of the last one linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves until dropped. `tls` is `None` until there is a certificate, and changes with it; connections that are open keep theirs.
+pub(super) async fn serve(
+    listener: TcpListener,
+    tls: watch::Receiver<Option<Arc<ServerConfig>>>,
+    desk: Desk,
+    metrics: Metrics,
+) {
+    let mut connections = JoinSet::new();
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "cannot accept a connection for the bind guard");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            metrics.guard.connections_failed("limit").inc();
+            continue;
+        };
+        let Some(config) = tls.borrow().clone() else {
+            metrics.guard.connections_failed("no-certificate").inc();
+            continue;
+        };
+        let (desk, metrics) = (desk.clone(), metrics.clone());
+        connections.spawn(async move {
+            connection(stream, config, desk, &metrics).await;
+            drop(slot);
+        });
+    }
+}
+
+async fn connection(stream: TcpStream, config: Arc<ServerConfig>, desk: Desk, metrics: &Metrics) {
+    // Answers are small and wanted at once. A socket that refuses this is about to fail anyway.
+    let _ = stream.set_nodelay(true);
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    let stream = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            metrics.guard.connections_failed("tls").inc();
+            // An alert: the client does not like what it was shown.
+            warn!(
+                "a connection to the bind guard failed: {error}; if it came from the API server, it does not accept the certificate, and binds pass unseen: compare the webhook's caBundle, its host name and the dates"
+            );
+            return;
+        }
+        Err(_) => {
+            metrics.guard.connections_failed("timeout").inc();
+            return;
+        }
+    };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+    let service = service_fn(move |request| {
+        let desk = desk.clone();
+        async move { Ok::<_, Infallible>(answer(&desk, request).await) }
+    });
+    let stream = TokioIo::new(stream);
+    let result = if is_http2 {
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .serve_connection(stream, service)
+            .await
+    } else {
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE_TIMEOUT)
+            .serve_connection(stream, service)
+            .await
+    };
+    if let Err(error) = result {
+        debug!(%error, "a connection to the bind guard ended");
+    }
+}
+
+async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.uri().path() != PATH {
+        return text(StatusCode::NOT_FOUND, format!("not found; reviews of bindings are posted to {PATH}\n"));
+    }
+    if request.method() != Method::POST {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "post an AdmissionReview\n".to_owned());
+    }
+    let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return text(StatusCode::PAYLOAD_TOO_LARGE, format!("cannot read the body: {error}\n")),
+    };
+    match review::read(&body) {
+        Ok(asked) => {
+            let verdict = desk.decide(&asked).await;
+            reply(StatusCode::OK, "application/json", review::answer(&asked, &verdict).into())
+        }
+        Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}
+
+fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    reply(status, "text/plain; charset=utf-8", text.into())
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}

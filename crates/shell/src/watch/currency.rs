@@ -1,0 +1,96 @@
+//! Whether what the watches have shown is all that there is, as far as they can know.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The state of each watch. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Currency {
+    watches: Arc<Mutex<BTreeMap<usize, State>>>,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    name: String,
+    /// A list is under way, the first one included: what vanished before it is not told yet.
+    listing: bool,
+    /// The last request failed, or the stream broke.
+    failed: bool,
+}
+
+impl Currency {
+    fn with(&self, number: usize, change: impl FnOnce(&mut State)) {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = watches.get_mut(&number) {
+            change(state);
+        }
+    }
+
+    /// Adds a watch that has shown nothing yet.
+    pub fn add(&self, number: usize, name: String) {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.insert(number, State { name, listing: true, failed: false });
+    }
+
+    /// The API server has answered it.
+    pub fn answered(&self, number: usize) {
+        self.with(number, |state| state.failed = false);
+    }
+
+    /// It lists (anew).
+    pub fn listing(&self, number: usize) {
+        self.with(number, |state| state.listing = true);
+    }
+
+    /// A list is complete.
+    pub fn listed(&self, number: usize) {
+        self.with(number, |state| {
+            state.listing = false;
+            state.failed = false;
+        });
+    }
+
+    /// A request of it failed, or its stream broke.
+    pub fn failed(&self, number: usize) {
+        self.with(number, |state| state.failed = true);
+    }
+
+    /// Nothing, where all watches are up to date.
+    ///
+    /// # Errors
+    /// A watch that is not, and why.
+    pub fn check(&self) -> Result<(), String> {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        match watches.values().find(|state| state.listing || state.failed) {
+            None => Ok(()),
+            Some(State { name, failed: true, .. }) => Err(format!("the watch of {name} was interrupted")),
+            Some(State { name, .. }) => Err(format!("{name} are being listed")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_is_behind_until_it_has_listed_and_while_it_is_interrupted() {
+        let currency = Currency::default();
+        currency.add(0, "nodes".to_owned());
+        currency.add(1, "pods".to_owned());
+        currency.listed(0);
+        assert_eq!(currency.check(), Err("pods are being listed".to_owned()));
+        currency.listed(1);
+        assert_eq!(currency.check(), Ok(()));
+        currency.failed(0);
+        assert_eq!(currency.check(), Err("the watch of nodes was interrupted".to_owned()));
+        currency.answered(0);
+        assert_eq!(currency.check(), Ok(()));
+        // An answer is not yet the whole list.
+        currency.listing(1);
+        currency.answered(1);
+        assert!(currency.check().is_err());
+        currency.listed(1);
+        assert_eq!(currency.check(), Ok(()));
+    }
+}
