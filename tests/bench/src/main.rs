@@ -6,6 +6,7 @@
 //! scheduler share the machine: compare rows of one run, not rows of different runs.
 
 mod arena;
+mod neighbour;
 mod options;
 mod report;
 mod watch;
@@ -13,7 +14,7 @@ mod watch;
 use anyhow::{Context, Result};
 use arena::Arena;
 use clap::Parser;
-use options::{Options, Subject, Target};
+use options::{Options, Scenario, Subject, Target};
 use report::Row;
 use secondmate_harness::{Binaries, binaries, secondmate_binary};
 use std::process::ExitCode;
@@ -25,11 +26,14 @@ const DEADLINE: Duration = Duration::from_secs(15 * 60);
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match run(&options) {
-        Ok(rows) => {
-            report::print(&rows, options.json);
-            ExitCode::SUCCESS
-        }
+    let done = match &options.scenario {
+        Some(Scenario::Neighbour(options)) => runtime()
+            .and_then(|runtime| neighbour::run(&runtime, options))
+            .map(|rows| neighbour::print(&rows, options.json)),
+        None => run(&options).map(|rows| report::print(&rows, options.json)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -37,10 +41,14 @@ fn main() -> ExitCode {
     }
 }
 
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
 fn run(options: &Options) -> Result<Vec<Row>> {
     // It may have to be built, which belongs to no measurement.
     secondmate_binary()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = runtime()?;
     let mut rows = Vec::new();
     for target in &options.on {
         let binaries = match target {

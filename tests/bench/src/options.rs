@@ -1,6 +1,6 @@
 //! The command line of the measurement. `cargo xtask bench` has this file too, so that help and mistakes cost no build.
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt;
 
 #[derive(Debug, Parser)]
@@ -8,7 +8,10 @@ use std::fmt;
     name = "cargo xtask bench",
     about = "Measure the scheduler, side by side with kube-scheduler; `bench core` measures the core alone"
 )]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) scenario: Option<Scenario>,
     /// Numbers of nodes for throughput.
     #[arg(long, value_delimiter = ',', default_value = "1000,5000")]
     pub(crate) nodes: Vec<usize>,
@@ -30,6 +33,27 @@ pub(crate) struct Options {
     /// Whom to measure on the control plane.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Subject::KubeScheduler, Subject::Secondmate])]
     pub(crate) who: Vec<Subject>,
+    /// One JSON object a row instead of the table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Another thing to measure than one scheduler alone.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Scenario {
+    /// Two schedulers that fill the same nodes, with and without the bind guard: pods bound where there is no room.
+    Neighbour(NeighbourOptions),
+}
+
+/// Options of `neighbour`.
+#[derive(Debug, Args)]
+pub(crate) struct NeighbourOptions {
+    /// Number of nodes, with room for 40 pods each.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) nodes: usize,
+    /// How full the pods make the nodes, in percent.
+    #[arg(long, value_delimiter = ',', default_value = "100,95")]
+    pub(crate) fill: Vec<usize>,
     /// One JSON object a row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,

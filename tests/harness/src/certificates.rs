@@ -83,6 +83,16 @@ impl Authority {
         self.sign(name, &params)
     }
 
+    /// A server's certificate that expired years ago, in `NAME.crt` and `NAME.key`.
+    pub(crate) fn expired_server(&self, name: &str, names: &[&str]) -> Result<Pair> {
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2020, 1, 2);
+        self.sign(name, &params)
+    }
+
     fn sign(&self, name: &str, params: &CertificateParams) -> Result<Pair> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;

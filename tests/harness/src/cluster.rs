@@ -323,6 +323,10 @@ impl Cluster {
         &self.admin
     }
 
+    pub(crate) const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// The URL of the API server.
     #[must_use]
     pub fn server(&self) -> String {

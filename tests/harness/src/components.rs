@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::binaries::Program;
 use crate::cluster::Cluster;
+use crate::process::Process;
 
 /// A part of the control plane that can be stopped, killed and started again by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,6 +186,25 @@ impl Cluster {
             "--kube-api-burst=4000".to_owned(),
         ]);
         Ok(flags)
+    }
+
+    /// Starts one more kube-scheduler, which serves this scheduler name and no port.
+    ///
+    /// # Errors
+    ///
+    /// When its program is not there, or cannot be started.
+    pub fn start_another_kube_scheduler(&self, scheduler_name: &str) -> Result<Process> {
+        let kubeconfig = self.component_kubeconfig(Component::KubeScheduler)?;
+        let mut options = SchedulerOptions::unlimited();
+        options.configuration.insert("profiles".to_owned(), json!([{ "schedulerName": scheduler_name }]));
+        let path = self.directory.path().join(format!("{scheduler_name}-configuration.json"));
+        std::fs::write(&path, options.document(kubeconfig.as_ref()).to_string())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let mut command = Command::new(self.binaries.path(Component::KubeScheduler.program())?);
+        command.env("HOME", self.directory.path()).current_dir(self.directory.path());
+        command.args(self.delegated_flags(Component::KubeScheduler)?);
+        command.arg("--secure-port=0").arg(format!("--config={}", path.display()));
+        self.spawn(scheduler_name, command)
     }
 
     fn scheduler_flags(&self) -> Result<Vec<String>> {

@@ -48,6 +48,7 @@ mod cluster;
 mod components;
 mod directory;
 mod go_build;
+mod guard;
 mod kubeconfig;
 mod nodes;
 mod oracle;
@@ -66,6 +67,7 @@ pub use binaries::{
 pub use cluster::{Cluster, Options};
 pub use components::{Component, SchedulerOptions};
 pub use directory::holds_running_cluster;
+pub use guard::{Guard, GuardCertificate, sum};
 pub use nodes::NodeShape;
 pub use oracle::{oracle_tests, parity_oracle};
 pub use process::{Process, Usage, run};

@@ -1,0 +1,210 @@
+//! Two schedulers on nodes that both share: how many pods are bound where there is no room, with and without the bind guard.
+//!
+//! Half of the pods are each scheduler's, all are pending before both start, and they fill the nodes to the given share. No kubelet runs:
+//! what one would reject is counted from the API, as the pods of a node beyond its room. The time of a bind is the API server's own.
+
+use crate::options::NeighbourOptions;
+use crate::watch::PodWatch;
+use crate::{DEADLINE, arena};
+use anyhow::{Context, Result};
+use secondmate_harness::{
+    Binaries, Cluster, GuardCertificate, NodeShape, Options, Process, SchedulerOptions, binaries,
+    secondmate_binary, sum,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tokio::runtime::Runtime;
+
+/// Pods that a node has room for, by its CPU.
+const PODS_A_NODE: usize = 40;
+/// Scheduler name of the second half of the pods; the first half is kube-scheduler's.
+const SECOND: &str = "second-scheduler";
+
+/// One measurement.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Who was beside kube-scheduler.
+    pub beside: &'static str,
+    /// How full the pods make the nodes, in percent.
+    pub fill_percent: usize,
+    /// Whether the guard was asked.
+    pub guard: bool,
+    /// Number of pods.
+    pub pods: usize,
+    /// Pods bound beyond the room of their node, per 10,000 pods.
+    pub too_many_per_10000: f64,
+    /// From the first pod that was bound until 95 in a hundred were.
+    pub pods_per_s: f64,
+    /// From the first pod that was bound to the last.
+    pub seconds: f64,
+    /// Time that the API server took for a bind, in milliseconds: median and 99th percentile.
+    pub bind_ms: [f64; 2],
+    /// What the guard refused; schedulers tried again.
+    pub refused: f64,
+    /// Binds that passed because the guard did not answer in time.
+    pub failed_open: f64,
+}
+
+/// All combinations.
+pub fn run(runtime: &Runtime, options: &NeighbourOptions) -> Result<Vec<Row>> {
+    secondmate_binary()?;
+    let binaries = binaries().context("the real control plane")?;
+    let mut rows = Vec::new();
+    for fill_percent in &options.fill {
+        for beside in ["kube-scheduler", "secondmate"] {
+            for guard in [false, true] {
+                eprintln!("kube-scheduler and {beside}, {fill_percent} % full, guard: {guard}");
+                rows.push(measure(runtime, binaries, options, beside, *fill_percent, guard)?);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn measure(
+    runtime: &Runtime,
+    binaries: &Binaries,
+    options: &NeighbourOptions,
+    beside: &'static str,
+    fill_percent: usize,
+    with_guard: bool,
+) -> Result<Row> {
+    let cluster = Cluster::start(
+        binaries,
+        Options {
+            controller_manager: false,
+            scheduler: None,
+            kwok: false,
+            for_load: true,
+            ..Options::default()
+        },
+    )?;
+    cluster.create_nodes(options.nodes, &NodeShape { cpu: "4".to_owned(), ..NodeShape::default() })?;
+    let count = options.nodes * PODS_A_NODE * fill_percent / 100;
+    let pods: Vec<Value> = (0..count).map(pod).collect();
+    cluster.api().create_all(&format!("/api/v1/namespaces/{}/pods", arena::NAMESPACE), &pods)?;
+    let guard = if with_guard { Some(cluster.start_guard(GuardCertificate::Own)?) } else { None };
+    let watch = PodWatch::start(runtime, cluster.kubeconfig(), arena::NAMESPACE)?;
+    watch.wait_seen(count, DEADLINE)?;
+    let mut second = start_second(&cluster, beside)?;
+    cluster.start_scheduler(SchedulerOptions::unlimited())?;
+    watch.wait_bound(count, DEADLINE).with_context(|| second.tail(20))?;
+    let too_many = too_many(&cluster)?;
+    let text = cluster.api().call("GET", "/metrics", "text/plain", b"")?.body;
+    let bound = watch.bound_times();
+    let first = *bound.first().context("no pod was bound")?;
+    let most = bound.len() * 95 / 100;
+    let refused = match &guard {
+        Some(guard) => guard.value("secondmate_guard_refused_total")?,
+        None => 0.0,
+    };
+    second.kill()?;
+    Ok(Row {
+        beside,
+        fill_percent,
+        guard: with_guard,
+        pods: count,
+        too_many_per_10000: too_many as f64 * 10_000.0 / count as f64,
+        pods_per_s: most as f64 / (bound[most - 1] - first).as_secs_f64().max(0.001),
+        seconds: (bound[bound.len() - 1] - first).as_secs_f64(),
+        bind_ms: [0.5, 0.99].map(|share| quantile_ms(&text, share)),
+        refused,
+        failed_open: sum(&text, "apiserver_admission_webhook_fail_open_count")?,
+    })
+}
+
+fn start_second(cluster: &Cluster, beside: &str) -> Result<Process> {
+    if beside == "secondmate" {
+        let arguments = ["--scheduler-name", SECOND, "--leader-elect=false", "--listen", "127.0.0.1:0"];
+        cluster.start_secondmate("secondmate", cluster.kubeconfig(), &arguments)
+    } else {
+        cluster.start_another_kube_scheduler(SECOND)
+    }
+}
+
+/// Pods beyond the room of their node: those that a kubelet would reject.
+fn too_many(cluster: &Cluster) -> Result<usize> {
+    let mut on_node: BTreeMap<String, usize> = BTreeMap::new();
+    for pod in cluster.list("/api/v1/pods")? {
+        if let Some(node) = pod["spec"]["nodeName"].as_str() {
+            *on_node.entry(node.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(on_node.values().map(|count| count.saturating_sub(PODS_A_NODE)).sum())
+}
+
+/// A quantile of the API server's time for bindings, between the bounds of its histogram's buckets.
+fn quantile_ms(text: &str, share: f64) -> f64 {
+    let mut buckets: Vec<(f64, f64)> = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with("apiserver_request_duration_seconds_bucket{")) {
+        if !line.contains("resource=\"pods\"") || !line.contains("subresource=\"binding\"") {
+            continue;
+        }
+        let bound = line.split("le=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let count = line.rsplit_once(' ').and_then(|(_, count)| count.parse().ok());
+        if let (Some(bound), Some(count)) = (bound.and_then(|bound| bound.parse().ok()), count) {
+            buckets.push((bound, count));
+        }
+    }
+    buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let Some((_, all)) = buckets.last() else { return f64::NAN };
+    let wanted = all * share;
+    let (mut lower, mut below) = (0.0, 0.0);
+    for (bound, count) in &buckets {
+        if *count >= wanted {
+            let part = if count > &below { (wanted - below) / (count - below) } else { 1.0 };
+            return (lower + (bound - lower) * part) * 1000.0;
+        }
+        (lower, below) = (*bound, *count);
+    }
+    f64::NAN
+}
+
+fn pod(number: usize) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": format!("{}-{number}", arena::POD_PREFIX), "namespace": arena::NAMESPACE },
+        "spec": {
+            "schedulerName": if number % 2 == 0 { "default-scheduler" } else { SECOND },
+            "automountServiceAccountToken": false,
+            "containers": [{
+                "name": "c",
+                "image": "registry.example/bench:1",
+                "resources": { "requests": { "cpu": "100m", "memory": "128Mi" } },
+            }],
+        },
+    })
+}
+
+/// Prints the rows as a table, or as JSON.
+#[allow(clippy::print_stdout, reason = "the report is what the program is for")]
+pub fn print(rows: &[Row], json: bool) {
+    if json {
+        for line in rows.iter().filter_map(|row| serde_json::to_string(row).ok()) {
+            println!("{line}");
+        }
+        return;
+    }
+    println!(
+        "| kube-scheduler and | full | guard | pods | too many per 10,000 | pods/s | last after s | bind p50 ms | bind p99 ms | refused | failed open |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    for row in rows {
+        let guard = if row.guard { "yes" } else { "no" };
+        println!(
+            "| {} | {} % | {guard} | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} |",
+            row.beside,
+            row.fill_percent,
+            row.pods,
+            row.too_many_per_10000,
+            row.pods_per_s,
+            row.seconds,
+            row.bind_ms[0],
+            row.bind_ms[1],
+            row.refused,
+            row.failed_open
+        );
+    }
+}

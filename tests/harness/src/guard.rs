@@ -1,0 +1,149 @@
+//! The bind guard of the program under test, asked by a cluster's API server.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::cluster::Cluster;
+use crate::ports::Port;
+use crate::process::Process;
+use crate::scheduler_under_test::secondmate_binary;
+use crate::wait::wait_until;
+
+/// Name of the webhook configuration.
+const NAME: &str = "secondmate-guard";
+const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+/// Seconds within which the guard has to answer, as in the manifests.
+const TIMEOUT_S: u64 = 1;
+/// Its caches sync in a second on an idle machine.
+const READY_DEADLINE: Duration = Duration::from_secs(180);
+
+/// A running guard.
+#[derive(Debug)]
+pub struct Guard {
+    /// Its process.
+    pub process: Process,
+    metrics: Api,
+    _ports: [Port; 2],
+}
+
+/// The certificate that a guard shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuardCertificate {
+    /// That which it makes.
+    Own,
+    /// One from a file, of an authority that the API server trusts, that expired years ago.
+    Expired,
+}
+
+impl Cluster {
+    /// Starts the guard as an administrator and lets the API server ask it about each bind. Returns when it decides; one with an
+    /// expired certificate decides, but nobody asks it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started, or does not decide in time.
+    pub fn start_guard(&self, certificate: GuardCertificate) -> Result<Guard> {
+        let ports = [Port::claim()?, Port::claim()?];
+        let [listen, metrics] = [ports[0].number(), ports[1].number()];
+        let mut command = Command::new(secondmate_binary()?);
+        command
+            .args(["guard", "--guard-service=", "--guard-namespace=kube-system", "--guard-name=127.0.0.1"])
+            .arg(format!("--guard-listen=127.0.0.1:{listen}"))
+            .arg(format!("--listen=127.0.0.1:{metrics}"))
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .args(["--lease-duration=3s", "--renew-deadline=2s", "--retry-period=500ms"])
+            .env("HOME", self.directory())
+            .env_remove("KUBECONFIG");
+        let mut client = json!({ "url": format!("https://127.0.0.1:{listen}/bind") });
+        if certificate == GuardCertificate::Expired {
+            let pair = self.authority().expired_server("expired-guard", &["127.0.0.1"])?;
+            command
+                .arg("--tls-cert-file")
+                .arg(&pair.certificate)
+                .arg("--tls-private-key-file")
+                .arg(&pair.key);
+            let authority = std::fs::read(self.authority().certificate_path())?;
+            client["caBundle"] = STANDARD.encode(authority).into();
+        }
+        self.register_guard(&client)?;
+        let process = self.spawn(&format!("guard-{listen}"), command)?;
+        let metrics = self.api().at(&format!("http://127.0.0.1:{metrics}"));
+        let mut guard = Guard { process, metrics, _ports: ports };
+        wait_until(READY_DEADLINE, "the guard to decide", || {
+            if !guard.process.is_running()? {
+                bail!("the guard ended:\n{}", guard.process.tail(20));
+            }
+            let told = certificate == GuardCertificate::Expired || self.guard_is_told()?;
+            let deciding = guard.value("secondmate_guard_deciding").unwrap_or(0.0);
+            Ok((told && deciding > 0.0).then_some(()))
+        })?;
+        Ok(guard)
+    }
+
+    /// The webhook configuration, as the manifests have it but for the way to the guard.
+    fn register_guard(&self, client: &Value) -> Result<()> {
+        let configuration = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": { "name": NAME },
+            "webhooks": [{
+                "name": "guard.secondmate.dev",
+                "clientConfig": client,
+                "rules": [{
+                    "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
+                    "resources": ["pods/binding", "bindings"],
+                }],
+                "failurePolicy": "Ignore",
+                "timeoutSeconds": TIMEOUT_S,
+                "sideEffects": "NoneOnDryRun",
+                "admissionReviewVersions": ["v1"],
+            }],
+        });
+        // That of an earlier guard leads elsewhere.
+        let earlier =
+            self.api().call("DELETE", &format!("{CONFIGURATIONS}/{NAME}"), "application/json", b"")?;
+        if !matches!(earlier.status, 200 | 404) {
+            bail!("cannot delete the webhook configuration: {}", earlier.body);
+        }
+        self.api().create(CONFIGURATIONS, &configuration).map(drop)
+    }
+
+    fn guard_is_told(&self) -> Result<bool> {
+        let configuration = self.api().get(&format!("{CONFIGURATIONS}/{NAME}"))?;
+        Ok(configuration["webhooks"][0]["clientConfig"]["caBundle"].is_string())
+    }
+}
+
+impl Guard {
+    /// The sum of a metric's series whose line begins so, such as `secondmate_guard_binds_total{scheduler="a"`.
+    ///
+    /// # Errors
+    ///
+    /// When the guard does not answer.
+    pub fn value(&self, series: &str) -> Result<f64> {
+        let text = self.metrics.call("GET", "/metrics", "text/plain", b"")?.body;
+        sum(&text, series)
+    }
+}
+
+/// The sum of the series whose line begins so, in the text of `/metrics`.
+///
+/// # Errors
+///
+/// When a value is no number.
+pub fn sum(text: &str, series: &str) -> Result<f64> {
+    let lines = text.lines().filter(|line| line.starts_with(series));
+    lines
+        .map(|line| {
+            let value = line.rsplit_once(' ').context("a value")?.1;
+            value.parse::<f64>().with_context(|| line.to_owned())
+        })
+        .sum()
+}
