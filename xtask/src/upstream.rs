@@ -44,7 +44,7 @@ enum Change {
 pub(crate) fn upstream(arguments: &UpstreamArgs) -> Result<()> {
     let version = format!("v{}", arguments.version.trim_start_matches('v'));
     minor(&version)?;
-    let modules = [root().join("tests/controlplane"), root().join("tests/parity")];
+    let modules = ["controlplane", "parity", "extender"].map(|name| root().join("tests").join(name));
     let upstream = Upstream::read(&version, &go_mod_of(&version, &modules[0])?)?;
     let changes = plan(&upstream, &modules)?;
     changes.iter().try_for_each(|change| change.show())?;
@@ -105,8 +105,8 @@ fn go(module: &Path, arguments: &[&str]) -> Command {
 }
 
 /// What has to be changed before `go mod tidy`.
-fn plan(upstream: &Upstream, modules: &[PathBuf; 2]) -> Result<Vec<Change>> {
-    let [controlplane, _] = modules;
+fn plan(upstream: &Upstream, modules: &[PathBuf]) -> Result<Vec<Change>> {
+    let controlplane = modules.first().context("no module of Go is named")?;
     let read = |path: &Path| {
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     };

@@ -69,7 +69,7 @@ pub use components::{Component, SchedulerOptions};
 pub use directory::holds_running_cluster;
 pub use guard::{Guard, GuardCertificate, sum};
 pub use nodes::NodeShape;
-pub use oracle::{oracle_tests, parity_oracle};
+pub use oracle::{extender_program, oracle_tests, parity_oracle};
 pub use process::{Process, Usage, run};
 pub use releases::{Release, modules_dir, release_of, releases};
 pub use scheduler_under_test::secondmate_binary;

@@ -1,4 +1,5 @@
-//! The parity oracle: the Go program in `tests/parity/`, built once on a machine into the same cache as the control plane.
+//! The Go programs of the tests: the parity oracle in `tests/parity/` and the extender in `tests/extender/`, built once on a machine
+//! into the same cache as the control plane.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,19 @@ use anyhow::{Context, Result};
 use crate::binaries::{BinariesError, Unavailable, cache_root, go_toolchain};
 use crate::go_build::{Fnv, collect, go_build, go_command, prune};
 
-const NAME: &str = "oracle";
+/// A Go program of the tests.
+struct GoProgram {
+    /// Its module, and its folder in the cache.
+    module: &'static str,
+    name: &'static str,
+    what: &'static str,
+    takes: &'static str,
+}
+
+const ORACLE: GoProgram =
+    GoProgram { module: "parity", name: "oracle", what: "the parity oracle", takes: "some minutes" };
+const EXTENDER: GoProgram =
+    GoProgram { module: "extender", name: "extender", what: "the extender of the tests", takes: "a minute" };
 
 /// The oracle's program, built if it was not there; at most one process builds at a time.
 ///
@@ -19,7 +32,17 @@ const NAME: &str = "oracle";
 /// [`BinariesError::Unavailable`] when there is no Go to build it with; [`BinariesError::Failed`] when the build failed.
 pub fn parity_oracle() -> Result<&'static Path, BinariesError> {
     static FOUND: OnceLock<Result<PathBuf, BinariesError>> = OnceLock::new();
-    FOUND.get_or_init(find_or_build).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
+    FOUND.get_or_init(|| ORACLE.find_or_build()).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
+}
+
+/// An HTTP extender with upstream's types, built if it was not there.
+///
+/// # Errors
+///
+/// As [`parity_oracle`].
+pub fn extender_program() -> Result<&'static Path, BinariesError> {
+    static FOUND: OnceLock<Result<PathBuf, BinariesError>> = OnceLock::new();
+    FOUND.get_or_init(|| EXTENDER.find_or_build()).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
 }
 
 /// The command that holds the oracle against the real scheduler's own `SchedulePod` and whole cycles, on `cases` random cases.
@@ -28,7 +51,7 @@ pub fn parity_oracle() -> Result<&'static Path, BinariesError> {
 ///
 /// [`BinariesError::Unavailable`] when there is no Go.
 pub fn oracle_tests(seed: u64, cases: u32) -> Result<Command, BinariesError> {
-    let (module, _) = module_and_go()?;
+    let (module, _) = ORACLE.module_and_go()?;
     let mut go = go_command();
     // Built as the oracle itself, whose packages are then at hand.
     go.current_dir(module).args(["test", "-trimpath", "-buildvcs=false", "-count=1", "."]);
@@ -36,58 +59,65 @@ pub fn oracle_tests(seed: u64, cases: u32) -> Result<Command, BinariesError> {
     Ok(go)
 }
 
-fn find_or_build() -> Result<PathBuf, BinariesError> {
-    let (module, go) = module_and_go()?;
-    build(&cache_root().map_err(failed)?.join("parity"), &module, &go).map_err(failed)
-}
+impl GoProgram {
+    fn find_or_build(&self) -> Result<PathBuf, BinariesError> {
+        let (module, go) = self.module_and_go()?;
+        self.build(&cache_root().map_err(failed)?.join(self.module), &module, &go).map_err(failed)
+    }
 
-fn module_and_go() -> Result<(PathBuf, String), BinariesError> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../parity");
-    let go = go_toolchain(&module).map_err(failed)?.map_err(|_| Unavailable {
-        reason: "the parity oracle needs Go (the release that tests/parity/go.mod names, or a later one) to be built"
-            .to_owned(),
-    })?;
-    Ok((module, go))
+    fn module_and_go(&self) -> Result<(PathBuf, String), BinariesError> {
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(self.module);
+        let go = go_toolchain(&module).map_err(failed)?.map_err(|_| Unavailable {
+            reason: format!(
+                "{} needs Go (the release that tests/{}/go.mod names, or a later one) to be built",
+                self.what, self.module
+            ),
+        })?;
+        Ok((module, go))
+    }
+
+    fn build(&self, root: &Path, module: &Path, go: &str) -> Result<PathBuf> {
+        let folder = root.join(key(module, go)?);
+        let program = folder.join(self.name);
+        if program.is_file() {
+            return Ok(program);
+        }
+        std::fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
+        let lock_path = root.join("lock");
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(&lock_path)
+            .with_context(|| format!("cannot open {}", lock_path.display()))?;
+        // Bounded by the builder's own deadline: it lets go of the lock when it ends, whichever way.
+        lock.lock().with_context(|| format!("cannot lock {}", lock_path.display()))?;
+        if program.is_file() {
+            return Ok(program);
+        }
+        prune(root)?;
+        let unfinished = root.join("unfinished");
+        if unfinished.exists() {
+            std::fs::remove_dir_all(&unfinished)
+                .with_context(|| format!("cannot remove {}", unfinished.display()))?;
+        }
+        std::fs::create_dir(&unfinished)
+            .with_context(|| format!("cannot create {}", unfinished.display()))?;
+        eprintln!("building {} into {}: {}, once on this machine", self.what, root.display(), self.takes);
+        go_build(module, None, "-s -w", &unfinished, &[".".to_owned()])?;
+        // Go names the program after the module's last element.
+        for entry in std::fs::read_dir(&unfinished).context("cannot list the build")? {
+            let built = entry.context("cannot list the build")?.path();
+            std::fs::rename(&built, unfinished.join(self.name))
+                .with_context(|| format!("cannot name {}", self.what))?;
+        }
+        std::fs::rename(&unfinished, &folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(program)
+    }
 }
 
 fn failed(error: anyhow::Error) -> BinariesError {
     BinariesError::Failed(format!("{error:#}"))
-}
-
-fn build(root: &Path, module: &Path, go: &str) -> Result<PathBuf> {
-    let folder = root.join(key(module, go)?);
-    let program = folder.join(NAME);
-    if program.is_file() {
-        return Ok(program);
-    }
-    std::fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
-    let lock_path = root.join("lock");
-    let lock = File::options()
-        .create(true)
-        .append(true)
-        .open(&lock_path)
-        .with_context(|| format!("cannot open {}", lock_path.display()))?;
-    // Bounded by the builder's own deadline: it lets go of the lock when it ends, whichever way.
-    lock.lock().with_context(|| format!("cannot lock {}", lock_path.display()))?;
-    if program.is_file() {
-        return Ok(program);
-    }
-    prune(root)?;
-    let unfinished = root.join("unfinished");
-    if unfinished.exists() {
-        std::fs::remove_dir_all(&unfinished)
-            .with_context(|| format!("cannot remove {}", unfinished.display()))?;
-    }
-    std::fs::create_dir(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
-    eprintln!("building the parity oracle into {}: some minutes, once on this machine", root.display());
-    go_build(module, None, "-s -w", &unfinished, &[".".to_owned()])?;
-    // Go names the program after the module's last element.
-    for entry in std::fs::read_dir(&unfinished).context("cannot list the build")? {
-        let built = entry.context("cannot list the build")?.path();
-        std::fs::rename(&built, unfinished.join(NAME)).context("cannot name the oracle")?;
-    }
-    std::fs::rename(&unfinished, &folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    Ok(program)
 }
 
 fn key(module: &Path, go: &str) -> Result<String> {

@@ -66,9 +66,17 @@ impl Stage {
     ///
     /// When it cannot be started.
     pub fn with_secondmate(self) -> Result<Self> {
+        self.with_secondmate_as(&["--scheduler-name", OWN])
+    }
+
+    /// The same, with these arguments in place of the name.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn with_secondmate_as(self, arguments: &[&str]) -> Result<Self> {
         let kubeconfig = self.cluster.kubeconfig_for("mate", &["system:masters"])?;
-        let process =
-            self.start_secondmate(&kubeconfig, &["--scheduler-name", OWN, "--leader-elect=false"])?;
+        let process = self.start_secondmate(&kubeconfig, &[arguments, &["--leader-elect=false"]].concat())?;
         self.schedulers.lock().unwrap_or_else(PoisonError::into_inner).push(process);
         Ok(self)
     }

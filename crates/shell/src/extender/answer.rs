@@ -223,7 +223,8 @@ fn nodes(field: Field<'_>) -> Read<Option<Vec<Arc<Node>>>> {
     let node = |raw: &RawValue| {
         let node: wire::Node = serde_json::from_str(raw.get())
             .map_err(|error| format!("a node that the extender sent back cannot be understood: {error}"))?;
-        Node::new(&node).map(Arc::new).map_err(|error| error.to_string())
+        // The next extender is sent what this one sent back.
+        Node::new(&node).map(|node| Arc::new(node.with_json(raw.get()))).map_err(|error| error.to_string())
     };
     let items = list(items, || field.of_type("[]v1.Node"))?.unwrap_or_default();
     items.iter().map(|item| node(item)).collect::<Read<_>>().map(Some)
@@ -261,6 +262,8 @@ mod tests {
         let both = r#"{"NodeNames":["a"],"Nodes":{"metadata":{},"items":[{"metadata":{"name":"b"}}]}}"#;
         assert_eq!(names(verdict(both, true)), ["a"]);
         assert_eq!(names(verdict(both, false)), ["b!"]);
+        let PassedNodes::Nodes(whole) = verdict(both, false).expect("understood").passed else { panic!() };
+        assert_eq!(whole[0].json.as_deref(), Some(r#"{"metadata":{"name":"b"}}"#), "for the next extender");
         assert_eq!(
             names(verdict(r#"{"NodeNames":null,"nodes":{"Items":[{"metadata":{"name":"b"}}]}}"#, true)),
             ["b!"]

@@ -1,5 +1,6 @@
 //! One extender's HTTP client: connections that are kept, TLS as configured, and an end to every wait.
 
+use super::go_json::first_value;
 use crate::call::chain;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri, header};
@@ -98,15 +99,25 @@ impl Http {
         if code != StatusCode::OK {
             return Err(format!("failed {verb} with extender at URL {url}, code {}", code.as_u16()));
         }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-        match timeout_at(deadline, body).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) => Err(broken_off(&*error)),
-            Err(_) => {
-                Err("context deadline exceeded (Client.Timeout or context cancellation while reading body)"
-                    .to_owned())
-            }
+        let mut body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+        let mut answer = Vec::new();
+        loop {
+            let broken = match timeout_at(deadline, body.frame()).await {
+                Ok(None) => break,
+                Ok(Some(Ok(frame))) => {
+                    answer.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                    continue;
+                }
+                Ok(Some(Err(error))) => broken_off(&*error),
+                Err(_) => {
+                    "context deadline exceeded (Client.Timeout or context cancellation while reading body)"
+                        .to_owned()
+                }
+            };
+            // Upstream reads no further than the value, and does not notice what follows it.
+            return if first_value(&answer).is_ok() { Ok(answer.into()) } else { Err(broken) };
         }
+        Ok(answer.into())
     }
 }
 

@@ -68,6 +68,8 @@ async fn what_breaks_off_is_told_in_the_words_of_go() {
     assert_eq!(ask(&url, LONG).await, Err(format!("Post \"{url}/base/filter\": EOF")));
     let url = serve(Some("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"NodeNames\":[")).await;
     assert_eq!(ask(&url, LONG).await, Err("unexpected EOF".to_owned()));
+    let url = serve(Some("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"NodeNames\":[]}")).await;
+    assert_eq!(ask(&url, LONG).await, Ok("{\"NodeNames\":[]}".to_owned()), "nothing is missing");
     let url = serve(Some("SSH-2.0-OpenSSH_9.2\r\n\r\n")).await;
     let said = ask(&url, LONG).await.expect_err("that is no HTTP");
     let expected = format!(
