@@ -7,6 +7,7 @@
 mod evaluate;
 pub mod evaluation;
 pub mod note;
+pub mod panics;
 mod plain;
 mod pre_enqueue;
 pub mod probe;

@@ -3,6 +3,7 @@
 
 use crate::evaluate::{Answer, Details, Evaluate, Outcome, Question, Rejection, Scope};
 use crate::evaluation::{self, Failure, Feasible, FilterRunner, PreFiltered, Scored, Search};
+use crate::panics;
 use crate::profile::Profile;
 use crate::random::Random;
 use secondmate_framework::{
@@ -42,7 +43,8 @@ pub(crate) fn answer<'a>(
         };
     }
     let mut looked_at = 0;
-    match run(Pass::new(question), &mut looked_at) {
+    let found = panics::catch(question.profile, question.pod, || run(Pass::new(question), &mut looked_at));
+    match found.unwrap_or_else(|panic| Err(Failure::new(&panic.plugin, panic.to_string()))) {
         Ok((outcome, details)) => Answer { outcome, looked_at, details },
         Err(failure) => Answer { outcome: Outcome::Failed(failure), looked_at, details: None },
     }

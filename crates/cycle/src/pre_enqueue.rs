@@ -1,7 +1,9 @@
 //! PreEnqueue.
 
-use crate::profile::Profile;
-use secondmate_framework::Status;
+use crate::panics::{PluginPanic, ask_at};
+use crate::probe::Point;
+use crate::profile::{At, Profile};
+use secondmate_framework::{PreEnqueue, Status};
 use secondmate_model::Pod;
 
 impl Profile {
@@ -9,8 +11,15 @@ impl Profile {
     #[must_use]
     pub fn holds_back(&self, pod: &Pod) -> Option<Status> {
         self.pre_enqueue.iter().find_map(|plugin| {
-            let status = plugin.point.pre_enqueue(pod);
+            let status = self.ask_pre_enqueue(plugin, pod);
             (!status.is_success()).then(|| status.by(&plugin.name))
         })
+    }
+
+    /// What one PreEnqueue plugin says. One that panics holds the pod back.
+    #[must_use]
+    pub fn ask_pre_enqueue(&self, plugin: &At<dyn PreEnqueue>, pod: &Pod) -> Status {
+        let ask = || plugin.point.pre_enqueue(pod);
+        ask_at(self, plugin, Point::PreEnqueue, pod, ask).unwrap_or_else(|panic: PluginPanic| panic.status())
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! What a probe answers never decides anything: any probe, with any times, leaves the same effects.
 
+use crate::panics::PluginPanic;
 use crate::profile::PluginRef;
 use secondmate_framework::{ClusterEvent, Code, Hint};
+use secondmate_model::Pod;
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -106,6 +108,9 @@ pub trait Probe: Send + Sync {
 
     /// A plugin said what an event means for a pod that it had rejected.
     fn hint_given(&self, _plugin: &PluginRef, _event: &ClusterEvent, _hint: Hint, _took: Duration) {}
+
+    /// A plugin panicked while it was asked for the pod.
+    fn plugin_panicked(&self, _panic: &PluginPanic, _pod: &Pod) {}
 
     /// A change that a watch showed was taken in.
     fn event_handled(&self, _event: &'static str, _took: Duration) {}

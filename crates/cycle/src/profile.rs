@@ -1,12 +1,15 @@
 //! A profile: a scheduler name and its plugins, made once at start.
 
+use crate::panics::{self, points};
 use crate::probe::Probe;
 use secondmate_framework::{
     ActionType, Bind, ClusterEvent, Declaration, EXTENDER_NAME, EventRegistration, EventResource, Extenders,
     ExtensionPoint, Filter, Handle, Hint, Identity, ObjectChange, PerPoint, Permit, Plugin, PluginError,
-    PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, QueueSort, Registry, Reserve, Score,
+    PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, QueueSort, QueuedPod, Registry, Reserve,
+    Score,
 };
 use secondmate_model::{Atom, Pod};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -370,6 +373,13 @@ impl Profile {
             .is_some_and(|list| list.iter().any(|r| event.is_named_by(&any_action(r))))
     }
 
+    /// The order of two pods in the active queue. Where the plugin panics they are alike, and go by arrival.
+    #[must_use]
+    pub fn compare(&self, a: &QueuedPod, b: &QueuedPod) -> Ordering {
+        let ask = || self.queue_sort.point.compare(a, b);
+        panics::ask(self, &self.queue_sort, points::QUEUE_SORT, &a.pod, ask).unwrap_or(Ordering::Equal)
+    }
+
     /// What an event means for a pod that the plugin rejected. A plugin that did not register the event has nothing to say.
     #[must_use]
     pub fn hint(&self, plugin: &Atom, event: &ClusterEvent, pod: &Pod, change: &ObjectChange) -> Hint {
@@ -381,7 +391,9 @@ impl Profile {
             return Hint::Queue;
         };
         let began = self.probe().now();
-        let hint = plugin.plugin.hint(pod, change);
+        // As upstream takes an error: better an attempt too many.
+        let hint = panics::ask(self, plugin, points::QUEUEING_HINT, pod, || plugin.plugin.hint(pod, change))
+            .unwrap_or(Hint::Queue);
         self.probe().hint_given(plugin, event, hint, self.probe().now().since(began));
         hint
     }

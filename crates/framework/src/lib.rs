@@ -1,4 +1,4 @@
-//! The extension points: all that a plugin author reads.
+//! The extension points, and what plugins read: all that a plugin author needs.
 //!
 //! A plugin implements [`Plugin`] and, for each extension point at which it acts, the trait of that point; `Plugin` hands those
 //! out as trait objects. The points, their order, the status codes and the rules for combining them are upstream's.
@@ -18,6 +18,14 @@ mod registry;
 mod snapshot;
 mod state;
 mod status;
+
+/// What plugins read: pods, nodes and the other objects, compiled. What nearly every plugin names is re-exported here as well.
+pub use secondmate_model as model;
+pub use secondmate_model::{
+    Atom, Effect, LabelSelector, Labels, Node, NodeInfo, Pod, Resources, Taint, Timestamp, Toleration, Uid,
+};
+/// The arguments of a plugin, and the bodies of its writes, are JSON.
+pub use serde_json;
 
 pub use declaration::{Declaration, NodeParts, PodParts, Reach, Right};
 pub use event::{

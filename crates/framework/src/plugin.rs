@@ -20,6 +20,20 @@ pub const MIN_NODE_SCORE: i64 = 0;
 /// A plugin: a name, and the extension points at which it acts.
 ///
 /// Override the accessor of each point that the type implements, with `Some(self)`.
+///
+/// # Panics
+///
+/// A panic in a method fails the attempt in which it happens, as an error: the event and the log name the plugin, the extension point,
+/// the pod and the node, and `secondmate_plugin_panics_total` counts it. Other pods are scheduled as before, and this one is tried
+/// again after its backoff. At PreEnqueue a panic holds the pod back, in [`Plugin::hint`] it is [`Hint::Queue`], in the queue's order
+/// the two pods are alike, and at Unreserve and PostBind it changes nothing. Only a factory that panics, or a method that is asked at
+/// the start ([`Plugin::declaration`], [`Plugin::events`]), ends the process.
+///
+/// The [`CycleState`] of the attempt is thrown away. What a plugin keeps from one pod to the next stays as the panic left it, and the
+/// plugin is asked again: nobody else can tell whether that state is whole. Behind a [`std::sync::Mutex`] the author chooses. With
+/// `lock().expect(…)` a lock that was held during the panic makes every later call that needs it panic, so that no pod is placed by
+/// state in doubt, until the process is restarted; with `unwrap_or_else(PoisonError::into_inner)` the plugin goes on, which is right
+/// where each change under the lock is whole at any moment.
 #[allow(missing_docs, reason = "each accessor returns the plugin as the extension point of its name")]
 pub trait Plugin: Send + Sync + 'static {
     /// Name, unique in the registry; in-tree plugins have upstream's.

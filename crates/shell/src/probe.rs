@@ -4,10 +4,14 @@
 //! string is hashed or compared while pods are scheduled.
 
 use rustc_hash::FxHashMap;
+use secondmate_cycle::panics::PluginPanic;
 use secondmate_cycle::probe::{Moment, Point, Probe};
 use secondmate_cycle::{PluginRef, Profile};
 use secondmate_framework::{ClusterEvent, Code, Hint};
-use secondmate_telemetry::{ExtensionPointMetrics, Histogram, Metrics, PluginMetrics, StatusLabel};
+use secondmate_model::Pod;
+use secondmate_telemetry::{
+    ExtensionPointMetrics, Histogram, Metrics, PluginMetrics, ProfileMetrics, StatusLabel,
+};
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -45,6 +49,7 @@ impl Hash for Address {
 /// Measures the plugins of one profile.
 pub(crate) struct ProfileProbe {
     metrics: Metrics,
+    profile: ProfileMetrics,
     cycles: AtomicU64,
     /// By number of the point.
     points: Vec<ExtensionPointMetrics>,
@@ -70,6 +75,7 @@ impl ProfileProbe {
                 })
                 .collect(),
             hints: Mutex::default(),
+            profile: labelled,
         }
     }
 
@@ -110,6 +116,17 @@ impl Probe for ProfileProbe {
                 self.metrics.queueing_hint_execution_duration(plugin.name.as_str(), event.label, hint)
             })
             .observe(took.as_secs_f64());
+    }
+
+    fn plugin_panicked(&self, panic: &PluginPanic, pod: &Pod) {
+        self.profile.plugin_panics(panic.plugin.as_str(), panic.point).inc();
+        tracing::error!(
+            plugin = panic.plugin.as_str(),
+            extension_point = panic.point,
+            pod = pod.full_name(),
+            "the plugin {}; this attempt is given up, scheduling goes on",
+            panic.what()
+        );
     }
 }
 

@@ -175,6 +175,7 @@ pub struct Metrics {
     pub cache_comparer_runs: Counter,
     build_info: Labelled<Gauge, 3>,
     pub(crate) http_connections_closed: Labelled<Counter, 1>,
+    plugin_panics: Labelled<Counter, 3>,
     bind_conflicts: Labelled<Counter, 1>,
     bind_requests: Labelled<Counter, 1>,
     /// Calls of HTTP extenders.
@@ -396,6 +397,12 @@ impl Metrics {
             "Pods of this scheduler's names that somebody else bound while this process led",
             pods_bound_by_others.clone(),
         );
+        let plugin_panics = Labelled::counter(["plugin", "extension_point", "profile"]);
+        registry.register(
+            "plugin_panics",
+            "Panics of plugins, each of which failed an attempt",
+            plugin_panics.family(),
+        );
         let bind_conflicts = Labelled::counter(["reason"]);
         registry.register(
             "bind_conflicts",
@@ -487,6 +494,7 @@ impl Metrics {
             cache_comparer_runs,
             http_connections_closed,
             pods_bound_by_others,
+            plugin_panics,
             bind_conflicts,
             bind_requests,
             extenders,

@@ -1,7 +1,8 @@
 //! NodeNumber: a score plugin that prefers the node whose name ends with the digit with which the pod's name ends.
 
-use secondmate_framework::{Context, CycleState, MAX_NODE_SCORE, Plugin, PluginError, Score, Status};
-use secondmate_model::{NodeInfo, Pod};
+use secondmate_framework::{
+    Context, CycleState, MAX_NODE_SCORE, NodeInfo, Plugin, PluginError, Pod, Score, Status, serde_json,
+};
 use std::sync::Arc;
 
 /// The plugin. Its argument `reverse: true` prefers all other nodes instead.

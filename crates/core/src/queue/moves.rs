@@ -261,7 +261,7 @@ pub(super) fn first_that_holds(pod: &Pod, before: Option<&Atom>, cx: QueueContex
 fn first_plugin_that_holds(profile: &Profile, pod: &Pod, before: Option<&Atom>) -> Option<Atom> {
     let plugins = &profile.pre_enqueue;
     let holds = |plugin: &At<dyn PreEnqueue>| {
-        let status = plugin.point.pre_enqueue(pod);
+        let status = profile.ask_pre_enqueue(plugin, pod);
         (!status.is_success()).then(|| (plugin.name.clone(), status.code()))
     };
     let again = plugins.iter().filter(|p| Some(&p.name) == before);

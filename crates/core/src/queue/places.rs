@@ -129,11 +129,10 @@ impl Queue {
 
 /// The order of activeQ: the queue sort plugin's, which all profiles share, then that of arrival.
 pub(super) fn by_queue_sort(profiles: &Profiles) -> impl Fn(&Ticket, &Ticket) -> Ordering {
-    let sort = profiles.values().next().map(|p| Arc::clone(&p.queue_sort.point));
+    let profile = profiles.values().next().map(Arc::clone);
     move |a, b| {
-        sort.as_ref()
-            .map_or(Ordering::Equal, |s| s.compare(&a.queued, &b.queued))
-            .then(a.number.cmp(&b.number))
+        let order = profile.as_ref().map_or(Ordering::Equal, |profile| profile.compare(&a.queued, &b.queued));
+        order.then(a.number.cmp(&b.number))
     }
 }
 

@@ -4,6 +4,7 @@ use super::binding::{Held, Stage};
 use super::running::{Measured, Running};
 use rustc_hash::FxHashMap;
 use secondmate_cycle::Profile;
+use secondmate_cycle::panics::ask_at;
 use secondmate_cycle::probe::{Point, call};
 use secondmate_framework::{Code, CycleState};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
@@ -68,7 +69,11 @@ pub(super) fn unreserve(profile: &Profile, state: &mut CycleState, pod: &Arc<Pod
     let (probe, timed) = (profile.probe(), state.is_timed());
     let began = probe.now();
     for plugin in profile.reserve.iter().rev() {
-        let ask = || plugin.point.unreserve(state, pod, node);
+        // The probe knows of a panic, and the others have books to put right, too.
+        let ask = || {
+            let _ =
+                ask_at(profile, plugin, Point::Unreserve, pod, || plugin.point.unreserve(state, pod, node));
+        };
         call(probe, timed, plugin, Point::Unreserve, ask, |()| Code::Success);
     }
     probe.point_done(Point::Unreserve, Code::Success, probe.now().since(began));

@@ -6,6 +6,7 @@ use super::binding::{
 use super::bindings::Binding;
 use super::{Scheduler, plain_context};
 use crate::port::{Effect, EventType, Observation, Verified};
+use secondmate_cycle::panics::ask_at;
 use secondmate_cycle::probe::{Point, call};
 use secondmate_framework::{BindStep, Code, EventResource, PreBindStep, Status};
 use secondmate_model::{Atom, Pod, Timestamp, Uid, duration};
@@ -67,7 +68,10 @@ impl Scheduler {
         for (at, plugin) in profile.pre_bind.iter().enumerate().skip(first) {
             binding.begin_plugin(at, now);
             let cx = plain_context(&self.snapshot, &self.nominator, now);
-            match plugin.point.pre_bind(&cx, &mut binding.state, &pod, &node) {
+            let ask = || plugin.point.pre_bind(&cx, &mut binding.state, &pod, &node);
+            let step = ask_at(&profile, plugin, Point::PreBind, &pod, ask)
+                .unwrap_or_else(|panic| PreBindStep::Fail(Status::error(panic.what())));
+            match step {
                 PreBindStep::Done => binding.end_plugin(Code::Success, now),
                 PreBindStep::Write(writes) => return PreBindAnswer::Write { plugin: at, writes },
                 PreBindStep::Wait { deadline } => return PreBindAnswer::Wait { plugin: at, deadline },
@@ -140,7 +144,11 @@ impl Scheduler {
         let (probe, timed) = (binding.profile.probe(), binding.state.is_timed());
         let began = probe.now();
         for plugin in &binding.profile.post_bind {
-            let ask = || plugin.point.post_bind(&binding.state, pod, node);
+            // The pod is bound whatever happens here; the probe knows of a panic.
+            let ask = || {
+                let ask = || plugin.point.post_bind(&binding.state, pod, node);
+                let _ = ask_at(&binding.profile, plugin, Point::PostBind, pod, ask);
+            };
             call(probe, timed, plugin, Point::PostBind, ask, |()| Code::Success);
         }
         probe.point_done(Point::PostBind, Code::Success, probe.now().since(began));
@@ -223,7 +231,10 @@ fn ask_bind(binding: &mut Binding, by: Binders, now: Timestamp) -> Result<BindCa
     }
     for (at, plugin) in profile.bind.iter().enumerate() {
         binding.begin_plugin(at, now);
-        match plugin.point.bind(&binding.state, &binding.pod, &binding.node) {
+        let ask = || plugin.point.bind(&binding.state, &binding.pod, &binding.node);
+        let step = ask_at(&profile, plugin, Point::Bind, &binding.pod, ask)
+            .unwrap_or_else(|panic| BindStep::Fail(Status::error(panic.what())));
+        match step {
             BindStep::Skip => binding.end_plugin(Code::Skip, now),
             BindStep::Binding { annotations } => return Ok(BindCall::Binding(annotations)),
             BindStep::Write(write) => return Ok(BindCall::Write(write)),

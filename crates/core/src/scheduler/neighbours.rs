@@ -6,7 +6,7 @@ use super::bindings::Binding;
 use super::{Scheduler, plain_context};
 use crate::port::{Effect, Observation};
 use secondmate_cycle::evaluation::still_fits;
-use secondmate_framework::Status;
+use secondmate_framework::{Code, Status};
 use secondmate_model::{Atom, Timestamp};
 
 impl Scheduler {
@@ -43,6 +43,9 @@ impl Scheduler {
         let status = still_fits(&binding.profile, &cx, &binding.state, &binding.pod, &without);
         if status.is_success() {
             return Ok(());
+        }
+        if status.code() == Code::Error {
+            return Err((status, None));
         }
         let why = status.message();
         let foreign = info.pods().iter().any(|p| !self.profiles.contains_key(&p.scheduler_name));

@@ -5,6 +5,7 @@ use super::drive::point_failure;
 use super::{Scheduler, binding, plain_context};
 use crate::port::{Effect, NominationPatch};
 use secondmate_cycle::Profile;
+use secondmate_cycle::panics::{ask, ask_at, points};
 use secondmate_cycle::probe::{Point, call};
 use secondmate_framework::{Code, CycleState, Status};
 use secondmate_model::{Atom, Pod, Timestamp};
@@ -29,8 +30,10 @@ impl Scheduler {
         self.cache.assume(Arc::clone(&assumed)).map_err(|error| Status::error(error.to_string()))?;
         self.nominator.remove(&pod.uid);
         self.audit_assumed(pod, node);
-        let plugins = match self.reserve_and_permit(profile, pod, node, &mut state, now) {
-            Ok(plugins) => plugins,
+        let asked = self.reserve_and_permit(profile, pod, node, &mut state, now);
+        let asked = asked.and_then(|plugins| Ok((has_work(profile, &state, pod, node)?, plugins)));
+        let (has_work, plugins) = match asked {
+            Ok(asked) => asked,
             Err(status) => {
                 unreserve(profile, &mut state, pod, node);
                 // Nobody has seen the room taken, so nobody needs to be told that it is free.
@@ -40,8 +43,7 @@ impl Scheduler {
             }
         };
         let waits = !plugins.is_empty();
-        let publishes = waits || profile.pre_bind.iter().any(|p| p.point.pre_flight(&state, pod, node));
-        if publishes && pod.nominated_node_name.as_ref() != Some(node) {
+        if (waits || has_work) && pod.nominated_node_name.as_ref() != Some(node) {
             self.effects.push(Effect::PatchStatus {
                 pod: Arc::clone(pod),
                 condition: None,
@@ -100,7 +102,11 @@ impl Scheduler {
     ) -> Result<(), Status> {
         let (cx, timed) = (plain_context(&self.snapshot, &self.nominator, now), state.is_timed());
         for plugin in &profile.reserve {
-            let ask = || plugin.point.reserve(&cx, state, pod, node);
+            let ask = || {
+                let ask = || plugin.point.reserve(&cx, state, pod, node);
+                ask_at(profile, plugin, Point::Reserve, pod, ask)
+                    .unwrap_or_else(|panic| Status::error(panic.what()))
+            };
             let status = call(profile.probe(), timed, plugin, Point::Reserve, ask, Status::code);
             if status.is_rejected() {
                 return Err(status.by(&plugin.name));
@@ -123,7 +129,11 @@ impl Scheduler {
         let (cx, timed) = (plain_context(&self.snapshot, &self.nominator, now), state.is_timed());
         let mut waiting = BTreeMap::new();
         for plugin in &profile.permit {
-            let ask = || plugin.point.permit(&cx, state, pod, node);
+            let ask = || {
+                let ask = || plugin.point.permit(&cx, state, pod, node);
+                ask_at(profile, plugin, Point::Permit, pod, ask)
+                    .unwrap_or_else(|panic| (Status::error(panic.what()), Duration::ZERO))
+            };
             let (status, timeout) =
                 call(profile.probe(), timed, plugin, Point::Permit, ask, |(status, _)| status.code());
             match status.code() {
@@ -137,4 +147,17 @@ impl Scheduler {
         }
         Ok(waiting)
     }
+}
+
+/// Whether a PreBind plugin has anything to do for the pod.
+fn has_work(profile: &Profile, state: &CycleState, pod: &Arc<Pod>, node: &Atom) -> Result<bool, Status> {
+    for plugin in &profile.pre_bind {
+        let pre_flight = || plugin.point.pre_flight(state, pod, node);
+        if ask(profile, plugin, points::PRE_BIND_PRE_FLIGHT, pod, pre_flight)
+            .map_err(|panic| panic.status())?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

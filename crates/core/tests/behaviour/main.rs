@@ -9,6 +9,7 @@ mod fixture;
 mod kinds;
 mod neighbours;
 mod nomination;
+mod panics;
 mod post_filters;
 mod preemption;
 mod probe;

@@ -1,6 +1,7 @@
 //! PreFilter and Filter.
 
 use super::Failure;
+use crate::panics::{points, run};
 use crate::probe::{Laps, Point, TIMED_NODES};
 use crate::profile::{PluginRef, Profile};
 use secondmate_framework::{
@@ -64,7 +65,8 @@ fn ask_pre_filters(
     let mut laps = timed.then(|| Laps::begin(probe, Point::PreFilter));
     let mut result = PreFiltered::default();
     for plugin in &profile.pre_filter {
-        let outcome = plugin.point.pre_filter(cx, state, pod);
+        let ask = || plugin.point.pre_filter(cx, state, pod);
+        let outcome = run(&plugin.name, Point::PreFilter.name(), None, ask);
         if let Some(laps) = &mut laps {
             laps.lap(plugin, outcome.status.code());
         }
@@ -136,6 +138,12 @@ struct RunningFilter<'a> {
 }
 
 impl RunningFilter<'_> {
+    #[inline]
+    fn ask(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        let ask = || self.filter.filter(cx, state, pod, node);
+        run(&self.plugin.name, Point::Filter.name(), Some(node.name()), ask)
+    }
+
     /// The run ends here: what is told.
     fn end(&self, status: Status) -> Status {
         self.ended.set(self.ended.get() + 1);
@@ -176,7 +184,7 @@ impl<'a> FilterRunner<'a> {
             return self.run_once_timed(cx, state, pod, node);
         }
         for running in &self.filters {
-            let status = running.filter.filter(cx, state, pod, node);
+            let status = running.ask(cx, state, pod, node);
             if !status.is_success() {
                 return running.end(status);
             }
@@ -196,7 +204,7 @@ impl<'a> FilterRunner<'a> {
         self.to_time.set(self.to_time.get() - 1);
         let mut laps = Laps::begin(self.profile.probe(), Point::Filter);
         for running in &self.filters {
-            let status = running.filter.filter(cx, state, pod, node);
+            let status = running.ask(cx, state, pod, node);
             laps.lap(running.plugin, status.code());
             if !status.is_success() {
                 return running.end(status);
@@ -265,7 +273,8 @@ impl RunFilters for FilterRunner<'_> {
         node: &NodeInfo,
     ) -> Status {
         for (name, plugin) in &self.hooks {
-            let status = plugin.add_pod(cx, state, pod, added, node);
+            let ask = || plugin.add_pod(cx, state, pod, added, node);
+            let status = run(name, points::ADD_POD, Some(node.name()), ask);
             if !status.is_success() {
                 return Status::error(format!(
                     "running AddPod on PreFilter plugin {:?}: {}",
@@ -287,7 +296,8 @@ impl RunFilters for FilterRunner<'_> {
         node: &NodeInfo,
     ) -> Status {
         for (name, plugin) in &self.hooks {
-            let status = plugin.remove_pod(cx, state, pod, removed, node);
+            let ask = || plugin.remove_pod(cx, state, pod, removed, node);
+            let status = run(name, points::REMOVE_POD, Some(node.name()), ask);
             if !status.is_success() {
                 return Status::error(format!(
                     "running RemovePod on PreFilter plugin {:?}: {}",

@@ -1,5 +1,7 @@
 //! The look at a node just before a pod is bound to it.
 
+use crate::panics::{catch, run};
+use crate::probe::Point;
 use crate::profile::Profile;
 use secondmate_framework::{Context, CycleState, Status};
 use secondmate_model::{NodeInfo, Pod};
@@ -22,7 +24,9 @@ pub fn still_fits(
         if state.skips_filter(&plugin.name) {
             continue;
         }
-        let status = plugin.point.filter(cx, state, pod, node);
+        let ask = || plugin.point.filter(cx, state, pod, node);
+        let ask = || run(&plugin.name, Point::Filter.name(), Some(node.name()), ask);
+        let status = catch(profile, pod, ask).unwrap_or_else(|panic| panic.status());
         if !status.is_success() {
             return status.by(&plugin.name);
         }

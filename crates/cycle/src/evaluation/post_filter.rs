@@ -1,5 +1,6 @@
 //! PostFilter.
 
+use crate::panics::run;
 use crate::probe::{Point, call};
 use crate::profile::Profile;
 use secondmate_framework::{
@@ -40,7 +41,10 @@ fn ask_in_turn(
     let mut reasons: Vec<Reason> = Vec::new();
     let mut rejector = None;
     for plugin in &profile.post_filter {
-        let ask = || plugin.point.post_filter(cx, state, pod, statuses, filters);
+        let ask = || {
+            let ask = || plugin.point.post_filter(cx, state, pod, statuses, filters);
+            run(&plugin.name, Point::PostFilter.name(), None, ask)
+        };
         let mut outcome = call(profile.probe(), timed, plugin, Point::PostFilter, ask, |o| o.status.code());
         match outcome.status.code() {
             Code::Success | Code::UnschedulableAndUnresolvable => {

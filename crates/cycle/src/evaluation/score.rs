@@ -1,6 +1,7 @@
 //! PreScore, Score and NormalizeScore.
 
 use super::{Failure, prioritize_by_extenders};
+use crate::panics::run;
 use crate::probe::{Laps, Point, Probe, TIMED_NODES, call};
 use crate::profile::{PluginRef, Profile};
 use secondmate_framework::{Code, Context, CycleState, MAX_NODE_SCORE, MIN_NODE_SCORE, Status};
@@ -78,7 +79,8 @@ fn pre_score<'a>(
     let mut laps = state.is_timed().then(|| Laps::begin(profile.probe(), Point::PreScore));
     let mut skipped = Vec::new();
     for plugin in &profile.pre_score {
-        let status = plugin.point.pre_score(cx, state, pod, feasible);
+        let ask = || plugin.point.pre_score(cx, state, pod, feasible);
+        let status = run(&plugin.name, Point::PreScore.name(), None, ask);
         if let Some(laps) = &mut laps {
             laps.lap(plugin, status.code());
         }
@@ -137,7 +139,9 @@ fn score_without(
         }
         let name = plugin.name.as_str();
         let point = &plugin.point;
-        let ask = |node: &NodeInfo| point.score(cx, state, pod, node);
+        let ask = |node: &NodeInfo| {
+            run(&plugin.name, Point::Score.name(), Some(node.name()), || point.score(cx, state, pod, node))
+        };
         let asked = &feasible[..failed.scoring.as_ref().map_or(feasible.len(), |(node, _)| *node)];
         scores.clear();
         let refused = score_nodes(probe, timed, plugin, asked, ask, &mut scores).err();
@@ -151,8 +155,12 @@ fn score_without(
             continue;
         }
         let raw = if keep { scores.clone() } else { Vec::new() };
-        let ask = || point.normalize(cx, state, pod, feasible, &mut scores);
-        let status = call(probe, timed, plugin, Point::ScoreExtensionNormalize, ask, Status::code);
+        let normalize = Point::ScoreExtensionNormalize;
+        let ask = || {
+            let ask = || point.normalize(cx, state, pod, feasible, &mut scores);
+            run(&plugin.name, normalize.name(), None, ask)
+        };
+        let status = call(probe, timed, plugin, normalize, ask, Status::code);
         if !status.is_success() {
             let message = format!(
                 "running Normalize on Score plugins: plugin {name:?} failed with: {}",

@@ -5,6 +5,7 @@ use super::plan::{Plan, Scorer};
 use super::ranking::{Best, NODE_BYTES, Ranking, Standing, Traits};
 use super::why::Why;
 use crate::evaluation::FilterRunner;
+use crate::panics::run;
 use crate::plain::Pass;
 use crate::probe::Point;
 use secondmate_framework::{
@@ -66,7 +67,9 @@ impl Asker<'_, '_> {
         }
         let (mut traits, mut own) = (Traits::new(), 0_i64);
         for Scorer { plugin, weight, normalization } in &self.plan.scorers {
-            let raw = plugin.point.score(cx, self.scoring, pod, node).map_err(|_| Why::Failed)?;
+            let ask = || plugin.point.score(cx, self.scoring, pod, node);
+            let raw = run(&plugin.name, Point::Score.name(), Some(node.name()), ask);
+            let raw = raw.map_err(|_| Why::Failed)?;
             if *normalization == Normalization::Identity {
                 own = own.checked_add(weighted(raw, *weight)?).ok_or(Why::Failed)?;
             } else {

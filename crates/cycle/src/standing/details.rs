@@ -4,8 +4,11 @@ use super::class::{Asker, Class, Normalized};
 use super::why::Why;
 use crate::evaluate::Details;
 use crate::evaluation::{PluginScores, Scored};
+use crate::panics::run;
 use crate::plain::unseen;
+use crate::probe::Point;
 use secondmate_framework::NodeStatuses;
+use secondmate_model::NodeInfo;
 use std::sync::Arc;
 
 /// The verdicts of the nodes that do not pass.
@@ -36,7 +39,11 @@ pub(super) fn details(class: &Class, asker: &Asker<'_, '_>) -> Result<Details, W
     let mut plugins = Vec::new();
     for scorer in &asker.plan.scorers {
         let point = &scorer.plugin.point;
-        let ask = |node| point.score(cx, asker.scoring, pod, node);
+        let name = &scorer.plugin.name;
+        let ask = |node: &NodeInfo| {
+            let ask = || point.score(cx, asker.scoring, pod, node);
+            run(name, Point::Score.name(), Some(node.name()), ask)
+        };
         let raw: Vec<i64> = details
             .feasible
             .iter()
@@ -44,10 +51,11 @@ pub(super) fn details(class: &Class, asker: &Asker<'_, '_>) -> Result<Details, W
             .collect::<Result<_, _>>()
             .map_err(|_| Why::Failed)?;
         let mut scores = raw.clone();
-        if !point.normalize(cx, asker.scoring, pod, &details.feasible, &mut scores).is_success() {
+        let ask = || point.normalize(cx, asker.scoring, pod, &details.feasible, &mut scores);
+        if !run(name, Point::ScoreExtensionNormalize.name(), None, ask).is_success() {
             return Err(Why::Failed);
         }
-        let plugin = scorer.plugin.name.clone();
+        let plugin = name.clone();
         plugins.push(PluginScores { plugin, weight: scorer.weight, raw, normalized: scores });
     }
     details.scored = Scored { plugins, totals };

@@ -1,6 +1,7 @@
 //! Which plugins act on a pod, and whether a class can stand for what they say.
 
 use super::why::Why;
+use crate::panics::run;
 use crate::plain::Pass;
 use crate::probe::{Point, Probe};
 use crate::profile::{At, PluginRef};
@@ -94,7 +95,8 @@ impl<'a> Plan<'a> {
                 return Err(Why::Score(plugin.name.clone()));
             }
             // It does not look at the feasible nodes: so it has declared.
-            let status = plugin.point.pre_score(&pass.cx, scoring, pass.pod, &[]);
+            let ask = || plugin.point.pre_score(&pass.cx, scoring, pass.pod, &[]);
+            let status = run(&plugin.name, Point::PreScore.name(), None, ask);
             match status.code() {
                 Code::Success => {
                     self.prepared.push(plugin);

@@ -4,6 +4,7 @@ use crate::fixture::*;
 use anyhow::Result;
 use secondmate_config::make_profiles;
 use secondmate_config::{Configuration, EnabledPlugin};
+use secondmate_core::EvaluationSettings;
 use secondmate_cycle::Profile;
 use secondmate_framework::{Context, CycleState, Permit, Plugin, Status};
 use secondmate_model::{Atom, Pod};
@@ -37,7 +38,9 @@ async fn plugins_and_extension_points_are_counted_exactly_and_one_cycle_in_ten_i
     const NODES: usize = 3;
     const PODS: usize = 20;
     let sandbox = sandbox(NODES).await;
-    let options = options(&sandbox);
+    let mut options = options(&sandbox);
+    // The standing evaluation asks as seldom as it can.
+    options.scheduler.evaluation = EvaluationSettings::Plain;
     let metrics = options.admin.metrics.clone();
     let shell = try_start(options).await?;
     create_pods(&sandbox, "p", PODS, "10m");
@@ -139,6 +142,10 @@ const STAY_AT_ZERO: &[(&str, &str)] = &[
     ("secondmate_log_lines_dropped", "a log that nobody reads"),
     ("secondmate_http_connections_closed", "ports for probes and debugging that are not served here"),
     ("secondmate_pods_bound_by_others", "another scheduler of the same name"),
+    ("secondmate_plugin_panics", "a plugin that panics"),
+    ("secondmate_extender_calls", "an extender"),
+    ("secondmate_extender_call_duration_seconds", "an extender"),
+    ("secondmate_extender_suspended", "an extender that fails"),
     ("secondmate_queue_length", "events or statuses that come faster than they are written"),
     ("secondmate_queue_full", "the same, and as many statuses"),
     ("secondmate_cache_comparer_differences", "a cache that differs from the cluster, which is a bug"),
@@ -207,5 +214,46 @@ async fn every_metric_is_filled_by_a_run_with_all_that_happens_to_pods() -> Resu
         assert!(std::time::Instant::now() < end, "without a number: {:?}", empty());
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
+    Ok(())
+}
+
+/// Panics for one pod.
+struct Fragile;
+
+impl Plugin for Fragile {
+    fn name(&self) -> &str {
+        "Fragile"
+    }
+    fn as_permit(self: Arc<Self>) -> Option<Arc<dyn Permit>> {
+        Some(self)
+    }
+}
+
+impl Permit for Fragile {
+    fn permit(&self, _: &Context<'_>, _: &mut CycleState, pod: &Arc<Pod>, _: &Atom) -> (Status, Duration) {
+        assert!(!pod.name.starts_with("bad"), "not this one");
+        (Status::SUCCESS, Duration::ZERO)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_of_a_plugin_is_counted_and_other_pods_are_bound() -> Result<()> {
+    let sandbox = sandbox(2).await;
+    let mut registry = secondmate_plugins::registry()?;
+    registry.register("Fragile", |_, _| Ok(Arc::new(Fragile) as Arc<dyn Plugin>))?;
+    let mut configuration = Configuration::for_scheduler_names(&[NAME])?;
+    let fragile = EnabledPlugin { name: "Fragile".to_owned(), weight: 0 };
+    configuration.profiles[0].plugins.permit.push(fragile);
+    let options = Options { profiles: make_profiles(&configuration, &registry)?, ..options(&sandbox) };
+    let metrics = options.admin.metrics.clone();
+    let shell = try_start(options).await?;
+    create_pods(&sandbox, "bad", 1, "10m");
+    let series = format!(
+        "secondmate_plugin_panics_total{{plugin=\"Fragile\",extension_point=\"Permit\",profile=\"{NAME}\"}}"
+    );
+    until("the panic is counted", || value(&metrics, &series).is_some_and(|count| count >= 1.0)).await;
+    create_pods(&sandbox, "good", 5, "10m");
+    until_bound(&sandbox, 5).await;
+    shell.stop().await;
     Ok(())
 }

@@ -128,6 +128,11 @@ impl ProfileMetrics {
         }
     }
 
+    /// Panics of a plugin (`secondmate_plugin_panics_total`).
+    pub fn plugin_panics(&self, plugin: &str, extension_point: &str) -> Counter {
+        self.metrics.plugin_panics.get([plugin, extension_point, &*self.scheduler_name])
+    }
+
     /// Unschedulable pods that a plugin rejected (`unschedulable_pods`).
     pub fn unschedulable_pods(&self, plugin: &str) -> Gauge {
         self.metrics.unschedulable_pods.get([plugin, &*self.scheduler_name])

@@ -12,6 +12,7 @@ pub fn touch(metrics: &Metrics) {
     profile.extension_point("Filter").observe(StatusLabel::Success, Duration::from_micros(150));
     profile.plugin("NodeName", "Filter").evaluated(7);
     profile.unschedulable_pods("NodeResourcesFit").inc();
+    profile.plugin_panics("NodeNumber", "Score").inc();
     metrics.scheduling_algorithm_duration.observe(0.002);
     metrics.pod_scheduling_attempts.observe(2.0);
     for attempts in [1, 1, 14, 15, 400] {

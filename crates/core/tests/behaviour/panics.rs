@@ -1,0 +1,344 @@
+//! A plugin that panics costs the attempt in which it does, and nothing else.
+
+use crate::fixture::{Cluster, OURS, node, pod};
+use secondmate_core::port::{BindOutcome, Input, PodWatch};
+use secondmate_core::{EvaluationSettings, Scheduler, SchedulerConfig};
+use secondmate_cycle::panics::PluginPanic;
+use secondmate_cycle::probe::Probe;
+use secondmate_cycle::{Profile, ProfileSpec, StandingSettings, multi_point};
+use secondmate_framework::{
+    Bind, BindStep, Context, CycleState, Declaration, EventRegistration, Filter, Handle, Hint, NodeInfo,
+    NodeParts, NodeStatuses, Normalization, ObjectChange, Parity, Permit, Plugin, Pod, PodParts, PostBind,
+    PostFilter, PostFilterOutcome, PreBind, PreBindStep, PreEnqueue, PreFilter, PreFilterOutcome, PreScore,
+    QueueSort, QueuedPod, Reach, Reserve, RunFilters, Score, Status,
+};
+use secondmate_model::{Atom, Timestamp};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Where the plugin panics, and what was told.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    panics_at: &'static str,
+    in_post_filter: bool,
+    told: Vec<String>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Probe for Shared {
+    fn plugin_panicked(&self, panic: &PluginPanic, pod: &Pod) {
+        self.state().told.push(format!("{panic} ({})", pod.name));
+    }
+}
+
+/// Panics at one point for pods called `bad`.
+struct Panics(Shared);
+
+impl Panics {
+    fn at(&self, point: &str, pod: &Pod) {
+        let panics = self.0.state().panics_at == point && *pod.name == *"bad";
+        assert!(!panics, "oh, {point}");
+    }
+}
+
+macro_rules! acts_at {
+    ($($accessor:ident $point:ident),*) => {
+        $(fn $accessor(self: Arc<Self>) -> Option<Arc<dyn $point>> { Some(self) })*
+    };
+}
+
+impl Plugin for Panics {
+    fn name(&self) -> &'static str {
+        "Panics"
+    }
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::ALL, NodeParts::ALL).reaching(Reach::Node)
+    }
+    fn score_reach(&self, _: &Context<'_>, _: &Arc<Pod>) -> Option<Reach> {
+        Some(Reach::Node)
+    }
+    fn hint(&self, pod: &Pod, _: &ObjectChange) -> Hint {
+        self.at("QueueingHint", pod);
+        Hint::Skip
+    }
+    fn events(&self) -> Vec<EventRegistration> {
+        vec![EventRegistration::new(
+            secondmate_framework::EventResource::Node,
+            secondmate_framework::ActionType::ALL,
+        )]
+    }
+    acts_at!(
+        as_pre_enqueue PreEnqueue, as_queue_sort QueueSort, as_pre_filter PreFilter, as_filter Filter,
+        as_post_filter PostFilter, as_pre_score PreScore, as_score Score, as_reserve Reserve, as_permit Permit,
+        as_pre_bind PreBind, as_bind Bind, as_post_bind PostBind
+    );
+}
+
+impl PreEnqueue for Panics {
+    fn pre_enqueue(&self, pod: &Pod) -> Status {
+        self.at("PreEnqueue", pod);
+        Status::SUCCESS
+    }
+}
+impl QueueSort for Panics {
+    fn compare(&self, a: &QueuedPod, b: &QueuedPod) -> Ordering {
+        self.at("QueueSort", &a.pod);
+        self.at("QueueSort", &b.pod);
+        Ordering::Equal
+    }
+}
+impl PreFilter for Panics {
+    fn pre_filter(&self, _: &Context<'_>, _: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
+        self.at("PreFilter", pod);
+        PreFilterOutcome::default()
+    }
+}
+impl Filter for Panics {
+    fn filter(&self, _: &Context<'_>, _: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        if self.0.state().in_post_filter {
+            self.at("Filter in PostFilter", pod);
+        }
+        if node.name().as_str() == "n2" {
+            self.at("Filter", pod);
+        }
+        if self.0.state().panics_at == "QueueingHint" && *pod.name == *"bad" {
+            return Status::unschedulable("not before a node changes");
+        }
+        Status::SUCCESS
+    }
+}
+impl PostFilter for Panics {
+    fn post_filter(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        _: &NodeStatuses,
+        filters: &dyn RunFilters,
+    ) -> PostFilterOutcome {
+        self.at("PostFilter", pod);
+        self.0.state().in_post_filter = true;
+        filters.run(cx, state, pod, &cx.snapshot.nodes()[0]).into()
+    }
+}
+impl PreScore for Panics {
+    fn pre_score(&self, _: &Context<'_>, _: &mut CycleState, pod: &Arc<Pod>, _: &[Arc<NodeInfo>]) -> Status {
+        self.at("PreScore", pod);
+        Status::SUCCESS
+    }
+}
+impl Score for Panics {
+    fn score(&self, _: &Context<'_>, _: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Result<i64, Status> {
+        if node.name().as_str() == "n2" {
+            self.at("Score", pod);
+        }
+        Ok(0)
+    }
+    fn normalization(&self) -> Normalization {
+        Normalization::Identity
+    }
+    fn normalize(
+        &self,
+        _: &Context<'_>,
+        _: &CycleState,
+        pod: &Arc<Pod>,
+        _: &[Arc<NodeInfo>],
+        _: &mut [i64],
+    ) -> Status {
+        self.at("ScoreExtensionNormalize", pod);
+        Status::SUCCESS
+    }
+}
+impl Reserve for Panics {
+    fn reserve(&self, _: &Context<'_>, _: &mut CycleState, pod: &Arc<Pod>, _: &Atom) -> Status {
+        self.at("Reserve", pod);
+        Status::SUCCESS
+    }
+    fn unreserve(&self, _: &mut CycleState, pod: &Arc<Pod>, _: &Atom) {
+        self.at("Unreserve", pod);
+    }
+}
+impl Permit for Panics {
+    fn permit(&self, _: &Context<'_>, _: &mut CycleState, pod: &Arc<Pod>, _: &Atom) -> (Status, Duration) {
+        self.at("Permit", pod);
+        // Something to be unreserved for.
+        if self.0.state().panics_at == "Unreserve" && *pod.name == *"bad" {
+            return (Status::unschedulable("not now"), Duration::ZERO);
+        }
+        (Status::SUCCESS, Duration::ZERO)
+    }
+}
+impl PreBind for Panics {
+    fn pre_flight(&self, _: &CycleState, pod: &Arc<Pod>, _: &Atom) -> bool {
+        self.at("PreBindPreFlight", pod);
+        false
+    }
+    fn pre_bind(&self, _: &Context<'_>, _: &mut CycleState, pod: &Arc<Pod>, _: &Atom) -> PreBindStep {
+        self.at("PreBind", pod);
+        PreBindStep::Done
+    }
+}
+impl Bind for Panics {
+    fn bind(&self, _: &CycleState, pod: &Arc<Pod>, _: &Atom) -> BindStep {
+        self.at("Bind", pod);
+        BindStep::Binding { annotations: BTreeMap::new() }
+    }
+}
+impl PostBind for Panics {
+    fn post_bind(&self, _: &CycleState, pod: &Arc<Pod>, _: &Atom) {
+        self.at("PostBind", pod);
+    }
+}
+
+fn cluster(panics_at: &'static str, evaluation: EvaluationSettings) -> (Cluster, Shared) {
+    let shared = Shared::default();
+    shared.state().panics_at = panics_at;
+    let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
+    let plugin = shared.clone();
+    registry
+        .register("Panics", move |_, _: &Handle| Ok(Arc::new(Panics(plugin.clone())) as Arc<dyn Plugin>))
+        .expect("a new name");
+    let plugins = [("Panics", 1), ("NodeResourcesFit", 1)];
+    let spec = ProfileSpec {
+        scheduler_name: OURS.to_owned(),
+        percentage_of_nodes_to_score: 100,
+        plugins: multi_point(&plugins, &registry, &BTreeMap::new()).expect("plugins that are registered"),
+        ..ProfileSpec::default()
+    };
+    let profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");
+    let profile = profile.with_probe(Arc::new(shared.clone()));
+    let config = SchedulerConfig { evaluation, ..SchedulerConfig::default() };
+    let core = Scheduler::new(config, vec![profile]);
+    let mut cluster = Cluster { core, script: Default::default(), now: Timestamp::from_secs(1000) };
+    cluster.node("n1");
+    cluster.node("n2");
+    (cluster, shared)
+}
+
+/// What is told of a pod `bad`, and what becomes of it and of one that comes after it.
+fn run(panics_at: &'static str, evaluation: EvaluationSettings) -> Vec<String> {
+    let (mut cluster, shared) = cluster(panics_at, evaluation);
+    // PostFilter is asked where a pod fits nowhere.
+    let wants = if ["PostFilter", "Filter in PostFilter"].contains(&panics_at) { " cpu=9" } else { "" };
+    cluster.pending(&format!("bad{wants}"));
+    cluster.pending("good");
+    let mut lines = vec![cluster.step(), cluster.step()];
+    cluster.answer("bad", BindOutcome::Bound);
+    if panics_at == "QueueingHint" {
+        cluster.node("n1 cpu=2");
+    }
+    lines.extend(cluster.effects().into_iter().filter(|line| line.starts_with("event bad")));
+    lines.extend(shared.state().told.drain(..).map(|told| format!("told: {told}")));
+    lines.push(format!("bad: {}", cluster.place("bad")));
+    lines
+}
+
+fn standing() -> EvaluationSettings {
+    EvaluationSettings::Standing(StandingSettings { first_sight: true, ..StandingSettings::default() })
+}
+
+#[test]
+fn the_attempt_fails_and_others_go_on() {
+    for (point, text, on) in [
+        ("PreFilter", "PreFilter", ""),
+        ("Filter", "Filter", " on node n2"),
+        ("PostFilter", "PostFilter", ""),
+        ("PreScore", "PreScore", ""),
+        ("Score", "Score", " on node n2"),
+        ("Reserve", "Reserve", ""),
+        ("Permit", "Permit", ""),
+        ("PreBindPreFlight", "PreBindPreFlight", ""),
+    ] {
+        let expected = format!("running {text} plugin \"Panics\": panicked{on}: oh, {point}");
+        for evaluation in [EvaluationSettings::Plain, standing()] {
+            let lines = run(point, evaluation);
+            assert_eq!(lines[0], "bad: error", "{point}");
+            assert!(lines[1].starts_with("good -> n"), "{point}: {lines:?}");
+            let told = format!("told: {expected} (bad)");
+            let event = format!("event bad FailedScheduling: {expected}");
+            assert_eq!(lines[2..], [event, told, "bad: ErrorBackoff".to_owned()], "{point}");
+        }
+    }
+}
+
+#[test]
+fn a_binding_that_began_is_given_up() {
+    for point in ["PreBind", "Bind"] {
+        let expected = format!("running {point} plugin \"Panics\": panicked: oh, {point}");
+        let lines = run(point, standing());
+        assert!(lines[0].starts_with("bad -> n"), "a node was chosen: {lines:?}");
+        assert!(lines[1].starts_with("good -> n"), "{lines:?}");
+        let (event, told) =
+            (format!("event bad FailedScheduling: {expected}"), format!("told: {expected} (bad)"));
+        assert_eq!(lines[2..], [event, told, "bad: ErrorBackoff".to_owned()], "{point}");
+    }
+}
+
+#[test]
+fn where_there_is_no_attempt_to_fail_the_careful_thing_is_done() {
+    let told = |point: &str| format!("told: running {point} plugin \"Panics\": panicked: oh, {point} (bad)");
+    // Held back by the plugin.
+    let lines = run("PreEnqueue", standing());
+    assert!(lines[0].starts_with("good -> n") && lines[1] == "-", "{lines:?}");
+    assert_eq!(lines[2..], [told("PreEnqueue"), "bad: Gated".to_owned()]);
+    // By arrival.
+    let lines = run("QueueSort", standing());
+    assert!(lines[0].starts_with("bad -> n") && lines[1].starts_with("good -> n"), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("told: running QueueSort plugin")), "{lines:?}");
+    // Bound all the same.
+    let lines = run("PostBind", standing());
+    assert!(lines.contains(&told("PostBind")), "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some("bad: -"));
+    // Rejected all the same.
+    let lines = run("Unreserve", standing());
+    assert_eq!(lines[0], "bad: unschedulable");
+    assert!(lines.contains(&told("Unreserve")), "{lines:?}");
+    // An attempt too many.
+    let lines = run("QueueingHint", standing());
+    assert!(lines.contains(&told("QueueingHint")), "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some("bad: Backoff"));
+}
+
+/// A filter that a PostFilter plugin asks.
+#[test]
+fn the_innermost_plugin_is_named() {
+    let expected = "running Filter plugin \"Panics\": panicked on node n1: oh, Filter in PostFilter";
+    let lines = run("Filter in PostFilter", standing());
+    let (event, told) =
+        (format!("event bad FailedScheduling: {expected}"), format!("told: {expected} (bad)"));
+    assert_eq!(lines[2..], [event, told, "bad: ErrorBackoff".to_owned()]);
+}
+
+#[test]
+fn a_panic_outside_of_plugins_is_not_caught() {
+    struct Broken;
+    impl Probe for Broken {
+        fn times_cycle(&self) -> bool {
+            panic!("a defect of ours")
+        }
+    }
+    let registry = secondmate_plugins::registry().expect("in-tree plugins");
+    let plugins = [("PrioritySort", 1), ("DefaultBinder", 1)];
+    let spec = ProfileSpec {
+        scheduler_name: OURS.to_owned(),
+        plugins: multi_point(&plugins, &registry, &BTreeMap::new()).expect("plugins that are registered"),
+        ..ProfileSpec::default()
+    };
+    let profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");
+    let mut core = Scheduler::new(SchedulerConfig::default(), vec![profile.with_probe(Arc::new(Broken))]);
+    let now = Timestamp::from_secs(1000);
+    core.apply(Input::Node(node("n1")), now);
+    core.apply(Input::Pod(PodWatch::Pending, pod("p")), now);
+    let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| core.step(now)));
+    assert!(step.is_err(), "it goes on up");
+}
