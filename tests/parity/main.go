@@ -33,7 +33,15 @@ func main() {
 	parallelism := flag.Int("parallelism", 16, "workers inside a scheduling cycle for -bench")
 	repeat := flag.Int("repeat", 5, "how often -bench evaluates each pod; the shortest time counts")
 	workers := flag.Int("workers", 2, "cases in work at the same time; -bench always takes one")
+	wireOf := flag.String("wire", "", "schema: print how pods and nodes are encoded as protobuf; encode: encode those of standard input")
 	flag.Parse()
+	if *wireOf != "" {
+		if err := wire(*wireOf); err != nil {
+			fmt.Fprintln(os.Stderr, "oracle:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	quiet()
 
 	answer := func(line []byte) any { return answerCase(line, evaluateCase) }

@@ -22,6 +22,7 @@ mod extender;
 mod instantiate;
 mod names;
 mod object;
+mod outline;
 mod plugins;
 mod problem;
 mod profiles;
@@ -41,6 +42,7 @@ pub use configuration::{
 pub use extender::{Extender, ExtenderTls, ManagedResource};
 pub use instantiate::{ProfilesError, make_profiles};
 pub use names::{is_label_key, is_label_value, is_subdomain};
+pub use outline::plugin_arguments;
 pub use plugins::{PluginCatalogue, PluginNameTaken};
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use remarks::{Notice, Unsupported};

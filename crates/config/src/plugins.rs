@@ -131,6 +131,18 @@ impl PluginCatalogue {
         Ok(())
     }
 
+    /// Adds extension points to a plugin of the user's own, which need not be there yet: one that several profiles describe, each in
+    /// its way.
+    pub fn extend(&mut self, name: impl Into<String>, points: impl IntoIterator<Item = ExtensionPoint>) {
+        let known = self.plugins.entry(name.into()).or_default();
+        for point in points {
+            if !known.contains(&point) {
+                known.push(point);
+            }
+        }
+        known.sort_by_key(|point| ExtensionPoint::ALL.iter().position(|other| other == point));
+    }
+
     /// The extension points of a plugin; `None` when it does not exist.
     pub fn points(&self, name: &str) -> Option<&[ExtensionPoint]> {
         self.plugins.get(name).map(Vec::as_slice)

@@ -3,6 +3,7 @@
 use secondmate_framework::ApiWrite;
 use secondmate_model::objects::{Object, ObjectKind, ObjectName};
 use secondmate_model::{Atom, Node, Pod, Uid};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,9 +148,9 @@ pub struct PodEvent {
     /// Type.
     pub kind: EventType,
     /// Reason.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// Action.
-    pub action: &'static str,
+    pub action: Cow<'static, str>,
     /// Text, not shortened.
     pub note: String,
     /// Profile that reports it.

@@ -322,6 +322,7 @@ impl Scheduler {
 
     /// Does what plugins want for pods that wait on permit, and what they want while it is done.
     fn run_plugin_commands(&mut self, now: Timestamp) {
+        self.write_plugin_events();
         loop {
             let profiles = self.profiles.values();
             let commands: Vec<_> = profiles.flat_map(|profile| profile.handle().take_commands()).collect();
@@ -338,6 +339,23 @@ impl Scheduler {
                         self.binding_event(&pod, Event::Rejected(status), now);
                     }
                 }
+            }
+        }
+    }
+
+    /// Events that plugins want written.
+    fn write_plugin_events(&mut self) {
+        for profile in self.profiles.values() {
+            for event in profile.handle().take_events() {
+                self.effects.push(Effect::Event(PodEvent {
+                    kind: if event.warning { EventType::Warning } else { EventType::Normal },
+                    reason: event.reason.into(),
+                    action: event.action.into(),
+                    note: event.note,
+                    related: None,
+                    profile: profile.name().clone(),
+                    regarding: event.pod,
+                }));
             }
         }
     }
@@ -462,8 +480,8 @@ impl Scheduler {
             regarding: Arc::clone(pod),
             related: None,
             kind,
-            reason,
-            action,
+            reason: reason.into(),
+            action: action.into(),
             note,
             profile: pod.scheduler_name.clone(),
         }));

@@ -44,7 +44,10 @@ pub use plugin::{
     Score, WriteVerb,
 };
 pub use point::{ExtensionPoint, PerPoint};
-pub use registry::{COMMANDS_MAX, Factory, Handle, Parity, PluginError, Registry, WaitingPodCommand};
+pub use registry::{
+    AnyFactory, COMMANDS_MAX, EVENTS_MAX, Factory, Handle, Parity, PluginError, PluginEvent, Registry,
+    WaitingPodCommand,
+};
 pub use snapshot::{CHANGES_MAX, Cursor, Identity, NodeIndex, Snapshot};
 pub use state::{CycleState, State};
 pub use status::{Code, Reason, Status};

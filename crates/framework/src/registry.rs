@@ -1,10 +1,10 @@
 //! How plugins come into a scheduler.
 
 use crate::plugin::Plugin;
-use secondmate_model::{Atom, Uid};
+use secondmate_model::{Atom, Pod, Uid};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Whether known quirks of kube-scheduler are reproduced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,21 @@ pub enum WaitingPodCommand {
     },
 }
 
+/// An event that a plugin wants written about a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginEvent {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// Type `Warning`; else `Normal`.
+    pub warning: bool,
+    /// Reason, a word in upper camel case.
+    pub reason: String,
+    /// What was done.
+    pub action: String,
+    /// Text.
+    pub note: String,
+}
+
 /// What a plugin gets at construction.
 #[derive(Clone, Default)]
 pub struct Handle {
@@ -52,6 +67,9 @@ pub struct Handle {
 /// Most commands that may wait for the core: more pods than wait on permit in any cluster. What comes while it is full is refused.
 pub const COMMANDS_MAX: usize = 1 << 16;
 
+/// Most events of plugins that may wait for the core. What comes while it is full is refused.
+pub const EVENTS_MAX: usize = 1 << 10;
+
 /// Commands of the plugins of one profile. Plugins may give them from any thread; the core looks before every cycle, so that it
 /// finds nothing must cost next to nothing.
 #[derive(Default)]
@@ -61,6 +79,15 @@ struct Commands {
     count: AtomicUsize,
     /// Number of those that were refused, ever.
     refused: AtomicU64,
+    /// Events that wait to be written.
+    events: Mutex<Vec<PluginEvent>>,
+    events_count: AtomicUsize,
+    /// Pods that wait on permit.
+    pods: Mutex<BTreeMap<Uid, Arc<Pod>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Handle {
@@ -86,25 +113,62 @@ impl Handle {
         })
     }
 
+    /// Has an event written about a pod. Says whether it was taken: it is not when [`EVENTS_MAX`] are waiting.
+    pub fn event(&self, event: PluginEvent) -> bool {
+        let mut events = lock(&self.commands.events);
+        if events.len() >= EVENTS_MAX {
+            self.commands.refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        events.push(event);
+        self.commands.events_count.store(events.len(), Ordering::Release);
+        true
+    }
+
+    /// A pod that waits on permit.
+    #[must_use]
+    pub fn waiting_pod(&self, pod: &Uid) -> Option<Arc<Pod>> {
+        lock(&self.commands.pods).get(pod).cloned()
+    }
+
+    /// For the core: the pod waits on permit from now on.
+    pub fn waits(&self, pod: &Arc<Pod>) {
+        lock(&self.commands.pods).insert(pod.uid.clone(), Arc::clone(pod));
+    }
+
+    /// For the core: the pod does not wait on permit any more.
+    pub fn waits_no_more(&self, pod: &Uid) {
+        lock(&self.commands.pods).remove(pod);
+    }
+
+    /// For the core: takes the events that wait.
+    #[must_use]
+    pub fn take_events(&self) -> Vec<PluginEvent> {
+        if self.commands.events_count.swap(0, Ordering::AcqRel) == 0 {
+            return Vec::new();
+        }
+        std::mem::take(&mut lock(&self.commands.events))
+    }
+
     /// For the core: takes the commands that wait.
     #[must_use]
     pub fn take_commands(&self) -> VecDeque<WaitingPodCommand> {
         if self.commands.count.load(Ordering::Acquire) == 0 {
             return VecDeque::new();
         }
-        let mut waiting = self.commands.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.commands.waiting);
         self.commands.count.store(0, Ordering::Release);
         std::mem::take(&mut waiting)
     }
 
-    /// Number of commands that were refused so far, since too many were waiting.
+    /// Number of commands and events that were refused so far, since too many were waiting.
     #[must_use]
     pub fn commands_refused(&self) -> u64 {
         self.commands.refused.load(Ordering::Relaxed)
     }
 
     fn push(&self, command: WaitingPodCommand) -> bool {
-        let mut waiting = self.commands.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.commands.waiting);
         if waiting.len() >= COMMANDS_MAX {
             self.commands.refused.fetch_add(1, Ordering::Relaxed);
             return false;
@@ -140,10 +204,17 @@ pub enum PluginError {
 pub type Factory =
     Arc<dyn Fn(&serde_json::Value, &Handle) -> Result<Arc<dyn Plugin>, PluginError> + Send + Sync>;
 
+/// Makes a plugin of any name, where its arguments say how; `None` where they do not.
+pub type AnyFactory = Arc<
+    dyn Fn(&str, &serde_json::Value, &Handle) -> Option<Result<Arc<dyn Plugin>, PluginError>> + Send + Sync,
+>;
+
 /// Factories by plugin name.
 #[derive(Clone, Default)]
 pub struct Registry {
     factories: BTreeMap<String, Factory>,
+    /// For names that have no factory.
+    others: Option<AnyFactory>,
 }
 
 impl Registry {
@@ -168,6 +239,13 @@ impl Registry {
         Ok(())
     }
 
+    /// The same registry; plugins of other names are made by this, where it can.
+    #[must_use]
+    pub fn with_others(mut self, others: AnyFactory) -> Self {
+        self.others = Some(others);
+        self
+    }
+
     /// Makes a plugin.
     ///
     /// # Errors
@@ -178,8 +256,11 @@ impl Registry {
         args: &serde_json::Value,
         handle: &Handle,
     ) -> Result<Arc<dyn Plugin>, PluginError> {
-        let factory = self.factories.get(name).ok_or_else(|| PluginError::Unknown(name.to_owned()))?;
-        factory(args, handle)
+        if let Some(factory) = self.factories.get(name) {
+            return factory(args, handle);
+        }
+        let made = self.others.as_ref().and_then(|others| others(name, args, handle));
+        made.unwrap_or_else(|| Err(PluginError::Unknown(name.to_owned())))
     }
 
     /// Names of all plugins, sorted.

@@ -116,6 +116,11 @@ impl NodeInfo {
         Some(self.images[at].1)
     }
 
+    /// Images on the node with their states, sorted by name.
+    pub fn images(&self) -> impl Iterator<Item = &(Atom, ImageState)> {
+        self.images.iter()
+    }
+
     /// Stamp of the last change: greater than that of any change before it, on any node.
     #[must_use]
     pub fn generation(&self) -> u64 {

@@ -5,14 +5,17 @@ use clap::Parser;
 use secondmate_config::{ExtensionPoint, PluginCatalogue};
 use secondmate_framework::{Factory, Handle, Plugin, PluginError, Registry};
 use secondmate_telemetry::logging;
+use secondmate_wasm::{GuestArgs, Guests, default_cache_folder};
 use serde_json::Value;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A scheduler program under construction.
 #[derive(Clone, Default)]
 pub struct App {
     plugins: Vec<OwnPlugin>,
+    /// WebAssembly guests; none is there before a configuration names one.
+    guests: Arc<OnceLock<Result<Guests, String>>>,
 }
 
 #[derive(Clone)]
@@ -69,7 +72,10 @@ impl App {
             let factory = Arc::clone(&own.factory);
             registry.register(&own.name, move |args, handle| factory(args, handle))?;
         }
-        Ok(registry)
+        let app = self.clone();
+        Ok(registry.with_others(Arc::new(move |name, args, handle| {
+            GuestArgs::are_in(args).then(|| app.guests(name)?.plugin(name, args, handle))
+        })))
     }
 
     /// The plugins that a configuration may name, with the extension points of each.
@@ -94,6 +100,29 @@ impl App {
             catalogue.register(&own.name, points)?;
         }
         Ok(catalogue)
+    }
+
+    /// The plugins that this configuration may name: those of [`App::catalogue`], and the guests that it describes.
+    ///
+    /// # Errors
+    /// As [`App::catalogue`]; a guest cannot be loaded.
+    pub fn catalogue_for(&self, configuration: &str) -> anyhow::Result<PluginCatalogue> {
+        let mut catalogue = self.catalogue()?;
+        let known = catalogue.clone();
+        for (name, args) in secondmate_config::plugin_arguments(configuration) {
+            if GuestArgs::are_in(&args) && known.points(&name).is_none() {
+                catalogue.extend(name.clone(), self.guests(&name)?.points(&name, &args)?);
+            }
+        }
+        Ok(catalogue)
+    }
+
+    /// Who loads guests, for the plugin of this name.
+    fn guests(&self, name: &str) -> Result<&Guests, PluginError> {
+        let guests = self.guests.get_or_init(|| Guests::new(default_cache_folder()));
+        guests
+            .as_ref()
+            .map_err(|reason| PluginError::Arguments { plugin: name.to_owned(), reason: reason.clone() })
     }
 
     /// Runs the command line of this process; call it from `main`.

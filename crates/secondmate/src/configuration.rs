@@ -39,7 +39,9 @@ impl ConfigurationSource {
                         path.display()
                     )
                 })?;
-                let mut configuration = Configuration::parse(&text, &app.catalogue()?)
+                let mut configuration = app
+                    .catalogue_for(&text)
+                    .and_then(|catalogue| Ok(Configuration::parse(&text, &catalogue)?))
                     .with_context(|| path.display().to_string())?;
                 rename(&mut configuration, names).with_context(|| path.display().to_string())?;
                 configuration

@@ -73,5 +73,8 @@ pub use oracle::{extender_program, oracle_tests, parity_oracle};
 pub use process::{Process, Usage, run};
 pub use releases::{Release, modules_dir, release_of, releases};
 pub use scheduler_under_test::secondmate_binary;
-pub use skip::{LACKS_VARIABLE, SKIP_REPORT_VARIABLE, in_ci, require_or_skip, require_programs_or_skip};
+pub use skip::{
+    LACKS_VARIABLE, SKIP_REPORT_VARIABLE, in_ci, require_or_skip, require_oracle_or_skip,
+    require_programs_or_skip, skip, skip_unless_ci,
+};
 pub use wait::wait_until;

@@ -1,8 +1,10 @@
 //! Tests that need the real control plane on a machine that cannot have it: skipped for all to see, and never in CI.
 
 use std::io::Write;
+use std::path::Path;
 
 use crate::binaries::{Binaries, BinariesError, Program, Unavailable, binaries};
+use crate::oracle::parity_oracle;
 
 /// Names a file to which each skip is appended as a line `NAME: REASON`; `cargo xtask test` lists them at its end.
 pub const SKIP_REPORT_VARIABLE: &str = "SECONDMATE_SKIP_REPORT";
@@ -41,6 +43,38 @@ pub fn require_programs_or_skip(test: &str, programs: &[Program]) -> Option<&'st
         }
         Err(BinariesError::Failed(reason)) => panic!("{test}: {reason}"),
     }
+}
+
+/// The parity oracle, or `None` after the skip has been reported.
+///
+/// # Panics
+///
+/// As [`require_or_skip`].
+#[must_use]
+pub fn require_oracle_or_skip(test: &str) -> Option<&'static Path> {
+    match parity_oracle() {
+        Ok(program) => Some(program),
+        Err(BinariesError::Unavailable(unavailable)) => {
+            skip_unless_ci(test, &unavailable.reason);
+            None
+        }
+        Err(BinariesError::Failed(reason)) => panic!("{test}: {reason}"),
+    }
+}
+
+/// Reports that a test is skipped since this machine lacks something that every machine of CI has.
+///
+/// # Panics
+///
+/// In CI.
+pub fn skip_unless_ci(test: &str, reason: &str) {
+    assert!(!in_ci(), "{test} must not be skipped in CI: {reason}");
+    skip(test, reason);
+}
+
+/// Reports that a test is skipped, in CI as well: for what is not part of this project.
+pub fn skip(test: &str, reason: &str) {
+    report(test, &Unavailable { reason: reason.to_owned() });
 }
 
 /// Whether this run is CI's: `CI` is set to something other than `false`, `0` or nothing.

@@ -161,12 +161,18 @@ impl Bindings {
     pub fn take(&mut self, uid: &Uid) -> Option<(Box<Binding>, Stage)> {
         let Resting { binding, stage } = self.by_pod.remove(uid)?;
         self.index.remove(&binding, &stage);
+        if let Stage::Held(Held::Permit { .. }) = stage {
+            binding.profile.handle().waits_no_more(uid);
+        }
         Some((binding, stage))
     }
 
     /// Lets a binding rest in a stage.
     pub fn put(&mut self, binding: Box<Binding>, stage: Stage) {
         self.index.insert(&binding, &stage);
+        if let Stage::Held(Held::Permit { .. }) = stage {
+            binding.profile.handle().waits(&binding.pod);
+        }
         self.by_pod.insert(binding.pod.uid.clone(), Resting { binding, stage });
     }
 

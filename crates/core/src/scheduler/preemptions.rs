@@ -180,8 +180,8 @@ impl Scheduler {
             regarding: Arc::clone(victim),
             related: Some(Arc::clone(preemptor)),
             kind: EventType::Normal,
-            reason: "Preempted",
-            action: "Preempting",
+            reason: "Preempted".into(),
+            action: "Preempting".into(),
             note: format!("Preempted by pod {} on node {node}{suffix}", preemptor.uid),
             profile: profile.clone(),
         }));

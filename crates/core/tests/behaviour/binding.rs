@@ -3,7 +3,8 @@
 use crate::fixture::{Cluster, uid};
 use secondmate_core::port::{BindOutcome, Input, PodWatch, Verified};
 use secondmate_framework::{
-    ActionType, ApiWrite, COMMANDS_MAX, EventRegistration, EventResource, PreBindStep, Status, WriteVerb,
+    ActionType, ApiWrite, COMMANDS_MAX, EVENTS_MAX, EventRegistration, EventResource, PluginEvent,
+    PreBindStep, Status, WriteVerb,
 };
 use std::time::Duration;
 
@@ -250,6 +251,25 @@ fn a_command_given_during_a_step_is_carried_out_in_it() {
     // Nothing is ready, and still the step does it.
     assert_eq!(cluster.step(), "-");
     assert_eq!(cluster.effects(), ["bind p to n1"]);
+}
+
+#[test]
+fn plugins_see_which_pods_wait_on_permit_and_have_events_written_about_them() {
+    let mut cluster = on_permit();
+    let handle = cluster.script.handle();
+    let pod = handle.waiting_pod(&uid("p")).expect("it waits");
+    let (reason, action, note) = ("Looked".to_owned(), "Looking".to_owned(), "at p".to_owned());
+    let event = PluginEvent { pod, warning: true, reason, action, note };
+    for _ in 0..EVENTS_MAX {
+        assert!(handle.event(event.clone()));
+    }
+    assert!(!handle.event(event), "there are too many");
+    cluster.step();
+    assert_eq!(cluster.effects(), vec!["event p Looked: at p"; EVENTS_MAX]);
+    assert_eq!(cluster.core.sizes().commands_refused, 1);
+    handle.allow(&uid("p"), "A");
+    cluster.step();
+    assert_eq!(handle.waiting_pod(&uid("p")), None);
 }
 
 #[test]

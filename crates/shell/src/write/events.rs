@@ -16,6 +16,7 @@ use secondmate_model::Atom;
 use secondmate_telemetry::{Metrics, metrics::BoundedQueue};
 use serde::Serialize;
 use serde_json::json;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -41,8 +42,8 @@ pub(crate) struct EventNote {
     pub regarding: PodRef,
     pub related: Option<PodRef>,
     pub kind: EventType,
-    pub reason: &'static str,
-    pub action: &'static str,
+    pub reason: Cow<'static, str>,
+    pub action: Cow<'static, str>,
     pub note: String,
     /// In whose name.
     pub controller: Atom,
@@ -260,7 +261,7 @@ impl Writer {
             Err(Failure::Call(error)) => {
                 warn!(
                     pod = kind.regarding.full_name(),
-                    reason = kind.reason,
+                    reason = &*kind.reason,
                     "cannot write an event: {error}"
                 );
             }
@@ -288,8 +289,8 @@ impl Writer {
             series: series.map(|(count, last)| Series { count, last_observed_time: wire_micro_time(last) }),
             reporting_controller: kind.controller.as_str(),
             reporting_instance: format!("{}-{}", kind.controller, self.config.host),
-            action: kind.action,
-            reason: kind.reason,
+            action: &kind.action,
+            reason: &kind.reason,
             regarding: pod(&kind.regarding),
             related: kind.related.as_ref().map(pod),
             note: &stored.note,

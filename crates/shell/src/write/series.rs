@@ -6,6 +6,7 @@
 
 use super::PodRef;
 use secondmate_model::Atom;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,8 +23,8 @@ const REMEMBERED_MAX: usize = 8192;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct EventKind {
     pub warning: bool,
-    pub reason: &'static str,
-    pub action: &'static str,
+    pub reason: Cow<'static, str>,
+    pub action: Cow<'static, str>,
     pub controller: Atom,
     pub regarding: PodRef,
     pub related: Option<PodRef>,
@@ -124,8 +125,8 @@ mod tests {
     fn kind(pod: &str) -> EventKind {
         EventKind {
             warning: true,
-            reason: "FailedScheduling",
-            action: "Scheduling",
+            reason: "FailedScheduling".into(),
+            action: "Scheduling".into(),
             controller: Atom::new("s"),
             regarding: PodRef {
                 namespace: Atom::new("n"),

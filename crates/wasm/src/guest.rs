@@ -1,0 +1,155 @@
+//! Guests: read, checked and compiled once, however many plugins are made of them.
+
+use crate::args::GuestArgs;
+use crate::exports::Exports;
+use crate::host::{self, Host, Mirror, Shared};
+use crate::plugin::GuestPlugin;
+use crate::{LoadError, cache, fetch};
+use secondmate_framework::{ExtensionPoint, Handle, Plugin, PluginError};
+use secondmate_model::Atom;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use wasmtime::{Config, Engine, InstancePre, Linker, Module, Store, StoreLimits};
+
+/// Loads guests and makes plugins of them.
+pub struct Guests {
+    engine: Engine,
+    linker: Linker<Host>,
+    cache: Option<PathBuf>,
+    /// By URL and checksum.
+    compiled: Mutex<BTreeMap<(String, Option<String>), Arc<Compiled>>>,
+}
+
+/// A module, ready to be instantiated.
+pub(crate) struct Compiled {
+    pub module: InstancePre<Host>,
+    pub exports: Exports,
+    pub imports: Imports,
+}
+
+impl Compiled {
+    pub fn engine(&self) -> &Engine {
+        self.module.module().engine()
+    }
+}
+
+/// What a guest may ask for: what it does not import need not be prepared.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Imports {
+    /// Nodes of the snapshot.
+    pub nodes: bool,
+    /// The names of the feasible nodes.
+    pub feasible: bool,
+    /// Any object in full.
+    pub objects: bool,
+}
+
+/// A guest as one plugin of one profile.
+pub(crate) struct Guest {
+    pub compiled: Arc<Compiled>,
+    pub shared: Arc<Shared>,
+    pub memory_bytes_max: usize,
+    pub fuel_per_call: u64,
+}
+
+impl Guests {
+    /// Nothing is loaded yet. Compiled guests are kept in the folder, where one is given.
+    ///
+    /// # Errors
+    /// This machine cannot run compiled WebAssembly, in words.
+    pub fn new(cache: Option<PathBuf>) -> Result<Self, String> {
+        let mut config = Config::new();
+        config.consume_fuel(true);
+        // The same answers on every machine.
+        config.cranelift_nan_canonicalization(true);
+        config.relaxed_simd_deterministic(true);
+        let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
+        let linker = host::linker(&engine).map_err(|error| format!("{error:#}"))?;
+        Ok(Self { engine, linker, cache, compiled: Mutex::default() })
+    }
+
+    /// The extension points at which the guest of these arguments acts.
+    ///
+    /// # Errors
+    /// The arguments are wrong, or the guest cannot be loaded.
+    pub fn points(&self, name: &str, args: &Value) -> Result<Vec<ExtensionPoint>, PluginError> {
+        let refused = |reason| PluginError::Arguments { plugin: name.to_owned(), reason };
+        let args = GuestArgs::read(args).map_err(refused)?;
+        Ok(self.load(&args).map_err(|error| refused(error.to_string()))?.exports.points())
+    }
+
+    /// Makes a plugin of the guest of these arguments. One instance is made at once, so that a guest that does not start is found now.
+    ///
+    /// # Errors
+    /// The arguments are wrong, or the guest cannot be loaded, started, or asked for its events.
+    pub fn plugin(&self, name: &str, args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+        let refused = |reason| PluginError::Arguments { plugin: name.to_owned(), reason };
+        let args = GuestArgs::read(args).map_err(refused)?;
+        let compiled = self.load(&args).map_err(|error| refused(error.to_string()))?;
+        let guest = Guest {
+            compiled,
+            memory_bytes_max: usize::try_from(u64::from(args.memory_mib) << 20).unwrap_or(usize::MAX),
+            fuel_per_call: args.fuel_per_call,
+            shared: Arc::new(Shared {
+                name: Atom::new(name),
+                config: args.config,
+                args: args.args,
+                log_severity: args.log_severity,
+                handle: handle.clone(),
+                mirror: Mutex::new(Mirror::default()),
+            }),
+        };
+        Ok(Arc::new(GuestPlugin::new(guest).map_err(|error| refused(error.to_string()))?))
+    }
+
+    fn load(&self, args: &GuestArgs) -> Result<Arc<Compiled>, LoadError> {
+        let key = (args.url.clone(), args.checksum.clone());
+        let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = known.get(&key) {
+            return Ok(Arc::clone(compiled));
+        }
+        let bytes = fetch::fetch(&args.url, args.checksum.as_deref())?;
+        let module = cache::compile(&self.engine, &bytes, self.cache.as_deref())
+            .map_err(|error| LoadError::Compiling(error.root_cause().to_string()))?;
+        let compiled = Arc::new(self.check(&module)?);
+        known.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    /// Checks that the module is a guest of this host.
+    fn check(&self, module: &Module) -> Result<Compiled, LoadError> {
+        let exports = Exports::of(module)?;
+        let shared = Shared {
+            name: Atom::default(),
+            config: String::new(),
+            args: Vec::new(),
+            log_severity: 0,
+            handle: Handle::default(),
+            mirror: Mutex::new(Mirror::default()),
+        };
+        let mut store = Store::new(&self.engine, Host::new(Arc::new(shared), StoreLimits::default()));
+        let unknown: Vec<String> = module
+            .imports()
+            .filter(|import| self.linker.get_by_import(&mut store, import).is_none())
+            .map(|import| format!("{}.{}", import.module(), import.name()))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(LoadError::Imports(unknown));
+        }
+        let mut imports = Imports::default();
+        for import in module.imports() {
+            let name = import.name();
+            let nodes = host::needs_nodes(&import);
+            imports.nodes |= nodes;
+            imports.feasible |= name == "filteredNodeList";
+            imports.objects |= nodes || matches!(name, "currentPod" | "targetPod" | "handle.get_waiting_pod");
+        }
+        let module = self
+            .linker
+            .instantiate_pre(module)
+            .map_err(|error| LoadError::Instantiate(format!("{error:#}")))?;
+        Ok(Compiled { module, exports, imports })
+    }
+}

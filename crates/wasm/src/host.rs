@@ -1,0 +1,139 @@
+//! What a guest sees: the state behind its imports, and the imports.
+
+mod api;
+mod klog;
+mod memory;
+mod mirror;
+mod results;
+mod scheduler;
+mod wasi;
+
+pub(crate) use api::needs_nodes;
+pub(crate) use mirror::Mirror;
+pub(crate) use wasi::Exit;
+
+use crate::protobuf;
+use secondmate_framework::Handle;
+use secondmate_model::{Atom, Pod, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use wasmtime::{Engine, Linker, Memory, StoreLimits};
+
+/// Of what a guest writes to standard output and error in one call, so much is kept: the beginning.
+const OUTPUT_BYTES_MAX: usize = 4096;
+
+/// What all instances of a guest share.
+pub(crate) struct Shared {
+    /// Name of the plugin.
+    pub name: Atom,
+    /// `guestConfig`.
+    pub config: String,
+    /// Command line.
+    pub args: Vec<String>,
+    /// Least severity that is logged.
+    pub log_severity: i32,
+    /// The profile that it serves.
+    pub handle: Handle,
+    /// Nodes as the snapshot has them.
+    pub mirror: Mutex<Mirror>,
+}
+
+/// What an instance can ask during a call: what is not given reads as empty.
+#[derive(Clone, Default)]
+pub(crate) struct CallContext {
+    /// The pod that is scheduled.
+    pub pod: Option<Arc<Pod>>,
+    /// The pod that is added or removed.
+    pub target: Option<Arc<Pod>>,
+    /// The node that is judged or was chosen.
+    pub node: Option<Atom>,
+    /// JSON list of the names of the feasible nodes.
+    pub feasible: Option<Arc<str>>,
+    /// JSON object from node to status code.
+    pub statuses: Option<String>,
+    /// JSON object from node to score.
+    pub scores: Option<String>,
+}
+
+/// What a call left beside its result.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    pub reason: String,
+    /// PreFilter: the only nodes worth looking at.
+    pub nodes: Option<Vec<String>>,
+    /// Enqueue: resource and action of each event.
+    pub events: Vec<(u32, u32)>,
+    /// PostFilter.
+    pub nominated: String,
+    /// NormalizeScore.
+    pub scores: Option<BTreeMap<String, i64>>,
+}
+
+/// The state behind the imports of one instance.
+pub(crate) struct Host {
+    pub shared: Arc<Shared>,
+    pub limits: StoreLimits,
+    /// The guest's memory, once it is instantiated.
+    pub memory: Option<Memory>,
+    /// Of the call that runs.
+    pub context: CallContext,
+    /// Of the call that runs.
+    pub results: Results,
+    /// What it wrote to standard output and error in this call.
+    pub output: Vec<u8>,
+    /// The time of the cycle.
+    pub now: Timestamp,
+    /// What the guest waited beyond that, in nanoseconds: nothing really waits.
+    pub slept: u64,
+    /// State of the random numbers: the same in every instance, so that the same calls give the same answers.
+    pub random: u64,
+    /// The pod that was encoded last.
+    encoded: Option<(Arc<Pod>, Arc<[u8]>)>,
+}
+
+impl Host {
+    pub fn new(shared: Arc<Shared>, limits: StoreLimits) -> Self {
+        Self {
+            shared,
+            limits,
+            memory: None,
+            context: CallContext::default(),
+            results: Results::default(),
+            output: Vec::new(),
+            now: Timestamp::default(),
+            slept: 0,
+            random: 0,
+            encoded: None,
+        }
+    }
+
+    /// The pod as protobuf; nothing where there is none. It is encoded once as long as it stays the same.
+    fn encoded(&mut self, pod: Option<Arc<Pod>>) -> Arc<[u8]> {
+        let Some(pod) = pod else { return Arc::new([]) };
+        if let Some((of, bytes)) = &self.encoded
+            && Arc::ptr_eq(of, &pod)
+        {
+            return Arc::clone(bytes);
+        }
+        let bytes = protobuf::pod(&pod);
+        self.encoded = Some((pod, Arc::clone(&bytes)));
+        bytes
+    }
+
+    /// Keeps what the guest wrote, up to a limit.
+    fn write_output(&mut self, bytes: &[u8]) {
+        let left = OUTPUT_BYTES_MAX - self.output.len();
+        self.output.extend_from_slice(&bytes[..bytes.len().min(left)]);
+    }
+}
+
+/// Every import that this host has.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    api::add(&mut linker)?;
+    klog::add(&mut linker)?;
+    scheduler::add(&mut linker)?;
+    results::add(&mut linker)?;
+    wasi::add(&mut linker)?;
+    Ok(linker)
+}

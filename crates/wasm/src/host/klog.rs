@@ -1,0 +1,49 @@
+//! Module `k8s.io/klog`: what a guest logs goes into the scheduler's log.
+
+use super::{Host, memory};
+use std::fmt::Write;
+use tracing::{error, info, warn};
+use wasmtime::{Caller, Linker, Result};
+
+const MODULE: &str = "k8s.io/klog";
+/// Longest message; the rest is cut off.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+pub(super) fn add(linker: &mut Linker<Host>) -> Result<()> {
+    linker.func_wrap(MODULE, "log", log)?;
+    linker.func_wrap(MODULE, "logs", logs)?;
+    linker.func_wrap(MODULE, "severity", |caller: Caller<'_, Host>| caller.data().shared.log_severity)?;
+    Ok(())
+}
+
+fn log(caller: Caller<'_, Host>, severity: i32, message: u32, length: u32) {
+    tell(caller, severity, (message, length), (0, 0));
+}
+
+fn logs(caller: Caller<'_, Host>, severity: i32, message: u32, length: u32, pairs: u32, pairs_length: u32) {
+    tell(caller, severity, (message, length), (pairs, pairs_length));
+}
+
+/// A message below the configured severity is dropped; so is one that the guest has not got in its memory, as upstream does it.
+/// (Upstream's `log` compares the severities the wrong way round, and loses errors.)
+fn tell(mut caller: Caller<'_, Host>, severity: i32, message: (u32, u32), pairs: (u32, u32)) {
+    if severity < caller.data().shared.log_severity {
+        return;
+    }
+    let Ok(mut text) = memory::read_text(&mut caller, message.0, message.1) else { return };
+    let Ok(pairs) = memory::read_list(&mut caller, pairs.0, pairs.1) else { return };
+    text.truncate(text.trim_end().len());
+    for pair in pairs.chunks(2) {
+        let _ = write!(text, " {}={:?}", pair[0], pair.get(1).map_or("", String::as_str));
+    }
+    if text.len() > MESSAGE_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(MESSAGE_BYTES_MAX));
+        text.push('…');
+    }
+    let guest = &caller.data().shared.name;
+    match severity {
+        ..=0 => info!(%guest, "{text}"),
+        1 => warn!(%guest, "{text}"),
+        _ => error!(%guest, "{text}"),
+    }
+}

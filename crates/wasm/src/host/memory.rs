@@ -1,0 +1,67 @@
+//! Reading and writing a guest's memory. Pointers and lengths are unsigned, and whatever lies outside traps.
+
+use super::Host;
+use wasmtime::{Caller, Error, Extern, Memory, Result};
+
+/// Longest text or list that a guest may hand over at once.
+const BYTES_MAX: u32 = 16 << 20;
+
+fn memory(caller: &mut Caller<'_, Host>) -> Result<Memory> {
+    if let Some(memory) = caller.data().memory {
+        return Ok(memory);
+    }
+    // A module may call its imports while it is being instantiated.
+    match caller.get_export("memory") {
+        Some(Extern::Memory(memory)) => Ok(memory),
+        _ => Err(Error::msg("the guest exports no memory")),
+    }
+}
+
+fn outside(pointer: u32, length: u32) -> Error {
+    Error::msg(format!("{length} bytes at {pointer} are outside of the guest's memory"))
+}
+
+fn range(pointer: u32, length: u32) -> std::ops::Range<usize> {
+    let start = usize::try_from(pointer).unwrap_or(usize::MAX);
+    start..start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX))
+}
+
+/// A copy of what the guest points to.
+pub(super) fn read(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> Result<Vec<u8>> {
+    if length > BYTES_MAX {
+        return Err(Error::msg(format!("{length} bytes are more than a guest may hand over at once")));
+    }
+    let memory = memory(caller)?;
+    let bytes = memory.data(&*caller).get(range(pointer, length));
+    Ok(bytes.ok_or_else(|| outside(pointer, length))?.to_vec())
+}
+
+/// Text that the guest points to.
+pub(super) fn read_text(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> Result<String> {
+    Ok(String::from_utf8_lossy(&read(caller, pointer, length)?).into_owned())
+}
+
+/// A list of texts, each with a zero byte behind it; empty ones do not count.
+pub(super) fn read_list(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> Result<Vec<String>> {
+    let bytes = read(caller, pointer, length)?;
+    let entries = bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+    Ok(entries.map(|entry| String::from_utf8_lossy(entry).into_owned()).collect())
+}
+
+/// Writes bytes to where the guest says.
+pub(super) fn write(caller: &mut Caller<'_, Host>, pointer: u32, bytes: &[u8]) -> Result<()> {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let memory = memory(caller)?;
+    let target = memory.data_mut(&mut *caller).get_mut(range(pointer, length));
+    target.ok_or_else(|| outside(pointer, length))?.copy_from_slice(bytes);
+    Ok(())
+}
+
+/// Hands a value over: its length is returned in any case, and it is written where it fits; else the guest asks again with more room.
+pub(super) fn hand_over(caller: &mut Caller<'_, Host>, buffer: u32, limit: u32, bytes: &[u8]) -> Result<u32> {
+    let length = u32::try_from(bytes.len()).map_err(|_| Error::msg("the value has more than 4 GiB"))?;
+    if length > 0 && length <= limit {
+        write(caller, buffer, bytes)?;
+    }
+    Ok(length)
+}

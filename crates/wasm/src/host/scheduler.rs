@@ -1,0 +1,146 @@
+//! Module `k8s.io/scheduler`, but for the results.
+
+use super::{Host, memory};
+use secondmate_framework::PluginEvent;
+use secondmate_model::{Pod, Uid};
+use serde::Deserialize;
+use std::sync::{Arc, PoisonError};
+use tracing::warn;
+use wasmtime::{Caller, Error, Linker, Result};
+
+const MODULE: &str = "k8s.io/scheduler";
+/// What upstream says about a pod that a guest rejects while it waits.
+const REJECTED: &str = "removed";
+/// Longest reason and action of an event, as the API has it.
+const WORD_BYTES_MAX: usize = 128;
+/// Longest text of an event, as the API has it.
+const NOTE_BYTES_MAX: usize = 1024;
+
+pub(super) fn add(linker: &mut Linker<Host>) -> Result<()> {
+    linker.func_wrap(MODULE, "get_config", config)?;
+    linker.func_wrap(MODULE, "currentPod", current_pod)?;
+    linker.func_wrap(MODULE, "targetPod", target_pod)?;
+    linker.func_wrap(MODULE, "currentNodeName", node_name)?;
+    linker.func_wrap(MODULE, "filteredNodeList", feasible)?;
+    linker.func_wrap(MODULE, "nodeToStatusMap", statuses)?;
+    linker.func_wrap(MODULE, "nodeScoreList", scores)?;
+    linker.func_wrap(MODULE, "nodeImageStates", images)?;
+    linker.func_wrap(MODULE, "handle.eventrecorder.eventf", event)?;
+    linker.func_wrap(MODULE, "handle.reject_waiting_pod", reject)?;
+    linker.func_wrap(MODULE, "handle.get_waiting_pod", waiting)?;
+    Ok(())
+}
+
+fn config(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
+    let shared = Arc::clone(&caller.data().shared);
+    memory::hand_over(&mut caller, buffer, limit, shared.config.as_bytes())
+}
+
+fn current_pod(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
+    let host = caller.data_mut();
+    let bytes = host.encoded(host.context.pod.clone());
+    memory::hand_over(&mut caller, buffer, limit, &bytes)
+}
+
+fn target_pod(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
+    let host = caller.data_mut();
+    let bytes = host.encoded(host.context.target.clone());
+    memory::hand_over(&mut caller, buffer, limit, &bytes)
+}
+
+fn node_name(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
+    let name = caller.data().context.node.clone().unwrap_or_default();
+    memory::hand_over(&mut caller, buffer, limit, name.as_str().as_bytes())
+}
+
+fn feasible(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
+    let names = caller.data().context.feasible.clone().unwrap_or_else(|| "[]".into());
+    memory::hand_over(&mut caller, buffer, limit, names.as_bytes())
+}
+
+fn statuses(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
+    let text = caller.data().context.statuses.clone().unwrap_or_else(|| "{}".to_owned());
+    memory::hand_over(&mut caller, buffer, limit, text.as_bytes())
+}
+
+fn scores(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
+    let text = caller.data().context.scores.clone().unwrap_or_else(|| "{}".to_owned());
+    memory::hand_over(&mut caller, buffer, limit, text.as_bytes())
+}
+
+fn images(mut caller: Caller<'_, Host>, name: u32, length: u32, buffer: u32, limit: u32) -> Result<u32> {
+    let name = memory::read_text(&mut caller, name, length)?;
+    let shared = &caller.data().shared;
+    let text = shared.mirror.lock().unwrap_or_else(PoisonError::into_inner).images(&name);
+    memory::hand_over(&mut caller, buffer, limit, text.as_bytes())
+}
+
+/// An event as a guest writes it; the object that it may be related to is not read, since no guest can name one.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Event {
+    regarding_reference: Reference,
+    eventtype: String,
+    reason: String,
+    action: String,
+    note: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Reference {
+    name: String,
+    namespace: String,
+    #[serde(rename = "UID")]
+    uid: String,
+}
+
+fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}
+
+fn event(mut caller: Caller<'_, Host>, pointer: u32, length: u32) -> Result<()> {
+    let bytes = memory::read(&mut caller, pointer, length)?;
+    let event: Event = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::msg(format!("the event is not as it should be: {error}")))?;
+    let Host { shared, context, .. } = caller.data();
+    let regards = |pod: &&Arc<Pod>| {
+        let of = &event.regarding_reference;
+        pod.uid.as_str() == of.uid || *pod.name == *of.name && pod.namespace.as_str() == of.namespace
+    };
+    let Some(pod) = [&context.pod, &context.target].into_iter().flatten().find(regards) else {
+        let Reference { name, namespace, .. } = &event.regarding_reference;
+        warn!(guest = %shared.name, "an event about {namespace}/{name}, which is not the pod of the call, is dropped");
+        return Ok(());
+    };
+    shared.handle.event(PluginEvent {
+        pod: Arc::clone(pod),
+        warning: event.eventtype == "Warning",
+        reason: cut(event.reason, WORD_BYTES_MAX),
+        action: cut(event.action, WORD_BYTES_MAX),
+        note: cut(event.note, NOTE_BYTES_MAX),
+    });
+    Ok(())
+}
+
+fn reject(mut caller: Caller<'_, Host>, uid: u32, length: u32, out: u32, _limit: u32) -> Result<()> {
+    let uid = Uid::from(&*memory::read_text(&mut caller, uid, length)?);
+    let shared = &caller.data().shared;
+    let rejected = shared.handle.waiting_pod(&uid).is_some()
+        && shared.handle.reject(&uid, shared.name.as_str(), REJECTED);
+    memory::write(&mut caller, out, &u64::from(rejected).to_le_bytes())
+}
+
+/// Upstream's protocol: a pod that waits is written where it fits, without its length; eight zero bytes say that it does not wait.
+fn waiting(mut caller: Caller<'_, Host>, uid: u32, length: u32, out: u32, limit: u32) -> Result<()> {
+    let uid = Uid::from(&*memory::read_text(&mut caller, uid, length)?);
+    match caller.data().shared.handle.waiting_pod(&uid) {
+        Some(pod) => {
+            let bytes = crate::protobuf::pod(&pod);
+            memory::hand_over(&mut caller, out, limit, &bytes)?;
+            Ok(())
+        }
+        None => memory::write(&mut caller, out, &0_u64.to_le_bytes()),
+    }
+}

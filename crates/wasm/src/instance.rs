@@ -1,0 +1,183 @@
+//! One instance of a guest, and calls into it.
+
+use crate::LoadError;
+use crate::exports::{Export, Exports};
+use crate::guest::Guest;
+use crate::host::{CallContext, Exit, Host, Results};
+use secondmate_model::Timestamp;
+use std::sync::Arc;
+use wasmtime::{Error, Store, StoreLimitsBuilder, Trap, TypedFunc, WasmResults};
+
+/// Most tables of an instance, and elements of each.
+const TABLES_MAX: usize = 16;
+const TABLE_ELEMENTS_MAX: usize = 1 << 20;
+
+/// A call that did not return: the instance must not be used again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("wasm: {export} error: {output}\n{cause}")]
+pub(crate) struct CallError {
+    export: &'static str,
+    /// What the guest had written to standard output and error.
+    output: String,
+    cause: String,
+}
+
+impl CallError {
+    /// An error that is the host's.
+    pub fn new(export: Export, cause: impl Into<String>) -> Self {
+        Self { export: export.name(), output: String::new(), cause: cause.into() }
+    }
+}
+
+/// A guest in memory. Whoever has it calls it; after an error it is of no use any more.
+pub(crate) struct Instance {
+    store: Store<Host>,
+    functions: Functions,
+}
+
+/// The exported functions by what they return, each at the place of its [`Export`].
+#[derive(Default)]
+struct Functions {
+    plain: Vec<Option<TypedFunc<(), ()>>>,
+    narrow: Vec<Option<TypedFunc<(), i32>>>,
+    wide: Vec<Option<TypedFunc<(), i64>>>,
+}
+
+impl Instance {
+    /// Makes an instance and lets it prepare itself.
+    pub fn new(guest: &Guest) -> Result<Self, LoadError> {
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(guest.memory_bytes_max)
+            .memories(1)
+            .instances(1)
+            .tables(TABLES_MAX)
+            .table_elements(TABLE_ELEMENTS_MAX)
+            .build();
+        let mut store = Store::new(guest.compiled.engine(), Host::new(Arc::clone(&guest.shared), limits));
+        store.limiter(|host| &mut host.limits);
+        let started = Self::start(guest, &mut store);
+        let functions = started.map_err(|error| {
+            let output = String::from_utf8_lossy(&store.data().output).into_owned();
+            LoadError::Instantiate(format!("{output}\n{}", cause(&error, guest.fuel_per_call)))
+        })?;
+        Ok(Self { store, functions })
+    }
+
+    fn start(guest: &Guest, store: &mut Store<Host>) -> wasmtime::Result<Functions> {
+        store.set_fuel(guest.fuel_per_call)?;
+        let instance = guest.compiled.module.instantiate(&mut *store)?;
+        store.data_mut().memory = instance.get_memory(&mut *store, "memory");
+        // A library of Go prepares itself by `_initialize`, a program of TinyGo by `_start`.
+        for name in ["_initialize", "_start"] {
+            let Ok(start) = instance.get_typed_func::<(), ()>(&mut *store, name) else { continue };
+            match start.call(&mut *store, ()) {
+                Ok(()) => {}
+                // A program that has come to its end is as good as one that has returned.
+                Err(error) if error.downcast_ref::<Exit>() == Some(&Exit(0)) => {}
+                Err(error) => return Err(error),
+            }
+            break;
+        }
+        let mut functions = Functions::default();
+        for export in Export::ALL {
+            let name = export.name();
+            functions.plain.push(instance.get_typed_func(&mut *store, name).ok());
+            functions.narrow.push(instance.get_typed_func(&mut *store, name).ok());
+            functions.wide.push(instance.get_typed_func(&mut *store, name).ok());
+        }
+        Ok(functions)
+    }
+
+    /// Calls an export that returns nothing. An export that is not there returns at once.
+    pub fn call(&mut self, export: Export, guest: &Guest, of: Given<'_>) -> Result<Results, CallError> {
+        let Some(function) = self.functions.plain[export as usize].clone() else {
+            return Ok(Results::default());
+        };
+        self.run(export, &function, guest, of).map(|(_, results)| results)
+    }
+
+    /// Calls an export that returns a status. An export that is not there succeeds.
+    pub fn call_narrow(
+        &mut self,
+        export: Export,
+        guest: &Guest,
+        of: Given<'_>,
+    ) -> Result<(i32, Results), CallError> {
+        let Some(function) = self.functions.narrow[export as usize].clone() else {
+            return Ok((0, Results::default()));
+        };
+        self.run(export, &function, guest, of)
+    }
+
+    /// Calls an export that returns two numbers in one. An export that is not there returns zeros.
+    pub fn call_wide(
+        &mut self,
+        export: Export,
+        guest: &Guest,
+        of: Given<'_>,
+    ) -> Result<(i64, Results), CallError> {
+        let Some(function) = self.functions.wide[export as usize].clone() else {
+            return Ok((0, Results::default()));
+        };
+        self.run(export, &function, guest, of)
+    }
+
+    fn run<R: WasmResults>(
+        &mut self,
+        export: Export,
+        function: &TypedFunc<(), R>,
+        guest: &Guest,
+        of: Given<'_>,
+    ) -> Result<(R, Results), CallError> {
+        let host = self.store.data_mut();
+        host.context.clone_from(of.context);
+        host.now = of.now;
+        host.slept = 0;
+        host.results = Results::default();
+        host.output.clear();
+        let called =
+            self.store.set_fuel(guest.fuel_per_call).and_then(|()| function.call(&mut self.store, ()));
+        let host = self.store.data_mut();
+        match called {
+            Ok(result) => Ok((result, std::mem::take(&mut host.results))),
+            Err(error) => Err(CallError {
+                export: export.name(),
+                output: String::from_utf8_lossy(&host.output).into_owned(),
+                cause: cause(&error, guest.fuel_per_call),
+            }),
+        }
+    }
+
+    /// What the guest has at this place in its memory; nothing where that is outside.
+    pub fn memory(&self, pointer: i32, length: i32) -> Option<&[u8]> {
+        let unsigned = |number: i32| usize::try_from(u32::from_le_bytes(number.to_le_bytes())).ok();
+        let (start, length) = (unsigned(pointer)?, unsigned(length)?);
+        self.store.data().memory?.data(&self.store).get(start..start.checked_add(length)?)
+    }
+}
+
+/// What a call is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub context: &'a CallContext,
+    /// The time of the cycle.
+    pub now: Timestamp,
+}
+
+/// Why a guest stopped, without the list of its functions that led there.
+fn cause(error: &Error, fuel: u64) -> String {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => format!(
+            "it used more than {fuel} units of fuel in one call: it loops, or needs a larger fuelPerCall"
+        ),
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    }
+}
+
+/// The exports, for whoever has only the guest.
+impl Guest {
+    pub fn exports(&self) -> Exports {
+        self.compiled.exports
+    }
+}

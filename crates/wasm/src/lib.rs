@@ -1,0 +1,89 @@
+//! WebAssembly guests: plugins compiled to WebAssembly by the ABI of kube-scheduler-wasm-extension, unmodified.
+//!
+//! A guest is a core module. It exports a function for each extension point at which it acts (`filter`, `score`, …), without
+//! parameters; what it wants to know it asks for by imports, and what it has to say beyond a number it hands over by imports.
+//! [`Guests`] loads and compiles guests, and makes a plugin of each.
+//!
+//! What it holds: compiled guests, and for each plugin a pool of instances. The memory of an instance holds the guest's state of a
+//! cycle, so an instance belongs to one cycle, and to the binding that follows where the guest is asked there
+//! (module `cycle`). What bounds it: memory for each instance, instances for each plugin, and fuel for each call. Fuel counts what the
+//! guest executes, so a guest is stopped at the same place each time; there is no clock here. What it must never know: how nodes
+//! are chosen, and clusters.
+//!
+//! A guest has no file, no network and no environment, and it sees the time of the cycle.
+
+mod args;
+mod cache;
+mod cycle;
+mod exports;
+mod fetch;
+mod guest;
+mod host;
+mod instance;
+mod plugin;
+mod pool;
+mod protobuf;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use args::GuestArgs;
+pub use cache::default_cache_folder;
+pub use guest::Guests;
+pub use plugin::GuestPlugin;
+
+/// Why a guest cannot be loaded. The texts that upstream has are upstream's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The URL is none that guests are loaded from.
+    #[error("{0}; give guestURL as file://PATH, http://… or https://…")]
+    Url(String),
+    /// It cannot be read.
+    #[error("wasm: error reading guestURL {url}: {error}")]
+    Reading {
+        /// The URL.
+        url: String,
+        /// What happened.
+        error: String,
+    },
+    /// It is no WebAssembly, or uses what this host does not have.
+    #[error("wasm: error compiling guest: {0}; build it as a core module (not a component)")]
+    Compiling(String),
+    /// It has no memory that the host could read.
+    #[error("wasm: guest doesn't export memory[memory]")]
+    NoMemory,
+    /// An exported function has other parameters or results than it must have.
+    #[error("wasm: guest exports the wrong signature for func[{export}]. should be () -> {result}")]
+    Signature {
+        /// The function.
+        export: &'static str,
+        /// What it must return.
+        result: &'static str,
+    },
+    /// It exports nothing that a scheduler calls.
+    #[error("wasm: guest does not export any plugin functions")]
+    NoPlugin,
+    /// It exports only what helps others.
+    #[error("wasm: filter, score, reserve, permit or bind must be exported")]
+    NoMainPoint,
+    /// An export makes no sense without another one.
+    #[error("wasm: guest exports {export} without {needed}")]
+    Needs {
+        /// What it exports.
+        export: &'static str,
+        /// What it lacks.
+        needed: &'static str,
+    },
+    /// It imports functions that this host does not have.
+    #[error(
+        "wasm: guest imports {}, which this host does not have: build it for kube-scheduler-wasm-extension after v0.1.0, and without file or network access",
+        .0.join(", ")
+    )]
+    Imports(Vec<String>),
+    /// It cannot be instantiated.
+    #[error("failed to create a guest pool: wasm: instantiate error: {0}")]
+    Instantiate(String),
+    /// It fails when it is asked for its events.
+    #[error("{0}")]
+    Enqueue(String),
+}

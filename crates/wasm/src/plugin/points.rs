@@ -1,0 +1,424 @@
+//! The extension points, each a call or two.
+
+use super::GuestPlugin;
+use crate::cycle::{Cycle, Edit, NodeScores};
+use crate::exports::Export;
+use crate::host::CallContext;
+use crate::instance::{CallError, Given, Instance};
+use crate::status::{high, low, status};
+use secondmate_framework::{
+    Bind, BindStep, Context, CycleState, Declaration, EventRegistration, ExtensionPoint, Filter,
+    NodeStatuses, Nomination, Permit, Plugin, PostBind, PostFilter, PostFilterOutcome, PreBind, PreBindStep,
+    PreFilter, PreFilterOutcome, PreScore, Reserve, RunFilters, Score, Status,
+};
+use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::warn;
+
+/// Gives the plugin as an extension point where the guest has it.
+macro_rules! accessors {
+    ($($accessor:ident: $point:ident,)*) => {
+        $(fn $accessor(self: Arc<Self>) -> Option<Arc<dyn $point>> {
+            if self.points.contains(&ExtensionPoint::$point) { Some(self) } else { None }
+        })*
+    };
+}
+
+impl Plugin for GuestPlugin {
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    accessors! {
+        as_pre_filter: PreFilter,
+        as_filter: Filter,
+        as_post_filter: PostFilter,
+        as_pre_score: PreScore,
+        as_score: Score,
+        as_reserve: Reserve,
+        as_permit: Permit,
+        as_pre_bind: PreBind,
+        as_bind: Bind,
+        as_post_bind: PostBind,
+    }
+
+    fn declaration(&self) -> Declaration {
+        let kinds = self.events.iter().filter_map(|event| event.resource.kind()).collect::<Vec<_>>();
+        let unknown = Declaration::unknown().with_objects(&kinds);
+        if self.guest().compiled.imports.objects { unknown.with_whole_objects() } else { unknown }
+    }
+
+    fn events(&self) -> Vec<EventRegistration> {
+        self.events.clone()
+    }
+}
+
+fn about(pod: &Arc<Pod>) -> CallContext {
+    CallContext { pod: Some(Arc::clone(pod)), ..CallContext::default() }
+}
+
+fn about_node(pod: &Arc<Pod>, node: &Atom) -> CallContext {
+    CallContext { pod: Some(Arc::clone(pod)), node: Some(node.clone()), ..CallContext::default() }
+}
+
+impl GuestPlugin {
+    /// Calls an export that returns a status.
+    fn ask(
+        &self,
+        export: Export,
+        cycle: &Cycle,
+        pod: &Arc<Pod>,
+        now: Timestamp,
+        context: &CallContext,
+    ) -> Status {
+        let call =
+            |instance: &mut Instance| instance.call_narrow(export, self.guest(), Given { context, now });
+        match self.call(cycle, pod, now, call) {
+            Ok((code, results)) => status(code, results.reason),
+            Err(status) => status,
+        }
+    }
+
+    /// Tries out in this copy of the state that a pod comes to a node or leaves it.
+    fn edit(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, edit: Edit) -> Status {
+        let export = if edit.added { Export::AddPod } else { Export::RemovePod };
+        if !self.has(export) {
+            return Status::SUCCESS;
+        }
+        let cycle = self.enter(cx, state, pod);
+        if Arc::strong_count(&cycle.slot) > 1 {
+            // Another copy of the state has the same instance, and must not see this.
+            cycle.slot = self.pool.slot();
+        }
+        let context = CallContext { target: Some(Arc::clone(&edit.target)), ..about_node(pod, &edit.node) };
+        let status = self.ask(export, cycle, pod, cx.now, &context);
+        cycle.edits.push(edit);
+        status
+    }
+
+    /// The names of nodes as a list in JSON.
+    fn names(&self, nodes: &[Arc<NodeInfo>]) -> Option<Arc<str>> {
+        self.guest().compiled.imports.feasible.then(|| {
+            let mut text = String::with_capacity(nodes.len() * 16 + 2);
+            for node in nodes {
+                text.push(if text.is_empty() { '[' } else { ',' });
+                text.push_str(&quoted(node.name()));
+            }
+            if text.is_empty() {
+                text.push('[');
+            }
+            text.push(']');
+            text.into()
+        })
+    }
+
+    /// All scores in one call. The guest returns where they are in its memory (pointer in the upper half, length in the lower): a
+    /// status, and a score for each node, 32 bits each.
+    fn score_at_once(
+        &self,
+        cycle: &Cycle,
+        pod: &Arc<Pod>,
+        now: Timestamp,
+        feasible: &[Arc<NodeInfo>],
+        context: &CallContext,
+    ) -> Result<Arc<NodeScores>, Status> {
+        const EXPORT: Export = Export::ScoreNodes;
+        let answer = self.call(cycle, pod, now, |instance| {
+            let (at, results) = instance.call_wide(EXPORT, self.guest(), Given { context, now })?;
+            let bytes = instance.memory(high(at), low(at));
+            let bytes =
+                bytes.ok_or_else(|| CallError::new(EXPORT, "the scores are outside of its memory"))?;
+            let (numbers, _) = bytes.as_chunks::<4>();
+            let mut numbers = numbers.iter().map(|number| i32::from_le_bytes(*number));
+            let code = numbers.next().ok_or_else(|| CallError::new(EXPORT, "there is no status"))?;
+            let scores: Vec<i64> = numbers.map(i64::from).collect();
+            Ok((status(code, results.reason), scores))
+        });
+        let (status, scores) = answer?;
+        if !status.is_success() {
+            return Err(status);
+        }
+        if scores.len() != feasible.len() {
+            let text = format!("wasm: {} scores for {} nodes", scores.len(), feasible.len());
+            return Err(self.failed(pod, text));
+        }
+        Ok(Arc::new(NodeScores::new(feasible, scores)))
+    }
+}
+
+/// A text as JSON has it.
+fn quoted(text: &Atom) -> String {
+    serde_json::Value::from(text.as_str()).to_string()
+}
+
+/// An object in JSON from names and numbers.
+fn object<'a>(entries: impl Iterator<Item = (&'a Atom, i64)>) -> String {
+    let mut text = "{".to_owned();
+    for (name, number) in entries {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&quoted(name));
+        text.push(':');
+        text.push_str(&number.to_string());
+    }
+    text.push('}');
+    text
+}
+
+impl PreFilter for GuestPlugin {
+    fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
+        let cycle = self.begin(cx);
+        match self.pool.take() {
+            Ok(instance) => *cycle.slot.instance() = Some(instance),
+            Err(text) => return self.failed(pod, text).into(),
+        }
+        let context = about(pod);
+        let call = |instance: &mut Instance| {
+            instance.call_narrow(Export::PreFilter, self.guest(), Given { context: &context, now: cx.now })
+        };
+        let called = self.call(&cycle, pod, cx.now, call);
+        self.keep(state, cycle);
+        match called {
+            Ok((code, results)) => PreFilterOutcome {
+                status: status(code, results.reason),
+                nodes: results.nodes.map(|names| names.iter().map(|name| Atom::new(name)).collect()),
+            },
+            Err(status) => status.into(),
+        }
+    }
+
+    fn add_pod(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        added: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Status {
+        let edit = Edit { added: true, target: Arc::clone(added), node: node.name().clone() };
+        self.edit(cx, state, pod, edit)
+    }
+
+    fn remove_pod(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        removed: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Status {
+        let edit = Edit { added: false, target: Arc::clone(removed), node: node.name().clone() };
+        self.edit(cx, state, pod, edit)
+    }
+}
+
+impl Filter for GuestPlugin {
+    fn filter(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        let context = about_node(pod, node.name());
+        self.within(cx, state, pod, |cycle| self.ask(Export::Filter, cycle, pod, cx.now, &context))
+    }
+}
+
+impl PostFilter for GuestPlugin {
+    fn post_filter(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        statuses: &NodeStatuses,
+        _filters: &dyn RunFilters,
+    ) -> PostFilterOutcome {
+        let codes = statuses.iter().map(|(at, status)| (cx.snapshot.at(at).name(), status.code() as i64));
+        let context = CallContext { statuses: Some(object(codes)), ..about(pod) };
+        let cycle = self.enter(cx, state, pod);
+        let call = |instance: &mut Instance| {
+            instance.call_wide(Export::PostFilter, self.guest(), Given { context: &context, now: cx.now })
+        };
+        match self.call(cycle, pod, cx.now, call) {
+            Ok((both, results)) => {
+                // 1: the nomination is overridden; 0: it stays.
+                let nomination = (high(both) == 1).then(|| match results.nominated.as_str() {
+                    "" => Nomination::Clear,
+                    node => Nomination::Node(Atom::new(node)),
+                });
+                let status = status(low(both), results.reason);
+                PostFilterOutcome { nomination, ..PostFilterOutcome::from(status) }
+            }
+            Err(status) => status.into(),
+        }
+    }
+}
+
+impl PreScore for GuestPlugin {
+    fn pre_score(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        feasible: &[Arc<NodeInfo>],
+    ) -> Status {
+        let context = CallContext { feasible: self.names(feasible), ..about(pod) };
+        let cycle = self.enter(cx, state, pod);
+        cycle.scores = None;
+        if self.has(Export::PreScore) {
+            let status = self.ask(Export::PreScore, cycle, pod, cx.now, &context);
+            if !status.is_success() {
+                return status;
+            }
+        }
+        if self.has(Export::ScoreNodes) {
+            match self.score_at_once(cycle, pod, cx.now, feasible, &context) {
+                Ok(scores) => cycle.scores = Some(scores),
+                Err(status) => return status,
+            }
+        }
+        Status::SUCCESS
+    }
+}
+
+impl Score for GuestPlugin {
+    fn score(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Result<i64, Status> {
+        self.within(cx, state, pod, |cycle| {
+            if let Some(score) = cycle.scores.as_ref().and_then(|scores| scores.get(node)) {
+                return Ok(score);
+            }
+            let context = about_node(pod, node.name());
+            let (both, results) = self.call(cycle, pod, cx.now, |instance| {
+                instance.call_wide(Export::Score, self.guest(), Given { context: &context, now: cx.now })
+            })?;
+            let status = status(low(both), results.reason);
+            if status.is_success() { Ok(i64::from(high(both))) } else { Err(status) }
+        })
+    }
+
+    fn normalize(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        feasible: &[Arc<NodeInfo>],
+        scores: &mut [i64],
+    ) -> Status {
+        if !self.has(Export::NormalizeScore) {
+            return Status::SUCCESS;
+        }
+        let given = feasible.iter().map(|node| node.name()).zip(scores.iter().copied());
+        let context = CallContext { scores: Some(object(given)), ..about(pod) };
+        let called = self.within(cx, state, pod, |cycle| {
+            self.call(cycle, pod, cx.now, |instance| {
+                let given = Given { context: &context, now: cx.now };
+                instance.call_narrow(Export::NormalizeScore, self.guest(), given)
+            })
+        });
+        let (code, results) = match called {
+            Ok(answer) => answer,
+            Err(status) => return status,
+        };
+        let normalized = results.scores.filter(|scores| !scores.is_empty());
+        let status = status(code, results.reason);
+        let (true, Some(normalized)) = (status.is_success(), normalized) else { return status };
+        if normalized.len() != feasible.len() {
+            let text = format!("wasm: {} normalized scores for {} nodes", normalized.len(), feasible.len());
+            return self.failed(pod, text);
+        }
+        // By name: the guest's order is any.
+        for (node, score) in feasible.iter().zip(scores) {
+            match normalized.get(node.name().as_str()) {
+                Some(normalized) => *score = *normalized,
+                None => {
+                    return self.failed(pod, format!("wasm: no normalized score for node {}", node.name()));
+                }
+            }
+        }
+        Status::SUCCESS
+    }
+}
+
+impl Reserve for GuestPlugin {
+    fn reserve(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) -> Status {
+        let context = about_node(pod, node);
+        self.ask(Export::Reserve, self.enter(cx, state, pod), pod, cx.now, &context)
+    }
+
+    fn unreserve(&self, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) {
+        self.tell(Export::Unreserve, state, pod, node);
+    }
+}
+
+impl Permit for GuestPlugin {
+    fn permit(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        node: &Atom,
+    ) -> (Status, Duration) {
+        let context = about_node(pod, node);
+        let cycle = self.enter(cx, state, pod);
+        let call = |instance: &mut Instance| {
+            instance.call_wide(Export::Permit, self.guest(), Given { context: &context, now: cx.now })
+        };
+        match self.call(cycle, pod, cx.now, call) {
+            // The other way round than everywhere else: the status is above, the time-out in milliseconds below.
+            Ok((both, results)) => {
+                let millis = u32::from_le_bytes(low(both).to_le_bytes());
+                (status(high(both), results.reason), Duration::from_millis(millis.into()))
+            }
+            Err(status) => (status, Duration::ZERO),
+        }
+    }
+}
+
+impl PreBind for GuestPlugin {
+    fn pre_flight(&self, _state: &CycleState, _pod: &Arc<Pod>, _node: &Atom) -> bool {
+        true
+    }
+
+    fn pre_bind(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) -> PreBindStep {
+        let context = about_node(pod, node);
+        let status = self.ask(Export::PreBind, self.enter(cx, state, pod), pod, cx.now, &context);
+        if status.is_success() { PreBindStep::Done } else { PreBindStep::Fail(status) }
+    }
+}
+
+/// A guest has no way to bind a pod. That it succeeds says that the pod is to be bound, so the host does it: a guest that exports
+/// everything and does nothing loses no pod.
+impl Bind for GuestPlugin {
+    fn bind(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom) -> BindStep {
+        let context = about_node(pod, node);
+        let ask = |cycle: &Cycle| self.ask(Export::Bind, cycle, pod, Timestamp::default(), &context);
+        let status = self.after(state, pod, ask);
+        if status.is_success() {
+            return BindStep::Binding { annotations: std::collections::BTreeMap::new() };
+        }
+        if status.is_skip() { BindStep::Skip } else { BindStep::Fail(status) }
+    }
+}
+
+impl PostBind for GuestPlugin {
+    fn post_bind(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom) {
+        self.tell(Export::PostBind, state, pod, node);
+    }
+}
+
+impl GuestPlugin {
+    /// Calls an export that has nothing to answer.
+    fn tell(&self, export: Export, state: &CycleState, pod: &Arc<Pod>, node: &Atom) {
+        let context = about_node(pod, node);
+        let given = Given { context: &context, now: Timestamp::default() };
+        let call = |instance: &mut Instance| instance.call(export, self.guest(), given);
+        let told = self.after(state, pod, |cycle| self.call(cycle, pod, given.now, call));
+        if let Err(status) = told {
+            let name = export.name();
+            warn!(guest = %self.name, pod = pod.full_name(), "{name} has no effect: {}", status.message());
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Instances, used again and again.
+
+use crate::LoadError;
+use crate::guest::Guest;
+use crate::instance::Instance;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+
+/// Most instances of a plugin. Those of pods that are being bound count, where the guest is asked during the binding.
+const INSTANCES_MAX: usize = 256;
+/// Instances that are kept although nobody needs them.
+const FREE_MAX: usize = 16;
+/// Cycles that keep their instance after the next one has begun, where the guest is not asked during bindings. More than one, for
+/// whoever evaluates several pods side by side.
+const CYCLES_KEPT: usize = 8;
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The instances of one plugin.
+pub(crate) struct Pool {
+    pub guest: Guest,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    free: Vec<Instance>,
+    /// Instances that are in slots.
+    used: usize,
+    /// Slots of the last cycles, the oldest first.
+    slots: VecDeque<Weak<Slot>>,
+}
+
+/// The place of the instance that belongs to a cycle. It may be empty: at the beginning, after the guest has failed, and after the
+/// instance was taken for another cycle. Whoever finds it so brings a new instance to the same state.
+pub(crate) struct Slot {
+    pool: Arc<Pool>,
+    instance: Mutex<Option<Instance>>,
+}
+
+impl Slot {
+    pub fn instance(&self) -> MutexGuard<'_, Option<Instance>> {
+        lock(&self.instance)
+    }
+}
+
+/// The cycle is over, and whatever followed it.
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let instance = self.instance.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(instance) = instance {
+            self.pool.put(instance);
+        }
+    }
+}
+
+impl Pool {
+    /// A pool with one instance, so that a guest that cannot be instantiated is found at once.
+    pub fn new(guest: Guest) -> Result<Self, LoadError> {
+        let first = Instance::new(&guest)?;
+        let inner = Inner { free: vec![first], ..Inner::default() };
+        Ok(Self { guest, inner: Mutex::new(inner) })
+    }
+
+    /// A place for the instance of a cycle.
+    pub fn slot(self: &Arc<Self>) -> Arc<Slot> {
+        let slot = Arc::new(Slot { pool: Arc::clone(self), instance: Mutex::new(None) });
+        if !self.guest.exports().outlive_the_cycle() {
+            let oldest = {
+                let mut inner = lock(&self.inner);
+                inner.slots.push_back(Arc::downgrade(&slot));
+                if inner.slots.len() > CYCLES_KEPT { inner.slots.pop_front() } else { None }
+            };
+            if let Some(oldest) = oldest.and_then(|slot| slot.upgrade()) {
+                self.take_back(&oldest);
+            }
+        }
+        slot
+    }
+
+    /// Takes the instance of a cycle that is over as far as the guest is concerned, unless it is being used.
+    fn take_back(&self, slot: &Slot) {
+        let instance = match slot.instance.try_lock() {
+            Ok(mut held) => held.take(),
+            Err(TryLockError::Poisoned(held)) => held.into_inner().take(),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        if let Some(instance) = instance {
+            self.put(instance);
+        }
+    }
+
+    /// An instance in any state; an error in words where there can be none.
+    pub fn take(&self) -> Result<Instance, String> {
+        let mut inner = lock(&self.inner);
+        if inner.used >= INSTANCES_MAX {
+            return Err(format!(
+                "wasm: {INSTANCES_MAX} instances of the guest are held by pods that are being bound; the pod is tried again"
+            ));
+        }
+        inner.used += 1;
+        let free = inner.free.pop();
+        drop(inner);
+        match free {
+            Some(instance) => Ok(instance),
+            None => Instance::new(&self.guest).map_err(|error| {
+                self.lost();
+                error.to_string()
+            }),
+        }
+    }
+
+    /// An instance that nobody needs any more.
+    pub fn put(&self, instance: Instance) {
+        let mut inner = lock(&self.inner);
+        inner.used -= 1;
+        if inner.free.len() < FREE_MAX {
+            inner.free.push(instance);
+        }
+    }
+
+    /// An instance that was taken is of no use any more.
+    pub fn lost(&self) {
+        lock(&self.inner).used -= 1;
+    }
+
+    /// Instances in use, and free ones.
+    #[cfg(test)]
+    pub fn counts(&self) -> (usize, usize) {
+        let inner = lock(&self.inner);
+        (inner.used, inner.free.len())
+    }
+}

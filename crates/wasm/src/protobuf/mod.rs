@@ -1,0 +1,103 @@
+//! Pods and nodes as protobuf, as the API defines it: what guests read.
+//!
+//! A guest gets the whole object, so it is made from the object's JSON text ([`Pod::json`]) by a table of all messages; an object
+//! whose text was not kept is written with what the compiled form knows of it. Go writes every field that is not a pointer, even
+//! where it is empty, and guests rely on that.
+
+mod encode;
+mod schema;
+
+use encode::encode;
+use schema::schema;
+use secondmate_model::{Node, Pod};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// `k8s.io.api.core.v1.Pod`.
+pub(crate) fn pod(pod: &Pod) -> Arc<[u8]> {
+    let whole = pod.json.as_deref().and_then(|text| encode("Pod", text).ok());
+    whole.unwrap_or_else(|| encode("Pod", &known_of_pod(pod).to_string()).unwrap_or_default()).into()
+}
+
+/// `k8s.io.api.core.v1.Node`.
+pub(crate) fn node(node: &Node) -> Arc<[u8]> {
+    let whole = node.json.as_deref().and_then(|text| encode("Node", text).ok());
+    whole.unwrap_or_else(|| encode("Node", &known_of_node(node).to_string()).unwrap_or_default()).into()
+}
+
+/// `k8s.io.api.core.v1.NodeList` of encoded nodes.
+pub(crate) fn node_list<'a>(nodes: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut list = Vec::new();
+    encode::message(&mut list, 1, schema().empty("ListMeta"));
+    for node in nodes {
+        encode::message(&mut list, 2, node);
+    }
+    list
+}
+
+fn labels(labels: &secondmate_model::Labels) -> Map<String, Value> {
+    labels.iter().map(|(key, value)| (key.to_string(), value.as_str().into())).collect()
+}
+
+fn known_of_pod(pod: &Pod) -> Value {
+    json!({
+        "metadata": {
+            "name": pod.name,
+            "namespace": pod.namespace.as_str(),
+            "uid": pod.uid.as_str(),
+            "resourceVersion": pod.resource_version,
+            "labels": labels(&pod.labels),
+        },
+        "spec": {
+            "nodeName": pod.node_name.as_ref().map(|name| name.as_str()),
+            "schedulerName": pod.scheduler_name.as_str(),
+            "priority": pod.priority,
+        },
+        "status": {"nominatedNodeName": pod.nominated_node_name.as_ref().map(|name| name.as_str())},
+    })
+}
+
+fn known_of_node(node: &Node) -> Value {
+    json!({
+        "metadata": {
+            "name": node.name.as_str(),
+            "uid": node.uid,
+            "resourceVersion": node.resource_version,
+            "labels": labels(&node.labels),
+        },
+        "spec": {"unschedulable": node.unschedulable},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secondmate_model::wire;
+
+    fn compiled(text: &str) -> Pod {
+        Pod::new(&serde_json::from_str::<wire::Pod>(text).expect("a pod")).expect("it compiles")
+    }
+
+    #[test]
+    fn a_pod_without_its_text_is_written_as_far_as_it_is_known() {
+        let text = r#"{"metadata":{"name":"a","namespace":"n","uid":"u","labels":{"k":"v"}},"spec":{"nodeName":"x"}}"#;
+        let bytes = pod(&compiled(text));
+        let has = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        assert!(has(b"\x0a\x01k\x12\x01v") && has(b"\x52\x01x"), "{bytes:?}");
+    }
+
+    #[test]
+    fn a_text_that_is_no_pod_is_not_written() {
+        let broken = compiled("{}").with_json(r#"{"spec": 7}"#);
+        assert_eq!(pod(&broken), pod(&compiled("{}")));
+    }
+
+    #[test]
+    fn a_list_of_nodes_has_metadata_even_where_it_is_empty() {
+        assert_eq!(node_list(std::iter::empty())[..2], [0x0a, 6]);
+        assert_eq!(node_list([&b"ab"[..]].into_iter())[8..], [0x12, 2, b'a', b'b']);
+    }
+}
+
+#[cfg(test)]
+mod oracle;
