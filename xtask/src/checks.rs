@@ -36,7 +36,7 @@ fn passed(command: Command) -> Result<Outcome> {
 
 /// `gofmt -l` names the files that are not formatted, and calls that a success.
 fn gofmt() -> Result<Outcome> {
-    let output = match Command::new("gofmt").args(["-l", "tests"]).current_dir(root()).output() {
+    let output = match Command::new("gofmt").args(["-l", "tests", "examples"]).current_dir(root()).output() {
         Ok(output) => output,
         Err(error) if in_ci() => return Err(error).context("cannot start gofmt, which CI needs"),
         Err(_) => return Ok(Outcome::Skipped("there is no gofmt".to_owned())),

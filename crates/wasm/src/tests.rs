@@ -1,5 +1,6 @@
 //! Guests in text form, for every branch of the host.
 
+mod built;
 mod calls;
 mod conformance;
 mod imports;

@@ -1,0 +1,3 @@
+module secondmate.dev/examples/wasm-node-number
+
+go 1.24
