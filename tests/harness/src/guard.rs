@@ -19,7 +19,7 @@ use crate::wait::wait_until;
 const NAME: &str = "secondmate-guard";
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 /// Seconds within which the guard has to answer, as in the manifests.
-const TIMEOUT_S: u64 = 1;
+const TIMEOUT_S: u64 = 2;
 /// Its caches sync in a second on an idle machine.
 const READY_DEADLINE: Duration = Duration::from_secs(180);
 
@@ -139,11 +139,10 @@ impl Guard {
 ///
 /// When a value is no number.
 pub fn sum(text: &str, series: &str) -> Result<f64> {
-    let lines = text.lines().filter(|line| line.starts_with(series));
-    lines
-        .map(|line| {
-            let value = line.rsplit_once(' ').context("a value")?.1;
-            value.parse::<f64>().with_context(|| line.to_owned())
-        })
-        .sum()
+    let mut sum = 0.0;
+    for line in text.lines().filter(|line| line.starts_with(series)) {
+        let value = line.rsplit_once(' ').context("a value")?.1;
+        sum += value.parse::<f64>().with_context(|| line.to_owned())?;
+    }
+    Ok(sum)
 }
