@@ -167,7 +167,7 @@ fn pod(number: usize) -> Value {
         "kind": "Pod",
         "metadata": { "name": format!("{}-{number}", arena::POD_PREFIX), "namespace": arena::NAMESPACE },
         "spec": {
-            "schedulerName": if number % 2 == 0 { "default-scheduler" } else { SECOND },
+            "schedulerName": if number.is_multiple_of(2) { "default-scheduler" } else { SECOND },
             "automountServiceAccountToken": false,
             "containers": [{
                 "name": "c",
