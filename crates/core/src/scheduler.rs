@@ -232,7 +232,7 @@ impl Scheduler {
 
     /// What the standing evaluation keeps and has done, where that is how nodes are found.
     #[must_use]
-    pub fn standing(&self) -> Option<StandingCounts> {
+    pub fn standing(&self) -> Option<&StandingCounts> {
         self.evaluation.standing()
     }
 

@@ -18,7 +18,7 @@ pub trait Evaluate {
     fn evaluate(&mut self, question: &Question<'_>, random: &mut Random) -> Answer;
 
     /// What it keeps and has done, where it keeps anything.
-    fn standing(&self) -> Option<StandingCounts> {
+    fn standing(&self) -> Option<&StandingCounts> {
         None
     }
 }

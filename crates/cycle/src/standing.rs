@@ -92,8 +92,8 @@ impl Standing {
 
     /// What it keeps and has done.
     #[must_use]
-    pub fn counts(&self) -> StandingCounts {
-        StandingCounts { classes: self.classes.len(), bytes: self.classes.bytes(), ..self.counts.clone() }
+    pub fn counts(&self) -> &StandingCounts {
+        &self.counts
     }
 
     /// How the nodes stand for the pod, and which one is taken.
@@ -235,9 +235,8 @@ impl Evaluate for Standing {
             let mut scoring = pass.state.clone();
             let judged =
                 serves.and_then(|()| self.judge(&pass, &runner, &mut pre_filtered, &mut scoring, random));
-            if judged.is_ok() {
-                self.counts.hits += 1;
-            }
+            self.counts.hits += u64::from(judged.is_ok());
+            (self.counts.classes, self.counts.bytes) = (self.classes.len(), self.classes.bytes());
             match judged {
                 Err(why) => {
                     drop(runner);
@@ -258,7 +257,7 @@ impl Evaluate for Standing {
         })
     }
 
-    fn standing(&self) -> Option<StandingCounts> {
+    fn standing(&self) -> Option<&StandingCounts> {
         Some(self.counts())
     }
 }

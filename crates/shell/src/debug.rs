@@ -4,7 +4,8 @@ use crate::compare::Comparer;
 use crate::inbox::Inbox;
 use crate::watch::UnfitObjects;
 use secondmate_core::Scheduler;
-use secondmate_model::Timestamp;
+use secondmate_cycle::{StandingCounts, Why};
+use secondmate_model::{Atom, Timestamp};
 use secondmate_telemetry::{Admin, DebugResponse};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -85,6 +86,20 @@ fn queue(scheduler: &Scheduler, now: Timestamp) -> Value {
     json!({ "count": entries.len(), "listed": pods.len(), "pods": pods })
 }
 
+fn standing(counts: &StandingCounts) -> Value {
+    let plain = |(why, pods): (&Why, &u64)| json!({ "reason": why.reason(), "plugin": why.plugin().map(Atom::as_str), "pods": pods });
+    json!({
+        "classes": counts.classes,
+        "bytes": counts.bytes,
+        "hits": counts.hits,
+        "made": counts.made,
+        "rebuilt": counts.rebuilds,
+        "dropped": counts.dropped,
+        "nodesEvaluated": counts.nodes_evaluated,
+        "plain": counts.plain.iter().map(plain).collect::<Vec<_>>(),
+    })
+}
+
 fn cache(scheduler: &Scheduler, _: Timestamp) -> Value {
     let sizes = scheduler.sizes();
     let over: Vec<Value> = scheduler
@@ -105,6 +120,7 @@ fn cache(scheduler: &Scheduler, _: Timestamp) -> Value {
         "inFlightEvents": sizes.in_flight_events,
         "inFlightEventsDropped": sizes.in_flight_events_dropped,
         "permitCommandsRefused": sizes.commands_refused,
+        "standing": scheduler.standing().map(standing),
         "queue": {
             "active": sizes.queue.active,
             "backoff": sizes.queue.backoff,

@@ -3,6 +3,7 @@
 use crate::decisions::Decisions;
 use secondmate_core::port::Observation;
 use secondmate_core::{CycleReport, Scheduler, Sizes};
+use secondmate_cycle::{StandingCounts, Why};
 use secondmate_model::Atom;
 use secondmate_telemetry::{
     AttemptResult, Counter, Gauge, HealthFlag, Metrics, ProfileMetrics, Queue, StatusLabel,
@@ -49,6 +50,8 @@ pub(crate) struct Observer {
     rejected: BTreeMap<(Atom, Atom), Gauge>,
     /// Gauges of events kept for pods in flight.
     in_flight: BTreeMap<&'static str, Gauge>,
+    /// Counters of pods that took the plain pass, with the count that they show.
+    plain: BTreeMap<Why, (Counter, u64)>,
 }
 
 impl Observer {
@@ -63,6 +66,7 @@ impl Observer {
             incoming_entities: BTreeMap::new(),
             rejected: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            plain: BTreeMap::new(),
         }
     }
 
@@ -110,6 +114,30 @@ impl Observer {
         }
         for (event, count) in scheduler.queue().in_flight_by_label() {
             set(self.in_flight.entry(event).or_insert_with(|| self.metrics.inflight_events(event)), count);
+        }
+        if let Some(counts) = scheduler.standing() {
+            self.standing(counts);
+        }
+    }
+
+    fn standing(&mut self, counts: &StandingCounts) {
+        let metrics = &self.metrics.standing;
+        metrics.classes.set(i64::try_from(counts.classes).unwrap_or(i64::MAX));
+        metrics.bytes.set(i64::try_from(counts.bytes).unwrap_or(i64::MAX));
+        for (counter, count) in [
+            (&metrics.hits, counts.hits),
+            (&metrics.nodes_evaluated, counts.nodes_evaluated),
+            (&metrics.made, counts.made),
+            (&metrics.rebuilt, counts.rebuilds),
+            (&metrics.dropped, counts.dropped),
+        ] {
+            counter.inc_by(count - counter.get());
+        }
+        for (why, count) in &counts.plain {
+            let make = || (metrics.plain(why.reason(), why.plugin().map_or("", |plugin| plugin.as_str())), 0);
+            let (counter, shown) = self.plain.entry(why.clone()).or_insert_with(make);
+            counter.inc_by(count - *shown);
+            *shown = *count;
         }
     }
 

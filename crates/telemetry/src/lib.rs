@@ -18,7 +18,8 @@ pub use admin::{Admin, AdminError, DebugRequest, DebugResponse};
 pub use health::{Health, HealthFlag, Probe};
 pub use logging::{LogFormat, LogOptions, LoggingError};
 pub use metrics::{
-    AttemptResult, ExtensionPointMetrics, Metrics, PluginMetrics, ProfileMetrics, Queue, StatusLabel,
+    AttemptResult, ExtensionPointMetrics, Metrics, PluginMetrics, ProfileMetrics, Queue, StandingMetrics,
+    StatusLabel,
 };
 /// The kinds of metrics, for code that keeps handles.
 pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};

@@ -8,6 +8,7 @@ mod family;
 mod guard;
 mod process;
 mod profile;
+mod standing;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use extender::ExtenderMetrics;
 pub(crate) use family::Labelled;
 pub use guard::GuardMetrics;
 pub use profile::{AttemptResult, ExtensionPointMetrics, PluginMetrics, ProfileMetrics, StatusLabel};
+pub use standing::StandingMetrics;
 
 /// Media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -173,6 +175,8 @@ pub struct Metrics {
     pub cache_comparer_differences: Gauge,
     /// Runs of the cache comparer.
     pub cache_comparer_runs: Counter,
+    /// What the standing evaluation keeps and does.
+    pub standing: StandingMetrics,
     build_info: Labelled<Gauge, 3>,
     pub(crate) http_connections_closed: Labelled<Counter, 1>,
     plugin_panics: Labelled<Counter, 3>,
@@ -440,6 +444,7 @@ impl Metrics {
             "Comparisons of the cache with the API server",
             cache_comparer_runs.clone(),
         );
+        let standing = StandingMetrics::register(&mut registry);
         let queue_length = Labelled::gauge(["queue"]);
         registry.register("queue_length", "Entries in a bounded queue of the program", queue_length.family());
         let queue_limit = Labelled::gauge(["queue"]);
@@ -492,6 +497,7 @@ impl Metrics {
             events_dropped,
             cache_comparer_differences,
             cache_comparer_runs,
+            standing,
             http_connections_closed,
             pods_bound_by_others,
             plugin_panics,

@@ -80,7 +80,7 @@ impl Measurement {
         let attempts = steps.len();
         steps.sort_unstable();
         let quantile = |percent: usize| steps[(attempts - 1) * percent / 100].as_secs_f64() * 1e6;
-        let counts = scheduler.standing().unwrap_or_default();
+        let counts = scheduler.standing().cloned().unwrap_or_default();
         let plain: u64 = match self.evaluation {
             Evaluation::Standing => counts.plain.values().sum(),
             _ => attempts as u64,

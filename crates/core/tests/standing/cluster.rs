@@ -99,7 +99,7 @@ impl Cluster {
     }
 
     pub fn counts(&self) -> StandingCounts {
-        self.standing.counts()
+        self.standing.counts().clone()
     }
 
     fn name(&mut self, prefix: &str) -> String {

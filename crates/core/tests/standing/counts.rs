@@ -146,7 +146,7 @@ fn the_first_pod_of_a_kind_takes_the_plain_pass_unless_told_otherwise() {
     assert_eq!(world.nodes_for(&asking("200m")), 0);
     assert_eq!(world.nodes_for(&asking("100m")), 10);
     assert_eq!(world.nodes_for(&asking("100m")), 1);
-    let plain: Vec<_> = world.standing.counts().plain.into_iter().map(|(why, n)| (why.reason(), n)).collect();
+    let plain: Vec<_> = world.standing.counts().plain.iter().map(|(why, n)| (why.reason(), *n)).collect();
     assert_eq!(plain, [("first_sight", 2)]);
 }
 

@@ -1,0 +1,74 @@
+//! The metrics of the standing evaluation.
+
+use super::Named;
+use super::family::Labelled;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// What the standing evaluation keeps and does.
+#[derive(Clone, Debug)]
+pub struct StandingMetrics {
+    /// Classes of pods that are kept.
+    pub classes: Gauge,
+    /// Memory that they take, in bytes.
+    pub bytes: Gauge,
+    /// Pods that were answered from a class.
+    pub hits: Counter,
+    /// Nodes that plugins were asked about for them.
+    pub nodes_evaluated: Counter,
+    /// Classes that were made.
+    pub made: Counter,
+    /// Classes whose every node was looked at again.
+    pub rebuilt: Counter,
+    /// Classes that were dropped for want of memory.
+    pub dropped: Counter,
+    plain: Labelled<Counter, 2>,
+}
+
+impl StandingMetrics {
+    pub(super) fn register(registry: &mut Named<'_>) -> Self {
+        let classes = Gauge::default();
+        registry.register(
+            "standing_classes",
+            "Kinds of pods that the standing evaluation knows",
+            classes.clone(),
+        );
+        let bytes = Gauge::default();
+        registry.register("standing_bytes", "Memory that the standing evaluation takes", bytes.clone());
+        let hits = Counter::default();
+        registry.register("standing_hits", "Pods whose node the standing evaluation found", hits.clone());
+        let nodes_evaluated = Counter::default();
+        registry.register(
+            "standing_nodes_evaluated",
+            "Nodes that plugins were asked about by the standing evaluation",
+            nodes_evaluated.clone(),
+        );
+        let changes = Labelled::counter(["change"]);
+        registry.register(
+            "standing_class_changes",
+            "Kinds of pods that were made, that were rebuilt (every node was looked at again), and that were dropped for want of memory",
+            changes.family(),
+        );
+        let plain = Labelled::counter(["reason", "plugin"]);
+        registry.register(
+            "standing_plain",
+            "Pods that the standing evaluation left to the plain pass, by the reason and the plugin on whose account, if it was one's",
+            plain.family(),
+        );
+        Self {
+            classes,
+            bytes,
+            hits,
+            nodes_evaluated,
+            made: changes.get(["made"]),
+            rebuilt: changes.get(["rebuilt"]),
+            dropped: changes.get(["dropped"]),
+            plain,
+        }
+    }
+
+    /// Pods that took the plain pass for this reason, on account of this plugin (empty where it was none's).
+    pub fn plain(&self, reason: &str, plugin: &str) -> Counter {
+        self.plain.get([reason, plugin])
+    }
+}
