@@ -7,14 +7,16 @@
 //!
 //! How it works: PreFilter and PreScore are asked for each pod as ever, and say which plugins act on it ([`plan`]). Filters and scores
 //! are asked about the nodes that changed since the class was last used (the snapshot remembers them). Raw scores that are normalised
-//! over the feasible nodes make the groups, since the extremes over nodes are extremes over groups; the other scores rank the nodes
-//! inside a group ([`ranking`]). So the choice looks at groups, not at nodes.
+//! over the feasible nodes make the groups, since the extremes over nodes are extremes over groups; so do the topology domains of a
+//! plugin that scores by group, which are counted node by node ([`domains`]). The other scores rank the nodes inside a group
+//! ([`ranking`]). So the choice looks at groups, not at nodes.
 //!
 //! It holds the classes and nothing else, within a budget of bytes; the least recently used go first.
 
 mod class;
 mod classes;
 mod details;
+mod domains;
 mod key;
 mod plan;
 mod ranking;
@@ -194,7 +196,11 @@ fn choose(
     }
     let scored = feasible > 1;
     let began = probe.now();
-    let best = if scored { class.best(asker.plan)? } else { class.ranking().best(|_| Ok(0))? };
+    let best = if scored {
+        class.best(asker.plan)?
+    } else {
+        class.ranking().best(&vec![0; class.ranking().group_count()])
+    };
     let details = asker.pass.scope.is_every().then(|| details::details(class, asker)).transpose()?;
     let nodes = asker.pass.cx.snapshot.nodes();
     let pick = if scored { random.below(best.len()) } else { 0 };

@@ -11,6 +11,7 @@ mod declaration;
 mod event;
 mod extender;
 mod fit_error;
+mod grouping;
 mod normalization;
 mod plugin;
 mod point;
@@ -36,6 +37,7 @@ pub use extender::{
     ExtenderVictims, Extenders, MAX_EXTENDER_PRIORITY, PassedNodes,
 };
 pub use fit_error::fit_error_message;
+pub use grouping::{Coordinate, Coordinates, GroupScore, NodeGroup, Place};
 pub use normalization::Normalization;
 pub use plugin::{
     ApiWrite, Bind, BindStep, Context, Filter, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeStatuses, Nomination,

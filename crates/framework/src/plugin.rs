@@ -2,6 +2,7 @@
 
 use crate::declaration::{Declaration, Reach};
 use crate::event::{ActionType, EventRegistration, EventResource, Hint, ObjectChange};
+use crate::grouping::GroupScore;
 use crate::normalization::Normalization;
 use crate::snapshot::{NodeIndex, Snapshot};
 use crate::state::CycleState;
@@ -404,6 +405,12 @@ pub trait Score: Plugin {
     ) -> Status {
         self.normalization().apply(scores);
         Status::SUCCESS
+    }
+
+    /// The score by group, for plugins whose score looks further than the node: what comes of PreScore, Score and normalisation, worked
+    /// out from counts. `None` is always right.
+    fn by_group(&self, _cx: &Context<'_>, _pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
+        None
     }
 
     /// How [`Score::normalize`] works, where it is one of the usual ways.

@@ -8,6 +8,7 @@ mod args;
 mod constraints;
 mod domains;
 mod filter;
+mod groups;
 mod hint;
 mod logarithm;
 mod score;

@@ -256,6 +256,12 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_queue_full counter",
             "secondmate_queue_length gauge",
             "secondmate_queue_limit gauge",
+            "secondmate_standing_bytes gauge",
+            "secondmate_standing_class_changes counter",
+            "secondmate_standing_classes gauge",
+            "secondmate_standing_hits counter",
+            "secondmate_standing_nodes_evaluated counter",
+            "secondmate_standing_plain counter",
             "secondmate_watch_restarts counter",
         ]
     );

@@ -54,7 +54,7 @@ fn both_answer_alike_whatever_happens() {
     let counts = histories("every class", 24, settings);
     let plain: u64 = counts.plain.values().sum();
     assert!(counts.hits > plain, "most pods are answered from a class: {counts:?}");
-    assert!(counts.hits > 2 * (counts.made + counts.rebuilds), "most classes are known: {counts:?}");
+    assert!(counts.hits > counts.made + counts.rebuilds, "most classes are known: {counts:?}");
 }
 
 #[test]

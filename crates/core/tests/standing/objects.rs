@@ -98,12 +98,14 @@ pub fn template(random: &mut Random) -> Value {
     if affinity != json!({}) {
         spec["affinity"] = affinity;
     }
-    if one_in(random, 8) {
+    if one_in(random, 4) {
         let constraint = |random: &mut Random| {
             json!({
                 "maxSkew": one(random, &[1, 2]),
                 "topologyKey": one(random, &["topology.kubernetes.io/zone", "kubernetes.io/hostname"]),
-                "whenUnsatisfiable": one(random, &["DoNotSchedule", "ScheduleAnyway"]),
+                "whenUnsatisfiable": one(random, &["DoNotSchedule", "ScheduleAnyway", "ScheduleAnyway", "ScheduleAnyway"]),
+                "nodeAffinityPolicy": one(random, &["Honor", "Ignore"]),
+                "nodeTaintsPolicy": one(random, &["Honor", "Ignore"]),
                 "labelSelector": {"matchLabels": {"app": one(random, &["web", "db"])}},
             })
         };

@@ -1,5 +1,6 @@
 //! A class: what outlives the cycle of a pod, for pods that are alike.
 
+use super::domains::DomainCounts;
 use super::key::Key;
 use super::plan::{Plan, Scorer};
 use super::ranking::{Best, NODE_BYTES, Ranking, Standing, Traits};
@@ -9,12 +10,13 @@ use crate::panics::run;
 use crate::plain::Pass;
 use crate::probe::Point;
 use secondmate_framework::{
-    Code, Context, Cursor, CycleState, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeIndex, Normalization, RunFilters,
-    Snapshot,
+    Code, Context, Coordinates, Cursor, CycleState, GroupScore, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeGroup,
+    NodeIndex, Normalization, Place, RunFilters, Snapshot,
 };
 use secondmate_model::NodeInfo;
 use secondmate_model::objects::ObjectKind;
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// A class of pods, and how the nodes stand for them.
 #[derive(Debug)]
@@ -30,6 +32,9 @@ pub(super) struct Class {
     /// Nodes whose verdict depends on the pods that are nominated to them, and so on more than the class.
     unsettled: Vec<NodeIndex>,
     ranking: Ranking,
+    domains: DomainCounts,
+    /// Number of coordinates of each score by group.
+    widths: SmallVec<[usize; 1]>,
 }
 
 /// What was done to bring a class up to date.
@@ -54,8 +59,8 @@ impl Asker<'_, '_> {
         &self.pass.cx
     }
 
-    /// How a node stands.
-    fn look(&self, node: &NodeInfo) -> Result<Standing, Why> {
+    /// How a node stands, where these are its coordinates as traits.
+    fn look(&self, node: &NodeInfo, coordinates: &Traits) -> Result<Standing, Why> {
         let (cx, pod) = (self.cx(), self.pass.pod);
         let status = self.runner.run(cx, &self.pass.state, pod, node);
         match status.code() {
@@ -66,7 +71,10 @@ impl Asker<'_, '_> {
             Code::Error | Code::Wait | Code::Skip => return Err(Why::Failed),
         }
         let (mut traits, mut own) = (Traits::new(), 0_i64);
-        for Scorer { plugin, weight, normalization } in &self.plan.scorers {
+        for Scorer { plugin, weight, normalization, by_group } in &self.plan.scorers {
+            if by_group.is_some() {
+                continue;
+            }
             let ask = || plugin.point.score(cx, self.scoring, pod, node);
             let raw = run(&plugin.name, Point::Score.name(), Some(node.name()), ask);
             let raw = raw.map_err(|_| Why::Failed)?;
@@ -76,6 +84,7 @@ impl Asker<'_, '_> {
                 traits.push(raw);
             }
         }
+        traits.extend_from_slice(coordinates);
         Ok(Standing::Fits { traits, own: i32::try_from(own).map_err(|_| Why::Failed)? })
     }
 }
@@ -109,6 +118,8 @@ impl Class {
             epochs: epochs(asker.plan, snapshot),
             unsettled: Vec::new(),
             ranking: Ranking::new(0),
+            domains: DomainCounts::default(),
+            widths: SmallVec::new(),
         };
         let work = class.rebuild(asker)?;
         Ok((class, work))
@@ -141,6 +152,7 @@ impl Class {
         let snapshot = asker.cx().snapshot;
         let nodes = snapshot.nodes().len();
         self.ranking = Ranking::new(nodes);
+        self.domains = DomainCounts::new(nodes);
         self.unsettled.clear();
         for node in 0..u32::try_from(nodes).expect("fewer than 2^32 nodes") {
             self.look(asker, NodeIndex(node))?;
@@ -155,11 +167,26 @@ impl Class {
         if !asker.cx().nominations.on_node(node.name()).is_empty() {
             self.unsettled.push(at);
         }
-        self.ranking.set(at, asker.look(node)?)
+        // Of nodes that do not pass as well: their pods count.
+        let mut coordinates = Coordinates::new();
+        self.widths.clear();
+        for by_group in asker.plan.scorers.iter().filter_map(|scorer| scorer.by_group.as_ref()) {
+            let own = by_group.look(node);
+            self.widths.push(own.len());
+            coordinates.extend(own);
+        }
+        let mut traits = Traits::new();
+        if !coordinates.is_empty() {
+            self.domains.set(at, coordinates, &mut traits)?;
+        }
+        self.ranking.set(at, asker.look(node, &traits)?)
     }
 
     fn count_bytes(&self) -> usize {
-        size_of::<Self>() + self.unsettled.capacity() * size_of::<NodeIndex>() + self.ranking.bytes()
+        size_of::<Self>()
+            + self.unsettled.capacity() * size_of::<NodeIndex>()
+            + self.ranking.bytes()
+            + self.domains.bytes()
     }
 
     /// How the nodes stand.
@@ -169,43 +196,76 @@ impl Class {
 
     /// The best of the nodes that pass.
     pub(super) fn best(&self, plan: &Plan<'_>) -> Result<Best<'_>, Why> {
-        let normalized = Normalized::over(plan, self.ranking.groups());
-        self.ranking.best(|traits| normalized.score(traits))
+        Ok(self.ranking.best(&self.group_scores(plan)?))
     }
-}
 
-/// The scores that are brought into their range over the feasible nodes, with the largest raw score of each.
-pub(super) struct Normalized {
-    /// Way, weight and largest raw score of each.
-    scorers: SmallVec<[(Normalization, i64, i64); 4]>,
-}
-
-impl Normalized {
-    /// Over these groups.
-    pub(super) fn over<'g>(plan: &Plan<'_>, groups: impl Iterator<Item = &'g Traits>) -> Self {
-        let mut scorers: SmallVec<[_; 4]> = plan
-            .scorers
-            .iter()
-            .filter(|scorer| scorer.normalization != Normalization::Identity)
-            .map(|scorer| (scorer.normalization, scorer.weight, i64::MIN))
-            .collect();
-        for traits in groups {
-            for ((_, _, largest), raw) in scorers.iter_mut().zip(traits) {
-                *largest = (*largest).max(*raw);
+    /// Each group's part of the score, by its number.
+    pub(super) fn group_scores(&self, plan: &Plan<'_>) -> Result<Vec<i64>, Why> {
+        let mut scores = vec![0_i64; self.ranking.group_count()];
+        let mut normalized = 0;
+        for scorer in &plan.scorers {
+            if scorer.by_group.is_none() && scorer.normalization != Normalization::Identity {
+                self.add_normalized(scorer, normalized, &mut scores)?;
+                normalized += 1;
             }
         }
-        Self { scorers }
+        // The coordinates stand behind them.
+        let mut from = 0;
+        let by_group = plan.scorers.iter().filter_map(|scorer| Some((scorer, scorer.by_group.as_deref()?)));
+        for ((scorer, by_group), width) in by_group.zip(&self.widths) {
+            self.add_by_group(scorer, by_group, normalized, from..from + width, &mut scores)?;
+            from += width;
+        }
+        Ok(scores)
     }
 
-    /// The weighted sum for a group.
-    pub(super) fn score(&self, traits: &Traits) -> Result<i64, Why> {
-        let mut sum = 0_i64;
-        for ((normalization, weight, largest), raw) in self.scorers.iter().zip(traits) {
-            let score = normalization.of(*raw, *largest);
-            sum = sum.checked_add(weighted(score, *weight)?).ok_or(Why::Failed)?;
+    /// Adds a score that is normalised over the feasible nodes; the raw score is this trait.
+    fn add_normalized(&self, scorer: &Scorer<'_>, at: usize, scores: &mut [i64]) -> Result<(), Why> {
+        let largest = self.ranking.groups().map(|(_, traits, _)| traits[at]).max().unwrap_or(0);
+        for (group, traits, _) in self.ranking.groups() {
+            add(&mut scores[group], scorer.normalization.of(traits[at], largest), scorer.weight)?;
         }
-        Ok(sum)
+        Ok(())
     }
+
+    /// Adds a score by group, which has these of the coordinates. They stand in the traits behind `skipped` others.
+    fn add_by_group(
+        &self,
+        scorer: &Scorer<'_>,
+        by_group: &dyn GroupScore,
+        skipped: usize,
+        coordinates: Range<usize>,
+        scores: &mut [i64],
+    ) -> Result<(), Why> {
+        if coordinates.is_empty() {
+            return Err(Why::Failed);
+        }
+        let places: Vec<Place> = self
+            .ranking
+            .groups()
+            .flat_map(|(_, traits, _)| coordinates.clone().map(move |at| (at, traits[skipped + at])))
+            .map(|(at, trait_)| self.domains.place(at, trait_))
+            .collect();
+        let groups: Vec<NodeGroup<'_>> = places
+            .chunks_exact(coordinates.len())
+            .zip(self.ranking.groups())
+            .map(|(places, (_, _, nodes))| NodeGroup { places, nodes })
+            .collect();
+        let by_group = by_group.score(&groups);
+        if by_group.len() != groups.len() {
+            return Err(Why::Failed);
+        }
+        for ((group, _, _), score) in self.ranking.groups().zip(by_group) {
+            add(&mut scores[group], score, scorer.weight)?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds a score that is in range, weighed.
+fn add(sum: &mut i64, score: i64, weight: i64) -> Result<(), Why> {
+    *sum = sum.checked_add(weighted(score, weight)?).ok_or(Why::Failed)?;
+    Ok(())
 }
 
 /// Tells the probe how often each plugin was asked for a score.

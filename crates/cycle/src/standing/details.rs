@@ -1,6 +1,6 @@
 //! What a class knows, in the form in which the plain pass tells it.
 
-use super::class::{Asker, Class, Normalized};
+use super::class::{Asker, Class};
 use super::why::Why;
 use crate::evaluate::Details;
 use crate::evaluation::{PluginScores, Scored};
@@ -26,12 +26,12 @@ pub(super) fn statuses(class: &Class) -> NodeStatuses {
 pub(super) fn details(class: &Class, asker: &Asker<'_, '_>) -> Result<Details, Why> {
     let (cx, pod) = (&asker.pass.cx, asker.pass.pod);
     let mut details = Details { statuses: statuses(class), ..Details::default() };
-    let normalized = Normalized::over(asker.plan, class.ranking().groups());
+    let group_scores = class.group_scores(asker.plan)?;
     let mut totals = Vec::new();
     for (at, standing) in class.ranking().nodes() {
-        let Ok((traits, own)) = standing else { continue };
+        let Ok((group, own)) = standing else { continue };
         details.feasible.push(Arc::clone(cx.snapshot.at(at)));
-        totals.push(normalized.score(traits)? + i64::from(own));
+        totals.push(group_scores[group] + i64::from(own));
     }
     if details.feasible.len() < 2 {
         return Ok(details);
@@ -40,8 +40,18 @@ pub(super) fn details(class: &Class, asker: &Asker<'_, '_>) -> Result<Details, W
     for scorer in &asker.plan.scorers {
         let point = &scorer.plugin.point;
         let name = &scorer.plugin.name;
+        let mut state = asker.scoring.clone();
+        if scorer.by_group.is_some() {
+            let number = scorer.plugin.number;
+            let plugin = asker.pass.profile.pre_score.iter().find(|plugin| plugin.number == number);
+            let plugin = plugin.ok_or(Why::Failed)?;
+            let ask = || plugin.point.pre_score(cx, &mut state, pod, &details.feasible);
+            if !run(name, Point::PreScore.name(), None, ask).is_success() {
+                return Err(Why::Failed);
+            }
+        }
         let ask = |node: &NodeInfo| {
-            let ask = || point.score(cx, asker.scoring, pod, node);
+            let ask = || point.score(cx, &state, pod, node);
             run(name, Point::Score.name(), Some(node.name()), ask)
         };
         let raw: Vec<i64> = details
@@ -51,7 +61,7 @@ pub(super) fn details(class: &Class, asker: &Asker<'_, '_>) -> Result<Details, W
             .collect::<Result<_, _>>()
             .map_err(|_| Why::Failed)?;
         let mut scores = raw.clone();
-        let ask = || point.normalize(cx, asker.scoring, pod, &details.feasible, &mut scores);
+        let ask = || point.normalize(cx, &state, pod, &details.feasible, &mut scores);
         if !run(name, Point::ScoreExtensionNormalize.name(), None, ask).is_success() {
             return Err(Why::Failed);
         }

@@ -1,10 +1,12 @@
-//! What makes two pods alike: everything of them that the plugins read which act on them.
+//! What makes two pods alike: everything of them that the plugins read which act on them. What a score by group reads is in the score
+//! itself, so that labels count only by what they select.
 
 use super::plan::Plan;
 use crate::profile::Profile;
 use rustc_hash::FxHasher;
-use secondmate_framework::{Identity, PodParts};
+use secondmate_framework::{GroupScore, Identity, PodParts};
 use secondmate_model::Pod;
+use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ pub(super) struct Key {
     filters: u64,
     scores: u64,
     parts: PodParts,
+    by_group: SmallVec<[Arc<dyn GroupScore>; 1]>,
     /// A pod of the class.
     pod: Arc<Pod>,
     hash: u64,
@@ -26,12 +29,16 @@ impl Key {
         let mut hasher = FxHasher::default();
         (plan.filters, plan.scores, plan.parts).hash(&mut hasher);
         profile.name().hash(&mut hasher);
+        let by_group: SmallVec<[_; 1]> =
+            plan.scorers.iter().filter_map(|scorer| scorer.by_group.clone()).collect();
+        by_group.iter().for_each(|score| score.hash().hash(&mut hasher));
         hash_parts(pod, plan.parts, &mut hasher);
         Self {
             profile: profile.identity().same(),
             filters: plan.filters,
             scores: plan.scores,
             parts: plan.parts,
+            by_group,
             pod: Arc::clone(pod),
             hash: hasher.finish(),
         }
@@ -48,10 +55,9 @@ impl PartialEq for Key {
         self.hash == other.hash
             && (self.filters, self.scores, self.parts) == (other.filters, other.scores, other.parts)
             && self.profile == other.profile
-            && PARTS
-                .iter()
-                .filter(|part| self.parts.contains(part.part))
-                .all(|part| (part.equal)(&self.pod, &other.pod))
+            && self.by_group.len() == other.by_group.len()
+            && self.by_group.iter().zip(&other.by_group).all(|(one, other)| one.is_same(&**other))
+            && same_parts(&self.pod, &other.pod, self.parts)
     }
 }
 

@@ -5,9 +5,12 @@ use crate::panics::run;
 use crate::plain::Pass;
 use crate::probe::{Point, Probe};
 use crate::profile::{At, PluginRef};
-use secondmate_framework::{Code, CycleState, Declaration, Normalization, PodParts, Reach, Score};
+use secondmate_framework::{
+    Code, CycleState, Declaration, GroupScore, Normalization, PodParts, Reach, Score,
+};
 use secondmate_model::objects::ObjectKind;
 use smallvec::SmallVec;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The plugins that act on a pod at Filter and Score.
@@ -21,6 +24,8 @@ pub(super) struct Plan<'a> {
     /// Kinds of objects that they read.
     pub(super) kinds: SmallVec<[ObjectKind; 8]>,
     pub(super) scorers: SmallVec<[Scorer<'a>; 8]>,
+    /// Scores by group, by the number of the plugin.
+    by_group: SmallVec<[(usize, Arc<dyn GroupScore>); 1]>,
     /// Plugins whose PreScore had something to say, and the time that all took.
     prepared: SmallVec<[&'a PluginRef; 8]>,
     took: Duration,
@@ -31,6 +36,8 @@ pub(super) struct Scorer<'a> {
     pub(super) plugin: &'a At<dyn Score>,
     pub(super) weight: i64,
     pub(super) normalization: Normalization,
+    /// The score by group, where it looks further than the node.
+    pub(super) by_group: Option<Arc<dyn GroupScore>>,
 }
 
 /// Which place in a list of plugins a bit stands for.
@@ -54,6 +61,7 @@ impl<'a> Plan<'a> {
             parts: PodParts::NONE,
             kinds: SmallVec::new(),
             scorers: SmallVec::new(),
+            by_group: SmallVec::new(),
             prepared: SmallVec::new(),
             took: Duration::ZERO,
         };
@@ -92,7 +100,12 @@ impl<'a> Plan<'a> {
         let mut skipped = SmallVec::new();
         for plugin in &pass.profile.pre_score {
             if !scores_the_node_alone(pass, plugin) {
-                return Err(Why::Score(plugin.name.clone()));
+                let score = pass.profile.score.iter().find(|(score, _)| score.number == plugin.number);
+                let by_group = score.and_then(|(score, _)| score.point.by_group(&pass.cx, pass.pod));
+                let Some(by_group) = by_group else { return Err(Why::Score(plugin.name.clone())) };
+                self.by_group.push((plugin.number, Arc::from(by_group)));
+                self.prepared.push(plugin);
+                continue;
             }
             // It does not look at the feasible nodes: so it has declared.
             let ask = || plugin.point.pre_score(&pass.cx, scoring, pass.pod, &[]);
@@ -123,13 +136,22 @@ impl<'a> Plan<'a> {
             if skipped.iter().any(|skipped| skipped.number == plugin.number) {
                 continue;
             }
+            let by_group = self.by_group.iter().find(|(number, _)| *number == plugin.number);
+            if let Some((_, by_group)) = by_group {
+                // What it reads of the pod is in there: two pods are alike where it is the same.
+                let by_group = Some(Arc::clone(by_group));
+                self.scores |= bit(at)?;
+                let normalization = Normalization::Own;
+                self.scorers.push(Scorer { plugin, weight: *weight, normalization, by_group });
+                continue;
+            }
             let normalization = plugin.point.normalization();
             if normalization == Normalization::Own || !scores_the_node_alone(pass, plugin) {
                 return Err(Why::Score(plugin.name.clone()));
             }
             self.scores |= bit(at)?;
             self.reads(pass.profile.declaration(plugin));
-            self.scorers.push(Scorer { plugin, weight: *weight, normalization });
+            self.scorers.push(Scorer { plugin, weight: *weight, normalization, by_group: None });
         }
         Ok(())
     }

@@ -50,6 +50,7 @@ const NOWHERE: Slot = Slot { place: u32::MAX, own: 0 };
 #[derive(Debug, Default)]
 struct Group {
     traits: Traits,
+    nodes: usize,
     /// Positions of the nodes by their own score.
     buckets: BTreeMap<i32, RoaringBitmap>,
 }
@@ -158,7 +159,9 @@ impl Ranking {
             self.verdicts[(slot.place & !REJECTED) as usize].1 += 1;
             return;
         }
-        self.groups[slot.place as usize].buckets.entry(slot.own).or_default().insert(node.0);
+        let group = &mut self.groups[slot.place as usize];
+        group.buckets.entry(slot.own).or_default().insert(node.0);
+        group.nodes += 1;
         self.feasible += 1;
     }
 
@@ -172,6 +175,7 @@ impl Ranking {
         }
         self.feasible -= 1;
         let group = &mut self.groups[slot.place as usize];
+        group.nodes -= 1;
         if let Some(bucket) = group.buckets.get_mut(&slot.own) {
             bucket.remove(node.0);
             if bucket.is_empty() {
@@ -184,20 +188,23 @@ impl Ranking {
         }
     }
 
-    /// The traits of the groups that have nodes.
-    pub(super) fn groups(&self) -> impl Iterator<Item = &Traits> {
-        self.groups.iter().filter(|group| !group.buckets.is_empty()).map(|group| &group.traits)
+    /// How many groups there are, vacant ones included: their numbers are below this.
+    pub(super) fn group_count(&self) -> usize {
+        self.groups.len()
     }
 
-    /// The best nodes, where a group's part of the score is this.
-    ///
-    /// # Errors
-    /// What the score says.
-    pub(super) fn best(&self, mut score: impl FnMut(&Traits) -> Result<i64, Why>) -> Result<Best<'_>, Why> {
+    /// The groups that have nodes: number, traits, how many nodes.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (usize, &Traits, usize)> {
+        let groups = self.groups.iter().enumerate();
+        groups.filter(|(_, group)| group.nodes > 0).map(|(at, group)| (at, &group.traits, group.nodes))
+    }
+
+    /// The best nodes, where each group's part of the score is this, by the number of the group.
+    pub(super) fn best(&self, scores: &[i64]) -> Best<'_> {
         let mut best = Best { total: i64::MIN, buckets: SmallVec::new() };
-        for group in &self.groups {
+        for (group, score) in self.groups.iter().zip(scores) {
             let Some((own, bucket)) = group.buckets.last_key_value() else { continue };
-            let total = score(&group.traits)? + i64::from(*own);
+            let total = score + i64::from(*own);
             if total > best.total {
                 best.total = total;
                 best.buckets.clear();
@@ -206,16 +213,16 @@ impl Ranking {
                 best.buckets.push(bucket);
             }
         }
-        Ok(best)
+        best
     }
 
-    /// Each node with what it has: its group's traits and its own score, or its verdict.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = (NodeIndex, Result<(&Traits, i32), &Status>)> {
+    /// Each node with what it has: the number of its group and its own score, or its verdict.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (NodeIndex, Result<(usize, i32), &Status>)> {
         (0..).map(NodeIndex).zip(&self.slots).map(|(at, slot)| {
             let standing = if slot.place & REJECTED != 0 {
                 Err(&self.verdicts[(slot.place & !REJECTED) as usize].0)
             } else {
-                Ok((&self.groups[slot.place as usize].traits, slot.own))
+                Ok((slot.place as usize, slot.own))
             };
             (at, standing)
         })
@@ -273,7 +280,9 @@ mod tests {
 
     /// The best nodes, in the order from a position on.
     fn best_from(ranking: &Ranking, start: u32) -> (i64, Vec<u32>) {
-        let best = ranking.best(|traits| Ok(traits[0])).expect("a score");
+        let mut scores = vec![0; ranking.group_count()];
+        ranking.groups().for_each(|(at, traits, _)| scores[at] = traits[0]);
+        let best = ranking.best(&scores);
         let nodes = u32::try_from(ranking.slots.len()).expect("few nodes");
         (best.total, (0..best.len()).map(|nth| best.nth_from(start, nth, nodes).0).collect())
     }
@@ -294,6 +303,7 @@ mod tests {
             ranking.set(NodeIndex(at), standing).expect("few groups");
         }
         assert_eq!(ranking.feasible(), 7);
+        assert_eq!(ranking.groups().map(|(_, _, nodes)| nodes).collect::<Vec<_>>(), [3, 2, 2]);
         assert_eq!(best_from(&ranking, 0), (15, vec![0, 1, 4, 5, 7]));
         assert_eq!(best_from(&ranking, 4), (15, vec![4, 5, 7, 0, 1]));
         assert_eq!(best_from(&ranking, 6), (15, vec![7, 0, 1, 4, 5]));

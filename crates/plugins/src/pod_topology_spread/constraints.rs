@@ -15,7 +15,7 @@ use std::sync::Arc;
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// One constraint, with what the loops over nodes read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Constraint {
     pub(super) key: Atom,
     /// The domains are single nodes: they are counted where they are scored.
@@ -29,7 +29,7 @@ pub(super) struct Constraint {
 }
 
 /// The constraints of one kind that hold for a pod.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Constraints {
     pub(super) list: SmallVec<[Constraint; 2]>,
     /// The different selectors: mostly one, so that a node's pods are counted once for all constraints.

@@ -1,10 +1,10 @@
 //! PreScore and Score: constraints that should hold.
 
 use super::PodTopologySpread;
-use super::constraints::{Constraints, Inclusion, count};
+use super::constraints::{Constraint, Constraints, Inclusion, count};
 use super::logarithm::ln;
 use rustc_hash::FxHashMap;
-use secondmate_framework::{Context, CycleState, MAX_NODE_SCORE, PreScore, Score, Status};
+use secondmate_framework::{Context, CycleState, GroupScore, MAX_NODE_SCORE, PreScore, Score, Status};
 use secondmate_model::{Atom, Labels, NodeInfo, Pod, WhenUnsatisfiable};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -62,8 +62,7 @@ impl Weighed {
             .iter()
             .zip(&domains)
             .map(|(constraint, domains)| {
-                let size = if constraint.is_hostname { taking_part } else { domains.len() };
-                ln(u32::try_from(size).unwrap_or(u32::MAX - 2).saturating_add(2))
+                weight(if constraint.is_hostname { taking_part } else { domains.len() })
             })
             .collect();
         let mut weighed = Self { constraints, requires_all_keys, domains, weights };
@@ -104,24 +103,66 @@ impl Weighed {
 
     fn score(&self, pod: &Pod, info: &NodeInfo) -> i64 {
         let labels = &info.node().labels;
-        let mut score = 0.0_f64;
-        for (at, constraint) in self.constraints.list.iter().enumerate() {
-            let Some(value) = labels.get(&constraint.key) else {
-                if self.requires_all_keys {
-                    return 0;
-                }
-                continue;
-            };
-            let pods = if constraint.is_hostname {
+        if self.ignores(labels) {
+            return 0;
+        }
+        score_of(&self.constraints, &self.weights, |at, constraint| {
+            let value = labels.get(&constraint.key)?;
+            Some(if constraint.is_hostname {
                 count(info.pods(), self.constraints.selector(constraint), &pod.namespace)
             } else {
                 self.domains[at].get(value).copied().unwrap_or(0)
-            };
+            })
+        })
+    }
+}
+
+/// The weight of a constraint with so many domains.
+pub(super) fn weight(domains: usize) -> f64 {
+    ln(u32::try_from(domains).unwrap_or(u32::MAX - 2).saturating_add(2))
+}
+
+/// The raw score of a node where so many pods count for each constraint; none where the node lacks the label.
+pub(super) fn score_of(
+    constraints: &Constraints,
+    weights: &[f64],
+    pods: impl Fn(usize, &Constraint) -> Option<i64>,
+) -> i64 {
+    let mut score = 0.0_f64;
+    for (at, (constraint, weight)) in constraints.list.iter().zip(weights).enumerate() {
+        if let Some(pods) = pods(at, constraint) {
             // Counts are far below 2^53.
-            score += pods as f64 * self.weights[at] + f64::from(constraint.max_skew.wrapping_sub(1));
+            score += pods as f64 * weight + f64::from(constraint.max_skew.wrapping_sub(1));
         }
-        // Half away from zero, as upstream.
-        score.round() as i64
+    }
+    // Half away from zero, as upstream.
+    score.round() as i64
+}
+
+/// Brings raw scores into their range: the least one becomes the best.
+pub(super) struct Normalizer {
+    least: i64,
+    most: i64,
+}
+
+impl Normalizer {
+    /// By the raw scores of the feasible nodes that take part.
+    pub(super) fn over(scores: impl Iterator<Item = i64>) -> Self {
+        scores.fold(Self { least: i64::MAX, most: 0 }, |Self { least, most }, score| Self {
+            least: least.min(score),
+            most: most.max(score),
+        })
+    }
+
+    /// The score of a node that takes part.
+    pub(super) fn of(&self, score: i64) -> i64 {
+        if score == NOT_SCORED {
+            0
+        } else if self.most == 0 {
+            MAX_NODE_SCORE
+        } else {
+            MAX_NODE_SCORE * (self.most + self.least - score) / self.most
+        }
     }
 }
 
@@ -130,6 +171,11 @@ fn missing() -> Status {
 }
 
 impl PodTopologySpread {
+    /// Whether nodes without one of the labels score nothing.
+    pub(super) fn requires_all_keys(&self, pod: &Pod) -> bool {
+        !pod.spread_constraints.is_empty() || !self.system_defaults
+    }
+
     /// Whether PreScore has nothing to score by, whichever nodes are feasible.
     pub(super) fn scores_nothing(&self, cx: &Context<'_>, pod: &Pod) -> bool {
         let soft = self.constraints(pod, cx.snapshot.objects(), WhenUnsatisfiable::ScheduleAnyway);
@@ -159,7 +205,7 @@ impl PreScore for PodTopologySpread {
                 ));
             }
         };
-        let requires_all_keys = !pod.spread_constraints.is_empty() || !self.system_defaults;
+        let requires_all_keys = self.requires_all_keys(pod);
         let weighed = Weighed::new(constraints, requires_all_keys, pod, nodes, feasible);
         state.write(ScoreState(Arc::new(weighed)));
         Status::SUCCESS
@@ -177,6 +223,10 @@ impl Score for PodTopologySpread {
         state.read::<ScoreState>().map(|weighed| weighed.0.score(pod, node)).ok_or_else(missing)
     }
 
+    fn by_group(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
+        self.soft_spread(cx, pod)
+    }
+
     fn normalize(
         &self,
         _cx: &Context<'_>,
@@ -187,21 +237,10 @@ impl Score for PodTopologySpread {
     ) -> Status {
         let Some(ScoreState(weighed)) = state.read() else { return missing() };
         let ignored = |info: &NodeInfo| weighed.ignores(&info.node().labels);
-        let (mut least, mut most) = (i64::MAX, 0);
-        for (info, score) in feasible.iter().zip(&*scores) {
-            if !ignored(info) {
-                least = least.min(*score);
-                most = most.max(*score);
-            }
-        }
+        let taking_part = feasible.iter().zip(&*scores).filter(|(info, _)| !ignored(info));
+        let normalizer = Normalizer::over(taking_part.map(|(_, score)| *score));
         for (info, score) in feasible.iter().zip(scores) {
-            *score = if ignored(info) || *score == NOT_SCORED {
-                0
-            } else if most == 0 {
-                MAX_NODE_SCORE
-            } else {
-                MAX_NODE_SCORE * (most + least - *score) / most
-            };
+            *score = if ignored(info) { 0 } else { normalizer.of(*score) };
         }
         Status::SUCCESS
     }

@@ -1,0 +1,138 @@
+//! Constraints that should hold, counted node by node: what the score is worked out from without going over all nodes.
+
+use super::PodTopologySpread;
+use super::constraints::{Constraints, Inclusion, count};
+use super::score::{Normalizer, score_of, weight};
+use rustc_hash::FxHasher;
+use secondmate_framework::{Context, Coordinate, Coordinates, GroupScore, NodeGroup, Place};
+use secondmate_model::{Atom, NodeInfo, Pod, WhenUnsatisfiable};
+use smallvec::SmallVec;
+use std::any::Any;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// The score by a pod's soft constraints. The first coordinate says whether a node stays out, then there is one for each constraint:
+/// the number of pods on the node for the host name, and otherwise the domain, with a mark on nodes without the label.
+#[derive(Debug)]
+struct SoftSpread {
+    constraints: Constraints,
+    requires_all_keys: bool,
+    /// A pod of the class: its namespace, and what nodes take part.
+    pod: Arc<Pod>,
+    /// What nodes without the label count under.
+    no_value: Atom,
+}
+
+/// A node without the label, for the host name.
+const NO_HOSTNAME: i64 = -1;
+
+impl PodTopologySpread {
+    /// The score by group; none where the constraints cannot be read.
+    pub(super) fn soft_spread(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
+        let soft = self.constraints(pod, cx.snapshot.objects(), WhenUnsatisfiable::ScheduleAnyway).ok()?;
+        (!soft.is_empty()).then(|| -> Box<dyn GroupScore> {
+            Box::new(SoftSpread {
+                constraints: soft,
+                requires_all_keys: self.requires_all_keys(pod),
+                pod: Arc::clone(pod),
+                no_value: Atom::default(),
+            })
+        })
+    }
+}
+
+impl SoftSpread {
+    /// All that decides who counts where.
+    fn key(&self) -> impl Hash + PartialEq + '_ {
+        let required = self.pod.affinity.as_ref().and_then(|affinity| affinity.node_required.as_ref());
+        (
+            (&self.constraints, self.requires_all_keys),
+            (&self.pod.namespace, &self.pod.node_selector, required, &self.pod.tolerations),
+        )
+    }
+}
+
+impl GroupScore for SoftSpread {
+    fn is_same(&self, other: &dyn GroupScore) -> bool {
+        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hasher = FxHasher::default();
+        self.key().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn look(&self, node: &NodeInfo) -> Coordinates {
+        let (info, node) = (node, node.node());
+        let list = &self.constraints.list;
+        if self.requires_all_keys && !self.constraints.keys_on(&node.labels) {
+            return std::iter::once(Coordinate::Own(1))
+                .chain(list.iter().map(|_| Coordinate::Own(0)))
+                .collect();
+        }
+        let mut inclusion = Inclusion::new(&self.pod, node);
+        let mut counts = SmallVec::new();
+        let mut coordinates = Coordinates::from_iter([Coordinate::Own(0)]);
+        for constraint in list {
+            let value = node.labels.get(&constraint.key);
+            let coordinate = if constraint.is_hostname {
+                let pods = || count(info.pods(), self.constraints.selector(constraint), &self.pod.namespace);
+                Coordinate::Own(value.map_or(NO_HOSTNAME, |_| pods()))
+            } else {
+                let pods = if inclusion.admits(constraint) {
+                    self.constraints.count(constraint, info.pods(), &self.pod.namespace, &mut counts)
+                } else {
+                    0
+                };
+                let name = value.unwrap_or(&self.no_value).clone();
+                Coordinate::Domain { name, mark: value.is_none(), pods }
+            };
+            coordinates.push(coordinate);
+        }
+        coordinates
+    }
+
+    fn score(&self, groups: &[NodeGroup<'_>]) -> Vec<i64> {
+        let ignored = |group: &NodeGroup<'_>| group.places[0] == Place::Own(1);
+        let taking_part: usize = groups.iter().filter(|g| !ignored(g)).map(|g| g.nodes).sum();
+        let mut domains: Vec<u32> = Vec::new();
+        let weights: SmallVec<[f64; 2]> = self
+            .constraints
+            .list
+            .iter()
+            .enumerate()
+            .map(|(at, constraint)| {
+                if constraint.is_hostname {
+                    return weight(taking_part);
+                }
+                domains.clear();
+                domains.extend(groups.iter().filter_map(|group| match group.places[at + 1] {
+                    Place::Domain { domain, .. } => Some(domain),
+                    // One that is ignored.
+                    Place::Own(_) => None,
+                }));
+                domains.sort_unstable();
+                domains.dedup();
+                weight(domains.len())
+            })
+            .collect();
+        let raw = |group: &NodeGroup<'_>| {
+            if ignored(group) {
+                return 0;
+            }
+            score_of(&self.constraints, &weights, |at, _| match group.places[at + 1] {
+                Place::Own(NO_HOSTNAME) | Place::Domain { mark: true, .. } => None,
+                Place::Own(pods) | Place::Domain { pods, .. } => Some(pods),
+            })
+        };
+        let raw: Vec<i64> = groups.iter().map(raw).collect();
+        let taking_part = groups.iter().zip(&raw).filter(|(group, _)| !ignored(group));
+        let normalizer = Normalizer::over(taking_part.map(|(_, score)| *score));
+        groups
+            .iter()
+            .zip(&raw)
+            .map(|(group, score)| if ignored(group) { 0 } else { normalizer.of(*score) })
+            .collect()
+    }
+}
