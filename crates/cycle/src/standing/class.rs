@@ -170,8 +170,10 @@ impl Class {
         // Of nodes that do not pass as well: their pods count.
         let mut coordinates = Coordinates::new();
         self.widths.clear();
-        for by_group in asker.plan.scorers.iter().filter_map(|scorer| scorer.by_group.as_ref()) {
-            let own = by_group.look(node);
+        for scorer in &asker.plan.scorers {
+            let Some(by_group) = &scorer.by_group else { continue };
+            let ask = || by_group.look(node);
+            let own = run(&scorer.plugin.name, Point::Score.name(), Some(node.name()), ask);
             self.widths.push(own.len());
             coordinates.extend(own);
         }
@@ -251,7 +253,8 @@ impl Class {
             .zip(self.ranking.groups())
             .map(|(places, (_, _, nodes))| NodeGroup { places, nodes })
             .collect();
-        let by_group = by_group.score(&groups);
+        let ask = || by_group.score(&groups);
+        let by_group = run(&scorer.plugin.name, Point::Score.name(), None, ask);
         if by_group.len() != groups.len() {
             return Err(Why::Failed);
         }

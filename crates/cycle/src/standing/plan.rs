@@ -101,7 +101,8 @@ impl<'a> Plan<'a> {
         for plugin in &pass.profile.pre_score {
             if !scores_the_node_alone(pass, plugin) {
                 let score = pass.profile.score.iter().find(|(score, _)| score.number == plugin.number);
-                let by_group = score.and_then(|(score, _)| score.point.by_group(&pass.cx, pass.pod));
+                let ask = || score.and_then(|(score, _)| score.point.by_group(&pass.cx, pass.pod));
+                let by_group = run(&plugin.name, Point::Score.name(), None, ask);
                 let Some(by_group) = by_group else { return Err(Why::Score(plugin.name.clone())) };
                 self.by_group.push((plugin.number, Arc::from(by_group)));
                 self.prepared.push(plugin);
