@@ -1,5 +1,5 @@
-//! The Go programs of the tests: the parity oracle in `tests/parity/` and the extender in `tests/extender/`, built once on a machine
-//! into the same cache as the control plane.
+//! The Go programs of the tests: the parity oracle in `tests/parity/`, the extender in `tests/extender/` and the renderer of Helm charts
+//! in `tests/chart/render/`, built once on a machine into the same cache as the control plane.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,14 @@ const ORACLE: GoProgram =
 const EXTENDER: GoProgram =
     GoProgram { module: "extender", name: "extender", what: "the extender of the tests", takes: "a minute" };
 
+/// Helm's own packages.
+const RENDERER: GoProgram = GoProgram {
+    module: "chart/render",
+    name: "render",
+    what: "the renderer of Helm charts",
+    takes: "some minutes",
+};
+
 /// The oracle's program, built if it was not there; at most one process builds at a time.
 ///
 /// # Errors
@@ -43,6 +51,16 @@ pub fn parity_oracle() -> Result<&'static Path, BinariesError> {
 pub fn extender_program() -> Result<&'static Path, BinariesError> {
     static FOUND: OnceLock<Result<PathBuf, BinariesError>> = OnceLock::new();
     FOUND.get_or_init(|| EXTENDER.find_or_build()).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
+}
+
+/// The renderer of Helm charts, built if it was not there.
+///
+/// # Errors
+///
+/// As [`parity_oracle`].
+pub fn chart_renderer() -> Result<&'static Path, BinariesError> {
+    static FOUND: OnceLock<Result<PathBuf, BinariesError>> = OnceLock::new();
+    FOUND.get_or_init(|| RENDERER.find_or_build()).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
 }
 
 /// The command that holds the oracle against the real scheduler's own `SchedulePod` and whole cycles, on `cases` random cases.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::binaries::{Binaries, BinariesError, Program, Unavailable, binaries};
-use crate::oracle::parity_oracle;
+use crate::oracle::{chart_renderer, parity_oracle};
 
 /// Names a file to which each skip is appended as a line `NAME: REASON`; `cargo xtask test` lists them at its end.
 pub const SKIP_REPORT_VARIABLE: &str = "SECONDMATE_SKIP_REPORT";
@@ -52,7 +52,21 @@ pub fn require_programs_or_skip(test: &str, programs: &[Program]) -> Option<&'st
 /// As [`require_or_skip`].
 #[must_use]
 pub fn require_oracle_or_skip(test: &str) -> Option<&'static Path> {
-    match parity_oracle() {
+    or_skip(test, parity_oracle())
+}
+
+/// The renderer of Helm charts, or `None` after the skip has been reported.
+///
+/// # Panics
+///
+/// As [`require_or_skip`].
+#[must_use]
+pub fn require_chart_renderer_or_skip(test: &str) -> Option<&'static Path> {
+    or_skip(test, chart_renderer())
+}
+
+fn or_skip(test: &str, program: Result<&'static Path, BinariesError>) -> Option<&'static Path> {
+    match program {
         Ok(program) => Some(program),
         Err(BinariesError::Unavailable(unavailable)) => {
             skip_unless_ci(test, &unavailable.reason);

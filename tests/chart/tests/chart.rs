@@ -1,0 +1,238 @@
+//! The chart agrees with `manifests`, is refused values that make no sense, and its workload runs.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use secondmate_chart::{Objects, Tools, manifests};
+use secondmate_harness::secondmate_binary;
+use serde_json::{Value, json};
+
+/// What each side has and the other cannot have: kustomize makes the namespace, and names the ConfigMap after its content; Helm has
+/// the namespace from its command line, and puts a checksum into the pod template. Either way a new content makes a rollout.
+fn comparable(objects: Objects) -> Result<Objects> {
+    let mut result = Objects::new();
+    for (name, mut object) in objects {
+        let name = match object["kind"].as_str() {
+            Some("Namespace") => continue,
+            Some("ConfigMap") => {
+                object["metadata"]["name"] = "CONFIG".into();
+                // The same configuration may be written in more than one way.
+                let text = object["data"]["config.yaml"].as_str().context("a configuration")?;
+                object["data"]["config.yaml"] = serde_saphyr::from_str::<Value>(text)?;
+                "ConfigMap CONFIG".to_owned()
+            }
+            Some("Deployment") => {
+                let pod = &mut object["spec"]["template"];
+                if let Some(metadata) = pod["metadata"].as_object_mut() {
+                    metadata.remove("annotations");
+                }
+                pod["spec"]["volumes"][0]["configMap"]["name"] = "CONFIG".into();
+                name
+            }
+            _ => name,
+        };
+        result.insert(name, object);
+    }
+    Ok(result)
+}
+
+#[track_caller]
+fn check(found: &Objects, expected: &Objects) {
+    let names = |objects: &Objects| objects.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(found), names(expected));
+    for (name, object) in expected {
+        assert_eq!(&found[name], object, "{name}: the chart has the first, manifests have the second");
+    }
+}
+
+#[test]
+fn the_default_is_what_the_manifests_are() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("the_default_is_what_the_manifests_are") else { return Ok(()) };
+    let chart = tools.render("secondmate", "secondmate", &json!({}))?;
+    check(&comparable(chart)?, &comparable(tools.kustomize(".")?)?);
+    let monitored = tools.render(
+        "secondmate",
+        "secondmate",
+        &json!({ "monitoring": { "podMonitor": { "enabled": true } } }),
+    )?;
+    check(&comparable(monitored)?, &comparable(tools.kustomize("overlays/monitoring")?)?);
+    Ok(())
+}
+
+#[test]
+fn the_chart_passes_lint_and_has_the_version_of_the_program() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("the_chart_passes_lint_and_has_the_version_of_the_program")
+    else {
+        return Ok(());
+    };
+    // Helm would like an icon, which we do not have.
+    let said = tools.lint()?;
+    let said: Vec<&str> = said.lines().filter(|line| !line.contains("icon is recommended")).collect();
+    assert!(said.is_empty(), "{said:?}");
+    let about: Value =
+        serde_saphyr::from_str(&std::fs::read_to_string(manifests().join("chart/Chart.yaml"))?)?;
+    assert_eq!(about["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(about["appVersion"], env!("CARGO_PKG_VERSION"));
+    Ok(())
+}
+
+#[test]
+fn values_arrive_where_they_belong() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("values_arrive_where_they_belong") else { return Ok(()) };
+    let given = json!({
+        "schedulerNames": ["red", "blue"],
+        "replicas": 3,
+        "image": { "repository": "registry.example.com/secondmate", "tag": "1.2.3" },
+        "profile": { "plugins": { "score": { "disabled": [{ "name": "ImageLocality" }] } } },
+        "config": { "podMaxBackoffSeconds": 30, "leaderElection": { "leaseDuration": "20s" } },
+        "secondmateConfig": { "parity": "sensible" },
+        "verbosity": 4,
+        "resources": { "requests": { "cpu": "1" } },
+        "nodeSelector": { "pool": "system" },
+        "extraRules": [{ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"] }],
+        "networkPolicy": { "enabled": false },
+    });
+    let objects = tools.render("tenants", "schedulers", &given)?;
+
+    let config = objects["ConfigMap schedulers/tenants-config"]["data"]["config.yaml"].as_str();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(config.context("a configuration")?)?;
+    let plugins = &given["profile"]["plugins"];
+    let main = json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "podMaxBackoffSeconds": 30,
+        "leaderElection": { "leaderElect": true, "leaseDuration": "20s" },
+        "profiles": [
+            { "schedulerName": "red", "plugins": plugins },
+            { "schedulerName": "blue", "plugins": plugins },
+        ],
+    });
+    let own = json!({ "apiVersion": "secondmate.dev/v1alpha1", "kind": "SecondmateConfiguration", "parity": "sensible" });
+    assert_eq!(documents, [main, own]);
+
+    let deployment = &objects["Deployment schedulers/tenants"];
+    assert_eq!(deployment["spec"]["replicas"], 3);
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["nodeSelector"], given["nodeSelector"]);
+    let container = &pod["containers"][0];
+    assert_eq!(container["image"], "registry.example.com/secondmate:1.2.3");
+    // Values are merged into those of the chart.
+    assert_eq!(container["resources"]["requests"], json!({ "cpu": "1", "memory": "128Mi" }));
+    assert!(container["args"].as_array().is_some_and(|args| args.contains(&"-v=4".into())), "{container}");
+    // The Lease of several names is that of the alphabetically first.
+    let role = &objects["Role kube-system/tenants-leader-election"];
+    assert_eq!(role["rules"][1]["resourceNames"], json!(["blue"]));
+    let rules = objects["ClusterRole /tenants"]["rules"].as_array().context("rules")?;
+    assert_eq!(rules.last(), Some(&given["extraRules"][0]));
+    assert!(!objects.keys().any(|name| name.starts_with("NetworkPolicy")), "{:?}", objects.keys());
+    let binding = &objects["ClusterRoleBinding /tenants"];
+    assert_eq!(binding["subjects"][0]["namespace"], "schedulers");
+    Ok(())
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("values_that_make_no_sense_are_refused") else { return Ok(()) };
+    for (value, said) in [
+        (json!({ "replica": 3 }), "replica"),
+        (json!({ "schedulerNames": ["default-scheduler"] }), "schedulerNames"),
+        (json!({ "schedulerNames": ["My Scheduler"] }), "schedulerNames"),
+        (json!({ "schedulerNames": [] }), "schedulerNames"),
+        (json!({ "replicas": 0 }), "replicas"),
+        (json!({ "config": { "leaderElection": { "resourceName": "mine" } } }), "leaderElection"),
+        (json!({ "config": { "profiles": [] } }), "config"),
+        (json!({ "secondmateConfig": { "parity": "loose" } }), "parity"),
+    ] {
+        let error = tools.render("secondmate", "secondmate", &value);
+        let error = error.err().with_context(|| format!("{value} is not refused"))?;
+        ensure!(error.to_string().contains(said), "{value}: {error}");
+    }
+    Ok(())
+}
+
+/// An embedded API server with nodes and a default scheduler.
+struct Playground(Child);
+
+impl Drop for Playground {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Playground {
+    fn start(kubeconfig: &str) -> Result<Self> {
+        let mut child = Command::new(secondmate_binary()?)
+            .args(["playground", "--keep", "--nodes", "3", "--pods", "0", "--kubeconfig-out", kubeconfig])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(child.stderr.take().context("its standard error")?).lines();
+        let this = Self(child);
+        for line in lines.by_ref() {
+            if line?.starts_with("Pods with `schedulerName: ") {
+                // The rest must not fill the pipe.
+                std::thread::spawn(move || lines.count());
+                return Ok(this);
+            }
+        }
+        anyhow::bail!("the playground did not stay up")
+    }
+}
+
+/// What the embedded API server serves of the chart is accepted there, and the scheduler's own pods are placed and become ready.
+/// Rights and network policies, which it does not serve, are those of `manifests`, which the tests above hold them against.
+#[test]
+fn what_is_rendered_is_accepted_and_its_pods_run() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("what_is_rendered_is_accepted_and_its_pods_run") else {
+        return Ok(());
+    };
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).to_str().map(str::to_owned).context("a text");
+    let kubeconfig = path("kubeconfig")?;
+    let _playground = Playground::start(&kubeconfig)?;
+    let kubectl =
+        |arguments: &[&str]| tools.kubectl(&[&["--kubeconfig", kubeconfig.as_str()], arguments].concat());
+    kubectl(&["create", "namespace", "secondmate"])?;
+    let not_served = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "NetworkPolicy"];
+    let objects = tools.render("secondmate", "secondmate", &json!({}))?;
+    let items: Vec<Value> = objects
+        .into_values()
+        .filter(|object| !object["kind"].as_str().is_some_and(|kind| not_served.contains(&kind)))
+        .collect();
+    assert_eq!(items.len(), 5, "{items:?}");
+    let file = path("objects.json")?;
+    std::fs::write(&file, json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string())?;
+    kubectl(&["apply", "-f", &file])?;
+    kubectl(&["rollout", "status", "-n", "secondmate", "deployment/secondmate", "--timeout=90s"])?;
+    let nodes = kubectl(&["get", "pods", "-n", "secondmate", "-o", "jsonpath={.items[*].spec.nodeName}"])?;
+    let mut nodes: Vec<&str> = nodes.split_whitespace().collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    assert_eq!(nodes.len(), 2, "two replicas on two nodes: {nodes:?}");
+    Ok(())
+}
+
+/// The configuration that the chart makes is one that the program takes.
+#[test]
+fn the_program_takes_the_configuration() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("the_program_takes_the_configuration") else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let values =
+        json!({ "schedulerNames": ["a", "b"], "secondmateConfig": { "preemptOtherSchedulers": true } });
+    let objects = tools.render("secondmate", "secondmate", &values)?;
+    let config = objects["ConfigMap secondmate/secondmate-config"]["data"]["config.yaml"].as_str();
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, config.context("a configuration")?)?;
+    let cluster = manifests().join("../examples/pods/cluster.yaml");
+    let output = Command::new(secondmate_binary()?)
+        .args(["explain", "--from"])
+        .arg(cluster)
+        .arg("--config")
+        .arg(file)
+        .output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
