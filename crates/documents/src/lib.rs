@@ -175,8 +175,10 @@ fn json_values(line: usize, text: &str) -> Vec<Document<'_>> {
     let whole = document(Format::Json, text);
     let mut found = Vec::new();
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    // JSON's own blanks only: others are what is wrong with the text.
+    let blanks = [' ', '\t', '\n', '\r'];
     loop {
-        let rest = text.get(values.byte_offset()..).unwrap_or_default().trim_start();
+        let rest = text.get(values.byte_offset()..).unwrap_or_default().trim_start_matches(blanks);
         match values.next() {
             None => return found,
             Some(Ok(value)) => {
@@ -261,5 +263,7 @@ mod tests {
         let json = error("{\"a\": 1}\n\n{\"b\":\n x}", 1);
         assert_eq!((json.format, json.line), (Format::Json, Some(4)));
         assert_eq!(error("{\"a\": ", 0).format, Format::Json);
+        // A blank that is none in JSON stands on a line, too.
+        assert_eq!(documents("[1]\n\u{85}\n")[1].line, 2);
     }
 }
