@@ -125,11 +125,4 @@ impl Pool {
     pub fn lost(&self) {
         lock(&self.inner).used -= 1;
     }
-
-    /// Instances in use, and free ones.
-    #[cfg(test)]
-    pub fn counts(&self) -> (usize, usize) {
-        let inner = lock(&self.inner);
-        (inner.used, inner.free.len())
-    }
 }
