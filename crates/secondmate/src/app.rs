@@ -153,6 +153,7 @@ impl App {
                 cli.log.init(true)?;
                 crate::dump::dump(self, &args)
             }
+            Command::Config(args) => crate::config::config(self, &args),
             Command::Version(args) => crate::version::version(&args),
             Command::Completion(args) => crate::completion::completion(&args),
         }

@@ -1,6 +1,7 @@
 //! The options, as given.
 
 use crate::completion::CompletionArgs;
+use crate::config::ConfigArgs;
 use crate::dump::DumpArgs;
 use crate::explain::ExplainArgs;
 use crate::guard::GuardArgs;
@@ -49,6 +50,9 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Write everything of a cluster that scheduling reads into one file, for explain: no secrets, and nothing is changed.
     Dump(DumpArgs),
+    /// Check a configuration file, or print the default configuration.
+    #[command(after_help = crate::config::EXAMPLES)]
+    Config(ConfigArgs),
     /// Print the version, commit, build and Kubernetes version.
     #[command(after_help = "Examples:\n  secondmate version\n  secondmate version -o json")]
     Version(VersionArgs),

@@ -14,6 +14,7 @@
 mod app;
 mod cli;
 mod completion;
+mod config;
 mod configuration;
 mod dump;
 mod endpoints;
