@@ -112,6 +112,8 @@ pub struct Details {
     pub feasible: Vec<Arc<NodeInfo>>,
     /// Their scores; empty where there is at most one of them, which is then taken without a score.
     pub scored: Scored,
+    /// The cycle's state as the filters left it, for the facts behind their verdicts; `None` where the verdicts were remembered.
+    pub state: Option<CycleState>,
 }
 
 impl Details {

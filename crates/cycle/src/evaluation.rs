@@ -3,14 +3,17 @@
 //! The rules of each point and for the combination of its plugins' answers; [`Plain`](crate::Plain) calls them in order.
 
 mod extenders;
+mod facts;
 mod feasible;
 mod last_look;
 mod post_filter;
 mod score;
 
 pub use extenders::{confirm_preemption, filter_by_extenders, prioritize_by_extenders};
+pub use facts::facts;
 pub use feasible::{
-    Feasible, FilterRunner, PreFiltered, Search, find_feasible, node_count_to_find, pre_filter,
+    Feasible, FilterRunner, PreFiltered, Search, find_feasible, node_count_to_find, nominated_with,
+    pre_filter,
 };
 pub use last_look::still_fits;
 pub use post_filter::post_filter;

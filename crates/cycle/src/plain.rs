@@ -145,6 +145,7 @@ impl<'a> Pass<'a> {
             statuses: feasible.statuses,
             feasible: feasible.nodes,
             scored,
+            state: Some(self.state.clone()),
         });
         Ok((Outcome::Placed { node: nominated.unwrap_or(chosen), state: self.state }, details))
     }
@@ -237,6 +238,7 @@ impl<'a> Pass<'a> {
             statuses,
             feasible: Vec::new(),
             scored: Scored::default(),
+            state: Some(self.state),
         });
         (Outcome::Rejected(rejection), details)
     }

@@ -1,5 +1,6 @@
 //! The answer for one pod, in the form that the parity oracle answers in.
 
+use crate::facts::Facts;
 use secondmate_framework::Code;
 use secondmate_model::Atom;
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -114,7 +115,7 @@ pub struct PostFilterAnswer {
 }
 
 /// The answer for one pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
     /// `NAMESPACE/NAME`.
     pub pod: String,
@@ -132,6 +133,8 @@ pub struct Explanation {
     pub post_filter: Option<PostFilterAnswer>,
     /// Text of the FailedScheduling event.
     pub message: Option<String>,
+    /// What is told to people only: it is no part of the JSON.
+    pub facts: Facts,
 }
 
 impl Explanation {
@@ -147,6 +150,7 @@ impl Explanation {
             best: Vec::new(),
             post_filter: None,
             message: None,
+            facts: Facts::default(),
         }
     }
 

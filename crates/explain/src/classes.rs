@@ -70,7 +70,7 @@ fn key(pod: &Pod) -> String {
     format!("{stripped:?}")
 }
 
-/// Explains one pod of each kind; `each` is told in the order of the kinds, with the places of the kind's pods.
+/// Explains one pod of each kind to people; `each` is told in the order of the kinds, with the places of the kind's pods.
 ///
 /// # Errors
 /// What `each` returns.
@@ -82,7 +82,7 @@ pub fn explain_kinds<E>(
     let kinds = Kinds::new(pods);
     for round in kinds.members.chunks(round_length()) {
         let firsts: Vec<&Arc<Pod>> = round.iter().map(|members| &pods[members[0]]).collect();
-        let answers = side_by_side(&firsts, |pod| explainer.explain(pod));
+        let answers = side_by_side(&firsts, |pod| explainer.explain_to_people(pod));
         for (answer, members) in answers.iter().zip(round) {
             each(answer, members)?;
         }

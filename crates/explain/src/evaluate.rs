@@ -5,11 +5,12 @@
 
 use crate::answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, ScoreAnswer, Verdict};
 use crate::cluster::Cluster;
+use crate::facts::Facts;
 use secondmate_cycle::note::failure_note;
 use secondmate_cycle::{
     Answer, Details, Evaluate, Outcome, Plain, Profile, Question, Random, Rejection, Scope,
 };
-use secondmate_framework::{NodeIndex, Nomination, Status};
+use secondmate_framework::{Context, NodeIndex, Nomination, Status};
 use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
 use std::sync::Arc;
 
@@ -47,10 +48,21 @@ impl<'a> Explainer<'a> {
     /// What the scheduler would say about a pending pod.
     #[must_use]
     pub fn explain(&self, pod: &Arc<Pod>) -> Explanation {
+        self.answer(pod, false)
+    }
+
+    /// The same, with the facts behind the rejections.
+    #[must_use]
+    pub fn explain_to_people(&self, pod: &Arc<Pod>) -> Explanation {
+        self.answer(pod, true)
+    }
+
+    fn answer(&self, pod: &Arc<Pod>, to_people: bool) -> Explanation {
         let profile = self.profile(pod);
         let mut answer = Explanation::new(pod.full_name(), profile.name().clone(), Verdict::Schedulable);
-        if profile.holds_back(pod).is_some() {
+        if let Some(status) = profile.holds_back(pod) {
             answer.result = Verdict::Gated;
+            answer.facts.held_back_by = Some(status);
             return answer;
         }
         let Answer { outcome, details, .. } = self.ask(profile, pod, Scope::Every);
@@ -76,7 +88,14 @@ impl<'a> Explainer<'a> {
                 answer.message = note(&failure.message);
             }
         }
+        if to_people {
+            answer.facts = Facts::of(profile, &self.context(), pod, &details);
+        }
         answer
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { snapshot: &self.cluster.snapshot, now: NOW, nominations: &self.cluster.nominator }
     }
 
     fn ask(&self, profile: &Profile, pod: &Arc<Pod>, scope: Scope) -> Answer {

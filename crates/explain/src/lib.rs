@@ -2,7 +2,7 @@
 //!
 //! [`read`] takes the text apart into objects, [`Cluster`] holds them as the scheduler's cache and snapshot do, [`Explainer`]
 //! evaluates pending pods against it, each on its own, with the code that schedules, and answers with an [`Explanation`]: as one
-//! JSON object, or as a table for people. Nothing is placed and nothing is changed.
+//! JSON object, or as text for people, with the facts that the plugins tell. Nothing is placed and nothing is changed.
 //!
 //! What it holds: one frozen cluster. Who writes it: [`Cluster::load`], once. What bounds it: the file. What it must never know:
 //! clients, runtimes and clocks; the same file gives the same answer every day.
@@ -11,8 +11,10 @@ mod answer;
 mod classes;
 mod cluster;
 mod evaluate;
+mod facts;
 mod filling;
 mod gaps;
+mod lines;
 mod objects;
 mod read;
 mod table;
@@ -21,6 +23,7 @@ pub use answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, 
 pub use classes::{Kinds, explain_kinds, write_json};
 pub use cluster::{Cluster, NotPending};
 pub use evaluate::Explainer;
+pub use facts::{Facts, RejectedGroup};
 pub use filling::FilledIn;
 pub use gaps::gaps;
 pub use objects::{Item, Keep, Place};

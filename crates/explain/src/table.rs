@@ -1,13 +1,17 @@
-//! The answer for people.
+//! The answer for people: lines of at most 80 columns.
 
 use crate::answer::{Explanation, NodeAnswer, ScoreAnswer, Verdict};
-use secondmate_framework::Code;
+use crate::facts::RejectedGroup;
+use crate::lines::{COLUMNS, wrap};
+use secondmate_framework::{Fact, Status};
 use secondmate_model::Atom;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Name, total and scores of a feasible node.
 type FeasibleNode<'a> = (&'a Atom, i64, &'a [(Atom, ScoreAnswer)]);
+
+/// Things that are told to help.
+const HELP_MAX: usize = 3;
 
 /// How much of an answer is shown.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +31,11 @@ impl Default for Style {
 /// An answer as text of several lines. `others` are the further pods for which it holds.
 #[must_use]
 pub fn render(explanation: &Explanation, others: &[String], style: Style) -> String {
-    let mut text = format!("{} ({})", explanation.pod, explanation.profile);
+    let mut text = String::new();
+    let mut title = format!("{} ({})", explanation.pod, explanation.profile);
     if let Some(first) = others.first() {
-        let _ = write!(text, " and {}", counted(others.len(), "pod"));
-        let _ = write!(text, " like it ({first}{})", if others.len() > 1 { ", …" } else { "" });
+        let _ = write!(title, " and {}", counted(others.len(), "pod"));
+        let _ = write!(title, " like it ({first}{})", if others.len() > 1 { ", …" } else { "" });
     }
     let feasible: Vec<FeasibleNode<'_>> = explanation
         .nodes
@@ -40,72 +45,90 @@ pub fn render(explanation: &Explanation, others: &[String], style: Style) -> Str
             NodeAnswer::Rejected { .. } => None,
         })
         .collect();
-    text += ": ";
-    match explanation.result {
-        Verdict::Gated => text += "is held back by its scheduling gates; it is tried when they are removed\n",
-        Verdict::Error => text += "cannot be tried: a plugin failed\n",
+    let verdict = match explanation.result {
+        Verdict::Gated => held_back(explanation.facts.held_back_by.as_ref()),
+        Verdict::Error => "cannot be tried: a plugin failed".to_owned(),
         Verdict::Schedulable => {
-            let all = explanation.nodes.len();
-            let _ = writeln!(text, "fits on {} of {}", feasible.len(), counted(all, "node"));
-            best(&mut text, explanation, feasible, style);
+            format!("fits on {} of {}", feasible.len(), counted(explanation.nodes.len(), "node"))
         }
-        Verdict::Unschedulable => {
-            let _ = match &explanation.pre_filter {
-                Some(_) => writeln!(text, "cannot be placed, whatever the node"),
-                None => writeln!(text, "fits on none of {}", counted(explanation.nodes.len(), "node")),
-            };
-        }
+        Verdict::Unschedulable => match &explanation.pre_filter {
+            Some(_) => "cannot be placed, whatever the node".to_owned(),
+            None => format!("fits on none of {}", counted(explanation.nodes.len(), "node")),
+        },
+    };
+    wrap(&mut text, 0, 2, &format!("{title}: {verdict}"));
+    if explanation.result == Verdict::Schedulable {
+        best(&mut text, explanation, feasible, style);
     }
     if let Some(rejection) = &explanation.pre_filter {
         let plugin = rejection.plugin.as_ref().map_or("PreFilter", Atom::as_str);
-        let _ = writeln!(text, "  {plugin}: {}", rejection.reasons.join("; "));
+        wrap(&mut text, 2, 2, &format!("{plugin}: {}", rejection.reasons.join("; ")));
+        for Fact { text: fact, .. } in &explanation.facts.pre_filter {
+            wrap(&mut text, 4, 2, fact);
+        }
     }
-    rejected(&mut text, explanation, style);
+    let groups = &explanation.facts.groups;
+    if !groups.is_empty() {
+        text.push_str("  does not fit on\n");
+    }
+    for group in groups {
+        rejected(&mut text, group, style);
+    }
     preemption(&mut text, explanation);
+    help(&mut text, explanation);
     if let Some(message) = &explanation.message {
         let what = if explanation.result == Verdict::Error { "error" } else { "event" };
-        let _ = writeln!(text, "  {what}: {message}");
+        wrap(&mut text, 2, 2, &format!("{what}: {message}"));
     }
     text
+}
+
+fn held_back(by: Option<&Status>) -> String {
+    let Some(status) = by else { return "is held back before it enters the queue".to_owned() };
+    let plugin = status.plugin().map_or("PreEnqueue", Atom::as_str);
+    format!("is held back by {plugin}: {}", status.message())
 }
 
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// The first names of a list, and how many more there are.
+fn names(list: &[Atom], most: usize) -> String {
+    let mut text = list.iter().take(most).map(Atom::as_str).collect::<Vec<_>>().join(", ");
+    if list.len() > most {
+        let _ = write!(text, " and {} more", list.len() - most);
+    }
+    text
+}
+
 fn best(text: &mut String, explanation: &Explanation, mut feasible: Vec<FeasibleNode<'_>>, style: Style) {
-    let shown = |names: &[Atom]| {
-        let mut list: Vec<&str> = names.iter().take(style.nodes_max).map(Atom::as_str).collect();
-        if names.len() > style.nodes_max {
-            list.push("…");
-        }
-        list.join(", ")
-    };
     match explanation.best.as_slice() {
-        [one] => {
-            let _ = writeln!(text, "  goes to {one}");
-        }
+        [one] => wrap(text, 2, 2, &format!("goes to {one}")),
         many => {
-            let _ = writeln!(text, "  goes to one of {} alike: {}", counted(many.len(), "node"), shown(many));
+            let list = names(many, style.nodes_max);
+            wrap(text, 2, 2, &format!("goes to one of {} alike: {list}", counted(many.len(), "node")));
         }
     }
-    let Some((_, _, scores)) = feasible.first() else { return };
+    feasible.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.as_str().cmp(b.0.as_str())));
+    let all = feasible.len();
+    feasible.truncate(style.nodes_max.max(1));
+    let scores = feasible.first().map_or(&[][..], |(_, _, scores)| scores);
     if scores.is_empty() {
         return;
     }
-    feasible.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.as_str().cmp(b.0.as_str())));
-    let left = feasible.len().saturating_sub(style.nodes_max);
-    feasible.truncate(style.nodes_max);
-    let mut rows = vec![vec!["NODE".to_owned(), "TOTAL".to_owned()]];
-    rows[0].extend(feasible[0].2.iter().map(|(plugin, _)| plugin.as_str().to_owned()));
+    let mut columns = vec![vec!["SCORE".to_owned()]];
+    columns[0].extend(scores.iter().map(|(plugin, _)| plugin.as_str().to_owned()));
+    columns[0].push("total".to_owned());
     for (name, total, scores) in &feasible {
-        let mut row = vec![name.as_str().to_owned(), total.to_string()];
-        row.extend(scores.iter().map(|(_, score)| score_cell(*score)));
-        rows.push(row);
+        let mut column = vec![name.as_str().to_owned()];
+        column.extend(scores.iter().map(|(_, score)| score_cell(*score)));
+        column.push(total.to_string());
+        columns.push(column);
     }
-    columns(text, &rows);
-    if left > 0 {
-        let _ = writeln!(text, "    … and {}", counted(left, "node"));
+    let shown = table(text, &columns);
+    if all > shown {
+        let _ = writeln!(text, "    … and {}", counted(all - shown, "node"));
     }
 }
 
@@ -119,59 +142,82 @@ fn score_cell(score: ScoreAnswer) -> String {
     }
 }
 
-fn columns(text: &mut String, rows: &[Vec<String>]) {
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+/// Writes columns side by side, as many as have room, and says how many stand beside the first one: one at least.
+fn table(text: &mut String, columns: &[Vec<String>]) -> usize {
+    let widths: Vec<usize> = columns
+        .iter()
+        .map(|column| column.iter().map(|cell| cell.chars().count()).max().unwrap_or(0))
         .collect();
-    for row in rows {
-        let mut line = String::from("   ");
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, " {cell:width$} ");
+    let (mut shown, mut used) = (2, 4 + widths[0] + 2 + widths[1]);
+    while shown < columns.len() && used + 2 + widths[shown] <= COLUMNS {
+        used += 2 + widths[shown];
+        shown += 1;
+    }
+    for row in 0..columns[0].len() {
+        let mut line = String::from("  ");
+        for (column, width) in columns.iter().zip(&widths).take(shown) {
+            let _ = write!(line, "  {:width$}", column[row]);
         }
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    shown - 1
 }
 
-/// Nodes of one verdict, grouped: how many there are, and some names.
-fn rejected(text: &mut String, explanation: &Explanation, style: Style) {
-    type Group<'a> = (Code, &'a str, &'a [String]);
-    let mut groups: Vec<(Group<'_>, Vec<&Atom>)> = Vec::new();
-    let mut places: BTreeMap<(i32, &str, &[String]), usize> = BTreeMap::new();
-    for (name, answer) in &explanation.nodes {
-        let NodeAnswer::Rejected { code, plugin, reasons } = answer else { continue };
-        let plugin = plugin.as_ref().map_or("PreFilter", Atom::as_str);
-        let at = *places.entry((*code as i32, plugin, reasons)).or_insert_with(|| {
-            groups.push(((*code, plugin, reasons), Vec::new()));
-            groups.len() - 1
-        });
-        groups[at].1.push(name);
-    }
-    if groups.is_empty() {
+/// Nodes of one verdict: how many there are, and what is so on the nearest ones.
+fn rejected(text: &mut String, group: &RejectedGroup, style: Style) {
+    let plugin = group.plugin.as_ref().map_or("PreFilter", Atom::as_str);
+    let why = if group.reasons.is_empty() { group.code.name().to_owned() } else { group.reasons.join("; ") };
+    let count = counted(group.nodes.len(), "node");
+    if group.facts.is_empty() {
+        let list = names(&group.nodes, style.examples_max);
+        wrap(text, 4, 2, &format!("{count} ({plugin}): {why}: {list}"));
         return;
     }
-    groups.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
-    text.push_str("  does not fit on\n");
-    let width = groups[0].1.len().to_string().len();
-    for ((code, plugin, reasons), names) in groups {
-        let why = if reasons.is_empty() { code.name().to_owned() } else { reasons.join("; ") };
-        let examples: Vec<&str> = names.iter().take(style.examples_max).map(|n| n.as_str()).collect();
-        let more = if names.len() > style.examples_max { ", …" } else { "" };
-        let count = names.len();
-        let _ = writeln!(text, "    {count:width$}  {plugin}: {why} ({}{more})", examples.join(", "));
+    wrap(text, 4, 2, &format!("{count} ({plugin}): {why}"));
+    for (fact, nodes) in group.facts.iter().take(style.examples_max) {
+        wrap(text, 6, 2, &format!("{}: {}", names(nodes, style.examples_max), fact.text));
+    }
+    if group.facts.len() > style.examples_max {
+        let told: Vec<&Atom> =
+            group.facts[..style.examples_max].iter().flat_map(|(_, nodes)| nodes).collect();
+        let left = group.nodes.iter().filter(|node| !told.contains(node)).count();
+        if left > 0 {
+            let _ = writeln!(text, "      … and {}", counted(left, "node"));
+        }
+    }
+    if let Some(first) = group.nominated.first() {
+        let node = first.nominated_node_name.as_ref().map_or("a node", Atom::as_str);
+        let more = match group.nominated.len() {
+            1 => String::new(),
+            all => format!(", and {} more like it", all - 1),
+        };
+        let pod = format!("pod {} (of {})", first.full_name(), first.scheduler_name);
+        wrap(text, 6, 2, &format!("counted as there: {pod}, nominated to {node}{more}"));
     }
 }
 
 fn preemption(text: &mut String, explanation: &Explanation) {
     let Some(answer) = &explanation.post_filter else { return };
     let node = &answer.nominated_node;
-    let _ = match answer.victims.as_slice() {
-        [] => writeln!(text, "  preemption: would be promised node {node}"),
-        victims => writeln!(
-            text,
-            "  preemption: would evict {} from node {node}: {}",
-            counted(victims.len(), "pod"),
-            victims.join(", ")
-        ),
+    let line = match answer.victims.as_slice() {
+        [] => format!("preemption: would be promised node {node}"),
+        victims => {
+            let pods = counted(victims.len(), "pod");
+            format!("preemption: would evict {pods} from node {node}: {}", victims.join(", "))
+        }
     };
+    wrap(text, 2, 2, &line);
+}
+
+/// What would help a pod that fits nowhere; preemption, where it finds a node, is help enough.
+fn help(text: &mut String, explanation: &Explanation) {
+    if explanation.result != Verdict::Unschedulable || explanation.post_filter.is_some() {
+        return;
+    }
+    let help = explanation.facts.help();
+    if !help.is_empty() {
+        let told = help.iter().take(HELP_MAX).copied().collect::<Vec<_>>().join("; or ");
+        wrap(text, 2, 2, &format!("would help: {told}"));
+    }
 }

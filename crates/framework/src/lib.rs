@@ -10,6 +10,7 @@
 mod declaration;
 mod event;
 mod extender;
+mod fact;
 mod fit_error;
 mod grouping;
 mod normalization;
@@ -36,6 +37,7 @@ pub use extender::{
     AwaitScores, CallExtender, EXTENDER_NAME, Extender, ExtenderError, ExtenderVerbs, ExtenderVerdict,
     ExtenderVictims, Extenders, MAX_EXTENDER_PRIORITY, PassedNodes,
 };
+pub use fact::Fact;
 pub use fit_error::fit_error_message;
 pub use grouping::{Coordinate, Coordinates, GroupScore, NodeGroup, Place};
 pub use normalization::Normalization;

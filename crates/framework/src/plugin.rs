@@ -2,6 +2,7 @@
 
 use crate::declaration::{Declaration, Reach};
 use crate::event::{ActionType, EventRegistration, EventResource, Hint, ObjectChange};
+use crate::fact::Fact;
 use crate::grouping::GroupScore;
 use crate::normalization::Normalization;
 use crate::snapshot::{NodeIndex, Snapshot};
@@ -98,6 +99,18 @@ pub trait Plugin: Send + Sync + 'static {
     /// Whether an event that [`Plugin::events`] names is worth another attempt for a pod that this plugin rejected.
     fn hint(&self, _pod: &Pod, _change: &ObjectChange) -> Hint {
         Hint::Queue
+    }
+
+    /// What lies behind a rejection by this plugin, for people who ask why a pod is not placed: of the node, with the state that its
+    /// filter had, or (without a node) of the pod as a whole by its PreFilter. It decides nothing, and the scheduler never asks.
+    fn facts(
+        &self,
+        _cx: &Context<'_>,
+        _state: &CycleState,
+        _pod: &Arc<Pod>,
+        _node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        Vec::new()
     }
 }
 

@@ -82,6 +82,12 @@ impl CycleState {
     }
 }
 
+impl std::fmt::Debug for CycleState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CycleState of {} entries", self.entries.len())
+    }
+}
+
 impl Clone for CycleState {
     fn clone(&self) -> Self {
         Self {

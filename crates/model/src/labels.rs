@@ -3,6 +3,7 @@
 use crate::Atom;
 use crate::label_syntax;
 use crate::wire;
+use std::fmt;
 
 /// A label set, sorted by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -76,6 +77,27 @@ impl Requirement {
             Self::DoesNotExist(key) => labels.get(key).is_none(),
             Self::Gt(key, bound) => integer(labels, key).is_some_and(|v| v > *bound),
             Self::Lt(key, bound) => integer(labels, key).is_some_and(|v| v < *bound),
+        }
+    }
+}
+
+/// As kubectl writes it: `app=web`, `tier in (a,b)`, `!x`.
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |values: &[Atom]| values.iter().map(Atom::as_str).collect::<Vec<_>>().join(",");
+        match self {
+            Self::In(key, values) => match &**values {
+                [one] => write!(f, "{key}={one}"),
+                values => write!(f, "{key} in ({})", list(values)),
+            },
+            Self::NotIn(key, values) => match &**values {
+                [one] => write!(f, "{key}!={one}"),
+                values => write!(f, "{key} notin ({})", list(values)),
+            },
+            Self::Exists(key) => write!(f, "{key}"),
+            Self::DoesNotExist(key) => write!(f, "!{key}"),
+            Self::Gt(key, bound) => write!(f, "{key}>{bound}"),
+            Self::Lt(key, bound) => write!(f, "{key}<{bound}"),
         }
     }
 }
@@ -176,6 +198,20 @@ impl LabelSelector {
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
         !self.nothing && self.requirements.iter().all(|r| r.matches(labels))
+    }
+}
+
+/// As kubectl writes it: `app=web,tier in (a,b)`.
+impl fmt::Display for LabelSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.nothing, &*self.requirements) {
+            (true, _) => f.write_str("<none>"),
+            (false, []) => f.write_str("<all>"),
+            (false, requirements) => {
+                let texts: Vec<String> = requirements.iter().map(ToString::to_string).collect();
+                f.write_str(&texts.join(","))
+            }
+        }
     }
 }
 

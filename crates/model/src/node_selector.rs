@@ -6,6 +6,7 @@
 use crate::label_syntax;
 use crate::labels::{Labels, Requirement, SelectorError, parse_go_int};
 use crate::{Atom, wire};
+use std::fmt;
 
 /// A requirement on `metadata.name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,9 +21,18 @@ pub struct FieldRequirement {
 
 impl FieldRequirement {
     /// Whether a node of the name meets the requirement. Any other field is empty on every node.
-    fn matches(&self, name: &Atom) -> bool {
+    #[must_use]
+    pub fn matches(&self, name: &Atom) -> bool {
         let value = if self.field == "metadata.name" { name.as_str() } else { "" };
         (self.value == *value) == self.equal
+    }
+}
+
+/// `metadata.name=n1`, `metadata.name!=n1`.
+impl fmt::Display for FieldRequirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operator = if self.equal { "=" } else { "!=" };
+        write!(f, "{}{operator}{}", self.field, self.value)
     }
 }
 

@@ -65,6 +65,16 @@ impl HostPort {
     }
 }
 
+/// `8080/TCP`, with the address before it where one is given.
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ip != "0.0.0.0" {
+            write!(f, "{}:", self.ip)?;
+        }
+        write!(f, "{}/{}", self.port, self.protocol)
+    }
+}
+
 /// The controller that owns a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {

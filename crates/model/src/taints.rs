@@ -1,6 +1,7 @@
 //! Taints and tolerations.
 
 use crate::{Atom, wire};
+use std::fmt;
 
 /// Effect of a taint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +24,17 @@ impl Effect {
             "NoExecute" => Self::NoExecute,
             _ => Self::Other,
         }
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSchedule => "NoSchedule",
+            Self::PreferNoSchedule => "PreferNoSchedule",
+            Self::NoExecute => "NoExecute",
+            Self::Other => "(an unknown effect)",
+        })
     }
 }
 
@@ -52,6 +64,17 @@ impl Taint {
     #[must_use]
     pub fn repels(&self) -> bool {
         matches!(self.effect, Effect::NoSchedule | Effect::NoExecute)
+    }
+}
+
+/// As kubectl writes it: `key=value:effect`, or `key:effect`.
+impl fmt::Display for Taint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.value.as_str().is_empty() {
+            write!(f, "{}:{}", self.key, self.effect)
+        } else {
+            write!(f, "{}={}:{}", self.key, self.value, self.effect)
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod args;
 mod counts;
+mod facts;
 mod filter;
 mod hint;
 mod score;
@@ -13,11 +14,11 @@ mod terms;
 
 use args::Args;
 use secondmate_framework::{
-    ActionType, Context, Declaration, EventRegistration, EventResource, Filter, Handle, Hint, NodeParts,
-    ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
+    Hint, NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
 };
 use secondmate_model::objects::{ObjectKind, Objects};
-use secondmate_model::{Affinity, Labels, Pod};
+use secondmate_model::{Affinity, Labels, NodeInfo, Pod};
 use std::sync::Arc;
 
 /// Upstream's name of the plugin.
@@ -90,6 +91,16 @@ impl Plugin for InterPodAffinity {
 
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
         hint::hint(pod, change, self.parity)
+    }
+
+    fn facts(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        node.map_or_else(Vec::new, |node| facts::facts(cx.snapshot, state, pod, node))
     }
 }
 

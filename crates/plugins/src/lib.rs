@@ -10,6 +10,7 @@ pub mod default_binder;
 pub mod default_preemption;
 mod device_classes;
 pub mod dynamic_resources;
+mod facts;
 #[cfg(test)]
 mod fixture;
 pub mod image_locality;

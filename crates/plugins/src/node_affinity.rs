@@ -2,8 +2,8 @@
 
 use crate::arguments;
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, Normalization, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
+    Hint, NodeParts, Normalization, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome,
     PreScore, Score, Status,
 };
 use secondmate_model::{Atom, Node, NodeInfo, NodeSelector, NodeSelectorTerm, Pod, wire};
@@ -101,6 +101,27 @@ fn preference_error(terms: &[(i32, NodeSelectorTerm)]) -> Option<String> {
     }
 }
 
+/// What the node has instead of a label that it should have.
+fn has(node: &Node, key: &Atom) -> String {
+    node.labels.get(key).map_or("has no such label".to_owned(), |value| format!("has {value}"))
+}
+
+/// What a node lacks for each of the alternatives.
+fn unmet(selector: &NodeSelector, node: &Node) -> String {
+    let of_term = |term: &NodeSelectorTerm| {
+        if let Some(error) = &term.error {
+            return format!("what cannot be evaluated ({error})");
+        }
+        let labels = term.labels.iter().filter(|wanted| !wanted.matches(&node.labels));
+        let fields = term.fields.iter().filter(|wanted| !wanted.matches(&node.name));
+        let texts: Vec<String> =
+            labels.map(ToString::to_string).chain(fields.map(ToString::to_string)).collect();
+        if texts.is_empty() { "nothing, and so matches nothing".to_owned() } else { texts.join(",") }
+    };
+    let terms: Vec<String> = selector.terms.iter().map(of_term).collect();
+    if terms.is_empty() { "nothing, and so matches nothing".to_owned() } else { terms.join(" or ") }
+}
+
 fn weight_of_matching(terms: &[(i32, NodeSelectorTerm)], node: &Node) -> i64 {
     terms
         .iter()
@@ -154,6 +175,36 @@ impl Plugin for NodeAffinity {
         let now_matches =
             self.is_enforced_met(node) && matches && old.is_none_or(|old| !matches_required(pod, old));
         if now_matches { Hint::Queue } else { Hint::Skip }
+    }
+
+    fn facts(
+        &self,
+        _cx: &Context<'_>,
+        _state: &CycleState,
+        pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        let Some(node) = node.map(NodeInfo::node) else { return Vec::new() };
+        let enforced = self.added_required.as_ref().filter(|_| !self.is_enforced_met(node));
+        if let Some(selector) = enforced {
+            return vec![Fact::new(format!(
+                "the scheduler's configuration (addedAffinity) wants {}",
+                unmet(selector, node)
+            ))];
+        }
+        let lacking = pod.node_selector.iter().filter(|(key, value)| node.labels.get(key) != Some(value));
+        let mut facts: Vec<Fact> = lacking
+            .map(|(key, value)| {
+                Fact::new(format!("nodeSelector wants {key}={value}, {}", has(node, key)))
+                    .helped_by(format!("a node with the label {key}={value}"))
+            })
+            .collect();
+        if let Some(selector) = required(pod).filter(|s| !s.matches(&node.name, &node.labels)) {
+            let unmet = unmet(selector, node);
+            facts
+                .push(Fact::new(format!("node affinity wants {unmet}")).helped_by("a node with such labels"));
+        }
+        facts
     }
 }
 

@@ -1,8 +1,9 @@
 //! NodePorts: host ports that the pod wants must be free.
 
+use crate::facts;
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
+    Hint, NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
 use secondmate_model::{HostPort, NodeInfo, Pod};
 use serde_json::Value;
@@ -71,6 +72,28 @@ impl Plugin for NodePorts {
                 }
             }
         }
+    }
+
+    fn facts(
+        &self,
+        _cx: &Context<'_>,
+        _state: &CycleState,
+        pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        let Some(node) = node else { return Vec::new() };
+        let mut found = Vec::new();
+        for port in &pod.host_ports {
+            let has_it = |other: &&Arc<Pod>| conflict(std::slice::from_ref(port), &other.host_ports);
+            let owners = node.pods().iter().filter(has_it).map(AsRef::as_ref);
+            if let Some(names) = facts::list(owners, pod) {
+                found.push(
+                    Fact::new(format!("host port {port} is taken by {names}"))
+                        .helped_by(format!("another host port than {port}, or none")),
+                );
+            }
+        }
+        found
     }
 }
 

@@ -1,5 +1,6 @@
 //! NodeResourcesFit: nodes must have room for what the pod asks for, and are scored by how much is taken.
 
+mod facts;
 mod hint;
 mod strategy;
 #[cfg(test)]
@@ -11,8 +12,8 @@ use crate::allocation::{
 use crate::arguments;
 use crate::device_classes;
 use secondmate_framework::{
-    ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
-    Hint, NodeParts, Normalization, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter,
+    ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter,
+    Handle, Hint, NodeParts, Normalization, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter,
     PreFilterOutcome, PreScore, Reason, Score, Status,
 };
 use secondmate_model::objects::{ObjectKind, Objects};
@@ -162,10 +163,20 @@ impl Needs {
         }
     }
 
+    fn has_too_many_pods(&self, allocatable: &Allocatable, pods: usize) -> bool {
+        pods as i64 + 1 > allocatable.pods
+    }
+
+    /// The scalar resources that are judged here: where a node has none of one that a DeviceClass provides, DynamicResources does.
+    fn scalars_judged<'a>(&'a self, has: &'a Resources) -> impl Iterator<Item = &'a ScalarNeed> {
+        let elsewhere = |need: &ScalarNeed| need.has_device_class && has.scalar(&need.name).unwrap_or(0) <= 0;
+        self.scalars.iter().filter(move |need| !elsewhere(need))
+    }
+
     /// What is missing on a node with so many pods that take so much.
     fn shortage(&self, allocatable: &Allocatable, requested: &Resources, pods: usize) -> Shortage {
         let mut shortage = Shortage::default();
-        if pods as i64 + 1 > allocatable.pods {
+        if self.has_too_many_pods(allocatable, pods) {
             // Never unresolvable by itself, even where the node takes no pods at all.
             shortage.reasons.push(Reason::Borrowed("Too many pods"));
         }
@@ -177,11 +188,8 @@ impl Needs {
         shortage.check(self.ephemeral_storage, has.ephemeral_storage, requested.ephemeral_storage, || {
             Reason::Borrowed("Insufficient ephemeral-storage")
         });
-        for need in &self.scalars {
+        for need in self.scalars_judged(has) {
             let allocatable = has.scalar(&need.name).unwrap_or(0);
-            if need.has_device_class && allocatable <= 0 {
-                continue;
-            }
             let requested = requested.scalar(&need.name).unwrap_or(0);
             shortage
                 .check(need.amount, allocatable, requested, || format!("Insufficient {}", need.name).into());
@@ -235,6 +243,19 @@ impl Plugin for NodeResourcesFit {
 
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
         if self.is_worth_another_attempt(pod, change) { Hint::Queue } else { Hint::Skip }
+    }
+
+    fn facts(
+        &self,
+        _cx: &Context<'_>,
+        state: &CycleState,
+        _pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        match (state.read::<Needs>(), node) {
+            (Some(needs), Some(node)) => needs.facts(node),
+            _ => Vec::new(),
+        }
     }
 }
 

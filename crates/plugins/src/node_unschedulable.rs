@@ -1,8 +1,8 @@
 //! NodeUnschedulable: nodes marked `spec.unschedulable` take only pods that tolerate the taint of that meaning.
 
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
+    Hint, NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
 use secondmate_model::{Atom, Effect, NodeInfo, Pod, Taint};
 use serde_json::Value;
@@ -79,6 +79,20 @@ impl Plugin for NodeUnschedulable {
             true
         };
         if queue { Hint::Queue } else { Hint::Skip }
+    }
+
+    fn facts(
+        &self,
+        _cx: &Context<'_>,
+        _state: &CycleState,
+        pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        let Some(node) = node.filter(|node| node.node().unschedulable && !self.is_tolerated(pod)) else {
+            return Vec::new();
+        };
+        let help = format!("kubectl uncordon {}", node.name());
+        vec![Fact::new("is cordoned (spec.unschedulable)").helped_by(help)]
     }
 }
 

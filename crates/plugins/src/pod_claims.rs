@@ -1,5 +1,6 @@
 //! The claims of a pod, as the volume plugins look them up.
 
+use secondmate_framework::Fact;
 use secondmate_model::objects::{Objects, PersistentVolumeClaim};
 use secondmate_model::{Pod, Volume, VolumeSource};
 use smallvec::SmallVec;
@@ -72,6 +73,59 @@ pub(crate) fn is_for_pod(pod: &Pod, claim: &PersistentVolumeClaim) -> Result<(),
         return Ok(());
     }
     Err(format!("PVC {} was not created for pod {} (pod is not owner)", claim.name, pod.full_name()))
+}
+
+/// What is not well with the pod's claims, for people.
+pub(crate) fn facts(objects: &Objects, pod: &Pod) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    for volume in &pod.volumes {
+        let fact = with_claim_name(pod, volume, |_, name| match claim(objects, pod, name) {
+            None => {
+                let full = format!("{}/{name}", pod.namespace);
+                let text = format!("claim {full} is not there");
+                Some(Fact::new(text).helped_by(format!("creating PersistentVolumeClaim {full}")))
+            }
+            Some(claim) => fact(objects, claim),
+        });
+        facts.extend(fact.flatten());
+    }
+    facts
+}
+
+fn fact(objects: &Objects, claim: &PersistentVolumeClaim) -> Option<Fact> {
+    let (name, volume) = (&claim.name, &claim.volume_name);
+    if claim.phase == "Lost" {
+        return Some(Fact::new(format!("claim {name} has lost its volume {volume}")));
+    }
+    if claim.deleting {
+        return Some(Fact::new(format!("claim {name} is being deleted")));
+    }
+    if !volume.is_empty() {
+        let missing = !objects.volumes.contains_key(volume);
+        return missing
+            .then(|| Fact::new(format!("claim {name} is bound to volume {volume}, which is not there")));
+    }
+    let class = claim.storage_class.as_ref().filter(|class| !class.is_empty());
+    let Some(class) = class else {
+        let text = format!("claim {name} is not bound, and has no StorageClass");
+        return Some(Fact::new(text).helped_by(format!("a PersistentVolume for claim {name}")));
+    };
+    match objects.storage_classes.get(class) {
+        None => {
+            let text = format!("claim {name} is not bound, and its StorageClass {class} is not there");
+            Some(Fact::new(text).helped_by(format!("creating StorageClass {class}")))
+        }
+        Some(known) if known.wait_for_first_consumer == Some(true) => None,
+        Some(_) => {
+            let text = format!(
+                "claim {name} is not bound yet; its StorageClass {class} binds without waiting for a pod (Immediate)"
+            );
+            Some(
+                Fact::new(text)
+                    .helped_by(format!("a volume for claim {name} (kubectl describe pvc says why not)")),
+            )
+        }
+    }
 }
 
 /// The API's words for a claim that is not there.

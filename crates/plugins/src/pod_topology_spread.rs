@@ -14,11 +14,11 @@ mod logarithm;
 mod score;
 
 use secondmate_framework::{
-    ActionType, Context, Declaration, EventRegistration, EventResource, Filter, Handle, Hint, NodeParts,
-    ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
+    Hint, NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreScore, Reach, Score,
 };
 use secondmate_model::objects::ObjectKind;
-use secondmate_model::{Pod, SpreadConstraint};
+use secondmate_model::{NodeInfo, Pod, SpreadConstraint};
 use std::sync::Arc;
 
 /// Upstream's name of the plugin.
@@ -107,5 +107,15 @@ impl Plugin for PodTopologySpread {
 
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
         self.hint_of(pod, change)
+    }
+
+    fn facts(
+        &self,
+        _cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        node.map_or_else(Vec::new, |node| filter::facts(state, pod, node))
     }
 }

@@ -1,8 +1,8 @@
 //! TaintToleration: taints keep pods off that do not tolerate them, or make their nodes less welcome.
 
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, Normalization, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
+    Hint, NodeParts, Normalization, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome,
     PreScore, Score, Status,
 };
 use secondmate_model::{Effect, Node, NodeInfo, Pod, Taint};
@@ -81,6 +81,22 @@ impl Plugin for TaintToleration {
             true
         };
         if queue { Hint::Queue } else { Hint::Skip }
+    }
+
+    fn facts(
+        &self,
+        _cx: &Context<'_>,
+        _state: &CycleState,
+        pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        let Some(node) = node else { return Vec::new() };
+        let repelling = node.node().taints.iter().filter(|taint| taint.repels() && !tolerates(pod, taint));
+        let fact = |taint: &Taint| {
+            Fact::new(format!("taint {taint} is not tolerated"))
+                .helped_by(format!("a toleration of the taint {taint}"))
+        };
+        repelling.map(fact).collect()
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Source: `pkg/scheduler/framework/plugins/volumerestrictions`.
 
-use crate::pod_claims;
+use crate::{facts, pod_claims};
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Reach,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
+    Hint, NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Reach,
     Status,
 };
 use secondmate_model::objects::{Object, ObjectKind};
@@ -53,6 +53,21 @@ impl ExclusiveClaims {
         }
         let count = pod_claims::named(other).filter(|name| self.claims.contains(*name)).count();
         i64::try_from(count).unwrap_or(i64::MAX)
+    }
+
+    /// Who uses them.
+    fn facts(&self, nodes: &[Arc<NodeInfo>], pod: &Pod) -> Vec<Fact> {
+        let of_claim = |name: &Box<str>| {
+            let full = format!("{}/{name}", pod.namespace);
+            let using = nodes.iter().filter(|node| node.claims().any(|claim| claim == full));
+            let uses = |other: &&Arc<Pod>| {
+                other.namespace == pod.namespace && pod_claims::named(other).any(|claim| claim == &**name)
+            };
+            let users = facts::list(using.flat_map(|node| node.pods()).filter(uses).map(AsRef::as_ref), pod)?;
+            let text = format!("claim {full} is for one pod only (ReadWriteOncePod), in use by {users}");
+            Some(Fact::new(text).helped_by(format!("an end of {users}, or another access mode")))
+        };
+        self.claims.iter().filter_map(of_claim).collect()
     }
 }
 
@@ -145,6 +160,21 @@ impl Plugin for VolumeRestrictions {
             Some(Object::PersistentVolumeClaim(claim)) if !pod_claims::names(pod, claim) => Hint::Skip,
             _ => Hint::Queue,
         }
+    }
+
+    fn facts(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        let Some(node) = node else { return pod_claims::facts(cx.snapshot.objects(), pod) };
+        let has_disk = |other: &&Arc<Pod>| disks_conflict(pod, other);
+        let users = facts::list(node.pods().iter().filter(has_disk).map(AsRef::as_ref), pod);
+        let disk = users.map(|users| Fact::new(format!("a disk of the pod is in use by {users}")));
+        let claims = state.read::<ExclusiveClaims>().map(|claims| claims.facts(cx.snapshot.nodes(), pod));
+        disk.into_iter().chain(claims.unwrap_or_default()).collect()
     }
 }
 

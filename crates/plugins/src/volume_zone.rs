@@ -4,8 +4,8 @@
 
 use crate::pod_claims;
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
+    Hint, NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
 use secondmate_model::migration::{BETA_REGION, BETA_ZONE, REGION, ZONE, ZONE_DELIMITER};
 use secondmate_model::objects::{Object, ObjectKind, Objects, PersistentVolume};
@@ -32,6 +32,13 @@ struct Topology {
     /// The label that took the place of `key`; it counts where the node does not have `key`.
     successor: Atom,
     values: BTreeSet<Atom>,
+}
+
+impl Topology {
+    fn is_met_by(&self, node: &Labels) -> bool {
+        let value = node.get(&self.key).or_else(|| node.get(&self.successor));
+        value.is_some_and(|value| self.values.contains(value))
+    }
 }
 
 /// The demands of the pod's volumes.
@@ -151,6 +158,29 @@ impl Plugin for VolumeZone {
         };
         if relevant { Hint::Queue } else { Hint::Skip }
     }
+
+    fn facts(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        let Some(node) = node.map(NodeInfo::node) else {
+            return pod_claims::facts(cx.snapshot.objects(), pod);
+        };
+        let demands = match state.read::<Topologies>() {
+            Some(Topologies(demands)) => demands.to_vec(),
+            None => self.of_pod(cx.snapshot.objects(), pod).unwrap_or_default(),
+        };
+        let unmet = demands.iter().filter(|topology| !topology.is_met_by(&node.labels));
+        let fact = |topology: &Topology| {
+            let (key, values) = (&topology.key, topology.values.iter().map(Atom::as_str).collect::<Vec<_>>());
+            let text = format!("a volume of the pod is in {key} {}, the node is not", values.join(" or "));
+            Fact::new(text).helped_by(format!("room on nodes in {key} {}", values.join(" or ")))
+        };
+        unmet.map(fact).collect()
+    }
 }
 
 impl PreFilter for VolumeZone {
@@ -186,11 +216,11 @@ impl VolumeZone {
         if !self.labels.iter().any(|(key, _)| node.get(key).is_some()) {
             return Status::SUCCESS;
         }
-        let met = topologies.iter().all(|topology| {
-            let value = node.get(&topology.key).or_else(|| node.get(&topology.successor));
-            value.is_some_and(|value| topology.values.contains(value))
-        });
-        if met { Status::SUCCESS } else { Status::unresolvable(CONFLICT) }
+        if topologies.iter().all(|topology| topology.is_met_by(node)) {
+            Status::SUCCESS
+        } else {
+            Status::unresolvable(CONFLICT)
+        }
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) fn explain(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
             "extenders are not asked: a node that passes here may be rejected by one, and their scores are missing",
         );
     }
-    remark(&cluster, &ignored, &configuration.scheduler_names(), pods.len());
+    remark(&cluster, &ignored, &configuration.scheduler_names(), pods.len(), asked.is_empty());
     remark_on_filling(&filled_in);
     for gap in gaps(&cluster, &profiles, &pods) {
         print(&format!("{name}: {gap}"));
@@ -200,7 +200,7 @@ fn remark_on_filling(filled_in: &FilledIn) {
 }
 
 /// Tells on standard error what a reader of the answer may miss in it.
-fn remark(cluster: &Cluster, ignored: &Ignored, names: &[&str], pods: usize) {
+fn remark(cluster: &Cluster, ignored: &Ignored, names: &[&str], pods: usize, all: bool) {
     if !ignored.is_empty() {
         let list: Vec<String> = ignored.iter().map(|(kind, count)| format!("{kind} ({count})")).collect();
         print(&format!("not read, as scheduling does not look at them: {}", list.join(", ")));
@@ -210,8 +210,18 @@ fn remark(cluster: &Cluster, ignored: &Ignored, names: &[&str], pods: usize) {
             "no pod waits for {}: a pod that does has this spec.schedulerName and no spec.nodeName",
             names.join(" or ")
         ));
-        for (name, count) in cluster.waiting_for_others() {
-            print(&format!("  {count} wait for {name}: ask with --scheduler-name {name}"));
-        }
+    }
+    if !all {
+        return;
+    }
+    let others = cluster.waiting_for_others();
+    for (name, count) in others.iter().take(NAMES_TOLD_MAX) {
+        let (pods, wait) = if *count == 1 { ("pod", "waits") } else { ("pods", "wait") };
+        print(&format!(
+            "{count} {pods} {wait} for {name}, not explained here: ask with --scheduler-name {name}"
+        ));
+    }
+    if others.len() > NAMES_TOLD_MAX {
+        print(&format!("pods wait for {} more schedulers", others.len() - NAMES_TOLD_MAX));
     }
 }

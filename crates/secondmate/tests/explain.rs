@@ -91,6 +91,7 @@ fn json_has_one_line_a_pod_in_the_order_of_the_file() {
     assert_eq!(
         remarks,
         "not read, as scheduling does not look at them: apps/v1 Deployment (1)\n\
+         1 pod waits for other, not explained here: ask with --scheduler-name other\n\
          standard input: no PodDisruptionBudget is there: whom preemption evicts is told as if the cluster had none\n"
     );
 }
@@ -99,17 +100,23 @@ fn json_has_one_line_a_pod_in_the_order_of_the_file() {
 fn the_table_tells_pods_that_are_alike_once() {
     let (text, _) = answer(&["--from", "-"], CLUSTER);
     let expected = "\
-default/web-1 (my-scheduler) and 1 pod like it (default/web-2): fits on 1 of 2 nodes
+default/web-1 (my-scheduler) and 1 pod like it (default/web-2): fits on 1 of 2
+  nodes
   goes to n1
   does not fit on
-    1  TaintToleration: node(s) had untolerated taint(s) (n2)
+    1 node (TaintToleration): node(s) had untolerated taint(s)
+      n2: taint k:NoSchedule is not tolerated
 
 default/big (my-scheduler): fits on none of 2 nodes
   does not fit on
-    1  NodeResourcesFit: Insufficient cpu (n1)
-    1  TaintToleration: node(s) had untolerated taint(s) (n2)
+    1 node (NodeResourcesFit): Insufficient cpu
+      n1: asks 2 cpu, 500m of 2 free
+    1 node (TaintToleration): node(s) had untolerated taint(s)
+      n2: taint k:NoSchedule is not tolerated
   preemption: would evict 1 pod from node n1: default/low-1
-  event: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: found a potential placement for pod on node n1, preempting 1 victims
+  event: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated
+    taint(s). preemption: found a potential placement for pod on node n1,
+    preempting 1 victims
 
 ";
     assert_eq!(text, expected);

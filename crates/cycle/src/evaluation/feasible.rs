@@ -179,6 +179,32 @@ impl<'a> FilterRunner<'a> {
         }
     }
 
+    /// The node and the state with the pods that are nominated to it and count for the pod, if there are any.
+    ///
+    /// # Errors
+    /// The status of a plugin that could not add one.
+    pub(super) fn with_nominated(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Result<Option<(NodeInfo, CycleState)>, Status> {
+        let mut counting = nominated_with(cx, pod, node.name()).peekable();
+        if counting.peek().is_none() {
+            return Ok(None);
+        }
+        let (mut node, mut state) = (node.clone(), state.clone());
+        for other in counting {
+            node.add_pod(Arc::clone(other));
+            let status = self.add_pod(cx, &mut state, pod, other, &node);
+            if !status.is_success() {
+                return Err(status);
+            }
+        }
+        Ok(Some((node, state)))
+    }
+
     fn run_once(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
         if state.is_timed() && self.to_time.get() > 0 {
             return self.run_once_timed(cx, state, pod, node);
@@ -241,25 +267,29 @@ impl Drop for FilterRunner<'_> {
     }
 }
 
+/// The pods that are nominated to the node and count as present for the pod: of equal or higher priority.
+pub fn nominated_with<'a>(
+    cx: &Context<'a>,
+    pod: &'a Pod,
+    node: &Atom,
+) -> impl Iterator<Item = &'a Arc<Pod>> + use<'a> {
+    let nominated = cx.nominations.on_node(node);
+    nominated.iter().filter(|other| other.priority >= pod.priority && other.uid != pod.uid)
+}
+
 impl RunFilters for FilterRunner<'_> {
     fn run(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
-        let nominated = cx.nominations.on_node(node.name());
-        if nominated.iter().any(|n| n.priority >= pod.priority && n.uid != pod.uid) {
-            // With the nominated pods first: what they bring (ports, anti-affinity) must not hurt. Then without: they may
-            // never come, so what they bring (affinity) must not be needed.
-            let mut node_with = node.clone();
-            let mut state_with = state.clone();
-            for other in nominated.iter().filter(|n| n.priority >= pod.priority && n.uid != pod.uid) {
-                node_with.add_pod(Arc::clone(other));
-                let status = self.add_pod(cx, &mut state_with, pod, other, &node_with);
+        // With the nominated pods first: what they bring (ports, anti-affinity) must not hurt. Then without: they may never come, so
+        // what they bring (affinity) must not be needed.
+        match self.with_nominated(cx, state, pod, node) {
+            Err(failure) => return failure,
+            Ok(Some((node_with, state_with))) => {
+                let status = self.run_once(cx, &state_with, pod, &node_with);
                 if !status.is_success() {
                     return status;
                 }
             }
-            let status = self.run_once(cx, &state_with, pod, &node_with);
-            if !status.is_success() {
-                return status;
-            }
+            Ok(None) => {}
         }
         self.run_once(cx, state, pod, node)
     }

@@ -13,35 +13,35 @@ use std::sync::Arc;
 
 /// The incoming pod as its terms are read in the filter.
 #[derive(Debug)]
-struct Incoming {
+pub(super) struct Incoming {
     pod: Arc<Pod>,
-    namespace_labels: Labels,
+    pub(super) namespace_labels: Labels,
     affinity_namespaces: ExpandedNamespaces,
-    anti_affinity_namespaces: ExpandedNamespaces,
+    pub(super) anti_affinity_namespaces: ExpandedNamespaces,
     /// Its affinity terms mean the pod itself: then it may be the first of its kind.
     wants_its_own_kind: bool,
 }
 
 impl Incoming {
-    fn affinity(&self) -> &[PodAffinityTerm] {
+    pub(super) fn affinity(&self) -> &[PodAffinityTerm] {
         affinity(&self.pod).map_or(&[], |affinity| &affinity.required_affinity)
     }
 
-    fn anti_affinity(&self) -> &[PodAffinityTerm] {
+    pub(super) fn anti_affinity(&self) -> &[PodAffinityTerm] {
         affinity(&self.pod).map_or(&[], |affinity| &affinity.required_anti_affinity)
     }
 }
 
 /// Kept in the cycle's state.
 #[derive(Clone, Debug)]
-struct FilterState {
-    incoming: Arc<Incoming>,
+pub(super) struct FilterState {
+    pub(super) incoming: Arc<Incoming>,
     /// Pods that all affinity terms of the incoming pod mean.
-    affinity: Counts,
+    pub(super) affinity: Counts,
     /// Pods that an anti-affinity term of the incoming pod means.
-    anti_affinity: Counts,
+    pub(super) anti_affinity: Counts,
     /// Pods with an anti-affinity term that means the incoming pod.
-    existing_anti_affinity: Counts,
+    pub(super) existing_anti_affinity: Counts,
 }
 
 impl FilterState {
@@ -66,7 +66,7 @@ impl FilterState {
 
     /// The node has all labels that the affinity terms name, and for each a pod that they mean; or no pod that they mean is
     /// anywhere and the pod is one itself.
-    fn meets_affinity(&self, labels: &Labels) -> bool {
+    pub(super) fn meets_affinity(&self, labels: &Labels) -> bool {
         let mut near = true;
         for term in self.incoming.affinity() {
             let Some(value) = labels.get(&term.topology_key) else { return false };
@@ -85,7 +85,7 @@ impl FilterState {
 }
 
 /// The required anti-affinity terms of a pod that mean another.
-fn meaning<'a>(
+pub(super) fn meaning<'a>(
     pod: &'a Pod,
     other: &'a Pod,
     namespace_labels: &'a Labels,

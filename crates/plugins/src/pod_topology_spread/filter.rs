@@ -3,8 +3,8 @@
 use super::constraints::{Constraints, Inclusion};
 use super::domains::{Changes, Domains};
 use super::{LABEL_MISSING, NOT_SPREAD, PodTopologySpread};
-use secondmate_framework::{Context, CycleState, Filter, PreFilter, PreFilterOutcome, Status};
-use secondmate_model::{NodeInfo, Pod, WhenUnsatisfiable};
+use secondmate_framework::{Context, CycleState, Fact, Filter, PreFilter, PreFilterOutcome, Status};
+use secondmate_model::{Atom, NodeInfo, Pod, WhenUnsatisfiable};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -141,15 +141,63 @@ impl Filter for PodTopologySpread {
             let Some(value) = labels.get(&constraint.key) else {
                 return Status::unresolvable(LABEL_MISSING);
             };
-            let domains = &counted.domains[at];
-            let minimum = changes.minimum(domains, at, constraint.min_domains);
-            let skew = changes.count(domains, at, value) + counted.own[at] - minimum;
-            if skew > i64::from(constraint.max_skew) {
+            let skew = counted.skew(changes, at, value);
+            if skew.with_pod - skew.minimum > i64::from(constraint.max_skew) {
                 return Status::unschedulable(NOT_SPREAD);
             }
         }
         Status::SUCCESS
     }
+}
+
+/// A domain as it would be with the pod.
+struct Skew {
+    /// Pods in it.
+    with_pod: i64,
+    /// The smallest count of a domain.
+    minimum: i64,
+}
+
+impl Counted {
+    fn skew(&self, changes: &Changes, at: usize, value: &Atom) -> Skew {
+        let (domains, min_domains) = (&self.domains[at], self.constraints.list[at].min_domains);
+        let with_pod = changes.count(domains, at, value) + self.own[at];
+        Skew { with_pod, minimum: changes.minimum(domains, at, min_domains) }
+    }
+}
+
+/// The constraints that the node does not meet, and by how much.
+pub(super) fn facts(state: &CycleState, pod: &Pod, node: &NodeInfo) -> Vec<Fact> {
+    let Some(FilterState { counted, changes }) = state.read() else { return Vec::new() };
+    let mut facts = Vec::new();
+    for (at, constraint) in counted.constraints.list.iter().enumerate() {
+        let (key, max_skew) = (&constraint.key, constraint.max_skew);
+        let Some(value) = node.node().labels.get(key) else {
+            let help = format!("the label {key} on {}", node.name());
+            facts.push(
+                Fact::new(format!("has no label {key}, by which the pod is to spread")).helped_by(help),
+            );
+            continue;
+        };
+        let Skew { with_pod, minimum } = counted.skew(changes, at, value);
+        let skew = with_pod - minimum;
+        if skew <= i64::from(max_skew) {
+            continue;
+        }
+        let selector = counted.constraints.selector(constraint);
+        let least = if minimum == 0 && counted.domains[at].len() < constraint.min_domains.max(0) as usize {
+            format!("0 count elsewhere, for want of minDomains {}", constraint.min_domains)
+        } else {
+            format!("the emptiest domain has {minimum}")
+        };
+        let text = format!(
+            "{key}={value} would have {with_pod} pods {selector} in namespace {}, {least}: skew {skew}, maxSkew {max_skew}",
+            pod.namespace
+        );
+        let help = format!("room in the emptiest domains of {key}, or a maxSkew of {skew}");
+        facts.push(Fact::new(text).helped_by(help));
+    }
+    facts
 }
 
 #[cfg(test)]

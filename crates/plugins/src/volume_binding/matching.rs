@@ -27,10 +27,25 @@ impl Conflicts {
     }
 }
 
+/// Which volume or claim a conflict is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Culprit<'a> {
+    /// A bound volume that is out of reach.
+    Volume(&'a PersistentVolume),
+    /// A claim whose volume is to be provisioned for another node.
+    ChosenElsewhere(&'a PersistentVolumeClaim),
+    /// A claim that finds no volume.
+    NoVolume(&'a PersistentVolumeClaim),
+    /// A claim that finds no room.
+    NoSpace(&'a PersistentVolumeClaim),
+}
+
 /// What would be done for the pod's claims on a node.
 #[derive(Debug, Default)]
 pub(super) struct Placement<'a> {
     pub(super) conflicts: Conflicts,
+    /// What the conflicts are about.
+    pub(super) culprits: SmallVec<[Culprit<'a>; 2]>,
     /// Volumes for claims.
     pub(super) bindings: SmallVec<[(&'a Arc<PersistentVolume>, &'a Arc<PersistentVolumeClaim>); 4]>,
     /// Claims that a volume is provisioned for, with the bytes that are left where it would be, if somebody says.
@@ -52,14 +67,16 @@ impl PodClaims {
             };
             if !reaches(node_affinity(volume, csi_node)?, &node.labels) {
                 placement.conflicts.node_affinity = true;
+                placement.culprits.push(Culprit::Volume(volume));
                 break;
             }
         }
         let chosen_elsewhere = |unbound: &Unbound| {
             unbound.claim.annotations.get(SELECTED_NODE).is_some_and(|chosen| **chosen != *node.name.as_str())
         };
-        if self.to_provision.iter().any(chosen_elsewhere) {
+        if let Some(unbound) = self.to_provision.iter().find(|unbound| chosen_elsewhere(unbound)) {
             placement.conflicts.no_volume = true;
+            placement.culprits.push(Culprit::ChosenElsewhere(&unbound.claim));
             return Ok(placement);
         }
         placement.provisions.extend(self.to_provision.iter().map(|unbound| (unbound, None)));
@@ -78,10 +95,12 @@ impl PodClaims {
                 Provision::Possible(room) => *left = room,
                 Provision::Impossible => {
                     placement.conflicts.no_volume = true;
+                    placement.culprits.push(Culprit::NoVolume(&unbound.claim));
                     break;
                 }
                 Provision::NoSpace => {
                     placement.conflicts.no_space = true;
+                    placement.culprits.push(Culprit::NoSpace(&unbound.claim));
                     break;
                 }
             }

@@ -13,6 +13,7 @@ mod assumed;
 mod binding;
 mod by_label;
 mod claims;
+mod facts;
 mod matching;
 mod score;
 
@@ -23,9 +24,9 @@ use binding::Reservation;
 use claims::PodClaims;
 use rustc_hash::FxHashMap;
 use secondmate_framework::{
-    ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
-    Hint, NodeParts, Normalization, ObjectChange, Plugin, PluginError, PodParts, PreBind, PreBindStep,
-    PreFilter, PreFilterOutcome, PreScore, Reach, Reason, Reserve, Right, Score, Status,
+    ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter,
+    Handle, Hint, NodeParts, Normalization, ObjectChange, Plugin, PluginError, PodParts, PreBind,
+    PreBindStep, PreFilter, PreFilterOutcome, PreScore, Reach, Reason, Reserve, Right, Score, Status,
 };
 use secondmate_model::objects::{Object, ObjectKind};
 use secondmate_model::{Atom, NodeInfo, Pod, VolumeSource};
@@ -202,6 +203,21 @@ impl Plugin for VolumeBinding {
             _ => true,
         };
         if relevant { Hint::Queue } else { Hint::Skip }
+    }
+
+    fn facts(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        let objects = cx.snapshot.objects();
+        let claims = state.read::<PodState>().and_then(|state| state.claims.as_ref());
+        match (node, claims) {
+            (Some(node), Some(claims)) => claims.facts(objects, pod, node.node()),
+            _ => pod_claims::facts(objects, pod),
+        }
     }
 }
 

@@ -1,0 +1,125 @@
+//! The facts behind the rejections: nodes that are rejected for the same reasons, and what their plugin tells about each.
+//!
+//! No rule stands here: a verdict is the evaluation's, and a fact is told by the plugin that gave the verdict.
+
+use secondmate_cycle::evaluation::{facts, nominated_with};
+use secondmate_cycle::{Details, Profile};
+use secondmate_framework::{Code, Context, Fact, NodeIndex, Reason, Status};
+use secondmate_model::{Atom, Pod};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Nodes of one group about which the plugin is asked: what bounds the time in a large cluster.
+const NODES_ASKED_MAX: usize = 1000;
+
+/// What is told to people about a pod that is held back or rejected.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// The PreEnqueue plugin that holds the pod back, with its reasons.
+    pub held_back_by: Option<Status>,
+    /// Behind the rejection of the pod as a whole.
+    pub pre_filter: Vec<Fact>,
+    /// The nodes that do not fit, by reasons; the largest group first.
+    pub groups: Vec<RejectedGroup>,
+}
+
+/// Nodes that one plugin rejected for the same reasons.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RejectedGroup {
+    /// Verdict.
+    pub code: Code,
+    /// The plugin; `None` where PreFilter left the nodes out.
+    pub plugin: Option<Atom>,
+    /// Its reasons.
+    pub reasons: Vec<Reason>,
+    /// The nodes, in the snapshot's order.
+    pub nodes: Vec<Atom>,
+    /// Facts with the nodes of which they hold, the nearest to fitting first; none where the plugin tells none.
+    pub facts: Vec<(Fact, Vec<Atom>)>,
+    /// Pods that count as present on the nodes of which facts are told, since they are nominated to them.
+    pub nominated: Vec<Arc<Pod>>,
+}
+
+impl Facts {
+    /// What the plugins tell about the verdicts of an evaluation.
+    pub(crate) fn of(profile: &Profile, cx: &Context<'_>, pod: &Arc<Pod>, details: &Details) -> Self {
+        let mut result = Self::default();
+        let Some(state) = &details.state else { return result };
+        if let Some(status) = &details.pre_filter {
+            if let Some(plugin) = status.plugin() {
+                result.pre_filter = facts(profile, cx, state, pod, plugin, None);
+            }
+            return result;
+        }
+        let passed: std::collections::BTreeSet<&Atom> = details.feasible.iter().map(|n| n.name()).collect();
+        type Key<'a> = (i32, Option<&'a str>, &'a [Reason]);
+        let mut places: BTreeMap<Key<'_>, usize> = BTreeMap::new();
+        for (at, node) in cx.snapshot.nodes().iter().enumerate() {
+            if passed.contains(node.name()) {
+                continue;
+            }
+            let status = details.statuses.get(index(at));
+            let key = (status.code() as i32, status.plugin().map(Atom::as_str), status.reasons());
+            let place = *places.entry(key).or_insert_with(|| {
+                result.groups.push(RejectedGroup::new(status));
+                result.groups.len() - 1
+            });
+            let group = &mut result.groups[place];
+            group.nodes.push(node.name().clone());
+            let Some(plugin) = status.plugin().filter(|_| group.nodes.len() <= NODES_ASKED_MAX) else {
+                continue;
+            };
+            for fact in facts(profile, cx, state, pod, plugin, Some(node)) {
+                group.add(fact, node.name());
+            }
+            group.nominated.extend(nominated_with(cx, pod, node.name()).cloned());
+        }
+        for group in &mut result.groups {
+            group.facts.sort_by_key(|(fact, _)| fact.lacks);
+        }
+        result.groups.sort_by_key(|group| std::cmp::Reverse(group.nodes.len()));
+        result
+    }
+
+    /// What would help, in the order in which it is told: at most one thing for each group of nodes.
+    #[must_use]
+    pub fn help(&self) -> Vec<&str> {
+        let of_pod = self.pre_filter.iter().find_map(|fact| fact.help.as_deref());
+        let mut all: Vec<&str> = of_pod.into_iter().collect();
+        for help in self.groups.iter().filter_map(RejectedGroup::help) {
+            if !all.contains(&help) {
+                all.push(help);
+            }
+        }
+        all
+    }
+}
+
+impl RejectedGroup {
+    fn new(status: &Status) -> Self {
+        Self {
+            code: status.code(),
+            plugin: status.plugin().cloned(),
+            reasons: status.reasons().to_vec(),
+            nodes: Vec::new(),
+            facts: Vec::new(),
+            nominated: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, fact: Fact, node: &Atom) {
+        match self.facts.iter_mut().find(|(known, _)| known.text == fact.text) {
+            Some((_, nodes)) => nodes.push(node.clone()),
+            None => self.facts.push((fact, vec![node.clone()])),
+        }
+    }
+
+    /// What would help on the node that is nearest to fitting.
+    fn help(&self) -> Option<&str> {
+        self.facts.iter().find_map(|(fact, _)| fact.help.as_deref())
+    }
+}
+
+fn index(at: usize) -> NodeIndex {
+    NodeIndex(u32::try_from(at).expect("fewer than 2^32 nodes"))
+}
