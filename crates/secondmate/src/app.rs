@@ -156,6 +156,7 @@ impl App {
             Command::Config(args) => crate::config::config(self, &args),
             Command::Version(args) => crate::version::version(&args),
             Command::Completion(args) => crate::completion::completion(&args),
+            Command::Man(args) => crate::man::man(&args),
         }
     }
 }

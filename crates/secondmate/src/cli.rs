@@ -5,6 +5,7 @@ use crate::config::ConfigArgs;
 use crate::dump::DumpArgs;
 use crate::explain::ExplainArgs;
 use crate::guard::GuardArgs;
+use crate::man::ManArgs;
 use crate::playground::PlaygroundArgs;
 use crate::run::RunArgs;
 use crate::version::VersionArgs;
@@ -29,7 +30,7 @@ const EXAMPLES: &str = "\
 Examples:
   secondmate playground --nodes 100 --pods 1000    # no cluster needed
   secondmate run --scheduler-name my-scheduler     # beside kube-scheduler
-  secondmate explain --from cluster.yaml           # why is my pod pending?";
+  secondmate explain -f cluster.yaml               # why is my pod pending?";
 
 /// Commands.
 #[derive(Debug, Subcommand)]
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     #[command(after_help = crate::explain::EXAMPLES)]
     Explain(ExplainArgs),
     /// Write everything of a cluster that scheduling reads into one file, for explain: no secrets, and nothing is changed.
+    #[command(after_help = crate::dump::EXAMPLES)]
     Dump(DumpArgs),
     /// Check a configuration file, or print the default configuration.
     #[command(after_help = crate::config::EXAMPLES)]
@@ -59,6 +61,9 @@ pub(crate) enum Command {
     /// Print a shell completion script.
     #[command(after_help = crate::completion::EXAMPLES)]
     Completion(CompletionArgs),
+    /// Print the manual page of secondmate or of one of its commands.
+    #[command(after_help = crate::man::EXAMPLES)]
+    Man(ManArgs),
 }
 
 /// Options of the log.

@@ -1,4 +1,4 @@
-//! `secondmate dump`: everything of a cluster that scheduling reads, in one file, for `secondmate explain --from`.
+//! `secondmate dump`: everything of a cluster that scheduling reads, in one file, for `secondmate explain -f`.
 
 mod redact;
 mod slim;
@@ -16,6 +16,12 @@ use std::process::ExitCode;
 
 /// The profile's name where neither file nor option gives one: what is dumped does not depend on it.
 const ANY_NAME: &str = "my-scheduler";
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  secondmate dump > cluster.json && secondmate explain -f cluster.json
+  secondmate dump --redact -o yaml --context production > cluster.yaml
+  secondmate dump --config scheduler.yaml > cluster.json";
 
 /// How a cluster is found.
 #[derive(Clone, Debug, Default, Args)]

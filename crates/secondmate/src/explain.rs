@@ -22,15 +22,15 @@ const DEFAULT_NAME: &str = "my-scheduler";
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   secondmate explain web-1 -n shop
-  secondmate dump > cluster.json && secondmate explain --from cluster.json
-  secondmate explain --from cluster.json shop/web-1 -o json";
+  secondmate dump > cluster.json && secondmate explain -f cluster.json
+  secondmate explain -f cluster.json shop/web-1 -o json";
 
 /// Options of `explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// A dump, as `secondmate dump` or `kubectl get -o yaml` writes it, or manifests: YAML or JSON, several documents and lists too;
     /// `-` is standard input. Without it the live cluster is read, and only read.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    #[arg(short = 'f', long = "filename", visible_alias = "from", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
     from: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -176,7 +176,7 @@ fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<(Reading, String)> 
         bail!("{name} is a folder: give a file, or `-` and the objects on standard input");
     }
     let text = std::fs::read_to_string(from)
-        .with_context(|| format!("cannot read {name}: give a readable file by --from"))?;
+        .with_context(|| format!("cannot read {name}: give a readable file by -f"))?;
     Ok((read(&text, &name, keep)?, name))
 }
 

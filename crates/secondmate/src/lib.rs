@@ -20,6 +20,7 @@ mod dump;
 mod endpoints;
 mod explain;
 mod guard;
+mod man;
 mod playground;
 mod run;
 mod started;

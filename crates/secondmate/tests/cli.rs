@@ -17,7 +17,7 @@ fn stdout(arguments: &[&str], variables: &[(&str, &str)]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-const COMMANDS: [&str; 5] = ["run", "playground", "explain", "version", "completion"];
+const COMMANDS: [&str; 7] = ["run", "playground", "explain", "dump", "version", "completion", "man"];
 
 #[test]
 fn every_help_has_examples_and_fits_the_terminal() -> Result<()> {
@@ -46,7 +46,7 @@ fn examples_are_understood() -> Result<()> {
             lines.filter_map(|line| line.split_once("secondmate ")).map(|(_, call)| call).collect();
         assert!(!calls.is_empty(), "{command}: {help}");
         for call in calls {
-            let words = call.split(['>', ')', '#']).next().unwrap_or_default().split_whitespace();
+            let words = call.split(['>', '|', '&', ')', '#']).next().unwrap_or_default().split_whitespace();
             let arguments: Vec<&str> = words.chain(["--help"]).collect();
             stdout(&arguments, &[])?;
         }
@@ -84,6 +84,44 @@ fn completion_scripts_know_the_commands() -> Result<()> {
     drop(stdin);
     let answer = String::from_utf8(bash.wait_with_output()?.stdout)?;
     assert_eq!(answer, "playground\n");
+    Ok(())
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command() -> Result<()> {
+    let page = stdout(&["man"], &[])?;
+    for word in COMMANDS {
+        assert!(page.contains(word), "{word}: {page}");
+    }
+    let page = stdout(&["man", "explain"], &[])?;
+    assert!(page.contains("secondmate\\-explain") && page.contains("\\-\\-filename"), "{page}");
+    assert!(page.contains("secondmate dump > cluster.json"), "the examples are missing: {page}");
+    let refused = run(&["man", "fly"], &[])?;
+    let why = String::from_utf8(refused.stderr)?;
+    assert!(!refused.status.success() && why.contains("fly") && why.contains("explain"), "{why}");
+    let folder = tempfile::tempdir()?;
+    let pages = folder.path().join("man1");
+    stdout(&["man", "--dir", pages.to_str().context("a path")?], &[])?;
+    for command in COMMANDS {
+        let text = std::fs::read_to_string(pages.join(format!("secondmate-{command}.1")))?;
+        assert!(text.contains(".SH SYNOPSIS"), "{command}: {text}");
+    }
+    ensure!(pages.join("secondmate.1").exists());
+    Ok(())
+}
+
+/// A file of objects is `-f` wherever one is taken.
+#[test]
+fn files_are_named_alike_everywhere() -> Result<()> {
+    for command in ["explain", "playground"] {
+        let help = stdout(&[command, "--help"], &[])?;
+        assert!(help.contains("-f, --filename <FILE>"), "{command}: {help}");
+    }
+    for option in ["-f", "--filename", "--from"] {
+        let output = run(&["explain", option, "/nonexistent"], &[])?;
+        let why = String::from_utf8(output.stderr)?;
+        assert!(why.contains("cannot read /nonexistent"), "{option}: {why}");
+    }
     Ok(())
 }
 
