@@ -100,7 +100,8 @@ impl Host {
             context: CallContext::default(),
             results: Results::default(),
             output: Vec::new(),
-            now: Timestamp::default(),
+            // Go takes a clock that stands at zero for a broken one.
+            now: Timestamp { nanos: 1 },
             slept: 0,
             random: 0,
             encoded: None,

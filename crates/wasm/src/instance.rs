@@ -131,7 +131,8 @@ impl Instance {
     ) -> Result<(R, Results), CallError> {
         let host = self.store.data_mut();
         host.context.clone_from(of.context);
-        host.now = of.now;
+        // A binding has no time of its own, and a clock does not go back.
+        host.now = host.now.max(of.now);
         host.slept = 0;
         host.results = Results::default();
         host.output.clear();
