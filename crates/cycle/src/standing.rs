@@ -176,7 +176,7 @@ enum Judged {
         node: Arc<NodeInfo>,
         /// There was a choice, so the nodes were scored.
         scored: bool,
-        details: Option<Details>,
+        details: Option<Box<Details>>,
     },
     /// No node passes.
     Rejected(NodeStatuses),
@@ -201,7 +201,8 @@ fn choose(
     } else {
         class.ranking().best(&vec![0; class.ranking().group_count()])
     };
-    let details = asker.pass.scope.is_every().then(|| details::details(class, asker)).transpose()?;
+    let details =
+        asker.pass.scope.is_every().then(|| details::details(class, asker).map(Box::new)).transpose()?;
     let nodes = asker.pass.cx.snapshot.nodes();
     let pick = if scored { random.below(best.len()) } else { 0 };
     let start = match asker.pass.scope {
@@ -253,7 +254,7 @@ impl Evaluate for Standing {
                 Ok(Judged::Chosen { node, scored, details }) => {
                     *looked_at = pass.cx.snapshot.nodes().len();
                     let state = if scored { scoring } else { pass.state };
-                    Ok((Outcome::Placed { node, state }, details))
+                    Ok((Outcome::Placed { node, state }, details.map(|details| *details)))
                 }
                 Ok(Judged::Rejected(statuses)) => {
                     *looked_at = pass.cx.snapshot.nodes().len();

@@ -57,17 +57,17 @@ impl ExclusiveClaims {
 
     /// Who uses them.
     fn facts(&self, nodes: &[Arc<NodeInfo>], pod: &Pod) -> Vec<Fact> {
-        let of_claim = |name: &Box<str>| {
+        let of_claim = |name: &str| {
             let full = format!("{}/{name}", pod.namespace);
             let using = nodes.iter().filter(|node| node.claims().any(|claim| claim == full));
             let uses = |other: &&Arc<Pod>| {
-                other.namespace == pod.namespace && pod_claims::named(other).any(|claim| claim == &**name)
+                other.namespace == pod.namespace && pod_claims::named(other).any(|claim| claim == name)
             };
             let users = facts::list(using.flat_map(|node| node.pods()).filter(uses).map(AsRef::as_ref), pod)?;
             let text = format!("claim {full} is for one pod only (ReadWriteOncePod), in use by {users}");
             Some(Fact::new(text).helped_by(format!("an end of {users}, or another access mode")))
         };
-        self.claims.iter().filter_map(of_claim).collect()
+        self.claims.iter().filter_map(|name| of_claim(name)).collect()
     }
 }
 

@@ -13,13 +13,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::{Config, Engine, InstancePre, Linker, Module, Store, StoreLimits};
 
+/// URL and checksum of a guest.
+type Source = (String, Option<String>);
+
 /// Loads guests and makes plugins of them.
 pub struct Guests {
     engine: Engine,
     linker: Linker<Host>,
     cache: Option<PathBuf>,
-    /// By URL and checksum.
-    compiled: Mutex<BTreeMap<(String, Option<String>), Arc<Compiled>>>,
+    compiled: Mutex<BTreeMap<Source, Arc<Compiled>>>,
 }
 
 /// A module, ready to be instantiated.

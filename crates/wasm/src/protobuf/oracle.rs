@@ -42,7 +42,7 @@ fn canonical(bytes: &[u8], message: usize) -> Vec<(u64, String)> {
         fields.push((tag >> 3, value));
     }
     // A list keeps its order, which a stable sort by number does; entries of a map have none.
-    fields.sort_by(|a, b| a.0.cmp(&b.0));
+    fields.sort_by_key(|field| field.0);
     fields
 }
 
