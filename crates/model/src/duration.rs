@@ -76,7 +76,7 @@ pub fn format(duration: Duration) -> String {
     }
 }
 
-/// As [`format`], for nanoseconds that may be negative.
+/// As [`format()`], for nanoseconds that may be negative.
 #[must_use]
 pub fn format_signed(nanoseconds: i64) -> String {
     let sign = if nanoseconds < 0 { "-" } else { "" };
