@@ -252,6 +252,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_http_connections_closed counter",
             "secondmate_log_lines_dropped counter",
             "secondmate_object_rejected counter",
+            "secondmate_plugin_panics counter",
             "secondmate_pods_bound_by_others counter",
             "secondmate_queue_full counter",
             "secondmate_queue_length gauge",
