@@ -19,8 +19,8 @@ const PODS: usize = 1_000;
 /// So many are bound when the blow falls.
 const MIDDLE: usize = 250;
 
-/// Writes a second.
-const PACE: usize = 250;
+/// Writes a second: slow enough that the middle lasts for some seconds, however late it is looked at.
+const PACE: usize = 100;
 
 /// Nothing but the API server and the schedulers under test: nodes are Ready as they are created.
 fn stage(test: &str) -> Result<Option<&'static Stage>> {
