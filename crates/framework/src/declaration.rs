@@ -132,8 +132,8 @@ pub struct Right {
 pub struct Declaration {
     /// Kinds of objects that it reads beside pods and nodes: they are watched, and part of every dump.
     pub objects: Vec<ObjectKind>,
-    /// What it reads of the pod that is being scheduled, in hints as well. Of pods that are alike in this, one is asked about an
-    /// event; [`PodParts::ALL`] is taken for everything, names included, so that each is asked.
+    /// What it reads of the pod that is being scheduled, in hints as well. Of pods that are alike in this, one is asked, and its answer
+    /// counts for the others; [`PodParts::ALL`] is taken for everything, names included, so that each is asked.
     pub pod: PodParts,
     /// What it reads of a node.
     pub node: NodeParts,
@@ -170,6 +170,12 @@ impl Declaration {
     #[must_use]
     pub fn unknown() -> Self {
         Self::of(PodParts::ALL, NodeParts::ALL).reaching(Reach::Cluster)
+    }
+
+    /// Whether two pods can be alike for it. Not for one that reads everything of them, names included.
+    #[must_use]
+    pub fn tells_what_it_reads(&self) -> bool {
+        self.pod != PodParts::ALL && !self.whole_objects
     }
 
     /// The same, and it looks further than the node, in its filter and its score.

@@ -70,11 +70,11 @@ fn comparable_parts(entry: &Entry, profile: &Profile) -> Option<PodParts> {
     for name in entry.rejectors() {
         // One that is not in the profile says nothing to any event.
         let Some(plugin) = profile.plugins().iter().find(|plugin| plugin.name == *name) else { continue };
-        let read = profile.declaration(plugin).pod;
-        if read == PodParts::ALL {
+        let declared = profile.declaration(plugin);
+        if !declared.tells_what_it_reads() {
             return None;
         }
-        parts = parts | read;
+        parts = parts | declared.pod;
     }
     let volumes = parts.contains(PodParts::VOLUMES) && !entry.queued.pod.volumes.is_empty();
     (!volumes).then_some(parts)
@@ -98,9 +98,9 @@ impl Waiting {
         self.kinds.len()
     }
 
-    /// The pods that an event `concerns` and may help, in order of arrival, each with what the event means for it: all of them for a wildcard, else
-    /// those of which a rejecting plugin registered it and whose `strategy` is not to wait. That is asked for one pod of each kind, and
-    /// for the pod that the event is about, if that waits itself under the ticket `own`.
+    /// The pods that an event `concerns` and may help, in order of arrival, each with what the event means for it: all of them for a
+    /// wildcard, else those of which a rejecting plugin registered it and whose `strategy` is not to wait. That is asked for one pod
+    /// of each kind, and for the pod that the event is about, if that waits itself under the ticket `own`.
     pub fn helped(
         &self,
         event: &ClusterEvent,

@@ -1,13 +1,18 @@
 //! Waiting pods that are alike are asked once about an event, and that decides the same as asking each.
 
 use crate::fixture::{OURS, atom, node, pod, secs, uid};
+use secondmate_core::Nominator;
 use secondmate_core::queue::{AttemptOutcome, Place, Profiles, Queue, QueueConfig, QueueContext};
-use secondmate_cycle::{Profile, ProfileSpec, Random, multi_point};
-use secondmate_framework::{
-    ActionType, ClusterEvent, Declaration, EventObject, EventRegistration, EventResource, Filter, Hint,
-    ObjectChange, Parity, Plugin, QueueSort, Registry,
+use secondmate_cycle::{
+    Evaluate, Outcome, Profile, ProfileSpec, Question, Random, Scope, Standing, StandingSettings, multi_point,
 };
-use secondmate_model::Pod;
+use secondmate_framework::{
+    ActionType, ClusterEvent, Context, CycleState, Declaration, EventObject, EventRegistration,
+    EventResource, Filter, Hint, NodeParts, ObjectChange, Parity, Plugin, PodParts, QueueSort, Registry,
+    Snapshot, Status,
+};
+use secondmate_model::objects::Objects;
+use secondmate_model::{NodeInfo, Pod};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -223,4 +228,85 @@ fn an_event_costs_what_it_can_concern() {
     assert_eq!(world.hints.load(Ordering::Relaxed), 4);
     assert_eq!(world.queue.size().active, 500);
     assert_eq!(world.queue.get(&uid("p2")).map(|entry| entry.place), Some(Place::Unschedulable));
+}
+
+/// Reads the names of pods, and says so: a pod fits on the node of its name.
+struct SameName {
+    whole: bool,
+}
+
+impl Plugin for SameName {
+    fn name(&self) -> &str {
+        "SameName"
+    }
+    fn declaration(&self) -> Declaration {
+        let parts = if self.whole { PodParts::NONE } else { PodParts::ALL };
+        Declaration { whole_objects: self.whole, ..Declaration::of(parts, NodeParts::NAME) }
+    }
+    fn events(&self) -> Vec<EventRegistration> {
+        vec![EventRegistration::new(EventResource::Node, ActionType::ADD)]
+    }
+    fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
+        let node = change.new.as_ref().and_then(EventObject::node);
+        if node.is_some_and(|node| *node.name.as_str() == *pod.name) { Hint::Queue } else { Hint::Skip }
+    }
+    fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {
+        Some(self)
+    }
+}
+
+impl Filter for SameName {
+    fn filter(&self, _: &Context<'_>, _: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        let same = node.name().as_str() == &*pod.name;
+        if same { Status::SUCCESS } else { Status::unschedulable("another name") }
+    }
+}
+
+#[test]
+fn pods_are_told_apart_for_a_plugin_that_reads_all_of_them() {
+    for whole in [false, true] {
+        let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
+        let make = move |_: &serde_json::Value, _: &secondmate_framework::Handle| {
+            Ok(Arc::new(SameName { whole }) as Arc<dyn Plugin>)
+        };
+        registry.register("SameName", make).expect("a new name");
+        let plugins = [("PrioritySort", 1), ("SameName", 1), ("ImageLocality", 1), ("DefaultBinder", 1)];
+        let spec = ProfileSpec {
+            scheduler_name: OURS.to_owned(),
+            percentage_of_nodes_to_score: 100,
+            plugins: multi_point(&plugins, &registry, &BTreeMap::new()).expect("registered"),
+            ..ProfileSpec::default()
+        };
+        let profile = Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile");
+        let nodes = ["n1", "n2"].map(|name| Arc::new(NodeInfo::new(node(name))));
+        let snapshot = Snapshot::new(nodes.to_vec(), Objects::default());
+        let settings = StandingSettings { first_sight: true, ..StandingSettings::default() };
+        let mut standing = Standing::new(settings);
+        let nominations = Nominator::default();
+        for name in ["n1", "n2", "n1"] {
+            let pod = pod(name);
+            let (scope, now) = (Scope::Sample { start: 0 }, secs(0.0));
+            let question = Question {
+                profile: &profile,
+                snapshot: &snapshot,
+                nominations: &nominations,
+                now,
+                pod: &pod,
+                scope,
+            };
+            let answer = standing.evaluate(&question, &mut Random::new(1));
+            let Outcome::Placed { node, .. } = answer.outcome else { panic!("{name} fits on {name}") };
+            assert_eq!(node.name().as_str(), name, "whole: {whole}");
+        }
+
+        let hints = Arc::default();
+        let profiles = Profiles::from([(atom(OURS), Arc::new(profile))]);
+        let mut world = World { queue: Queue::new(QueueConfig::default()), profiles, hints };
+        for name in ["n1", "n2"] {
+            world.reject(name, &["SameName"], 1000.0);
+        }
+        let added = ObjectChange { old: None, new: Some(EventObject::Node(node("n2"))) };
+        world.event(&ClusterEvent::new(EventResource::Node, ActionType::ADD, "NodeAdd"), &added, 1100.0);
+        assert_eq!(world.ready(), ["n2"], "whole: {whole}");
+    }
 }

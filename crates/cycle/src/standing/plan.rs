@@ -48,8 +48,9 @@ fn bit(at: usize) -> Result<u64, Why> {
 /// Whether the plugin's score looks no further than the node for this pod, and at no more of the pod than its parts.
 fn scores_the_node_alone(pass: &Pass<'_>, plugin: &PluginRef) -> bool {
     let declared = pass.profile.declaration(plugin);
-    (declared.score == Reach::Node && !declared.whole_objects)
-        || plugin.plugin.score_reach(&pass.cx, pass.pod) == Some(Reach::Node)
+    declared.tells_what_it_reads()
+        && (declared.score == Reach::Node
+            || plugin.plugin.score_reach(&pass.cx, pass.pod) == Some(Reach::Node))
 }
 
 impl<'a> Plan<'a> {
@@ -80,7 +81,7 @@ impl<'a> Plan<'a> {
                 continue;
             }
             let declared = pass.profile.declaration(filter);
-            if declared.filter != Reach::Node || declared.whole_objects {
+            if declared.filter != Reach::Node || !declared.tells_what_it_reads() {
                 return Err(Why::Filter(filter.name.clone()));
             }
             self.filters |= bit(at)?;

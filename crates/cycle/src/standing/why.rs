@@ -17,9 +17,9 @@ pub enum Why {
     FewNodes,
     /// The pod has volumes that an enabled plugin reads.
     Volumes,
-    /// This filter looks further than the node, or at pods in full.
+    /// This filter looks further than the node, or at everything of the pod.
     Filter(Atom),
-    /// This score looks further than the node, or at pods in full, or is normalised in a way of its own.
+    /// This score looks further than the node, or at everything of the pod, or is normalised in a way of its own.
     Score(Atom),
     /// No such pod has been seen lately.
     FirstSight,
