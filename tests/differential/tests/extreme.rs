@@ -13,6 +13,8 @@ const AMOUNTS: &[(&str, &[&str])] = &[
     ("ephemeral-storage", &["9223372036854775807", "8E"]),
     ("example.com/gpu", &["4611686018427387904", "9223372036854775807"]),
 ];
+/// What the generator lets the largest nodes offer: room for the pods with these amounts.
+const LARGEST: &[&str] = &["9223372036854775807", "9E", "16E"];
 
 fn configuration(parity: &str) -> Value {
     format!(
@@ -23,7 +25,8 @@ fn configuration(parity: &str) -> Value {
     .into()
 }
 
-/// Makes some pods ask for, and some nodes offer, amounts beyond all bounds. Returns the names of those pods.
+/// Makes some pods ask for amounts beyond all bounds, and some nodes and volumes of such sizes. No node is left that has room for
+/// those pods. Returns their names.
 fn inflate(objects: &mut [Value], random: &mut Random) -> Vec<String> {
     let mut extreme = Vec::new();
     for object in objects {
@@ -40,9 +43,17 @@ fn inflate(objects: &mut [Value], random: &mut Random) -> Vec<String> {
                 let name = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
                 extreme.push(format!("{}/{}", name("namespace"), name("name")));
             }
-            Some("Node") if random.chance(20) => {
-                let images = json!([{"names": ["big:1", "huge:1"], "sizeBytes": i64::MAX}]);
-                object["status"]["images"] = images;
+            Some("Node") => {
+                if random.chance(20) {
+                    let images = json!([{"names": ["big:1", "huge:1"], "sizeBytes": i64::MAX}]);
+                    object["status"]["images"] = images;
+                }
+                // Some nodes of the generator offer as much as the pods above ask for.
+                for (_, amount) in object["status"]["allocatable"].as_object_mut().into_iter().flatten() {
+                    if amount.as_str().is_some_and(|amount| LARGEST.contains(&amount)) {
+                        *amount = "1".into();
+                    }
+                }
             }
             Some("PersistentVolumeClaim") if random.chance(20) => {
                 object["spec"]["resources"]["requests"]["storage"] = "8E".into();
