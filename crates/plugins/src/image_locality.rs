@@ -3,7 +3,7 @@
 
 use secondmate_framework::{
     Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, Normalization,
-    Plugin, PluginError, PodParts, Score, Status,
+    Parity, Plugin, PluginError, PodParts, Score, Status,
 };
 use secondmate_model::{ImageState, NodeInfo, Pod};
 use serde_json::Value;
@@ -18,16 +18,21 @@ const LEAST: i64 = 23 * MEGABYTE;
 /// Above this many bytes for each image of the pod there is no more to gain.
 const MOST_PER_IMAGE: i64 = 1000 * MEGABYTE;
 
+/// The least number that is too large for an `i64`: 2^63.
+const BEYOND_INTEGERS: f64 = 9_223_372_036_854_775_808.0;
+
 /// The plugin.
 #[derive(Clone, Copy, Debug)]
-pub struct ImageLocality;
+pub struct ImageLocality {
+    parity: Parity,
+}
 
 /// Makes the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.
-pub fn new(_args: &Value, _handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
-    Ok(Arc::new(ImageLocality))
+pub fn new(_args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
+    Ok(Arc::new(ImageLocality { parity: handle.parity }))
 }
 
 impl Plugin for ImageLocality {
@@ -50,9 +55,11 @@ impl Plugin for ImageLocality {
 }
 
 /// The image's size, less for an image that few nodes have: pods should not crowd there.
-fn scaled(image: ImageState, nodes: usize) -> i64 {
+fn scaled(image: ImageState, nodes: usize, parity: Parity) -> i64 {
     let spread = image.node_count as f64 / nodes as f64;
-    (image.size_bytes as f64 * spread) as i64
+    let bytes = image.size_bytes as f64 * spread;
+    // Go leaves open what comes of a number that an integer does not hold. On amd64 it is the least one.
+    if parity == Parity::Strict && bytes >= BEYOND_INTEGERS { i64::MIN } else { bytes as i64 }
 }
 
 /// The score for so many bytes of images, of a pod with so many images: those of its containers and its image volumes.
@@ -73,8 +80,12 @@ impl Score for ImageLocality {
     ) -> Result<i64, Status> {
         let nodes = cx.snapshot.nodes().len();
         let images = pod.images.iter().filter_map(|name| node.image(name));
-        // As Go adds.
-        let bytes = images.map(|image| scaled(image, nodes)).fold(0, i64::wrapping_add);
+        let add = match self.parity {
+            // As Go adds.
+            Parity::Strict => i64::wrapping_add,
+            Parity::Sensible => i64::saturating_add,
+        };
+        let bytes = images.map(|image| scaled(image, nodes, self.parity)).fold(0, add);
         Ok(score_of(bytes, pod.images.len()))
     }
 
@@ -90,22 +101,29 @@ mod tests {
     use secondmate_model::Atom;
     use serde_json::json;
 
-    /// The score on a node with these images (name, megabytes, nodes that have it), in a cluster of four nodes.
-    fn score(spec: Value, images: &[(&str, i64, usize)]) -> i64 {
+    /// The score on a node with these images (name, bytes, nodes that have it), in a cluster of four nodes.
+    fn score_as(parity: Parity, spec: Value, images: &[(&str, i64, usize)]) -> i64 {
         let snapshot = snapshot(
             (1..=4).map(|i| json!({"kind": "Node", "metadata": {"name": format!("n{i}")}})).collect(),
         );
         let mut node = (**snapshot.node(&Atom::new("n1")).expect("the node")).clone();
         let mut images: Vec<_> = images
             .iter()
-            .map(|(name, megabytes, nodes)| {
-                (Atom::new(name), ImageState { size_bytes: megabytes * MEGABYTE, node_count: *nodes })
+            .map(|(name, bytes, nodes)| {
+                (Atom::new(name), ImageState { size_bytes: *bytes, node_count: *nodes })
             })
             .collect();
         images.sort_by(|a, b| a.0.cmp(&b.0));
         node.set_images(images.into());
         let pod = pod(json!({ "spec": spec }));
-        ImageLocality.score(&context(&snapshot), &CycleState::new(), &pod, &node).expect("a score")
+        let plugin = ImageLocality { parity };
+        plugin.score(&context(&snapshot), &CycleState::new(), &pod, &node).expect("a score")
+    }
+
+    fn score(spec: Value, images: &[(&str, i64, usize)]) -> i64 {
+        let images: Vec<_> =
+            images.iter().map(|(name, size, nodes)| (*name, size * MEGABYTE, *nodes)).collect();
+        score_as(Parity::Strict, spec, &images)
     }
 
     fn containers(images: &[&str]) -> Value {
@@ -150,6 +168,20 @@ mod tests {
     fn the_size_is_cut_to_whole_bytes() {
         // One byte short of the bound: 3 of 4 nodes of a size that three does not divide.
         let state = ImageState { size_bytes: 10, node_count: 3 };
-        assert_eq!(scaled(state, 4), 7);
+        assert_eq!(scaled(state, 4, Parity::Strict), 7);
+    }
+
+    #[test]
+    fn sizes_beyond_integers_are_as_go_has_them_on_amd64_or_bounded() {
+        for (images, strict, sensible) in [
+            (&[("a:1", i64::MAX, 4)][..], 0, 100),
+            (&[("a:1", i64::MAX, 3)], 100, 100),
+            (&[("a:1", i64::MAX, 3), ("b:1", i64::MAX, 3)], 0, 100),
+        ] {
+            for (parity, expected) in [(Parity::Strict, strict), (Parity::Sensible, sensible)] {
+                let spec = containers(&["a:1", "b:1"]);
+                assert_eq!(score_as(parity, spec, images), expected, "{parity:?}, {images:?}");
+            }
+        }
     }
 }
