@@ -8,8 +8,11 @@
 //! How it works: PreFilter and PreScore are asked for each pod as ever, and say which plugins act on it ([`plan`]). Filters and scores
 //! are asked about the nodes that changed since the class was last used (the snapshot remembers them). Raw scores that are normalised
 //! over the feasible nodes make the groups, since the extremes over nodes are extremes over groups; so do the topology domains of a
-//! plugin that scores by group, which are counted node by node ([`domains`]). The other scores rank the nodes inside a group
-//! ([`ranking`]). So the choice looks at groups, not at nodes.
+//! plugin that filters or scores by group, which are counted node by node ([`domains`]). The other scores rank the nodes inside a
+//! group ([`ranking`]). So the verdicts that hang on domains, and the choice, are worked out for groups, not for nodes ([`groups`]).
+//!
+//! PreFilter of a plugin that filters by group leaves the counting over all nodes until a filter asks for it in full: where pods are
+//! nominated, where preemption tries placements out, and on the plain pass.
 //!
 //! It holds the classes and nothing else, within a budget of bytes; the least recently used go first.
 
@@ -17,6 +20,7 @@ mod class;
 mod classes;
 mod details;
 mod domains;
+mod groups;
 mod key;
 mod plan;
 mod ranking;
@@ -32,6 +36,7 @@ use crate::probe::Point;
 use crate::random::Random;
 use class::{Asker, Class, Work};
 use classes::Classes;
+use groups::Groups;
 use key::Key;
 use plan::Plan;
 use secondmate_framework::{Code, CycleState, NodeStatuses};
@@ -189,20 +194,20 @@ fn choose(
     nominated: Option<Arc<NodeInfo>>,
     random: &mut Random,
 ) -> Result<Judged, Why> {
-    let feasible = class.ranking().feasible();
     let probe = asker.pass.profile.probe();
-    if feasible == 0 {
-        return Ok(Judged::Rejected(details::statuses(class)));
+    let groups = Groups::new(class, asker.plan)?;
+    if groups.feasible == 0 {
+        return Ok(Judged::Rejected(details::statuses(class, &groups)));
     }
-    let scored = feasible > 1;
+    let scored = groups.feasible > 1;
     let began = probe.now();
-    let best = if scored {
-        class.best(asker.plan)?
-    } else {
-        class.ranking().best(&vec![0; class.ranking().group_count()])
-    };
-    let details =
-        asker.pass.scope.is_every().then(|| details::details(class, asker).map(Box::new)).transpose()?;
+    let best = groups.best(asker.plan)?;
+    let details = asker
+        .pass
+        .scope
+        .is_every()
+        .then(|| details::details(class, &groups, asker).map(Box::new))
+        .transpose()?;
     let nodes = asker.pass.cx.snapshot.nodes();
     let pick = if scored { random.below(best.len()) } else { 0 };
     let start = match asker.pass.scope {
@@ -237,6 +242,9 @@ impl Evaluate for Standing {
     fn evaluate(&mut self, question: &Question<'_>, random: &mut Random) -> Answer {
         let serves = serves(question);
         plain::answer(question, |mut pass, looked_at| {
+            if serves.is_ok() {
+                pass.state.count_later();
+            }
             let mut pre_filtered = pass.pre_filter()?;
             let runner = FilterRunner::new(pass.profile, &pass.state);
             let mut scoring = pass.state.clone();

@@ -1,6 +1,7 @@
-//! Scores by group: what a plugin whose score looks at topology domains says, told apart into what it counts on a single node and
+//! Filters and scores by group: what a plugin that looks at topology domains says, told apart into what it counts on a single node and
 //! what follows from the counts, so that neither has to be worked out for every node again.
 
+use crate::status::Status;
 use secondmate_model::{Atom, NodeInfo};
 use smallvec::SmallVec;
 use std::any::Any;
@@ -21,7 +22,33 @@ pub trait GroupScore: Any + Debug + Send + Sync {
     fn score(&self, groups: &[NodeGroup<'_>]) -> Vec<i64>;
 }
 
-/// Where a node stands for a [`GroupScore`].
+/// The filter of a plugin for the pods of a class, by group.
+///
+/// Nodes whose coordinates are equal get the same verdict. [`GroupFilter::filter`] must come to the verdict that PreFilter and Filter
+/// come to.
+pub trait GroupFilter: Any + Debug + Send + Sync {
+    /// Whether the other is the same filter: the same for any nodes.
+    fn is_same(&self, other: &dyn GroupFilter) -> bool;
+    /// Equal filters have equal hashes.
+    fn hash(&self) -> u64;
+    /// The node's coordinates, always as many. They depend on the node and the pods on it only.
+    fn look(&self, node: &NodeInfo) -> Coordinates;
+    /// The verdict on nodes at these places. Of the domains at each coordinate the totals tell what counts beside the node's own.
+    fn filter(&self, places: &[Place], totals: &[DomainTotals]) -> Status;
+}
+
+/// What all domains at a coordinate come to: those that count, see [`Coordinate::Domain`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DomainTotals {
+    /// How many they are.
+    pub domains: usize,
+    /// The smallest number of pods of one of them.
+    pub least: Option<i64>,
+    /// The largest.
+    pub most: Option<i64>,
+}
+
+/// Where a node stands for a [`GroupFilter`] or a [`GroupScore`].
 pub type Coordinates = SmallVec<[Coordinate; 4]>;
 
 /// One of a node's coordinates.
@@ -37,6 +64,8 @@ pub enum Coordinate {
         mark: bool,
         /// Pods on the node that count for the domain.
         pods: i64,
+        /// The domain counts as one on account of this node: see [`DomainTotals`].
+        counts: bool,
     },
 }
 
@@ -52,6 +81,13 @@ pub enum Place {
         /// As the nodes have it.
         mark: bool,
         /// Pods that count for the domain on all of its nodes.
+        pods: i64,
+    },
+    /// Each node is the only one of a domain: such domains are told apart by what counts for them, not by their names.
+    Alone {
+        /// As the nodes have it.
+        mark: bool,
+        /// Pods that count for the domain.
         pods: i64,
     },
 }

@@ -3,7 +3,7 @@
 use crate::declaration::{Declaration, Reach};
 use crate::event::{ActionType, EventRegistration, EventResource, Hint, ObjectChange};
 use crate::fact::Fact;
-use crate::grouping::GroupScore;
+use crate::grouping::{GroupFilter, GroupScore};
 use crate::normalization::Normalization;
 use crate::snapshot::{NodeIndex, Snapshot};
 use crate::state::CycleState;
@@ -222,7 +222,9 @@ impl From<Status> for PreFilterOutcome {
 
 /// Once per cycle, before the filters.
 pub trait PreFilter: Plugin {
-    /// Computes what the filter needs, or rejects the pod as a whole.
+    /// Computes what the filter needs, or rejects the pod as a whole. Where the state is that of a cycle that
+    /// [counts later](CycleState::counts_later), a plugin with a [filter by group](Filter::by_group) leaves what takes a look at every
+    /// node until its filter is asked.
     fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome;
 
     /// Another pod is added to the node in this state only (nominated pods, preemption's reprieve).
@@ -254,6 +256,12 @@ pub trait PreFilter: Plugin {
 pub trait Filter: Plugin {
     /// Whether the pod may run on the node.
     fn filter(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status;
+
+    /// The filter by group, for plugins whose filter looks further than the node: what comes of PreFilter and Filter, worked out from
+    /// counts. `None` is always right. Asked after PreFilter, which let the pod pass.
+    fn by_group(&self, _cx: &Context<'_>, _pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
+        None
+    }
 }
 
 /// Verdicts of the filters over the nodes of a snapshot.

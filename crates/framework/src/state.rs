@@ -24,6 +24,7 @@ pub struct CycleState {
     /// Plugins whose filter PreFilter has turned off.
     skipped_filters: SmallVec<[Atom; 8]>,
     timed: bool,
+    counts_later: bool,
 }
 
 impl CycleState {
@@ -42,6 +43,18 @@ impl CycleState {
     /// Has the calls of plugins timed one by one from here on, or not.
     pub fn set_timed(&mut self, timed: bool) {
         self.timed = timed;
+    }
+
+    /// Whether PreFilter leaves what takes a look at every node until somebody asks for it: whoever evaluates may know what follows from
+    /// it already.
+    #[must_use]
+    pub fn counts_later(&self) -> bool {
+        self.counts_later
+    }
+
+    /// For the evaluation: see [`CycleState::counts_later`].
+    pub fn count_later(&mut self) {
+        self.counts_later = true;
     }
 
     /// For the evaluation: the plugin has nothing to filter in this cycle (its PreFilter said `Skip`).
@@ -94,6 +107,7 @@ impl Clone for CycleState {
             entries: self.entries.iter().map(|(id, value)| (*id, (**value).clone_box())).collect(),
             skipped_filters: self.skipped_filters.clone(),
             timed: self.timed,
+            counts_later: self.counts_later,
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Constraints that must hold filter nodes, those that should hold score them. Pods without constraints of their own get the
 //! configured defaults, for the pods that their services and owners select. For a pod's cycle the counts per domain are
-//! worked out once (PreFilter over all nodes, PreScore for the domains of the feasible ones) and kept in the cycle's state.
+//! worked out once (PreFilter over all nodes, PreScore for the domains of the feasible ones) and kept in the cycle's state. Where
+//! counts are kept node by node from one pod to the next, verdicts and scores follow from those ([`groups`]).
 
 mod args;
 mod constraints;
@@ -111,11 +112,11 @@ impl Plugin for PodTopologySpread {
 
     fn facts(
         &self,
-        _cx: &Context<'_>,
+        cx: &Context<'_>,
         state: &CycleState,
         pod: &Arc<Pod>,
         node: Option<&NodeInfo>,
     ) -> Vec<Fact> {
-        node.map_or_else(Vec::new, |node| filter::facts(state, pod, node))
+        node.map_or_else(Vec::new, |node| filter::facts(cx.snapshot, state, pod, node))
     }
 }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 #[allow(clippy::print_stdout, reason = "the report is what the program is for")]
 pub fn head() {
     println!(
-        "{:<18} {:>8} {:>8} {:<9} {:>8} {:>9} {:>10} {:>10} {:>9} {:>6} {:>10} {:>9}",
+        "{:<27} {:>8} {:>8} {:<9} {:>8} {:>9} {:>10} {:>10} {:>9} {:>6} {:>10} {:>9}",
         "shape",
         "nodes",
         "pods",
@@ -36,7 +36,7 @@ pub fn row(row: &Row, json: bool) -> Result<()> {
     }
     let shape = row.shape.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     println!(
-        "{shape:<18} {:>8} {:>8} {:<9} {:>8} {:>9.0} {:>10.1} {:>10.1} {:>9.1} {:>5.0}% {:>10.1} {:>9.0}",
+        "{shape:<27} {:>8} {:>8} {:<9} {:>8} {:>9.0} {:>10.1} {:>10.1} {:>9.1} {:>5.0}% {:>10.1} {:>9.0}",
         row.nodes,
         row.pods,
         row.evaluation,

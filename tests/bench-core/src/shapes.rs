@@ -8,6 +8,11 @@ use std::sync::Arc;
 
 /// Number of kinds of [`Shape::ManyClasses`].
 const KINDS: usize = 100;
+/// Number of kinds of pods that want a node each for themselves.
+const APART: usize = 25;
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+const HOST: &str = "kubernetes.io/hostname";
 
 /// What the pods of a measurement are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -27,10 +32,20 @@ pub enum Shape {
     SpreadSoft,
     /// Spread over zones, or not at all.
     SpreadHard,
+    /// Spread over nodes, or not at all.
+    SpreadHardHost,
     /// By the default constraints, for a Service that selects the pods.
     SpreadDefault,
     /// Not beside its likes on a node, if it can be.
     AntiAffinityHost,
+    /// Not beside its likes on a node, or not at all; of 25 kinds in turn.
+    AntiAffinityHostRequired,
+    /// The same, and its likes in all namespaces with a label count.
+    AntiAffinityNamespaces,
+    /// In a zone with its likes, if it can be.
+    AffinityZone,
+    /// In a zone with its likes, or not at all.
+    AffinityZoneRequired,
 }
 
 impl Shape {
@@ -53,14 +68,14 @@ impl Shape {
         };
         let spec = &mut pod["spec"];
         let likes = json!({"matchLabels": {"app": "bench"}});
-        let spread = |when: &str| json!([{"maxSkew": 5, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": when, "labelSelector": likes}]);
+        let spread = |when: &str| json!([{"maxSkew": 5, "topologyKey": ZONE, "whenUnsatisfiable": when, "labelSelector": likes}]);
         match self {
             Self::Basic | Self::SpreadDefault => {}
             Self::NodeAffinity => {
                 let is = |key: &str, values: &[&str]| json!({"matchExpressions": [{"key": key, "operator": "In", "values": values}]});
                 spec["affinity"]["nodeAffinity"] = json!({
                     "requiredDuringSchedulingIgnoredDuringExecution":
-                        {"nodeSelectorTerms": [is("topology.kubernetes.io/zone", &["zone-0", "zone-1"])]},
+                        {"nodeSelectorTerms": [is(ZONE, &["zone-0", "zone-1"])]},
                     "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 10, "preference": is("disk", &["ssd"])}],
                 });
             }
@@ -70,9 +85,31 @@ impl Shape {
             Self::Unschedulable => {}
             Self::SpreadSoft => spec["topologySpreadConstraints"] = spread("ScheduleAnyway"),
             Self::SpreadHard => spec["topologySpreadConstraints"] = spread("DoNotSchedule"),
+            Self::SpreadHardHost => {
+                spec["topologySpreadConstraints"] = spread("DoNotSchedule");
+                spec["topologySpreadConstraints"][0]["topologyKey"] = HOST.into();
+            }
             Self::AntiAffinityHost => {
                 spec["affinity"]["podAntiAffinity"] = json!({"preferredDuringSchedulingIgnoredDuringExecution": [
-                    {"weight": 10, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": likes}}]});
+                    {"weight": 10, "podAffinityTerm": {"topologyKey": HOST, "labelSelector": likes}}]});
+            }
+            Self::AntiAffinityHostRequired | Self::AntiAffinityNamespaces => {
+                let kind = format!("bench-{}", number % APART);
+                let mut term = json!({"topologyKey": HOST, "labelSelector": {"matchLabels": {"app": kind}}});
+                if self == Self::AntiAffinityNamespaces {
+                    term["namespaceSelector"] = json!({"matchLabels": {"team": "bench"}});
+                }
+                spec["affinity"]["podAntiAffinity"] =
+                    json!({"requiredDuringSchedulingIgnoredDuringExecution": [term]});
+                pod["metadata"]["labels"]["app"] = kind.into();
+            }
+            Self::AffinityZone => {
+                spec["affinity"]["podAffinity"] = json!({"preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"weight": 10, "podAffinityTerm": {"topologyKey": ZONE, "labelSelector": likes}}]});
+            }
+            Self::AffinityZoneRequired => {
+                spec["affinity"]["podAffinity"] = json!({"requiredDuringSchedulingIgnoredDuringExecution":
+                    [{"topologyKey": ZONE, "labelSelector": likes}]});
             }
         }
         let wire: wire::Pod = serde_json::from_value(pod).expect("a well-formed pod");

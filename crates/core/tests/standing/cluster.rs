@@ -42,14 +42,37 @@ const PLUGINS: &[(&str, i64)] = &[
 /// Kinds of pods at a time.
 const TEMPLATES: usize = 6;
 
-/// A profile with these arguments of NodeResourcesFit.
-pub fn profile(percentage: u8, fit: Value) -> Profile {
+/// The default profile.
+pub fn profile(percentage: u8) -> Profile {
+    profile_of(percentage, PLUGINS, BTreeMap::new())
+}
+
+/// A profile with other scores, hard default constraints, and the filters that look at domains before most of the others, so that those
+/// come to their verdicts late.
+fn other_profile() -> Profile {
+    let fit =
+        json!({"scoringStrategy": {"type": "MostAllocated", "resources": [{"name": "cpu", "weight": 1}]}});
+    let constraint =
+        |key: &str, when: &str| json!({"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": when});
+    let spread = json!({"defaultingType": "List", "defaultConstraints": [
+        constraint("topology.kubernetes.io/zone", "DoNotSchedule"), constraint("example.com/rack", "ScheduleAnyway")]});
+    let mut plugins = PLUGINS.to_vec();
+    for (to, name) in [(3, "PodTopologySpread"), (6, "InterPodAffinity")] {
+        let from = plugins.iter().position(|(plugin, _)| *plugin == name).expect("one of the plugins");
+        let plugin = plugins.remove(from);
+        plugins.insert(to, plugin);
+    }
+    let args = [("NodeResourcesFit", fit), ("PodTopologySpread", spread)]
+        .map(|(name, args)| (name.to_owned(), args));
+    profile_of(100, &plugins, args.into())
+}
+
+fn profile_of(percentage: u8, plugins: &[(&str, i64)], args: BTreeMap<String, Value>) -> Profile {
     let registry = secondmate_plugins::registry().expect("in-tree plugins");
-    let args = BTreeMap::from([("NodeResourcesFit".to_owned(), fit)]);
     let spec = ProfileSpec {
         scheduler_name: "ours".to_owned(),
         percentage_of_nodes_to_score: percentage,
-        plugins: multi_point(PLUGINS, &registry, &args).expect("in-tree plugins"),
+        plugins: multi_point(plugins, &registry, &args).expect("in-tree plugins"),
         args,
         victims_of: None,
     };
@@ -75,11 +98,10 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(seed: u64, settings: StandingSettings) -> Self {
-        let most = json!({"scoringStrategy": {"type": "MostAllocated", "resources": [{"name": "cpu", "weight": 1}]}});
         let mut cluster = Self {
             random: Random::new(seed),
             seed,
-            profiles: [profile(100, Value::Null), profile(100, most)],
+            profiles: [profile(100), other_profile()],
             cache: Cache::new(),
             snapshot: Snapshot::default(),
             nominator: Nominator::default(),
@@ -250,7 +272,7 @@ impl Cluster {
     /// The node that both chose.
     fn ask_about(&mut self, pod: &Arc<Pod>, scope: Scope) -> Result<Option<Atom>, String> {
         let question = Question {
-            profile: &self.profiles[usize::from(self.random.below(5) == 0)],
+            profile: &self.profiles[usize::from(self.random.below(4) == 0)],
             snapshot: &self.snapshot,
             nominations: &self.nominator,
             now: Timestamp::from_secs(self.now),

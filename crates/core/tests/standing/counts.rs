@@ -21,7 +21,8 @@ struct World {
 }
 
 fn node(at: usize) -> Arc<Node> {
-    let node = json!({"metadata": {"name": format!("n{at}"), "labels": {"topology.kubernetes.io/zone": format!("z{}", at % 3)}},
+    let node = json!({"metadata": {"name": format!("n{at}"), "labels":
+            {"topology.kubernetes.io/zone": format!("z{}", at % 3), "kubernetes.io/hostname": format!("n{at}")}},
         "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"}}});
     let wire: wire::Node = serde_json::from_value(node).expect("a node");
     Arc::new(Node::new(&wire).expect("a node that compiles"))
@@ -38,7 +39,7 @@ impl World {
         (0..nodes).for_each(|at| {
             cache.set_node(node(at));
         });
-        let (profile, standing) = (profile(percentage, Value::Null), Standing::new(settings));
+        let (profile, standing) = (profile(percentage), Standing::new(settings));
         Self { cache, snapshot: Snapshot::default(), profile, standing, random: Random::new(1), names: 0 }
     }
 
@@ -97,6 +98,28 @@ fn a_pod_of_a_known_class_looks_at_the_node_that_changed_however_many_there_are(
         }
         let counts = world.standing.counts();
         assert_eq!((counts.made, counts.rebuilds, counts.hits, counts.classes), (1, 0, 51, 1));
+    }
+}
+
+#[test]
+fn a_pod_that_must_spread_looks_at_the_node_that_changed_however_many_there_are() {
+    for key in ["topology.kubernetes.io/zone", "kubernetes.io/hostname"] {
+        let mut spread = asking("100m");
+        spread["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": key,
+            "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "a"}}}]);
+        for nodes in [12, 2000] {
+            let mut world = World::new(nodes, 0, AT_ONCE);
+            assert_eq!(world.nodes_for(&spread), nodes as u64);
+            for _ in 0..30 {
+                assert_eq!(world.nodes_for(&spread), 1, "{key}, {nodes} nodes");
+            }
+            let counts = world.standing.counts();
+            assert_eq!(
+                (counts.made, counts.rebuilds, counts.hits, counts.plain.len()),
+                (1, 0, 31, 0),
+                "{key}"
+            );
+        }
     }
 }
 

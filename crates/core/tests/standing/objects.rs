@@ -15,10 +15,22 @@ fn one_in(random: &mut Random, n: usize) -> bool {
     random.below(n) == 0
 }
 
+const ZONE: &str = "topology.kubernetes.io/zone";
+const HOST: &str = "kubernetes.io/hostname";
+/// Some racks have one node, some have several.
+const RACK: &str = "example.com/rack";
+
 pub fn node(random: &mut Random, name: &str) -> Arc<Node> {
-    let mut labels = json!({"kubernetes.io/hostname": name, "disk": one(random, &["ssd", "hdd"])});
+    let mut labels = json!({"disk": one(random, &["ssd", "hdd"])});
     if !one_in(random, 6) {
-        labels["topology.kubernetes.io/zone"] = one(random, &["a", "b", "c"]).into();
+        labels[ZONE] = one(random, &["a", "b", "c"]).into();
+    }
+    if !one_in(random, 12) {
+        // Now and then two nodes say that they are one host.
+        labels[HOST] = if one_in(random, 8) { "shared".into() } else { name.into() };
+    }
+    if !one_in(random, 3) {
+        labels[RACK] = one(random, &["r1", "r2", "r3", "r4", "r5"]).into();
     }
     let mut taints = Vec::new();
     if one_in(random, 3) {
@@ -44,15 +56,33 @@ pub fn node(random: &mut Random, name: &str) -> Arc<Node> {
 }
 
 fn term(random: &mut Random) -> Value {
-    json!({"topologyKey": one(random, &["topology.kubernetes.io/zone", "kubernetes.io/hostname"]),
+    json!({"topologyKey": one(random, &[ZONE, HOST, RACK]),
         "labelSelector": {"matchLabels": {"app": one(random, &["web", "db"])}},
         "namespaceSelector": if one_in(random, 4) { json!({"matchLabels": {"team": "red"}}) } else { Value::Null }})
+}
+
+fn constraint(random: &mut Random) -> Value {
+    let mut constraint = json!({
+        "maxSkew": one(random, &[1, 1, 2, 3]),
+        "topologyKey": one(random, &[ZONE, HOST, RACK]),
+        "whenUnsatisfiable": one(random, &["DoNotSchedule", "ScheduleAnyway"]),
+        "nodeAffinityPolicy": one(random, &["Honor", "Ignore"]),
+        "nodeTaintsPolicy": one(random, &["Honor", "Ignore"]),
+        "labelSelector": {"matchLabels": {"app": one(random, &["web", "db"])}},
+    });
+    if constraint["whenUnsatisfiable"] == "DoNotSchedule" && one_in(random, 3) {
+        constraint["minDomains"] = one(random, &[1, 2, 3, 4]).into();
+    }
+    if one_in(random, 4) {
+        constraint["matchLabelKeys"] = json!(["version"]);
+    }
+    constraint
 }
 
 fn preferences(random: &mut Random) -> Value {
     let preference = |value: &str, weight: u32| {
         json!({"weight": weight, "preference":
-            {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": [value]}]}})
+            {"matchExpressions": [{"key": ZONE, "operator": "In", "values": [value]}]}})
     };
     let weights = one(random, &[[5, 3], [3, 5], [1, 100]]);
     json!({"preferredDuringSchedulingIgnoredDuringExecution": [preference("a", weights[0]), preference("b", weights[1])]})
@@ -98,18 +128,12 @@ pub fn template(random: &mut Random) -> Value {
     if affinity != json!({}) {
         spec["affinity"] = affinity;
     }
-    if one_in(random, 4) {
-        let constraint = |random: &mut Random| {
-            json!({
-                "maxSkew": one(random, &[1, 2]),
-                "topologyKey": one(random, &["topology.kubernetes.io/zone", "kubernetes.io/hostname"]),
-                "whenUnsatisfiable": one(random, &["DoNotSchedule", "ScheduleAnyway", "ScheduleAnyway", "ScheduleAnyway"]),
-                "nodeAffinityPolicy": one(random, &["Honor", "Ignore"]),
-                "nodeTaintsPolicy": one(random, &["Honor", "Ignore"]),
-                "labelSelector": {"matchLabels": {"app": one(random, &["web", "db"])}},
-            })
+    if one_in(random, 3) {
+        spec["topologySpreadConstraints"] = match random.below(3) {
+            0 => json!([constraint(random)]),
+            1 => json!([constraint(random), constraint(random)]),
+            _ => json!([constraint(random), constraint(random), constraint(random)]),
         };
-        spec["topologySpreadConstraints"] = json!([constraint(random), constraint(random)]);
     }
     if one_in(random, 20) {
         spec["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "missing"}}]);
@@ -118,7 +142,7 @@ pub fn template(random: &mut Random) -> Value {
         spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] = json!({"nodeSelectorTerms":
             [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1", "n2"]}]}]});
     }
-    json!({"metadata": {"namespace": one(random, &["red", "blue"]), "labels": {"app": one(random, &["web", "db", "job"])}},
+    json!({"metadata": {"namespace": one(random, &["red", "blue"]), "labels": {"app": one(random, &["web", "db", "job"]), "version": one(random, &["1", "2"])}},
         "spec": spec})
 }
 
@@ -128,13 +152,14 @@ pub fn sibling(random: &mut Random, template: &Value) -> Value {
     let mut sibling = template.clone();
     let spec = &mut sibling["spec"];
     let container = &mut spec["containers"][0];
-    match random.below(7) {
+    match random.below(8) {
         0 => container["image"] = one(random, &["one", "two", "three"]).into(),
         1 => container["ports"] = json!([{"containerPort": 80, "hostPort": one(random, &[80, 81])}]),
         2 => container["resources"]["requests"]["example.com/gpu"] = one(random, &["1", "2"]).into(),
         3 => container["resources"] = other["spec"]["containers"][0]["resources"].clone(),
         4 => spec["nodeSelector"] = json!({"disk": one(random, &["ssd", "hdd"])}),
         5 => spec["affinity"]["nodeAffinity"] = preferences(random),
+        6 => spec["topologySpreadConstraints"] = json!([constraint(random)]),
         _ => {
             let field = one(random, &["tolerations", "affinity", "priority"]);
             spec[field] = other["spec"][field].clone();

@@ -206,38 +206,62 @@ impl<'a> FilterRunner<'a> {
     }
 
     fn run_once(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
-        if state.is_timed() && self.to_time.get() > 0 {
-            return self.run_once_timed(cx, state, pod, node);
-        }
-        for running in &self.filters {
-            let status = running.ask(cx, state, pod, node);
-            if !status.is_success() {
-                return running.end(status);
-            }
-        }
-        self.passed.set(self.passed.get() + 1);
-        Status::SUCCESS
+        self.run_without(cx, state, pod, node, &[]).0
     }
 
-    #[cold]
-    fn run_once_timed(
+    /// The verdict of the filters but those of these plugins, by number; and how many of these come before the one that gave it.
+    /// Nominated pods do not count.
+    pub(crate) fn run_without(
         &self,
         cx: &Context<'_>,
         state: &CycleState,
         pod: &Arc<Pod>,
         node: &NodeInfo,
-    ) -> Status {
-        self.to_time.set(self.to_time.get() - 1);
-        let mut laps = Laps::begin(self.profile.probe(), Point::Filter);
+        without: &[usize],
+    ) -> (Status, usize) {
+        if state.is_timed() && self.to_time.get() > 0 {
+            return self.run_timed(cx, state, pod, node, without);
+        }
+        let mut left_out = 0;
         for running in &self.filters {
+            if without.contains(&running.plugin.number) {
+                left_out += 1;
+                continue;
+            }
             let status = running.ask(cx, state, pod, node);
-            laps.lap(running.plugin, status.code());
             if !status.is_success() {
-                return running.end(status);
+                return (running.end(status), left_out);
             }
         }
         self.passed.set(self.passed.get() + 1);
-        Status::SUCCESS
+        (Status::SUCCESS, left_out)
+    }
+
+    #[cold]
+    fn run_timed(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: &NodeInfo,
+        without: &[usize],
+    ) -> (Status, usize) {
+        self.to_time.set(self.to_time.get() - 1);
+        let mut laps = Laps::begin(self.profile.probe(), Point::Filter);
+        let mut left_out = 0;
+        for running in &self.filters {
+            if without.contains(&running.plugin.number) {
+                left_out += 1;
+                continue;
+            }
+            let status = running.ask(cx, state, pod, node);
+            laps.lap(running.plugin, status.code());
+            if !status.is_success() {
+                return (running.end(status), left_out);
+            }
+        }
+        self.passed.set(self.passed.get() + 1);
+        (Status::SUCCESS, left_out)
     }
 
     /// Measures one search as Filter: over all nodes, or of the nominated one alone.

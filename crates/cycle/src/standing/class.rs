@@ -3,20 +3,19 @@
 use super::domains::DomainCounts;
 use super::key::Key;
 use super::plan::{Plan, Scorer};
-use super::ranking::{Best, NODE_BYTES, Ranking, Standing, Traits};
+use super::ranking::{NODE_BYTES, Ranking, Standing, Traits};
 use super::why::Why;
-use crate::evaluation::FilterRunner;
+use crate::evaluation::{FilterRunner, nominated_with};
 use crate::panics::run;
 use crate::plain::Pass;
 use crate::probe::Point;
 use secondmate_framework::{
-    Code, Context, Coordinates, Cursor, CycleState, GroupScore, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeGroup,
-    NodeIndex, Normalization, Place, RunFilters, Snapshot,
+    Code, Context, Coordinates, Cursor, CycleState, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeIndex, Normalization,
+    RunFilters, Snapshot, Status,
 };
 use secondmate_model::NodeInfo;
 use secondmate_model::objects::ObjectKind;
 use smallvec::SmallVec;
-use std::ops::Range;
 
 /// A class of pods, and how the nodes stand for them.
 #[derive(Debug)]
@@ -33,8 +32,8 @@ pub(super) struct Class {
     unsettled: Vec<NodeIndex>,
     ranking: Ranking,
     domains: DomainCounts,
-    /// Number of coordinates of each score by group.
-    widths: SmallVec<[usize; 1]>,
+    /// Number of coordinates of each filter by group, and then of each score by group.
+    widths: SmallVec<[usize; 2]>,
 }
 
 /// What was done to bring a class up to date.
@@ -59,18 +58,31 @@ impl Asker<'_, '_> {
         &self.pass.cx
     }
 
-    /// How a node stands, where these are its coordinates as traits.
-    fn look(&self, node: &NodeInfo, coordinates: &Traits) -> Result<Standing, Why> {
+    /// The verdict on a node, and how many filters by group come before it and were not asked. Where nominated pods count they were: a
+    /// rejection is final then, and what passes both with and without those pods passes them.
+    fn filter(&self, node: &NodeInfo) -> (Status, usize) {
+        let (cx, pod, state) = (self.cx(), self.pass.pod, &self.pass.state);
+        if self.plan.apart.is_empty() || nominated_with(cx, pod, node.name()).next().is_some() {
+            return (self.runner.run(cx, state, pod, node), 0);
+        }
+        self.runner.run_without(cx, state, pod, node, &self.plan.apart)
+    }
+
+    /// How a node stands at these coordinates.
+    fn look(&self, node: &NodeInfo, coordinates: Traits) -> Result<Standing, Why> {
         let (cx, pod) = (self.cx(), self.pass.pod);
-        let status = self.runner.run(cx, &self.pass.state, pod, node);
+        let (status, after) = self.filter(node);
         match status.code() {
             Code::Success => {}
             Code::Unschedulable | Code::UnschedulableAndUnresolvable | Code::Pending => {
-                return Ok(Standing::Rejected(status));
+                return Ok(match u8::try_from(after).map_err(|_| Why::TooManyPlugins)? {
+                    0 => Standing::Rejected(status),
+                    after => Standing::RejectedLate { traits: coordinates, status, after },
+                });
             }
             Code::Error | Code::Wait | Code::Skip => return Err(Why::Failed),
         }
-        let (mut traits, mut own) = (Traits::new(), 0_i64);
+        let (mut traits, mut own) = (coordinates, 0_i64);
         for Scorer { plugin, weight, normalization, by_group } in &self.plan.scorers {
             if by_group.is_some() {
                 continue;
@@ -84,13 +96,12 @@ impl Asker<'_, '_> {
                 traits.push(raw);
             }
         }
-        traits.extend_from_slice(coordinates);
         Ok(Standing::Fits { traits, own: i32::try_from(own).map_err(|_| Why::Failed)? })
     }
 }
 
 /// A score that is in range, weighed.
-fn weighted(score: i64, weight: i64) -> Result<i64, Why> {
+pub(super) fn weighted(score: i64, weight: i64) -> Result<i64, Why> {
     if !(MIN_NODE_SCORE..=MAX_NODE_SCORE).contains(&score) {
         return Err(Why::Failed);
     }
@@ -140,8 +151,17 @@ impl Class {
         stale.extend(nominated.into_iter().filter_map(|name| cx.snapshot.position(name)));
         stale.sort_unstable();
         stale.dedup();
+        let mut moved = Vec::new();
         for node in &stale {
-            self.look(asker, *node)?;
+            self.count(asker, *node, &mut moved)?;
+        }
+        if !moved.is_empty() {
+            stale.append(&mut moved);
+            stale.sort_unstable();
+            stale.dedup();
+        }
+        for node in &stale {
+            self.place(asker, *node)?;
         }
         self.cursor = cx.snapshot.cursor();
         self.bytes = self.count_bytes();
@@ -152,36 +172,53 @@ impl Class {
         let snapshot = asker.cx().snapshot;
         let nodes = snapshot.nodes().len();
         self.ranking = Ranking::new(nodes);
-        self.domains = DomainCounts::new(nodes);
         self.unsettled.clear();
-        for node in 0..u32::try_from(nodes).expect("fewer than 2^32 nodes") {
-            self.look(asker, NodeIndex(node))?;
+        let all = || (0..u32::try_from(nodes).expect("fewer than 2^32 nodes")).map(NodeIndex);
+        self.domains = DomainCounts::new(nodes);
+        // All of them find their places afterwards, whichever moved.
+        let mut moved = Vec::new();
+        for node in all() {
+            self.count(asker, node, &mut moved)?;
+            moved.clear();
+        }
+        for node in all() {
+            self.place(asker, node)?;
         }
         self.cursor = snapshot.cursor();
         self.bytes = self.count_bytes();
         Ok(Work { nodes: nodes as u64, rebuilt: true })
     }
 
-    fn look(&mut self, asker: &Asker<'_, '_>, at: NodeIndex) -> Result<(), Why> {
-        let node = asker.cx().snapshot.at(at);
-        if !asker.cx().nominations.on_node(node.name()).is_empty() {
-            self.unsettled.push(at);
-        }
-        // Of nodes that do not pass as well: their pods count.
+    /// Counts what the node brings to the domains, whether it passes or not. Nodes whose place changes with it are added to `moved`.
+    fn count(&mut self, asker: &Asker<'_, '_>, at: NodeIndex, moved: &mut Vec<NodeIndex>) -> Result<(), Why> {
+        let (plan, node) = (asker.plan, asker.cx().snapshot.at(at));
         let mut coordinates = Coordinates::new();
         self.widths.clear();
-        for scorer in &asker.plan.scorers {
+        for (filter, by_group) in &plan.group_filters {
+            let ask = || by_group.look(node);
+            let own = run(&filter.name, Point::Filter.name(), Some(node.name()), ask);
+            self.widths.push(own.len());
+            coordinates.extend(own);
+        }
+        let tallied = coordinates.len();
+        for scorer in &plan.scorers {
             let Some(by_group) = &scorer.by_group else { continue };
             let ask = || by_group.look(node);
             let own = run(&scorer.plugin.name, Point::Score.name(), Some(node.name()), ask);
             self.widths.push(own.len());
             coordinates.extend(own);
         }
-        let mut traits = Traits::new();
-        if !coordinates.is_empty() {
-            self.domains.set(at, coordinates, &mut traits)?;
+        if coordinates.is_empty() { Ok(()) } else { self.domains.set(at, coordinates, tallied, moved) }
+    }
+
+    /// Puts the node where it stands now; what all nodes bring to the domains has been counted.
+    fn place(&mut self, asker: &Asker<'_, '_>, at: NodeIndex) -> Result<(), Why> {
+        let node = asker.cx().snapshot.at(at);
+        if !asker.cx().nominations.on_node(node.name()).is_empty() {
+            self.unsettled.push(at);
         }
-        self.ranking.set(at, asker.look(node, &traits)?)
+        let traits = (0..self.domains.width()).map(|coordinate| self.domains.trait_of(at, coordinate));
+        self.ranking.set(at, asker.look(node, traits.collect())?)
     }
 
     fn count_bytes(&self) -> usize {
@@ -196,79 +233,15 @@ impl Class {
         &self.ranking
     }
 
-    /// The best of the nodes that pass.
-    pub(super) fn best(&self, plan: &Plan<'_>) -> Result<Best<'_>, Why> {
-        Ok(self.ranking.best(&self.group_scores(plan)?))
+    /// Pods by domain.
+    pub(super) fn domains(&self) -> &DomainCounts {
+        &self.domains
     }
 
-    /// Each group's part of the score, by its number.
-    pub(super) fn group_scores(&self, plan: &Plan<'_>) -> Result<Vec<i64>, Why> {
-        let mut scores = vec![0_i64; self.ranking.group_count()];
-        let mut normalized = 0;
-        for scorer in &plan.scorers {
-            if scorer.by_group.is_none() && scorer.normalization != Normalization::Identity {
-                self.add_normalized(scorer, normalized, &mut scores)?;
-                normalized += 1;
-            }
-        }
-        // The coordinates stand behind them.
-        let mut from = 0;
-        let by_group = plan.scorers.iter().filter_map(|scorer| Some((scorer, scorer.by_group.as_deref()?)));
-        for ((scorer, by_group), width) in by_group.zip(&self.widths) {
-            self.add_by_group(scorer, by_group, normalized, from..from + width, &mut scores)?;
-            from += width;
-        }
-        Ok(scores)
+    /// Number of coordinates of each filter by group, and then of each score by group.
+    pub(super) fn widths(&self) -> &[usize] {
+        &self.widths
     }
-
-    /// Adds a score that is normalised over the feasible nodes; the raw score is this trait.
-    fn add_normalized(&self, scorer: &Scorer<'_>, at: usize, scores: &mut [i64]) -> Result<(), Why> {
-        let largest = self.ranking.groups().map(|(_, traits, _)| traits[at]).max().unwrap_or(0);
-        for (group, traits, _) in self.ranking.groups() {
-            add(&mut scores[group], scorer.normalization.of(traits[at], largest), scorer.weight)?;
-        }
-        Ok(())
-    }
-
-    /// Adds a score by group, which has these of the coordinates. They stand in the traits behind `skipped` others.
-    fn add_by_group(
-        &self,
-        scorer: &Scorer<'_>,
-        by_group: &dyn GroupScore,
-        skipped: usize,
-        coordinates: Range<usize>,
-        scores: &mut [i64],
-    ) -> Result<(), Why> {
-        if coordinates.is_empty() {
-            return Err(Why::Failed);
-        }
-        let places: Vec<Place> = self
-            .ranking
-            .groups()
-            .flat_map(|(_, traits, _)| coordinates.clone().map(move |at| (at, traits[skipped + at])))
-            .map(|(at, trait_)| self.domains.place(at, trait_))
-            .collect();
-        let groups: Vec<NodeGroup<'_>> = places
-            .chunks_exact(coordinates.len())
-            .zip(self.ranking.groups())
-            .map(|(places, (_, _, nodes))| NodeGroup { places, nodes })
-            .collect();
-        let ask = || by_group.score(&groups);
-        let by_group = run(&scorer.plugin.name, Point::Score.name(), None, ask);
-        if by_group.len() != groups.len() {
-            return Err(Why::Failed);
-        }
-        for ((group, _, _), score) in self.ranking.groups().zip(by_group) {
-            add(&mut scores[group], score, scorer.weight)?;
-        }
-        Ok(())
-    }
-}
-
-/// Adds a score that is in range, weighed.
-fn add(sum: &mut i64, score: i64, weight: i64) -> Result<(), Why> {
-    *sum = sum.checked_add(weighted(score, weight)?).ok_or(Why::Failed)?;
-    Ok(())
 }
 
 /// Tells the probe how often each plugin was asked for a score.

@@ -1,6 +1,7 @@
 //! What a class knows, in the form in which the plain pass tells it.
 
 use super::class::{Asker, Class};
+use super::groups::Groups;
 use super::why::Why;
 use crate::evaluate::Details;
 use crate::evaluation::{PluginScores, Scored};
@@ -12,10 +13,14 @@ use secondmate_model::NodeInfo;
 use std::sync::Arc;
 
 /// The verdicts of the nodes that do not pass.
-pub(super) fn statuses(class: &Class) -> NodeStatuses {
+pub(super) fn statuses(class: &Class, groups: &Groups<'_>) -> NodeStatuses {
     let mut statuses = unseen();
     for (at, standing) in class.ranking().nodes() {
-        if let Err(status) = standing {
+        let status = match standing {
+            Ok((group, _)) => groups.verdict(group),
+            Err(status) => Some(status),
+        };
+        if let Some(status) = status {
             statuses.set(at, status.clone());
         }
     }
@@ -23,15 +28,16 @@ pub(super) fn statuses(class: &Class) -> NodeStatuses {
 }
 
 /// Verdicts and scores of all nodes. The totals are the class's; what each plugin said is asked again, since a class keeps sums.
-pub(super) fn details(class: &Class, asker: &Asker<'_, '_>) -> Result<Details, Why> {
+pub(super) fn details(class: &Class, groups: &Groups<'_>, asker: &Asker<'_, '_>) -> Result<Details, Why> {
     let (cx, pod) = (&asker.pass.cx, asker.pass.pod);
-    let mut details = Details { statuses: statuses(class), ..Details::default() };
-    let group_scores = class.group_scores(asker.plan)?;
+    let mut details = Details { statuses: statuses(class, groups), ..Details::default() };
+    let scores = groups.numbered_scores(asker.plan)?;
     let mut totals = Vec::new();
     for (at, standing) in class.ranking().nodes() {
         let Ok((group, own)) = standing else { continue };
+        let Ok(group) = scores.binary_search_by_key(&group, |(number, _)| *number) else { continue };
         details.feasible.push(Arc::clone(cx.snapshot.at(at)));
-        totals.push(group_scores[group] + i64::from(own));
+        totals.push(scores[group].1 + i64::from(own));
     }
     if details.feasible.len() < 2 {
         return Ok(details);

@@ -1,10 +1,10 @@
-//! What makes two pods alike: everything of them that the plugins read which act on them. What a score by group reads is in the score
-//! itself, so that labels count only by what they select.
+//! What makes two pods alike: everything of them that the plugins read which act on them. What a filter or a score by group reads is in
+//! that itself, so that labels count only by what they select.
 
 use super::plan::Plan;
 use crate::profile::Profile;
 use rustc_hash::FxHasher;
-use secondmate_framework::{GroupScore, Identity, PodParts};
+use secondmate_framework::{GroupFilter, GroupScore, Identity, PodParts};
 use secondmate_model::Pod;
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
@@ -17,7 +17,8 @@ pub(super) struct Key {
     filters: u64,
     scores: u64,
     parts: PodParts,
-    by_group: SmallVec<[Arc<dyn GroupScore>; 1]>,
+    group_filters: SmallVec<[Arc<dyn GroupFilter>; 1]>,
+    group_scores: SmallVec<[Arc<dyn GroupScore>; 1]>,
     /// A pod of the class.
     pod: Arc<Pod>,
     hash: u64,
@@ -29,16 +30,20 @@ impl Key {
         let mut hasher = FxHasher::default();
         (plan.filters, plan.scores, plan.parts).hash(&mut hasher);
         profile.name().hash(&mut hasher);
-        let by_group: SmallVec<[_; 1]> =
+        let group_filters: SmallVec<[_; 1]> =
+            plan.group_filters.iter().map(|(_, filter)| Arc::clone(filter)).collect();
+        group_filters.iter().for_each(|filter| filter.hash().hash(&mut hasher));
+        let group_scores: SmallVec<[_; 1]> =
             plan.scorers.iter().filter_map(|scorer| scorer.by_group.clone()).collect();
-        by_group.iter().for_each(|score| score.hash().hash(&mut hasher));
+        group_scores.iter().for_each(|score| score.hash().hash(&mut hasher));
         hash_parts(pod, plan.parts, &mut hasher);
         Self {
             profile: profile.identity().same(),
             filters: plan.filters,
             scores: plan.scores,
             parts: plan.parts,
-            by_group,
+            group_filters,
+            group_scores,
             pod: Arc::clone(pod),
             hash: hasher.finish(),
         }
@@ -55,8 +60,10 @@ impl PartialEq for Key {
         self.hash == other.hash
             && (self.filters, self.scores, self.parts) == (other.filters, other.scores, other.parts)
             && self.profile == other.profile
-            && self.by_group.len() == other.by_group.len()
-            && self.by_group.iter().zip(&other.by_group).all(|(one, other)| one.is_same(&**other))
+            && self.group_filters.len() == other.group_filters.len()
+            && self.group_filters.iter().zip(&other.group_filters).all(|(one, other)| one.is_same(&**other))
+            && self.group_scores.len() == other.group_scores.len()
+            && self.group_scores.iter().zip(&other.group_scores).all(|(one, other)| one.is_same(&**other))
             && same_parts(&self.pod, &other.pod, self.parts)
     }
 }

@@ -6,7 +6,7 @@ use crate::plain::Pass;
 use crate::probe::{Point, Probe};
 use crate::profile::{At, PluginRef};
 use secondmate_framework::{
-    Code, CycleState, Declaration, GroupScore, Normalization, PodParts, Reach, Score,
+    Code, CycleState, Declaration, Filter, GroupFilter, GroupScore, Normalization, PodParts, Reach, Score,
 };
 use secondmate_model::objects::ObjectKind;
 use smallvec::SmallVec;
@@ -23,6 +23,10 @@ pub(super) struct Plan<'a> {
     pub(super) parts: PodParts,
     /// Kinds of objects that they read.
     pub(super) kinds: SmallVec<[ObjectKind; 8]>,
+    /// Filters that look further than the node, by group, in their order.
+    pub(super) group_filters: SmallVec<[(&'a At<dyn Filter>, Arc<dyn GroupFilter>); 1]>,
+    /// The numbers of their plugins.
+    pub(super) apart: SmallVec<[usize; 2]>,
     pub(super) scorers: SmallVec<[Scorer<'a>; 8]>,
     /// Scores by group, by the number of the plugin.
     by_group: SmallVec<[(usize, Arc<dyn GroupScore>); 1]>,
@@ -61,6 +65,8 @@ impl<'a> Plan<'a> {
             scores: 0,
             parts: PodParts::NONE,
             kinds: SmallVec::new(),
+            group_filters: SmallVec::new(),
+            apart: SmallVec::new(),
             scorers: SmallVec::new(),
             by_group: SmallVec::new(),
             prepared: SmallVec::new(),
@@ -80,12 +86,18 @@ impl<'a> Plan<'a> {
             if pass.state.skips_filter(&filter.name) {
                 continue;
             }
-            let declared = pass.profile.declaration(filter);
-            if declared.filter != Reach::Node || !declared.tells_what_it_reads() {
-                return Err(Why::Filter(filter.name.clone()));
-            }
             self.filters |= bit(at)?;
-            self.reads(declared);
+            let declared = pass.profile.declaration(filter);
+            if declared.filter == Reach::Node && declared.tells_what_it_reads() {
+                self.reads(declared);
+                continue;
+            }
+            let ask = || filter.point.by_group(&pass.cx, pass.pod);
+            let by_group = run(&filter.name, Point::Filter.name(), None, ask);
+            let Some(by_group) = by_group else { return Err(Why::Filter(filter.name.clone())) };
+            // What it reads of the pod is in there: two pods are alike where it is the same.
+            self.group_filters.push((filter, Arc::from(by_group)));
+            self.apart.push(filter.number);
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! Where the nodes stand for a class: those that pass in groups of equal traits, ranked inside a group by what is the node's own;
-//! those that do not, by their verdict.
+//! those that do not, by their verdict. Where filters by group come before the verdict, the group has it: theirs may come first.
 
 use super::why::Why;
 use roaring::RoaringBitmap;
@@ -18,27 +18,36 @@ pub(super) const NODE_BYTES: usize = size_of::<Slot>() + 2;
 /// Bytes of a bucket: its node in the map and one container of its bitmap.
 const BUCKET_BYTES: usize = 128;
 /// Bytes of a group without its buckets, in the list and in the map.
-const GROUP_BYTES: usize = size_of::<Group>() + size_of::<Traits>() + 32;
+const GROUP_BYTES: usize = size_of::<Group>() + size_of::<Kind>() + 32;
 
-/// What the nodes of a group have in common: raw scores that are brought into their range over all feasible nodes.
+/// What the nodes of a group have in common: their coordinates, and the raw scores that are brought into their range over all
+/// feasible nodes.
 pub(super) type Traits = SmallVec<[i64; 4]>;
 
 /// How a node stands.
 #[derive(Debug)]
 pub(super) enum Standing {
-    /// It passes the filters.
+    /// It passes the filters that look no further than the node.
     Fits {
         /// The traits that it shares with its group.
         traits: Traits,
         /// Weighted sum of the scores that are its own.
         own: i32,
     },
-    /// It does not.
+    /// It does not, and no filter by group comes first.
     Rejected(Status),
+    /// It does not; but filters by group come first.
+    RejectedLate {
+        /// Its coordinates.
+        traits: Traits,
+        status: Status,
+        /// How many of them come first.
+        after: u8,
+    },
 }
 
 /// A node's place: the number of a group, or that of a verdict above [`REJECTED`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot {
     place: u32,
     own: i32,
@@ -47,9 +56,17 @@ struct Slot {
 const REJECTED: u32 = 1 << 31;
 const NOWHERE: Slot = Slot { place: u32::MAX, own: 0 };
 
+/// What tells a group from others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Kind {
+    traits: Traits,
+    /// The verdict of the nodes that filters by group let pass, by number, and how many such filters come first.
+    late: Option<(u32, u8)>,
+}
+
 #[derive(Debug, Default)]
 struct Group {
-    traits: Traits,
+    kind: Kind,
     nodes: usize,
     /// Positions of the nodes by their own score.
     buckets: BTreeMap<i32, RoaringBitmap>,
@@ -62,10 +79,9 @@ pub(super) struct Ranking {
     groups: Vec<Group>,
     /// Groups without nodes, to be used again.
     vacant: Vec<u32>,
-    by_traits: FxHashMap<Traits, u32>,
+    by_kind: FxHashMap<Kind, u32>,
     /// Verdicts with the number of nodes that have them; a verdict that no node has is used again.
     verdicts: Vec<(Status, u32)>,
-    feasible: usize,
 }
 
 impl Ranking {
@@ -75,15 +91,9 @@ impl Ranking {
             slots: vec![NOWHERE; nodes],
             groups: Vec::new(),
             vacant: Vec::new(),
-            by_traits: FxHashMap::default(),
+            by_kind: FxHashMap::default(),
             verdicts: Vec::new(),
-            feasible: 0,
         }
-    }
-
-    /// Number of nodes that pass.
-    pub(super) fn feasible(&self) -> usize {
-        self.feasible
     }
 
     /// Memory that it takes, at most, in bytes.
@@ -103,14 +113,23 @@ impl Ranking {
         let old = self.slots[node.get()];
         let new = match standing {
             Standing::Fits { traits, own } => {
-                if old.place < REJECTED && old.own == own && self.groups[old.place as usize].traits == traits
-                {
-                    return Ok(());
+                if old.place < REJECTED && old.own == own {
+                    let kind = &self.groups[old.place as usize].kind;
+                    if kind.traits == traits && kind.late.is_none() {
+                        return Ok(());
+                    }
                 }
-                Slot { place: self.group(traits)?, own }
+                Slot { place: self.group(Kind { traits, late: None })?, own }
             }
             Standing::Rejected(status) => Slot { place: REJECTED | self.verdict(status)?, own: 0 },
+            Standing::RejectedLate { traits, status, after } => {
+                let late = Some((self.verdict(status)?, after));
+                Slot { place: self.group(Kind { traits, late })?, own: 0 }
+            }
         };
+        if new == old {
+            return Ok(());
+        }
         // In this order a node that is alone in its group and only moves inside of it does not make the group vacant meanwhile.
         self.insert(node, new);
         self.remove(node, old);
@@ -118,9 +137,9 @@ impl Ranking {
         Ok(())
     }
 
-    /// The group with these traits.
-    fn group(&mut self, traits: Traits) -> Result<u32, Why> {
-        if let Some(known) = self.by_traits.get(&traits) {
+    /// The group of this kind.
+    fn group(&mut self, kind: Kind) -> Result<u32, Why> {
+        if let Some(known) = self.by_kind.get(&kind) {
             return Ok(*known);
         }
         let at = match self.vacant.pop() {
@@ -131,8 +150,8 @@ impl Ranking {
             }
             None => return Err(Why::TooManyGroups),
         };
-        self.groups[at as usize].traits = traits.clone();
-        self.by_traits.insert(traits, at);
+        self.groups[at as usize].kind = kind.clone();
+        self.by_kind.insert(kind, at);
         Ok(at)
     }
 
@@ -162,7 +181,9 @@ impl Ranking {
         let group = &mut self.groups[slot.place as usize];
         group.buckets.entry(slot.own).or_default().insert(node.0);
         group.nodes += 1;
-        self.feasible += 1;
+        if let Some((verdict, _)) = group.kind.late {
+            self.verdicts[verdict as usize].1 += 1;
+        }
     }
 
     fn remove(&mut self, node: NodeIndex, slot: Slot) {
@@ -173,9 +194,11 @@ impl Ranking {
             self.verdicts[(slot.place & !REJECTED) as usize].1 -= 1;
             return;
         }
-        self.feasible -= 1;
         let group = &mut self.groups[slot.place as usize];
         group.nodes -= 1;
+        if let Some((verdict, _)) = group.kind.late {
+            self.verdicts[verdict as usize].1 -= 1;
+        }
         if let Some(bucket) = group.buckets.get_mut(&slot.own) {
             bucket.remove(node.0);
             if bucket.is_empty() {
@@ -183,27 +206,26 @@ impl Ranking {
             }
         }
         if group.buckets.is_empty() {
-            self.by_traits.remove(&std::mem::take(&mut group.traits));
+            self.by_kind.remove(&std::mem::take(&mut group.kind));
             self.vacant.push(slot.place);
         }
     }
 
-    /// How many groups there are, vacant ones included: their numbers are below this.
-    pub(super) fn group_count(&self) -> usize {
-        self.groups.len()
+    /// The groups that have nodes, by number.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (usize, GroupRef<'_>)> {
+        let groups = self.groups.iter().enumerate().filter(|(_, group)| group.nodes > 0);
+        groups.map(|(at, group)| {
+            let late = group.kind.late;
+            let late = late.map(|(verdict, after)| (&self.verdicts[verdict as usize].0, usize::from(after)));
+            (at, GroupRef { traits: &group.kind.traits, late, nodes: group.nodes })
+        })
     }
 
-    /// The groups that have nodes: number, traits, how many nodes.
-    pub(super) fn groups(&self) -> impl Iterator<Item = (usize, &Traits, usize)> {
-        let groups = self.groups.iter().enumerate();
-        groups.filter(|(_, group)| group.nodes > 0).map(|(at, group)| (at, &group.traits, group.nodes))
-    }
-
-    /// The best nodes, where each group's part of the score is this, by the number of the group.
-    pub(super) fn best(&self, scores: &[i64]) -> Best<'_> {
+    /// The best nodes of these groups, each with its part of the score.
+    pub(super) fn best(&self, scores: impl Iterator<Item = (usize, i64)>) -> Best<'_> {
         let mut best = Best { total: i64::MIN, buckets: SmallVec::new() };
-        for (group, score) in self.groups.iter().zip(scores) {
-            let Some((own, bucket)) = group.buckets.last_key_value() else { continue };
+        for (group, score) in scores {
+            let Some((own, bucket)) = self.groups[group].buckets.last_key_value() else { continue };
             let total = score + i64::from(*own);
             if total > best.total {
                 best.total = total;
@@ -227,6 +249,16 @@ impl Ranking {
             (at, standing)
         })
     }
+}
+
+/// A group that has nodes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupRef<'a> {
+    pub(super) traits: &'a Traits,
+    /// The verdict of its nodes, where they do not pass, and how many filters by group come before it.
+    pub(super) late: Option<(&'a Status, usize)>,
+    /// How many they are.
+    pub(super) nodes: usize,
 }
 
 /// The nodes among which the choice is made.
@@ -278,11 +310,13 @@ mod tests {
         Standing::Fits { traits: smallvec![trait_], own }
     }
 
+    fn feasible(ranking: &Ranking) -> usize {
+        ranking.groups().filter(|(_, group)| group.late.is_none()).map(|(_, group)| group.nodes).sum()
+    }
+
     /// The best nodes, in the order from a position on.
     fn best_from(ranking: &Ranking, start: u32) -> (i64, Vec<u32>) {
-        let mut scores = vec![0; ranking.group_count()];
-        ranking.groups().for_each(|(at, traits, _)| scores[at] = traits[0]);
-        let best = ranking.best(&scores);
+        let best = ranking.best(ranking.groups().map(|(at, group)| (at, group.traits[0])));
         let nodes = u32::try_from(ranking.slots.len()).expect("few nodes");
         (best.total, (0..best.len()).map(|nth| best.nth_from(start, nth, nodes).0).collect())
     }
@@ -302,8 +336,8 @@ mod tests {
         ]) {
             ranking.set(NodeIndex(at), standing).expect("few groups");
         }
-        assert_eq!(ranking.feasible(), 7);
-        assert_eq!(ranking.groups().map(|(_, _, nodes)| nodes).collect::<Vec<_>>(), [3, 2, 2]);
+        assert_eq!(feasible(&ranking), 7);
+        assert_eq!(ranking.groups().map(|(_, group)| group.nodes).collect::<Vec<_>>(), [3, 2, 2]);
         assert_eq!(best_from(&ranking, 0), (15, vec![0, 1, 4, 5, 7]));
         assert_eq!(best_from(&ranking, 4), (15, vec![4, 5, 7, 0, 1]));
         assert_eq!(best_from(&ranking, 6), (15, vec![7, 0, 1, 4, 5]));
@@ -321,7 +355,7 @@ mod tests {
             ranking.set(NodeIndex(1), verdict).expect("one verdict at most");
         }
         assert!(ranking.groups.len() <= 2 && ranking.verdicts.len() <= 2, "{ranking:?}");
-        assert_eq!((ranking.feasible(), ranking.groups().count()), (1, 1));
+        assert_eq!((feasible(&ranking), ranking.groups().count()), (1, 1));
     }
 
     #[test]
@@ -330,9 +364,34 @@ mod tests {
         for own in [1, 1, 2, 0] {
             ranking.set(NodeIndex(0), fits(7, own)).expect("one group");
             assert_eq!(best_from(&ranking, 0), (7 + i64::from(own), vec![0]));
-            assert_eq!(ranking.feasible(), 1);
+            assert_eq!(feasible(&ranking), 1);
         }
         assert_eq!(ranking.groups.len(), 1);
+    }
+
+    #[test]
+    fn a_late_verdict_belongs_to_the_group_and_is_kept_as_long_as_a_node_has_it() {
+        let mut ranking = Ranking::new(3);
+        let late = |status: &'static str| Standing::RejectedLate {
+            traits: smallvec![1],
+            status: Status::unschedulable(status),
+            after: 1,
+        };
+        ranking.set(NodeIndex(0), fits(1, 5)).expect("few groups");
+        ranking.set(NodeIndex(1), late("full")).expect("few groups");
+        ranking.set(NodeIndex(2), late("full")).expect("few groups");
+        ranking.set(NodeIndex(2), late("full")).expect("few groups");
+        let groups = |ranking: &Ranking| -> Vec<_> {
+            let groups = ranking.groups();
+            groups.map(|(_, g)| (g.late.map(|(status, after)| (status.message(), after)), g.nodes)).collect()
+        };
+        let full = || Some(("full".to_owned(), 1));
+        assert_eq!((feasible(&ranking), groups(&ranking)), (1, vec![(None, 1), (full(), 2)]));
+        ranking.set(NodeIndex(1), Standing::Rejected(Status::unschedulable("other"))).expect("few verdicts");
+        assert_eq!((feasible(&ranking), groups(&ranking)), (1, vec![(None, 1), (full(), 1)]));
+        ranking.set(NodeIndex(2), fits(1, 0)).expect("few groups");
+        assert_eq!((feasible(&ranking), groups(&ranking)), (2, vec![(None, 2)]));
+        assert_eq!(ranking.verdicts.iter().map(|(_, nodes)| *nodes).collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use secondmate_model::Atom;
 use smallvec::SmallVec;
 
 /// Upstream's stand-in for the smallest count where there is no domain.
-const NO_DOMAIN: i64 = i32::MAX as i64;
+pub(super) const NO_DOMAIN: i64 = i32::MAX as i64;
 
 /// The counts as they stand in the snapshot.
 #[derive(Debug, Default)]

@@ -1,32 +1,44 @@
 //! PreFilter and Filter: constraints that must hold.
 
-use super::constraints::{Constraints, Inclusion};
+use super::constraints::{Constraint, Constraints, Inclusion};
 use super::domains::{Changes, Domains};
 use super::{LABEL_MISSING, NOT_SPREAD, PodTopologySpread};
-use secondmate_framework::{Context, CycleState, Fact, Filter, PreFilter, PreFilterOutcome, Status};
+use secondmate_framework::{
+    Context, CycleState, Fact, Filter, GroupFilter, PreFilter, PreFilterOutcome, Snapshot, Status,
+};
 use secondmate_model::{Atom, NodeInfo, Pod, WhenUnsatisfiable};
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What a cycle knows of a pod's hard constraints.
 #[derive(Debug)]
-struct Counted {
+struct Hard {
     constraints: Constraints,
-    /// Domains of each constraint.
-    domains: SmallVec<[Domains; 2]>,
     /// Whether the pod itself counts, for each constraint: 1 or 0.
     own: SmallVec<[i64; 2]>,
+    /// Domains of each constraint, once somebody has asked for them.
+    domains: OnceLock<SmallVec<[Domains; 2]>>,
 }
 
 /// Kept in the cycle's state. What was counted is shared by its clones, so that a clone costs next to nothing.
 #[derive(Clone, Debug)]
 pub(super) struct FilterState {
-    counted: Arc<Counted>,
+    hard: Arc<Hard>,
     changes: Changes,
 }
 
-impl Counted {
-    fn new(constraints: Constraints, pod: &Pod, nodes: &[Arc<NodeInfo>]) -> Self {
+impl Hard {
+    fn new(constraints: Constraints, pod: &Pod) -> Self {
+        let own = own_counts(&constraints, pod);
+        Self { constraints, own, domains: OnceLock::new() }
+    }
+
+    /// The domains as they stand in the snapshot. The snapshot does not change in a cycle, so it does not matter who asks first.
+    fn domains(&self, pod: &Pod, snapshot: &Snapshot) -> &[Domains] {
+        self.domains.get_or_init(|| Self::count(&self.constraints, pod, snapshot.nodes()))
+    }
+
+    fn count(constraints: &Constraints, pod: &Pod, nodes: &[Arc<NodeInfo>]) -> SmallVec<[Domains; 2]> {
         let mut domains: SmallVec<[Domains; 2]> =
             constraints.list.iter().map(|_| Domains::default()).collect();
         let mut counts = SmallVec::new();
@@ -47,13 +59,20 @@ impl Counted {
             }
         }
         domains.iter_mut().for_each(Domains::finish);
-        let own = constraints
-            .list
-            .iter()
-            .map(|c| i64::from(constraints.selector(c).matches(&pod.labels)))
-            .collect();
-        Self { constraints, domains, own }
+        domains
     }
+
+    fn skew(&self, domains: &[Domains], changes: &Changes, at: usize, value: &Atom) -> Skew {
+        let (domains, min_domains) = (&domains[at], self.constraints.list[at].min_domains);
+        let with_pod = changes.count(domains, at, value) + self.own[at];
+        Skew { with_pod, minimum: changes.minimum(domains, at, min_domains) }
+    }
+}
+
+/// Whether the pod itself counts, for each constraint: 1 or 0.
+pub(super) fn own_counts(constraints: &Constraints, pod: &Pod) -> SmallVec<[i64; 2]> {
+    let own = constraints.list.iter().map(|c| i64::from(constraints.selector(c).matches(&pod.labels)));
+    own.collect()
 }
 
 impl FilterState {
@@ -63,7 +82,7 @@ impl FilterState {
 
     /// Another pod came to the node, or left it. Unlike in the first count, one on its way out counts as well.
     fn update(&mut self, pod: &Pod, other: &Pod, node: &NodeInfo, delta: i64) {
-        let constraints = &self.counted.constraints;
+        let constraints = &self.hard.constraints;
         let node = node.node();
         if other.namespace != pod.namespace || !constraints.keys_on(&node.labels) {
             return;
@@ -97,8 +116,11 @@ impl PreFilter for PodTopologySpread {
                 .into();
             }
         };
-        let counted = Arc::new(Counted::new(constraints, pod, cx.snapshot.nodes()));
-        state.write(FilterState { counted, changes: Changes::default() });
+        let hard = Hard::new(constraints, pod);
+        if !state.counts_later() {
+            hard.domains(pod, cx.snapshot);
+        }
+        state.write(FilterState { hard: Arc::new(hard), changes: Changes::default() });
         Status::SUCCESS.into()
     }
 
@@ -134,43 +156,50 @@ impl PreFilter for PodTopologySpread {
 }
 
 impl Filter for PodTopologySpread {
-    fn filter(&self, _cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>, node: &NodeInfo) -> Status {
-        let Some(FilterState { counted, changes }) = state.read() else { return missing() };
-        let labels = &node.node().labels;
-        for (at, constraint) in counted.constraints.list.iter().enumerate() {
-            let Some(value) = labels.get(&constraint.key) else {
-                return Status::unresolvable(LABEL_MISSING);
-            };
-            let skew = counted.skew(changes, at, value);
-            if skew.with_pod - skew.minimum > i64::from(constraint.max_skew) {
-                return Status::unschedulable(NOT_SPREAD);
-            }
-        }
-        Status::SUCCESS
+    fn filter(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+        let Some(FilterState { hard, changes }) = state.read() else { return missing() };
+        let domains = hard.domains(pod, cx.snapshot);
+        verdict(&hard.constraints, |at, constraint| {
+            let value = node.node().labels.get(&constraint.key)?;
+            Some(hard.skew(domains, changes, at, value))
+        })
     }
+
+    fn by_group(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
+        self.hard_spread(cx, pod)
+    }
+}
+
+/// The verdict on a node whose domains would come to these skews; none where it lacks the label.
+pub(super) fn verdict(
+    constraints: &Constraints,
+    skew: impl Fn(usize, &Constraint) -> Option<Skew>,
+) -> Status {
+    for (at, constraint) in constraints.list.iter().enumerate() {
+        let Some(Skew { with_pod, minimum }) = skew(at, constraint) else {
+            return Status::unresolvable(LABEL_MISSING);
+        };
+        if with_pod - minimum > i64::from(constraint.max_skew) {
+            return Status::unschedulable(NOT_SPREAD);
+        }
+    }
+    Status::SUCCESS
 }
 
 /// A domain as it would be with the pod.
-struct Skew {
+pub(super) struct Skew {
     /// Pods in it.
-    with_pod: i64,
+    pub(super) with_pod: i64,
     /// The smallest count of a domain.
-    minimum: i64,
-}
-
-impl Counted {
-    fn skew(&self, changes: &Changes, at: usize, value: &Atom) -> Skew {
-        let (domains, min_domains) = (&self.domains[at], self.constraints.list[at].min_domains);
-        let with_pod = changes.count(domains, at, value) + self.own[at];
-        Skew { with_pod, minimum: changes.minimum(domains, at, min_domains) }
-    }
+    pub(super) minimum: i64,
 }
 
 /// The constraints that the node does not meet, and by how much.
-pub(super) fn facts(state: &CycleState, pod: &Pod, node: &NodeInfo) -> Vec<Fact> {
-    let Some(FilterState { counted, changes }) = state.read() else { return Vec::new() };
+pub(super) fn facts(snapshot: &Snapshot, state: &CycleState, pod: &Pod, node: &NodeInfo) -> Vec<Fact> {
+    let Some(FilterState { hard, changes }) = state.read() else { return Vec::new() };
+    let domains = hard.domains(pod, snapshot);
     let mut facts = Vec::new();
-    for (at, constraint) in counted.constraints.list.iter().enumerate() {
+    for (at, constraint) in hard.constraints.list.iter().enumerate() {
         let (key, max_skew) = (&constraint.key, constraint.max_skew);
         let Some(value) = node.node().labels.get(key) else {
             let help = format!("the label {key} on {}", node.name());
@@ -179,13 +208,13 @@ pub(super) fn facts(state: &CycleState, pod: &Pod, node: &NodeInfo) -> Vec<Fact>
             );
             continue;
         };
-        let Skew { with_pod, minimum } = counted.skew(changes, at, value);
+        let Skew { with_pod, minimum } = hard.skew(domains, changes, at, value);
         let skew = with_pod - minimum;
         if skew <= i64::from(max_skew) {
             continue;
         }
-        let selector = counted.constraints.selector(constraint);
-        let least = if minimum == 0 && counted.domains[at].len() < constraint.min_domains.max(0) as usize {
+        let selector = hard.constraints.selector(constraint);
+        let least = if minimum == 0 && domains[at].len() < constraint.min_domains.max(0) as usize {
             format!("0 count elsewhere, for want of minDomains {}", constraint.min_domains)
         } else {
             format!("the emptiest domain has {minimum}")

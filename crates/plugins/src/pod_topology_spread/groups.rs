@@ -1,10 +1,14 @@
-//! Constraints that should hold, counted node by node: what the score is worked out from without going over all nodes.
+//! Constraints counted node by node: what verdict and score are worked out from without going over all nodes.
 
 use super::PodTopologySpread;
-use super::constraints::{Constraints, Inclusion, count};
+use super::constraints::{Constraint, Constraints, Inclusion, count};
+use super::domains::NO_DOMAIN;
+use super::filter::{Skew, own_counts, verdict};
 use super::score::{Normalizer, score_of, weight};
 use rustc_hash::FxHasher;
-use secondmate_framework::{Context, Coordinate, Coordinates, GroupScore, NodeGroup, Place};
+use secondmate_framework::{
+    Context, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, NodeGroup, Place, Status,
+};
 use secondmate_model::{Atom, NodeInfo, Pod, WhenUnsatisfiable};
 use smallvec::SmallVec;
 use std::any::Any;
@@ -26,7 +30,25 @@ struct SoftSpread {
 /// A node without the label, for the host name.
 const NO_HOSTNAME: i64 = -1;
 
+/// The filter by a pod's hard constraints. There is a coordinate for each: the domain, or a number on nodes without the label.
+#[derive(Debug)]
+struct HardSpread {
+    constraints: Constraints,
+    /// Whether the pod itself counts, for each constraint.
+    own: SmallVec<[i64; 2]>,
+    /// A pod of the class: its namespace, and what nodes take part.
+    pod: Arc<Pod>,
+}
+
 impl PodTopologySpread {
+    /// The filter by group; none where the constraints cannot be read.
+    pub(super) fn hard_spread(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
+        let constraints =
+            self.constraints(pod, cx.snapshot.objects(), WhenUnsatisfiable::DoNotSchedule).ok()?;
+        let own = own_counts(&constraints, pod);
+        Some(Box::new(HardSpread { constraints, own, pod: Arc::clone(pod) }))
+    }
+
     /// The score by group; none where the constraints cannot be read.
     pub(super) fn soft_spread(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
         let soft = self.constraints(pod, cx.snapshot.objects(), WhenUnsatisfiable::ScheduleAnyway).ok()?;
@@ -41,14 +63,62 @@ impl PodTopologySpread {
     }
 }
 
-impl SoftSpread {
-    /// All that decides who counts where.
+/// All that decides, beside the constraints, who counts where.
+fn taking_part(pod: &Pod) -> impl Hash + PartialEq + '_ {
+    let required = pod.affinity.as_ref().and_then(|affinity| affinity.node_required.as_ref());
+    (&pod.namespace, &pod.node_selector, required, &pod.tolerations)
+}
+
+impl HardSpread {
     fn key(&self) -> impl Hash + PartialEq + '_ {
-        let required = self.pod.affinity.as_ref().and_then(|affinity| affinity.node_required.as_ref());
-        (
-            (&self.constraints, self.requires_all_keys),
-            (&self.pod.namespace, &self.pod.node_selector, required, &self.pod.tolerations),
-        )
+        (&self.constraints, &self.own, taking_part(&self.pod))
+    }
+}
+
+impl GroupFilter for HardSpread {
+    fn is_same(&self, other: &dyn GroupFilter) -> bool {
+        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hasher = FxHasher::default();
+        self.key().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn look(&self, node: &NodeInfo) -> Coordinates {
+        let (info, node) = (node, node.node());
+        let has_all_keys = self.constraints.keys_on(&node.labels);
+        let mut inclusion = Inclusion::new(&self.pod, node);
+        let mut counts = SmallVec::new();
+        let look = |constraint: &Constraint| {
+            let Some(value) = node.labels.get(&constraint.key) else { return Coordinate::Own(0) };
+            // A node that does not count has its domain nevertheless, and the verdict is about that.
+            let counts_here = has_all_keys && inclusion.admits(constraint);
+            let pods = if counts_here {
+                self.constraints.count(constraint, info.pods(), &self.pod.namespace, &mut counts)
+            } else {
+                0
+            };
+            Coordinate::Domain { name: value.clone(), mark: false, pods, counts: counts_here }
+        };
+        self.constraints.list.iter().map(look).collect()
+    }
+
+    fn filter(&self, places: &[Place], totals: &[DomainTotals]) -> Status {
+        verdict(&self.constraints, |at, constraint| {
+            let (Place::Domain { pods, .. } | Place::Alone { pods, .. }) = places[at] else { return None };
+            let DomainTotals { domains, least, .. } = totals[at];
+            let too_few = i64::try_from(domains).unwrap_or(i64::MAX) < i64::from(constraint.min_domains);
+            let minimum = if too_few { 0 } else { least.unwrap_or(NO_DOMAIN).min(NO_DOMAIN) };
+            Some(Skew { with_pod: pods + self.own[at], minimum })
+        })
+    }
+}
+
+impl SoftSpread {
+    fn key(&self) -> impl Hash + PartialEq + '_ {
+        (&self.constraints, self.requires_all_keys, taking_part(&self.pod))
     }
 }
 
@@ -86,7 +156,7 @@ impl GroupScore for SoftSpread {
                     0
                 };
                 let name = value.unwrap_or(&self.no_value).clone();
-                Coordinate::Domain { name, mark: value.is_none(), pods }
+                Coordinate::Domain { name, mark: value.is_none(), pods, counts: true }
             };
             coordinates.push(coordinate);
         }
@@ -107,14 +177,18 @@ impl GroupScore for SoftSpread {
                     return weight(taking_part);
                 }
                 domains.clear();
-                domains.extend(groups.iter().filter_map(|group| match group.places[at + 1] {
-                    Place::Domain { domain, .. } => Some(domain),
-                    // One that is ignored.
-                    Place::Own(_) => None,
-                }));
+                let mut alone = 0;
+                for group in groups {
+                    match group.places[at + 1] {
+                        Place::Domain { domain, .. } => domains.push(domain),
+                        Place::Alone { .. } => alone += group.nodes,
+                        // One that is ignored.
+                        Place::Own(_) => {}
+                    }
+                }
                 domains.sort_unstable();
                 domains.dedup();
-                weight(domains.len())
+                weight(domains.len() + alone)
             })
             .collect();
         let raw = |group: &NodeGroup<'_>| {
@@ -122,8 +196,10 @@ impl GroupScore for SoftSpread {
                 return 0;
             }
             score_of(&self.constraints, &weights, |at, _| match group.places[at + 1] {
-                Place::Own(NO_HOSTNAME) | Place::Domain { mark: true, .. } => None,
-                Place::Own(pods) | Place::Domain { pods, .. } => Some(pods),
+                Place::Own(NO_HOSTNAME)
+                | Place::Domain { mark: true, .. }
+                | Place::Alone { mark: true, .. } => None,
+                Place::Own(pods) | Place::Domain { pods, .. } | Place::Alone { pods, .. } => Some(pods),
             })
         };
         let raw: Vec<i64> = groups.iter().map(raw).collect();
