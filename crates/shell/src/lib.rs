@@ -31,6 +31,7 @@ mod extender;
 mod guard;
 mod heartbeat;
 mod inbox;
+mod kubelets;
 pub mod lease;
 mod limit;
 mod observe;

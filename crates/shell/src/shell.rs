@@ -12,6 +12,7 @@ use crate::engine::{Engine, Progress, Writers};
 use crate::extender::{self, ExtenderBinder};
 use crate::heartbeat::{Heartbeat, WatchHeartbeats};
 use crate::inbox::{Inbox, Message};
+use crate::kubelets::Rejections;
 use crate::lease::ElectionEnd;
 use crate::limit::RateLimit;
 use crate::observe::Observer;
@@ -134,6 +135,7 @@ impl Shell {
         let heartbeat = Heartbeat::new();
         let (writers, extenders) = parts.start_writers(&client, &options, &bindings, (extenders, &heartbeat));
         let comparer = parts.start_helpers(&options, &writers);
+        parts.look_for_rejections(&client, &options, &writers.events);
         let events = writers.events.clone();
         let unsynced = watches.iter().map(ToString::to_string).enumerate().collect();
         parts.register_checks(&options.admin, &heartbeat, &heartbeats, &writers);
@@ -348,6 +350,21 @@ impl Parts {
         }
         debug::mount(&options.admin, inbox, &comparer, &self.unfit);
         comparer
+    }
+
+    /// Pods of ours that kubelets rejected are looked for, of each scheduler name by a task of its own.
+    fn look_for_rejections(&self, client: &kube_client::Client, options: &Options, events: &EventSink) {
+        for profile in &options.profiles {
+            let rejections = Rejections {
+                client: client.clone(),
+                leading: self.leading.clone(),
+                events: events.clone(),
+                inbox: self.inbox.clone(),
+                metrics: self.metrics.clone(),
+                name: profile.name().clone(),
+            };
+            self.tasks.spawn_lasting(format!("rejected pods of {}", profile.name()), rejections.run());
+        }
     }
 
     /// The checks that kube-scheduler has too, and one for each part that could be stuck.

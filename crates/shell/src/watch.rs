@@ -13,7 +13,7 @@ mod source;
 mod tests;
 mod unfit;
 
-pub(crate) use compiled::{Key, Unfit};
+pub(crate) use compiled::{Key, Unfit, Watched};
 pub(crate) use currency::Currency;
 pub(crate) use needs::{Permission, Watch, guard_watches, kinds, permissions, to_watch, watches};
 pub(crate) use originals::Originals;

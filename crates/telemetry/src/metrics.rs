@@ -181,6 +181,7 @@ pub struct Metrics {
     pub(crate) http_connections_closed: Labelled<Counter, 1>,
     plugin_panics: Labelled<Counter, 3>,
     bind_conflicts: Labelled<Counter, 1>,
+    kubelet_rejections: Labelled<Counter, 1>,
     bind_requests: Labelled<Counter, 1>,
     /// Calls of HTTP extenders.
     pub extenders: ExtenderMetrics,
@@ -413,6 +414,12 @@ impl Metrics {
             "Bindings that the API server refused, or that somebody else made impossible, by reason",
             bind_conflicts.family(),
         );
+        let kubelet_rejections = Labelled::counter(["reason"]);
+        registry.register(
+            "kubelet_rejections",
+            "Pods of this scheduler's names that a kubelet rejected after they were bound, by the kubelet's reason",
+            kubelet_rejections.family(),
+        );
         let bind_requests = Labelled::counter(["code"]);
         registry.register(
             "bind_requests",
@@ -502,6 +509,7 @@ impl Metrics {
             pods_bound_by_others,
             plugin_panics,
             bind_conflicts,
+            kubelet_rejections,
             bind_requests,
             extenders,
             watch_restarts,
@@ -598,6 +606,11 @@ impl Metrics {
     /// Bindings that went wrong for this reason.
     pub fn bind_conflicts(&self, reason: &str) -> Counter {
         self.bind_conflicts.get([reason])
+    }
+
+    /// Pods that a kubelet rejected for this reason (`OutOfcpu`).
+    pub fn kubelet_rejections(&self, reason: &str) -> Counter {
+        self.kubelet_rejections.get([reason])
     }
 
     /// Binding requests with this outcome (`201`, `409`, `timeout`).

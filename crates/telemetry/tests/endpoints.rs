@@ -250,6 +250,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_guard_settled counter",
             "secondmate_guard_unseen gauge",
             "secondmate_http_connections_closed counter",
+            "secondmate_kubelet_rejections counter",
             "secondmate_log_lines_dropped counter",
             "secondmate_object_rejected counter",
             "secondmate_plugin_panics counter",

@@ -122,6 +122,11 @@ impl Watched {
         }
     }
 
+    /// The object as the API server sent it.
+    pub fn text(&self) -> &str {
+        self.text.get()
+    }
+
     /// What the core knows the object by.
     pub fn key(&self, subject: Subject) -> Key {
         let named: wire::MetadataOnly = serde_json::from_str(self.text.get()).unwrap_or_default();

@@ -6,6 +6,7 @@ mod events;
 mod extenders;
 mod fixture;
 mod guard;
+mod kubelets;
 mod leading;
 mod metrics;
 mod random;

@@ -1,0 +1,222 @@
+//! Pods of ours that a kubelet rejected: two schedulers have given the same room away, and the kubelet had the last word.
+//!
+//! Such a pod has ended before it began, and nobody tries it again but its owner. It is counted by the kubelet's reason, and an event on
+//! the pod names the pods of other schedulers on the node, of which one took the room. A watch of its own shows these pods, as the one
+//! of assigned pods leaves out what has ended.
+
+use crate::call::chain;
+use crate::inbox::Inbox;
+use crate::watch::Watched;
+use crate::write::{EventNote, EventSink, Leading, PodRef};
+use futures::StreamExt;
+use kube_client::{Api, Client};
+use kube_runtime::watcher::{self, Event};
+use rustc_hash::FxHashSet;
+use secondmate_core::Scheduler;
+use secondmate_core::port::EventType;
+use secondmate_model::objects::ApiResource;
+use secondmate_model::{Atom, Uid, wire};
+use secondmate_telemetry::Metrics;
+use serde::Deserialize;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+/// The API server ends a watch after this; a connection on which nothing comes for longer is given up.
+const WATCH_SECONDS: u32 = 290;
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Pods of other schedulers that an event names.
+const NAMED_MAX: usize = 3;
+/// What a kubelet says when it has no room for a pod begins so; the name of the resource follows.
+const OUT_OF: &str = "OutOf";
+/// What else a kubelet says when it rejects a pod that has been bound to it.
+const REASONS: [&str; 6] = [
+    "NodePorts",
+    "NodeAffinity",
+    "NodeName",
+    "TaintToleration",
+    "UnexpectedAdmissionError",
+    "PodFeatureUnsupported",
+];
+
+/// What is read of a pod that has failed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Failed {
+    metadata: wire::ObjectMeta,
+    spec: Spec,
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    node_name: Box<str>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    reason: Box<str>,
+    message: Box<str>,
+}
+
+impl Failed {
+    /// What is not a pod at all has failed for no reason that counts.
+    fn read(object: &Watched) -> Self {
+        serde_json::from_str(object.text()).unwrap_or_default()
+    }
+
+    fn reference(&self) -> PodRef {
+        let metadata = &self.metadata;
+        PodRef {
+            namespace: Atom::new(&metadata.namespace),
+            name: metadata.name.clone(),
+            uid: Uid::from(&*metadata.uid),
+            resource_version: metadata.resource_version.clone(),
+        }
+    }
+}
+
+/// What the watch needs.
+pub(crate) struct Rejections {
+    pub client: Client,
+    pub leading: Leading,
+    pub events: EventSink,
+    pub inbox: Inbox,
+    pub metrics: Metrics,
+    /// The scheduler name whose pods are looked at.
+    pub name: Atom,
+}
+
+impl Rejections {
+    /// Looks for ever.
+    pub async fn run(self) {
+        let api: Api<Watched> = Api::all_with(self.client.clone(), &ApiResource::PODS);
+        let fields = format!("spec.schedulerName={},status.phase=Failed", self.name);
+        let config = watcher::Config::default().timeout(WATCH_SECONDS).fields(&fields);
+        let mut stream = pin!(watcher::watcher(api, config));
+        // What has failed, by UID. Before the first list nobody knows when that was: such pods are not told.
+        let mut known: Option<FxHashSet<Box<str>>> = None;
+        let mut listed = FxHashSet::default();
+        let mut pause = PAUSE_MIN;
+        while let Some(event) = stream.next().await {
+            if event.is_ok() {
+                pause = PAUSE_MIN;
+            }
+            match event {
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(object)) => {
+                    let pod = Failed::read(&object);
+                    if known.as_ref().is_some_and(|known| !known.contains(&pod.metadata.uid)) {
+                        self.failed(&pod).await;
+                    }
+                    listed.insert(pod.metadata.uid);
+                }
+                Ok(Event::InitDone) => known = Some(std::mem::take(&mut listed)),
+                Ok(Event::Apply(object)) => {
+                    let pod = Failed::read(&object);
+                    if known.get_or_insert_default().insert(pod.metadata.uid.clone()) {
+                        self.failed(&pod).await;
+                    }
+                }
+                Ok(Event::Delete(object)) => {
+                    known.get_or_insert_default().remove(&Failed::read(&object).metadata.uid);
+                }
+                Err(error) => {
+                    // The watches that scheduling stands on say when the API server is away.
+                    debug!(watch = fields, "{}; trying again in {pause:?}", chain(&error));
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    async fn failed(&self, pod: &Failed) {
+        let Some(cause) = cause(&pod.status.reason) else { return };
+        if !self.leading.may_write() {
+            return;
+        }
+        self.metrics.kubelet_rejections(cause).inc();
+        let node = Atom::new(&pod.spec.node_name);
+        let others = self.inbox.look({
+            let node = node.clone();
+            move |scheduler, _| others_on(scheduler, &node)
+        });
+        let Some(others) = others.await else { return };
+        let note = note(&node, pod, &others);
+        let regarding = pod.reference();
+        warn!(pod = regarding.full_name(), "{note}");
+        self.events.submit(EventNote {
+            regarding,
+            related: None,
+            kind: EventType::Warning,
+            reason: "RejectedByKubelet".into(),
+            action: "Binding".into(),
+            note,
+            controller: self.name.clone(),
+            time: jiff::Timestamp::now(),
+        });
+    }
+}
+
+/// The label of the metric, where it is a kubelet that gave this reason. What follows `OutOf` is left out for extended resources: the
+/// label has few values whatever the nodes offer.
+fn cause(reason: &str) -> Option<&'static str> {
+    match reason.strip_prefix(OUT_OF) {
+        Some("cpu") => Some("OutOfcpu"),
+        Some("memory") => Some("OutOfmemory"),
+        Some("ephemeral-storage") => Some("OutOfephemeral-storage"),
+        Some("pods") => Some("OutOfpods"),
+        Some(_) => Some("OutOfextended-resource"),
+        None => REASONS.into_iter().find(|known| *known == reason),
+    }
+}
+
+/// Pods on a node that other schedulers have bound: how many, and the names of some, those that came last first.
+fn others_on(scheduler: &Scheduler, node: &Atom) -> (usize, Vec<String>) {
+    let Some(info) = scheduler.cache().node_info(node) else { return (0, Vec::new()) };
+    let is_other = |name: &Atom| !scheduler.profiles().contains_key(name);
+    let others = info.pods().iter().filter(|pod| is_other(&pod.scheduler_name));
+    let named = others.clone().rev().take(NAMED_MAX);
+    let named = named.map(|pod| format!("{} ({})", pod.full_name(), pod.scheduler_name)).collect();
+    (others.count(), named)
+}
+
+fn note(node: &Atom, pod: &Failed, (count, named): &(usize, Vec<String>)) -> String {
+    let Status { reason, message } = &pod.status;
+    let mut text = format!("the kubelet of node {node} rejected the pod after it was bound: {reason}");
+    if !message.is_empty() {
+        text += &format!(": {message}");
+    }
+    if named.is_empty() {
+        return text + "; the node holds no pods of other schedulers";
+    }
+    text += &format!("; pods of other schedulers on the node: {}", named.join(", "));
+    if *count > named.len() {
+        text += &format!(" and {} more", count - named.len());
+    }
+    text + "; a bind guard (secondmate guard) keeps two schedulers from giving away the same room"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_kubelet_says_at_admission_counts() {
+        for (reason, expected) in [
+            ("OutOfcpu", Some("OutOfcpu")),
+            ("OutOfexample.com/gpu", Some("OutOfextended-resource")),
+            ("NodePorts", Some("NodePorts")),
+            ("Evicted", None),
+            ("DeadlineExceeded", None),
+            ("", None),
+        ] {
+            assert_eq!(cause(reason), expected, "{reason}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Kubelets that reject what was bound.
+
+use crate::fixture::*;
+use anyhow::Result;
+use serde_json::json;
+
+/// A kubelet's word on a pod, as it stands in the pod's status.
+fn reject(sandbox: &secondmate_sandbox::Sandbox, pod: &str, reason: &str) -> Result<()> {
+    let status = json!({"status": {"phase": "Failed", "reason": reason, "message": format!("Pod was rejected: {reason}")}});
+    sandbox.objects().merge("pods", "default", pod, "status", &status)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_a_kubelet_rejects_is_counted_and_told_once_with_those_that_have_its_room() -> Result<()> {
+    let sandbox = sandbox(1).await;
+    // It failed before anybody looked: no news.
+    sandbox.objects().create(pod("old", "100m"))?;
+    reject(&sandbox, "old", "OutOfmemory")?;
+    let mut other = pod("other", "100m");
+    other["spec"]["schedulerName"] = "next-door".into();
+    other["spec"]["nodeName"] = "node-00000".into();
+    sandbox.objects().create(other)?;
+    let options = options(&sandbox);
+    let metrics = options.admin.metrics.clone();
+    let shell = try_start(options).await?;
+    create_pods(&sandbox, "p", 2, "100m");
+    until("both are bound", || bound(&sandbox) == 3).await;
+    reject(&sandbox, "p-0", "OutOfcpu")?;
+    until("it is counted", || metrics.kubelet_rejections("OutOfcpu").get() == 1).await;
+    let told =
+        || events_of(&sandbox, "p-0").into_iter().filter(|e| e.1 == "RejectedByKubelet").collect::<Vec<_>>();
+    until("its owner is told", || !told().is_empty()).await;
+    assert_eq!(
+        told()[0].2,
+        "the kubelet of node node-00000 rejected the pod after it was bound: OutOfcpu: Pod was rejected: OutOfcpu; pods of other \
+         schedulers on the node: default/other (next-door); a bind guard (secondmate guard) keeps two schedulers from giving away the \
+         same room"
+    );
+    // Seen again it is no news, and what ended otherwise was not rejected.
+    sandbox.objects().merge("pods", "default", "p-0", "", &json!({"metadata": {"labels": {"a": "b"}}}))?;
+    reject(&sandbox, "p-1", "Evicted")?;
+    sandbox.objects().create(pod("last", "100m"))?;
+    until("the next pod is bound", || !events_of(&sandbox, "last").is_empty()).await;
+    reject(&sandbox, "last", "NodePorts")?;
+    until("that too is counted", || metrics.kubelet_rejections("NodePorts").get() == 1).await;
+    assert_eq!(
+        (metrics.kubelet_rejections("OutOfcpu").get(), metrics.kubelet_rejections("OutOfmemory").get()),
+        (1, 0)
+    );
+    shell.stop().await;
+    Ok(())
+}
