@@ -1,9 +1,9 @@
-//! What clients ask before they ask for objects: groups, resources, version, and the little OpenAPI that kubectl
-//! needs.
+//! What clients ask before they ask for objects: groups, resources, version.
 
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
+use crate::openapi;
 use crate::resource::{self, RESOURCES, ResourceType};
 
 /// Answers a path that is not a resource. `Err` where nothing is served.
@@ -36,11 +36,35 @@ pub(crate) fn answer(path: &str) -> Result<Answer, ApiError> {
         // An empty document, in the protobuf that kubectl asks for: it looks here for kinds that v3 does not know,
         // finds nothing either, and then says that there is no such kind.
         ["openapi", "v2"] => Ok(Answer::Protobuf(b"")),
-        ["openapi", "v3"] => Ok(Answer::Json(openapi_index())),
-        ["openapi", "v3", "api", version] => openapi_document("", version),
-        ["openapi", "v3", "apis", group, version] => openapi_document(group, version),
+        ["openapi", "v3"] => Ok(Answer::Json(openapi::index())),
+        ["openapi", "v3", "api", version] => Ok(Answer::Json(openapi::document("", version)?)),
+        ["openapi", "v3", "apis", group, version] => Ok(Answer::Json(openapi::document(group, version)?)),
+        ["api", _, ..] => Err(not_served("", &segments[1..])),
+        ["apis", group, _, ..] => Err(not_served(group, &segments[2..])),
         _ => Err(ApiError::no_such_path()),
     }
+}
+
+/// The refusal for what is not simulated, which names it. `path` begins with the version.
+fn not_served(group: &str, path: &[&str]) -> ApiError {
+    let mut error = ApiError::no_such_path();
+    let (version, rest) = match path {
+        [version, "namespaces", _, rest @ ..] if !rest.is_empty() => (version, rest),
+        [version, rest @ ..] => (version, rest),
+        [] => return error,
+    };
+    let known = |kind: &str| resource::find(group, version, kind).is_some();
+    let what = match rest {
+        [kind] | [kind, _] if !known(kind) => (*kind).to_owned(),
+        [kind, _, subresource] => format!("{kind}/{subresource}"),
+        _ => return error,
+    };
+    let of_group = if group.is_empty() { String::new() } else { format!(" in {group}/{version}") };
+    error.message = format!(
+        "{}: {what}{of_group} are not simulated; `kubectl api-resources` lists what is",
+        error.message
+    );
+    error
 }
 
 /// The body of an answer.
@@ -121,51 +145,34 @@ fn subresource_entry(resource: &ResourceType, subresource: &str) -> Value {
     entry
 }
 
-fn api_path(group: &str, version: &str) -> String {
-    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn openapi_index() -> Value {
-    let paths: serde_json::Map<String, Value> = resource::group_versions()
-        .into_iter()
-        .map(|(group, version)| {
-            let path = api_path(group, version);
-            let url = format!("/openapi/v3/{path}?hash=sandbox");
-            (path, json!({ "serverRelativeURL": url }))
-        })
-        .collect();
-    json!({ "paths": paths })
-}
-
-/// No schemas: only which kinds have a PATCH that takes `fieldValidation`. kubectl reads that, leaves validation
-/// to the server, and so `kubectl apply` and `create` need no schema; `kubectl explain` finds none and says so.
-fn openapi_document(group: &str, version: &str) -> Result<Answer, ApiError> {
-    let mut paths = serde_json::Map::new();
-    for resource in served(group, version) {
-        let scope = if resource.namespaced { "namespaces/{namespace}/" } else { "" };
-        let path = format!("/{}/{scope}{}/{{name}}", api_path(group, version), resource.plural);
-        let parameters = json!([
-            { "name": "dryRun", "in": "query", "schema": { "type": "string" } },
-            { "name": "fieldValidation", "in": "query", "schema": { "type": "string" } },
-        ]);
-        let kind = json!({ "group": group, "version": version, "kind": resource.kind });
-        paths.insert(
-            path,
-            json!({ "patch": {
-                "parameters": parameters,
-                "responses": { "200": { "description": "OK" } },
-                "x-kubernetes-action": "patch",
-                "x-kubernetes-group-version-kind": kind,
-            } }),
-        );
+    #[test]
+    fn what_is_not_simulated_is_named() {
+        let said = |path: &str| answer(path).unwrap_err().message;
+        let general = ApiError::no_such_path().message;
+        for (path, named) in [
+            (
+                "/apis/autoscaling/v2/namespaces/a/horizontalpodautoscalers",
+                Some("horizontalpodautoscalers in autoscaling/v2"),
+            ),
+            ("/api/v1/namespaces/a/resourcequotas/q", Some("resourcequotas")),
+            ("/api/v1/namespaces/a/pods/p/ephemeralcontainers", Some("pods/ephemeralcontainers")),
+            (
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+                Some("clusterroles in rbac.authorization.k8s.io/v1"),
+            ),
+            // Nodes there are, but not in a namespace.
+            ("/api/v1/namespaces/a/nodes", None),
+            ("/apis/batch/v2", None),
+            ("/metrics", None),
+        ] {
+            let expected = named.map_or_else(String::new, |named| {
+                format!(": {named} are not simulated; `kubectl api-resources` lists what is")
+            });
+            assert_eq!(said(path), format!("{general}{expected}"), "{path}");
+        }
     }
-    if paths.is_empty() {
-        return Err(ApiError::no_such_path());
-    }
-    Ok(Answer::Json(json!({
-        "openapi": "3.0.0",
-        "info": { "title": "secondmate sandbox", "version": crate::VERSION },
-        "paths": paths,
-        "components": { "schemas": {} },
-    })))
 }

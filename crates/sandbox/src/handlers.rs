@@ -13,6 +13,7 @@ use crate::eviction;
 use crate::faults::Plan;
 use crate::http::{self as web, Reply};
 use crate::list::{self, Selection};
+use crate::metrics;
 use crate::object::Object;
 use crate::patch::PatchKind;
 use crate::pods::binding::Binding;
@@ -40,9 +41,13 @@ pub(crate) fn answer(
         Access::Full => true,
         Access::ReadOnly => reading,
         Access::CreateOnly => request.verb == Verb::Create,
+        Access::Derived => matches!(request.verb, Verb::Get | Verb::List),
     };
     if !allowed {
         return Err(ApiError::method_not_allowed(resource.group, resource.plural, request.verb.as_str()));
+    }
+    if resource.access == Access::Derived {
+        return metrics::answer(&server.api.store, request);
     }
     let content_type = web::content_type(headers);
     let from_protobuf;

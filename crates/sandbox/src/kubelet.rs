@@ -27,6 +27,7 @@ use crate::store::{Change, Event, Transaction};
 pub(crate) use admission::NodeState;
 use admission::Rejection;
 use resources::PodNeeds;
+pub(crate) use resources::{Amounts, amounts};
 use status::{set_running, set_succeeded};
 
 /// Events taken from a log at once.

@@ -19,6 +19,8 @@
 //! paged lists and the history by theirs. [`Held`] says how much there is of each. Nothing here knows the scheduler. A
 //! kind that no controller acts on is not served at all, or read-only where the scheduler reads it; discovery says so.
 //!
+//! What pods and nodes use (`metrics.k8s.io`) is made up from what they ask for.
+//!
 //! Validating webhooks are asked about bindings, over TLS as by an API server, and about nothing else.
 //!
 //! Not simulated: garbage collection but for what workloads own, eviction by NoExecute taints, quotas, server-side apply.
@@ -37,9 +39,11 @@ mod history;
 mod http;
 mod kubelet;
 mod list;
+mod metrics;
 mod nodes;
 mod object;
 mod objects;
+mod openapi;
 mod patch;
 mod pods;
 mod random;

@@ -21,23 +21,25 @@ const MAGIC: &[u8] = b"k8s\0";
 /// Nothing that Kubernetes has is nested so deeply.
 const DEPTH_MAX: usize = 32;
 
+/// A field of a message.
 #[derive(Debug, Clone, Copy)]
-struct Field {
-    name: &'static str,
-    kind: Kind,
-    shape: Shape,
+pub(crate) struct Field {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub shape: Shape,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub(crate) enum Shape {
     One,
     List,
     Map,
+    /// The fields of the message stand among those of the one that has it.
     Inline,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+pub(crate) enum Kind {
     Text,
     Boolean,
     Integer,
@@ -113,7 +115,7 @@ fn decode_envelope(body: &[u8]) -> Result<Value, String> {
 }
 
 /// The message of a kind; `None` where the table has none.
-fn message_of(api_version: &str, kind: &str) -> Option<&'static str> {
+pub(crate) fn message_of(api_version: &str, kind: &str) -> Option<&'static str> {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let package = match (group, kind) {
         // Options travel under the version of what they are for.
@@ -169,6 +171,20 @@ fn find_unknown(message: &'static str, key: &str, value: &Value, path: String, f
         }
         _ => look_into(value, path),
     }
+}
+
+/// All fields of a message as JSON has them, those of messages that stand inline among them. Empty for a message whose JSON is no
+/// object of its fields.
+pub(crate) fn fields_of(message: &str) -> Vec<Field> {
+    let mut all = Vec::new();
+    for field in messages().get(message).into_iter().flat_map(HashMap::values) {
+        match (field.shape, field.kind) {
+            (Shape::Inline, Kind::Message(inner)) => all.extend(fields_of(inner)),
+            _ => all.push(*field),
+        }
+    }
+    all.sort_unstable_by_key(|field| field.name);
+    all
 }
 
 /// A field by its JSON name, also through the messages that stand inline.
@@ -335,6 +351,8 @@ fn decode_special(name: &str, bytes: &[u8]) -> Result<Option<Value>, String> {
             let format = if name == "meta.Time" { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S%.6fZ" };
             Value::from(at.strftime(format).to_string())
         }
+        // Of metrics, which nobody sends.
+        "meta.Duration" => Value::Null,
         "runtime.RawExtension" => serde_json::from_str(text).unwrap_or(Value::Null),
         _ => return Ok(None),
     }))
@@ -366,6 +384,7 @@ mod tests {
                             | "intstr.IntOrString"
                             | "meta.Time"
                             | "meta.MicroTime"
+                            | "meta.Duration"
                             | "runtime.RawExtension"
                     );
                     assert!(special || messages().contains_key(wanted), "{name}.{}: {wanted}", field.name);

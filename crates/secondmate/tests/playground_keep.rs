@@ -90,6 +90,7 @@ impl Kubectl<'_> {
     fn run(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new(self.program)
             .args(arguments)
+            .current_dir(self.home)
             // Its cache of discovery belongs to this playground alone.
             .env("HOME", self.home)
             .env("KUBECONFIG", &self.kubeconfig)
@@ -209,9 +210,36 @@ fn kubectl_works_against_it_and_what_it_applies_is_scheduled() {
     assert!(playground.interrupt().starts_with("7 of 7 pods bound on 3 nodes in "));
 }
 
+/// Two controllers whose revisions are objects of their own.
+const REVISED: &str = "
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 2
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec: {containers: [{name: db, image: 'postgres:17', resources: {requests: {cpu: 100m}}}]}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec: {containers: [{name: agent, image: 'agent:1'}]}
+";
+
 /// Steps of somebody who tries it out, in their order: what is typed, and what the answer has in it. A step that begins
-/// with `!` fails.
+/// with `!` fails. `revised.yaml` is [`REVISED`].
 const STEPS: &[(&str, &str)] = &[
+    ("version", "Server Version: v1."),
+    ("cluster-info", "Kubernetes control plane is running at http://127.0.0.1:"),
+    ("auth can-i create deployments", "yes"),
+    ("get nodes", "node-00000 Ready"),
     ("create deployment web --image=nginx:1 --replicas=2", "deployment.apps/web created"),
     ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
     ("set image deployment/web nginx=nginx:2", "image updated"),
@@ -223,6 +251,21 @@ const STEPS: &[(&str, &str)] = &[
         "wait --for=jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}=3 deployment/web",
         "condition met",
     ),
+    ("rollout history deployment/web --revision=2", "nginx:2"),
+    ("!rollout history deployment/web --revision=9", "unable to find the specified revision"),
+    ("!rollout undo deployment/web --to-revision=9", "unable to find specified revision 9 in history"),
+    ("rollout undo deployment/web --to-revision=2", "rolled back"),
+    ("get deployment web -o jsonpath={.spec.template.spec.containers[0].image}", "nginx:2"),
+    ("rollout pause deployment/web", "paused"),
+    ("rollout resume deployment/web", "resumed"),
+    ("rollout restart deployment/web", "restarted"),
+    ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
+    ("get replicasets -l app=web", "web-"),
+    ("describe deployment web", "NewReplicaSet:"),
+    ("set resources deployment web --requests=cpu=250m", "resource requirements updated"),
+    ("rollout status deployment/web --timeout=60s", "successfully rolled out"),
+    ("expose deployment web --port=80", "service/web exposed"),
+    ("get service web", "web ClusterIP"),
     ("scale deployment web --replicas=1", "scaled"),
     ("wait --for=jsonpath={.status.replicas}=1 deployment/web --timeout=60s", "condition met"),
     ("create job once --image=busybox:1 -- true", "job.batch/once created"),
@@ -238,6 +281,19 @@ const STEPS: &[(&str, &str)] = &[
         "!create cronjob never --image=busybox:1 --schedule=never -- true",
         "spec.schedule: Invalid value: \"never\"",
     ),
+    ("apply -f revised.yaml", "statefulset.apps/db created"),
+    ("rollout status statefulset/db --timeout=60s", "partitioned roll out complete"),
+    ("set image statefulset/db db=postgres:18", "image updated"),
+    ("rollout status statefulset/db --timeout=60s", "partitioned roll out complete"),
+    ("rollout history statefulset/db", "2 <none>"),
+    ("rollout undo statefulset/db", "rolled back"),
+    ("get statefulset db -o jsonpath={.spec.template.spec.containers[0].image}", "postgres:17"),
+    ("rollout status daemonset/agent --timeout=60s", "successfully rolled out"),
+    ("set image daemonset/agent agent=agent:2", "image updated"),
+    ("rollout status daemonset/agent --timeout=60s", "successfully rolled out"),
+    ("rollout undo daemonset/agent", "rolled back"),
+    ("get daemonset agent -o jsonpath={.spec.template.spec.containers[0].image}", "agent:1"),
+    ("get daemonset agent", "agent 3 3"),
     ("create secret generic keys --from-literal=a=b", "secret/keys created"),
     ("get secret keys -o jsonpath={.data.a}", "Yg=="),
     ("create configmap settings --from-literal=a=b", "configmap/settings created"),
@@ -245,6 +301,18 @@ const STEPS: &[(&str, &str)] = &[
     ("!logs deployment/web", "is simulated, as its node is: no container runs, so it writes no logs"),
     ("!exec deployment/web -- ls", "no command can be run in it"),
     ("!logs nobody", "pods \"nobody\" not found"),
+    ("!attach deployment/web", "nothing can be attached to"),
+    ("!port-forward deployment/web 8080:80", "no port of it answers"),
+    ("explain pod.spec.schedulerName", "FIELD: schedulerName <string>"),
+    ("explain deployment.spec.strategy.rollingUpdate", "maxSurge <IntOrString>"),
+    ("top nodes", "node-00000"),
+    ("top pods -l app=db --sum", "db-1"),
+    ("top pods --containers", "db-0 db"),
+    ("describe node node-00000", "Allocated resources:"),
+    ("drain node-00000 --ignore-daemonsets --force", "drained"),
+    ("uncordon node-00000", "uncordoned"),
+    ("!create ingress web --rule=a/b=web:80", "ingresses in networking.k8s.io/v1 are not simulated"),
+    ("!create quota some --hard=pods=1", "resourcequotas are not simulated"),
     ("!get ingresses", "the server doesn't have a resource type \"ingresses\""),
     ("get all", "deployment.apps/web"),
     ("delete deployment web", "deleted"),
@@ -262,6 +330,7 @@ fn kubectls_steps_do_what_they_do_on_a_cluster() {
         home: playground.folder.path(),
         kubeconfig: playground.kubeconfig(),
     };
+    std::fs::write(playground.folder.path().join("revised.yaml"), REVISED).unwrap();
     for (step, expected) in STEPS {
         let fails = step.starts_with('!');
         // A `~` stands for a space inside of an argument.

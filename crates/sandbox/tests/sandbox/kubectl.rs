@@ -178,8 +178,6 @@ async fn kubectl_is_told_what_is_served_and_what_is_not() {
     };
     let resources = kubectl.ok(&["api-resources"]).await;
     assert!(resources.contains("priorityclasses") && !resources.contains("ingresses"), "{resources}");
-    let explain = kubectl.run(&["explain", "pod.spec"]).await;
-    assert!(!explain.ok && explain.text.contains("not found in OpenAPI schema"), "{}", explain.text);
     for (version, kind) in [
         ("networking.k8s.io/v1", "Ingress"),
         ("autoscaling/v2", "HorizontalPodAutoscaler"),
@@ -202,6 +200,81 @@ async fn kubectl_is_told_what_is_served_and_what_is_not() {
     let refused = kubectl.run(&["apply", "--server-side", "-f", &file]).await;
     assert!(!refused.ok && refused.text.contains("server-side apply is not served"), "{}", refused.text);
     assert!(kubectl.ok(&["version"]).await.contains("v1.36"));
+}
+
+#[tokio::test]
+async fn kubectl_explains_every_kind() {
+    let sandbox = alive().await;
+    let Some(kubectl) = Kubectl::of(&sandbox, "kubectl_explains_every_kind") else { return };
+    for (of, said) in [
+        ("pods", "KIND: Pod VERSION: v1 DESCRIPTION: Containers that are placed on one node together."),
+        ("pod.spec", "containers <[]Container>"),
+        (
+            "pod.spec.schedulerName",
+            "FIELD: schedulerName <string> DESCRIPTION: Which scheduler places the pod;",
+        ),
+        ("pod.spec.containers.resources.requests", "FIELD: requests <map[string]Quantity>"),
+        (
+            "pod.spec.affinity",
+            "podAntiAffinity <PodAntiAffinity> Another domain than pods that are selected.",
+        ),
+        ("deploy.spec.template.spec.topologySpreadConstraints.maxSkew", "FIELD: maxSkew <integer>"),
+        ("pdb", "GROUP: policy KIND: PodDisruptionBudget VERSION: v1"),
+        ("nodes --api-version=metrics.k8s.io/v1beta1", "usage <map[string]Quantity>"),
+        ("validatingwebhookconfiguration.webhooks", "failurePolicy <string>"),
+        ("job.spec.parallelism", "FIELD: parallelism <integer>"),
+        ("events --api-version=events.k8s.io/v1", "regarding <ObjectReference>"),
+    ] {
+        let explained = kubectl.ok(&[&["explain"], &of.split(' ').collect::<Vec<_>>()[..]].concat()).await;
+        let explained = explained.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(explained.contains(said), "kubectl explain {of}: {explained}");
+    }
+    let recursive = kubectl.ok(&["explain", "pod", "--recursive"]).await;
+    assert!(recursive.lines().count() > 500, "{recursive}");
+    let unknown = kubectl.run(&["explain", "pod.spec.nodename"]).await;
+    assert!(!unknown.ok && unknown.text.contains("field \"nodename\" does not exist"), "{}", unknown.text);
+}
+
+#[tokio::test]
+async fn kubectl_shows_what_pods_and_nodes_use() {
+    let sandbox = alive().await;
+    add_small_nodes(&sandbox, 2);
+    let Some(kubectl) = Kubectl::of(&sandbox, "kubectl_shows_what_pods_and_nodes_use") else { return };
+    let nothing = kubectl.ok(&["top", "pods"]).await;
+    assert!(nothing.contains("No resources found in default namespace."), "{nothing}");
+    let file = kubectl.write("pod.yaml", &POD.replace("IMAGE", "nginx:1"));
+    kubectl.ok(&["create", "-f", &file]).await;
+    let unknown = kubectl.run(&["top", "pod", "web"]).await;
+    assert!(
+        !unknown.ok && unknown.text.contains("pods.metrics.k8s.io \"web\" not found"),
+        "{}",
+        unknown.text
+    );
+    sandbox.objects().bind("default", "web", "", "node-00000").unwrap();
+    until("it runs", || sandbox.kubelets().started() == 1).await;
+
+    /// CPU and memory of the line that begins so.
+    fn used(table: &str, name: &str) -> (i64, i64) {
+        let line = table.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{table}"));
+        let number = |text: &str| text.trim_matches(char::is_alphabetic).parse::<i64>().unwrap();
+        let amounts: Vec<i64> =
+            line.split_whitespace().filter(|w| w.ends_with('m') || w.ends_with("Mi")).map(number).collect();
+        (amounts[0], amounts[1])
+    }
+    let pods = kubectl.ok(&["top", "pods", "-l", "app=web", "--containers"]).await;
+    assert!(squeezed(&pods).starts_with("POD NAME CPU(cores) MEMORY(bytes)\nweb c "), "{pods}");
+    let pod = used(&kubectl.ok(&["top", "pod", "web"]).await, "web");
+    // A share of the 500m and 1Gi that it asks for.
+    assert!((100..=450).contains(&pod.0) && (204..=922).contains(&pod.1), "{pod:?}");
+    let nodes = kubectl.ok(&["top", "nodes"]).await;
+    assert!(squeezed(&nodes).starts_with("NAME CPU(cores) CPU(%) MEMORY(bytes) MEMORY(%)\n"), "{nodes}");
+    let (busy, idle) = (used(&nodes, "node-00000"), used(&nodes, "node-00001"));
+    assert_eq!(busy.0 - idle.0, pod.0, "{nodes}");
+    // kubectl rounds each number of MiB down.
+    assert!((busy.1 - idle.1).abs_diff(pod.1) <= 1, "{nodes}");
+    assert_eq!(used(&kubectl.ok(&["top", "node", "node-00000"]).await, "node-00000"), busy);
+    let refused = kubectl.run(&["delete", "pods.metrics.k8s.io", "web"]).await;
+    assert!(!refused.ok && refused.text.contains("delete is not supported on resources"), "{}", refused.text);
 }
 
 #[tokio::test]
