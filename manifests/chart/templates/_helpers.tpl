@@ -1,27 +1,63 @@
-{{/* The release's name is what selectors select, so that two releases in one namespace leave each other's pods alone. */}}
-{{- define "secondmate.labels" -}}
-app.kubernetes.io/name: {{ .Release.Name }}
+{{/* The schedulers of the release, as a JSON list: one, or one for each tenant. Of each: `name`, `suffix` (that of the tenant), `labels`
+(what its selectors select, so that two releases in one namespace leave each other's pods alone), `ownLabels` (those of the tenant), `values`
+(those of the release with those of the tenant over them) and `lease`, whose name the scheduler derives in the same way. */}}
+{{- define "secondmate.schedulers" -}}
+{{- $schedulers := list }}
+{{- $served := list }}
+{{- if .Values.scheduler.enabled }}
+{{- $shared := omit .Values "tenants" "guard" "scheduler" }}
+{{- range $tenant, $own := default (dict "" (dict)) .Values.tenants }}
+{{- $suffix := ternary (printf "-%s" $tenant) "" (ne $tenant "") }}
+{{- $ownLabels := ternary (dict "secondmate.dev/tenant" $tenant) (dict) (ne $tenant "") }}
+{{- $values := mustMergeOverwrite (deepCopy $shared) (deepCopy (default (dict) $own)) }}
+{{- if $tenant }}
+{{- $_ := set $values "schedulerNames" (default (list (printf "%s-scheduler" $tenant)) (get (default (dict) $own) "schedulerNames")) }}
+{{- end }}
+{{- range $values.schedulerNames }}
+{{- if has . $served }}
+{{- fail (printf "tenants: the scheduler name %s is there twice; a name has one scheduler" .) }}
+{{- end }}
+{{- $served = append $served . }}
+{{- end }}
+{{- if and $.Values.guard.enabled (eq (printf "%s%s" $.Release.Name $suffix) "secondmate-guard") }}
+{{- fail "secondmate-guard is what the guard's objects are called: choose another name for the release or the tenant" }}
+{{- end }}
+{{- $scheduler := dict "name" (printf "%s%s" $.Release.Name $suffix) "suffix" $suffix "ownLabels" $ownLabels "values" $values }}
+{{- $_ := set $scheduler "labels" (merge (dict "app.kubernetes.io/name" $.Release.Name) $ownLabels) }}
+{{- $_ := set $scheduler "lease" (first (sortAlpha $values.schedulerNames)) }}
+{{- $schedulers = append $schedulers $scheduler }}
+{{- end }}
+{{- else if .Values.tenants }}
+{{- fail "tenants have schedulers, but scheduler.enabled is false" }}
+{{- else if not .Values.guard.enabled }}
+{{- fail "scheduler.enabled and guard.enabled are both false: there is nothing to install" }}
+{{- end }}
+{{- toJson $schedulers }}
 {{- end }}
 
-{{/* The name of the Lease: the scheduler derives the same one from its names. */}}
-{{- define "secondmate.lease" -}}
-{{ first (sortAlpha .Values.schedulerNames) }}
-{{- end }}
-
+{{/* The configuration of a scheduler, from its values. */}}
 {{- define "secondmate.config" -}}
+{{- $values := . }}
 {{- $profiles := list }}
-{{- range .Values.schedulerNames }}
-{{- $profiles = append $profiles (merge (dict "schedulerName" .) $.Values.profile) }}
+{{- range .schedulerNames }}
+{{- $profiles = append $profiles (merge (dict "schedulerName" .) $values.profile) }}
 {{- end }}
 {{- $elect := dict "leaderElection" (dict "leaderElect" true) }}
 {{- $main := dict "apiVersion" "kubescheduler.config.k8s.io/v1" "kind" "KubeSchedulerConfiguration" "profiles" $profiles }}
-{{- toYaml (mergeOverwrite (dict) (deepCopy .Values.config) $elect $main) }}
-{{- with .Values.secondmateConfig }}
+{{- toYaml (mergeOverwrite (dict) (deepCopy .config) $elect $main) }}
+{{- with .secondmateConfig }}
 ---
 {{ toYaml (merge (dict "apiVersion" "secondmate.dev/v1alpha1" "kind" "SecondmateConfiguration") .) }}
 {{- end }}
 {{- end }}
 
-{{- define "secondmate.configName" -}}
-{{ .Release.Name }}-config
+{{/* The labels of the guard. There is one in a cluster, so its names do not depend on the release; the program knows them by default. */}}
+{{- define "secondmate.guardLabels" -}}
+app.kubernetes.io/name: secondmate-guard
+{{- end }}
+
+{{/* The image, from a scheduler's values or those of the release: a list with them and the chart. */}}
+{{- define "secondmate.image" -}}
+{{- $image := (first .).image }}
+{{- printf "%s:%s" $image.repository (default (last .).AppVersion $image.tag) | quote }}
 {{- end }}

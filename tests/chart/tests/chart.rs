@@ -19,15 +19,19 @@ fn comparable(objects: Objects) -> Result<Objects> {
                 object["metadata"]["name"] = "CONFIG".into();
                 // The same configuration may be written in more than one way.
                 let text = object["data"]["config.yaml"].as_str().context("a configuration")?;
-                object["data"]["config.yaml"] = serde_saphyr::from_str::<Value>(text)?;
-                "ConfigMap CONFIG".to_owned()
+                let config = serde_saphyr::from_str::<Value>(text)?;
+                let name = format!("ConfigMap of {}", config["profiles"][0]["schedulerName"]);
+                object["data"]["config.yaml"] = config;
+                name
             }
             Some("Deployment") => {
                 let pod = &mut object["spec"]["template"];
                 if let Some(metadata) = pod["metadata"].as_object_mut() {
                     metadata.remove("annotations");
                 }
-                pod["spec"]["volumes"][0]["configMap"]["name"] = "CONFIG".into();
+                if let Some(volume) = pod["spec"].pointer_mut("/volumes/0/configMap/name") {
+                    *volume = "CONFIG".into();
+                }
                 name
             }
             _ => name,
@@ -57,6 +61,100 @@ fn the_default_is_what_the_manifests_are() -> Result<()> {
         &json!({ "monitoring": { "podMonitor": { "enabled": true } } }),
     )?;
     check(&comparable(monitored)?, &comparable(tools.kustomize("overlays/monitoring")?)?);
+    Ok(())
+}
+
+#[test]
+fn tenants_are_those_of_the_overlay() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("tenants_are_those_of_the_overlay") else { return Ok(()) };
+    let chart =
+        tools.render("secondmate", "secondmate", &json!({ "tenants": { "red": {}, "blue": null } }))?;
+    check(&comparable(chart)?, &comparable(tools.kustomize("overlays/tenants")?)?);
+    Ok(())
+}
+
+#[test]
+fn the_guard_is_that_of_the_overlay() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("the_guard_is_that_of_the_overlay") else { return Ok(()) };
+    let alone = json!({ "scheduler": { "enabled": false }, "guard": { "enabled": true } });
+    let chart = tools.render("guard", "secondmate-guard", &alone)?;
+    check(&comparable(chart)?, &comparable(tools.kustomize("overlays/guard")?)?);
+
+    // Beside the scheduler: in its namespace, and everything that names it follows.
+    let both = tools.render("secondmate", "schedulers", &json!({ "guard": { "enabled": true } }))?;
+    let scheduler = tools.render("secondmate", "schedulers", &json!({}))?;
+    for (name, object) in &scheduler {
+        assert_eq!(both.get(name), Some(object), "{name}: the guard changes the scheduler");
+    }
+    let added: Vec<&String> = both.keys().filter(|name| !scheduler.contains_key(*name)).collect();
+    assert_eq!(added.len(), 12, "{added:?}");
+    let webhook = &both["ValidatingWebhookConfiguration /secondmate-guard"]["webhooks"][0];
+    assert_eq!(webhook["clientConfig"]["service"]["namespace"], "schedulers");
+    assert_eq!((&webhook["failurePolicy"], &webhook["timeoutSeconds"]), (&json!("Ignore"), &json!(2)));
+    assert!(both.contains_key("Service schedulers/secondmate-guard"), "{added:?}");
+    for binding in
+        ["ClusterRoleBinding /secondmate-guard", "RoleBinding kube-system/secondmate-guard-leader-election"]
+    {
+        assert_eq!(both[binding]["subjects"][0]["namespace"], "schedulers", "{binding}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_tenant_leaves_out_is_as_it_stands_for_all() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("what_a_tenant_leaves_out_is_as_it_stands_for_all") else {
+        return Ok(());
+    };
+    let given = json!({
+        "image": { "repository": "registry.example.com/secondmate" },
+        "config": { "podMaxBackoffSeconds": 30 },
+        "monitoring": { "podMonitor": { "enabled": true } },
+        "guard": { "enabled": true, "replicas": 3, "nodeSelector": { "pool": "system" } },
+        "tenants": {
+            "red": { "replicas": 1, "config": { "podInitialBackoffSeconds": 2 } },
+            "blue": { "schedulerNames": ["web", "batch"], "image": { "tag": "2.0.0" }, "verbosity": 2 },
+        },
+    });
+    let objects = tools.render("team", "schedulers", &given)?;
+    let deployment = |name: &str| &objects[&format!("Deployment schedulers/{name}")]["spec"];
+    let container = |name: &str| &deployment(name)["template"]["spec"]["containers"][0];
+    assert_eq!(
+        (&deployment("team-red")["replicas"], &deployment("team-blue")["replicas"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(
+        container("team-red")["image"],
+        format!("registry.example.com/secondmate:{}", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(container("team-blue")["image"], "registry.example.com/secondmate:2.0.0");
+    let verbose =
+        |name: &str| container(name)["args"].as_array().is_some_and(|args| args.contains(&"-v=2".into()));
+    assert_eq!((verbose("team-red"), verbose("team-blue")), (false, true));
+    let config = |tenant: &str| -> Result<Value> {
+        let text =
+            objects[&format!("ConfigMap schedulers/team-config-{tenant}")]["data"]["config.yaml"].as_str();
+        Ok(serde_saphyr::from_str(text.context("a configuration")?)?)
+    };
+    let (red, blue) = (config("red")?, config("blue")?);
+    assert_eq!((&red["podMaxBackoffSeconds"], &red["podInitialBackoffSeconds"]), (&json!(30), &json!(2)));
+    assert_eq!(
+        (&blue["podMaxBackoffSeconds"], &blue["podInitialBackoffSeconds"]),
+        (&json!(30), &Value::Null)
+    );
+    assert_eq!(blue["profiles"], json!([{ "schedulerName": "web" }, { "schedulerName": "batch" }]));
+    let lease = |tenant: &str| {
+        &objects[&format!("Role kube-system/team-leader-election-{tenant}")]["rules"][1]["resourceNames"]
+    };
+    assert_eq!((lease("red"), lease("blue")), (&json!(["red-scheduler"]), &json!(["batch"])));
+    let guard = deployment("secondmate-guard");
+    assert_eq!(
+        (&guard["replicas"], &guard["template"]["spec"]["nodeSelector"]["pool"]),
+        (&json!(3), &json!("system"))
+    );
+    for name in ["team-red", "team-blue", "secondmate-guard"] {
+        let monitor = &objects[&format!("PodMonitor schedulers/{name}")];
+        assert_eq!(monitor["spec"]["selector"], deployment(name)["selector"], "{name}");
+    }
     Ok(())
 }
 
@@ -143,6 +241,20 @@ fn values_that_make_no_sense_are_refused() -> Result<()> {
         (json!({ "config": { "leaderElection": { "resourceName": "mine" } } }), "leaderElection"),
         (json!({ "config": { "profiles": [] } }), "config"),
         (json!({ "secondmateConfig": { "parity": "loose" } }), "parity"),
+        (json!({ "scheduler": { "enabled": false } }), "nothing to install"),
+        (
+            json!({ "scheduler": { "enabled": false }, "tenants": { "red": {} } }),
+            "scheduler.enabled is false",
+        ),
+        (json!({ "tenants": { "red": { "tenants": {} } } }), "tenants"),
+        (json!({ "tenants": { "Red": {} } }), "Red"),
+        (json!({ "tenants": { "red": { "schedulerNames": ["default-scheduler"] } } }), "schedulerNames"),
+        (
+            json!({ "tenants": { "red": {}, "blue": { "schedulerNames": ["red-scheduler"] } } }),
+            "red-scheduler is there twice",
+        ),
+        (json!({ "guard": { "enabled": true }, "tenants": { "guard": {} } }), "choose another name"),
+        (json!({ "guard": { "failurePolicy": "Fail" } }), "failurePolicy"),
     ] {
         let error = tools.render("secondmate", "secondmate", &value);
         let error = error.err().with_context(|| format!("{value} is not refused"))?;
