@@ -13,8 +13,14 @@ pub struct Quantity {
     nano: i128,
 }
 
+/// The power of ten of the finest unit.
+const NANO: i32 = -9;
+/// The largest power of two, `Ti`, of which an API server reads a number of one digit in 64 bits.
+const FACTOR_WITHOUT_DIGITS_MAX: i128 = 1 << 40;
+
 impl Quantity {
-    /// Parses `100m`, `1.5Gi`, `2e3`, `-1`.
+    /// Parses `100m`, `1.5Gi`, `2e3`, `-1`. A text without a digit (`m`, `.`, `+`) is 0 to an API server, and so it is here, but for
+    /// the suffixes that it does not read in 64 bits: there it wants one.
     pub fn parse(text: &str) -> Option<Quantity> {
         let (negative, unsigned) = match text.as_bytes().first()? {
             b'-' => (true, &text[1..]),
@@ -24,16 +30,19 @@ impl Quantity {
         let digits_end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(digits_end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        if fraction.contains('.') {
             return None;
         }
         let (multiplier, power) = suffix_factor(suffix)?;
+        if whole.is_empty() && fraction.is_empty() {
+            return (power >= NANO && multiplier <= FACTOR_WITHOUT_DIGITS_MAX).then_some(Quantity::default());
+        }
         let mut value: i128 = 0;
         for digit in whole.bytes().chain(fraction.bytes()) {
             value = value.saturating_mul(10).saturating_add(i128::from(digit - b'0'));
         }
         value = value.saturating_mul(multiplier);
-        let exponent = i64::from(power) + 9 - i64::try_from(fraction.len()).ok()?;
+        let exponent = i64::from(power) - i64::from(NANO) - i64::try_from(fraction.len()).ok()?;
         let nano = scale_up(value, exponent);
         Some(Quantity { nano: if negative { -nano } else { nano } })
     }
@@ -129,8 +138,9 @@ fn suffix_factor(suffix: &str) -> Option<(i128, i32)> {
         "Pi" => (1 << 50, 0),
         "Ei" => (1 << 60, 0),
         _ => {
-            let exponent = suffix.strip_prefix(['e', 'E'])?;
-            (1, exponent.parse().ok()?)
+            let exponent: i64 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+            // An API server cuts it to 32 bits.
+            (1, exponent as i32)
         }
     })
 }
@@ -174,8 +184,19 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in ["", "x", "1x", "1 Gi", "1.2.3", "--1", "1ee3", "m", "1Kii"] {
+        for text in
+            ["", "x", "1x", "1 Gi", "1.2.3", "--1", "1ee3", "1Kii", "..", "Ei", "-Pi", ".e-10", "1e", "--"]
+        {
             assert_eq!(Quantity::parse(text), None, "{text}");
         }
+    }
+
+    /// As `resource.ParseQuantity` of apimachinery 0.37.2.
+    #[test]
+    fn a_text_without_digits_is_nothing_as_for_an_api_server() {
+        for text in ["m", "+", "-", ".", "-.", "k", "E", "Ki", "-Ti", "e5", "e+5", ".n"] {
+            assert_eq!(Quantity::parse(text), Some(Quantity::default()), "{text}");
+        }
+        assert_eq!(Quantity::parse("1e4294967296"), Quantity::parse("1"));
     }
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-const UNITS: [(&str, i64); 8] = [
-    // Longer names first: "ms" is not "m" followed by "s".
+const UNITS: [(&str, u64); 8] = [
     ("ns", 1),
     ("us", 1_000),
     ("\u{b5}s", 1_000),
@@ -13,6 +12,9 @@ const UNITS: [(&str, i64); 8] = [
     ("m", 60 * 1_000_000_000),
     ("h", 3_600 * 1_000_000_000),
 ];
+
+/// The largest amount: of the least number of 64 bits.
+const MAGNITUDE_MAX: u64 = 1 << 63;
 
 /// Nanoseconds of a duration as Go's `time.ParseDuration` reads it; none where the text is none, or what it says does not fit.
 #[must_use]
@@ -28,31 +30,45 @@ pub fn parse(text: &str) -> Option<i64> {
     if rest.is_empty() {
         return None;
     }
-    let mut total: i64 = 0;
+    let mut total: u64 = 0;
     while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let (whole, after) = rest.split_at(digits);
+        let (whole, after) = digits(rest);
         let (fraction, after) = match after.strip_prefix('.') {
-            Some(after) => {
-                let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-                after.split_at(digits)
-            }
+            Some(after) => digits(after),
             None => ("", after),
         };
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let (name, unit) = UNITS.iter().find(|(name, _)| after.starts_with(name))?;
-        rest = &after[name.len()..];
-        let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-        total = total.checked_add(whole.checked_mul(*unit)?)?;
-        let mut scale = *unit;
-        for digit in fraction.bytes() {
-            scale /= 10;
-            total = total.checked_add(i64::from(digit - b'0') * scale)?;
-        }
+        let name = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
+        let (name, after) = after.split_at(name);
+        let (_, unit) = UNITS.iter().find(|(known, _)| *known == name)?;
+        rest = after;
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        let amount = whole.checked_mul(*unit)?.checked_add(part_of(*unit, fraction))?;
+        total = total.checked_add(amount).filter(|total| *total <= MAGNITUDE_MAX)?;
     }
-    Some(if negative { -total } else { total })
+    if negative { 0_i64.checked_sub_unsigned(total) } else { i64::try_from(total).ok() }
+}
+
+/// The digits at the beginning, and what follows.
+fn digits(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+/// So much of a unit as the digits behind its point say, cut to nanoseconds. Go computes it in floating point, from as many digits as
+/// 63 bits hold; the nanosecond at which that arrives may be another than the exact one.
+fn part_of(unit: u64, fraction: &str) -> u64 {
+    const DECIMAL_MAX: u64 = i64::MAX.unsigned_abs() / 10;
+    let (mut value, mut scale) = (0_u64, 1.0_f64);
+    for digit in fraction.bytes().map(|digit| u64::from(digit - b'0')) {
+        if value > DECIMAL_MAX || value * 10 + digit > MAGNITUDE_MAX {
+            break;
+        }
+        value = value * 10 + digit;
+        scale *= 10.0;
+    }
+    (value as f64 * (unit as f64 / scale)) as u64
 }
 
 /// A duration as Go prints it: `15s`, `10m0s`, `1.5s`, `250ms`.
@@ -114,6 +130,21 @@ mod tests {
             ("15 s", None),
             ("1d", None),
             ("9999999999h", None),
+            ("1sm", None),
+            ("1.2.3s", None),
+            ("+1s", Some(1_000_000_000)),
+            ("--1s", None),
+            ("1\u{b5}s1us", Some(2_000)),
+            ("-9223372036854775808ns", Some(i64::MIN)),
+            ("9223372036854775808ns", None),
+            ("9223372036854775807ns", Some(i64::MAX)),
+            ("-2562047h47m16.854775808s", Some(i64::MIN)),
+            // Fractions of long units have digits that a nanosecond does not divide into.
+            ("0.000000000009h", Some(32)),
+            ("0.3333333333333333333h", Some(1_200_000_000_000)),
+            ("0.100000000000000000000h", Some(360_000_000_000)),
+            ("0.9223372036854775807m", Some(55_340_232_221)),
+            ("0.830103483285477580700h", Some(2_988_372_539_827)),
         ];
         for (text, expected) in table {
             assert_eq!(parse(text), *expected, "{text:?}");
