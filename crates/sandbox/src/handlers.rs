@@ -11,12 +11,12 @@ use crate::decode;
 use crate::error::ApiError;
 use crate::eviction;
 use crate::faults::Plan;
-use crate::http::{self as web, Reply};
 use crate::list::{self, Selection};
 use crate::metrics;
 use crate::object::Object;
 use crate::patch::PatchKind;
 use crate::pods::binding::Binding;
+use crate::reply::{self, Reply};
 use crate::request::{ApiRequest, Verb};
 use crate::resource::Access;
 use crate::server::Server;
@@ -49,7 +49,7 @@ pub(crate) fn answer(
     if resource.access == Access::Derived {
         return metrics::answer(&server.api.store, request);
     }
-    let content_type = web::content_type(headers);
+    let content_type = reply::content_type(headers);
     let from_protobuf;
     let body = if !body.is_empty() && content_type.starts_with("application/vnd.kubernetes.protobuf") {
         from_protobuf = Bytes::from(wire::to_json(body)?.to_string());
@@ -58,7 +58,7 @@ pub(crate) fn answer(
         body
     };
     let clock = server.api.store.read(|tx| tx.clock());
-    let view = View::negotiate(resource, web::accept(headers), request.query.get("includeObject"), clock);
+    let view = View::negotiate(resource, reply::accept(headers), request.query.get("includeObject"), clock);
     match request.verb {
         Verb::Get => get(server, request, view),
         Verb::List => list(server, request, view, plan),
@@ -72,7 +72,7 @@ pub(crate) fn answer(
 }
 
 fn show(code: StatusCode, view: View, object: &Object) -> Reply {
-    web::json_bytes(code, view.object(&object.bytes, true))
+    reply::json_bytes(code, view.object(&object.bytes, true))
 }
 
 fn get(server: &Server, request: &ApiRequest, view: View) -> Result<Reply, ApiError> {
@@ -82,7 +82,7 @@ fn get(server: &Server, request: &ApiRequest, view: View) -> Result<Reply, ApiEr
     let object = object.ok_or_else(|| ApiError::not_found(resource.group, resource.plural, &request.name))?;
     match request.subresource.as_str() {
         "" | "status" => Ok(show(StatusCode::OK, view, &object)),
-        "scale" => Ok(web::json(StatusCode::OK, &workloads::scale_of(&object.value()))),
+        "scale" => Ok(reply::json(StatusCode::OK, &workloads::scale_of(&object.value()))),
         other => {
             Err(ApiError::method_not_allowed(resource.group, &format!("{}/{other}", resource.plural), "get"))
         }
@@ -99,9 +99,9 @@ fn list(server: &Server, request: &ApiRequest, view: View, plan: &Plan) -> Resul
         for chunk in chunks {
             bytes.extend_from_slice(&chunk);
         }
-        return Ok(web::json_bytes(StatusCode::OK, Bytes::from(bytes)));
+        return Ok(reply::json_bytes(StatusCode::OK, Bytes::from(bytes)));
     }
-    Ok(web::streamed(list::stream(chunks)))
+    Ok(reply::streamed(list::stream(chunks)))
 }
 
 fn watch(server: &Arc<Server>, request: &ApiRequest, view: View, plan: &Plan) -> Result<Reply, ApiError> {
@@ -113,7 +113,7 @@ fn watch(server: &Arc<Server>, request: &ApiRequest, view: View, plan: &Plan) ->
         bookmark_interval: server.bookmark_interval,
     };
     let watch = Watch::open(context, request.resource, &request.query, selection, view, plan.watch.clone())?;
-    Ok(web::streamed(watch.into_stream()))
+    Ok(reply::streamed(watch.into_stream()))
 }
 
 fn is_dry_run(request: &ApiRequest) -> bool {
@@ -142,18 +142,18 @@ fn create(server: &Server, request: &ApiRequest, view: View, body: &Bytes) -> Re
             let success = json!({
                 "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
             });
-            Ok(web::json(StatusCode::CREATED, &success))
+            Ok(reply::json(StatusCode::CREATED, &success))
         }
         ("Pod", "eviction") => {
             eviction::evict(server, &request.namespace, &request.name, &decode::json(body)?, dry_run)?;
             let success = json!({
                 "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
             });
-            Ok(web::json(StatusCode::CREATED, &success))
+            Ok(reply::json(StatusCode::CREATED, &success))
         }
         ("SelfSubjectAccessReview", _) => {
             let review = decode::object(resource, body)?;
-            Ok(web::json(StatusCode::CREATED, &server.access.review(review)))
+            Ok(reply::json(StatusCode::CREATED, &server.access.review(review)))
         }
         (_, "") => {
             let value = decode_object(request, body)?;
@@ -222,7 +222,7 @@ fn scale_to(
     let resource = request.resource;
     let options = PatchOptions { kind, strict: false, dry_run: is_dry_run(request) };
     let object = server.api.patch(resource, &request.namespace, &request.name, "", patch_body, options)?;
-    Ok(web::json(StatusCode::OK, &workloads::scale_of(&object.value())))
+    Ok(reply::json(StatusCode::OK, &workloads::scale_of(&object.value())))
 }
 
 fn delete(server: &Server, request: &ApiRequest, view: View, body: &Bytes) -> Result<Reply, ApiError> {
@@ -245,7 +245,7 @@ fn delete(server: &Server, request: &ApiRequest, view: View, body: &Bytes) -> Re
             }
             let success = json!({
                 "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details });
-            Ok(web::json(StatusCode::OK, &success))
+            Ok(reply::json(StatusCode::OK, &success))
         }
     }
 }
@@ -267,7 +267,7 @@ fn delete_collection(server: &Server, request: &ApiRequest, body: &Bytes) -> Res
             Err(error) => return Err(error),
         }
     }
-    Ok(web::json(
+    Ok(reply::json(
         StatusCode::OK,
         &json!({
             "kind": format!("{}List", resource.kind), "apiVersion": resource.api_version(),

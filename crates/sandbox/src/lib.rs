@@ -47,6 +47,7 @@ mod openapi;
 mod patch;
 mod pods;
 mod random;
+mod reply;
 mod request;
 mod resource;
 mod sandbox;

@@ -14,7 +14,6 @@ use crate::resource::{ResourceType, StoreId};
 use crate::selectors::{FieldSelector, LabelSelector};
 use crate::store::{Snapshot, Store};
 use crate::view::View;
-use crate::watch::parse_version;
 
 /// Paged lists that are remembered between pages; the oldest is forgotten, and its client told 410.
 const OPEN_PAGINGS_MAX: usize = 64;
@@ -165,6 +164,14 @@ impl Pagings {
     fn lock(&self) -> std::sync::MutexGuard<'_, (u64, VecDeque<Paging>)> {
         self.open.lock().expect("nothing panics while it holds the pages")
     }
+}
+
+/// A resourceVersion of a query.
+pub(crate) fn parse_version(text: &str) -> Result<u64, ApiError> {
+    text.parse().map_err(|_| {
+        let error = FieldError::invalid("resourceVersion", Value::from(text), "must be a number");
+        ApiError::bad_request(format!("invalid resource version: {error}"))
+    })
 }
 
 fn snapshot(

@@ -10,10 +10,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
-use crate::http::{self as web, Reply};
 use crate::kubelet::{Amounts, amounts};
 use crate::list::Selection;
 use crate::object::Object;
+use crate::reply::{self, Reply};
 use crate::request::{ApiRequest, Verb};
 use crate::resource::{NODES, POD_NODE_NAME, POD_PHASE, PODS};
 use crate::store::Store;
@@ -74,12 +74,12 @@ pub(crate) fn answer(store: &Store, request: &ApiRequest) -> Result<Reply, ApiEr
         let found = items.into_iter().next();
         let found =
             found.ok_or_else(|| ApiError::not_found(resource.group, resource.plural, &request.name))?;
-        return Ok(web::json(StatusCode::OK, &found));
+        return Ok(reply::json(StatusCode::OK, &found));
     }
     let list = json!({
         "kind": format!("{}List", resource.kind), "apiVersion": resource.api_version(), "metadata": {}, "items": items,
     });
-    Ok(web::json(StatusCode::OK, &list))
+    Ok(reply::json(StatusCode::OK, &list))
 }
 
 fn runs(pod: &Object) -> bool {

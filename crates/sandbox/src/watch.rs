@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::{ApiError, FieldError};
 use crate::faults::{Faults, WatchEnd, WatchPlan};
-use crate::list::Selection;
+use crate::list::{Selection, parse_version};
 use crate::object::Object;
 use crate::random::Random;
 use crate::request::Query;
@@ -351,13 +351,5 @@ fn parse_start(resource: &ResourceType, query: &Query) -> Result<Start, ApiError
     Ok(match version {
         None | Some(0) => Start::State,
         Some(version) => Start::After(version),
-    })
-}
-
-/// A resourceVersion of a query.
-pub(crate) fn parse_version(text: &str) -> Result<u64, ApiError> {
-    text.parse().map_err(|_| {
-        let error = FieldError::invalid("resourceVersion", Value::from(text), "must be a number");
-        ApiError::bad_request(format!("invalid resource version: {error}"))
     })
 }

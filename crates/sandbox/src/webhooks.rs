@@ -27,7 +27,6 @@ use crate::decode;
 use crate::error::ApiError;
 use crate::request::{ApiRequest, Verb};
 use crate::resource::{ENDPOINT_SLICES, VALIDATING_WEBHOOKS};
-use crate::server::Server;
 
 /// Where a webhook does not say.
 const TIMEOUT_DEFAULT_S: u64 = 10;
@@ -55,21 +54,39 @@ enum Verdict {
 }
 
 /// Asks the webhooks about a request, if they are to be asked about such a one.
-pub(crate) async fn review(server: &Server, request: &ApiRequest, body: &Bytes) -> Result<(), ApiError> {
+pub(crate) async fn review(
+    webhooks: &Webhooks,
+    api: &Api,
+    request: &ApiRequest,
+    body: &Bytes,
+) -> Result<(), ApiError> {
     let is_bind = request.verb == Verb::Create
         && matches!((request.resource.kind, &*request.subresource), ("Pod", "binding") | ("Binding", ""));
     if !is_bind {
         return Ok(());
     }
-    let configurations = server.api.store.read(|tx| tx.snapshot(VALIDATING_WEBHOOKS, None, |_| true)).objects;
+    // What is no Binding is refused where it is carried out.
+    let Some(binding) = binding_in(body, &request.namespace) else { return Ok(()) };
+    let configurations = api.store.read(|tx| tx.snapshot(VALIDATING_WEBHOOKS, None, |_| true)).objects;
     for configuration in configurations {
         for webhook in configuration.value()["webhooks"].as_array().into_iter().flatten() {
             if wants(webhook, request) {
-                ask(server, webhook, request, body).await?;
+                webhooks.ask(api, webhook, request, &binding).await?;
             }
         }
     }
     Ok(())
+}
+
+/// A Binding as webhooks are shown it: in its namespace.
+fn binding_in(body: &Bytes, namespace: &str) -> Option<Value> {
+    let mut binding = decode::json(body).ok()?;
+    let metadata = binding.as_object_mut()?.entry("metadata").or_insert(Value::Null);
+    if metadata.is_null() {
+        *metadata = json!({});
+    }
+    metadata.as_object_mut()?.insert("namespace".to_owned(), namespace.into());
+    Some(binding)
 }
 
 /// Whether a rule is about such a request.
@@ -86,75 +103,6 @@ fn wants(webhook: &Value, request: &ApiRequest) -> bool {
             && has(&rule["apiGroups"], "")
             && has(&rule["apiVersions"], "v1")
             && (has(&rule["resources"], &resource) || has(&rule["resources"], "*/*"))
-    })
-}
-
-async fn ask(server: &Server, webhook: &Value, request: &ApiRequest, body: &Bytes) -> Result<(), ApiError> {
-    let name = webhook["name"].as_str().unwrap_or_default();
-    let timeout = Duration::from_secs(webhook["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT_DEFAULT_S));
-    let answer = match tokio::time::timeout(timeout, send(server, webhook, request, body)).await {
-        Ok(answer) => answer,
-        Err(_) => Err("context deadline exceeded".to_owned()),
-    };
-    match answer {
-        Ok(Verdict::Allowed) => Ok(()),
-        Ok(Verdict::Denied { code, message }) => Err(ApiError::new(
-            code,
-            "Forbidden",
-            format!("admission webhook \"{name}\" denied the request: {message}"),
-        )),
-        Err(why) if webhook["failurePolicy"] == "Ignore" => {
-            tracing::debug!(webhook = name, why, "a webhook failed and is ignored");
-            Ok(())
-        }
-        Err(why) => {
-            Err(ApiError::new(500, "InternalError", format!("failed calling webhook \"{name}\": {why}")))
-        }
-    }
-}
-
-async fn send(
-    server: &Server,
-    webhook: &Value,
-    request: &ApiRequest,
-    body: &Bytes,
-) -> Result<Verdict, String> {
-    let (place, path) = place(&server.api, &webhook["clientConfig"])?;
-    let uid = server.api.store.write(|tx| format!("{:016x}", tx.random().next()));
-    let mut binding = decode::json(body).map_err(|error| error.to_string())?;
-    binding["metadata"]["namespace"] = Value::from(&*request.namespace);
-    let resource = json!({ "group": "", "version": "v1", "resource": request.resource.plural });
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": uid,
-            "kind": { "group": "", "version": "v1", "kind": "Binding" },
-            "resource": resource,
-            "subResource": &*request.subresource,
-            "name": &*request.name,
-            "namespace": &*request.namespace,
-            "operation": "CREATE",
-            "userInfo": { "username": "system:anonymous" },
-            "object": binding,
-            "oldObject": null,
-            "dryRun": request.query.filled("dryRun").is_some(),
-            "options": { "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1" },
-        },
-    });
-    let answer = server.webhooks.post(&place, &path, review.to_string().into()).await?;
-    let answer: Value = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
-    let response = &answer["response"];
-    if response["uid"] != *uid {
-        return Err(format!("expected response.uid=\"{uid}\", got {}", response["uid"]));
-    }
-    if response["allowed"] == true {
-        return Ok(Verdict::Allowed);
-    }
-    let code = response["status"]["code"].as_u64().and_then(|code| u16::try_from(code).ok());
-    Ok(Verdict::Denied {
-        code: code.unwrap_or(0).max(400),
-        message: response["status"]["message"].as_str().unwrap_or("without explanation").to_owned(),
     })
 }
 
@@ -188,6 +136,80 @@ impl Webhooks {
         // A certificate that was renewed or a guard that moved leaves nothing behind.
         open.retain(|_, connection| !connection.is_closed());
         open.insert(place.clone(), connection.clone());
+    }
+
+    async fn ask(
+        &self,
+        api: &Api,
+        webhook: &Value,
+        request: &ApiRequest,
+        binding: &Value,
+    ) -> Result<(), ApiError> {
+        let name = webhook["name"].as_str().unwrap_or_default();
+        let timeout = Duration::from_secs(webhook["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT_DEFAULT_S));
+        let answer = match tokio::time::timeout(timeout, self.send(api, webhook, request, binding)).await {
+            Ok(answer) => answer,
+            Err(_) => Err("context deadline exceeded".to_owned()),
+        };
+        match answer {
+            Ok(Verdict::Allowed) => Ok(()),
+            Ok(Verdict::Denied { code, message }) => Err(ApiError::new(
+                code,
+                "Forbidden",
+                format!("admission webhook \"{name}\" denied the request: {message}"),
+            )),
+            Err(why) if webhook["failurePolicy"] == "Ignore" => {
+                tracing::debug!(webhook = name, why, "a webhook failed and is ignored");
+                Ok(())
+            }
+            Err(why) => {
+                Err(ApiError::new(500, "InternalError", format!("failed calling webhook \"{name}\": {why}")))
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        api: &Api,
+        webhook: &Value,
+        request: &ApiRequest,
+        binding: &Value,
+    ) -> Result<Verdict, String> {
+        let (place, path) = place(api, &webhook["clientConfig"])?;
+        let uid = api.store.write(|tx| format!("{:016x}", tx.random().next()));
+        let resource = json!({ "group": "", "version": "v1", "resource": request.resource.plural });
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": uid,
+                "kind": { "group": "", "version": "v1", "kind": "Binding" },
+                "resource": resource,
+                "subResource": &*request.subresource,
+                "name": &*request.name,
+                "namespace": &*request.namespace,
+                "operation": "CREATE",
+                "userInfo": { "username": "system:anonymous" },
+                "object": binding,
+                "oldObject": null,
+                "dryRun": request.query.filled("dryRun").is_some(),
+                "options": { "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1" },
+            },
+        });
+        let answer = self.post(&place, &path, review.to_string().into()).await?;
+        let answer: Value = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
+        let response = &answer["response"];
+        if response["uid"] != *uid {
+            return Err(format!("expected response.uid=\"{uid}\", got {}", response["uid"]));
+        }
+        if response["allowed"] == true {
+            return Ok(Verdict::Allowed);
+        }
+        let code = response["status"]["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+        Ok(Verdict::Denied {
+            code: code.unwrap_or(0).max(400),
+            message: response["status"]["message"].as_str().unwrap_or("without explanation").to_owned(),
+        })
     }
 
     async fn post(&self, place: &Place, path: &str, body: Bytes) -> Result<Bytes, String> {

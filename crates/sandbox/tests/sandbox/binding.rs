@@ -96,3 +96,28 @@ async fn a_malformed_binding_is_refused() {
     let legacy = client.post("/api/v1/namespaces/default/bindings", &binding("a", "", "n1")).await;
     assert_eq!(legacy.code, 201);
 }
+
+#[tokio::test]
+async fn a_body_that_is_no_binding_is_refused_where_webhooks_are_asked_about_binds() {
+    let sandbox = still().await;
+    let client = Client::of(&sandbox);
+    client.create_pod(&pod("a", "1")).await;
+    let configuration = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": "nobody" },
+        "webhooks": [{
+            "name": "nobody.example.com",
+            "clientConfig": { "url": "https://127.0.0.1:1/bind" },
+            "rules": [{
+                "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/binding"],
+            }],
+            "failurePolicy": "Ignore", "timeoutSeconds": 2,
+        }],
+    });
+    sandbox.objects().create(configuration).expect("a valid configuration");
+    for body in [json!([]), json!("a"), json!({ "metadata": "a" }), json!({ "metadata": [] })] {
+        let answer = client.post("/api/v1/namespaces/default/pods/a/binding", &body).await;
+        assert_eq!(answer.code, 400, "{body}: {:?}", answer.body);
+    }
+}
