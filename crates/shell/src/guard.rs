@@ -13,12 +13,12 @@
 //! Bounds: connections and requests on each (module `server`), the inbox of the watches, looks at pods (module `desk`). What was let
 //! through and is unseen is given back after a time.
 
-mod certificate;
+pub(crate) mod certificate;
 mod desk;
 mod endpoint;
 mod feed;
 mod registration;
-mod review;
+pub(crate) mod review;
 mod server;
 
 pub use endpoint::Endpoint;

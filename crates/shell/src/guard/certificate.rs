@@ -5,14 +5,14 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Error};
 
 /// Life of the authority that the guard makes.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(5 * 365 * 86400);
@@ -22,12 +22,29 @@ const CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86400);
 const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
 /// What is wrong with a certificate or a key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct CertificateError(String);
-
-fn wrong(error: impl std::fmt::Display) -> CertificateError {
-    CertificateError(error.to_string())
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CertificateError {
+    /// It is no PEM text.
+    #[error("the certificate cannot be read")]
+    Pem(#[source] pem::Error),
+    /// The text holds other things.
+    #[error("there is no certificate in it")]
+    NoCertificate,
+    /// What the PEM text holds is no certificate.
+    #[error("the certificate cannot be understood")]
+    Parse(#[from] X509Error),
+    /// The key is no PEM text.
+    #[error("the key cannot be read")]
+    Key(#[source] pem::Error),
+    /// They do not fit each other, or TLS cannot be served with them.
+    #[error("it cannot be served with")]
+    Serve(#[from] rustls::Error),
+    /// The authority of client certificates cannot be used.
+    #[error("the authority of client certificates cannot be used")]
+    Clients(#[from] VerifierBuilderError),
+    /// A certificate cannot be made.
+    #[error("a certificate cannot be made")]
+    Make(#[from] rcgen::Error),
 }
 
 /// Seconds since 1970.
@@ -47,7 +64,7 @@ pub(super) struct Material {
 
 /// What can be told of a certificate by looking at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     pub not_before: i64,
     pub not_after: i64,
     /// DNS names and addresses.
@@ -60,9 +77,9 @@ impl Facts {
     /// # Errors
     /// There is none.
     pub fn of(pem: &str) -> Result<Self, CertificateError> {
-        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(wrong)?;
-        let (_, certificate) = X509Certificate::from_der(&der).map_err(wrong)?;
-        let names = certificate.subject_alternative_name().map_err(wrong)?;
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(CertificateError::Pem)?;
+        let (_, certificate) = X509Certificate::from_der(&der).map_err(X509Error::from)?;
+        let names = certificate.subject_alternative_name()?;
         let name = |name: &GeneralName<'_>| match name {
             GeneralName::DNSName(name) => Some((*name).to_owned()),
             GeneralName::IPAddress(bytes) => match bytes.len() {
@@ -123,8 +140,8 @@ impl Material {
     /// # Errors
     /// A name cannot be one of a certificate.
     pub fn new(names: &BTreeSet<String>, lives: Lives, now: i64) -> Result<Self, CertificateError> {
-        let key = KeyPair::generate().map_err(wrong)?;
-        let authority = authority_params(lives.authority, now).self_signed(&key).map_err(wrong)?;
+        let key = KeyPair::generate()?;
+        let authority = authority_params(lives.authority, now).self_signed(&key)?;
         let empty = Self {
             authority: authority.pem(),
             authority_key: key.serialize_pem(),
@@ -141,15 +158,15 @@ impl Material {
         lives: Lives,
         now: i64,
     ) -> Result<Self, CertificateError> {
-        let authority_key = KeyPair::from_pem(&self.authority_key).map_err(wrong)?;
+        let authority_key = KeyPair::from_pem(&self.authority_key)?;
         let issuer = Issuer::new(authority_params(lives.authority, now), authority_key);
         let names: Vec<String> = names.iter().cloned().collect();
-        let mut params = CertificateParams::new(names).map_err(wrong)?;
+        let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "secondmate bind guard");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         set_validity(&mut params, lives.certificate, now);
-        let key = KeyPair::generate().map_err(wrong)?;
-        let certificate = params.signed_by(&key, &issuer).map_err(wrong)?;
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &issuer)?;
         Ok(Self { certificate: certificate.pem(), key: key.serialize_pem(), ..self.clone() })
     }
 
@@ -190,30 +207,28 @@ fn first(pem: &str) -> &str {
 ///
 /// # Errors
 /// They cannot be read, or do not fit each other.
-pub(super) fn server_config(
+pub(crate) fn server_config(
     certificate: &str,
     key: &str,
     clients: Option<&str>,
 ) -> Result<Arc<ServerConfig>, CertificateError> {
     let chain = certificates(certificate)?;
-    let key =
-        PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| wrong(format!("the key: {error}")))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(CertificateError::Key)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(wrong)?;
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(authority) => {
             let mut roots = RootCertStore::empty();
             for certificate in certificates(authority)? {
-                roots.add(certificate).map_err(wrong)?;
+                roots.add(certificate)?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().map_err(wrong)?)
+            builder.with_client_cert_verifier(verifier.build()?)
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(wrong)?;
+    let mut config = builder.with_single_cert(chain, key)?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(Arc::new(config))
 }
@@ -221,8 +236,8 @@ pub(super) fn server_config(
 /// The certificates of a PEM text; at least one.
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    let chain = chain.map_err(wrong)?;
-    if chain.is_empty() { Err(wrong("there is no certificate in it")) } else { Ok(chain) }
+    let chain = chain.map_err(CertificateError::Pem)?;
+    if chain.is_empty() { Err(CertificateError::NoCertificate) } else { Ok(chain) }
 }
 
 #[cfg(test)]

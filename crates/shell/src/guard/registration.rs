@@ -4,8 +4,8 @@
 //! Every instance keeps it, whoever leads: what one of them renews the others read. Of two that renew at once the second is refused by
 //! the Secret's `resourceVersion`, and reads. The authority is told before a certificate of it is served.
 
-use super::certificate::{Facts, Lives, Material, server_config, unix_now};
-use crate::call::{Call, CallError, Caller, Content};
+use super::certificate::{CertificateError, Facts, Lives, Material, server_config, unix_now};
+use crate::call::{Call, CallError, Caller, Content, chain};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
@@ -59,6 +59,26 @@ pub(super) struct Registration {
     pub caller: Caller,
     pub metrics: Metrics,
     pub tls: watch::Sender<Option<Arc<ServerConfig>>>,
+}
+
+/// Why there is nothing to serve with, or nothing that an API server takes.
+#[derive(Debug, thiserror::Error)]
+enum RegistrationError {
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    File { path: String, source: std::io::Error },
+    /// The API server does not do what is asked about an object.
+    #[error("cannot {what} {object}")]
+    Call { what: &'static str, object: String, source: CallError },
+    /// What it answered is no such object.
+    #[error("cannot understand {object}")]
+    Answer { object: String, source: serde_json::Error },
+    /// A certificate cannot be made, or served with.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// It was served with for too long.
+    #[error("it has expired: the API server accepts no connection, and binds pass unseen")]
+    Expired,
 }
 
 /// What is served with.
@@ -140,7 +160,8 @@ impl Registration {
                     said = None;
                     sleep(LOOK_EVERY).await;
                 }
-                Err(why) => {
+                Err(error) => {
+                    let why = chain(&error);
                     if said.as_ref() != Some(&why) {
                         warn!("the bind guard's certificate: {why}; trying again every {RETRY_AFTER:?}");
                         said = Some(why);
@@ -151,7 +172,7 @@ impl Registration {
         }
     }
 
-    async fn look(&self, served: &mut Option<Served>) -> Result<(), String> {
+    async fn look(&self, served: &mut Option<Served>) -> Result<(), RegistrationError> {
         let clients = match &self.client_authority {
             Some(path) => Some(read(path).await?),
             None => None,
@@ -168,11 +189,10 @@ impl Registration {
             }
         };
         let new = Served { certificate, key, clients };
-        let facts = Facts::of(&new.certificate).map_err(|error| error.to_string())?;
+        let facts = Facts::of(&new.certificate)?;
         self.metrics.guard.certificate_expiry.set(facts.not_after);
         if served.as_ref() != Some(&new) {
-            let config = server_config(&new.certificate, &new.key, new.clients.as_deref())
-                .map_err(|error| error.to_string())?;
+            let config = server_config(&new.certificate, &new.key, new.clients.as_deref())?;
             let names: Vec<&str> = facts.names.iter().map(String::as_str).collect();
             let until = jiff::Timestamp::from_second(facts.not_after).unwrap_or(jiff::Timestamp::MAX);
             info!(names = names.join(","), %until, "serving with a certificate");
@@ -180,9 +200,7 @@ impl Registration {
             *served = Some(new);
         }
         if facts.not_after < unix_now() {
-            return Err(
-                "it has expired: the API server accepts no connection, and binds pass unseen".to_owned()
-            );
+            return Err(RegistrationError::Expired);
         }
         Ok(())
     }
@@ -193,42 +211,43 @@ impl Registration {
         namespace: &str,
         name: &str,
         names: &BTreeSet<String>,
-    ) -> Result<Material, String> {
+    ) -> Result<Material, RegistrationError> {
         let all = format!("/api/v1/namespaces/{namespace}/secrets");
         let one = format!("{all}/{name}");
-        let failed =
-            |what: &str, error: &CallError| format!("cannot {what} the Secret {namespace}/{name}: {error}");
+        let object = || format!("the Secret {namespace}/{name}");
+        let failed = |what, source| RegistrationError::Call { what, object: object(), source };
         let (lives, now) = (Lives::default(), unix_now());
         let (call, material) = match self.caller.read(&Call::get(one.clone())).await {
             Ok(body) => {
-                let found: Secret = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+                let found: Secret = serde_json::from_slice(&body)
+                    .map_err(|source| RegistrationError::Answer { object: object(), source })?;
                 let kept = found.material();
-                let Some(new) = kept.renewed(names, lives, now).map_err(|error| error.to_string())? else {
+                let Some(new) = kept.renewed(names, lives, now)? else {
                     return Ok(kept);
                 };
                 let body = secret(namespace, name, Some(&found.metadata.resource_version), &new);
                 (Call::new(Method::PUT, one, Content::Json, body.to_string().into_bytes()), new)
             }
             Err(CallError::Answered { code: 404, .. }) => {
-                let new = Material::new(names, lives, now).map_err(|error| error.to_string())?;
+                let new = Material::new(names, lives, now)?;
                 let body = secret(namespace, name, None, &new);
                 (Call::new(Method::POST, all, Content::Json, body.to_string().into_bytes()), new)
             }
-            Err(error) => return Err(failed("read", &error)),
+            Err(error) => return Err(failed("read", error)),
         };
-        self.caller.write(&call).await.map_err(|error| failed("write", &error))?;
+        self.caller.write(&call).await.map_err(|error| failed("write", error))?;
         info!(secret = format!("{namespace}/{name}"), "made a certificate");
         Ok(material)
     }
 
     /// Writes the authority into the webhook configuration, where it is not there; says whether it was not.
-    async fn tell(&self, webhook: &str, authority: &str) -> Result<bool, String> {
+    async fn tell(&self, webhook: &str, authority: &str) -> Result<bool, RegistrationError> {
         let path = format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{webhook}");
-        let failed = |what: &str, error: CallError| {
-            format!("cannot {what} the ValidatingWebhookConfiguration {webhook}: {error}")
-        };
+        let object = || format!("the ValidatingWebhookConfiguration {webhook}");
+        let failed = |what, source| RegistrationError::Call { what, object: object(), source };
         let body = self.caller.read(&Call::get(path.clone())).await.map_err(|error| failed("read", error))?;
-        let mut found: Value = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+        let mut found: Value = serde_json::from_slice(&body)
+            .map_err(|source| RegistrationError::Answer { object: object(), source })?;
         let bundle = Value::from(STANDARD.encode(authority));
         let mut changed = false;
         for webhook in found["webhooks"].as_array_mut().into_iter().flatten() {
@@ -246,6 +265,8 @@ impl Registration {
     }
 }
 
-async fn read(path: &PathBuf) -> Result<String, String> {
-    tokio::fs::read_to_string(path).await.map_err(|error| format!("{}: {error}", path.display()))
+async fn read(path: &PathBuf) -> Result<String, RegistrationError> {
+    tokio::fs::read_to_string(path)
+        .await
+        .map_err(|source| RegistrationError::File { path: path.display().to_string(), source })
 }

@@ -57,7 +57,7 @@ struct Target<'a> {
 
 /// A request that was understood: what it is answered under, and the bind.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     uid: String,
     pub bind: Bind,
 }
@@ -66,7 +66,7 @@ pub(super) struct Asked {
 ///
 /// # Errors
 /// It is something else.
-pub(super) fn read(body: &[u8]) -> Result<Asked, String> {
+pub(crate) fn read(body: &[u8]) -> Result<Asked, String> {
     let review: Review<'_> = serde_json::from_slice(body)
         .map_err(|error| format!("expected an AdmissionReview of admission.k8s.io/v1: {error}"))?;
     let request = review.request;
@@ -116,7 +116,7 @@ struct Status {
 }
 
 /// The answer to a request.
-pub(super) fn answer(asked: &Asked, verdict: &Verdict) -> Vec<u8> {
+pub(crate) fn answer(asked: &Asked, verdict: &Verdict) -> Vec<u8> {
     let status = match verdict {
         Verdict::Refused(refusal) => {
             Some(Status { code: REFUSED, reason: "Forbidden", message: refusal.to_string() })
