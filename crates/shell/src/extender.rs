@@ -4,7 +4,7 @@
 //! extender that may be ignored and keeps failing is not asked for a while ([`breaker`]). Wire names, errors and the meaning of `null` are
 //! upstream's (`pkg/scheduler/extender.go`).
 
-mod answer;
+pub(crate) mod answer;
 mod breaker;
 mod go_json;
 mod http;

@@ -7,17 +7,18 @@ use secondmate_model::{Node, wire};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-type Read<T> = Result<T, String>;
+pub(crate) type Read<T> = Result<T, String>;
 /// What an answer that was understood says: what was asked for, or the extender's own error.
-pub(super) type Said<T> = Result<T, String>;
+pub(crate) type Said<T> = Result<T, String>;
 
 /// The answer to filter: `ExtenderFilterResult`. By name are the nodes of an extender that keeps nodes itself.
-pub(super) fn filtered(answer: &[u8], by_name: bool) -> Read<Said<ExtenderVerdict>> {
-    let fields = Fields::read(raw(answer)?, "ExtenderFilterResult")?;
+pub(crate) fn filtered(answer: &[u8], by_name: bool) -> Read<Said<ExtenderVerdict>> {
+    let fields = Fields::read(raw(&text_of(answer)?)?, "ExtenderFilterResult")?;
     let error = fields.get("Error").map_or(Ok(String::new()), text)?;
     let names = fields.get("NodeNames").map_or(Ok(None), texts)?;
     let nodes = fields.get("Nodes").map_or(Ok(None), nodes)?;
@@ -35,19 +36,19 @@ pub(super) fn filtered(answer: &[u8], by_name: bool) -> Read<Said<ExtenderVerdic
 }
 
 /// The answer to prioritize: `HostPriorityList`.
-pub(super) fn priorities(answer: &[u8]) -> Read<Vec<(String, i64)>> {
+pub(crate) fn priorities(answer: &[u8]) -> Read<Vec<(String, i64)>> {
     let entry = |entry: &RawValue| {
         let fields = Fields::read(entry, "HostPriority")?;
         let host = fields.get("Host").map_or(Ok(String::new()), text)?;
         Ok((host, fields.get("Score").map_or(Ok(0), int64)?))
     };
     let of_type = || "Go value of type v1.HostPriorityList".to_owned();
-    list(raw(answer)?, of_type)?.unwrap_or_default().iter().map(|raw| entry(raw)).collect()
+    list(raw(&text_of(answer)?)?, of_type)?.unwrap_or_default().iter().map(|raw| entry(raw)).collect()
 }
 
 /// The answer to preempt: `ExtenderPreemptionResult`.
-pub(super) fn preempted(answer: &[u8]) -> Read<BTreeMap<String, ExtenderVictims>> {
-    let fields = Fields::read(raw(answer)?, "ExtenderPreemptionResult")?;
+pub(crate) fn preempted(answer: &[u8]) -> Read<BTreeMap<String, ExtenderVictims>> {
+    let fields = Fields::read(raw(&text_of(answer)?)?, "ExtenderPreemptionResult")?;
     let Some(field) = fields.get("NodeNameToMetaVictims") else { return Ok(BTreeMap::new()) };
     let uid = |pod: &RawValue| {
         let fields = Fields::read(pod, "MetaPod")?;
@@ -72,14 +73,19 @@ pub(super) fn preempted(answer: &[u8]) -> Read<BTreeMap<String, ExtenderVictims>
 }
 
 /// The answer to bind: `ExtenderBindingResult`.
-pub(super) fn bound(answer: &[u8]) -> Read<Said<()>> {
-    let fields = Fields::read(raw(answer)?, "ExtenderBindingResult")?;
+pub(crate) fn bound(answer: &[u8]) -> Read<Said<()>> {
+    let fields = Fields::read(raw(&text_of(answer)?)?, "ExtenderBindingResult")?;
     let error = fields.get("Error").map_or(Ok(String::new()), text)?;
     Ok(if error.is_empty() { Ok(()) } else { Err(error) })
 }
 
-fn raw(answer: &[u8]) -> Read<&RawValue> {
-    serde_json::from_slice(first_value(answer)?).map_err(|error| error.to_string())
+/// The text of an answer's first value. As in Go, bytes that are no UTF-8 do not make it unreadable.
+fn text_of(answer: &[u8]) -> Read<Cow<'_, str>> {
+    first_value(answer).map(String::from_utf8_lossy)
+}
+
+fn raw(text: &str) -> Read<&RawValue> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 /// The members of an object, in their order.
@@ -283,6 +289,11 @@ mod tests {
         assert_eq!(bound(br#"{"Error":""}"#), Ok(Ok(())));
         assert_eq!(bound(b"{}"), Ok(Ok(())));
         assert_eq!(bound(b"done"), Err("invalid character 'd' looking for beginning of value".to_owned()));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        assert_eq!(bound(b"{\"Error\":\"caf\xe9 full\"}"), Ok(Err("caf\u{fffd} full".to_owned())));
     }
 
     #[test]
