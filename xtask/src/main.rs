@@ -1,14 +1,15 @@
 //! The chores of this project: one entry for each.
 //!
 //! `cargo xtask test` is the one test command, `cargo xtask ci` is what CI runs, `cargo xtask bench` measures, `cargo xtask
-//! parity` holds decisions against the real kube-scheduler's, `cargo xtask cluster` starts a real control plane to try things on,
-//! `cargo xtask compatibility` runs the end-to-end tests on every release of Kubernetes that is pinned, and `cargo xtask upstream`
-//! moves the pins to another release.
+//! parity` holds decisions against the real kube-scheduler's, `cargo xtask fuzz` feeds the parsers with damaged inputs,
+//! `cargo xtask cluster` starts a real control plane to try things on, `cargo xtask compatibility` runs the end-to-end tests on
+//! every release of Kubernetes that is pinned, and `cargo xtask upstream` moves the pins to another release.
 
 mod bench;
 mod checks;
 mod cluster;
 mod compatibility;
+mod fuzz;
 mod go_mod;
 mod parity;
 mod runner;
@@ -41,6 +42,9 @@ enum Chore {
     /// Hold the decisions against those of the real kube-scheduler framework, on random clusters.
     #[command(disable_help_flag = true)]
     Parity(parity::ParityArgs),
+    /// Feed every parser that reads what others write with damaged inputs, in a release build with checks of overflow.
+    #[command(disable_help_flag = true)]
+    Fuzz(fuzz::FuzzArgs),
     /// Run the end-to-end tests on API servers of every release of Kubernetes that is pinned, and print a table.
     Compatibility(compatibility::CompatibilityArgs),
     /// Move the reference to another release of Kubernetes: change the pins, build, and show by plugin what differs.
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         Chore::Ci => checks::ci(),
         Chore::Bench(arguments) => bench::bench(&arguments),
         Chore::Parity(arguments) => parity::parity(&arguments),
+        Chore::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Chore::Compatibility(arguments) => compatibility::compatibility(&arguments),
         Chore::Upstream(arguments) => upstream::upstream(&arguments),
         Chore::Cluster(ClusterChore::Up { options, place, foreground }) => {

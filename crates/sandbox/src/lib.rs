@@ -34,6 +34,8 @@ mod error;
 mod events;
 mod eviction;
 mod faults;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handlers;
 mod history;
 mod http;

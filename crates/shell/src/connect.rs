@@ -11,6 +11,7 @@ pub(crate) use client::{client, observed};
 pub(crate) use step::step;
 
 use crate::call::{Call, CallError, Caller, chain};
+use http::Uri;
 use kube_client::Config;
 use kube_client::config::{KubeConfigOptions, Kubeconfig};
 use std::path::{Path, PathBuf};
@@ -173,6 +174,26 @@ async fn from_file(
         config.proxy_url = None;
     }
     Ok(config)
+}
+
+/// As the start takes a kubeconfig that is read already: its current context, and the proxy.
+pub(crate) async fn of_kubeconfig(file: Kubeconfig, path: &str) -> Result<Config, ConnectError> {
+    let config = from_file(file, path, None).await?;
+    proxy::proxy(&config.cluster_url, config.proxy_url.as_ref(), &proxy::Environment::default())?;
+    Ok(config)
+}
+
+/// The URL of the proxy by which a server is reached, of those in a kubeconfig and in the environment.
+pub(crate) fn proxy_for(
+    server: &Uri,
+    configured: Option<&Uri>,
+    [https, all, no]: [&str; 3],
+) -> Result<Option<Uri>, ConnectError> {
+    let own = str::to_owned;
+    let environment =
+        proxy::Environment { https: own(https), http: String::new(), all: own(all), no: own(no) };
+    let proxy = proxy::proxy(server, configured, &environment)?;
+    Ok(proxy.map(|proxy| proxy.intercept.uri().clone()))
 }
 
 /// Whether the cluster of the current context names a proxy.

@@ -28,6 +28,8 @@ mod dump;
 mod elect;
 mod engine;
 mod extender;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod heartbeat;
 mod inbox;

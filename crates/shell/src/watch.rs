@@ -6,7 +6,7 @@
 
 pub(crate) mod compiled;
 mod currency;
-mod needs;
+pub(crate) mod needs;
 mod originals;
 mod source;
 #[cfg(test)]

@@ -32,6 +32,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -232,6 +233,10 @@ impl Admin {
 
     /// Serves probes and metrics until cancelled.
     pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) {
+        self.probes().serve(listener, cancel).await;
+    }
+
+    fn probes(self) -> Server {
         let closed = self.metrics.http_connections_closed.clone();
         let router = Router::new()
             .route("/healthz", get(async |admin, query| health(&admin, Endpoint::Healthz, query)))
@@ -248,11 +253,15 @@ impl Admin {
                 )
             })
             .with_state(self);
-        Server { router, lifetime: REQUEST_TIMEOUT, closed }.serve(listener, cancel).await;
+        Server { router, lifetime: REQUEST_TIMEOUT, closed }
     }
 
     /// Serves the debug endpoints until cancelled.
     pub async fn serve_debug(self, listener: TcpListener, cancel: CancellationToken) {
+        self.debugging().serve(listener, cancel).await;
+    }
+
+    fn debugging(self) -> Server {
         let closed = self.metrics.http_connections_closed.clone();
         let router = Router::new()
             .route("/configz", get(configuration))
@@ -266,7 +275,18 @@ impl Admin {
                 )
             })
             .with_state(self);
-        Server { router, lifetime: DEBUG_TIMEOUT + REQUEST_TIMEOUT, closed }.serve(listener, cancel).await;
+        Server { router, lifetime: DEBUG_TIMEOUT + REQUEST_TIMEOUT, closed }
+    }
+
+    /// Serves one connection of the port for probes and metrics, or of that for debugging, over any transport: for fuzzing, no part
+    /// of the crate's interface.
+    #[doc(hidden)]
+    pub async fn serve_connection<S>(self, debugging: bool, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let server = if debugging { self.debugging() } else { self.probes() };
+        server.connection(stream).await;
     }
 }
 

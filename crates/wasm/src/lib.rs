@@ -17,6 +17,8 @@ mod cache;
 mod cycle;
 mod exports;
 mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod host;
 mod instance;

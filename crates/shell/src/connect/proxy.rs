@@ -142,6 +142,12 @@ mod tests {
         );
         let refused = chosen(server, Some("https://user:secret@conf:1080"), &environment);
         assert!(refused.contains("https://conf") && !refused.contains("secret"), "{refused}");
+        // TLS to the proxy itself, which no connector here speaks.
+        let tls = Environment { https: "https://user:secret@env:3128".to_owned(), ..Environment::default() };
+        assert_eq!(
+            chosen(server, None, &tls),
+            "the proxy https://env, from the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY), cannot be used: give http://HOST:PORT (HTTP CONNECT) or socks5://HOST:PORT"
+        );
     }
 
     #[test]

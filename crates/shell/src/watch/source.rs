@@ -7,7 +7,7 @@ use super::originals::Originals;
 use super::unfit::UnfitObjects;
 use crate::call::chain;
 use crate::connect;
-use crate::heartbeat::WatchHeartbeats;
+use crate::heartbeat::{WATCH_SILENCE_MAX, WatchHeartbeats};
 use crate::inbox::{Closed, Inbox, Message};
 use crate::outage::Outage;
 use crate::tasks::Tasks;
@@ -32,6 +32,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Between two looks whether a kind is served that was not.
 const ABSENT_PAUSE: Duration = Duration::from_secs(60);
+// A watch of a kind that is not served waits without a request, and one look may fail: it must not be taken for dead.
+const _: () = assert!(2 * ABSENT_PAUSE.as_secs() < WATCH_SILENCE_MAX.as_secs());
 /// A watcher that is refused so often in a row is replaced by a fresh one, which lists anew.
 const REFUSALS_MAX: u32 = 5;
 

@@ -11,7 +11,7 @@ const VARINT: u32 = 0;
 const BYTES: u32 = 2;
 
 /// The message of this name as bytes.
-pub(super) fn encode(name: &str, text: &str) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn encode(name: &str, text: &str) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut deserializer = serde_json::Deserializer::from_str(text);
     Body { message: schema().named(name), out: &mut bytes }.deserialize(&mut deserializer)?;

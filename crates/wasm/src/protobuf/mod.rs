@@ -7,7 +7,7 @@
 mod encode;
 mod schema;
 
-use encode::encode;
+pub(crate) use encode::encode;
 use schema::schema;
 use secondmate_model::{Node, Pod};
 use serde_json::{Map, Value, json};

@@ -1,0 +1,128 @@
+//! The readers of what an API server and a user write, one call each, for fuzzing: no part of the crate's interface.
+
+use crate::ConnectError;
+use crate::call::chain;
+use crate::connect::{self, of_kubeconfig};
+use crate::extender::answer::{bound, filtered, preempted, priorities};
+use crate::guard::certificate::{Facts, server_config};
+use crate::guard::review;
+use crate::watch::Originals;
+use crate::watch::compiled::Watched;
+use crate::watch::needs::Subject;
+use http::Uri;
+use kube_client::Config;
+use kube_client::api::WatchEvent;
+use kube_client::config::Kubeconfig;
+use secondmate_core::port::PodWatch;
+use secondmate_guard::{Bind, Verdict};
+use secondmate_model::objects::ObjectKind;
+
+/// Everything that a watch can be about.
+fn subjects() -> impl Iterator<Item = Subject> {
+    let pods = [PodWatch::Pending, PodWatch::Assigned].map(Subject::Pods);
+    pods.into_iter().chain([Subject::Nodes]).chain(ObjectKind::ALL.iter().copied().map(Subject::Objects))
+}
+
+/// Reads a line of a watch as each kind that is watched would be. The answer says, for each, whether its object is understood; it is
+/// empty for what is no object: an error, a bookmark.
+///
+/// # Errors
+/// It is no line of a watch; or reading it breaks a rule, which is then said in words.
+pub fn watch_line(line: &str) -> Result<Vec<bool>, LineError> {
+    let event: WatchEvent<Watched> =
+        serde_json::from_str(line).map_err(|error| LineError::NoEvent(error.to_string()))?;
+    let (WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) = event
+    else {
+        return Ok(Vec::new());
+    };
+    let originals = Originals::default().or_all(true);
+    let compiled = |subject: Subject| {
+        let (key, compiled) = object.compile(subject, &originals);
+        if let Err(unfit) = &compiled
+            && unfit.reason.is_empty()
+        {
+            return Err(LineError::Broken(format!("{subject:?} is unfit for no reason")));
+        }
+        // A deletion that reads another key than the addition did would leave the object behind.
+        if compiled.is_ok() && object.key(subject) != key {
+            return Err(LineError::Broken(format!(
+                "{subject:?}: {key:?} is deleted as {:?}",
+                object.key(subject)
+            )));
+        }
+        Ok(compiled.is_ok())
+    };
+    subjects().map(compiled).collect()
+}
+
+/// What came of a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// It cannot be read.
+    #[error("{0}")]
+    NoEvent(String),
+    /// It was read, and wrongly.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Reads the text of a kubeconfig as a start does, and chooses the proxy; nothing is run or asked.
+///
+/// # Errors
+/// As [`crate::cluster`].
+pub async fn kubeconfig(text: &str) -> Result<Config, ConnectError> {
+    let file = Kubeconfig::from_yaml(text).map_err(|error| ConnectError::Kubeconfig {
+        path: "kubeconfig".to_owned(),
+        reason: error.to_string(),
+    })?;
+    of_kubeconfig(file, "kubeconfig").await
+}
+
+/// Which proxy leads to a server: `configured` as of a kubeconfig, `environment` as in `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+///
+/// # Errors
+/// As [`crate::cluster`].
+pub fn proxy(
+    server: &Uri,
+    configured: Option<&Uri>,
+    environment: [&str; 3],
+) -> Result<Option<Uri>, ConnectError> {
+    connect::proxy_for(server, configured, environment)
+}
+
+/// Reads a review of the bind guard's. The answer is the bind that it is about, and the approval that would be sent.
+///
+/// # Errors
+/// It is no review of a bind.
+pub fn bind_review(body: &[u8]) -> Result<(Bind, Vec<u8>), String> {
+    let asked = review::read(body)?;
+    let approval = review::answer(&asked, &Verdict::Approved);
+    Ok((asked.bind, approval))
+}
+
+/// Reads what an extender answered as if it had been asked for each verb. What was understood is shown.
+pub fn extender_answer(body: &[u8]) -> [(&'static str, Result<String, String>); 5] {
+    fn shown<T: std::fmt::Debug>(read: Result<T, String>) -> Result<String, String> {
+        read.map(|said| format!("{said:?}"))
+    }
+    [
+        ("filter, nodes by name", shown(filtered(body, true))),
+        ("filter, whole nodes", shown(filtered(body, false))),
+        ("prioritize", shown(priorities(body))),
+        ("preempt", shown(preempted(body))),
+        ("bind", shown(bound(body))),
+    ]
+}
+
+/// Reads a PEM text with a certificate and its key as the bind guard does, for itself and as the authority of its clients. Whether the
+/// certificate is understood, and whether TLS can be served with it.
+///
+/// # Errors
+/// What is wrong with either.
+pub fn certificate(pem: &str, now_s: i64) -> [Result<(), String>; 2] {
+    let facts = Facts::of(pem).map(|facts| {
+        std::hint::black_box(facts.is_due(now_s));
+    });
+    let served = server_config(pem, pem, Some(pem)).map(drop);
+    [facts.map_err(|error| chain(&error)), served.map_err(|error| chain(&error))]
+}
