@@ -133,6 +133,17 @@ pub enum Parity {
     Sensible,
 }
 
+/// What pods of other schedulers that are nominated to a node mean there. Nominated pods hold the room that a preemption made for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NominationsOfOthers {
+    /// Those of equal or higher priority count as if they were there already. The default.
+    #[default]
+    Honour,
+    /// They do not count, as kube-scheduler does not see them.
+    Ignore,
+}
+
 /// The second document: what only secondmate has.
 ///
 /// ```yaml
@@ -140,6 +151,7 @@ pub enum Parity {
 /// kind: SecondmateConfiguration
 /// parity: strict
 /// preemptOtherSchedulers: false
+/// nominationsOfOthers: honour
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -150,6 +162,8 @@ pub struct SecondmateConfiguration {
     /// unless it runs in kube-scheduler's place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preempt_other_schedulers: Option<bool>,
+    /// `honour` (the default) or `ignore`.
+    pub nominations_of_others: NominationsOfOthers,
 }
 
 impl std::str::FromStr for Configuration {
@@ -362,8 +376,16 @@ fn read_own(node: &Node, problems: &Problems) -> SecondmateConfiguration {
         }
     };
     let preempt_other_schedulers = object.boolean("preemptOtherSchedulers");
+    let nominations_of_others = match object.string("nominationsOfOthers").as_deref() {
+        None | Some("honour") => NominationsOfOthers::Honour,
+        Some("ignore") => NominationsOfOthers::Ignore,
+        Some(other) => {
+            problems.not_supported(&object.path.child("nominationsOfOthers"), other, &["honour", "ignore"]);
+            NominationsOfOthers::Honour
+        }
+    };
     object.close();
-    SecondmateConfiguration { parity, preempt_other_schedulers }
+    SecondmateConfiguration { parity, preempt_other_schedulers, nominations_of_others }
 }
 
 /// Applies defaults, checks the rules, expands plugins.

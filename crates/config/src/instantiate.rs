@@ -1,6 +1,6 @@
 //! From a configuration to profiles that run.
 
-use crate::{Configuration, ExtensionPoint, Unsupported};
+use crate::{Configuration, ExtensionPoint, NominationsOfOthers, Unsupported};
 use secondmate_cycle::{PluginLists, Profile, ProfileError, ProfileSpec};
 use secondmate_framework::{Parity, Registry};
 
@@ -43,7 +43,11 @@ pub fn make_profiles(
         {
             args["ignoredResources"] = ignored.clone().into();
         }
-        Ok(Profile::new(&specification, registry, parity)?)
+        let profile = Profile::new(&specification, registry, parity)?;
+        Ok(match configuration.own.nominations_of_others {
+            NominationsOfOthers::Honour => profile,
+            NominationsOfOthers::Ignore => profile.ignoring_nominations_of_others(),
+        })
     };
     configuration.profiles.iter().map(make).collect()
 }

@@ -36,8 +36,8 @@ pub use args::{
     ResourceSpec, ScoringStrategy, ScoringStrategyType, UtilizationShapePoint, VolumeBindingArgs,
 };
 pub use configuration::{
-    ClientConnection, Configuration, DEFAULT_SCHEDULER_NAME, LeaderElection, Parity, Profile,
-    SecondmateConfiguration,
+    ClientConnection, Configuration, DEFAULT_SCHEDULER_NAME, LeaderElection, NominationsOfOthers, Parity,
+    Profile, SecondmateConfiguration,
 };
 pub use extender::{Extender, ExtenderTls, ManagedResource};
 pub use instantiate::{ProfilesError, make_profiles};

@@ -114,6 +114,12 @@ fn documents_are_told_apart_by_kind() {
             format!("{HEADER}{own}parity: loose\n"),
             Err("parity: Unsupported value: \"loose\": supported values: \"strict\", \"sensible\""),
         ),
+        (
+            format!("{HEADER}{own}nominationsOfOthers: forget\n"),
+            Err(
+                "nominationsOfOthers: Unsupported value: \"forget\": supported values: \"honour\", \"ignore\"",
+            ),
+        ),
         (format!("{HEADER}{own}party: strict\n"), Err("unknown field \"party\": did you mean \"parity\"?")),
         (String::new(), Err("the configuration is empty")),
         ("# nothing\n".to_owned(), Err("the configuration is empty")),

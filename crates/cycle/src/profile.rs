@@ -143,6 +143,7 @@ pub struct Profile {
     handle: HandleBox,
     probe: ProbeBox,
     extenders: Extenders,
+    ignores_nominations_of_others: bool,
     all: Vec<PluginRef>,
     identity: Identity,
     /// What each plugin declares, by its number.
@@ -240,6 +241,7 @@ impl Profile {
             handle: HandleBox(handle),
             probe: ProbeBox(Arc::new(())),
             extenders: Extenders::default(),
+            ignores_nominations_of_others: false,
             all,
             identity: Identity::default(),
             declarations,
@@ -295,6 +297,19 @@ impl Profile {
         }
         self.extenders = extenders;
         self
+    }
+
+    /// The same profile, for which pods of other schedulers that are nominated to a node hold no room there, as for kube-scheduler.
+    #[must_use]
+    pub fn ignoring_nominations_of_others(mut self) -> Self {
+        self.ignores_nominations_of_others = true;
+        self
+    }
+
+    /// Whether pods of other schedulers that are nominated to a node hold no room there.
+    #[must_use]
+    pub fn ignores_nominations_of_others(&self) -> bool {
+        self.ignores_nominations_of_others
     }
 
     /// The extenders, in the order of their calls.

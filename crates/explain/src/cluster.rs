@@ -37,20 +37,10 @@ pub struct Cluster {
 impl Cluster {
     /// Takes the objects in, in the order of the file: nodes within their zone, pods on their node.
     ///
-    /// Pods of other schedulers that are nominated to a node count, as they do for a scheduler that runs.
+    /// Pods of other schedulers that are nominated to a node count, as they do for a scheduler that runs, unless the profiles ignore
+    /// them.
     #[must_use]
     pub fn load(items: Vec<Item>, profiles: &[Profile]) -> Self {
-        Self::loaded(items, profiles, true)
-    }
-
-    /// As [`Cluster::load`], but nominations of other schedulers' pods do not count: kube-scheduler does not see them, so this is what
-    /// is compared with it.
-    #[must_use]
-    pub fn load_as_kube_scheduler(items: Vec<Item>, profiles: &[Profile]) -> Self {
-        Self::loaded(items, profiles, false)
-    }
-
-    fn loaded(items: Vec<Item>, profiles: &[Profile], sees_nominations_of_others: bool) -> Self {
         let mut cache = Cache::new();
         let mut snapshot = Snapshot::default();
         let mut nominator = Nominator::default();
@@ -79,7 +69,7 @@ impl Cluster {
                 }
                 (None, None) => {
                     if let Some(node) = &pod.nominated_node_name
-                        && sees_nominations_of_others
+                        && !profiles.iter().any(Profile::ignores_nominations_of_others)
                     {
                         nominator.set(&pod, node);
                     }

@@ -247,6 +247,21 @@ spec: {schedulerName: my-scheduler, priority: 6, containers: [{name: c, resource
 "#;
     let (told, _) = placed(&[], cluster);
     assert_eq!(told, [r#"default/beside ["n"]"#, "default/instead []", r#"default/above ["n"]"#]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = own_configuration(&folder, "nominationsOfOthers: ignore");
+    let (told, _) = placed(&["--config", &path], cluster);
+    assert_eq!(told, [r#"default/beside ["n"]"#, r#"default/instead ["n"]"#, r#"default/above ["n"]"#]);
+}
+
+/// A configuration whose second document has this line; its path.
+fn own_configuration(folder: &tempfile::TempDir, line: &str) -> String {
+    let path = folder.path().join("config.yaml");
+    let text = format!(
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{{schedulerName: my-scheduler}}]\n\
+         ---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\n{line}\n"
+    );
+    std::fs::write(&path, text).expect("written");
+    path.to_str().expect("a path").to_owned()
 }
 
 #[test]
@@ -270,15 +285,7 @@ metadata: {name: default, uid: d}
 spec: {priority: 9, containers: [{name: c, resources: {requests: {cpu: "1"}}}]}
 "#;
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("config.yaml");
-    let config = |may: &str| {
-        let text = format!(
-            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{{schedulerName: my-scheduler}}]\n\
-             ---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\npreemptOtherSchedulers: {may}\n"
-        );
-        std::fs::write(&path, text).expect("written");
-        path.to_str().expect("a path").to_owned()
-    };
+    let config = |may: &str| own_configuration(&folder, &format!("preemptOtherSchedulers: {may}"));
     let spared = "default/ours []";
     let evicted = r#"default/ours [] evicts ["default/theirs"]"#;
     assert_eq!(placed(&[], cluster).0, [spared]);

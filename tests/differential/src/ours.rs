@@ -3,7 +3,7 @@
 use crate::compare::Difference;
 use crate::production;
 use anyhow::{Context, Result};
-use secondmate_config::{Configuration, make_profiles};
+use secondmate_config::{Configuration, NominationsOfOthers, make_profiles};
 use secondmate_cycle::Profile;
 use secondmate_explain::{Cluster, Explainer, Item, Keep, read_values};
 use secondmate_framework::Registry;
@@ -75,6 +75,7 @@ impl Ours {
         };
         // As kube-scheduler, which knows no scheduler beside itself.
         configuration.own.preempt_other_schedulers.get_or_insert(true);
+        configuration.own.nominations_of_others = NominationsOfOthers::Ignore;
         let profiles = Arc::new(make_profiles(&configuration, &registry()?)?);
         if self.profiles.len() >= PROFILES_MAX {
             self.profiles.clear();
@@ -90,7 +91,7 @@ impl Ours {
     pub fn answer(&mut self, objects: &[Value], config: &Value, pods: &[String]) -> Result<Answers> {
         let (configuration, profiles) = self.configured(config)?;
         let (items, _) = read_values(objects, "case", Keep::Compiled)?;
-        let cluster = Cluster::load_as_kube_scheduler(items.clone(), &profiles);
+        let cluster = Cluster::load(items.clone(), &profiles);
         let explainer = Explainer::new(&cluster, &profiles);
         let pods = cluster.select(pods)?;
         let explained = pods

@@ -143,6 +143,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "preemptOtherSchedulers",
         "Whether preemption may evict pods of other schedulers. Not given: only in a process that serves `default-scheduler`",
     ),
+    (
+        "nominationsOfOthers",
+        "Whether pods of other schedulers that are nominated to a node hold room there against pods of lower priority",
+    ),
     ("DefaultPreemption: minCandidateNodesPercentage", "Share of the nodes that a dry run looks at"),
     ("DefaultPreemption: minCandidateNodesAbsolute", "At least this many nodes"),
     ("DynamicResources: filterTimeout", "Longest time for one node in Filter; 0: no limit"),

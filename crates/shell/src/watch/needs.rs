@@ -74,14 +74,19 @@ pub(crate) fn watches(profiles: &[Profile]) -> Vec<Watch> {
         whole,
     };
     watches.push(pods(PodWatch::Assigned, ASSIGNED.to_owned()));
-    let foreign: String = names.iter().map(|name| format!(",spec.schedulerName!={name}")).collect();
-    watches.push(pods(
-        PodWatch::ForeignNominated,
-        format!("spec.nodeName=,status.nominatedNodeName!={foreign}"),
-    ));
+    // All profiles are of one configuration.
+    if !profiles.iter().any(Profile::ignores_nominations_of_others) {
+        watches.push(pods(PodWatch::ForeignNominated, nominated_by_others(&names)));
+    }
     let subjects = std::iter::once(Subject::Nodes).chain(kinds(profiles).into_iter().map(Subject::Objects));
     watches.extend(subjects.map(|subject| Watch { subject, fields: None, scheduler_name: None, whole }));
     watches
+}
+
+/// Selects pods of other schedulers that are nominated to a node and not bound yet.
+fn nominated_by_others(names: &[&str]) -> String {
+    let others: String = names.iter().map(|name| format!(",spec.schedulerName!={name}")).collect();
+    format!("spec.nodeName=,status.nominatedNodeName!={others}")
 }
 
 /// Whether a plugin of the profiles reads pods and nodes in full.
@@ -195,5 +200,29 @@ impl From<Right> for Permission {
             namespace: String::new(),
             name: String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secondmate_config::{Configuration, make_profiles};
+
+    #[test]
+    fn nominations_that_are_ignored_are_not_watched() {
+        let profiles = |own: &str| {
+            let text = format!(
+                "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{{schedulerName: mate}}]\n\
+                 ---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\n{own}"
+            );
+            let registry = secondmate_plugins::registry().expect("in-tree names differ");
+            make_profiles(&text.parse::<Configuration>().expect("valid"), &registry).expect("in-tree plugins")
+        };
+        let watched = |own: &str| {
+            let watches = watches(&profiles(own));
+            watches.iter().any(|watch| watch.subject == Subject::Pods(PodWatch::ForeignNominated))
+        };
+        assert!(watched("nominationsOfOthers: honour"));
+        assert!(!watched("nominationsOfOthers: ignore"));
     }
 }
