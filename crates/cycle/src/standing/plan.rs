@@ -13,6 +13,9 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A filter that looks further than the node, and how it judges groups.
+type FilterByGroup<'a> = (&'a At<dyn Filter>, Arc<dyn GroupFilter>);
+
 /// The plugins that act on a pod at Filter and Score.
 pub(super) struct Plan<'a> {
     /// Filters that PreFilter left on, a bit for each by its place in the profile.
@@ -24,7 +27,7 @@ pub(super) struct Plan<'a> {
     /// Kinds of objects that they read.
     pub(super) kinds: SmallVec<[ObjectKind; 8]>,
     /// Filters that look further than the node, by group, in their order.
-    pub(super) group_filters: SmallVec<[(&'a At<dyn Filter>, Arc<dyn GroupFilter>); 1]>,
+    pub(super) group_filters: SmallVec<[FilterByGroup<'a>; 1]>,
     /// The numbers of their plugins.
     pub(super) apart: SmallVec<[usize; 2]>,
     pub(super) scorers: SmallVec<[Scorer<'a>; 8]>,
