@@ -96,12 +96,16 @@ impl Caller {
         Self { client, limit, timeout }
     }
 
-    /// Sends a write, within the limit on writes. The body of a success is read and thrown away, so that the connection can be
-    /// used again.
-    pub async fn write(&self, call: &Call) -> Result<(), CallError> {
+    /// Waits until the limit on writes lets another one through.
+    pub async fn wait_for_turn(&self) {
         if let Some(limit) = &self.limit {
             limit.wait().await;
         }
+    }
+
+    /// Sends a write; whoever has a limit waits for its turn before that. The body of a success is read and thrown away, so that
+    /// the connection can be used again.
+    pub async fn write(&self, call: &Call) -> Result<(), CallError> {
         self.send(call, false).await.map(|_| ())
     }
 

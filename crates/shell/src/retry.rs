@@ -112,6 +112,11 @@ pub(crate) async fn send(
         if !may_write() {
             return Err(Failure::NotLeading);
         }
+        caller.wait_for_turn().await;
+        // The term may have ended meanwhile: with a low limit many writes wait for long.
+        if !may_write() {
+            return Err(Failure::NotLeading);
+        }
         let error = match caller.write(call).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
@@ -132,5 +137,39 @@ pub(crate) async fn send(
         sleep(wait).await;
         tries += 1;
         pause = (pause * policy.factor).min(RETRY_AFTER_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::RateLimit;
+    use http::{Request, Response};
+    use kube_client::Client;
+    use kube_client::client::Body;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_waited_for_its_turn_is_not_sent_by_one_that_leads_no_more() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&sent);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(Body::empty())))
+        });
+        let limit = RateLimit::new(0.1, 1).map(Arc::new);
+        let caller = Caller::new(Client::new(service, "default"), limit, Duration::from_secs(60));
+        let call = Call::get("/".to_owned());
+        let leads = AtomicBool::new(true);
+        let write = || send(&caller, &call, RetryPolicy::BIND, || leads.load(Ordering::Relaxed));
+        assert_eq!(write().await, Ok(()));
+
+        // The limit lets the next one through ten seconds later; the term ends before.
+        let (second, ()) = tokio::join!(write(), async {
+            sleep(Duration::from_secs(5)).await;
+            leads.store(false, Ordering::Relaxed);
+        });
+        assert_eq!((second, sent.load(Ordering::Relaxed)), (Err(Failure::NotLeading), 1));
     }
 }
