@@ -2,10 +2,12 @@
 //!
 //! `cargo xtask test` is the one test command, `cargo xtask ci` is what CI runs, `cargo xtask bench` measures, `cargo xtask
 //! parity` holds decisions against the real kube-scheduler's, `cargo xtask fuzz` feeds the parsers with damaged inputs,
-//! `cargo xtask cluster` starts a real control plane to try things on, `cargo xtask compatibility` runs the end-to-end tests on
-//! every release of Kubernetes that is pinned, and `cargo xtask upstream` moves the pins to another release.
+//! `cargo xtask chaos` breaks a real control plane while pods are bound, `cargo xtask cluster` starts one to try things on,
+//! `cargo xtask compatibility` runs the end-to-end tests on every release of Kubernetes that is pinned, and `cargo xtask upstream`
+//! moves the pins to another release.
 
 mod bench;
+mod chaos;
 mod checks;
 mod cluster;
 mod compatibility;
@@ -45,6 +47,9 @@ enum Chore {
     /// Feed every parser that reads what others write with damaged inputs, in a release build with checks of overflow.
     #[command(disable_help_flag = true)]
     Fuzz(fuzz::FuzzArgs),
+    /// Break the real control plane, and the way to it, while the scheduler binds pods, and judge what came of the pods.
+    #[command(disable_help_flag = true)]
+    Chaos(chaos::ChaosArgs),
     /// Run the end-to-end tests on API servers of every release of Kubernetes that is pinned, and print a table.
     Compatibility(compatibility::CompatibilityArgs),
     /// Move the reference to another release of Kubernetes: change the pins, build, and show by plugin what differs.
@@ -95,6 +100,7 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::bench(&arguments),
         Chore::Parity(arguments) => parity::parity(&arguments),
         Chore::Fuzz(arguments) => fuzz::fuzz(&arguments),
+        Chore::Chaos(arguments) => chaos::chaos(&arguments),
         Chore::Compatibility(arguments) => compatibility::compatibility(&arguments),
         Chore::Upstream(arguments) => upstream::upstream(&arguments),
         Chore::Cluster(ClusterChore::Up { options, place, foreground }) => {

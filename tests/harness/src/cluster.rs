@@ -251,6 +251,17 @@ impl Cluster {
         self.take(component)?.kill()
     }
 
+    /// Sends a component a signal by its name: `STOP` freezes it, `CONT` lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run, or the system refuses.
+    pub fn signal_component(&self, component: Component, signal: &str) -> Result<()> {
+        let mut state = self.state();
+        let process = state.running.get_mut(&component);
+        process.with_context(|| format!("{} does not run", component.name()))?.signal(signal)
+    }
+
     /// Stops a component, starts it again with the same data and port, and waits until it is ready.
     ///
     /// # Errors

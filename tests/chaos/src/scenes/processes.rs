@@ -1,0 +1,85 @@
+//! etcd, kube-apiserver and the scheduler are stopped or killed amid the binding.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use secondmate_harness::{Component, Process};
+
+use super::Played;
+use crate::arena::{ALONE, Ground};
+
+/// How long a component stands still: longer than most patience, shorter than a request's.
+const FROZEN: Duration = Duration::from_secs(8);
+/// Bindings a second of a scheduler: slow enough that there is a middle, however late it is looked at.
+pub(super) const PACE: usize = 40;
+/// The longest time for which a scheduler goes on before it is killed, once it has bound a pod.
+const MERCY: Duration = Duration::from_millis(150);
+
+/// Starts a scheduler on pods that wait, and waits until some of them are bound and others are not.
+fn middle(ground: &mut Ground<'_>) -> Result<Process> {
+    let pods = ground.scale.pods;
+    ground.create(pods)?;
+    let kubeconfig = ground.direct()?;
+    let mut scheduler = ground.start(&kubeconfig, Some(PACE), ALONE)?;
+    let bound = ground.wait_bound(pods / 5, &mut [&mut scheduler])?;
+    ensure!(bound < pods, "all pods were bound before anything happened: more pods are needed");
+    Ok(scheduler)
+}
+
+fn finish(ground: &Ground<'_>, mut scheduler: Process) -> Result<()> {
+    ground.wait_all(&mut [&mut scheduler])?;
+    ground.end(scheduler)
+}
+
+fn freeze(ground: &mut Ground<'_>, component: Component, asks_again: bool) -> Result<Played> {
+    let scheduler = middle(ground)?;
+    ground.cluster.signal_component(component, "STOP")?;
+    // Nothing is waited for: this is how long it stands still.
+    std::thread::sleep(FROZEN);
+    ground.cluster.signal_component(component, "CONT")?;
+    finish(ground, scheduler)?;
+    Ok(Played { done: format!("frozen for {} s", FROZEN.as_secs()), asks_again })
+}
+
+pub(super) fn freeze_apiserver(ground: &mut Ground<'_>) -> Result<Played> {
+    freeze(ground, Component::KubeApiserver, false)
+}
+
+pub(super) fn freeze_etcd(ground: &mut Ground<'_>) -> Result<Played> {
+    // The API server may give up what etcd carries out later.
+    freeze(ground, Component::Etcd, true)
+}
+
+fn kill(ground: &mut Ground<'_>, component: Component) -> Result<Played> {
+    let scheduler = middle(ground)?;
+    ground.cluster.kill_component(component)?;
+    ground.cluster.start_component(component)?;
+    finish(ground, scheduler)?;
+    Ok(Played { done: "killed and started again".to_owned(), asks_again: true })
+}
+
+pub(super) fn kill_apiserver(ground: &mut Ground<'_>) -> Result<Played> {
+    kill(ground, Component::KubeApiserver)
+}
+
+pub(super) fn kill_etcd(ground: &mut Ground<'_>) -> Result<Played> {
+    kill(ground, Component::Etcd)
+}
+
+pub(super) fn kill_scheduler(ground: &mut Ground<'_>) -> Result<Played> {
+    let kubeconfig = ground.direct()?;
+    let (kills, pods) = (ground.scale.kills, ground.scale.pods);
+    for _ in 0..kills {
+        // Some are left over for the next.
+        ground.create((pods / kills).max(2))?;
+        let before = ground.bound()?;
+        let mut scheduler = ground.start(&kubeconfig, Some(PACE), ALONE)?;
+        ground.wait_bound(before + 1, &mut [&mut scheduler])?;
+        std::thread::sleep(MERCY.mul_f64(ground.chance.f64()));
+        scheduler.kill()?;
+    }
+    ground.create(pods / 10)?;
+    let last = ground.start(&kubeconfig, Some(PACE), ALONE)?;
+    finish(ground, last)?;
+    Ok(Played { done: format!("killed {kills} times"), asks_again: true })
+}
