@@ -34,9 +34,14 @@ func main() {
 	repeat := flag.Int("repeat", 5, "how often -bench evaluates each pod; the shortest time counts")
 	workers := flag.Int("workers", 2, "cases in work at the same time; -bench always takes one")
 	wireOf := flag.String("wire", "", "schema: print how pods and nodes are encoded as protobuf; encode: encode those of standard input")
+	texts := flag.Bool("texts", false, "read quantities and durations, one a line, and answer with what Go reads in them")
 	flag.Parse()
-	if *wireOf != "" {
-		if err := wire(*wireOf); err != nil {
+	if *wireOf != "" || *texts {
+		read := func() error { return wire(*wireOf) }
+		if *texts {
+			read = func() error { return readTexts(os.Stdin, os.Stdout) }
+		}
+		if err := read(); err != nil {
 			fmt.Fprintln(os.Stderr, "oracle:", err)
 			os.Exit(1)
 		}

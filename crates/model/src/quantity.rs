@@ -120,7 +120,7 @@ impl Quantity {
     /// The difference.
     #[must_use]
     pub fn saturating_sub(self, other: Self) -> Self {
-        self.saturating_add(Self { mantissa: other.mantissa.saturating_neg(), ..other })
+        self.saturating_add(Self { mantissa: negated(other.mantissa), ..other })
     }
 
     /// The greater of the two, `self` where they are equal.
@@ -226,6 +226,11 @@ impl Quantity {
         }
         (mantissa, exponent)
     }
+}
+
+/// The other sign. What was cut off at one end is cut off at the other.
+fn negated(mantissa: i128) -> i128 {
+    if mantissa == i128::MAX { i128::MIN } else { mantissa.saturating_neg() }
 }
 
 /// `10^(from - to)`, for `from >= to`, where it fits.
@@ -389,7 +394,7 @@ impl<'a> Parts<'a> {
             quantity = Quantity::large(i128::from(i64::MAX), 0);
         }
         if self.negative {
-            quantity.mantissa = quantity.mantissa.saturating_neg();
+            quantity.mantissa = negated(quantity.mantissa);
         }
         Ok(quantity)
     }

@@ -274,6 +274,9 @@ fn numbers_beyond_the_mantissa_are_cut_off_there() {
     let huge = parsed("123456789012345678901234567890123456789012345678901234567890");
     assert_eq!(values(huge), (i64::MAX, i64::MAX));
     assert_eq!(values(huge.saturating_add(huge)), (i64::MAX, i64::MAX));
+    let below = parsed("-75021008781787871125.78297059791809P");
+    assert_eq!(values(below), (i64::MIN, i64::MIN));
+    assert_eq!(values(Quantity::ZERO.saturating_sub(huge)), (i64::MIN, i64::MIN));
     assert!(huge > parsed("1e29"));
     assert_eq!(
         parsed(&format!("0.{}1", "0".repeat(100_000))).value(),
