@@ -1,6 +1,6 @@
 //! A scheduler with one plugin more than the in-tree ones. See `lib.rs` for the plugin.
 
-use example_node_number::NodeNumber;
+use node_number::NodeNumber;
 use std::process::ExitCode;
 use std::sync::Arc;
 
