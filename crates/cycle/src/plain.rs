@@ -253,7 +253,7 @@ pub(crate) fn unseen() -> NodeStatuses {
 fn culprits(pre_filtered: &PreFiltered, statuses: &NodeStatuses) -> (BTreeSet<Atom>, BTreeSet<Atom>) {
     let mut rejected_by = pre_filtered.plugins_with_nodes.clone();
     let mut pending_by = BTreeSet::new();
-    let verdicts = statuses.iter().map(|(_, s)| s).chain(std::iter::once(&pre_filtered.status));
+    let verdicts = statuses.tally().map(|(s, _)| s).chain(std::iter::once(&pre_filtered.status));
     for status in verdicts {
         if let Some(plugin) = status.plugin() {
             let set = if status.code() == Code::Pending { &mut pending_by } else { &mut rejected_by };

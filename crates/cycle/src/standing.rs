@@ -78,6 +78,8 @@ pub struct StandingCounts {
     pub dropped: u64,
     /// Nodes that plugins were asked about, so far.
     pub nodes_evaluated: u64,
+    /// Groups of nodes that were given verdicts and scores, so far.
+    pub groups_visited: u64,
     /// Pods that took the plain pass so far, by the reason.
     pub plain: BTreeMap<Why, u64>,
 }
@@ -134,7 +136,7 @@ impl Standing {
         let hash = key.hash();
         let asker = Asker { pass, plan: &plan, runner, scoring };
         let judged = self.refresh(class, key, &asker).and_then(|class| {
-            let judged = choose(&class, &asker, nominated, random);
+            let judged = choose(&class, &asker, nominated, random, &mut self.counts.groups_visited);
             self.keep(class);
             judged
         });
@@ -193,11 +195,13 @@ fn choose(
     asker: &Asker<'_, '_>,
     nominated: Option<Arc<NodeInfo>>,
     random: &mut Random,
+    groups_visited: &mut u64,
 ) -> Result<Judged, Why> {
     let probe = asker.pass.profile.probe();
     let groups = Groups::new(class, asker.plan)?;
+    *groups_visited += groups.len() as u64;
     if groups.feasible == 0 {
-        return Ok(Judged::Rejected(details::statuses(class, &groups)));
+        return Ok(Judged::Rejected(details::rejections(class, &groups)));
     }
     let scored = groups.feasible > 1;
     let began = probe.now();

@@ -1,6 +1,6 @@
 //! Why a pod fits no node, in kube-scheduler's words: the text of the FailedScheduling event and of the pod's condition.
 
-use crate::plugin::NodeStatuses;
+use crate::verdicts::NodeStatuses;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -38,9 +38,9 @@ pub fn fit_error_message(
 /// `COUNT REASON` for each reason, sorted as text.
 fn histogram(node_count: usize, statuses: &NodeStatuses) -> Vec<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, status) in statuses.iter() {
+    for (status, nodes) in statuses.tally() {
         for reason in status.reasons() {
-            *counts.entry(reason).or_insert(0) += 1;
+            *counts.entry(reason).or_insert(0) += nodes;
         }
     }
     let absent = node_count.saturating_sub(statuses.len());

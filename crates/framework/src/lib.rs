@@ -7,6 +7,7 @@
 //! its cycle through [`Context`], keeps what it computed in the [`CycleState`], and answers with a [`Status`]. What has to be
 //! written to the API server is returned as data ([`BindStep`], [`PreBindStep`]) and done by the shell.
 
+mod affinity_terms;
 mod declaration;
 mod event;
 mod extender;
@@ -20,6 +21,7 @@ mod registry;
 mod snapshot;
 mod state;
 mod status;
+mod verdicts;
 
 /// What plugins read: pods, nodes and the other objects, compiled. What nearly every plugin names is re-exported here as well.
 pub use secondmate_model as model;
@@ -29,6 +31,7 @@ pub use secondmate_model::{
 /// The arguments of a plugin, and the bodies of its writes, are JSON.
 pub use serde_json;
 
+pub use affinity_terms::{ExistingTerm, TermList};
 pub use declaration::{Declaration, NodeParts, PodParts, Reach, Right};
 pub use event::{
     ActionType, ClusterEvent, EventObject, EventRegistration, EventResource, Hint, ObjectChange,
@@ -42,10 +45,10 @@ pub use fit_error::fit_error_message;
 pub use grouping::{Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, NodeGroup, Place};
 pub use normalization::Normalization;
 pub use plugin::{
-    ApiWrite, Bind, BindStep, Context, Filter, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeStatuses, Nomination,
-    Nominations, Permit, Plugin, PostBind, PostFilter, PostFilterOutcome, PreBind, PreBindStep, PreEnqueue,
-    PreFilter, PreFilterOutcome, PreScore, PreemptionCandidate, QueueSort, QueuedPod, Reserve, RunFilters,
-    Score, WriteVerb,
+    ApiWrite, Bind, BindStep, Context, Filter, MAX_NODE_SCORE, MIN_NODE_SCORE, Nomination, Nominations,
+    Permit, Plugin, PostBind, PostFilter, PostFilterOutcome, PreBind, PreBindStep, PreEnqueue, PreFilter,
+    PreFilterOutcome, PreScore, PreemptionCandidate, QueueSort, QueuedPod, Reserve, RunFilters, Score,
+    WriteVerb,
 };
 pub use point::{ExtensionPoint, PerPoint};
 pub use registry::{
@@ -55,3 +58,4 @@ pub use registry::{
 pub use snapshot::{CHANGES_MAX, Cursor, Identity, NodeIndex, Snapshot};
 pub use state::{CycleState, State};
 pub use status::{Code, Reason, Status};
+pub use verdicts::{KeptVerdicts, NodeStatuses};

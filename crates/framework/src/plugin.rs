@@ -5,9 +5,10 @@ use crate::event::{ActionType, EventRegistration, EventResource, Hint, ObjectCha
 use crate::fact::Fact;
 use crate::grouping::{GroupFilter, GroupScore};
 use crate::normalization::Normalization;
-use crate::snapshot::{NodeIndex, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::state::CycleState;
 use crate::status::Status;
+use crate::verdicts::NodeStatuses;
 use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -261,68 +262,6 @@ pub trait Filter: Plugin {
     /// counts. `None` is always right. Asked after PreFilter, which let the pod pass.
     fn by_group(&self, _cx: &Context<'_>, _pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
         None
-    }
-}
-
-/// Verdicts of the filters over the nodes of a snapshot.
-#[derive(Clone, Debug, Default)]
-pub struct NodeStatuses {
-    /// Verdicts of the nodes that were looked at and rejected, by position.
-    explicit: std::collections::BTreeMap<NodeIndex, Status>,
-    /// Verdict of all others.
-    absent: Status,
-}
-
-impl NodeStatuses {
-    /// No verdict; nodes that were not looked at count as `absent`.
-    #[must_use]
-    pub fn new(absent: Status) -> Self {
-        Self { explicit: std::collections::BTreeMap::new(), absent }
-    }
-
-    /// Records a verdict.
-    pub fn set(&mut self, node: NodeIndex, status: Status) {
-        self.explicit.insert(node, status);
-    }
-
-    /// Changes the verdict of the nodes that were not looked at.
-    pub fn set_absent(&mut self, status: Status) {
-        self.absent = status;
-    }
-
-    /// Verdict of a node.
-    #[must_use]
-    pub fn get(&self, node: NodeIndex) -> &Status {
-        self.explicit.get(&node).unwrap_or(&self.absent)
-    }
-
-    /// Verdict of a node that was looked at.
-    #[must_use]
-    pub fn explicit(&self, node: NodeIndex) -> Option<&Status> {
-        self.explicit.get(&node)
-    }
-
-    /// Verdict of the nodes that were not looked at.
-    #[must_use]
-    pub fn absent(&self) -> &Status {
-        &self.absent
-    }
-
-    /// Recorded verdicts in the nodes' order.
-    pub fn iter(&self) -> impl Iterator<Item = (NodeIndex, &Status)> {
-        self.explicit.iter().map(|(n, s)| (*n, s))
-    }
-
-    /// Number of recorded verdicts.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.explicit.len()
-    }
-
-    /// Whether no verdict is recorded.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.explicit.is_empty()
     }
 }
 

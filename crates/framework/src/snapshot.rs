@@ -1,5 +1,6 @@
 //! The frozen view of one cycle.
 
+use crate::affinity_terms::{AffinityTerms, ExistingTerm};
 use rustc_hash::FxHashMap;
 use secondmate_model::objects::Objects;
 use secondmate_model::{Atom, NodeInfo};
@@ -34,6 +35,8 @@ pub struct Snapshot {
     with_affinity: Vec<NodeIndex>,
     /// Positions of the nodes with pods that have required anti-affinity, ascending.
     with_required_anti_affinity: Vec<NodeIndex>,
+    /// The different affinity terms of the pods on the nodes.
+    terms: AffinityTerms,
     /// Claims in use, as `namespace/name`, with the number of nodes on which they are.
     claims: BTreeMap<Box<str>, u32>,
     objects: Objects,
@@ -122,6 +125,11 @@ impl Snapshot {
         self.with_required_anti_affinity.iter().map(|at| &self.nodes[at.get()])
     }
 
+    /// The different terms of pod affinity and anti-affinity that pods on the nodes have, each once.
+    pub fn existing_terms(&self) -> impl Iterator<Item = &Arc<ExistingTerm>> {
+        self.terms.iter()
+    }
+
     /// Where the changes of the nodes stand now.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
@@ -177,10 +185,12 @@ impl Snapshot {
             *self.claims.entry(claim.into()).or_insert(0) += 1;
         }
         self.drop_claims(&old);
+        self.terms.replace(Some(&old), Some(&new));
     }
 
     /// For the core, between cycles: replaces the whole list.
     pub fn replace_nodes(&mut self, nodes: Vec<Arc<NodeInfo>>) {
+        self.replace_terms(&nodes);
         self.nodes = nodes;
         self.lists += 1;
         self.changes.clear();
@@ -201,6 +211,21 @@ impl Snapshot {
             for claim in info.claims() {
                 *self.claims.entry(claim.into()).or_insert(0) += 1;
             }
+        }
+    }
+
+    /// Takes the terms over from the present list to this one. Most nodes are in both, and have not changed.
+    fn replace_terms(&mut self, nodes: &[Arc<NodeInfo>]) {
+        let mut stays = vec![false; self.nodes.len()];
+        for new in nodes {
+            let old = self.positions.get(new.name()).map(|at| at.get());
+            let old = old.inspect(|at| stays[*at] = true).map(|at| &self.nodes[at]);
+            if !old.is_some_and(|old| Arc::ptr_eq(old, new)) {
+                self.terms.replace(old.map(AsRef::as_ref), Some(new));
+            }
+        }
+        for (old, _) in self.nodes.iter().zip(stays).filter(|(_, stays)| !stays) {
+            self.terms.replace(Some(old), None);
         }
     }
 

@@ -229,6 +229,9 @@ fn ineligible(
 /// Nodes that rejected the pod for a reason that evictions may cure, in the snapshot's order.
 fn potential_nodes(cx: &Context<'_>, statuses: &NodeStatuses) -> Vec<NodeIndex> {
     if statuses.absent().code() != Code::Unschedulable {
+        if statuses.tally().all(|(status, _)| status.code() != Code::Unschedulable) {
+            return Vec::new();
+        }
         let explicit = statuses.iter().filter(|(_, status)| status.code() == Code::Unschedulable);
         return explicit.map(|(at, _)| at).collect();
     }

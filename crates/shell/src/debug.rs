@@ -96,6 +96,7 @@ fn standing(counts: &StandingCounts) -> Value {
         "rebuilt": counts.rebuilds,
         "dropped": counts.dropped,
         "nodesEvaluated": counts.nodes_evaluated,
+        "groupsVisited": counts.groups_visited,
         "plain": counts.plain.iter().map(plain).collect::<Vec<_>>(),
     })
 }

@@ -127,6 +127,7 @@ impl Observer {
         for (counter, count) in [
             (&metrics.hits, counts.hits),
             (&metrics.nodes_evaluated, counts.nodes_evaluated),
+            (&metrics.groups_visited, counts.groups_visited),
             (&metrics.made, counts.made),
             (&metrics.rebuilt, counts.rebuilds),
             (&metrics.dropped, counts.dropped),

@@ -43,6 +43,8 @@ pub struct Row {
     pub step_p99_us: f64,
     /// Nodes that plugins were asked about for a pod that was answered from a class, making the classes included.
     pub nodes_per_pod: f64,
+    /// Groups of nodes that were given verdicts and scores, for such a pod.
+    pub groups_per_pod: f64,
     /// Part of the pods that took the plain pass.
     pub plain: f64,
     /// Memory of the classes, in bytes.
@@ -96,6 +98,7 @@ impl Measurement {
             step_p50_us: quantile(50),
             step_p99_us: quantile(99),
             nodes_per_pod: counts.nodes_evaluated as f64 / counts.hits.max(1) as f64,
+            groups_per_pod: counts.groups_visited as f64 / counts.hits.max(1) as f64,
             plain: plain as f64 / attempts as f64,
             class_bytes: counts.bytes,
             memory_mib: resident_mib(),

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 #[allow(clippy::print_stdout, reason = "the report is what the program is for")]
 pub fn head() {
     println!(
-        "{:<27} {:>8} {:>8} {:<9} {:>8} {:>9} {:>10} {:>10} {:>9} {:>6} {:>10} {:>9}",
+        "{:<27} {:>8} {:>8} {:<9} {:>8} {:>9} {:>10} {:>10} {:>9} {:>10} {:>6} {:>10} {:>9}",
         "shape",
         "nodes",
         "pods",
@@ -18,6 +18,7 @@ pub fn head() {
         "p50 us",
         "p99 us",
         "nodes/pod",
+        "groups/pod",
         "plain",
         "class KiB",
         "RSS MiB"
@@ -36,7 +37,7 @@ pub fn row(row: &Row, json: bool) -> Result<()> {
     }
     let shape = row.shape.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     println!(
-        "{shape:<27} {:>8} {:>8} {:<9} {:>8} {:>9.0} {:>10.1} {:>10.1} {:>9.1} {:>5.0}% {:>10.1} {:>9.0}",
+        "{shape:<27} {:>8} {:>8} {:<9} {:>8} {:>9.0} {:>10.1} {:>10.1} {:>9.1} {:>10.1} {:>5.0}% {:>10.1} {:>9.0}",
         row.nodes,
         row.pods,
         row.evaluation,
@@ -45,6 +46,7 @@ pub fn row(row: &Row, json: bool) -> Result<()> {
         row.step_p50_us,
         row.step_p99_us,
         row.nodes_per_pod,
+        row.groups_per_pod,
         row.plain * 100.0,
         row.class_bytes as f64 / 1024.0,
         row.memory_mib

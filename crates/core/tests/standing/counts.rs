@@ -33,6 +33,14 @@ fn asking(cpu: &str) -> Value {
         "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": "100Mi"}}}]}})
 }
 
+/// A pod that must spread over the domains of the label.
+fn spread(key: &str) -> Value {
+    let mut spread = asking("100m");
+    spread["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": key,
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "a"}}}]);
+    spread
+}
+
 impl World {
     fn new(nodes: usize, percentage: u8, settings: StandingSettings) -> Self {
         let mut cache = Cache::new();
@@ -78,6 +86,18 @@ impl World {
         (pod, outcome)
     }
 
+    /// Nodes that plugins are asked about and groups that are visited for a pod that fits nowhere.
+    fn for_rejection(&mut self, template: &Value) -> (u64, u64) {
+        let counts = |world: &Self| {
+            let counts = world.standing.counts();
+            (counts.nodes_evaluated, counts.groups_visited)
+        };
+        let before = counts(self);
+        self.message(template);
+        let after = counts(self);
+        (after.0 - before.0, after.1 - before.1)
+    }
+
     /// Nodes that plugins are asked about for the next pod.
     fn nodes_for(&mut self, template: &Value) -> u64 {
         let before = self.standing.counts().nodes_evaluated;
@@ -104,9 +124,7 @@ fn a_pod_of_a_known_class_looks_at_the_node_that_changed_however_many_there_are(
 #[test]
 fn a_pod_that_must_spread_looks_at_the_node_that_changed_however_many_there_are() {
     for key in ["topology.kubernetes.io/zone", "kubernetes.io/hostname"] {
-        let mut spread = asking("100m");
-        spread["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": key,
-            "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "a"}}}]);
+        let spread = spread(key);
         for nodes in [12, 2000] {
             let mut world = World::new(nodes, 0, AT_ONCE);
             assert_eq!(world.nodes_for(&spread), nodes as u64);
@@ -119,6 +137,89 @@ fn a_pod_that_must_spread_looks_at_the_node_that_changed_however_many_there_are(
                 (1, 0, 31, 0),
                 "{key}"
             );
+        }
+    }
+}
+
+/// A pod of an app that has a term about its own kind.
+fn with_affinity(kind: &str, required: bool, key: &str, app: &str) -> Value {
+    let term = json!({"topologyKey": key, "labelSelector": {"matchLabels": {"app": app}},
+        "namespaceSelector": {"matchLabels": {"team": "red"}}});
+    let mut pod = asking("100m");
+    pod["metadata"]["labels"]["app"] = app.into();
+    pod["spec"]["affinity"][kind] = if required {
+        json!({"requiredDuringSchedulingIgnoredDuringExecution": [term]})
+    } else {
+        json!({"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 7, "podAffinityTerm": term}]})
+    };
+    pod
+}
+
+#[test]
+fn a_pod_with_affinity_looks_at_the_nodes_that_changed_however_many_there_are() {
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        for (required, key) in [
+            (true, "kubernetes.io/hostname"),
+            (false, "kubernetes.io/hostname"),
+            (true, "topology.kubernetes.io/zone"),
+            (false, "topology.kubernetes.io/zone"),
+        ] {
+            for nodes in [12, 2000] {
+                let mut world = World::new(nodes, 0, AT_ONCE);
+                let namespace = json!({"metadata": {"name": "ns", "labels": {"team": "red"}}});
+                world.snapshot.objects_mut().apply(object(ObjectKind::Namespace, namespace));
+                let apart = required && kind == "podAntiAffinity";
+                let pods = if apart { 3 } else { 12 };
+                let ours = with_affinity(kind, required, key, "a");
+                // The first makes a class, and so does the second where the first one's terms mean it.
+                (0..2).for_each(|_| assert!(world.place(&ours).is_some()));
+                for _ in 2..pods {
+                    assert_eq!(world.nodes_for(&ours), 1, "{kind} {required} {key}, {nodes} nodes");
+                }
+                // Pods that no term means pay nothing for the others' terms.
+                let stranger = json!({"metadata": {"namespace": "other", "labels": {"app": "a"}}, "spec": asking("1m")["spec"]});
+                world.nodes_for(&stranger);
+                let again = world.nodes_for(&stranger);
+                assert_eq!(again, 1, "{kind} {required} {key}, {nodes} nodes");
+                let counts = world.standing.counts();
+                assert!(counts.made <= 3 && counts.plain.is_empty(), "{kind} {required} {key}: {counts:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pod_that_is_rejected_again_looks_at_no_node() {
+    let mut spread = spread("kubernetes.io/hostname");
+    spread["spec"]["topologySpreadConstraints"][0]["minDomains"] = 10_000.into();
+    for nodes in [12, 2000] {
+        let mut world = World::new(nodes, 0, AT_ONCE);
+        // One on each node, then there are too few hosts for more.
+        (0..nodes).for_each(|_| assert!(world.place(&spread).is_some()));
+        assert_eq!(world.for_rejection(&spread), (1, 1), "the node of the last pod");
+        for _ in 0..3 {
+            assert_eq!(world.for_rejection(&spread), (0, 1), "{nodes} nodes");
+            assert_eq!(world.for_rejection(&asking("1000")).1, 0, "{nodes} nodes");
+        }
+        assert_eq!(world.for_rejection(&asking("1000")), (0, 0), "{nodes} nodes");
+        let message = format!(
+            "0/{nodes} nodes are available: {nodes} node(s) didn't match pod topology spread constraints."
+        );
+        assert!(world.message(&spread).starts_with(&message), "{}", world.message(&spread));
+    }
+}
+
+#[test]
+fn groups_are_those_of_domains_and_counts_however_many_nodes_there_are() {
+    for (key, at_most) in [("topology.kubernetes.io/zone", 3), ("kubernetes.io/hostname", 2)] {
+        for nodes in [12, 2000] {
+            let mut world = World::new(nodes, 0, AT_ONCE);
+            for _ in 0..20 {
+                let before = world.standing.counts().groups_visited;
+                world.place(&spread(key)).expect("the pod fits");
+                let groups = world.standing.counts().groups_visited - before;
+                assert!(groups <= at_most, "{key}, {nodes} nodes: {groups} groups");
+            }
         }
     }
 }

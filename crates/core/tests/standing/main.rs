@@ -29,6 +29,7 @@ fn histories(name: &str, count: u64, settings: StandingSettings) -> StandingCoun
         sum.rebuilds += counts.rebuilds;
         sum.dropped += counts.dropped;
         sum.nodes_evaluated += counts.nodes_evaluated;
+        sum.groups_visited += counts.groups_visited;
         for (why, pods) in counts.plain {
             *sum.plain.entry(why).or_insert(0) += pods;
         }

@@ -56,9 +56,33 @@ pub fn node(random: &mut Random, name: &str) -> Arc<Node> {
 }
 
 fn term(random: &mut Random) -> Value {
-    json!({"topologyKey": one(random, &[ZONE, HOST, RACK]),
-        "labelSelector": {"matchLabels": {"app": one(random, &["web", "db"])}},
-        "namespaceSelector": if one_in(random, 4) { json!({"matchLabels": {"team": "red"}}) } else { Value::Null }})
+    let mut term = json!({"topologyKey": one(random, &[ZONE, HOST, RACK]),
+        "labelSelector": {"matchLabels": {"app": one(random, &["web", "db"])}}});
+    match random.below(8) {
+        0 | 1 => term["namespaceSelector"] = json!({"matchLabels": {"team": "red"}}),
+        2 => term["namespaceSelector"] = json!({}),
+        3 => term["namespaces"] = json!(["blue"]),
+        _ => {}
+    }
+    if one_in(random, 5) {
+        term["matchLabelKeys"] = json!(["version"]);
+    }
+    term
+}
+
+/// Pod affinity and anti-affinity, of one kind or of several.
+fn pod_affinity(random: &mut Random, affinity: &mut Value) {
+    for _ in 0..one(random, &[1, 1, 2]) {
+        let kind = one(random, &["podAffinity", "podAntiAffinity", "podAntiAffinity"]);
+        if one_in(random, 2) {
+            let terms: Vec<Value> = (0..one(random, &[1, 1, 2])).map(|_| term(random)).collect();
+            affinity[kind]["requiredDuringSchedulingIgnoredDuringExecution"] = terms.into();
+        } else {
+            let preference = |random: &mut Random| json!({"weight": one(random, &[1, 7, 100]), "podAffinityTerm": term(random)});
+            let terms: Vec<Value> = (0..one(random, &[1, 2])).map(|_| preference(random)).collect();
+            affinity[kind]["preferredDuringSchedulingIgnoredDuringExecution"] = terms.into();
+        }
+    }
 }
 
 fn constraint(random: &mut Random) -> Value {
@@ -117,13 +141,8 @@ pub fn template(random: &mut Random) -> Value {
     if one_in(random, 4) {
         affinity["nodeAffinity"] = preferences(random);
     }
-    if one_in(random, 12) {
-        let kind = one(random, &["podAffinity", "podAntiAffinity"]);
-        affinity[kind] = if one_in(random, 2) {
-            json!({"requiredDuringSchedulingIgnoredDuringExecution": [term(random)]})
-        } else {
-            json!({"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 7, "podAffinityTerm": term(random)}]})
-        };
+    if one_in(random, 3) {
+        pod_affinity(random, &mut affinity);
     }
     if affinity != json!({}) {
         spec["affinity"] = affinity;
@@ -152,13 +171,14 @@ pub fn sibling(random: &mut Random, template: &Value) -> Value {
     let mut sibling = template.clone();
     let spec = &mut sibling["spec"];
     let container = &mut spec["containers"][0];
-    match random.below(8) {
+    match random.below(9) {
         0 => container["image"] = one(random, &["one", "two", "three"]).into(),
         1 => container["ports"] = json!([{"containerPort": 80, "hostPort": one(random, &[80, 81])}]),
         2 => container["resources"]["requests"]["example.com/gpu"] = one(random, &["1", "2"]).into(),
         3 => container["resources"] = other["spec"]["containers"][0]["resources"].clone(),
         4 => spec["nodeSelector"] = json!({"disk": one(random, &["ssd", "hdd"])}),
         5 => spec["affinity"]["nodeAffinity"] = preferences(random),
+        7 => pod_affinity(random, &mut spec["affinity"]),
         6 => spec["topologySpreadConstraints"] = json!([constraint(random)]),
         _ => {
             let field = one(random, &["tolerations", "affinity", "priority"]);

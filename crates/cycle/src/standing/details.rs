@@ -8,12 +8,18 @@ use crate::evaluation::{PluginScores, Scored};
 use crate::panics::run;
 use crate::plain::unseen;
 use crate::probe::Point;
-use secondmate_framework::NodeStatuses;
+use secondmate_framework::{Code, NodeStatuses};
 use secondmate_model::NodeInfo;
 use std::sync::Arc;
 
+/// The verdicts of the nodes, where none passes.
+pub(super) fn rejections(class: &Class, groups: &Groups<'_>) -> NodeStatuses {
+    let verdicts = class.ranking().verdicts(groups.rejected().iter().cloned());
+    NodeStatuses::kept(Arc::new(verdicts), unseen().absent().clone())
+}
+
 /// The verdicts of the nodes that do not pass.
-pub(super) fn statuses(class: &Class, groups: &Groups<'_>) -> NodeStatuses {
+fn statuses(class: &Class, groups: &Groups<'_>) -> NodeStatuses {
     let mut statuses = unseen();
     for (at, standing) in class.ranking().nodes() {
         let status = match standing {
@@ -52,8 +58,11 @@ pub(super) fn details(class: &Class, groups: &Groups<'_>, asker: &Asker<'_, '_>)
             let plugin = asker.pass.profile.pre_score.iter().find(|plugin| plugin.number == number);
             let plugin = plugin.ok_or(Why::Failed)?;
             let ask = || plugin.point.pre_score(cx, &mut state, pod, &details.feasible);
-            if !run(name, Point::PreScore.name(), None, ask).is_success() {
-                return Err(Why::Failed);
+            match run(name, Point::PreScore.name(), None, ask).code() {
+                Code::Success => {}
+                // By group it came to nothing for every node.
+                Code::Skip => continue,
+                _ => return Err(Why::Failed),
             }
         }
         let ask = |node: &NodeInfo| {

@@ -46,10 +46,20 @@ impl<'a> Groups<'a> {
         Ok(groups)
     }
 
+    /// How many they are.
+    pub(super) fn len(&self) -> usize {
+        self.passing.len() + self.rejected.len()
+    }
+
     /// The verdict of a group that does not pass.
     pub(super) fn verdict(&self, number: usize) -> Option<&Status> {
         let at = self.rejected.binary_search_by_key(&number, |(number, _)| *number).ok()?;
         Some(&self.rejected[at].1)
+    }
+
+    /// The verdicts of those that do not pass.
+    pub(super) fn rejected(&self) -> &[(usize, Status)] {
+        &self.rejected
     }
 
     /// The best of the nodes that pass. A single one is found without a score.

@@ -4,9 +4,10 @@
 use super::why::Why;
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
-use secondmate_framework::{NodeIndex, Status};
+use secondmate_framework::{KeptVerdicts, NodeIndex, Status};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Groups of a class. Above this number choosing among the groups costs as much as a pass over the nodes of a fair cluster.
 const GROUPS_MAX: usize = 4096;
@@ -75,7 +76,8 @@ struct Group {
 /// The nodes of a snapshot as they stand for a class.
 #[derive(Debug)]
 pub(super) struct Ranking {
-    slots: Vec<Slot>,
+    /// Shared with verdicts that were handed out.
+    slots: Arc<Vec<Slot>>,
     groups: Vec<Group>,
     /// Groups without nodes, to be used again.
     vacant: Vec<u32>,
@@ -88,7 +90,7 @@ impl Ranking {
     /// So many nodes, of which nothing is known yet.
     pub(super) fn new(nodes: usize) -> Self {
         Self {
-            slots: vec![NOWHERE; nodes],
+            slots: Arc::new(vec![NOWHERE; nodes]),
             groups: Vec::new(),
             vacant: Vec::new(),
             by_kind: FxHashMap::default(),
@@ -133,7 +135,7 @@ impl Ranking {
         // In this order a node that is alone in its group and only moves inside of it does not make the group vacant meanwhile.
         self.insert(node, new);
         self.remove(node, old);
-        self.slots[node.get()] = new;
+        Arc::make_mut(&mut self.slots)[node.get()] = new;
         Ok(())
     }
 
@@ -221,6 +223,22 @@ impl Ranking {
         })
     }
 
+    /// The verdicts of all nodes, of which none passes: these are those of the groups, by number.
+    pub(super) fn verdicts(&self, of_groups: impl Iterator<Item = (usize, Status)>) -> Verdicts {
+        let mut groups = vec![(Status::SUCCESS, 0); self.groups.len()];
+        for (group, status) in of_groups {
+            groups[group] = (status, self.groups[group].nodes);
+        }
+        let late = |group: &Group| group.kind.late.map(|(verdict, _)| (verdict, group.nodes));
+        // Those of late verdicts stand with their groups.
+        let mut alone: Vec<(Status, usize)> =
+            self.verdicts.iter().map(|(status, nodes)| (status.clone(), *nodes as usize)).collect();
+        for (verdict, nodes) in self.groups.iter().filter(|group| group.nodes > 0).filter_map(late) {
+            alone[verdict as usize].1 -= nodes;
+        }
+        Verdicts { slots: Arc::clone(&self.slots), groups, alone }
+    }
+
     /// The best nodes of these groups, each with its part of the score.
     pub(super) fn best(&self, scores: impl Iterator<Item = (usize, i64)>) -> Best<'_> {
         let mut best = Best { total: i64::MIN, buckets: SmallVec::new() };
@@ -240,7 +258,7 @@ impl Ranking {
 
     /// Each node with what it has: the number of its group and its own score, or its verdict.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (NodeIndex, Result<(usize, i32), &Status>)> {
-        (0..).map(NodeIndex).zip(&self.slots).map(|(at, slot)| {
+        (0..).map(NodeIndex).zip(&*self.slots).map(|(at, slot)| {
             let standing = if slot.place & REJECTED != 0 {
                 Err(&self.verdicts[(slot.place & !REJECTED) as usize].0)
             } else {
@@ -259,6 +277,35 @@ pub(super) struct GroupRef<'a> {
     pub(super) late: Option<(&'a Status, usize)>,
     /// How many they are.
     pub(super) nodes: usize,
+}
+
+/// The verdicts of all nodes, as they stand.
+#[derive(Debug)]
+pub(super) struct Verdicts {
+    slots: Arc<Vec<Slot>>,
+    /// By group, with the number of nodes.
+    groups: Vec<(Status, usize)>,
+    /// Of nodes in no group, by number, likewise.
+    alone: Vec<(Status, usize)>,
+}
+
+impl KeptVerdicts for Verdicts {
+    fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn get(&self, node: NodeIndex) -> &Status {
+        let place = self.slots[node.get()].place;
+        if place & REJECTED != 0 {
+            return &self.alone[(place & !REJECTED) as usize].0;
+        }
+        &self.groups[place as usize].0
+    }
+
+    fn tally(&self) -> Vec<(&Status, usize)> {
+        let all = self.groups.iter().chain(&self.alone);
+        all.filter(|(_, nodes)| *nodes > 0).map(|(status, nodes)| (status, *nodes)).collect()
+    }
 }
 
 /// The nodes among which the choice is made.

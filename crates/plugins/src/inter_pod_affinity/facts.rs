@@ -1,6 +1,6 @@
 //! Which pods, and which of the terms, are behind a rejection.
 
-use super::filter::{FilterState, meaning};
+use super::filter::{Counted, FilterState, meaning};
 use crate::facts::{list, named};
 use secondmate_framework::{CycleState, Fact, Snapshot};
 use secondmate_model::{Atom, NodeInfo, Pod};
@@ -9,15 +9,18 @@ use secondmate_model::{Atom, NodeInfo, Pod};
 pub(super) fn facts(snapshot: &Snapshot, state: &CycleState, pod: &Pod, node: &NodeInfo) -> Vec<Fact> {
     let Some(state) = state.read::<FilterState>() else { return Vec::new() };
     let mut facts = Vec::new();
-    if !state.meets_affinity(&node.node().labels) {
-        affinity(&mut facts, state, node);
+    let counted = state.counted(snapshot);
+    if !counted.meets_affinity(&state.incoming, &node.node().labels) {
+        affinity(&mut facts, state, counted, node);
     }
     anti_affinity(&mut facts, snapshot, state, pod, node);
-    existing_anti_affinity(&mut facts, snapshot, state, pod, node);
+    if counted.existing_anti_affinity.any(&node.node().labels) {
+        existing_anti_affinity(&mut facts, snapshot, state, pod, node);
+    }
     facts
 }
 
-fn affinity(facts: &mut Vec<Fact>, state: &FilterState, node: &NodeInfo) {
+fn affinity(facts: &mut Vec<Fact>, state: &FilterState, counted: &Counted, node: &NodeInfo) {
     for term in state.incoming.affinity() {
         let (key, selector) = (&term.topology_key, &term.selector);
         let Some(value) = node.node().labels.get(key) else {
@@ -25,7 +28,7 @@ fn affinity(facts: &mut Vec<Fact>, state: &FilterState, node: &NodeInfo) {
             facts.push(Fact::new(format!("has no label {key}, which pod affinity names")).helped_by(help));
             continue;
         };
-        if state.affinity.get(key, value) > 0 {
+        if counted.affinity.get(key, value) > 0 {
             continue;
         }
         // Counted are pods that all terms mean.
@@ -45,7 +48,7 @@ fn anti_affinity(
     for (at, term) in state.incoming.anti_affinity().iter().enumerate() {
         let key = &term.topology_key;
         let Some(value) = node.node().labels.get(key) else { continue };
-        if state.anti_affinity.get(key, value) <= 0 {
+        if state.counted(snapshot).anti_affinity.get(key, value) <= 0 {
             continue;
         }
         let namespaces = &state.incoming.anti_affinity_namespaces;
@@ -65,9 +68,6 @@ fn existing_anti_affinity(
     pod: &Pod,
     node: &NodeInfo,
 ) {
-    if !state.existing_anti_affinity.any(&node.node().labels) {
-        return;
-    }
     let with_terms = snapshot.nodes_with_required_anti_affinity().filter(|other| other.name() != node.name());
     for info in with_terms.map(AsRef::as_ref).chain([node]) {
         for existing in info.pods_with_required_anti_affinity() {

@@ -1,28 +1,64 @@
 //! PreFilter and Filter: required terms, the incoming pod's and those of the pods on the nodes.
 
 use super::counts::{Counts, Pairs};
+use super::groups::existing;
 use super::terms::ExpandedNamespaces;
 use super::{
     AFFINITY, ANTI_AFFINITY, EXISTING_ANTI_AFFINITY, InterPodAffinity, affinity, namespace_labels,
     parse_error,
 };
-use secondmate_framework::{Context, CycleState, Filter, PreFilter, PreFilterOutcome, Snapshot, Status};
+use secondmate_framework::{
+    Context, CycleState, Filter, GroupFilter, PreFilter, PreFilterOutcome, Snapshot, Status, TermList,
+};
+use secondmate_model::objects::Objects;
 use secondmate_model::{Labels, Node, NodeInfo, Pod, PodAffinityTerm};
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::hash::Hash;
+use std::sync::{Arc, OnceLock};
 
 /// The incoming pod as its terms are read in the filter.
 #[derive(Debug)]
 pub(super) struct Incoming {
     pod: Arc<Pod>,
     pub(super) namespace_labels: Labels,
-    affinity_namespaces: ExpandedNamespaces,
+    pub(super) affinity_namespaces: ExpandedNamespaces,
     pub(super) anti_affinity_namespaces: ExpandedNamespaces,
     /// Its affinity terms mean the pod itself: then it may be the first of its kind.
-    wants_its_own_kind: bool,
+    pub(super) wants_its_own_kind: bool,
 }
 
 impl Incoming {
+    pub(super) fn new(pod: &Arc<Pod>, objects: &Objects) -> Self {
+        let mut incoming = Self {
+            pod: Arc::clone(pod),
+            namespace_labels: namespace_labels(pod, objects),
+            affinity_namespaces: ExpandedNamespaces::default(),
+            anti_affinity_namespaces: ExpandedNamespaces::default(),
+            wants_its_own_kind: false,
+        };
+        let namespaces = |terms: &[PodAffinityTerm]| ExpandedNamespaces::of(terms.iter(), objects);
+        incoming.affinity_namespaces = namespaces(incoming.affinity());
+        incoming.anti_affinity_namespaces = namespaces(incoming.anti_affinity());
+        incoming.wants_its_own_kind = incoming.affinity_namespaces.all_match(incoming.affinity(), pod);
+        incoming
+    }
+
+    /// Whom its terms mean.
+    pub(super) fn key(&self) -> impl Hash + PartialEq + '_ {
+        (
+            (self.affinity(), &self.affinity_namespaces, self.wants_its_own_kind),
+            (self.anti_affinity(), &self.anti_affinity_namespaces),
+        )
+    }
+
+    pub(super) fn pod(&self) -> &Pod {
+        &self.pod
+    }
+
+    fn has_required_terms(&self) -> bool {
+        !self.affinity().is_empty() || !self.anti_affinity().is_empty()
+    }
+
     pub(super) fn affinity(&self) -> &[PodAffinityTerm] {
         affinity(&self.pod).map_or(&[], |affinity| &affinity.required_affinity)
     }
@@ -36,6 +72,17 @@ impl Incoming {
 #[derive(Clone, Debug)]
 pub(super) struct FilterState {
     pub(super) incoming: Arc<Incoming>,
+    /// As it stands in the snapshot, once somebody has asked; shared by the clones of the state.
+    counted: Arc<OnceLock<Counted>>,
+    /// The same with what was tried out, if anything was.
+    changed: Option<Counted>,
+}
+
+/// The pods that required terms are about.
+#[derive(Clone, Debug)]
+pub(super) struct Counted {
+    /// Nobody wants anything: this is how it stays for the cycle, whoever is nominated or evicted.
+    nothing: bool,
     /// Pods that all affinity terms of the incoming pod mean.
     pub(super) affinity: Counts,
     /// Pods that an anti-affinity term of the incoming pod means.
@@ -45,10 +92,37 @@ pub(super) struct FilterState {
 }
 
 impl FilterState {
+    /// What is counted in this state. The snapshot does not change in a cycle, so it does not matter who asks first.
+    pub(super) fn counted(&self, snapshot: &Snapshot) -> &Counted {
+        let as_it_stands = || self.counted.get_or_init(|| Counted::new(snapshot, &self.incoming));
+        self.changed.as_ref().unwrap_or_else(as_it_stands)
+    }
+
     /// Another pod came to the node, or left it.
-    fn update(&mut self, other: &Pod, node: &NodeInfo, delta: i64) {
+    fn update(&mut self, snapshot: &Snapshot, other: &Pod, node: &NodeInfo, delta: i64) {
+        let mut counted = self.counted(snapshot).clone();
+        if !counted.nothing {
+            counted.update(&self.incoming, other, node, delta);
+        }
+        self.changed = Some(counted);
+    }
+}
+
+impl Counted {
+    fn new(snapshot: &Snapshot, incoming: &Incoming) -> Self {
+        let existing = existing_anti_affinity(snapshot, &incoming.pod, &incoming.namespace_labels);
+        let nothing = existing.is_empty() && !incoming.has_required_terms();
+        let (wanted, unwanted) = wanted_and_unwanted(snapshot, incoming);
+        Self {
+            nothing,
+            affinity: Counts::new(wanted),
+            anti_affinity: Counts::new(unwanted),
+            existing_anti_affinity: Counts::new(existing),
+        }
+    }
+
+    fn update(&mut self, incoming: &Incoming, other: &Pod, node: &NodeInfo, delta: i64) {
         let node = node.node();
-        let incoming = &*self.incoming;
         for term in meaning(other, &incoming.pod, &incoming.namespace_labels) {
             self.existing_anti_affinity.change(&term.topology_key, node, delta);
         }
@@ -66,18 +140,18 @@ impl FilterState {
 
     /// The node has all labels that the affinity terms name, and for each a pod that they mean; or no pod that they mean is
     /// anywhere and the pod is one itself.
-    pub(super) fn meets_affinity(&self, labels: &Labels) -> bool {
+    pub(super) fn meets_affinity(&self, incoming: &Incoming, labels: &Labels) -> bool {
         let mut near = true;
-        for term in self.incoming.affinity() {
+        for term in incoming.affinity() {
             let Some(value) = labels.get(&term.topology_key) else { return false };
             near &= self.affinity.get(&term.topology_key, value) > 0;
         }
-        near || (self.affinity.is_empty() && self.incoming.wants_its_own_kind)
+        near || (self.affinity.is_empty() && incoming.wants_its_own_kind)
     }
 
-    fn meets_anti_affinity(&self, labels: &Labels) -> bool {
+    fn meets_anti_affinity(&self, incoming: &Incoming, labels: &Labels) -> bool {
         self.anti_affinity.is_empty()
-            || !self.incoming.anti_affinity().iter().any(|term| {
+            || !incoming.anti_affinity().iter().any(|term| {
                 let value = labels.get(&term.topology_key);
                 value.is_some_and(|value| self.anti_affinity.get(&term.topology_key, value) > 0)
             })
@@ -153,75 +227,80 @@ impl PreFilter for InterPodAffinity {
         if let Some(error) = parse_error(pod) {
             return Status::unresolvable(format!("parsing pod: {error}")).into();
         }
-        let objects = cx.snapshot.objects();
-        let namespace_labels = namespace_labels(pod, objects);
-        let existing = existing_anti_affinity(cx.snapshot, pod, &namespace_labels);
-        let required = affinity(pod)
-            .is_some_and(|a| !a.required_affinity.is_empty() || !a.required_anti_affinity.is_empty());
-        if existing.is_empty() && !required {
+        let incoming = Incoming::new(pod, cx.snapshot.objects());
+        let required = |list| list == TermList::RequiredAntiAffinity;
+        if !incoming.has_required_terms()
+            && existing(cx.snapshot, pod, &incoming.namespace_labels, required).is_empty()
+        {
             return Status::skip().into();
         }
-        let mut incoming = Incoming {
-            pod: Arc::clone(pod),
-            namespace_labels,
-            affinity_namespaces: ExpandedNamespaces::default(),
-            anti_affinity_namespaces: ExpandedNamespaces::default(),
-            wants_its_own_kind: false,
-        };
-        let namespaces = |terms: &[PodAffinityTerm]| ExpandedNamespaces::of(terms.iter(), objects);
-        incoming.affinity_namespaces = namespaces(incoming.affinity());
-        incoming.anti_affinity_namespaces = namespaces(incoming.anti_affinity());
-        incoming.wants_its_own_kind = incoming.affinity_namespaces.all_match(incoming.affinity(), pod);
-        let (wanted, unwanted) = wanted_and_unwanted(cx.snapshot, &incoming);
-        state.write(FilterState {
-            incoming: Arc::new(incoming),
-            affinity: Counts::new(wanted),
-            anti_affinity: Counts::new(unwanted),
-            existing_anti_affinity: Counts::new(existing),
-        });
+        let incoming = Arc::new(incoming);
+        let state_now = FilterState { incoming, counted: Arc::default(), changed: None };
+        if !state.counts_later() && state_now.counted(cx.snapshot).nothing {
+            // The pods that do not want it are on nodes without the labels.
+            return Status::skip().into();
+        }
+        state.write(state_now);
         Status::SUCCESS.into()
     }
 
     fn add_pod(
         &self,
-        _cx: &Context<'_>,
+        cx: &Context<'_>,
         state: &mut CycleState,
         _pod: &Arc<Pod>,
         added: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status {
         let Some(state) = state.get_mut::<FilterState>() else { return missing() };
-        state.update(added, node, 1);
+        state.update(cx.snapshot, added, node, 1);
         Status::SUCCESS
     }
 
     fn remove_pod(
         &self,
-        _cx: &Context<'_>,
+        cx: &Context<'_>,
         state: &mut CycleState,
         _pod: &Arc<Pod>,
         removed: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status {
         let Some(state) = state.get_mut::<FilterState>() else { return missing() };
-        state.update(removed, node, -1);
+        state.update(cx.snapshot, removed, node, -1);
         Status::SUCCESS
     }
 }
 
 impl Filter for InterPodAffinity {
-    fn filter(&self, _cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>, node: &NodeInfo) -> Status {
+    fn filter(&self, cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>, node: &NodeInfo) -> Status {
         let Some(state) = state.read::<FilterState>() else { return missing() };
-        let labels = &node.node().labels;
-        if !state.meets_affinity(labels) {
-            Status::unresolvable(AFFINITY)
-        } else if !state.meets_anti_affinity(labels) {
-            Status::unschedulable(ANTI_AFFINITY)
-        } else if state.existing_anti_affinity.any(labels) {
-            Status::unschedulable(EXISTING_ANTI_AFFINITY)
-        } else {
-            Status::SUCCESS
-        }
+        let (incoming, counted, labels) = (&*state.incoming, state.counted(cx.snapshot), &node.node().labels);
+        rejection(
+            counted.meets_affinity(incoming, labels),
+            || counted.meets_anti_affinity(incoming, labels),
+            || counted.existing_anti_affinity.any(labels),
+        )
+    }
+
+    fn by_group(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
+        self.required(cx, pod)
+    }
+}
+
+/// The verdict, in the order in which upstream looks: the first reason counts.
+pub(super) fn rejection(
+    meets_affinity: bool,
+    meets_anti_affinity: impl FnOnce() -> bool,
+    is_unwanted: impl FnOnce() -> bool,
+) -> Status {
+    if !meets_affinity {
+        Status::unresolvable(AFFINITY)
+    } else if !meets_anti_affinity() {
+        Status::unschedulable(ANTI_AFFINITY)
+    } else if is_unwanted() {
+        Status::unschedulable(EXISTING_ANTI_AFFINITY)
+    } else {
+        Status::SUCCESS
     }
 }
 

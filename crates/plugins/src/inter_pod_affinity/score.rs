@@ -3,75 +3,110 @@
 use super::counts::Pairs;
 use super::terms::ExpandedNamespaces;
 use super::{InterPodAffinity, affinity, namespace_labels, parse_error};
-use secondmate_framework::{Context, CycleState, MAX_NODE_SCORE, PreScore, Score, Status};
-use secondmate_model::{Labels, Node, NodeInfo, Pod, PodAffinityTerm};
-use smallvec::SmallVec;
+use secondmate_framework::{Context, CycleState, GroupScore, MAX_NODE_SCORE, PreScore, Score, Status};
+use secondmate_model::{Atom, Labels, NodeInfo, Pod, PodAffinityTerm};
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// What a pair of label and value scores; shared by the clones of the cycle's state, since scoring tries nothing out.
 #[derive(Clone, Debug)]
 struct ScoreState(Arc<Pairs>);
 
-/// The incoming pod's preferred terms, in both lists, with their weights: negative for anti-affinity.
-struct Preferences<'a> {
-    terms: SmallVec<[(i64, &'a PodAffinityTerm); 4]>,
+/// The incoming pod's preferred terms, in both lists.
+#[derive(Debug)]
+pub(super) struct Preferences {
+    pod: Arc<Pod>,
     namespaces: ExpandedNamespaces,
 }
 
-impl Preferences<'_> {
-    /// Adds what the pods on the node score.
-    fn add(&self, info: &NodeInfo, scores: &mut Pairs) {
-        let node: &Node = info.node();
-        for (at, (weight, term)) in self.terms.iter().enumerate() {
-            if node.labels.get(&term.topology_key).is_none() {
+/// Preferred terms with their weights: negative for anti-affinity.
+fn weighted(pod: &Pod) -> impl Iterator<Item = (i64, &PodAffinityTerm)> {
+    let lists = affinity(pod).map(|a| [(1, &a.preferred_affinity), (-1, &a.preferred_anti_affinity)]);
+    lists
+        .into_iter()
+        .flatten()
+        .flat_map(|(sign, list)| list.iter().map(move |w| (i64::from(w.weight.wrapping_mul(sign)), &w.term)))
+}
+
+impl Preferences {
+    pub(super) fn of(pod: &Arc<Pod>, cx: &Context<'_>) -> Self {
+        let terms = weighted(pod).map(|(_, term)| term);
+        Self { namespaces: ExpandedNamespaces::of(terms, cx.snapshot.objects()), pod: Arc::clone(pod) }
+    }
+
+    pub(super) fn terms(&self) -> impl Iterator<Item = &PodAffinityTerm> {
+        weighted(&self.pod).map(|(_, term)| term)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.terms().next().is_none()
+    }
+
+    /// Whom they mean, and how much.
+    pub(super) fn key(&self) -> impl Hash + PartialEq + '_ {
+        let lists = affinity(&self.pod).map(|a| (&a.preferred_affinity, &a.preferred_anti_affinity));
+        // A pod without any is like one that declares none.
+        (lists.filter(|_| !self.is_empty()), &self.namespaces)
+    }
+
+    /// Tells what the pods on the node score, by key.
+    pub(super) fn add(&self, info: &NodeInfo, add: &mut impl FnMut(&Atom, i64)) {
+        for (at, (weight, term)) in weighted(&self.pod).enumerate() {
+            if info.node().labels.get(&term.topology_key).is_none() {
                 continue;
             }
             let matching = info.pods().iter().filter(|pod| self.namespaces.matches(at, term, pod)).count();
             if matching > 0 {
                 // A node holds at most some hundred pods.
-                scores.add(&term.topology_key, node, *weight * matching as i64);
+                add(&term.topology_key, weight * matching as i64);
             }
         }
     }
 }
 
-impl InterPodAffinity {
-    fn preferences<'a>(pod: &'a Pod, cx: &Context<'_>) -> Preferences<'a> {
-        let lists = affinity(pod).map(|a| [(1, &a.preferred_affinity), (-1, &a.preferred_anti_affinity)]);
-        let terms: SmallVec<[(i64, &PodAffinityTerm); 4]> = lists
-            .into_iter()
-            .flatten()
-            .flat_map(|(sign, list)| {
-                list.iter().map(move |w| (i64::from(w.weight.wrapping_mul(sign)), &w.term))
-            })
-            .collect();
-        let namespaces = ExpandedNamespaces::of(terms.iter().map(|(_, term)| *term), cx.snapshot.objects());
-        Preferences { terms, namespaces }
+/// Tells what the terms of the pods on the node score that mean the incoming pod, by key.
+pub(super) fn add_existing(
+    hard_pod_affinity_weight: i32,
+    info: &NodeInfo,
+    pod: &Pod,
+    namespace_labels: &Labels,
+    add: &mut impl FnMut(&Atom, i64),
+) {
+    if info.node().labels.is_empty() {
+        return;
     }
+    let mut add = |weight: i64, term: &PodAffinityTerm| {
+        if term.matches(pod, namespace_labels) {
+            add(&term.topology_key, weight);
+        }
+    };
+    let required_weight = i64::from(hard_pod_affinity_weight);
+    for existing in info.pods_with_affinity() {
+        let Some(affinity) = affinity(existing) else { continue };
+        if required_weight > 0 {
+            affinity.required_affinity.iter().for_each(|term| add(required_weight, term));
+        }
+        affinity.preferred_affinity.iter().for_each(|w| add(i64::from(w.weight), &w.term));
+        affinity
+            .preferred_anti_affinity
+            .iter()
+            .for_each(|w| add(i64::from(w.weight.wrapping_neg()), &w.term));
+    }
+}
 
-    /// Adds what the terms of the pods on the node score that mean the incoming pod.
-    fn add_existing(&self, info: &NodeInfo, pod: &Pod, namespace_labels: &Labels, scores: &mut Pairs) {
-        let node = info.node();
-        if node.labels.is_empty() {
-            return;
-        }
-        let mut add = |weight: i64, term: &PodAffinityTerm| {
-            if term.matches(pod, namespace_labels) {
-                scores.add(&term.topology_key, node, weight);
-            }
+/// Brings raw scores into their range: the least becomes 0 and the largest 100.
+pub(super) fn normalized(scores: &mut [i64]) {
+    let (Some(least), Some(most)) = (scores.iter().min().copied(), scores.iter().max().copied()) else {
+        return;
+    };
+    let range = most - least;
+    for score in scores {
+        // First the quotient, then the product, then the whole part: 29 of 100 comes to 28.
+        *score = if range > 0 {
+            (MAX_NODE_SCORE as f64 * ((*score - least) as f64 / range as f64)) as i64
+        } else {
+            0
         };
-        let required_weight = i64::from(self.args.hard_pod_affinity_weight);
-        for existing in info.pods_with_affinity() {
-            let Some(affinity) = affinity(existing) else { continue };
-            if required_weight > 0 {
-                affinity.required_affinity.iter().for_each(|term| add(required_weight, term));
-            }
-            affinity.preferred_affinity.iter().for_each(|w| add(i64::from(w.weight), &w.term));
-            affinity
-                .preferred_anti_affinity
-                .iter()
-                .for_each(|w| add(i64::from(w.weight.wrapping_neg()), &w.term));
-        }
     }
 }
 
@@ -82,18 +117,13 @@ fn missing() -> Status {
 impl InterPodAffinity {
     /// Whether PreScore has nothing to score by, whichever nodes are feasible.
     pub(super) fn scores_nothing(&self, cx: &Context<'_>, pod: &Pod) -> bool {
-        if parse_error(pod).is_some() || !Self::preferences(pod, cx).terms.is_empty() {
+        if parse_error(pod).is_some() || weighted(pod).next().is_some() {
             return false;
         }
-        if self.args.ignore_preferred_terms_of_existing_pods {
-            return true;
+        self.args.ignore_preferred_terms_of_existing_pods || {
+            let namespace_labels = namespace_labels(pod, cx.snapshot.objects());
+            self.scoring_terms(cx.snapshot, pod, &namespace_labels).is_empty()
         }
-        let namespace_labels = namespace_labels(pod, cx.snapshot.objects());
-        let mut scores = Pairs::default();
-        cx.snapshot.nodes_with_affinity().all(|info| {
-            self.add_existing(info, pod, &namespace_labels, &mut scores);
-            scores.is_empty()
-        })
     }
 }
 
@@ -109,17 +139,23 @@ impl PreScore for InterPodAffinity {
         if let Some(error) = parse_error(pod) {
             return Status::error(format!("failed to parse pod: {error}"));
         }
-        let preferences = Self::preferences(pod, cx);
-        if self.args.ignore_preferred_terms_of_existing_pods && preferences.terms.is_empty() {
+        if self.scores_nothing(cx, pod) {
             return Status::skip();
         }
+        let preferences = Preferences::of(pod, cx);
         let namespace_labels = namespace_labels(pod, cx.snapshot.objects());
         let mut scores = Pairs::default();
-        if !preferences.terms.is_empty() {
-            cx.snapshot.nodes().iter().for_each(|info| preferences.add(info, &mut scores));
+        if !preferences.is_empty() {
+            for info in cx.snapshot.nodes() {
+                preferences.add(info, &mut |key, score| scores.add(key, info.node(), score));
+            }
         }
-        for info in cx.snapshot.nodes_with_affinity() {
-            self.add_existing(info, pod, &namespace_labels, &mut scores);
+        if !self.scoring_terms(cx.snapshot, pod, &namespace_labels).is_empty() {
+            let weight = self.args.hard_pod_affinity_weight;
+            for info in cx.snapshot.nodes_with_affinity() {
+                let mut add = |key: &Atom, score| scores.add(key, info.node(), score);
+                add_existing(weight, info, pod, &namespace_labels, &mut add);
+            }
         }
         if scores.is_empty() {
             return Status::skip();
@@ -140,6 +176,10 @@ impl Score for InterPodAffinity {
         state.read::<ScoreState>().map(|scores| scores.0.sum(&node.node().labels)).ok_or_else(missing)
     }
 
+    fn by_group(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
+        self.preferred(cx, pod)
+    }
+
     fn normalize(
         &self,
         _cx: &Context<'_>,
@@ -151,18 +191,7 @@ impl Score for InterPodAffinity {
         if state.read::<ScoreState>().is_none() {
             return missing();
         }
-        let (Some(least), Some(most)) = (scores.iter().min().copied(), scores.iter().max().copied()) else {
-            return Status::SUCCESS;
-        };
-        let range = most - least;
-        for score in scores {
-            // First the quotient, then the product, then the whole part: 29 of 100 comes to 28.
-            *score = if range > 0 {
-                (MAX_NODE_SCORE as f64 * ((*score - least) as f64 / range as f64)) as i64
-            } else {
-                0
-            };
-        }
+        normalized(scores);
         Status::SUCCESS
     }
 }

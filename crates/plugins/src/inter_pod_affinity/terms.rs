@@ -4,9 +4,10 @@ use rustc_hash::FxHashSet;
 use secondmate_model::objects::Objects;
 use secondmate_model::{Atom, Pod, PodAffinityTerm};
 use smallvec::SmallVec;
+use std::hash::{Hash, Hasher};
 
 /// The namespaces of the pods that a term means.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Namespaces {
     /// All.
     Any,
@@ -14,6 +15,17 @@ pub(super) enum Namespaces {
     Few(SmallVec<[Atom; 2]>),
     /// More than are worth going through one by one.
     Many(FxHashSet<Atom>),
+}
+
+/// Of a set its size alone: its order is by chance.
+impl Hash for Namespaces {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Any => {}
+            Self::Few(names) => names.hash(state),
+            Self::Many(names) => names.len().hash(state),
+        }
+    }
 }
 
 /// Above this number a set is faster than a row.
@@ -44,7 +56,7 @@ impl Namespaces {
 }
 
 /// The namespaces of a list of terms, in its order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct ExpandedNamespaces(SmallVec<[Namespaces; 2]>);
 
 impl ExpandedNamespaces {

@@ -16,6 +16,8 @@ pub struct StandingMetrics {
     pub hits: Counter,
     /// Nodes that plugins were asked about for them.
     pub nodes_evaluated: Counter,
+    /// Groups of nodes that were given verdicts and scores for them.
+    pub groups_visited: Counter,
     /// Classes that were made.
     pub made: Counter,
     /// Classes whose every node was looked at again.
@@ -43,6 +45,12 @@ impl StandingMetrics {
             "Nodes that plugins were asked about by the standing evaluation",
             nodes_evaluated.clone(),
         );
+        let groups_visited = Counter::default();
+        registry.register(
+            "standing_groups_visited",
+            "Groups of nodes that the standing evaluation gave verdicts and scores",
+            groups_visited.clone(),
+        );
         let changes = Labelled::counter(["change"]);
         registry.register(
             "standing_class_changes",
@@ -60,6 +68,7 @@ impl StandingMetrics {
             bytes,
             hits,
             nodes_evaluated,
+            groups_visited,
             made: changes.get(["made"]),
             rebuilt: changes.get(["rebuilt"]),
             dropped: changes.get(["dropped"]),

@@ -1,0 +1,257 @@
+//! Terms counted node by node: what verdict and score are worked out from without going over all nodes.
+//!
+//! What the labels of the incoming pod mean for the pods on the nodes is in the terms of theirs that match it ([`Snapshot::existing_terms`]):
+//! pods that the same terms match are alike.
+
+use super::filter::{Incoming, meaning, rejection};
+use super::score::{Preferences, normalized};
+use super::{InterPodAffinity, namespace_labels, parse_error};
+use rustc_hash::FxHasher;
+use secondmate_framework::{
+    Context, Coordinate, Coordinates, DomainTotals, ExistingTerm, GroupFilter, GroupScore, NodeGroup, Place,
+    Snapshot, Status, TermList,
+};
+use secondmate_model::{Atom, Labels, NodeInfo, Pod, PodAffinityTerm};
+use smallvec::SmallVec;
+use std::any::Any;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// Label keys, each once.
+type Keys = SmallVec<[Atom; 2]>;
+
+/// Terms of the pods on the nodes.
+type ExistingTerms = SmallVec<[Arc<ExistingTerm>; 2]>;
+
+fn keys<'a>(terms: impl Iterator<Item = &'a PodAffinityTerm>) -> Keys {
+    let mut keys = Keys::new();
+    for term in terms {
+        if !keys.contains(&term.topology_key) {
+            keys.push(term.topology_key.clone());
+        }
+    }
+    keys
+}
+
+/// The terms of these lists, of the pods on the nodes, that mean the pod.
+pub(super) fn existing(
+    snapshot: &Snapshot,
+    pod: &Pod,
+    namespace_labels: &Labels,
+    lists: impl Fn(TermList) -> bool,
+) -> ExistingTerms {
+    let terms = snapshot.existing_terms();
+    terms
+        .filter(|existing| lists(existing.list) && existing.term.matches(pod, namespace_labels))
+        .cloned()
+        .collect()
+}
+
+/// A coordinate for each key: the domain, with what `amount` says about the key at this place in the list.
+fn coordinates<'a>(
+    keys: &'a [Atom],
+    node: &'a NodeInfo,
+    amount: impl Fn(usize) -> i64 + 'a,
+) -> impl Iterator<Item = Coordinate> + 'a {
+    keys.iter().enumerate().map(move |(at, key)| match node.node().labels.get(key) {
+        Some(value) => {
+            Coordinate::Domain { name: value.clone(), mark: false, pods: amount(at), counts: true }
+        }
+        None => Coordinate::Own(0),
+    })
+}
+
+/// What is counted for a place's domain; none on nodes without the label.
+fn amount(place: &Place) -> Option<i64> {
+    match place {
+        Place::Domain { pods, .. } | Place::Alone { pods, .. } => Some(*pods),
+        Place::Own(_) => None,
+    }
+}
+
+/// The filter by required terms. There is a coordinate for each key of the pod's affinity terms, of its anti-affinity terms, and of
+/// the anti-affinity terms that mean it.
+#[derive(Debug)]
+struct Required {
+    incoming: Incoming,
+    existing: ExistingTerms,
+    affinity_keys: Keys,
+    anti_affinity_keys: Keys,
+    existing_keys: Keys,
+}
+
+impl Required {
+    fn key(&self) -> impl Hash + PartialEq + '_ {
+        (self.incoming.key(), &self.existing)
+    }
+}
+
+impl GroupFilter for Required {
+    fn is_same(&self, other: &dyn GroupFilter) -> bool {
+        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hasher = FxHasher::default();
+        self.key().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn look(&self, node: &NodeInfo) -> Coordinates {
+        let (incoming, wanted, unwanted) =
+            (&self.incoming, self.incoming.affinity(), self.incoming.anti_affinity());
+        let mut wanted_here = 0;
+        let mut unwanted_here: SmallVec<[i64; 2]> = SmallVec::from_elem(0, self.anti_affinity_keys.len());
+        let place =
+            |keys: &Keys, term: &PodAffinityTerm| keys.iter().position(|key| *key == term.topology_key);
+        if !wanted.is_empty() || !unwanted.is_empty() {
+            for pod in node.pods() {
+                wanted_here += i64::from(incoming.affinity_namespaces.all_match(wanted, pod));
+                for (at, term) in unwanted.iter().enumerate() {
+                    if incoming.anti_affinity_namespaces.matches(at, term, pod)
+                        && let Some(key) = place(&self.anti_affinity_keys, term)
+                    {
+                        unwanted_here[key] += 1;
+                    }
+                }
+            }
+        }
+        let mut existing_here: SmallVec<[i64; 2]> = SmallVec::from_elem(0, self.existing_keys.len());
+        if !self.existing.is_empty() {
+            for pod in node.pods_with_required_anti_affinity() {
+                for term in meaning(pod, incoming.pod(), &incoming.namespace_labels) {
+                    if let Some(key) = place(&self.existing_keys, term) {
+                        existing_here[key] += 1;
+                    }
+                }
+            }
+        }
+        coordinates(&self.affinity_keys, node, |_| wanted_here)
+            .chain(coordinates(&self.anti_affinity_keys, node, |at| unwanted_here[at]))
+            .chain(coordinates(&self.existing_keys, node, |at| existing_here[at]))
+            .collect()
+    }
+
+    fn filter(&self, places: &[Place], totals: &[DomainTotals]) -> Status {
+        let (affinity, others) = places.split_at(self.affinity_keys.len());
+        let (anti_affinity, existing) = others.split_at(self.anti_affinity_keys.len());
+        let counted = |place: &Place| amount(place).is_some_and(|pods| pods > 0);
+        let nowhere =
+            || totals[..affinity.len()].iter().all(|totals| totals.most.is_none_or(|most| most <= 0));
+        let meets_affinity = affinity.iter().all(|place| amount(place).is_some())
+            && (affinity.iter().all(counted) || (self.incoming.wants_its_own_kind && nowhere()));
+        rejection(meets_affinity, || !anti_affinity.iter().any(counted), || existing.iter().any(counted))
+    }
+}
+
+/// The score by terms. There is a coordinate for each key of the pod's preferred terms and of the terms that mean it; what counts for a
+/// domain is what it scores.
+#[derive(Debug)]
+struct Preferred {
+    pod: Arc<Pod>,
+    namespace_labels: Labels,
+    preferences: Preferences,
+    existing: ExistingTerms,
+    hard_pod_affinity_weight: i32,
+    keys: Keys,
+}
+
+impl Preferred {
+    fn key(&self) -> impl Hash + PartialEq + '_ {
+        (self.preferences.key(), &self.existing, self.hard_pod_affinity_weight)
+    }
+}
+
+impl GroupScore for Preferred {
+    fn is_same(&self, other: &dyn GroupScore) -> bool {
+        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hasher = FxHasher::default();
+        self.key().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn look(&self, node: &NodeInfo) -> Coordinates {
+        let mut here: SmallVec<[i64; 2]> = SmallVec::from_elem(0, self.keys.len());
+        let mut add = |key: &Atom, score: i64| {
+            if let Some(at) = self.keys.iter().position(|known| known == key) {
+                here[at] = here[at].saturating_add(score);
+            }
+        };
+        self.preferences.add(node, &mut add);
+        if !self.existing.is_empty() {
+            super::score::add_existing(
+                self.hard_pod_affinity_weight,
+                node,
+                &self.pod,
+                &self.namespace_labels,
+                &mut add,
+            );
+        }
+        coordinates(&self.keys, node, |at| here[at]).collect()
+    }
+
+    fn score(&self, groups: &[NodeGroup<'_>]) -> Vec<i64> {
+        let raw = |group: &NodeGroup<'_>| group.places.iter().filter_map(amount).sum();
+        let mut scores: Vec<i64> = groups.iter().map(raw).collect();
+        normalized(&mut scores);
+        scores
+    }
+}
+
+impl InterPodAffinity {
+    /// The filter by group.
+    pub(super) fn required(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
+        if parse_error(pod).is_some() {
+            return None;
+        }
+        let incoming = Incoming::new(pod, cx.snapshot.objects());
+        let required = |list| list == TermList::RequiredAntiAffinity;
+        let existing = existing(cx.snapshot, pod, &incoming.namespace_labels, required);
+        Some(Box::new(Required {
+            affinity_keys: keys(incoming.affinity().iter()),
+            anti_affinity_keys: keys(incoming.anti_affinity().iter()),
+            existing_keys: keys(existing.iter().map(|existing| &existing.term)),
+            incoming,
+            existing,
+        }))
+    }
+
+    /// The terms of the pods on the nodes by which the pod scores.
+    pub(super) fn scoring_terms(
+        &self,
+        snapshot: &Snapshot,
+        pod: &Pod,
+        namespace_labels: &Labels,
+    ) -> ExistingTerms {
+        let scores = |list| match list {
+            TermList::RequiredAffinity => self.args.hard_pod_affinity_weight > 0,
+            TermList::RequiredAntiAffinity => false,
+            TermList::PreferredAffinity(_) | TermList::PreferredAntiAffinity(_) => true,
+        };
+        existing(snapshot, pod, namespace_labels, scores)
+    }
+
+    /// The score by group.
+    pub(super) fn preferred(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
+        if parse_error(pod).is_some() {
+            return None;
+        }
+        let namespace_labels = namespace_labels(pod, cx.snapshot.objects());
+        let preferences = Preferences::of(pod, cx);
+        let existing = self.scoring_terms(cx.snapshot, pod, &namespace_labels);
+        let keys = keys(preferences.terms().chain(existing.iter().map(|existing| &existing.term)));
+        (!keys.is_empty()).then(|| -> Box<dyn GroupScore> {
+            Box::new(Preferred {
+                pod: Arc::clone(pod),
+                namespace_labels,
+                preferences,
+                existing,
+                hard_pod_affinity_weight: self.args.hard_pod_affinity_weight,
+                keys,
+            })
+        })
+    }
+}
