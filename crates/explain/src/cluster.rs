@@ -128,10 +128,10 @@ impl Cluster {
         };
         let why = match &pod.node_name {
             _ if pod.terminal => "it has ended".to_owned(),
+            _ if pod.deleting => "it is being deleted".to_owned(),
             Some(node) => {
                 format!("it is on node {node}; take spec.nodeName out to ask where it would go")
             }
-            None if pod.deleting => "it is being deleted".to_owned(),
             None => format!(
                 "its scheduler is {}; ask with a configuration that has a profile of this name",
                 pod.scheduler_name

@@ -13,6 +13,7 @@ use secondmate_telemetry::logging::print;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Most names in a remark.
 const NAMES_TOLD_MAX: usize = 3;
@@ -34,7 +35,8 @@ pub(crate) struct ExplainArgs {
     from: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// The pods to explain [default: all that wait for the profiles' schedulers], as NAME or NAMESPACE/NAME.
+    /// The pods to explain [default: all that wait for the profiles' schedulers], as NAME or NAMESPACE/NAME. Of one that is on a
+    /// node, where it would go now.
     #[arg(value_name = "POD")]
     pods: Vec<String>,
     /// Namespace of pods that are named without one.
@@ -85,8 +87,9 @@ pub(crate) fn explain(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
     }
     let mut configuration = source.read(app)?;
     let mut profiles = profiles(app, &configuration)?;
-    let (Reading { items, ignored, filled_in }, name) = input(args, &profiles)?;
+    let (Reading { mut items, ignored, filled_in }, name) = input(args, &profiles)?;
     let asked = args.named_pods();
+    take_off_their_nodes(&mut items, &asked);
     let schedulers = schedulers_of(&items, &asked);
     if unnamed && !schedulers.is_empty() {
         source.scheduler_names = schedulers;
@@ -136,6 +139,24 @@ impl ExplainArgs {
             false => format!("{}/{name}", self.namespace),
         };
         self.pods.iter().chain(&self.pod).map(full).collect()
+    }
+}
+
+/// Takes the named pods off their nodes, and says so: what can be answered of a pod that is placed is where it would go now.
+fn take_off_their_nodes(items: &mut [Item], names: &[String]) {
+    for item in items {
+        if let Item::Pod(pod) = item
+            && let Some(node) = pod.node_name.clone()
+            && !(pod.terminal || pod.deleting)
+            && names.contains(&pod.full_name())
+        {
+            print(&format!(
+                "pod {} is on node {node}: the answer is where it would go now, had it not been placed",
+                pod.full_name()
+            ));
+            let pod = Arc::make_mut(pod);
+            (pod.node_name, pod.nominated_node_name) = (None, None);
+        }
     }
 }
 

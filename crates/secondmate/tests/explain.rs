@@ -144,6 +144,23 @@ fn one_pod_may_be_asked_about_and_another_profile() {
     );
 }
 
+/// It has the only node that it fits on to itself: were it left there, there would be no room for it.
+#[test]
+fn a_pod_that_is_on_a_node_is_asked_as_if_it_were_not() {
+    let (out, errors) = answer(&["-f", "-", "low-1", "-o", "json"], CLUSTER);
+    let explained: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
+    assert_eq!(
+        (&explained["pod"], &explained["best"]),
+        (&"default/low-1".into(), &serde_json::json!(["n1"])),
+        "{out}"
+    );
+    let said = "pod default/low-1 is on node n1: the answer is where it would go now, had it not been placed";
+    assert!(errors.contains(said), "{errors}");
+    // Others see it where it is.
+    let (out, errors) = answer(&["-f", "-", "big"], CLUSTER);
+    assert!(out.contains("Insufficient cpu") && !errors.contains("had it not been placed"), "{out}{errors}");
+}
+
 #[test]
 fn a_configuration_decides() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -174,9 +191,9 @@ fn what_cannot_be_answered_says_why_and_what_to_do() {
             "error: / is a folder: give a file, or `-` and the objects on standard input",
         ),
         (
-            vec!["--from", "-", "--pod", "default/low-1"],
-            CLUSTER,
-            "error: standard input: pod default/low-1 does not wait for a node: it is on node n1; take spec.nodeName out to ask where it would go",
+            vec!["--from", "-", "--pod", "default/old"],
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: old}\nspec: {nodeName: n1, containers: [{name: c}]}\nstatus: {phase: Succeeded}\n",
+            "error: standard input: pod default/old does not wait for a node: it has ended",
         ),
         (
             vec!["--from", "-", "--scheduler-name", "my-scheduler", "--pod", "default/foreign"],
