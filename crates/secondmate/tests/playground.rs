@@ -558,3 +558,27 @@ fn options_that_cannot_be_are_refused() {
     let unknown = refusal(&["--config", &config]);
     assert!(unknown.contains(&config), "{unknown}");
 }
+
+/// `script` gives it a terminal.
+#[test]
+fn on_a_terminal_a_bar_is_drawn_unless_a_log_is_asked_for() {
+    let on_a_terminal = |options: &str| {
+        let command = format!("{} playground --nodes 1 --pods 1 {options}", env!("CARGO_BIN_EXE_secondmate"));
+        Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .output()
+    };
+    let quiet = match on_a_terminal("") {
+        Ok(output) => text(&output.stdout),
+        Err(error) => {
+            let test = "on_a_terminal_a_bar_is_drawn_unless_a_log_is_asked_for";
+            return secondmate_harness::skip(test, &format!("script (util-linux): {error}"));
+        }
+    };
+    let erased = "\u{1b}[2K";
+    assert!(quiet.contains(erased) && quiet.contains("1 of 1 pod bound"), "{quiet:?}");
+    let logged = text(&on_a_terminal("-v 4").unwrap().stdout);
+    assert!(logged.contains("chose a node") && !logged.contains(erased), "{logged:?}");
+}

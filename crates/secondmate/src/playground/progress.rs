@@ -1,4 +1,4 @@
-//! Live progress on standard error: a bar on a terminal, plain lines elsewhere.
+//! Live progress on standard error: a bar on a terminal, plain lines elsewhere and among the lines of a log.
 
 use super::observations::Counts;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,9 +18,9 @@ pub(super) enum Progress {
 }
 
 impl Progress {
-    /// A bar where standard error is a terminal.
+    /// A bar where standard error is a terminal and no log runs through it.
     pub fn new(expected: u64) -> Self {
-        if !std::io::stderr().is_terminal() {
+        if !std::io::stderr().is_terminal() || tracing::enabled!(tracing::Level::INFO) {
             return Self::Lines { last: None, shown: String::new() };
         }
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pods bound  {msg}")
