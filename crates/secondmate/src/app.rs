@@ -1,13 +1,9 @@
 //! A scheduler program: the in-tree plugins and those of whoever builds it.
 
-use crate::cli::{Cli, Command};
-use clap::Parser;
 use secondmate_config::{ExtensionPoint, PluginCatalogue};
 use secondmate_framework::{Factory, Handle, Plugin, PluginError, Registry};
-use secondmate_telemetry::logging;
 use secondmate_wasm::{GuestArgs, Guests, default_cache_folder};
 use serde_json::Value;
-use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 /// A scheduler program under construction.
@@ -123,41 +119,6 @@ impl App {
         guests
             .as_ref()
             .map_err(|reason| PluginError::Arguments { plugin: name.to_owned(), reason: reason.clone() })
-    }
-
-    /// Runs the command line of this process; call it from `main`.
-    #[must_use]
-    pub fn main(self) -> ExitCode {
-        let cli = Cli::parse();
-        let format = cli.log.format();
-        let _last_lines = logging::guard();
-        match self.dispatch(cli) {
-            Ok(code) => code,
-            Err(error) => {
-                logging::fatal(format, &format!("{error:#}"));
-                ExitCode::FAILURE
-            }
-        }
-    }
-
-    fn dispatch(&self, cli: Cli) -> anyhow::Result<ExitCode> {
-        match cli.command {
-            Command::Run(args) => crate::run::run(self, args, cli.log),
-            Command::Playground(args) => crate::playground::playground(self, args, cli.log),
-            Command::Guard(args) => crate::guard::guard(args, cli.log),
-            Command::Explain(args) => {
-                cli.log.init(true)?;
-                crate::explain::explain(self, &args)
-            }
-            Command::Dump(args) => {
-                cli.log.init(true)?;
-                crate::dump::dump(self, &args)
-            }
-            Command::Config(args) => crate::config::config(self, &args),
-            Command::Version(args) => crate::version::version(&args),
-            Command::Completion(args) => crate::completion::completion(&args),
-            Command::Man(args) => crate::man::man(&args),
-        }
     }
 }
 

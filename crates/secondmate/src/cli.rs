@@ -1,18 +1,18 @@
-//! The options, as given.
+//! The command line: the options as given, and who carries out each command.
 
+use crate::App;
 use crate::completion::CompletionArgs;
 use crate::config::ConfigArgs;
 use crate::dump::DumpArgs;
 use crate::explain::ExplainArgs;
 use crate::guard::GuardArgs;
+use crate::log::LogArgs;
 use crate::man::ManArgs;
 use crate::playground::PlaygroundArgs;
 use crate::run::RunArgs;
 use crate::version::VersionArgs;
-use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use secondmate_telemetry::{LogOptions, LoggingError, logging};
-use std::io::Write;
+use clap::{CommandFactory, Parser, Subcommand};
+use secondmate_telemetry::logging;
 use std::process::ExitCode;
 
 /// An additional scheduler for Kubernetes.
@@ -66,57 +66,39 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
-/// Options of the log.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct LogArgs {
-    /// Log format; the log goes to standard error.
-    #[arg(long, global = true, value_enum, default_value_t)]
-    log_format: LogFormat,
-    /// Log verbosity, as in kube-scheduler: 0 to 3 log decisions, 4 and 5 debug messages, 6 and above every API request. RUST_LOG
-    /// overrides it [default: 0].
-    #[arg(short = 'v', long = "verbosity", visible_alias = "v", global = true, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=10))]
-    verbosity: Option<u8>,
-}
-
-impl LogArgs {
-    pub fn format(self) -> secondmate_telemetry::LogFormat {
-        self.log_format.into()
-    }
-
-    /// Sets up the log; `quiet`: only warnings, unless more is asked for.
-    ///
-    /// # Errors
-    /// `RUST_LOG` cannot be understood.
-    pub fn init(self, quiet: bool) -> Result<(), LoggingError> {
-        logging::init(LogOptions { format: self.format(), verbosity: self.verbosity, quiet })
-    }
-}
-
-/// Log format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    /// Human-readable lines.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
-impl From<LogFormat> for secondmate_telemetry::LogFormat {
-    fn from(format: LogFormat) -> Self {
-        match format {
-            LogFormat::Text => Self::Text,
-            LogFormat::Json => Self::Json,
+impl App {
+    /// Runs the command line of this process; call it from `main`.
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        let cli = Cli::parse();
+        let format = cli.log.format();
+        let _last_lines = logging::guard();
+        match self.dispatch(cli) {
+            Ok(code) => code,
+            Err(error) => {
+                logging::fatal(format, &format!("{error:#}"));
+                ExitCode::FAILURE
+            }
         }
     }
-}
 
-/// Writes a command's answer to standard output.
-///
-/// # Errors
-/// It cannot be written.
-pub(crate) fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text).and_then(|()| stdout.flush()).context("cannot write to standard output")?;
-    Ok(ExitCode::SUCCESS)
+    fn dispatch(&self, cli: Cli) -> anyhow::Result<ExitCode> {
+        match cli.command {
+            Command::Run(args) => crate::run::run(self, args, cli.log),
+            Command::Playground(args) => crate::playground::playground(self, args, cli.log),
+            Command::Guard(args) => crate::guard::guard(args, cli.log),
+            Command::Explain(args) => {
+                cli.log.init(true)?;
+                crate::explain::explain(self, &args)
+            }
+            Command::Dump(args) => {
+                cli.log.init(true)?;
+                crate::dump::dump(self, &args)
+            }
+            Command::Config(args) => crate::config::config(self, &args),
+            Command::Version(args) => crate::version::version(&args),
+            Command::Completion(args) => crate::completion::completion(&args, Cli::command()),
+            Command::Man(args) => crate::man::man(&args, Cli::command()),
+        }
+    }
 }

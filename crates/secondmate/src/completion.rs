@@ -1,7 +1,7 @@
 //! `secondmate completion`: scripts that let shells complete commands and options.
 
-use crate::cli::{Cli, print};
-use clap::{Args, CommandFactory, ValueEnum};
+use crate::output::print;
+use clap::{Args, Command, ValueEnum};
 use clap_complete::Shell as Known;
 use std::process::ExitCode;
 
@@ -26,15 +26,14 @@ enum Shell {
     Fish,
 }
 
-pub(crate) fn completion(args: &CompletionArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn completion(args: &CompletionArgs, mut program: Command) -> anyhow::Result<ExitCode> {
     let shell = match args.shell {
         Shell::Bash => Known::Bash,
         Shell::Zsh => Known::Zsh,
         Shell::Fish => Known::Fish,
     };
-    let mut command = Cli::command();
-    let name = command.get_name().to_owned();
+    let name = program.get_name().to_owned();
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command, name, &mut script);
+    clap_complete::generate(shell, &mut program, name, &mut script);
     print(&script)
 }

@@ -1,6 +1,6 @@
 //! `secondmate config`: whether a configuration is right, and what it comes to.
 
-use crate::cli::print;
+use crate::output::print;
 use crate::{App, profiles};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};

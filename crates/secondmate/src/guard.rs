@@ -1,7 +1,7 @@
 //! `secondmate guard`: the bind guard alone. `run --guard-listen` runs it beside the scheduler.
 
-use crate::cli::LogArgs;
 use crate::endpoints::{self, DebugListen};
+use crate::log::LogArgs;
 use crate::version::VERSION;
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args};

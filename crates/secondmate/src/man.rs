@@ -1,8 +1,8 @@
 //! `secondmate man`: the manual, made from the same definitions as `--help`.
 
-use crate::cli::{Cli, print};
+use crate::output::print;
 use anyhow::{Context, bail};
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,8 +24,8 @@ pub(crate) struct ManArgs {
     dir: Option<PathBuf>,
 }
 
-pub(crate) fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
-    let pages = pages();
+pub(crate) fn man(args: &ManArgs, program: Command) -> anyhow::Result<ExitCode> {
+    let pages = pages(program);
     if let Some(dir) = &args.dir {
         write_all(dir, &pages)?;
         return Ok(ExitCode::SUCCESS);
@@ -64,8 +64,7 @@ fn file_name(command: Option<&str>) -> String {
 }
 
 /// The page of the program, then one for each command.
-fn pages() -> Vec<Page> {
-    let mut program = Cli::command();
+fn pages(mut program: Command) -> Vec<Page> {
     // Options for all commands are handed down to them, and `help` is made.
     program.build();
     let of_command = |command: &Command| {

@@ -28,7 +28,7 @@ mod summary;
 pub(crate) use options::PlaygroundArgs;
 
 use crate::App;
-use crate::cli::LogArgs;
+use crate::log::LogArgs;
 use anyhow::Context;
 use options::{Output, Plan};
 use progress::Progress;

@@ -1,8 +1,8 @@
 //! `secondmate run`: the scheduler against a cluster.
 
-use crate::cli::LogArgs;
 use crate::endpoints::{self, DebugListen, Serving};
 use crate::guard::ServingArgs;
+use crate::log::LogArgs;
 use crate::started;
 use crate::version::VERSION;
 use crate::{App, ConfigurationSource, profiles};

@@ -1,5 +1,6 @@
 //! `secondmate version`: what runs, and which kube-scheduler it follows.
 
+use crate::output::print;
 use clap::{Args, ValueEnum};
 use secondmate_telemetry::Metrics;
 use serde::Serialize;
@@ -73,5 +74,5 @@ pub(crate) fn version(args: &VersionArgs) -> anyhow::Result<ExitCode> {
         Output::Text => VERSION.to_string(),
         Output::Json => format!("{}\n", serde_json::to_string(&VERSION)?),
     };
-    crate::cli::print(text.as_bytes())
+    print(text.as_bytes())
 }

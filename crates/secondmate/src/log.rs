@@ -1,0 +1,49 @@
+//! Options of the log, which all commands share.
+
+use clap::{Args, ValueEnum};
+use secondmate_telemetry::{LogOptions, LoggingError, logging};
+
+/// Options of the log.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Log format; the log goes to standard error.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// Log verbosity, as in kube-scheduler: 0 to 3 log decisions, 4 and 5 debug messages, 6 and above every API request. RUST_LOG
+    /// overrides it [default: 0].
+    #[arg(short = 'v', long = "verbosity", visible_alias = "v", global = true, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=10))]
+    verbosity: Option<u8>,
+}
+
+impl LogArgs {
+    pub fn format(self) -> secondmate_telemetry::LogFormat {
+        self.log_format.into()
+    }
+
+    /// Sets up the log; `quiet`: only warnings, unless more is asked for.
+    ///
+    /// # Errors
+    /// `RUST_LOG` cannot be understood.
+    pub fn init(self, quiet: bool) -> Result<(), LoggingError> {
+        logging::init(LogOptions { format: self.format(), verbosity: self.verbosity, quiet })
+    }
+}
+
+/// Log format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// Human-readable lines.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl From<LogFormat> for secondmate_telemetry::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
