@@ -26,7 +26,7 @@ const END_DEADLINE: Duration = Duration::from_secs(60);
 const TAIL: usize = 12;
 
 /// Writes that a scheduler with a pace makes at once.
-const BURST: usize = 10;
+pub(crate) const BURST: usize = 10;
 
 /// The arguments of a candidate: its lease is shorter than by default, so that a scene is, and long enough for a busy machine.
 pub(crate) const CANDIDATE: &[&str] =
@@ -264,22 +264,22 @@ impl<'a> Ground<'a> {
     }
 
     /// Judges, and leaves the nodes empty. Nobody binds any more.
-    pub fn close(&self, asks_again: bool) -> (Count, Result<()>) {
-        match self.judged(asks_again) {
+    pub fn close(&self, in_vain_max: usize) -> (Count, Result<()>) {
+        match self.judged(in_vain_max) {
             Ok((count, wrong)) if wrong.is_empty() => (count, Ok(())),
             Ok((count, wrong)) => (count, Err(anyhow::anyhow!(wrong.join("\n")))),
             Err(error) => (Count::default(), Err(error)),
         }
     }
 
-    fn judged(&self, asks_again: bool) -> Result<(Count, Vec<String>)> {
+    fn judged(&self, in_vain_max: usize) -> Result<(Count, Vec<String>)> {
         // An API server that has just been thawed may not answer at once.
         let pods = wait_until(DEADLINE, "a list of the pods", || self.cluster.list(&self.path()).map(Some))?;
         let promise = Promise {
             fit: self.pods.clone(),
             unfit: self.giants(),
             deleted: self.deleted.clone(),
-            asks_again,
+            in_vain_max,
         };
         let (count, mut wrong) = judge(&pods, &self.audit.bindings(self.name)?, &promise);
         for (node, (cpu, pods)) in over_allocatable(self.cluster)? {

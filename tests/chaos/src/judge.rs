@@ -17,8 +17,8 @@ pub(crate) struct Promise {
     pub unfit: BTreeSet<String>,
     /// Pods that were deleted, whether they were bound or not.
     pub deleted: BTreeSet<String>,
-    /// Whether a bound pod may be bound once more, in vain: an answer was lost, or a scheduler died before it came.
-    pub asks_again: bool,
+    /// How many bound pods may be bound once more, in vain: an answer was lost, or a scheduler died or froze before it came.
+    pub in_vain_max: usize,
 }
 
 /// What was counted.
@@ -77,6 +77,7 @@ pub(crate) fn judge(
             },
         }
     }
+    let mut in_vain = Vec::new();
     for (pod, bindings) in audit {
         if bindings.done > 1 {
             wrong.add("bound twice", format!("{pod} {bindings:?}"));
@@ -88,9 +89,12 @@ pub(crate) fn judge(
         }
         // A pod that is deleted may go while its binding is on the way.
         let again = bindings.refused > 0 || bindings.unanswered > 0;
-        if !promise.asks_again && again && !promise.deleted.contains(pod) {
-            wrong.add("bound once more in vain", format!("{pod} {bindings:?}"));
+        if again && !promise.deleted.contains(pod) {
+            in_vain.push(format!("{pod} {bindings:?}"));
         }
+    }
+    if in_vain.len() > promise.in_vain_max {
+        in_vain.into_iter().for_each(|pod| wrong.add("bound once more in vain", pod));
     }
     for pod in &promise.unfit {
         if bound(pod).is_some() {
@@ -135,8 +139,9 @@ mod tests {
     /// Pods `a` and `b` fit, `giant` does not.
     fn judged(pods: &[Value], audit: &[(&str, Bindings)], asks_again: bool) -> (Count, Vec<String>) {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let in_vain_max = usize::from(asks_again);
         let promise =
-            Promise { fit: set(&["a", "b"]), unfit: set(&["giant"]), deleted: set(&["d"]), asks_again };
+            Promise { fit: set(&["a", "b"]), unfit: set(&["giant"]), deleted: set(&["d"]), in_vain_max };
         let audit = audit.iter().map(|(name, bindings)| ((*name).to_owned(), bindings.clone())).collect();
         judge(pods, &audit, &promise)
     }

@@ -10,8 +10,8 @@ pub(crate) struct Mode {
     /// Of the scene.
     pub name: &'static str,
     pub rules: &'static [Rule],
-    /// Whether a pod that is bound may be bound once more, in vain. One whose binding was not answered is looked at before that.
-    pub asks_again: bool,
+    /// How many pods that are bound may be bound once more, in vain. One whose binding was not answered is looked at before that.
+    pub in_vain_max: usize,
 }
 
 const HALF: u32 = 50;
@@ -35,12 +35,12 @@ const GONE: Rule =
     Rule { kinds: &[Kind::Watch], percent: HALF, fault: Fault::Refused(Reply::Status(410, false)) };
 
 const fn once(name: &'static str, rules: &'static [Rule]) -> Mode {
-    Mode { name, rules, asks_again: false }
+    Mode { name, rules, in_vain_max: 0 }
 }
 
 /// What is answered says that the binding was not carried out, or nobody can know it yet.
 const fn again(name: &'static str, rules: &'static [Rule]) -> Mode {
-    Mode { name, rules, asks_again: true }
+    Mode { name, rules, in_vain_max: usize::MAX }
 }
 
 /// All of them. What the words mean to a user is said in `options.rs`.

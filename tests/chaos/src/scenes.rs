@@ -18,8 +18,8 @@ use crate::report::Row;
 pub(crate) struct Played {
     /// What was done, for the table.
     pub done: String,
-    /// Whether a pod that is bound may have been bound once more, in vain.
-    pub asks_again: bool,
+    /// How many pods that are bound may have been bound once more, in vain.
+    pub in_vain_max: usize,
 }
 
 type Scene = fn(&mut Ground<'_>) -> Result<Played>;
@@ -64,11 +64,11 @@ pub fn play(arena: &Arena, name: &str, seed: u64, scale: &Scale) -> Result<Row> 
             answers::break_answers(&mut ground, mode)
         }
     };
-    let (done, asks_again, failed) = match played {
-        Ok(played) => (played.done, played.asks_again, None),
-        Err(error) => ("broke off".to_owned(), true, Some(error)),
+    let (done, in_vain_max, failed) = match played {
+        Ok(played) => (played.done, played.in_vain_max, None),
+        Err(error) => ("broke off".to_owned(), usize::MAX, Some(error)),
     };
-    let (count, judged) = ground.close(asks_again);
+    let (count, judged) = ground.close(in_vain_max);
     let result = match (failed, judged) {
         (Some(error), Err(wrong)) => Err(error.context(wrong)),
         (Some(error), Ok(())) => Err(error),

@@ -45,6 +45,6 @@ pub(super) fn break_answers(ground: &mut Ground<'_>, mode: &Mode) -> Result<Play
     ground.end(scheduler)?;
     Ok(Played {
         done: format!("{struck} struck, {} of {} bound amid it", bound - 1, pods),
-        asks_again: mode.asks_again,
+        in_vain_max: mode.in_vain_max,
     })
 }

@@ -34,8 +34,5 @@ pub(super) fn churn(ground: &mut Ground<'_>) -> Result<Played> {
         "memory is not flat: {warm:.1} MiB after half of the rounds, {last:.1} MiB at the end"
     );
     ground.end(scheduler)?;
-    Ok(Played {
-        done: format!("{rounds} rounds of {pods} pods, {warm:.0} to {last:.0} MiB"),
-        asks_again: false,
-    })
+    Ok(Played { done: format!("{rounds} rounds of {pods} pods, {warm:.0} to {last:.0} MiB"), in_vain_max: 0 })
 }

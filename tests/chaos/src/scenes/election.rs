@@ -5,7 +5,7 @@ use secondmate_harness::Process;
 
 use super::Played;
 use super::processes::PACE;
-use crate::arena::{CANDIDATE, Ground};
+use crate::arena::{BURST, CANDIDATE, Ground};
 use crate::proxy::{Fault, Kind, Proxy, Reply, Rule};
 
 /// How many leaders are killed.
@@ -25,10 +25,11 @@ fn wait_for_the_middle(ground: &Ground<'_>, leader: &mut Process) -> Result<()> 
 
 pub(super) fn freeze_leader(ground: &mut Ground<'_>) -> Result<Played> {
     let kubeconfig = ground.direct()?;
+    // Before anybody leads: a machine on which they come more slowly than they are bound would leave no work to be frozen with.
+    ground.create(ground.scale.pods)?;
     let mut first = ground.start(&kubeconfig, Some(PACE), CANDIDATE)?;
     let leader = ground.leader("")?;
     let mut second = ground.start(&kubeconfig, Some(PACE), CANDIDATE)?;
-    ground.create(ground.scale.pods)?;
     wait_for_the_middle(ground, &mut first)?;
     first.signal("STOP")?;
     ground.leader(&leader)?;
@@ -40,7 +41,8 @@ pub(super) fn freeze_leader(ground: &mut Ground<'_>) -> Result<Played> {
     ground.ended_as_loser(&mut first)?;
     ground.wait_all(&mut [&mut second])?;
     ground.end(second)?;
-    Ok(Played { done: "leader frozen until another led, thawed".to_owned(), asks_again: false })
+    // What was on its way to the socket when it froze is refused; the dozens that wait for their turn must not be sent.
+    Ok(Played { done: "leader frozen until another led, thawed".to_owned(), in_vain_max: BURST })
 }
 
 pub(super) fn kill_leader(ground: &mut Ground<'_>) -> Result<Played> {
@@ -60,17 +62,17 @@ pub(super) fn kill_leader(ground: &mut Ground<'_>) -> Result<Played> {
     }
     ground.wait_all(&mut [&mut candidate])?;
     ground.end(candidate)?;
-    Ok(Played { done: format!("{KILLS} leaders killed"), asks_again: true })
+    Ok(Played { done: format!("{KILLS} leaders killed"), in_vain_max: usize::MAX })
 }
 
 /// The leader goes through a proxy, the standby does not. `loss` is what takes the leader's Lease away.
 fn lose(ground: &mut Ground<'_>, loss: impl FnOnce(&Proxy)) -> Result<()> {
     let (proxy, through) = ground.proxy()?;
     let direct = ground.direct()?;
+    ground.create(ground.scale.pods)?;
     let mut first = ground.start(&through, Some(PACE), CANDIDATE)?;
     let leader = ground.leader("")?;
     let mut second = ground.start(&direct, Some(PACE), CANDIDATE)?;
-    ground.create(ground.scale.pods)?;
     wait_for_the_middle(ground, &mut first)?;
     loss(&proxy);
     ground.ended_as_loser(&mut first)?;
@@ -83,10 +85,10 @@ fn lose(ground: &mut Ground<'_>, loss: impl FnOnce(&Proxy)) -> Result<()> {
 pub(super) fn partition(ground: &mut Ground<'_>) -> Result<Played> {
     lose(ground, Proxy::part)?;
     // The answers of its last bindings were lost.
-    Ok(Played { done: "leader cut off".to_owned(), asks_again: true })
+    Ok(Played { done: "leader cut off".to_owned(), in_vain_max: usize::MAX })
 }
 
 pub(super) fn lease_lost(ground: &mut Ground<'_>) -> Result<Played> {
     lose(ground, |proxy| proxy.strike(NO_LEASE))?;
-    Ok(Played { done: "leader's renewals refused".to_owned(), asks_again: false })
+    Ok(Played { done: "leader's renewals refused".to_owned(), in_vain_max: 0 })
 }

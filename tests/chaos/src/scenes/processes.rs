@@ -31,23 +31,23 @@ fn finish(ground: &Ground<'_>, mut scheduler: Process) -> Result<()> {
     ground.end(scheduler)
 }
 
-fn freeze(ground: &mut Ground<'_>, component: Component, asks_again: bool) -> Result<Played> {
+fn freeze(ground: &mut Ground<'_>, component: Component, in_vain_max: usize) -> Result<Played> {
     let scheduler = middle(ground)?;
     ground.cluster.signal_component(component, "STOP")?;
     // Nothing is waited for: this is how long it stands still.
     std::thread::sleep(FROZEN);
     ground.cluster.signal_component(component, "CONT")?;
     finish(ground, scheduler)?;
-    Ok(Played { done: format!("frozen for {} s", FROZEN.as_secs()), asks_again })
+    Ok(Played { done: format!("frozen for {} s", FROZEN.as_secs()), in_vain_max })
 }
 
 pub(super) fn freeze_apiserver(ground: &mut Ground<'_>) -> Result<Played> {
-    freeze(ground, Component::KubeApiserver, false)
+    freeze(ground, Component::KubeApiserver, 0)
 }
 
 pub(super) fn freeze_etcd(ground: &mut Ground<'_>) -> Result<Played> {
     // The API server may give up what etcd carries out later.
-    freeze(ground, Component::Etcd, true)
+    freeze(ground, Component::Etcd, usize::MAX)
 }
 
 fn kill(ground: &mut Ground<'_>, component: Component) -> Result<Played> {
@@ -55,7 +55,7 @@ fn kill(ground: &mut Ground<'_>, component: Component) -> Result<Played> {
     ground.cluster.kill_component(component)?;
     ground.cluster.start_component(component)?;
     finish(ground, scheduler)?;
-    Ok(Played { done: "killed and started again".to_owned(), asks_again: true })
+    Ok(Played { done: "killed and started again".to_owned(), in_vain_max: usize::MAX })
 }
 
 pub(super) fn kill_apiserver(ground: &mut Ground<'_>) -> Result<Played> {
@@ -81,5 +81,5 @@ pub(super) fn kill_scheduler(ground: &mut Ground<'_>) -> Result<Played> {
     ground.create(pods / 10)?;
     let last = ground.start(&kubeconfig, Some(PACE), ALONE)?;
     finish(ground, last)?;
-    Ok(Played { done: format!("killed {kills} times"), asks_again: true })
+    Ok(Played { done: format!("killed {kills} times"), in_vain_max: usize::MAX })
 }

@@ -65,7 +65,7 @@ pub(super) fn starvation(ground: &mut Ground<'_>) -> Result<Played> {
     }
     Ok(Played {
         done: format!("starved for {} s, {stops} stops, {losses} leases lost", STARVED.as_secs()),
-        asks_again: true,
+        in_vain_max: usize::MAX,
     })
 }
 
