@@ -77,7 +77,7 @@ pub(crate) const SCENES: [(&str, &str); 43] = [
         until the middle of the binding is over. Then the fault ends, and what is there is judged: every pod that fits is \
         bound, by exactly one binding in the audit log of the API server, to the node that this binding named; no other \
         is; no node has more than its room; the scheduler still runs and ends on SIGTERM with 0, or has ended as \
-        planned. No scene takes longer than ten minutes. The program ends with a table, and with 1 if a scene failed.",
+        planned. Nothing is waited for longer than three minutes. The program ends with a table, and with 1 if a scene failed.",
     after_help = scenes_as_text()
 )]
 pub(crate) struct Options {
@@ -88,7 +88,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
     /// Pods in a scene in which processes are stopped or killed; a scene of broken answers has a fifth.
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u16).range(50..=2000))]
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u16).range(50..=1500))]
     pub(crate) pods: u16,
 }
 
