@@ -137,7 +137,8 @@ pub(super) fn watch_line(input: &[u8]) -> Result<bool, String> {
     }
 }
 
-/// Above this the two readers differ on purpose: one saturates, the other does as upstream where numbers leave 64 bits.
+/// Above this the two readers differ on purpose: one saturates, the other does as upstream where numbers leave 64 bits. What is negative
+/// admission refuses, and rounds up; upstream rounds it away from zero.
 const ALIKE_BELOW: i64 = 1 << 40;
 
 pub(super) fn quantity(input: &[u8]) -> Result<bool, String> {
@@ -150,6 +151,7 @@ pub(super) fn quantity(input: &[u8]) -> Result<bool, String> {
         format!("{first:?}: {read:?} {admitted:?}")
     })?;
     if let (Ok(read), Some(admitted)) = (read, admitted)
+        && !admitted.is_negative()
         && (0..ALIKE_BELOW).contains(&admitted.units())
     {
         ensure(read.value() == admitted.units(), "scheduler and admission read the same amount", || {
