@@ -37,8 +37,10 @@ pub struct Configuration {
     pub pod_max_backoff: Duration,
     /// HTTP extenders, in the order of their calls.
     pub extenders: Vec<Extender>,
-    /// kube-scheduler fills its cache only once it leads. Default false.
+    /// The caches are filled only once the process leads. Default false.
     pub delay_cache_until_active: bool,
+    /// Whether CPU profiles are served below `/debug/pprof/`. Default true.
+    pub enable_profiling: bool,
     /// secondmate's own additions.
     pub own: SecondmateConfiguration,
     name_given: NameGiven,
@@ -440,6 +442,7 @@ fn resolve_all(
         pod_max_backoff: Duration::from_secs(u64::try_from(max).unwrap_or(1)),
         extenders: given.extenders,
         delay_cache_until_active: given.delay_cache_until_active,
+        enable_profiling: given.enable_profiling.unwrap_or(true),
         own,
         name_given,
         unsupported: remarks.unsupported,

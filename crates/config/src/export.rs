@@ -27,6 +27,7 @@ impl Configuration {
             "podInitialBackoffSeconds": self.pod_initial_backoff.as_secs(),
             "podMaxBackoffSeconds": self.pod_max_backoff.as_secs(),
             "delayCacheUntilActive": self.delay_cache_until_active,
+            "enableProfiling": self.enable_profiling,
             "profiles": self.profiles.iter().map(profile_value).collect::<Vec<_>>(),
             "secondmate": self.own,
         });
@@ -46,12 +47,14 @@ impl Configuration {
     }
 
     /// A short fingerprint of what decides where pods go: profiles, plugins, arguments, backoffs, extenders and parity.
-    /// How the process reaches the API server and elects its leader is left out, as replicas may differ there.
+    /// How the process reaches the API server, elects its leader, fills its caches and is looked at is left out, as replicas may differ
+    /// there.
     pub fn fingerprint(&self) -> String {
         let mut value = self.to_value();
         if let Value::Object(fields) = &mut value {
-            fields.remove("clientConnection");
-            fields.remove("leaderElection");
+            for field in ["clientConnection", "leaderElection", "delayCacheUntilActive", "enableProfiling"] {
+                fields.remove(field);
+            }
         }
         // FNV-1a over the text, whose fields are in a defined order: stable over processes and builds.
         let hash = value.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

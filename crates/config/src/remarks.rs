@@ -55,20 +55,8 @@ impl Remarks {
 
     pub(crate) fn about(&mut self, given: &GivenConfiguration) {
         let root = Path::default();
-        if given.delay_cache_until_active {
-            let path = root.child("delayCacheUntilActive");
-            self.refuse(
-                &path,
-                "a cache that is filled only once the process leads",
-                "remove it or set it to false",
-            );
-        }
-        if given.enable_profiling == Some(true) {
-            let text = "has no effect: secondmate has no Go profiles; the debug endpoints are always there";
-            self.notice(&root.child("enableProfiling"), text);
-        }
         if given.enable_contention_profiling == Some(true) {
-            let text = "has no effect: secondmate has no Go profiles";
+            let text = "has no effect: one thread decides, and nothing contends with it; there are CPU profiles only";
             self.notice(&root.child("enableContentionProfiling"), text);
         }
         if given.client_connection.content_type.contains("protobuf")

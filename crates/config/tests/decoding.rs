@@ -176,8 +176,7 @@ fn null_is_absent_and_yaml_1_1_booleans_count() {
 #[test]
 fn what_is_not_supported_is_listed_by_path() {
     let configuration = read(
-        "delayCacheUntilActive: true
-extenders:
+        "extenders:
 - urlPrefix: http://127.0.0.1:8888
   filterVerb: filter
 - urlPrefix: http://127.0.0.1:8889
@@ -206,7 +205,6 @@ profiles:
     assert_eq!(
         found,
         [
-            "delayCacheUntilActive: a cache that is filled only once the process leads is not supported yet; remove it or set it to false",
             "profiles[0].plugins.placementScore: scheduling of pod groups by placement is not supported yet; remove it",
             "profiles[0].plugins.podGroupPostFilter: preemption for pod groups is not supported yet; remove it",
             "profiles[0].plugins.permit.enabled[0]: plugin GangScheduling (feature gate GenericWorkload) is not supported yet; remove it",
@@ -219,7 +217,7 @@ profiles:
 #[test]
 fn what_has_no_effect_is_told() {
     let configuration = read(
-        "enableProfiling: true
+        "enableContentionProfiling: true
 percentageOfNodesToScore: 30
 clientConnection:
   contentType: application/vnd.kubernetes.protobuf
@@ -245,7 +243,7 @@ profiles:
     assert_eq!(
         paths,
         [
-            "enableProfiling",
+            "enableContentionProfiling",
             "clientConnection.contentType",
             "profiles[0].plugins.filter.enabled[0].weight",
             "profiles[0].plugins.filter.disabled[0]",

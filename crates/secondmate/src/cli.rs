@@ -6,6 +6,7 @@ use crate::config::ConfigArgs;
 use crate::dump::DumpArgs;
 use crate::explain::ExplainArgs;
 use crate::guard::GuardArgs;
+use crate::kube_scheduler::KubeSchedulerArgs;
 use crate::log::LogArgs;
 use crate::man::ManArgs;
 use crate::playground::PlaygroundArgs;
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     /// Schedule the pods of one or more scheduler names in a cluster.
     #[command(after_help = crate::run::EXAMPLES)]
     Run(RunArgs),
+    /// Schedule with kube-scheduler's flags, files and HTTPS port, in its place; also where the program is called kube-scheduler.
+    #[command(after_help = crate::kube_scheduler::EXAMPLES)]
+    KubeScheduler(Box<KubeSchedulerArgs>),
     /// Try it without a cluster: an API server, simulated nodes, pods and the scheduler in one process.
     #[command(after_help = crate::playground::EXAMPLES, after_long_help = crate::playground::SUMMARY_HELP)]
     Playground(PlaygroundArgs),
@@ -70,7 +74,7 @@ impl App {
     /// Runs the command line of this process; call it from `main`.
     #[must_use]
     pub fn main(self) -> ExitCode {
-        let cli = Cli::parse();
+        let cli = Cli::parse_from(crate::kube_scheduler::arguments(std::env::args_os()));
         let format = cli.log.format();
         let _last_lines = logging::guard();
         match self.dispatch(cli) {
@@ -85,6 +89,7 @@ impl App {
     fn dispatch(&self, cli: Cli) -> anyhow::Result<ExitCode> {
         match cli.command {
             Command::Run(args) => crate::run::run(self, args, cli.log),
+            Command::KubeScheduler(args) => crate::kube_scheduler::kube_scheduler(self, &args, cli.log),
             Command::Playground(args) => crate::playground::playground(self, args, cli.log),
             Command::Guard(args) => crate::guard::guard(args, cli.log),
             Command::Explain(args) => {

@@ -91,7 +91,7 @@ fn check(app: &App, text: &str) -> anyhow::Result<String> {
 }
 
 /// The configuration as the documents of a file.
-fn documents(configuration: &Configuration) -> anyhow::Result<String> {
+pub(crate) fn documents(configuration: &Configuration) -> anyhow::Result<String> {
     let mut main = configuration.to_value();
     let own = main.as_object_mut().and_then(|fields| fields.remove("secondmate")).unwrap_or_default();
     let mut document = json!({ "apiVersion": OWN_API_VERSION, "kind": OWN_KIND });
@@ -127,12 +127,12 @@ mod tests {
             said("profiles: [{schedulerName: a}, {schedulerName: b}]\n"),
             "valid: profiles for a, b\n"
         );
-        let answer = said("enableProfiling: true\n");
+        let answer = said("enableContentionProfiling: true\n");
         assert!(
             answer.starts_with("valid: a profile for default-scheduler\nnote: `run` refuses it"),
             "{answer}"
         );
-        assert!(answer.contains("note: enableProfiling: has no effect"), "{answer}");
+        assert!(answer.contains("note: enableContentionProfiling: has no effect"), "{answer}");
         let answer =
             said("profiles: [{schedulerName: a, plugins: {permit: {enabled: [{name: GangScheduling}]}}}]\n");
         assert!(answer.contains("not supported yet"), "{answer}");

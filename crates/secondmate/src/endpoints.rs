@@ -1,8 +1,17 @@
-//! The addresses that `run` serves: one for probes and metrics, one for debugging.
+//! The addresses that a scheduler serves: one for probes and metrics and one for debugging, plainly; or one for all of it over TLS.
 
+use crate::kube_scheduler::mount_pages;
+use anyhow::Context;
+use secondmate_shell::{
+    AuthenticationOptions, AuthorizationOptions, ClusterConfig, Failure, NamedCertificate, RequestHeaders,
+    SecureOptions, SecureServing, ServingCertificate, TlsOptions,
+};
 use secondmate_telemetry::{Admin, AdminError};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -41,13 +50,141 @@ impl FromStr for DebugListen {
     }
 }
 
+/// Where a scheduler is served, and how.
+pub(crate) enum Endpoints {
+    /// Plainly, and to whoever can connect.
+    Plain {
+        /// Probes and metrics.
+        listen: SocketAddr,
+        /// Debug endpoints.
+        debug_listen: Option<DebugListen>,
+    },
+    /// As kube-scheduler.
+    Secure(Box<SecureEndpoint>),
+    /// Nowhere.
+    Nowhere,
+}
+
+/// How the port with TLS is served.
+pub(crate) struct SecureEndpoint {
+    pub address: SocketAddr,
+    pub share_port: bool,
+    pub certificate: ServingCertificate,
+    pub named: Vec<NamedCertificate>,
+    pub tls: TlsOptions,
+    pub authentication_kubeconfig: Option<PathBuf>,
+    pub client_authority: Option<PathBuf>,
+    pub request_headers: Option<RequestHeaders>,
+    pub skip_lookup: bool,
+    pub tolerate_lookup_failure: bool,
+    pub remember_tokens: Duration,
+    pub authorization_kubeconfig: Option<PathBuf>,
+    pub always_allow_paths: Vec<String>,
+    pub remember_allowed: Duration,
+    pub remember_denied: Duration,
+    /// The text of `/flagz`, where it is served.
+    pub flagz: Option<String>,
+    pub statusz: bool,
+}
+
 /// What is served.
 pub(crate) struct Serving {
     pub tasks: JoinSet<()>,
     /// Probes and metrics.
-    pub listen: SocketAddr,
+    pub listen: Option<SocketAddr>,
     /// Debug endpoints.
     pub debug_listen: Option<SocketAddr>,
+    pub secure: Option<SecureServing>,
+}
+
+/// The failure of what keeps TLS current; for ever where there is none.
+pub(crate) async fn failure_of(secure: &mut Option<SecureServing>) -> Failure {
+    match secure {
+        Some(secure) => secure.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Endpoints {
+    /// Takes the addresses and serves until cancelled.
+    ///
+    /// # Errors
+    /// An address cannot be had; certificates, authorities or kubeconfigs cannot be used.
+    pub async fn serve(self, admin: &Admin, cancel: &CancellationToken) -> anyhow::Result<Serving> {
+        match self {
+            Self::Plain { listen, debug_listen } => Ok(serve(admin, listen, debug_listen, cancel).await?),
+            Self::Secure(endpoint) => endpoint.serve(admin, cancel).await,
+            Self::Nowhere => {
+                // The end of the tasks is told: there has to be one that lasts.
+                let mut tasks = JoinSet::new();
+                tasks.spawn(cancel.clone().cancelled_owned());
+                Ok(Serving { tasks, listen: None, debug_listen: None, secure: None })
+            }
+        }
+    }
+}
+
+impl SecureEndpoint {
+    async fn serve(self, admin: &Admin, cancel: &CancellationToken) -> anyhow::Result<Serving> {
+        let listener = listen(self.address, self.share_port)?;
+        let address = listener.local_addr().unwrap_or(self.address);
+        let authentication = AuthenticationOptions {
+            cluster: cluster(self.authentication_kubeconfig.as_deref(), "--authentication-kubeconfig")
+                .await?,
+            client_authority: self.client_authority,
+            request_headers: self.request_headers,
+            skip_lookup: self.skip_lookup,
+            tolerate_lookup_failure: self.tolerate_lookup_failure,
+            remember: self.remember_tokens,
+        };
+        let authorization = AuthorizationOptions {
+            cluster: cluster(self.authorization_kubeconfig.as_deref(), "--authorization-kubeconfig").await?,
+            always_allow_paths: self.always_allow_paths,
+            remember_allowed: self.remember_allowed,
+            remember_denied: self.remember_denied,
+        };
+        if authentication.cluster.is_none() {
+            warn!("no --authentication-kubeconfig, and no service account: tokens count for nothing");
+        }
+        if authorization.cluster.is_none() {
+            warn!(
+                "no --authorization-kubeconfig, and no service account: nobody may anything but the paths that are always allowed"
+            );
+        }
+        let options = SecureOptions {
+            certificate: self.certificate,
+            named: self.named,
+            tls: self.tls,
+            authentication,
+            authorization,
+            metrics: admin.metrics.clone(),
+        };
+        let (secure, security) = SecureServing::start(options).await?;
+        mount_pages(admin, self.flagz, self.statusz);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(admin.clone().serve_secure(listener, security, cancel.clone()));
+        Ok(Serving { tasks, listen: Some(address), debug_listen: None, secure: Some(secure) })
+    }
+}
+
+/// Takes the address; an unspecified one stands for those of both families.
+fn listen(address: SocketAddr, share_port: bool) -> Result<TcpListener, AdminError> {
+    if address.ip() == Ipv4Addr::UNSPECIFIED {
+        let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+        // There are machines without IPv6.
+        if let Ok(listener) = Admin::listen_secure(both, share_port) {
+            return Ok(listener);
+        }
+    }
+    Admin::listen_secure(address, share_port)
+}
+
+/// The cluster of a kubeconfig, or that of the pod; `None`: this is in no pod.
+async fn cluster(kubeconfig: Option<&Path>, flag: &str) -> anyhow::Result<Option<ClusterConfig>> {
+    match kubeconfig {
+        Some(path) => secondmate_shell::cluster(Some(path)).await.map(Some).with_context(|| flag.to_owned()),
+        None => Ok(ClusterConfig::incluster().ok()),
+    }
 }
 
 /// Takes the addresses and serves until cancelled.
@@ -88,7 +225,7 @@ pub(crate) async fn serve(
         }
         tasks.spawn(admin.clone().serve_debug(listener, cancel.clone()));
     }
-    Ok(Serving { tasks, listen, debug_listen })
+    Ok(Serving { tasks, listen: Some(listen), debug_listen, secure: None })
 }
 
 #[cfg(test)]

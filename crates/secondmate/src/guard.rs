@@ -164,7 +164,7 @@ async fn serve(args: GuardArgs) -> anyhow::Result<ExitCode> {
     let debug = Some(DebugListen::Off);
     let mut serving = endpoints::serve(&admin, args.listen, debug, &stop_serving).await?;
     let mut guard = tokio::select! {
-        guard = start(&args, admin, serving.listen) => guard?,
+        guard = start(&args, admin, serving.listen.unwrap_or(args.listen)) => guard?,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };

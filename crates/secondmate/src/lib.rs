@@ -20,6 +20,7 @@ mod dump;
 mod endpoints;
 mod explain;
 mod guard;
+mod kube_scheduler;
 mod log;
 mod man;
 mod output;

@@ -20,6 +20,14 @@ impl LogArgs {
         self.log_format.into()
     }
 
+    /// With this format, unless one was given.
+    pub fn or_format(mut self, format: Option<secondmate_telemetry::LogFormat>) -> Self {
+        if self.log_format == LogFormat::Text && format == Some(secondmate_telemetry::LogFormat::Json) {
+            self.log_format = LogFormat::Json;
+        }
+        self
+    }
+
     /// Sets up the log; `quiet`: only warnings, unless more is asked for.
     ///
     /// # Errors

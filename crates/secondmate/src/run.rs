@@ -1,6 +1,6 @@
 //! `secondmate run`: the scheduler against a cluster.
 
-use crate::endpoints::{self, DebugListen, Serving};
+use crate::endpoints::{self, DebugListen, Endpoints, Serving};
 use crate::guard::ServingArgs;
 use crate::log::LogArgs;
 use crate::started;
@@ -13,12 +13,13 @@ use secondmate_core::SchedulerConfig;
 use secondmate_core::queue::QueueConfig;
 use secondmate_cycle::Profile;
 use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName, LeaseNameSources, identity};
-use secondmate_shell::{End, Failure, GuardService, Options, Shell, WriteLimit};
+use secondmate_shell::{ClusterConfig, End, Failure, GuardService, Options, Shell, WriteLimit};
 use secondmate_telemetry::{Admin, Probe};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -50,13 +51,13 @@ pub(crate) struct RunArgs {
     /// How long non-leaders wait after the last observed renewal before they try to take the Lease [default: as configured, else
     /// 15s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub lease_duration: Option<std::time::Duration>,
+    pub lease_duration: Option<Duration>,
     /// How long the leader retries renewing the Lease before it gives up leadership [default: as configured, else 10s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub renew_deadline: Option<std::time::Duration>,
+    pub renew_deadline: Option<Duration>,
     /// Time between attempts to acquire or renew the Lease [default: as configured, else 2s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub retry_period: Option<std::time::Duration>,
+    pub retry_period: Option<Duration>,
     /// Address for probes (/livez, /readyz, /healthz) and /metrics.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10359")]
     pub listen: SocketAddr,
@@ -95,6 +96,49 @@ impl RunArgs {
     }
 }
 
+/// What is run, beside the configuration.
+pub(crate) struct Plan {
+    pub cluster: ClusterSource,
+    pub replace_default_scheduler: bool,
+    pub bind_concurrency: usize,
+    /// Longest stay of a pod among the unschedulable; `None`: the usual one.
+    pub max_unschedulable: Option<Duration>,
+    pub disabled_metrics: Vec<String>,
+    pub endpoints: Endpoints,
+    /// The bind guard beside it, and its address.
+    pub guard: Option<(SocketAddr, ServingArgs)>,
+    /// What is to be said of the command line, once there is a log.
+    pub remarks: Vec<String>,
+}
+
+/// What leads to the cluster, over what the configuration says.
+pub(crate) struct ClusterSource {
+    pub kubeconfig: Option<PathBuf>,
+    /// URL of the API server, in place of the kubeconfig's.
+    pub server: Option<String>,
+}
+
+impl ClusterSource {
+    async fn find(&self, configuration: &Configuration) -> anyhow::Result<ClusterConfig> {
+        let configured = configuration.client_connection.kubeconfig.as_ref().map(PathBuf::from);
+        let kubeconfig = self.kubeconfig.clone().or(configured);
+        let Some(server) = &self.server else {
+            return Ok(secondmate_shell::cluster(kubeconfig.as_deref()).await?);
+        };
+        let server: http::Uri = server.parse().with_context(|| format!("--master={server}"))?;
+        if server.authority().is_none() || server.scheme().is_none() {
+            bail!("--master={server}: expected a URL such as https://10.0.0.1:6443");
+        }
+        // As in kube-scheduler: without a kubeconfig nothing is known but the address.
+        let mut cluster = match &kubeconfig {
+            Some(path) => secondmate_shell::cluster(Some(path)).await?,
+            None => ClusterConfig::new(server.clone()),
+        };
+        cluster.cluster_url = server;
+        Ok(cluster)
+    }
+}
+
 pub(crate) fn run(app: &App, args: RunArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
     let source = ConfigurationSource {
         file: args.config.clone(),
@@ -103,10 +147,33 @@ pub(crate) fn run(app: &App, args: RunArgs, log: LogArgs) -> anyhow::Result<Exit
     };
     let mut configuration = source.read(app)?;
     args.apply_to(&mut configuration.leader_election);
+    let plan = Plan {
+        cluster: ClusterSource { kubeconfig: args.kubeconfig, server: None },
+        replace_default_scheduler: args.i_replace_the_default_scheduler,
+        bind_concurrency: usize::from(args.bind_concurrency),
+        max_unschedulable: None,
+        disabled_metrics: Vec::new(),
+        endpoints: Endpoints::Plain { listen: args.listen, debug_listen: args.debug_listen },
+        guard: args.guard_listen.map(|listen| (listen, args.guard)),
+        remarks: Vec::new(),
+    };
+    execute(app, plan, configuration, log)
+}
+
+/// Runs a scheduler until it ends.
+pub(crate) fn execute(
+    app: &App,
+    plan: Plan,
+    configuration: Configuration,
+    log: LogArgs,
+) -> anyhow::Result<ExitCode> {
     let profiles = profiles(app, &configuration)?;
     log.init(false)?;
     for notice in configuration.notices() {
         warn!("{notice}");
+    }
+    for remark in &plan.remarks {
+        warn!("{remark}");
     }
     // I/O and decoding beside the scheduling thread: two workers keep up with it, and more would only wake each other.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -114,54 +181,73 @@ pub(crate) fn run(app: &App, args: RunArgs, log: LogArgs) -> anyhow::Result<Exit
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let code = runtime.block_on(serve(args, &configuration, profiles));
+    let code = runtime.block_on(serve(plan, &configuration, profiles));
     // Whatever still runs has been given its time.
     runtime.shutdown_background();
     code
 }
 
 async fn serve(
-    args: RunArgs,
+    plan: Plan,
     configuration: &Configuration,
     profiles: Vec<Profile>,
 ) -> anyhow::Result<ExitCode> {
     // From the first moment on, so that no signal finds nobody.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut dump = signal(SignalKind::user_defined2()).context("cannot listen for SIGUSR2")?;
     let admin = Admin::new(VERSION.metrics());
     admin.set_configuration(configuration.to_value());
+    admin.set_profiling(configuration.enable_profiling);
+    admin.disable_metrics(plan.disabled_metrics.iter().cloned());
     // The shell takes this check over once it has connected; until then nothing is ready.
     let _starting = admin.health.flag("sched-handler-sync", Probe::Ready, "the scheduler is starting");
     let stop_serving = CancellationToken::new();
-    let mut serving = endpoints::serve(&admin, args.listen, args.debug_listen, &stop_serving).await?;
-
-    let start = start(&args, configuration, profiles, admin, &serving);
-    let (mut shell, mut guard) = tokio::select! {
-        started = start => started?,
+    let Plan { cluster, replace_default_scheduler, bind_concurrency, max_unschedulable, .. } = plan;
+    let start =
+        Start { cluster, replace_default_scheduler, bind_concurrency, max_unschedulable, guard: plan.guard };
+    let started = async {
+        let serving = plan.endpoints.serve(&admin, &stop_serving).await?;
+        let (shell, guard) = start.start(configuration, profiles, admin.clone(), &serving).await?;
+        anyhow::Ok((serving, shell, guard))
+    };
+    let (mut serving, mut shell, mut guard) = tokio::select! {
+        started = started => started?,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
-    let end = tokio::select! {
-        end = shell.ended() => {
-            if let End::Failed(failure) = &end {
-                error!("{failure}: stopping");
+    let end = loop {
+        break tokio::select! {
+            end = shell.ended() => {
+                if let End::Failed(failure) = &end {
+                    error!("{failure}: stopping");
+                }
+                // Whatever still works ends in order, and the Lease is given back.
+                stop(shell, "it ended by itself").await;
+                end
             }
-            // Whatever still works ends in order, and the Lease is given back.
-            stop(shell, "it ended by itself").await;
-            end
-        }
-        failure = failure_of(&mut guard) => {
-            error!("{failure}: stopping");
-            stop(shell, "the bind guard ended by itself").await;
-            End::Failed(failure)
-        }
-        Some(end) = serving.tasks.join_next() => {
-            stop(shell, "an address is not served any more").await;
-            let reason = end.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
-            bail!("the server of probes and metrics, or of debug endpoints, ended ({reason}): this is a bug, please report it with the log");
-        }
-        _ = terminate.recv() => stop(shell, "SIGTERM").await,
-        _ = interrupt.recv() => stop(shell, "SIGINT").await,
+            failure = failure_of(&mut guard) => {
+                error!("{failure}: stopping");
+                stop(shell, "the bind guard ended by itself").await;
+                End::Failed(failure)
+            }
+            failure = endpoints::failure_of(&mut serving.secure) => {
+                error!("{failure}: stopping");
+                stop(shell, "HTTPS is not served any more").await;
+                End::Failed(failure)
+            }
+            Some(end) = serving.tasks.join_next() => {
+                stop(shell, "an address is not served any more").await;
+                let reason = end.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
+                bail!("the server of probes and metrics, or of debug endpoints, ended ({reason}): this is a bug, please report it with the log");
+            }
+            _ = dump.recv() => {
+                shell.log_state();
+                continue;
+            }
+            _ = terminate.recv() => stop(shell, "SIGTERM").await,
+            _ = interrupt.recv() => stop(shell, "SIGINT").await,
+        };
     };
     // Last, because the API server asks it about the bindings that are still on their way.
     if let Some(guard) = guard {
@@ -193,33 +279,45 @@ async fn stop(shell: Shell, why: &str) -> End {
     end
 }
 
-async fn start(
-    args: &RunArgs,
-    configuration: &Configuration,
-    profiles: Vec<Profile>,
-    admin: Admin,
-    serving: &Serving,
-) -> anyhow::Result<(Shell, Option<GuardService>)> {
-    let given = args.kubeconfig.clone();
-    let configured = configuration.client_connection.kubeconfig.as_ref().map(PathBuf::from);
-    let cluster = secondmate_shell::cluster(given.or(configured).as_deref()).await?;
-    let election = election(configuration, args.i_replace_the_default_scheduler)?;
-    let lease = election.as_ref().map(|election| election.lease.to_string());
-    let server = cluster.cluster_url.to_string();
-    started::say(configuration, &server, lease.as_deref(), serving.listen, serving.debug_listen);
-    let guard = match args.guard_listen {
-        Some(listen) => {
-            let options = args.guard.options(cluster.clone(), listen, admin.clone());
-            Some(GuardService::start(options).await?)
+/// What is needed to start, beside configuration and profiles.
+struct Start {
+    cluster: ClusterSource,
+    replace_default_scheduler: bool,
+    bind_concurrency: usize,
+    max_unschedulable: Option<Duration>,
+    guard: Option<(SocketAddr, ServingArgs)>,
+}
+
+impl Start {
+    async fn start(
+        self,
+        configuration: &Configuration,
+        profiles: Vec<Profile>,
+        admin: Admin,
+        serving: &Serving,
+    ) -> anyhow::Result<(Shell, Option<GuardService>)> {
+        let cluster = self.cluster.find(configuration).await?;
+        let election = election(configuration, self.replace_default_scheduler)?;
+        let lease = election.as_ref().map(|election| election.lease.to_string());
+        let server = cluster.cluster_url.to_string();
+        started::say(configuration, &server, lease.as_deref(), serving.listen, serving.debug_listen);
+        let guard = match self.guard {
+            Some((listen, args)) => {
+                let options = args.options(cluster.clone(), listen, admin.clone());
+                Some(GuardService::start(options).await?)
+            }
+            None => None,
+        };
+        let mut options = Options {
+            election,
+            bind_concurrency: self.bind_concurrency,
+            ..shell_options(configuration, cluster, profiles, admin)
+        };
+        if let Some(longest) = self.max_unschedulable {
+            options.scheduler.queue.max_unschedulable = longest;
         }
-        None => None,
-    };
-    let options = Options {
-        election,
-        bind_concurrency: usize::from(args.bind_concurrency),
-        ..shell_options(configuration, cluster, profiles, admin)
-    };
-    Ok((Shell::start(options).await?, guard))
+        Ok((Shell::start(options).await?, guard))
+    }
 }
 
 /// What a configuration says about how a scheduler is run, but for the election.
@@ -232,6 +330,7 @@ pub(crate) fn shell_options(
     let connection = &configuration.client_connection;
     Options {
         extenders: configuration.extenders.clone(),
+        delay_watches: configuration.delay_cache_until_active,
         write_limit: connection
             .limited
             .then_some(WriteLimit { per_second: connection.qps, burst: connection.burst }),

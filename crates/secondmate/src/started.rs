@@ -12,9 +12,11 @@ pub(crate) fn say(
     configuration: &Configuration,
     server: &str,
     lease: Option<&str>,
-    listen: SocketAddr,
+    listen: Option<SocketAddr>,
     debug_listen: Option<SocketAddr>,
 ) {
+    let shown =
+        |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
     info!(
         version = VERSION.version,
         commit = VERSION.commit,
@@ -22,8 +24,8 @@ pub(crate) fn say(
         server,
         profiles = profiles(configuration),
         lease = lease.unwrap_or("none"),
-        listen = %listen,
-        debug_listen = debug_listen.map_or_else(|| "off".to_owned(), |address| address.to_string()),
+        listen = shown(listen),
+        debug_listen = shown(debug_listen),
         "starting"
     );
 }

@@ -17,8 +17,18 @@ fn stdout(arguments: &[&str], variables: &[(&str, &str)]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-const COMMANDS: [&str; 9] =
-    ["run", "playground", "explain", "dump", "guard", "config", "version", "completion", "man"];
+const COMMANDS: [&str; 10] = [
+    "run",
+    "kube-scheduler",
+    "playground",
+    "explain",
+    "dump",
+    "guard",
+    "config",
+    "version",
+    "completion",
+    "man",
+];
 
 #[test]
 fn every_help_has_examples_and_fits_the_terminal() -> Result<()> {

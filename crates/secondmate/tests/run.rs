@@ -45,7 +45,10 @@ fn bad_input_is_told_with_the_object_and_the_remedy() {
     };
     let misspelt = config("misspelt.yaml", "profles: []\n");
     let two = config("two.yaml", "profiles: [{schedulerName: a}, {schedulerName: b}]\n");
-    let extender = config("extender.yaml", "profiles: [{schedulerName: a}]\ndelayCacheUntilActive: true\n");
+    let gang = config(
+        "gang.yaml",
+        "profiles: [{schedulerName: a, plugins: {permit: {enabled: [{name: GangScheduling}]}}}]\n",
+    );
     let plugin = config(
         "plugin.yaml",
         "profiles: [{schedulerName: a, plugins: {filter: {enabled: [{name: NodeAfinity}]}}}]\n",
@@ -63,7 +66,7 @@ fn bad_input_is_told_with_the_object_and_the_remedy() {
         (&["--config", "/nowhere.yaml"], &["error: cannot read the configuration /nowhere.yaml", "--config"]),
         (&["--config", &misspelt], &["misspelt.yaml", "line 3", "unknown field \"profles\"", "profiles"]),
         (&["--config", &two, "--scheduler-name", "c"], &["two.yaml", "has 2 profiles", "remove the option"]),
-        (&["--config", &extender], &["delayCacheUntilActive", "is not supported yet", "remove it"]),
+        (&["--config", &gang], &["plugin GangScheduling", "is not supported yet", "remove it"]),
         (&["--config", &plugin], &["NodeAfinity", "did you mean \"NodeAffinity\""]),
         (&["--scheduler-name", "a"], &["error: no cluster", "give --kubeconfig FILE, set KUBECONFIG"]),
         (

@@ -97,8 +97,20 @@ struct PageMeta {
     continue_at: String,
 }
 
+/// Pods that have not ended, for [`listed`].
+pub(crate) const PODS: ApiResource = ApiResource::PODS;
+
 /// All objects of a kind; nothing where it is not served.
 async fn list(caller: &Caller, kind: ApiResource) -> Result<Option<Vec<Value>>, DumpError> {
+    listed(caller, kind, |object| with_type(object, kind)).await
+}
+
+/// What is made of each object of a kind, page by page; nothing where it is not served.
+pub(crate) async fn listed<T>(
+    caller: &Caller,
+    kind: ApiResource,
+    make: impl Fn(Value) -> T,
+) -> Result<Option<Vec<T>>, DumpError> {
     let resource = match kind.group {
         "" => kind.plural.to_owned(),
         group => format!("{}.{group}", kind.plural),
@@ -109,7 +121,7 @@ async fn list(caller: &Caller, kind: ApiResource) -> Result<Option<Vec<Value>>, 
         base += LIVING_PODS;
     }
     let mut restarts = 0;
-    let mut objects: Vec<Value> = Vec::new();
+    let mut objects: Vec<T> = Vec::new();
     let mut continue_at = String::new();
     loop {
         let mut path = base.clone();
@@ -131,7 +143,7 @@ async fn list(caller: &Caller, kind: ApiResource) -> Result<Option<Vec<Value>>, 
             }
             Err(error) => return Err(DumpError::List { resource, message: error.to_string() }),
         };
-        objects.extend(page.items.into_iter().flatten().map(|object| with_type(object, kind)));
+        objects.extend(page.items.into_iter().flatten().map(&make));
         if page.metadata.continue_at.is_empty() {
             return Ok(Some(objects));
         }

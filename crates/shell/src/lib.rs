@@ -43,9 +43,12 @@ mod outage;
 mod owners;
 mod probe;
 mod requests;
+mod resources;
 mod retry;
 mod rivals;
+mod secure;
 mod shell;
+mod state;
 mod tasks;
 mod watch;
 mod write;
@@ -58,5 +61,9 @@ pub use guard::{CertificateSource, Endpoint, GuardOptions, GuardService};
 /// The client's configuration, for whoever makes one by other means than [`cluster`].
 pub use kube_client::Config as ClusterConfig;
 pub use options::{End, Options, StartError, WriteLimit};
+pub use secure::{
+    AuthenticationOptions, AuthorizationOptions, NamedCertificate, RequestHeaders, SecureOptions,
+    SecureServing, ServingCertificate, TlsOptions, TlsVersion, own_certificate_in,
+};
 pub use shell::Shell;
 pub use tasks::Failure;

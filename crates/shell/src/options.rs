@@ -35,6 +35,8 @@ pub struct Options {
     pub bind_timeout: Duration,
     /// Limit on writes; `None`: the API server's own limits are enough.
     pub write_limit: Option<WriteLimit>,
+    /// Nothing is listed and watched before this process leads: a standby holds no cache, and takes longer to take over.
+    pub delay_watches: bool,
     /// Between two comparisons of the cache with the cluster; `None`: only on request.
     pub compare_every: Option<Duration>,
     /// Metrics, health and debug endpoints.
@@ -54,6 +56,7 @@ impl Options {
             bind_concurrency: 64,
             bind_timeout: Duration::from_secs(15),
             write_limit: None,
+            delay_watches: false,
             compare_every: Some(Duration::from_secs(10 * 60)),
             admin,
         }

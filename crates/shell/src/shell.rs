@@ -21,9 +21,11 @@ use crate::others::OtherBinders;
 use crate::outage::Outage;
 use crate::owners;
 use crate::probe::{EventProbe, ProfileProbe};
+use crate::resources;
 use crate::rivals::Rivals;
+use crate::state;
 use crate::tasks::{Failures, Tasks, panicked};
-use crate::watch::{self, Currency, Originals, UnfitObjects};
+use crate::watch::{self, Currency, Originals, UnfitObjects, Watch};
 use crate::write::{
     Binder, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, StatusWriter, Verifier,
 };
@@ -61,6 +63,7 @@ pub struct Shell {
     failures: Failures,
     events: EventSink,
     comparer: Comparer,
+    tasks: Tasks,
     ends: Ends,
 }
 
@@ -131,6 +134,7 @@ impl Shell {
             unfit: Arc::default(),
             outage: Outage::default(),
         };
+        let delay_watches = options.delay_watches;
         let bindings = Arc::new(AtomicUsize::new(0));
         let heartbeat = Heartbeat::new();
         let (writers, extenders) = parts.start_writers(&client, &options, &bindings, (extenders, &heartbeat));
@@ -148,18 +152,27 @@ impl Shell {
             client,
             inbox: parts.inbox.clone(),
             metrics: parts.metrics.clone(),
-            unfit: parts.unfit,
+            unfit: Arc::clone(&parts.unfit),
             tasks: parts.tasks.until(end_of_watches),
             heartbeats,
             outage: parts.outage.clone(),
             originals: Originals::for_extenders(extenders),
             currency: Currency::default(),
         };
-        for (number, watch) in watches.into_iter().enumerate() {
-            watch::spawn(context.clone(), watch, number);
-        }
-        let Parts { inbox, stopping, .. } = parts;
-        Ok(Self { inbox, progress, stopping, thread_ended, election, failures, events, comparer, ends })
+        parts.start_watches(context, watches, delay_watches);
+        let Parts { inbox, stopping, tasks, .. } = parts;
+        Ok(Self {
+            inbox,
+            progress,
+            stopping,
+            thread_ended,
+            election,
+            failures,
+            events,
+            comparer,
+            tasks,
+            ends,
+        })
     }
 
     /// What the scheduler does, as it changes.
@@ -174,6 +187,11 @@ impl Shell {
         at: impl FnOnce(&Scheduler, Timestamp) -> T + Send + 'static,
     ) -> Option<T> {
         self.inbox.look(at).await
+    }
+
+    /// Begins to write cache and queue to the log, after a comparison with the cluster.
+    pub fn log_state(&self) {
+        self.tasks.spawn("dump to the log", state::log(self.inbox.clone(), self.comparer.clone()));
     }
 
     /// Compares the cache with fresh lists; returns the differences that last.
@@ -262,6 +280,28 @@ struct Core {
 }
 
 impl Parts {
+    /// Starts the watches: at once, or when leadership begins.
+    fn start_watches(&self, context: watch::Context, watches: Vec<Watch>, delayed: bool) {
+        let start = move || {
+            for (number, watch) in watches.into_iter().enumerate() {
+                watch::spawn(context.clone(), watch, number);
+            }
+        };
+        if !delayed {
+            return start();
+        }
+        let mut leading = self.leading.clone();
+        self.tasks.spawn("start of the watches", async move {
+            if !leading.may_write() {
+                info!("caches are filled when this process leads (delayCacheUntilActive)");
+            }
+            while !leading.may_write() {
+                leading.changed().await;
+            }
+            start();
+        });
+    }
+
     fn start_writers(
         &self,
         client: &kube_client::Client,
@@ -346,9 +386,18 @@ impl Parts {
         let comparer =
             Comparer { caller: self.reader.clone(), inbox: inbox.clone(), metrics: self.metrics.clone() };
         if let Some(every) = options.compare_every {
-            self.tasks.spawn("cache comparer", compare::periodically(comparer.clone(), every));
+            let (comparer, mut leading) = (comparer.clone(), self.leading.clone());
+            let delayed = options.delay_watches;
+            self.tasks.spawn("cache comparer", async move {
+                // Before the watches begin there is no cache to compare.
+                while delayed && !leading.may_write() {
+                    leading.changed().await;
+                }
+                compare::periodically(comparer, every).await;
+            });
         }
         debug::mount(&options.admin, inbox, &comparer, &self.unfit);
+        resources::mount(&options.admin, self.reader.clone(), leading.clone());
         comparer
     }
 

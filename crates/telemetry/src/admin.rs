@@ -13,16 +13,22 @@
 //! | `/debug` | what is mounted below `/debug/` |
 //! | `/debug/…` | what the shell mounted: see [`Admin::mount`] |
 //!
-//! Neither has authentication. Probes and metrics hold counts and the names of profiles, plugins and nodes of the program's own
+//! A port with TLS ([`Admin::serve_secure`]) has all of it together, the CPU profiles of [`profile`] and the pages that the program adds
+//! ([`Admin::add_page`]); there a [`Gate`] decides who sees what.
+//!
+//! The others have no authentication. Probes and metrics hold counts and the names of profiles, plugins and nodes of the program's own
 //! making; what is below `/debug/` names pods of all namespaces, so its address is on loopback unless somebody chooses otherwise.
 //! Bodies of requests are not read: nothing here takes one.
 
+pub mod profile;
+mod secure;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -40,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::{Endpoint, Health, Report};
 use crate::metrics::{self, Metrics};
+pub use secure::{Asked, Gate, Refusal, Security};
 use server::Server;
 pub use server::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER};
 
@@ -125,6 +132,12 @@ pub struct Admin {
 struct Shared {
     configuration: RwLock<Value>,
     debug: RwLock<BTreeMap<String, Mounted>>,
+    /// Further pages of the port with TLS, by path.
+    pages: RwLock<BTreeMap<String, DebugHandler>>,
+    /// Whether CPU profiles are served.
+    profiling: AtomicBool,
+    /// Metrics that are left out.
+    disabled_metrics: RwLock<BTreeSet<String>>,
     /// Debug requests may be expensive: one at a time.
     debug_slot: Semaphore,
     /// Whoever scrapes without a pause takes one thread's time, not that of all.
@@ -173,6 +186,9 @@ impl Admin {
             shared: Arc::new(Shared {
                 configuration: RwLock::new(Value::Object(serde_json::Map::new())),
                 debug: RwLock::default(),
+                pages: RwLock::default(),
+                profiling: AtomicBool::new(true),
+                disabled_metrics: RwLock::default(),
                 debug_slot: Semaphore::new(1),
                 scrape_slot: Semaphore::new(1),
             }),
@@ -182,6 +198,27 @@ impl Admin {
     /// Sets what `/configz` shows below `componentconfig`. Leave secrets out.
     pub fn set_configuration(&self, configuration: Value) {
         *self.shared.configuration.write().unwrap_or_else(PoisonError::into_inner) = configuration;
+    }
+
+    /// Whether CPU profiles are served; they are unless told otherwise.
+    pub fn set_profiling(&self, on: bool) {
+        self.shared.profiling.store(on, Ordering::Relaxed);
+    }
+
+    /// Leaves metrics out of `/metrics`, by their names.
+    pub fn disable_metrics(&self, names: impl IntoIterator<Item = String>) {
+        *self.shared.disabled_metrics.write().unwrap_or_else(PoisonError::into_inner) =
+            names.into_iter().collect();
+    }
+
+    /// Serves a page at this path of the port with TLS. One of the same path is replaced.
+    pub fn add_page<F, R>(&self, path: &str, handler: F)
+    where
+        F: Fn(DebugRequest) -> R + Send + Sync + 'static,
+        R: Future<Output = DebugResponse> + Send + 'static,
+    {
+        let handler: DebugHandler = Arc::new(move |request| Box::pin(handler(request)));
+        self.shared.pages.write().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), handler);
     }
 
     /// Serves `/debug/NAME` (a `NAME` may contain slashes) by a handler; `help` is shown by `/debug`. A handler of the same
@@ -205,6 +242,17 @@ impl Admin {
         let mounted = Mounted { help: help.to_owned(), handler, pause, last: Arc::default() };
         let mut debug = self.shared.debug.write().unwrap_or_else(PoisonError::into_inner);
         debug.insert(name.trim_matches('/').to_owned(), mounted);
+    }
+
+    /// The paths of the port with TLS.
+    pub fn paths(&self) -> Vec<String> {
+        let fixed = ["/configz", "/debug", "/healthz", "/livez", "/metrics", "/readyz"];
+        let profiles = self.shared.profiling.load(Ordering::Relaxed).then_some("/debug/pprof/");
+        let pages = self.shared.pages.read().unwrap_or_else(PoisonError::into_inner);
+        let mut paths: Vec<String> =
+            fixed.into_iter().chain(profiles).map(str::to_owned).chain(pages.keys().cloned()).collect();
+        paths.sort();
+        paths
     }
 
     /// Takes the address for probes and metrics. Port 0 takes a free one: ask the listener which.
@@ -231,6 +279,20 @@ impl Admin {
         TcpListener::bind(address).await.map_err(failed)
     }
 
+    /// Takes the address for the port with TLS, as [`Admin::listen`].
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub fn listen_secure(address: SocketAddr, share_port: bool) -> Result<TcpListener, AdminError> {
+        let failed = |source| AdminError::Listen {
+            address,
+            what: "HTTPS",
+            option: "--bind-address and --secure-port",
+            source,
+        };
+        secure::listen(address, share_port).map_err(failed)
+    }
+
     /// Serves probes and metrics until cancelled.
     pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) {
         self.probes().serve(listener, cancel).await;
@@ -238,14 +300,7 @@ impl Admin {
 
     fn probes(self) -> Server {
         let closed = self.metrics.http_connections_closed.clone();
-        let router = Router::new()
-            .route("/healthz", get(async |admin, query| health(&admin, Endpoint::Healthz, query)))
-            .route("/livez", get(async |admin, query| health(&admin, Endpoint::Livez, query)))
-            .route("/readyz", get(async |admin, query| health(&admin, Endpoint::Readyz, query)))
-            .route("/healthz/{check}", get(one_check))
-            .route("/livez/{check}", get(one_check))
-            .route("/readyz/{check}", get(one_check))
-            .route("/metrics", get(scrape))
+        let router = probes()
             .fallback(async || {
                 DebugResponse::error(
                     404,
@@ -253,7 +308,7 @@ impl Admin {
                 )
             })
             .with_state(self);
-        Server { router, lifetime: REQUEST_TIMEOUT, closed }
+        Server { router, lifetime: REQUEST_TIMEOUT, closed, tls: None }
     }
 
     /// Serves the debug endpoints until cancelled.
@@ -263,11 +318,7 @@ impl Admin {
 
     fn debugging(self) -> Server {
         let closed = self.metrics.http_connections_closed.clone();
-        let router = Router::new()
-            .route("/configz", get(configuration))
-            .route("/debug", get(debug_index))
-            .route("/debug/", get(debug_index))
-            .route("/debug/{*name}", any(debug))
+        let router = debugging()
             .fallback(async || {
                 DebugResponse::error(
                     404,
@@ -275,7 +326,7 @@ impl Admin {
                 )
             })
             .with_state(self);
-        Server { router, lifetime: DEBUG_TIMEOUT + REQUEST_TIMEOUT, closed }
+        Server { router, lifetime: DEBUG_TIMEOUT + REQUEST_TIMEOUT, closed, tls: None }
     }
 
     /// Serves one connection of the port for probes and metrics, or of that for debugging, over any transport: for fuzzing, no part
@@ -288,6 +339,37 @@ impl Admin {
         let server = if debugging { self.debugging() } else { self.probes() };
         server.connection(stream).await;
     }
+
+    /// Serves everything over TLS, as far as the gate admits it, until cancelled.
+    pub async fn serve_secure(self, listener: TcpListener, security: Security, cancel: CancellationToken) {
+        let closed = self.metrics.http_connections_closed.clone();
+        let router = probes().merge(debugging()).fallback(page).with_state(self);
+        let router = secure::gated(router, security.gate);
+        let lifetime = DEBUG_TIMEOUT + REQUEST_TIMEOUT;
+        Server { router, lifetime, closed, tls: Some(security.tls) }.serve(listener, cancel).await;
+    }
+}
+
+fn probes() -> Router<Admin> {
+    Router::new()
+        .route("/healthz", get(async |admin, query| health(&admin, Endpoint::Healthz, query)))
+        .route("/livez", get(async |admin, query| health(&admin, Endpoint::Livez, query)))
+        .route("/readyz", get(async |admin, query| health(&admin, Endpoint::Readyz, query)))
+        .route("/healthz/{check}", get(one_check))
+        .route("/livez/{check}", get(one_check))
+        .route("/readyz/{check}", get(one_check))
+        .route("/metrics", get(scrape))
+}
+
+fn debugging() -> Router<Admin> {
+    Router::new()
+        .route("/configz", get(configuration))
+        .route("/debug", get(debug_index))
+        .route("/debug/", get(debug_index))
+        .route("/debug/pprof", get(profile::index))
+        .route("/debug/pprof/", get(profile::index))
+        .route("/debug/pprof/{name}", any(profile::serve))
+        .route("/debug/{*name}", any(debug))
 }
 
 /// The parameters of a query, percent-decoded.
@@ -345,7 +427,24 @@ async fn one_check(State(admin): State<Admin>, Path(name): Path<String>) -> Resp
 
 async fn scrape(State(admin): State<Admin>) -> Response {
     let _turn = admin.shared.scrape_slot.acquire().await.expect("the semaphore is never closed");
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], admin.metrics.encode()).into_response()
+    let disabled = admin.shared.disabled_metrics.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let text = metrics::without(admin.metrics.encode(), &disabled);
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+/// A page that the program added.
+async fn page(State(admin): State<Admin>, request: axum::extract::Request) -> DebugResponse {
+    let path = request.uri().path();
+    let handler = admin.shared.pages.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+    let Some(handler) = handler else {
+        let pages = admin.paths().join(", ");
+        return DebugResponse::error(404, format!("not found; here are {pages}"));
+    };
+    let query = parameters(request.uri().query().unwrap_or_default()).into_iter().collect();
+    let request = DebugRequest { method: request.method().to_string(), query };
+    timeout(DEBUG_TIMEOUT, handler(request)).await.unwrap_or_else(|_| {
+        DebugResponse::error(504, format!("the page took longer than {DEBUG_TIMEOUT:?} and was given up"))
+    })
 }
 
 async fn configuration(State(admin): State<Admin>) -> DebugResponse {

@@ -14,7 +14,7 @@ pub mod health;
 pub mod logging;
 pub mod metrics;
 
-pub use admin::{Admin, AdminError, DebugRequest, DebugResponse};
+pub use admin::{Admin, AdminError, Asked, DebugRequest, DebugResponse, Gate, Refusal, Security};
 pub use health::{Health, HealthFlag, Probe};
 pub use logging::{LogFormat, LogOptions, LoggingError};
 pub use metrics::{

@@ -3,6 +3,7 @@
 //! A handle is an atomic: incrementing it costs some nanoseconds. Looking one up by its labels takes a lock and hashes
 //! strings, so do that once and keep the handle; everything on the hot path is laid out so that no look-up is needed.
 
+mod disabled;
 mod extender;
 mod family;
 mod guard;
@@ -19,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
+pub(crate) use disabled::without;
 pub use extender::ExtenderMetrics;
 pub(crate) use family::Labelled;
 pub use guard::GuardMetrics;

@@ -1,5 +1,6 @@
 //! The programs of a cluster and the flags that each is started with.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -205,6 +206,37 @@ impl Cluster {
         command.args(self.delegated_flags(Component::KubeScheduler)?);
         command.arg("--secure-port=0").arg(format!("--config={}", path.display()));
         self.spawn(scheduler_name, command)
+    }
+
+    /// Starts a program in kube-scheduler's place: under its name, with the command line that kubeadm writes into its static pod, and these
+    /// flags after it. It serves on the port of kube-scheduler, whose URL is returned.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_as_kube_scheduler(&self, program: &Path, flags: &[&str]) -> Result<(Process, String)> {
+        let place = self.directory.path().join(Component::KubeScheduler.name());
+        if !place.exists() {
+            std::os::unix::fs::symlink(program, &place)
+                .with_context(|| format!("cannot link {}", place.display()))?;
+        }
+        let kubeconfig = self.component_kubeconfig(Component::KubeScheduler)?;
+        let port = self.port(Component::KubeScheduler);
+        let mut command = Command::new(place);
+        command.env("HOME", self.directory.path()).current_dir(self.directory.path());
+        command.env_remove("KUBECONFIG");
+        command.args([
+            format!("--authentication-kubeconfig={kubeconfig}"),
+            format!("--authorization-kubeconfig={kubeconfig}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--kubeconfig={kubeconfig}"),
+            "--leader-elect=true".to_owned(),
+            // Its own is taken by whoever else runs a control plane on this machine.
+            format!("--secure-port={port}"),
+        ]);
+        command.args(flags);
+        let process = self.spawn("in-place-of-kube-scheduler", command)?;
+        Ok((process, format!("https://127.0.0.1:{port}")))
     }
 
     fn scheduler_flags(&self) -> Result<Vec<String>> {

@@ -57,6 +57,7 @@ mod process;
 mod releases;
 mod scheduler_under_test;
 mod skip;
+mod unverified;
 mod wait;
 mod watchdog;
 
@@ -77,4 +78,5 @@ pub use skip::{
     LACKS_VARIABLE, SKIP_REPORT_VARIABLE, in_ci, require_chart_renderer_or_skip, require_or_skip,
     require_oracle_or_skip, require_programs_or_skip, skip, skip_unless_ci,
 };
+pub use unverified::{Asker, get_unverified};
 pub use wait::wait_until;

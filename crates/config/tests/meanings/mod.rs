@@ -48,8 +48,8 @@ const MEANINGS: &[(&str, &str)] = &[
          better",
     ),
     ("clientConnection.burst", "Writes at once above that"),
-    ("enableProfiling", "kube-scheduler's Go profiles"),
-    ("enableContentionProfiling", "kube-scheduler's Go profiles"),
+    ("enableProfiling", "Whether `/debug/pprof/profile` gives CPU profiles"),
+    ("enableContentionProfiling", "kube-scheduler's profiles of blocked goroutines"),
     (
         "percentageOfNodesToScore",
         "Share of the nodes after which the search for feasible nodes may end. Not given, 0 and 100: see the README under Every node \

@@ -63,6 +63,27 @@ async fn a_standby_is_warm_writes_nothing_and_takes_over_from_one_that_crashed()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_whose_watches_are_delayed_lists_nothing_until_it_leads() -> Result<()> {
+    let sandbox = sandbox(4).await;
+    let first = try_start(candidate(&sandbox, "first")).await?;
+    until_leading(&first).await;
+    let lists = || sandbox.history().count("list nodes");
+    let before = lists();
+    assert!(before > 0);
+    let second = try_start(Options { delay_watches: true, ..candidate(&sandbox, "second") }).await?;
+    create_pods(&sandbox, "p", 20, "10m");
+    until_bound(&sandbox, 20).await;
+    assert_eq!(lists(), before, "the standby listed the nodes");
+    assert!(!second.progress().borrow().synced);
+    assert_eq!(first.stop().await, End::Stopped);
+    until_leading(&second).await;
+    assert!(lists() > before);
+    create_pods(&sandbox, "q", 20, "10m");
+    until_bound(&sandbox, 40).await;
+    check(&second).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_stops_gives_the_lease_back() -> Result<()> {
     let sandbox = sandbox(2).await;
     let first = try_start(candidate(&sandbox, "first")).await?;

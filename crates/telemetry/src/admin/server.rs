@@ -6,17 +6,23 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
+use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::secure::PeerCertificates;
 use crate::metrics::Labelled;
 use prometheus_client::metrics::counter::Counter;
 
@@ -38,6 +44,8 @@ pub(super) struct Server {
     pub lifetime: Duration,
     /// Connections that were closed by a limit, by `reason`.
     pub closed: Labelled<Counter, 1>,
+    /// How TLS is served now; without it, plainly.
+    pub tls: Option<watch::Receiver<Arc<ServerConfig>>>,
 }
 
 /// A connection that is open, or has just ended.
@@ -97,24 +105,50 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT.min(self.lifetime))
-            .max_buf_size(HEAD_BYTES_MAX)
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router.clone()));
         let (lifetime, timed_out) = (self.lifetime, self.closed.get(["timeout"]));
-        async move {
-            match timeout(lifetime, connection).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) if error.is_timeout() => {
-                    timed_out.inc();
+        let (router, tls) = (self.router.clone(), self.tls.as_ref().map(|tls| Arc::clone(&tls.borrow())));
+        let served = async move {
+            let Some(config) = tls else { return http(TokioIo::new(stream), router, lifetime).await };
+            match timeout(HEAD_TIMEOUT.min(lifetime), TlsAcceptor::from(config).accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let peer = PeerCertificates::of(stream.get_ref().1);
+                    http(TokioIo::new(stream), router.layer(Extension(peer)), lifetime).await
                 }
-                Ok(Err(error)) => tracing::trace!(%error, "connection for health and metrics ended"),
-                Err(_) => {
-                    timed_out.inc();
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a TLS handshake failed");
+                    Ended::InTime
                 }
+                Err(_) => Ended::TooLate,
             }
+        };
+        async move {
+            if matches!(timeout(lifetime, served).await, Ok(Ended::TooLate) | Err(_)) {
+                timed_out.inc();
+            }
+        }
+    }
+}
+
+/// How a connection ended.
+enum Ended {
+    InTime,
+    /// A limit of time was reached.
+    TooLate,
+}
+
+async fn http(stream: impl Read + Write + Unpin, router: Router, lifetime: Duration) -> Ended {
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT.min(lifetime))
+        .max_buf_size(HEAD_BYTES_MAX)
+        .keep_alive(false)
+        .serve_connection(stream, TowerToHyperService::new(router));
+    match connection.await {
+        Ok(()) => Ended::InTime,
+        Err(error) if error.is_timeout() => Ended::TooLate,
+        Err(error) => {
+            tracing::trace!(%error, "connection for health and metrics ended");
+            Ended::InTime
         }
     }
 }
@@ -136,7 +170,8 @@ mod tests {
         let router = Router::new()
             .route("/never", axum::routing::get(std::future::pending::<()>))
             .route("/large", axum::routing::get(async move || large.clone()));
-        let server = Server { router, lifetime: Duration::from_millis(50), closed: closed.clone() };
+        let server =
+            Server { router, lifetime: Duration::from_millis(50), closed: closed.clone(), tls: None };
         tokio::spawn(server.serve(listener, CancellationToken::new()));
         for sent in [
             "",

@@ -1,0 +1,263 @@
+//! kube-scheduler's flags, by the groups of its help. What is not given is told from what is given, as a configuration file may say it.
+
+use super::values::{boolean, duration, list, map};
+use clap::{ArgAction, Args};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Flags of `kube-scheduler`.
+#[derive(Clone, Debug, Args)]
+#[command(args_override_self = true, disable_version_flag = true)]
+pub(crate) struct KubeSchedulerArgs {
+    /// KubeSchedulerConfiguration file. The deprecated flags are ignored with it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// URL of the API server, in place of the kubeconfig's.
+    #[arg(long, value_name = "URL")]
+    pub master: Option<String>,
+    /// Write the configuration with all defaults to this file, and exit.
+    #[arg(long, value_name = "FILE")]
+    pub write_config_to: Option<String>,
+    /// Print the version and exit; "raw" prints all there is to know of it.
+    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub version: Option<String>,
+    #[command(flatten)]
+    pub serving: ServingFlags,
+    #[command(flatten)]
+    pub authentication: AuthenticationFlags,
+    #[command(flatten)]
+    pub authorization: AuthorizationFlags,
+    #[command(flatten)]
+    pub deprecated: DeprecatedFlags,
+    #[command(flatten)]
+    pub election: ElectionFlags,
+    #[command(flatten)]
+    pub features: FeatureFlags,
+    #[command(flatten)]
+    pub metrics: MetricsFlags,
+    #[command(flatten)]
+    pub logs: LogFlags,
+}
+
+/// How HTTPS is served.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Secure serving flags")]
+pub(crate) struct ServingFlags {
+    /// Address of the HTTPS port; empty or unspecified: all.
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub bind_address: String,
+    /// HTTPS port for probes, metrics and debugging; 0: none.
+    #[arg(long, value_name = "PORT", default_value_t = 10259)]
+    pub secure_port: u16,
+    /// Folder in which a self-made certificate is kept (kube-scheduler.crt, kube-scheduler.key) [default: in memory only].
+    #[arg(long, value_name = "DIR")]
+    pub cert_dir: Option<String>,
+    /// Certificate chain (PEM), read again when it changes [default: a self-made one].
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert_file: Option<String>,
+    /// Key of the certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub tls_private_key_file: Option<String>,
+    /// Certificate for clients that ask for certain names: CERT,KEY or CERT,KEY:NAME,NAME. Can be repeated.
+    #[arg(long, value_name = "FILES", action = ArgAction::Append)]
+    pub tls_sni_cert_key: Vec<String>,
+    /// Cipher suites of TLS 1.2 [default: those with forward secrecy and authenticated encryption, which are all there are].
+    #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
+    pub tls_cipher_suites: Vec<String>,
+    /// Curves by their numbers: 23 (P-256), 24 (P-384), 29 (X25519) [default: all of them].
+    #[arg(long, value_name = "NUMBERS", action = ArgAction::Append)]
+    pub tls_curve_preferences: Vec<String>,
+    /// Least version of TLS: VersionTLS12 or VersionTLS13; older ones are not spoken [default: VersionTLS12].
+    #[arg(long, value_name = "VERSION")]
+    pub tls_min_version: Option<String>,
+    /// Accepted: HTTP/2 is not served.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub disable_http2_serving: Option<bool>,
+    /// No effect: HTTP/2 is not served.
+    #[arg(long, value_name = "N")]
+    pub http2_max_streams_per_connection: Option<i64>,
+    /// Accepted: the port is always taken although connections of an earlier process linger (SO_REUSEADDR).
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub permit_address_sharing: Option<bool>,
+    /// Share the port with other processes (SO_REUSEPORT) [default: false].
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub permit_port_sharing: Option<bool>,
+}
+
+/// Who somebody is.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Authentication flags")]
+pub(crate) struct AuthenticationFlags {
+    /// Kubeconfig of the API server that reviews tokens [default: the pod's service account; without one, tokens count for nothing].
+    #[arg(long, value_name = "FILE")]
+    pub authentication_kubeconfig: Option<String>,
+    /// Leave the ConfigMap kube-system/extension-apiserver-authentication alone [default: false].
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub authentication_skip_lookup: Option<bool>,
+    /// How long what was said of a token counts [default: 10s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub authentication_token_webhook_cache_ttl: Option<Duration>,
+    /// Start although that ConfigMap cannot be read [default: true].
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub authentication_tolerate_lookup_failure: Option<bool>,
+    /// Authority (PEM) of client certificates, read again when it changes [default: that of the ConfigMap].
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<String>,
+    /// Authority (PEM) of the certificates of proxies that say who their client is [default: that of the ConfigMap].
+    #[arg(long, value_name = "FILE")]
+    pub requestheader_client_ca_file: Option<String>,
+    /// Common names of such proxies [default: all].
+    #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
+    pub requestheader_allowed_names: Vec<String>,
+    /// Headers in which they name the user [default: x-remote-user].
+    #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
+    pub requestheader_username_headers: Vec<String>,
+    /// Headers in which they name its UID.
+    #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
+    pub requestheader_uid_headers: Vec<String>,
+    /// Headers in which they name its groups [default: x-remote-group].
+    #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
+    pub requestheader_group_headers: Vec<String>,
+    /// Beginnings of headers in which they say more about it [default: x-remote-extra-].
+    #[arg(long, value_name = "PREFIXES", action = ArgAction::Append)]
+    pub requestheader_extra_headers_prefix: Vec<String>,
+}
+
+/// What somebody may.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Authorization flags")]
+pub(crate) struct AuthorizationFlags {
+    /// Kubeconfig of the API server that is asked what somebody may [default: the pod's service account; without one, nobody may
+    /// anything but the paths that are always allowed].
+    #[arg(long, value_name = "FILE")]
+    pub authorization_kubeconfig: Option<String>,
+    /// Paths that everybody may read; * at the end stands for the rest [default: /healthz,/readyz,/livez].
+    #[arg(long, value_name = "PATHS", action = ArgAction::Append)]
+    pub authorization_always_allow_paths: Vec<String>,
+    /// How long a yes counts [default: 10s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub authorization_webhook_cache_authorized_ttl: Option<Duration>,
+    /// How long a no counts [default: 10s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub authorization_webhook_cache_unauthorized_ttl: Option<Duration>,
+}
+
+/// What a configuration file says better.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Deprecated flags")]
+pub(crate) struct DeprecatedFlags {
+    /// Kubeconfig file [default: KUBECONFIG, ~/.kube/config, the pod's service account].
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<String>,
+    /// Writes a second; negative: no limit [default: no limit but the API server's].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub kube_api_qps: Option<f32>,
+    /// Writes at once above that.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub kube_api_burst: Option<i32>,
+    /// Checked; JSON is spoken with the API server.
+    #[arg(long, value_name = "TYPE")]
+    pub kube_api_content_type: Option<String>,
+    /// Serve CPU profiles at /debug/pprof/ [default: true].
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub profiling: Option<bool>,
+    /// No effect: it is about Go's profile of blocked goroutines.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub contention_profiling: Option<bool>,
+    /// Longest stay of a pod among those that wait for an event [default: 5m].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub pod_max_in_unschedulable_pods_duration: Option<Duration>,
+}
+
+/// How one of several processes is elected; these flags come before the configuration file.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Leader election flags")]
+pub(crate) struct ElectionFlags {
+    /// Elect a leader, so that only one of several replicas schedules [default: true].
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub leader_elect: Option<bool>,
+    /// How long non-leaders wait after the last observed renewal before they try to take the Lease [default: 15s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub leader_elect_lease_duration: Option<Duration>,
+    /// How long the leader retries renewing the Lease before it gives up leadership [default: 10s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub leader_elect_renew_deadline: Option<Duration>,
+    /// Time between attempts to acquire or renew the Lease [default: 2s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub leader_elect_retry_period: Option<Duration>,
+    /// Kind of the lock: leases.
+    #[arg(long, value_name = "KIND")]
+    pub leader_elect_resource_lock: Option<String>,
+    /// Name of the Lease [default: kube-scheduler; for other names than default-scheduler, the scheduler name].
+    #[arg(long, value_name = "NAME")]
+    pub leader_elect_resource_name: Option<String>,
+    /// Namespace of the Lease [default: kube-system].
+    #[arg(long, value_name = "NAME")]
+    pub leader_elect_resource_namespace: Option<String>,
+}
+
+/// What is switched on and off.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Feature gate flags")]
+pub(crate) struct FeatureFlags {
+    /// Feature gates, as NAME=true,NAME=false. Those of other components are accepted; those that would change what is decided here
+    /// are refused.
+    #[arg(long, value_name = "GATES", action = ArgAction::Append)]
+    pub feature_gates: Vec<String>,
+    /// Kubernetes version to behave like; only the own one is known.
+    #[arg(long, value_name = "VERSION", action = ArgAction::Append)]
+    pub emulated_version: Vec<String>,
+    /// Least Kubernetes version of the control plane.
+    #[arg(long, value_name = "VERSION", action = ArgAction::Append)]
+    pub min_compatibility_version: Vec<String>,
+}
+
+/// Metrics.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Metrics flags")]
+pub(crate) struct MetricsFlags {
+    /// Metrics that /metrics leaves out.
+    #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
+    pub disabled_metrics: Vec<String>,
+    /// Checked; no metric is hidden.
+    #[arg(long, value_name = "VERSION")]
+    pub show_hidden_metrics_for_version: Option<String>,
+    /// No effect: labels have a bounded number of values.
+    #[arg(long, value_name = "MAP", action = ArgAction::Append, value_parser = map)]
+    pub allow_metric_labels: Vec<String>,
+    /// No effect: labels have a bounded number of values.
+    #[arg(long, value_name = "FILE")]
+    pub allow_metric_labels_manifest: Option<PathBuf>,
+}
+
+/// Logs; -v is among the options of all commands.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Logs flags")]
+pub(crate) struct LogFlags {
+    /// Log format: text or json.
+    #[arg(long, value_name = "FORMAT")]
+    pub logging_format: Option<String>,
+    /// No effect: each line is written at once.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub log_flush_frequency: Option<Duration>,
+    /// No effect: everything goes to standard error.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub log_json_split_stream: Option<bool>,
+    /// No effect: everything goes to standard error.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub log_text_split_stream: Option<bool>,
+    /// No effect: each line is written at once.
+    #[arg(long, value_name = "BYTES")]
+    pub log_json_info_buffer_size: Option<String>,
+    /// No effect: each line is written at once.
+    #[arg(long, value_name = "BYTES")]
+    pub log_text_info_buffer_size: Option<String>,
+    /// No effect: it names Go files; RUST_LOG chooses by module.
+    #[arg(long, value_name = "PATTERNS", action = ArgAction::Append)]
+    pub vmodule: Vec<String>,
+}
+
+/// A list that was given, or the default.
+pub(crate) fn or_default(given: &[String], default: &[&str]) -> Vec<String> {
+    if given.is_empty() { default.iter().map(|text| (*text).to_owned()).collect() } else { list(given) }
+}

@@ -1,0 +1,190 @@
+//! Serving as kube-scheduler does: HTTPS, with authentication and authorization delegated to the API server.
+//!
+//! ```text
+//!  client ──TLS──▶ telemetry's port ──Asked──▶ Delegated ──▶ who is it?   certificate (authorities), token (TokenReview)
+//!                                                      └──▶ may he?      path, group, or SubjectAccessReview
+//! ```
+//!
+//! It knows nothing of scheduling. Certificates and authorities are read again when they change; a connection takes what is there when it
+//! begins. What the API server answers is remembered for some seconds ([`remembered`]), in a bounded number; reviews that are on their
+//! way are bounded too, and each has a time-out. Nothing of a token is kept but its hash.
+
+mod authenticate;
+mod authorities;
+mod authorize;
+mod certificate;
+mod remembered;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use authorities::RequestHeaders;
+pub use certificate::{NamedCertificate, ServingCertificate, own_certificate_in};
+pub use tls::{TlsOptions, TlsVersion};
+
+use crate::call::Caller;
+use crate::connect;
+use crate::options::StartError;
+use crate::tasks::{Failure, Failures, Tasks};
+use authenticate::Authenticator;
+use authorities::{Authorities, AuthoritySources};
+use authorize::Authorizer;
+use certificate::Certificates;
+use kube_client::Config;
+use secondmate_telemetry::{Asked, Gate, Metrics, Refusal, Security};
+use serde_json::json;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Longest wait for a review, as upstream's.
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who is asked who somebody is.
+#[derive(Debug)]
+pub struct AuthenticationOptions {
+    /// The cluster whose API server reviews tokens; `None`: tokens count for nothing.
+    pub cluster: Option<Config>,
+    /// Authority of client certificates (PEM); `None`: as the cluster's ConfigMap `extension-apiserver-authentication` has it.
+    pub client_authority: Option<PathBuf>,
+    /// How a proxy in front says who its client is; `None`: as that ConfigMap has it.
+    pub request_headers: Option<RequestHeaders>,
+    /// Whether the ConfigMap is left alone.
+    pub skip_lookup: bool,
+    /// Whether a start without the ConfigMap is a start.
+    pub tolerate_lookup_failure: bool,
+    /// How long what was said of a token counts.
+    pub remember: Duration,
+}
+
+/// Who is asked what somebody may.
+#[derive(Debug)]
+pub struct AuthorizationOptions {
+    /// The cluster whose API server is asked; `None`: nobody may anything but what is always allowed.
+    pub cluster: Option<Config>,
+    /// Paths that everybody may read; a `*` at the end stands for the rest.
+    pub always_allow_paths: Vec<String>,
+    /// How long a yes counts.
+    pub remember_allowed: Duration,
+    /// How long a no counts.
+    pub remember_denied: Duration,
+}
+
+/// How the port is served.
+#[derive(Debug)]
+pub struct SecureOptions {
+    /// The certificate that is shown.
+    pub certificate: ServingCertificate,
+    /// Certificates for clients that ask for certain names.
+    pub named: Vec<NamedCertificate>,
+    /// Versions, suites and curves.
+    pub tls: TlsOptions,
+    /// Who is it?
+    pub authentication: AuthenticationOptions,
+    /// May he?
+    pub authorization: AuthorizationOptions,
+    /// For the requests to the API server.
+    pub metrics: Metrics,
+}
+
+/// What keeps certificates and authorities current. It ends when it is dropped.
+#[derive(Debug)]
+pub struct SecureServing {
+    failures: Failures,
+    _tasks: DropGuard,
+}
+
+impl SecureServing {
+    /// Reads certificates and authorities, and starts to keep them current on the current tokio runtime.
+    ///
+    /// # Errors
+    /// A certificate, key or authority cannot be used; no client can be made; the ConfigMap cannot be read, and that is not tolerated.
+    pub async fn start(options: SecureOptions) -> Result<(Self, Security), StartError> {
+        let end = CancellationToken::new();
+        let (tasks, failures) = Tasks::new(end.clone());
+        let guard = end.drop_guard();
+        let failed = |reason| StartError::Other { what: "cannot serve HTTPS", reason };
+        let (certificates, tls) =
+            Certificates::read(options.certificate, options.named, options.tls).await.map_err(failed)?;
+        tasks.spawn_lasting("serving certificate", certificates.keep());
+
+        let AuthenticationOptions { cluster, client_authority, request_headers, .. } = options.authentication;
+        let reviews_tokens = caller(cluster.as_ref(), &options.metrics).await?;
+        let sources = AuthoritySources {
+            client_authority,
+            request_headers,
+            cluster: reviews_tokens.clone().filter(|_| !options.authentication.skip_lookup),
+        };
+        let tolerate = options.authentication.tolerate_lookup_failure;
+        let (authorities, trusted) = Authorities::read(sources, tolerate).await.map_err(failed)?;
+        tasks.spawn_lasting("authorities of client certificates", authorities.keep());
+
+        let reviews_access = caller(options.authorization.cluster.as_ref(), &options.metrics).await?;
+        let delegated = Delegated {
+            authenticator: Authenticator::new(
+                trusted,
+                reviews_tokens,
+                options.authentication.remember,
+                &options.metrics,
+            ),
+            authorizer: Authorizer::new(
+                reviews_access,
+                options.authorization.always_allow_paths,
+                (options.authorization.remember_allowed, options.authorization.remember_denied),
+                &options.metrics,
+            ),
+        };
+        Ok((Self { failures, _tasks: guard }, Security { tls, gate: Arc::new(delegated) }))
+    }
+
+    /// Waits until a part of it fails, which none should: the process must exit.
+    pub async fn failed(&mut self) -> Failure {
+        self.failures.next().await
+    }
+}
+
+async fn caller(cluster: Option<&Config>, metrics: &Metrics) -> Result<Option<Caller>, StartError> {
+    let Some(cluster) = cluster else { return Ok(None) };
+    let client = connect::client(cluster, metrics, None).await?;
+    Ok(Some(Caller::new(client, None, REVIEW_TIMEOUT)))
+}
+
+/// Who somebody is, and what he may.
+struct Delegated {
+    authenticator: Authenticator,
+    authorizer: Authorizer,
+}
+
+impl Gate for Delegated {
+    fn admit<'a>(
+        &'a self,
+        asked: Asked<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
+        Box::pin(async move {
+            let user = self.authenticator.who(asked).await.ok_or_else(unauthorized)?;
+            self.authorizer.may(&user, asked.method, asked.path).await
+        })
+    }
+}
+
+fn unauthorized() -> Refusal {
+    refusal(401, "Unauthorized", "Unauthorized".to_owned())
+}
+
+/// A refusal as an API server words it.
+fn refusal(status: u16, reason: &str, message: String) -> Refusal {
+    let body = json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "details": {},
+        "code": status,
+    });
+    Refusal { status, body }
+}

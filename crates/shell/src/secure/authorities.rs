@@ -1,0 +1,217 @@
+//! Whose certificates count: from files, or from the cluster's ConfigMap `extension-apiserver-authentication`.
+
+use super::certificate::{certificates, read};
+use crate::call::{Call, Caller};
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+/// The ConfigMap in which an API server says whom it trusts.
+const CONFIG_MAP: &str = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+/// Between two looks at files and ConfigMap.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Between two looks after one that failed.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How a proxy in front says who its client is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestHeaders {
+    /// Authority of the proxy's certificate (PEM file).
+    pub authority: PathBuf,
+    /// The names in them that count; empty: every name.
+    pub allowed_names: Vec<String>,
+    /// Headers with the name of the user.
+    pub username: Vec<String>,
+    /// Headers with its UID.
+    pub uid: Vec<String>,
+    /// Headers with its groups.
+    pub groups: Vec<String>,
+    /// Beginnings of headers with more about it.
+    pub extra_prefixes: Vec<String>,
+}
+
+/// Where it is read.
+#[derive(Clone)]
+pub(super) struct AuthoritySources {
+    pub client_authority: Option<PathBuf>,
+    pub request_headers: Option<RequestHeaders>,
+    /// Whose ConfigMap says what the files do not; `None`: nobody's.
+    pub cluster: Option<Caller>,
+}
+
+/// What was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Read {
+    clients: Option<String>,
+    proxy: Option<(String, RequestHeaders)>,
+}
+
+/// Whose certificates count.
+#[derive(Debug, Default)]
+pub(super) struct Trusted {
+    /// Of clients themselves.
+    pub clients: Option<Authority>,
+    /// Of proxies, and how they say who their client is.
+    pub proxy: Option<(Authority, RequestHeaders)>,
+}
+
+/// An authority of certificates.
+#[derive(Debug)]
+pub(super) struct Authority(Arc<dyn ClientCertVerifier>);
+
+impl Authority {
+    fn of(pem: &str) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(pem)? {
+            roots.add(certificate).map_err(|error| error.to_string())?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        verifier.map(Self).map_err(|error| error.to_string())
+    }
+
+    /// Whether it stands behind the first certificate of a chain.
+    pub fn vouches_for(&self, chain: &[CertificateDer<'static>]) -> bool {
+        let Some((own, rest)) = chain.split_first() else { return false };
+        self.0.verify_client_cert(own, rest, UnixTime::now()).is_ok()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ConfigMap {
+    data: BTreeMap<String, String>,
+}
+
+impl ConfigMap {
+    fn text(&self, name: &str) -> Option<String> {
+        self.data.get(name).filter(|text| !text.is_empty()).cloned()
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        self.text(name).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    fn proxy(&self) -> Option<(String, RequestHeaders)> {
+        let authority = self.text("requestheader-client-ca-file")?;
+        let headers = RequestHeaders {
+            authority: PathBuf::new(),
+            allowed_names: self.list("requestheader-allowed-names"),
+            username: self.list("requestheader-username-headers"),
+            uid: self.list("requestheader-uid-headers"),
+            groups: self.list("requestheader-group-headers"),
+            extra_prefixes: self.list("requestheader-extra-headers-prefix"),
+        };
+        Some((authority, headers))
+    }
+}
+
+impl AuthoritySources {
+    async fn read(&self) -> Result<Read, String> {
+        let mut read_now = Read::default();
+        if let Some(path) = &self.client_authority {
+            read_now.clients = Some(read(path).await?);
+        }
+        if let Some(headers) = &self.request_headers {
+            read_now.proxy = Some((read(&headers.authority).await?, headers.clone()));
+        }
+        let says_all = read_now.clients.is_some() && read_now.proxy.is_some();
+        if let Some(caller) = self.cluster.as_ref().filter(|_| !says_all) {
+            let body = caller.read(&Call::get(CONFIG_MAP.to_owned())).await.map_err(|error| {
+                format!("cannot read the ConfigMap kube-system/extension-apiserver-authentication: {error}")
+            })?;
+            let map: ConfigMap = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+            read_now.clients = read_now.clients.or_else(|| map.text("client-ca-file"));
+            read_now.proxy = read_now.proxy.or_else(|| map.proxy());
+        }
+        Ok(read_now)
+    }
+
+    /// What of it are files: those have to be right from the beginning.
+    fn without_cluster(&self) -> Self {
+        Self { cluster: None, ..self.clone() }
+    }
+}
+
+fn trusted(read: &Read) -> Result<Trusted, String> {
+    let wrong = |what: &'static str| move |why: String| format!("the authority of {what}: {why}");
+    let clients = read.clients.as_deref().map(Authority::of).transpose();
+    let proxy =
+        read.proxy.as_ref().map(|(pem, headers)| Ok((Authority::of(pem)?, headers.clone()))).transpose();
+    Ok(Trusted {
+        clients: clients.map_err(wrong("client certificates"))?,
+        proxy: proxy.map_err(wrong("proxies' certificates"))?,
+    })
+}
+
+/// Keeps the authorities current.
+pub(super) struct Authorities {
+    sources: AuthoritySources,
+    sender: watch::Sender<Arc<Trusted>>,
+    /// `None`: the ConfigMap was not read yet.
+    read: Option<Read>,
+}
+
+impl Authorities {
+    /// Reads them for the first time; the ConfigMap only where a start without it is none.
+    ///
+    /// # Errors
+    /// One of them cannot be read, or not be used.
+    pub async fn read(
+        sources: AuthoritySources,
+        tolerate_lookup_failure: bool,
+    ) -> Result<(Self, watch::Receiver<Arc<Trusted>>), String> {
+        let first = if tolerate_lookup_failure { sources.without_cluster() } else { sources.clone() };
+        let read = first.read().await?;
+        let (sender, receiver) = watch::channel(Arc::new(trusted(&read)?));
+        let read = Some(read).filter(|_| !tolerate_lookup_failure || sources.cluster.is_none());
+        Ok((Self { sources, sender, read }, receiver))
+    }
+
+    /// Keeps them for ever.
+    pub async fn keep(mut self) {
+        let mut said = None;
+        let mut pause = if self.read.is_some() { LOOK_EVERY } else { Duration::ZERO };
+        loop {
+            sleep(pause).await;
+            pause = match self.look().await {
+                Ok(()) => {
+                    said = None;
+                    LOOK_EVERY
+                }
+                Err(why) => {
+                    if said.as_ref() != Some(&why) {
+                        warn!(
+                            "{why}; those that were read before count, client certificates of others do not"
+                        );
+                        said = Some(why);
+                    }
+                    RETRY_AFTER
+                }
+            };
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), String> {
+        let read = self.sources.read().await?;
+        if self.read.as_ref() != Some(&read) {
+            self.sender.send_replace(Arc::new(trusted(&read)?));
+            info!(
+                clients = read.clients.is_some(),
+                proxies = read.proxy.is_some(),
+                "read the authorities of client certificates"
+            );
+            self.read = Some(read);
+        }
+        Ok(())
+    }
+}

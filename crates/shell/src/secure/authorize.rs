@@ -1,0 +1,130 @@
+//! What somebody may: read the paths that are open to all, everything as one of `system:masters`, and what the API server says.
+
+use super::authenticate::{REVIEWS_MAX, User};
+use super::refusal;
+use super::remembered::Remembered;
+use crate::call::{Call, Caller, Content};
+use http::Method;
+use secondmate_telemetry::{Metrics, Refusal};
+use serde::Deserialize;
+use serde_json::json;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+/// Who may do everything, in each API server.
+const MASTERS: &str = "system:masters";
+/// Longest path that an answer is remembered for: longer ones are nobody's business.
+const PATH_BYTES_MAX: usize = 1024;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Review {
+    status: ReviewStatus,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+struct ReviewStatus {
+    allowed: bool,
+    reason: String,
+}
+
+/// Who, how, what.
+type Question = (User, String, String);
+
+/// Finds out what somebody may.
+pub(super) struct Authorizer {
+    caller: Option<Caller>,
+    always: Vec<String>,
+    /// How long a yes and a no count.
+    remember: (Duration, Duration),
+    answers: Remembered<Question, ReviewStatus>,
+    turns: Semaphore,
+}
+
+impl Authorizer {
+    pub fn new(
+        caller: Option<Caller>,
+        always: Vec<String>,
+        remember: (Duration, Duration),
+        metrics: &Metrics,
+    ) -> Self {
+        let answers = Remembered::new("access-reviews", metrics);
+        Self { caller, always, remember, answers, turns: Semaphore::new(REVIEWS_MAX) }
+    }
+
+    /// Whether this user may do this.
+    ///
+    /// # Errors
+    /// He may not, or whether he may cannot be found out.
+    pub async fn may(&self, user: &User, method: &Method, path: &str) -> Result<(), Refusal> {
+        if self.is_open(path) || user.groups.iter().any(|group| group == MASTERS) {
+            return Ok(());
+        }
+        let verb = method.as_str().to_ascii_lowercase();
+        let answer = match &self.caller {
+            Some(caller) if path.len() <= PATH_BYTES_MAX => self.review(caller, user, &verb, path).await?,
+            _ => ReviewStatus::default(),
+        };
+        if answer.allowed {
+            return Ok(());
+        }
+        let mut message = format!("forbidden: User \"{}\" cannot {verb} path \"{path}\"", user.username);
+        if !answer.reason.is_empty() {
+            message.push_str(&format!(": {}", answer.reason));
+        }
+        Err(refusal(403, "Forbidden", message))
+    }
+
+    fn is_open(&self, path: &str) -> bool {
+        self.always.iter().any(|open| match open.strip_suffix('*') {
+            Some(beginning) => path.starts_with(beginning),
+            None => path == open,
+        })
+    }
+
+    async fn review(
+        &self,
+        caller: &Caller,
+        user: &User,
+        verb: &str,
+        path: &str,
+    ) -> Result<ReviewStatus, Refusal> {
+        let question = (user.clone(), verb.to_owned(), path.to_owned());
+        if let Some(answer) = self.answers.get(&question) {
+            return Ok(answer);
+        }
+        let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
+        let mut spec = json!({
+            "user": user.username,
+            "groups": user.groups,
+            "extra": user.extra,
+            "nonResourceAttributes": { "path": path, "verb": verb },
+        });
+        if !user.uid.is_empty() {
+            spec["uid"] = user.uid.as_str().into();
+        }
+        let body = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec,
+        });
+        let call = Call::new(Method::POST, PATH.to_owned(), Content::Json, body.to_string().into_bytes());
+        let answer = match caller.read(&call).await {
+            Ok(body) => serde_json::from_slice::<Review>(&body).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match answer {
+            Ok(Review { status }) => {
+                let time = if status.allowed { self.remember.0 } else { self.remember.1 };
+                self.answers.keep(question, status.clone(), time);
+                Ok(status)
+            }
+            Err(why) => {
+                warn!(path, "a request could not be reviewed, and is refused: {why}");
+                let message = format!("the API server could not be asked whether you may: {why}");
+                Err(refusal(500, "InternalError", message))
+            }
+        }
+    }
+}

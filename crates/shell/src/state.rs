@@ -1,0 +1,120 @@
+//! What the scheduler knows, written to the log: kube-scheduler does that when it gets SIGUSR2.
+//!
+//! The cache is compared with the cluster first; then every node is told with the pods on it, and every pod that waits. A line has a
+//! bounded number of nodes or pods, and the whole a bounded number of lines.
+
+use crate::compare::Comparer;
+use crate::inbox::Inbox;
+use secondmate_core::Scheduler;
+use secondmate_model::{Pod, Timestamp};
+use std::fmt::Write;
+use std::time::Duration;
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+/// Nodes that are told at most.
+const NODES_MAX: usize = 5_000;
+/// Pods that are told of one node, and of the queue, at most.
+const PODS_OF_NODE_MAX: usize = 256;
+const PODS_WAITING_MAX: usize = 10_000;
+/// Pods of the queue in one line.
+const PODS_PER_LINE: usize = 50;
+/// Lines, and the pause after them: whoever writes the log keeps up, and nobody else's line is dropped.
+const LINES_AT_ONCE: usize = 64;
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Compares, and writes it all to the log.
+pub(crate) async fn log(inbox: Inbox, comparer: Comparer) {
+    match comparer.compare().await {
+        Ok(differences) if differences.is_empty() => info!("the cache is the same as the cluster"),
+        Ok(differences) => {
+            let list: Vec<String> = differences.iter().take(100).map(ToString::to_string).collect();
+            error!(count = differences.len(), "the cache differs from the cluster: {}", list.join(", "));
+        }
+        Err(error) => warn!("the cache was not compared with the cluster: {error}"),
+    }
+    let Some(state) = inbox.look(State::of).await else {
+        return warn!("cache and queue cannot be told: the scheduler has stopped");
+    };
+    for (number, node) in state.nodes.iter().enumerate() {
+        if number % LINES_AT_ONCE == LINES_AT_ONCE - 1 {
+            sleep(PAUSE).await;
+        }
+        info!("dump of cached node: {node}");
+    }
+    info!(
+        nodes = state.nodes_count,
+        told = state.nodes.len(),
+        waiting = state.waiting_count,
+        active = state.active,
+        backoff = state.backoff,
+        unschedulable = state.unschedulable,
+        gated = state.gated,
+        in_flight = state.in_flight,
+        "dump of the scheduling queue: {} pods are told below",
+        state.waiting.len()
+    );
+    for pods in state.waiting.chunks(PODS_PER_LINE) {
+        info!("dump of the scheduling queue: {}", pods.join("; "));
+    }
+}
+
+struct State {
+    nodes: Vec<String>,
+    nodes_count: usize,
+    waiting: Vec<String>,
+    waiting_count: usize,
+    active: usize,
+    backoff: usize,
+    unschedulable: usize,
+    gated: usize,
+    in_flight: usize,
+}
+
+impl State {
+    fn of(scheduler: &Scheduler, _: Timestamp) -> Self {
+        let (cache, sizes) = (scheduler.cache(), scheduler.sizes());
+        let names = cache.node_names();
+        let nodes = names.iter().take(NODES_MAX).filter_map(|name| cache.node_info(name)).map(|info| {
+            let pods: Vec<String> =
+                info.pods().iter().take(PODS_OF_NODE_MAX).map(|pod| told(pod, None)).collect();
+            format!(
+                "{}, requested: {:?}, allocatable: {:?}, scheduled pods (number: {}): {}",
+                info.name(),
+                info.requested(),
+                info.node().allocatable,
+                info.pods().len(),
+                pods.join("; ")
+            )
+        });
+        let nodes = nodes.collect();
+        let entries = scheduler.queue().entries_sorted();
+        let waiting = entries
+            .iter()
+            .take(PODS_WAITING_MAX)
+            .map(|entry| told(&entry.queued.pod, Some(&format!("{:?}", entry.place))));
+        Self {
+            nodes,
+            nodes_count: names.len(),
+            waiting: waiting.collect(),
+            waiting_count: entries.len(),
+            active: sizes.queue.active,
+            backoff: sizes.queue.backoff,
+            unschedulable: sizes.queue.unschedulable,
+            gated: sizes.queue.gated,
+            in_flight: sizes.queue.in_flight,
+        }
+    }
+}
+
+fn told(pod: &Pod, place: Option<&str>) -> String {
+    let mut text = format!("{} (uid {}", pod.full_name(), pod.uid);
+    if let Some(node) = &pod.nominated_node_name {
+        write!(text, ", nominated to {node}").expect("writing to a String does not fail");
+    }
+    if let Some(place) = place {
+        write!(text, ", {place}").expect("writing to a String does not fail");
+    }
+    text.push(')');
+    text
+}

@@ -1,0 +1,53 @@
+//! Requests to HTTPS servers whose certificates nobody knows, as the ones that schedulers make for themselves.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, TlsConfig};
+
+use crate::api::Response;
+
+/// No answer of a test takes longer on a machine that works.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub enum Asker<'a> {
+    /// Nobody says who.
+    Nobody,
+    /// Whoever has this token.
+    Token(&'a str),
+    /// Whoever has this certificate and its key (PEM files).
+    Certificate(&'a Path, &'a Path),
+}
+
+/// The answer to a GET, whatever certificate the server shows.
+///
+/// # Errors
+///
+/// When there is no answer; a status that tells of an error is an answer.
+pub fn get_unverified(url: &str, asker: Asker<'_>) -> Result<Response> {
+    let mut tls = TlsConfig::builder().disable_verification(true);
+    if let Asker::Certificate(certificate, key) = asker {
+        let read =
+            |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let certificate = Certificate::from_pem(&read(certificate)?)?;
+        let key = PrivateKey::from_pem(&read(key)?)?;
+        tls = tls.client_cert(Some(ClientCert::new_with_certs(&[certificate], key)));
+    }
+    let agent = ureq::Agent::config_builder()
+        .tls_config(tls.build())
+        .proxy(None)
+        .http_status_as_error(false)
+        .timeout_global(Some(DEADLINE))
+        .build()
+        .new_agent();
+    let mut request = agent.get(url);
+    if let Asker::Token(token) = asker {
+        request = request.header("Authorization", format!("Bearer {token}"));
+    }
+    let mut answer = request.call().with_context(|| url.to_owned())?;
+    let body = answer.body_mut().read_to_string().with_context(|| url.to_owned())?;
+    Ok(Response { status: answer.status().as_u16(), body })
+}
