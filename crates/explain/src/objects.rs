@@ -157,8 +157,12 @@ impl Keep {
             return Ok(None);
         }
         let mut value: Value = given.decode().map_err(ObjectError::Decode)?;
+        // A list in the order of its fields is read as well as an object, here as everywhere; an API server stores no such thing.
+        let Some(named) = value.get_mut("metadata").and_then(Value::as_object_mut) else {
+            return Err(ObjectError::Decode(serde::de::Error::custom("metadata: expected an object")));
+        };
         for (field, text) in metadata {
-            value["metadata"][*field] = (*text).into();
+            named.insert((*field).to_owned(), (*text).into());
         }
         Ok(Some(value.to_string()))
     }

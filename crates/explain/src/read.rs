@@ -385,6 +385,19 @@ mod tests {
     }
 
     #[test]
+    fn metadata_that_is_a_list_is_refused_where_objects_are_kept_in_full() {
+        // Of any length: a list that has too few or too many entries is refused earlier.
+        for length in 1..16 {
+            let metadata = vec!["x"; length];
+            for kind in ["Pod", "Node"] {
+                let object = serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": metadata});
+                let refused = read(&object.to_string(), "f.json", Keep::Whole).map(|_| ());
+                refused.expect_err(&format!("{length} entries, {kind}"));
+            }
+        }
+    }
+
+    #[test]
     fn words_that_once_were_booleans_are_names() {
         assert_eq!(titles("kind: Node\napiVersion: v1\nmetadata: {name: n}\n"), ["Node n"]);
     }

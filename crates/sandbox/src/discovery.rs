@@ -77,7 +77,7 @@ pub(crate) enum Answer {
 
 fn version() -> Value {
     json!({
-        "major": "1", "minor": "36", "gitVersion": crate::VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "major": "1", "minor": "37", "gitVersion": crate::VERSION, "gitCommit": "", "gitTreeState": "clean",
         "buildDate": "2026-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc", "platform": "sandbox/memory",
     })
 }

@@ -77,4 +77,4 @@ pub use sandbox::{Options, Sandbox, SandboxError};
 pub use store::{Held, Window};
 
 /// The version of Kubernetes that the sandbox says it is.
-pub const VERSION: &str = "v1.36.3";
+pub const VERSION: &str = "v1.37.2";
