@@ -18,10 +18,12 @@
 //! the same answers.
 
 mod books;
+mod rejection;
 mod room;
 mod verdict;
 mod waiting;
 
 pub use books::{Found, Guard, Look, Settled, Times};
+pub use rejection::rejection;
 pub use room::Shortage;
 pub use verdict::{Bind, CRITICAL_PRIORITY, Decision, First, Pass, Refusal, Standing, Verdict};

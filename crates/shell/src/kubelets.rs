@@ -14,6 +14,7 @@ use kube_runtime::watcher::{self, Event};
 use rustc_hash::FxHashSet;
 use secondmate_core::Scheduler;
 use secondmate_core::port::EventType;
+use secondmate_guard::rejection;
 use secondmate_model::objects::ApiResource;
 use secondmate_model::{Atom, Uid, wire};
 use secondmate_telemetry::Metrics;
@@ -29,18 +30,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Pods of other schedulers that an event names.
 const NAMED_MAX: usize = 3;
-/// What a kubelet says when it has no room for a pod begins so; the name of the resource follows.
-const OUT_OF: &str = "OutOf";
-/// What else a kubelet says when it rejects a pod that has been bound to it.
-const REASONS: [&str; 6] = [
-    "NodePorts",
-    "NodeAffinity",
-    "NodeName",
-    "TaintToleration",
-    "UnexpectedAdmissionError",
-    "PodFeatureUnsupported",
-];
-
 /// What is read of a pod that has failed.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -136,7 +125,7 @@ impl Rejections {
     }
 
     async fn failed(&self, pod: &Failed) {
-        let Some(cause) = cause(&pod.status.reason) else { return };
+        let Some(cause) = rejection(&pod.status.reason) else { return };
         if !self.leading.may_write() {
             return;
         }
@@ -160,19 +149,6 @@ impl Rejections {
             controller: self.name.clone(),
             time: jiff::Timestamp::now(),
         });
-    }
-}
-
-/// The label of the metric, where it is a kubelet that gave this reason. What follows `OutOf` is left out for extended resources: the
-/// label has few values whatever the nodes offer.
-fn cause(reason: &str) -> Option<&'static str> {
-    match reason.strip_prefix(OUT_OF) {
-        Some("cpu") => Some("OutOfcpu"),
-        Some("memory") => Some("OutOfmemory"),
-        Some("ephemeral-storage") => Some("OutOfephemeral-storage"),
-        Some("pods") => Some("OutOfpods"),
-        Some(_) => Some("OutOfextended-resource"),
-        None => REASONS.into_iter().find(|known| *known == reason),
     }
 }
 
@@ -200,23 +176,4 @@ fn note(node: &Atom, pod: &Failed, (count, named): &(usize, Vec<String>)) -> Str
         text += &format!(" and {} more", count - named.len());
     }
     text + "; a bind guard (secondmate guard) keeps two schedulers from giving away the same room"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_a_kubelet_says_at_admission_counts() {
-        for (reason, expected) in [
-            ("OutOfcpu", Some("OutOfcpu")),
-            ("OutOfexample.com/gpu", Some("OutOfextended-resource")),
-            ("NodePorts", Some("NodePorts")),
-            ("Evicted", None),
-            ("DeadlineExceeded", None),
-            ("", None),
-        ] {
-            assert_eq!(cause(reason), expected, "{reason}");
-        }
-    }
 }

@@ -199,7 +199,7 @@ async fn kubectl_is_told_what_is_served_and_what_is_not() {
     assert!(!refused.ok && refused.text.contains("unknown field \"metadata.lables\""), "{}", refused.text);
     let refused = kubectl.run(&["apply", "--server-side", "-f", &file]).await;
     assert!(!refused.ok && refused.text.contains("server-side apply is not served"), "{}", refused.text);
-    assert!(kubectl.ok(&["version"]).await.contains("v1.36"));
+    assert!(kubectl.ok(&["version"]).await.contains("v1.37"));
 }
 
 #[tokio::test]

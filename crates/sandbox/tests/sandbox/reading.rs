@@ -21,7 +21,7 @@ async fn discovery_names_what_is_served_and_nothing_else() {
     assert!(groups.contains(&"coordination.k8s.io") && !groups.contains(&"autoscaling"), "{groups:?}");
     assert_eq!(client.get("/apis/autoscaling/v2").await.code, 404);
     assert_eq!(client.get("/apis/networking.k8s.io/v1/namespaces/default/ingresses").await.code, 404);
-    assert_eq!(client.get("/version").await.body["minor"], "36");
+    assert_eq!(client.get("/version").await.body["minor"], "37");
     assert_eq!(client.get("/readyz").await.body, "ok");
     assert_eq!(client.get("/openapi/v2").await.body, "");
 }
