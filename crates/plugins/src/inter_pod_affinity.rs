@@ -3,7 +3,7 @@
 //! Required terms filter nodes, preferred ones score them, and both count in two directions: what the incoming pod wants of
 //! the pods on the nodes, and what those want of it. For a pod's cycle the pods that match are counted once per pair of label
 //! and value (PreFilter, PreScore) and kept in the cycle's state. Where counts are kept node by node from one pod to the next,
-//! verdicts and scores follow from those ([`groups`]).
+//! verdicts and scores follow from those (module `groups`).
 
 mod args;
 mod counts;

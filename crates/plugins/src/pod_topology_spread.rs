@@ -3,7 +3,7 @@
 //! Constraints that must hold filter nodes, those that should hold score them. Pods without constraints of their own get the
 //! configured defaults, for the pods that their services and owners select. For a pod's cycle the counts per domain are
 //! worked out once (PreFilter over all nodes, PreScore for the domains of the feasible ones) and kept in the cycle's state. Where
-//! counts are kept node by node from one pod to the next, verdicts and scores follow from those ([`groups`]).
+//! counts are kept node by node from one pod to the next, verdicts and scores follow from those (module `groups`).
 
 mod args;
 mod constraints;
