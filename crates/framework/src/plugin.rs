@@ -259,7 +259,8 @@ pub trait Filter: Plugin {
     fn filter(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status;
 
     /// The filter by group, for plugins whose filter looks further than the node: what comes of PreFilter and Filter, worked out from
-    /// counts. `None` is always right. Asked after PreFilter, which let the pod pass.
+    /// counts. `None` is always right. Asked after PreFilter, which let the pod pass; a profile that does not run the plugin's PreFilter
+    /// makes no use of it.
     fn by_group(&self, _cx: &Context<'_>, _pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
         None
     }

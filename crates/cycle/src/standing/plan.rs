@@ -95,7 +95,9 @@ impl<'a> Plan<'a> {
                 self.reads(declared);
                 continue;
             }
-            let ask = || filter.point.by_group(&pass.cx, pass.pod);
+            // What comes of both is no verdict of a profile that leaves PreFilter out.
+            let prepared = pass.profile.pre_filter.iter().any(|plugin| plugin.number == filter.number);
+            let ask = || filter.point.by_group(&pass.cx, pass.pod).filter(|_| prepared);
             let by_group = run(&filter.name, Point::Filter.name(), None, ask);
             let Some(by_group) = by_group else { return Err(Why::Filter(filter.name.clone())) };
             // What it reads of the pod is in there: two pods are alike where it is the same.
