@@ -6,7 +6,7 @@
 
 use crate::call::chain;
 use crate::inbox::Inbox;
-use crate::watch::Watched;
+use crate::watch::{Watched, must_list_anew};
 use crate::write::{EventNote, EventSink, Leading, PodRef};
 use futures::StreamExt;
 use kube_client::{Api, Client};
@@ -81,19 +81,35 @@ pub(crate) struct Rejections {
 }
 
 impl Rejections {
-    /// Looks for ever.
-    pub async fn run(self) {
+    /// Looks for ever, from the first moment on at which this process leads: a standby tells nothing.
+    pub async fn run(mut self) {
+        while !self.leading.may_write() {
+            self.leading.changed().await;
+        }
         let api: Api<Watched> = Api::all_with(self.client.clone(), &ApiResource::PODS);
         let fields = format!("spec.schedulerName={},status.phase=Failed", self.name);
         let config = watcher::Config::default().timeout(WATCH_SECONDS).fields(&fields);
-        let mut stream = pin!(watcher::watcher(api, config));
         // What has failed, by UID. Before the first list nobody knows when that was: such pods are not told.
-        let mut known: Option<FxHashSet<Box<str>>> = None;
-        let mut listed = FxHashSet::default();
+        let mut known = None;
         let mut pause = PAUSE_MIN;
+        loop {
+            self.follow(api.clone(), config.clone(), &mut known, &mut pause).await;
+        }
+    }
+
+    /// Runs one watcher until it has to be replaced.
+    async fn follow(
+        &self,
+        api: Api<Watched>,
+        config: watcher::Config,
+        known: &mut Option<FxHashSet<Box<str>>>,
+        pause: &mut Duration,
+    ) {
+        let mut stream = pin!(watcher::watcher(api, config));
+        let mut listed = FxHashSet::default();
         while let Some(event) = stream.next().await {
             if event.is_ok() {
-                pause = PAUSE_MIN;
+                *pause = PAUSE_MIN;
             }
             match event {
                 Ok(Event::Init) => listed.clear(),
@@ -104,7 +120,7 @@ impl Rejections {
                     }
                     listed.insert(pod.metadata.uid);
                 }
-                Ok(Event::InitDone) => known = Some(std::mem::take(&mut listed)),
+                Ok(Event::InitDone) => *known = Some(std::mem::take(&mut listed)),
                 Ok(Event::Apply(object)) => {
                     let pod = Failed::read(&object);
                     if known.get_or_insert_default().insert(pod.metadata.uid.clone()) {
@@ -116,9 +132,12 @@ impl Rejections {
                 }
                 Err(error) => {
                     // The watches that scheduling stands on say when the API server is away.
-                    debug!(watch = fields, "{}; trying again in {pause:?}", chain(&error));
-                    sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    debug!(name = %self.name, "rejected pods: {}; trying again in {pause:?}", chain(&error));
+                    sleep(*pause).await;
+                    *pause = (*pause * 2).min(PAUSE_MAX);
+                    if must_list_anew(&error) {
+                        return;
+                    }
                 }
             }
         }

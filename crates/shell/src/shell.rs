@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch as value};
+use tokio::sync::{Semaphore, mpsc, watch as value};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -64,6 +64,8 @@ pub struct Shell {
     events: EventSink,
     comparer: Comparer,
     tasks: Tasks,
+    /// Whose turn it is to write cache and queue to the log.
+    dump: Arc<Semaphore>,
     ends: Ends,
 }
 
@@ -171,6 +173,7 @@ impl Shell {
             events,
             comparer,
             tasks,
+            dump: Arc::new(Semaphore::new(1)),
             ends,
         })
     }
@@ -189,9 +192,17 @@ impl Shell {
         self.inbox.look(at).await
     }
 
-    /// Begins to write cache and queue to the log, after a comparison with the cluster.
+    /// Begins to write cache and queue to the log, after a comparison with the cluster. One dump is written at a time: while it is,
+    /// nothing is done.
     pub fn log_state(&self) {
-        self.tasks.spawn("dump to the log", state::log(self.inbox.clone(), self.comparer.clone()));
+        let Ok(turn) = Arc::clone(&self.dump).try_acquire_owned() else {
+            return info!("cache and queue are being written to the log already");
+        };
+        let (inbox, comparer) = (self.inbox.clone(), self.comparer.clone());
+        self.tasks.spawn("dump to the log", async move {
+            state::log(inbox, comparer).await;
+            drop(turn);
+        });
     }
 
     /// Compares the cache with fresh lists; returns the differences that last.

@@ -6,8 +6,10 @@
 use crate::compare::Comparer;
 use crate::inbox::Inbox;
 use secondmate_core::Scheduler;
-use secondmate_model::{Pod, Timestamp};
+use secondmate_core::queue::{Place, QueueSize};
+use secondmate_model::{NodeInfo, Pod, Timestamp};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -40,71 +42,63 @@ pub(crate) async fn log(inbox: Inbox, comparer: Comparer) {
         if number % LINES_AT_ONCE == LINES_AT_ONCE - 1 {
             sleep(PAUSE).await;
         }
-        info!("dump of cached node: {node}");
+        info!("dump of cached node: {}", told_node(node));
     }
     info!(
         nodes = state.nodes_count,
         told = state.nodes.len(),
         waiting = state.waiting_count,
-        active = state.active,
-        backoff = state.backoff,
-        unschedulable = state.unschedulable,
-        gated = state.gated,
-        in_flight = state.in_flight,
+        active = state.sizes.active,
+        backoff = state.sizes.backoff,
+        unschedulable = state.sizes.unschedulable,
+        gated = state.sizes.gated,
+        in_flight = state.sizes.in_flight,
         "dump of the scheduling queue: {} pods are told below",
         state.waiting.len()
     );
     for pods in state.waiting.chunks(PODS_PER_LINE) {
+        let pods: Vec<String> =
+            pods.iter().map(|(pod, place)| told(pod, Some(&format!("{place:?}")))).collect();
         info!("dump of the scheduling queue: {}", pods.join("; "));
     }
 }
 
+/// What there is, as the scheduling thread has it: nothing is put into words there.
 struct State {
-    nodes: Vec<String>,
+    nodes: Vec<Arc<NodeInfo>>,
     nodes_count: usize,
-    waiting: Vec<String>,
+    waiting: Vec<(Arc<Pod>, Place)>,
     waiting_count: usize,
-    active: usize,
-    backoff: usize,
-    unschedulable: usize,
-    gated: usize,
-    in_flight: usize,
+    sizes: QueueSize,
 }
 
 impl State {
     fn of(scheduler: &Scheduler, _: Timestamp) -> Self {
-        let (cache, sizes) = (scheduler.cache(), scheduler.sizes());
+        let cache = scheduler.cache();
         let names = cache.node_names();
-        let nodes = names.iter().take(NODES_MAX).filter_map(|name| cache.node_info(name)).map(|info| {
-            let pods: Vec<String> =
-                info.pods().iter().take(PODS_OF_NODE_MAX).map(|pod| told(pod, None)).collect();
-            format!(
-                "{}, requested: {:?}, allocatable: {:?}, scheduled pods (number: {}): {}",
-                info.name(),
-                info.requested(),
-                info.node().allocatable,
-                info.pods().len(),
-                pods.join("; ")
-            )
-        });
-        let nodes = nodes.collect();
+        let nodes = names.iter().take(NODES_MAX).filter_map(|name| cache.node_info(name)).cloned();
         let entries = scheduler.queue().entries_sorted();
-        let waiting = entries
-            .iter()
-            .take(PODS_WAITING_MAX)
-            .map(|entry| told(&entry.queued.pod, Some(&format!("{:?}", entry.place))));
+        let waiting = entries.iter().take(PODS_WAITING_MAX);
         Self {
-            nodes,
+            nodes: nodes.collect(),
             nodes_count: names.len(),
-            waiting: waiting.collect(),
+            waiting: waiting.map(|entry| (Arc::clone(&entry.queued.pod), entry.place)).collect(),
             waiting_count: entries.len(),
-            active: sizes.queue.active,
-            backoff: sizes.queue.backoff,
-            unschedulable: sizes.queue.unschedulable,
-            gated: sizes.queue.gated,
-            in_flight: sizes.queue.in_flight,
+            sizes: scheduler.sizes().queue,
         }
     }
+}
+
+fn told_node(info: &NodeInfo) -> String {
+    let pods: Vec<String> = info.pods().iter().take(PODS_OF_NODE_MAX).map(|pod| told(pod, None)).collect();
+    format!(
+        "{}, requested: {:?}, allocatable: {:?}, scheduled pods (number: {}): {}",
+        info.name(),
+        info.requested(),
+        info.node().allocatable,
+        info.pods().len(),
+        pods.join("; ")
+    )
 }
 
 fn told(pod: &Pod, place: Option<&str>) -> String {

@@ -258,13 +258,10 @@ impl Source {
         use kube_client::Error as Client;
         use watcher::Error as E;
         let after = match error {
-            // Said to the request, not in the stream: the watcher would ask the same for ever.
-            E::WatchStartFailed(Client::Api(status)) if status.code == 410 => After::StartOver,
             E::InitialListFailed(Client::Api(status)) if status.code == 404 && !self.watch.is_essential() => {
                 After::Absent
             }
-            // A line that is no event: what it said is lost, so only a new list tells.
-            E::WatchFailed(Client::SerdeError(_)) | E::NoResourceVersion => After::StartOver,
+            error if must_list_anew(error) => After::StartOver,
             _ => After::Continue,
         };
         if matches!(after, After::Absent) {
@@ -306,6 +303,19 @@ impl Source {
 
     fn count_restart(&self, reason: &str) {
         self.context.metrics.watch_restarts(self.watch.subject.api().plural, reason).inc();
+    }
+}
+
+/// Whether the watcher has to be replaced by a fresh one, which lists anew.
+pub(crate) fn must_list_anew(error: &watcher::Error) -> bool {
+    use kube_client::Error as Client;
+    use watcher::Error as E;
+    match error {
+        // Said to the request, not in the stream: the watcher would ask the same for ever.
+        E::WatchStartFailed(Client::Api(status)) => status.code == 410,
+        // A line that is no event: what it said is lost, so only a new list tells.
+        E::WatchFailed(Client::SerdeError(_)) | E::NoResourceVersion => true,
+        _ => false,
     }
 }
 
