@@ -2,20 +2,44 @@
 //! what follows from the counts, so that neither has to be worked out for every node again.
 
 use crate::status::Status;
+use rustc_hash::FxHasher;
 use secondmate_model::{Atom, NodeInfo};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
+
+/// What all of a filter or a score by group follows from, beside the nodes.
+pub trait Keyed: 'static {
+    /// Equal keys stand for the same verdicts and scores, whatever the nodes are.
+    fn key(&self) -> impl Hash + PartialEq + '_;
+}
+
+/// Filters and scores by group that are the same for any nodes are told by their keys. Whatever is [`Keyed`] has it.
+pub trait Alike: Any {
+    /// Whether the other is of the same type and has the same key.
+    fn is_same(&self, other: &dyn Any) -> bool;
+    /// Equal for equal keys.
+    fn hash(&self) -> u64;
+}
+
+impl<T: Keyed> Alike for T {
+    fn is_same(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hasher = FxHasher::default();
+        self.key().hash(&mut hasher);
+        hasher.finish()
+    }
+}
 
 /// The score of a plugin for the pods of a class, by group.
 ///
 /// Nodes whose coordinates are equal score the same. [`GroupScore::score`] must come to the scores that PreScore, Score and
 /// normalisation come to.
-pub trait GroupScore: Any + Debug + Send + Sync {
-    /// Whether the other is the same score: the same for any nodes.
-    fn is_same(&self, other: &dyn GroupScore) -> bool;
-    /// Equal scores have equal hashes.
-    fn hash(&self) -> u64;
+pub trait GroupScore: Alike + Debug + Send + Sync {
     /// The node's coordinates, always as many. They depend on the node and the pods on it only.
     fn look(&self, node: &NodeInfo) -> Coordinates;
     /// The normalised scores of the groups of feasible nodes, in their order.
@@ -26,11 +50,7 @@ pub trait GroupScore: Any + Debug + Send + Sync {
 ///
 /// Nodes whose coordinates are equal get the same verdict. [`GroupFilter::filter`] must come to the verdict that PreFilter and Filter
 /// come to.
-pub trait GroupFilter: Any + Debug + Send + Sync {
-    /// Whether the other is the same filter: the same for any nodes.
-    fn is_same(&self, other: &dyn GroupFilter) -> bool;
-    /// Equal filters have equal hashes.
-    fn hash(&self) -> u64;
+pub trait GroupFilter: Alike + Debug + Send + Sync {
     /// The node's coordinates, always as many. They depend on the node and the pods on it only.
     fn look(&self, node: &NodeInfo) -> Coordinates;
     /// The verdict on nodes at these places. Of the domains at each coordinate the totals tell what counts beside the node's own.

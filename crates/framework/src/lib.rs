@@ -42,7 +42,9 @@ pub use extender::{
 };
 pub use fact::Fact;
 pub use fit_error::fit_error_message;
-pub use grouping::{Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, NodeGroup, Place};
+pub use grouping::{
+    Alike, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, Keyed, NodeGroup, Place,
+};
 pub use normalization::Normalization;
 pub use plugin::{
     ApiWrite, Bind, BindStep, Context, Filter, MAX_NODE_SCORE, MIN_NODE_SCORE, Nomination, Nominations,

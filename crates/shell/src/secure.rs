@@ -22,7 +22,7 @@ pub use authorities::RequestHeaders;
 pub use certificate::{NamedCertificate, ServingCertificate, own_certificate_in};
 pub use tls::{TlsOptions, TlsVersion};
 
-use crate::call::Caller;
+use crate::call::{Call, Caller, Content};
 use crate::connect;
 use crate::options::StartError;
 use crate::tasks::{Failure, Failures, Tasks};
@@ -30,9 +30,11 @@ use authenticate::Authenticator;
 use authorities::{Authorities, AuthoritySources};
 use authorize::Authorizer;
 use certificate::Certificates;
+use http::Method;
 use kube_client::Config;
 use secondmate_telemetry::{Asked, Gate, Metrics, Refusal, Security};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -150,6 +152,16 @@ async fn caller(cluster: Option<&Config>, metrics: &Metrics) -> Result<Option<Ca
     let Some(cluster) = cluster else { return Ok(None) };
     let client = connect::client(cluster, metrics, None).await?;
     Ok(Some(Caller::new(client, None, REVIEW_TIMEOUT)))
+}
+
+/// Has the API server review something.
+///
+/// # Errors
+/// It did not answer, or with something else; in words.
+async fn review<T: DeserializeOwned>(caller: &Caller, path: &str, body: &Value) -> Result<T, String> {
+    let call = Call::new(Method::POST, path.to_owned(), Content::Json, body.to_string().into_bytes());
+    let answer = caller.read(&call).await.map_err(|error| error.to_string())?;
+    serde_json::from_slice(&answer).map_err(|error| error.to_string())
 }
 
 /// Who somebody is, and what he may.

@@ -7,6 +7,7 @@ use rustc_hash::FxHasher;
 use secondmate_framework::{GroupFilter, GroupScore, Identity, PodParts};
 use secondmate_model::Pod;
 use smallvec::SmallVec;
+use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -61,9 +62,17 @@ impl PartialEq for Key {
             && (self.filters, self.scores, self.parts) == (other.filters, other.scores, other.parts)
             && self.profile == other.profile
             && self.group_filters.len() == other.group_filters.len()
-            && self.group_filters.iter().zip(&other.group_filters).all(|(one, other)| one.is_same(&**other))
+            && self
+                .group_filters
+                .iter()
+                .zip(&other.group_filters)
+                .all(|(one, other)| one.is_same(&**other as &dyn Any))
             && self.group_scores.len() == other.group_scores.len()
-            && self.group_scores.iter().zip(&other.group_scores).all(|(one, other)| one.is_same(&**other))
+            && self
+                .group_scores
+                .iter()
+                .zip(&other.group_scores)
+                .all(|(one, other)| one.is_same(&**other as &dyn Any))
             && same_parts(&self.pod, &other.pod, self.parts)
     }
 }

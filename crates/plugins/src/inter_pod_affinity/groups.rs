@@ -6,15 +6,13 @@
 use super::filter::{Incoming, meaning, rejection};
 use super::score::{Preferences, normalized};
 use super::{InterPodAffinity, namespace_labels, parse_error};
-use rustc_hash::FxHasher;
 use secondmate_framework::{
-    Context, Coordinate, Coordinates, DomainTotals, ExistingTerm, GroupFilter, GroupScore, NodeGroup, Place,
-    Snapshot, Status, TermList,
+    Context, Coordinate, Coordinates, DomainTotals, ExistingTerm, GroupFilter, GroupScore, Keyed, NodeGroup,
+    Place, Snapshot, Status, TermList,
 };
 use secondmate_model::{Atom, Labels, NodeInfo, Pod, PodAffinityTerm};
 use smallvec::SmallVec;
-use std::any::Any;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// Label keys, each once.
@@ -80,23 +78,13 @@ struct Required {
     existing_keys: Keys,
 }
 
-impl Required {
+impl Keyed for Required {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         (self.incoming.key(), &self.existing)
     }
 }
 
 impl GroupFilter for Required {
-    fn is_same(&self, other: &dyn GroupFilter) -> bool {
-        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
-    }
-
-    fn hash(&self) -> u64 {
-        let mut hasher = FxHasher::default();
-        self.key().hash(&mut hasher);
-        hasher.finish()
-    }
-
     fn look(&self, node: &NodeInfo) -> Coordinates {
         let (incoming, wanted, unwanted) =
             (&self.incoming, self.incoming.affinity(), self.incoming.anti_affinity());
@@ -156,23 +144,13 @@ struct Preferred {
     keys: Keys,
 }
 
-impl Preferred {
+impl Keyed for Preferred {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         (self.preferences.key(), &self.existing, self.hard_pod_affinity_weight)
     }
 }
 
 impl GroupScore for Preferred {
-    fn is_same(&self, other: &dyn GroupScore) -> bool {
-        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
-    }
-
-    fn hash(&self) -> u64 {
-        let mut hasher = FxHasher::default();
-        self.key().hash(&mut hasher);
-        hasher.finish()
-    }
-
     fn look(&self, node: &NodeInfo) -> Coordinates {
         let mut here: SmallVec<[i64; 2]> = SmallVec::from_elem(0, self.keys.len());
         let mut add = |key: &Atom, score: i64| {

@@ -5,14 +5,12 @@ use super::constraints::{Constraint, Constraints, Inclusion, count};
 use super::domains::NO_DOMAIN;
 use super::filter::{Skew, own_counts, verdict};
 use super::score::{Normalizer, score_of, weight};
-use rustc_hash::FxHasher;
 use secondmate_framework::{
-    Context, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, NodeGroup, Place, Status,
+    Context, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, Keyed, NodeGroup, Place, Status,
 };
 use secondmate_model::{Atom, NodeInfo, Pod, WhenUnsatisfiable};
 use smallvec::SmallVec;
-use std::any::Any;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// The score by a pod's soft constraints. The first coordinate says whether a node stays out, then there is one for each constraint:
@@ -69,23 +67,13 @@ fn taking_part(pod: &Pod) -> impl Hash + PartialEq + '_ {
     (&pod.namespace, &pod.node_selector, required, &pod.tolerations)
 }
 
-impl HardSpread {
+impl Keyed for HardSpread {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         (&self.constraints, &self.own, taking_part(&self.pod))
     }
 }
 
 impl GroupFilter for HardSpread {
-    fn is_same(&self, other: &dyn GroupFilter) -> bool {
-        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
-    }
-
-    fn hash(&self) -> u64 {
-        let mut hasher = FxHasher::default();
-        self.key().hash(&mut hasher);
-        hasher.finish()
-    }
-
     fn look(&self, node: &NodeInfo) -> Coordinates {
         let (info, node) = (node, node.node());
         let has_all_keys = self.constraints.keys_on(&node.labels);
@@ -116,23 +104,13 @@ impl GroupFilter for HardSpread {
     }
 }
 
-impl SoftSpread {
+impl Keyed for SoftSpread {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         (&self.constraints, self.requires_all_keys, taking_part(&self.pod))
     }
 }
 
 impl GroupScore for SoftSpread {
-    fn is_same(&self, other: &dyn GroupScore) -> bool {
-        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
-    }
-
-    fn hash(&self) -> u64 {
-        let mut hasher = FxHasher::default();
-        self.key().hash(&mut hasher);
-        hasher.finish()
-    }
-
     fn look(&self, node: &NodeInfo) -> Coordinates {
         let (info, node) = (node, node.node());
         let list = &self.constraints.list;

@@ -2,8 +2,9 @@
 
 use super::authorities::{RequestHeaders, Trusted};
 use super::remembered::Remembered;
-use crate::call::{Call, Caller, Content};
-use http::{HeaderMap, Method, header};
+use super::review;
+use crate::call::Caller;
+use http::{HeaderMap, header};
 use rustls::pki_types::CertificateDer;
 use secondmate_telemetry::{Asked, Metrics};
 use serde::{Deserialize, Serialize};
@@ -133,12 +134,7 @@ impl Authenticator {
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": { "token": token },
         });
-        let call = Call::new(Method::POST, PATH.to_owned(), Content::Json, body.to_string().into_bytes());
-        let answer = match caller.read(&call).await {
-            Ok(body) => serde_json::from_slice::<Review>(&body).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match answer {
+        match review::<Review>(caller, PATH, &body).await {
             Ok(Review { status }) => {
                 let user = Some(status.user).filter(|_| status.authenticated);
                 self.tokens.keep(key, user.clone(), self.remember);

@@ -1,9 +1,9 @@
 //! What somebody may: read the paths that are open to all, everything as one of `system:masters`, and what the API server says.
 
 use super::authenticate::{REVIEWS_MAX, User};
-use super::refusal;
 use super::remembered::Remembered;
-use crate::call::{Call, Caller, Content};
+use super::{refusal, review};
+use crate::call::Caller;
 use http::Method;
 use secondmate_telemetry::{Metrics, Refusal};
 use serde::Deserialize;
@@ -109,12 +109,7 @@ impl Authorizer {
         let body = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec,
         });
-        let call = Call::new(Method::POST, PATH.to_owned(), Content::Json, body.to_string().into_bytes());
-        let answer = match caller.read(&call).await {
-            Ok(body) => serde_json::from_slice::<Review>(&body).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match answer {
+        match review::<Review>(caller, PATH, &body).await {
             Ok(Review { status }) => {
                 let time = if status.allowed { self.remember.0 } else { self.remember.1 };
                 self.answers.keep(question, status.clone(), time);
