@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Which watch shows a pod. The watches are not ordered against each other.
+/// What a watched pod is. The core does not rely on an order between them, though the shell keeps the one of the API server: its
+/// decisions are better for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PodWatch {
     /// Pods of our names without a node.

@@ -8,19 +8,17 @@ use crate::guard::certificate::{Facts, server_config};
 use crate::guard::review;
 use crate::watch::Originals;
 use crate::watch::compiled::Watched;
-use crate::watch::needs::Subject;
+use crate::watch::needs::{Roles, Subject};
 use http::Uri;
 use kube_client::Config;
 use kube_client::api::WatchEvent;
 use kube_client::config::Kubeconfig;
-use secondmate_core::port::PodWatch;
 use secondmate_guard::{Bind, Verdict};
 use secondmate_model::objects::ObjectKind;
 
 /// Everything that a watch can be about.
 fn subjects() -> impl Iterator<Item = Subject> {
-    let pods = [PodWatch::Pending, PodWatch::Assigned].map(Subject::Pods);
-    pods.into_iter().chain([Subject::Nodes]).chain(ObjectKind::ALL.iter().copied().map(Subject::Objects))
+    [Subject::Pods, Subject::Nodes].into_iter().chain(ObjectKind::ALL.iter().copied().map(Subject::Objects))
 }
 
 /// Reads a line of a watch as each kind that is watched would be. The answer says, for each, whether its object is understood; it is
@@ -37,7 +35,7 @@ pub fn watch_line(line: &str) -> Result<Vec<bool>, LineError> {
     };
     let originals = Originals::default().or_all(true);
     let compiled = |subject: Subject| {
-        let (key, compiled) = object.compile(subject, &originals);
+        let (key, compiled) = object.compile(subject, &Roles::default(), &originals);
         if let Err(unfit) = &compiled
             && unfit.reason.is_empty()
         {

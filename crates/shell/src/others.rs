@@ -4,13 +4,8 @@ use crate::rivals::Sightings;
 use crate::write::Leading;
 use secondmate_core::Scheduler;
 use secondmate_core::port::{Input, PodWatch, Verified};
-use secondmate_model::{Atom, Pod, Uid};
+use secondmate_model::{Atom, Pod};
 use secondmate_telemetry::Counter;
-use std::collections::VecDeque;
-
-/// Pods that have left the pending watch and have not been seen on a node, at most. The watches are not ordered, but not far apart;
-/// of more pods than these a few go uncounted.
-const LEFT_MAX: usize = 256;
 
 /// Looks at what comes in before the core takes it.
 pub(crate) struct OtherBinders {
@@ -18,30 +13,17 @@ pub(crate) struct OtherBinders {
     leading: Leading,
     sightings: Sightings,
     count: Counter,
-    /// Pods that waited, and left the pending watch: deleted, or bound by somebody else.
-    left: VecDeque<Uid>,
 }
 
 impl OtherBinders {
     pub fn new(names: Vec<Atom>, leading: Leading, sightings: Sightings, count: Counter) -> Self {
-        Self { names, leading, sightings, count, left: VecDeque::new() }
+        Self { names, leading, sightings, count }
     }
 
     /// Looks at an input. Before every list is in (`synced`) nobody knows who bound what.
     pub fn look(&mut self, input: &Input, core: &Scheduler, synced: bool) {
-        match input {
-            Input::PodGone(PodWatch::Pending, uid)
-                if core.queue().get(uid).is_some() && core.cache().pod(uid).is_none() =>
-            {
-                if self.left.len() >= LEFT_MAX {
-                    self.left.pop_front();
-                }
-                self.left.push_back(uid.clone());
-            }
-            Input::Pod(PodWatch::Assigned, pod) | Input::Verified(_, Verified::Found(pod)) => {
-                self.look_at(pod, core, synced);
-            }
-            _ => {}
+        if let Input::Pod(PodWatch::Assigned, pod) | Input::Verified(_, Verified::Found(pod)) = input {
+            self.look_at(pod, core, synced);
         }
     }
 
@@ -52,9 +34,7 @@ impl OtherBinders {
         if known || !self.names.contains(&pod.scheduler_name) {
             return;
         }
-        let left = self.left.iter().position(|uid| *uid == pod.uid);
-        left.map(|at| self.left.remove(at));
-        let waited = left.is_some() || core.queue().get(&pod.uid).is_some();
+        let waited = core.queue().get(&pod.uid).is_some();
         // To a standby, and for a while after it took over, it is the leader's work that it sees.
         if waited && synced && self.leading.is_settled() {
             self.count.inc();

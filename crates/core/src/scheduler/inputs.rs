@@ -76,7 +76,7 @@ impl Scheduler {
             self.assigned(pod, now);
             return;
         }
-        // Seen on a node, now or earlier, or bound by us: this is old news. The watches are not ordered against each other.
+        // Seen on a node, now or earlier, or bound by us: this is old news, in whatever order it comes.
         if self.lingering.update(&pod)
             || self.cache.is_added(&pod.uid)
             || !self.profiles.contains_key(&pod.scheduler_name)

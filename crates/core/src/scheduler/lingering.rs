@@ -1,6 +1,6 @@
 //! Pods that the pending watch still shows though the queue has them no more: they were bound, or seen on a node.
 //!
-//! The watches are not ordered against each other, so old news of such a pod may come at any time, even when it has run and ended.
+//! The core relies on no order between those, so old news of such a pod may come at any time, even when it has run and ended.
 //! It must not bring the pod back; but a pod that was thought to be bound and is not must not be lost either. An entry goes when
 //! the pending watch says that the pod is gone, so there are never more of them than pods that this watch shows.
 

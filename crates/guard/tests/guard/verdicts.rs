@@ -167,7 +167,7 @@ fn what_the_api_server_refuses_by_itself_takes_no_room() {
         &["n1 cpu=1"],
         &["bound cpu=1 on=n2", "stops cpu=1 stop", "gated cpu=1 gate", "ended cpu=1 end", "a cpu=1"],
     );
-    // The watches are not ordered against each other: it is still shown as waiting.
+    // Old news that comes late: it is still shown as waiting.
     desk.see("bound cpu=1");
     assert_eq!(desk.bind("bound", "n1"), "moot");
     assert_eq!(desk.bind("stops", "n1"), "moot");

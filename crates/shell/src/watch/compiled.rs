@@ -1,13 +1,15 @@
 //! An object as it comes out of a watch, and what becomes of it: compiled, or known to be unfit.
 
-use super::needs::Subject;
+use super::needs::{Roles, Subject};
 use super::originals::Originals;
 use kube_client::Resource;
 use kube_client::api::ObjectMeta;
 use kube_client::core::DynamicResourceScope;
+use secondmate_core::port::PodWatch;
 use secondmate_model::objects::{ApiResource, Object, ObjectKind, ObjectName, Source};
 use secondmate_model::{Atom, Node, Pod, Uid, wire};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,9 +17,11 @@ use std::sync::Arc;
 /// A compiled object of any kind.
 #[derive(Clone, Debug)]
 pub(crate) enum Compiled {
-    Pod(Arc<Pod>),
+    Pod(PodWatch, Arc<Pod>),
     Node(Arc<Node>),
     Object(Box<Object>),
+    /// A pod that does not matter: another scheduler's that waits.
+    Nothing,
 }
 
 /// What the core knows an object by.
@@ -31,7 +35,7 @@ pub(crate) enum Key {
 impl Key {
     fn new(subject: Subject, metadata: &wire::ObjectMeta) -> Self {
         match subject {
-            Subject::Pods(_) => Self::Pod(Uid::from(&*metadata.uid)),
+            Subject::Pods => Self::Pod(Uid::from(&*metadata.uid)),
             Subject::Nodes => Self::Node(Atom::new(&metadata.name)),
             Subject::Objects(kind) => {
                 Self::Object(kind, ObjectName::new(&Atom::new(&metadata.namespace), &metadata.name))
@@ -49,6 +53,8 @@ pub(crate) struct Unfit {
     pub uid: Box<str>,
     pub resource_version: Box<str>,
     pub generation: i64,
+    /// Of a pod of ours that waits: the scheduler name.
+    pub scheduler_name: Option<Box<str>>,
     pub reason: String,
 }
 
@@ -61,6 +67,7 @@ impl Unfit {
             uid: metadata.uid.clone(),
             resource_version: metadata.resource_version.clone(),
             generation: metadata.generation,
+            scheduler_name: None,
             reason,
         }
     }
@@ -109,17 +116,31 @@ impl<'de> Deserialize<'de> for Watched {
 }
 
 impl Watched {
-    /// Decodes and compiles the object; `originals` says whether a pod or node is kept in full, too.
-    pub fn compile(&self, subject: Subject, originals: &Originals) -> (Key, Result<Compiled, Box<Unfit>>) {
+    /// Decodes and compiles the object; `roles` says which pods matter, `originals` whether a pod or node is kept in full, too.
+    pub fn compile(
+        &self,
+        subject: Subject,
+        roles: &Roles,
+        originals: &Originals,
+    ) -> (Key, Result<Compiled, Box<Unfit>>) {
         let text = self.text.get();
-        match decode(subject, text, originals) {
-            Ok((metadata, Ok(compiled))) => (Key::new(subject, &metadata), Ok(compiled)),
-            Ok((metadata, Err(reason))) => unfit(subject, &metadata, reason),
+        let (metadata, pod, reason) = match decode(subject, text, roles, originals) {
+            Ok((metadata, Ok(compiled))) => return (Key::new(subject, &metadata), Ok(compiled)),
+            Ok((metadata, Err(Misread { pod, reason }))) => (metadata, pod, reason),
             Err(error) => {
                 let named: wire::MetadataOnly = serde_json::from_str(text).unwrap_or_default();
-                unfit(subject, &named.metadata, error.to_string())
+                let pod = (subject == Subject::Pods).then(|| PodRole::of_any_form(text, roles));
+                (named.metadata, pod, error.to_string())
             }
+        };
+        let key = Key::new(subject, &metadata);
+        if matches!(pod, Some(PodRole { role: None, .. })) {
+            return (key, Ok(Compiled::Nothing));
         }
+        let mut unfit = Unfit::new(subject.api(), &metadata, reason);
+        unfit.scheduler_name =
+            pod.filter(|pod| pod.role == Some(PodWatch::Pending)).map(|pod| pod.scheduler_name);
+        (key, Err(Box::new(unfit)))
     }
 
     /// The object as the API server sent it.
@@ -134,30 +155,62 @@ impl Watched {
     }
 }
 
-fn unfit(
-    subject: Subject,
-    metadata: &wire::ObjectMeta,
-    reason: String,
-) -> (Key, Result<Compiled, Box<Unfit>>) {
-    (Key::new(subject, metadata), Err(Box::new(Unfit::new(subject.api(), metadata, reason))))
+/// What a pod is to us that cannot be understood.
+struct PodRole {
+    scheduler_name: Box<str>,
+    role: Option<PodWatch>,
 }
 
-/// The object compiled, or what is wrong with it in words; an error where it is not even of its kind's form.
-type Decoded = (wire::ObjectMeta, Result<Compiled, String>);
+impl PodRole {
+    fn of(pod: &wire::Pod, roles: &Roles) -> Self {
+        let wire::Pod { spec, status, .. } = pod;
+        Self {
+            scheduler_name: spec.scheduler_name.clone(),
+            role: roles.of(&spec.scheduler_name, &spec.node_name, &status.nominated_node_name),
+        }
+    }
 
-fn decode(subject: Subject, text: &str, originals: &Originals) -> Result<Decoded, serde_json::Error> {
+    /// Of an object that has not even a pod's form.
+    fn of_any_form(text: &str, roles: &Roles) -> Self {
+        let object: Value = serde_json::from_str(text).unwrap_or_default();
+        let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
+        let scheduler_name = text("/spec/schedulerName");
+        let role = roles.of(scheduler_name, text("/spec/nodeName"), text("/status/nominatedNodeName"));
+        Self { scheduler_name: scheduler_name.into(), role }
+    }
+}
+
+/// An object that has its kind's form, and what is wrong with it in words.
+struct Misread {
+    pod: Option<PodRole>,
+    reason: String,
+}
+
+/// The object compiled, or what is wrong with it; an error where it is not even of its kind's form.
+type Decoded = (wire::ObjectMeta, Result<Compiled, Misread>);
+
+fn decode(
+    subject: Subject,
+    text: &str,
+    roles: &Roles,
+    originals: &Originals,
+) -> Result<Decoded, serde_json::Error> {
     Ok(match subject {
-        Subject::Pods(watch) => {
+        Subject::Pods => {
             let wire: wire::Pod = text.decode()?;
-            let keep = |pod: Pod| Arc::new(originals.keep_pod(watch, pod, text));
-            let pod = Pod::new(&wire).map(keep).map(Compiled::Pod).map_err(|e| e.error.to_string());
-            (wire.metadata, pod)
+            let pod = PodRole::of(&wire, roles);
+            let Some(role) = pod.role else { return Ok((wire.metadata, Ok(Compiled::Nothing))) };
+            let compiled = Pod::new(&wire)
+                .map(|pod| Compiled::Pod(role, Arc::new(originals.keep_pod(role, pod, text))))
+                .map_err(|e| Misread { pod: Some(pod), reason: e.error.to_string() });
+            (wire.metadata, compiled)
         }
         Subject::Nodes => {
             let wire: wire::Node = text.decode()?;
-            let keep = |node: Node| Arc::new(originals.keep_node(node, text));
-            let node = Node::new(&wire).map(keep).map(Compiled::Node).map_err(|e| e.error.to_string());
-            (wire.metadata, node)
+            let compiled = Node::new(&wire)
+                .map(|node| Compiled::Node(Arc::new(originals.keep_node(node, text))))
+                .map_err(|e| Misread { pod: None, reason: e.error.to_string() });
+            (wire.metadata, compiled)
         }
         Subject::Objects(kind) => {
             let (object, metadata) = kind.compile(text)?;
@@ -195,9 +248,8 @@ mod tests {
     use super::*;
     use kube_client::api::WatchEvent;
     use kube_client::core::ObjectList;
-    use secondmate_core::port::PodWatch;
 
-    const PODS: Subject = Subject::Pods(PodWatch::Pending);
+    const PODS: Subject = Subject::Pods;
 
     fn event(text: &str) -> Watched {
         match serde_json::from_str::<WatchEvent<Watched>>(text) {
@@ -212,9 +264,9 @@ mod tests {
             r#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"a","namespace":"n","uid":"u","resourceVersion":"7"},"spec":{"containers":[{"resources":{"requests":{"cpu":"100m"}}}]}}}"#,
         );
         assert_eq!(pod.meta().resource_version.as_deref(), Some("7"));
-        let (key, object) = pod.compile(PODS, &Originals::default());
+        let (key, object) = pod.compile(PODS, &Roles::default(), &Originals::default());
         assert_eq!((&key, pod.key(PODS)), (&Key::Pod(Uid::from("u")), key.clone()));
-        let Ok(Compiled::Pod(pod)) = object else { panic!("{object:?}") };
+        let Ok(Compiled::Pod(_, pod)) = object else { panic!("{object:?}") };
         assert_eq!((pod.full_name().as_str(), pod.requests.filter.milli_cpu), ("n/a", 100));
         assert_eq!(pod.json, None);
     }
@@ -222,9 +274,12 @@ mod tests {
     #[test]
     fn a_pod_is_kept_in_full_where_a_plugin_reads_it_so() {
         let text = r#"{"kind":"Pod","metadata":{"name":"a","uid":"u","annotations":{"x":"y"}}}"#;
-        let (_, object) = event(&format!(r#"{{"type":"ADDED","object":{text}}}"#))
-            .compile(PODS, &Originals::default().or_all(true));
-        let Ok(Compiled::Pod(pod)) = object else { panic!("{object:?}") };
+        let (_, object) = event(&format!(r#"{{"type":"ADDED","object":{text}}}"#)).compile(
+            PODS,
+            &Roles::default(),
+            &Originals::default().or_all(true),
+        );
+        let Ok(Compiled::Pod(_, pod)) = object else { panic!("{object:?}") };
         let kept = r#"{"metadata":{"name":"a","uid":"u","annotations":{"x":"y"}}}"#;
         assert_eq!(pod.json.as_deref(), Some(kept), "without what upstream drops");
     }
@@ -235,14 +290,15 @@ mod tests {
             r#"{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"n","uid":"u","resourceVersion":"8"},"spec":{"containers":[{"resources":{"requests":{"cpu":"12 apples"}}}]}}}"#,
         );
         assert_eq!(bad.meta().resource_version.as_deref(), Some("8"));
-        let unfit = bad.compile(PODS, &Originals::default()).1.expect_err("a bad quantity");
+        let unfit =
+            bad.compile(PODS, &Roles::default(), &Originals::default()).1.expect_err("a bad quantity");
         assert_eq!(unfit.full_name(), "n/a");
         assert!(unfit.reason.contains("12 apples"), "{}", unfit.reason);
         // A field of another type than the API has.
         let bad = event(
             r#"{"type":"ADDED","object":{"metadata":{"name":"b","namespace":"n","uid":"v","resourceVersion":"9"},"spec":{"containers":7}}}"#,
         );
-        let (key, object) = bad.compile(PODS, &Originals::default());
+        let (key, object) = bad.compile(PODS, &Roles::default(), &Originals::default());
         assert_eq!((&*object.expect_err("no list").name, key), ("b", Key::Pod(Uid::from("v"))));
     }
 
@@ -250,8 +306,11 @@ mod tests {
     fn a_list_is_compiled_item_by_item() {
         let text = r#"{"kind":"NodeList","apiVersion":"v1","metadata":{"resourceVersion":"3"},"items":[{"metadata":{"name":"x","resourceVersion":"1"}},{"metadata":{"name":"y","resourceVersion":"2"},"status":{"allocatable":{"cpu":"?"}}}]}"#;
         let list: ObjectList<Watched> = serde_json::from_str(text).expect("a list");
-        let fit: Vec<bool> =
-            list.items.iter().map(|i| i.compile(Subject::Nodes, &Originals::default()).1.is_ok()).collect();
+        let fit: Vec<bool> = list
+            .items
+            .iter()
+            .map(|i| i.compile(Subject::Nodes, &Roles::default(), &Originals::default()).1.is_ok())
+            .collect();
         assert_eq!(fit, [true, false]);
     }
 }

@@ -5,13 +5,15 @@ use secondmate_core::port::PodWatch;
 use secondmate_cycle::Profile;
 use secondmate_framework::Right;
 use secondmate_model::objects::{ApiResource, ObjectKind};
+use secondmate_model::{Atom, DEFAULT_SCHEDULER_NAME};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// What a watch is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
-    Pods(PodWatch),
+    Pods,
     Nodes,
     Objects(ObjectKind),
 }
@@ -19,7 +21,7 @@ pub(crate) enum Subject {
 impl Subject {
     pub fn api(self) -> ApiResource {
         match self {
-            Self::Pods(_) => ApiResource::PODS,
+            Self::Pods => ApiResource::PODS,
             Self::Nodes => ApiResource::NODES,
             Self::Objects(kind) => kind.api(),
         }
@@ -30,14 +32,53 @@ impl Subject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Watch {
     pub subject: Subject,
-    pub fields: Option<String>,
-    /// Of a watch of own pending pods: the name.
-    pub scheduler_name: Option<String>,
+    pub fields: Option<&'static str>,
+    /// Which pods matter; of a watch of pods.
+    pub roles: Roles,
     /// Pods and nodes are kept in full, since a plugin reads them so.
     pub whole: bool,
 }
 
+/// What a pod is to whoever watches. All pods come in one watch, so that what happened to two of them is seen in its order: a pod that
+/// replaces another one must not be seen before that one is seen to leave, or it is placed by counts that have both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Roles {
+    /// Scheduler names whose pods wait for us; none: those of all.
+    names: Option<Arc<[Atom]>>,
+    /// Whether pods that others have nominated to a node count.
+    nominated_by_others: bool,
+}
+
+impl Roles {
+    /// Where the pods with these scheduler names are ours.
+    pub fn of_names(names: impl IntoIterator<Item = Atom>, nominated_by_others: bool) -> Self {
+        Self { names: Some(names.into_iter().collect()), nominated_by_others }
+    }
+
+    /// The role of a pod with this scheduler name, node and nominated node (empty: none). `None`: it does not matter.
+    pub fn of(&self, scheduler_name: &str, node: &str, nominated_node: &str) -> Option<PodWatch> {
+        let scheduler_name = if scheduler_name.is_empty() { DEFAULT_SCHEDULER_NAME } else { scheduler_name };
+        if !node.is_empty() {
+            return Some(PodWatch::Assigned);
+        }
+        if self.names.as_ref().is_none_or(|names| names.iter().any(|name| name.as_str() == scheduler_name)) {
+            return Some(PodWatch::Pending);
+        }
+        (self.nominated_by_others && !nominated_node.is_empty()).then_some(PodWatch::ForeignNominated)
+    }
+}
+
 impl Watch {
+    /// Every object of a kind.
+    pub fn of(subject: Subject) -> Self {
+        Self { subject, fields: None, roles: Roles::default(), whole: false }
+    }
+
+    /// All pods that have not ended.
+    pub fn of_pods(roles: Roles) -> Self {
+        Self { fields: Some(NOT_ENDED), roles, ..Self::of(Subject::Pods) }
+    }
+
     /// Every API server serves it; that it does not is an error.
     pub fn is_essential(&self) -> bool {
         self.subject.api().group.is_empty()
@@ -56,37 +97,14 @@ impl fmt::Display for Watch {
 
 /// The watches that these profiles need.
 pub(crate) fn watches(profiles: &[Profile]) -> Vec<Watch> {
-    let names: Vec<&str> = profiles.iter().map(|p| p.name().as_str()).collect();
-    let whole = reads_whole_objects(profiles);
-    let mut watches: Vec<Watch> = names
-        .iter()
-        .map(|name| Watch {
-            subject: Subject::Pods(PodWatch::Pending),
-            fields: Some(format!("spec.schedulerName={name},spec.nodeName=")),
-            scheduler_name: Some((*name).to_owned()),
-            whole,
-        })
-        .collect();
-    let pods = |watch, fields: String| Watch {
-        subject: Subject::Pods(watch),
-        fields: Some(fields),
-        scheduler_name: None,
-        whole,
-    };
-    watches.push(pods(PodWatch::Assigned, ASSIGNED.to_owned()));
     // All profiles are of one configuration.
-    if !profiles.iter().any(Profile::ignores_nominations_of_others) {
-        watches.push(pods(PodWatch::ForeignNominated, nominated_by_others(&names)));
-    }
-    let subjects = std::iter::once(Subject::Nodes).chain(kinds(profiles).into_iter().map(Subject::Objects));
-    watches.extend(subjects.map(|subject| Watch { subject, fields: None, scheduler_name: None, whole }));
-    watches
-}
-
-/// Selects pods of other schedulers that are nominated to a node and not bound yet.
-fn nominated_by_others(names: &[&str]) -> String {
-    let others: String = names.iter().map(|name| format!(",spec.schedulerName!={name}")).collect();
-    format!("spec.nodeName=,status.nominatedNodeName!={others}")
+    let nominated_by_others = !profiles.iter().any(Profile::ignores_nominations_of_others);
+    let roles = Roles::of_names(profiles.iter().map(|p| p.name().clone()), nominated_by_others);
+    let whole = reads_whole_objects(profiles);
+    let others = kinds(profiles).into_iter().map(Subject::Objects);
+    let others =
+        std::iter::once(Subject::Nodes).chain(others).map(|subject| Watch { whole, ..Watch::of(subject) });
+    std::iter::once(Watch { whole, ..Watch::of_pods(roles) }).chain(others).collect()
 }
 
 /// Whether a plugin of the profiles reads pods and nodes in full.
@@ -94,22 +112,12 @@ pub(crate) fn reads_whole_objects(profiles: &[Profile]) -> bool {
     profiles.iter().flat_map(Profile::plugins).any(|p| p.plugin.declaration().whole_objects)
 }
 
-/// Pods that are on a node and have not ended, of all schedulers.
-const ASSIGNED: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
+/// Pods that have not ended, as kube-scheduler watches them.
+const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// The watches that the bind guard needs: nodes, the pods on them, and the pods that wait, of all schedulers.
 pub(crate) fn guard_watches() -> Vec<Watch> {
-    let pods = |watch, fields: &str| Watch {
-        subject: Subject::Pods(watch),
-        fields: Some(fields.to_owned()),
-        scheduler_name: None,
-        whole: false,
-    };
-    vec![
-        Watch { subject: Subject::Nodes, fields: None, scheduler_name: None, whole: false },
-        pods(PodWatch::Assigned, ASSIGNED),
-        pods(PodWatch::Pending, "spec.nodeName="),
-    ]
+    vec![Watch::of(Subject::Nodes), Watch::of_pods(Roles::default())]
 }
 
 /// The kinds of objects beside pods and nodes that the profiles' plugins read, sorted.
@@ -209,7 +217,7 @@ mod tests {
     use secondmate_config::{Configuration, make_profiles};
 
     #[test]
-    fn nominations_that_are_ignored_are_not_watched() {
+    fn a_pod_is_what_its_scheduler_name_and_node_make_it() {
         let profiles = |own: &str| {
             let text = format!(
                 "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{{schedulerName: mate}}]\n\
@@ -218,11 +226,31 @@ mod tests {
             let registry = secondmate_plugins::registry().expect("in-tree names differ");
             make_profiles(&text.parse::<Configuration>().expect("valid"), &registry).expect("in-tree plugins")
         };
-        let watched = |own: &str| {
+        let roles = |own: &str| {
             let watches = watches(&profiles(own));
-            watches.iter().any(|watch| watch.subject == Subject::Pods(PodWatch::ForeignNominated))
+            let [pods] =
+                &watches.iter().filter(|watch| watch.subject == Subject::Pods).collect::<Vec<_>>()[..]
+            else {
+                panic!("pods come in one watch, or their order is lost: {watches:?}");
+            };
+            pods.roles.clone()
         };
-        assert!(watched("nominationsOfOthers: honour"));
-        assert!(!watched("nominationsOfOthers: ignore"));
+        let honour = roles("nominationsOfOthers: honour");
+        assert_eq!(honour.of("mate", "", ""), Some(PodWatch::Pending));
+        assert_eq!(honour.of("mate", "", "n"), Some(PodWatch::Pending));
+        assert_eq!(honour.of("", "", ""), None);
+        assert_eq!(honour.of("", "", "n"), Some(PodWatch::ForeignNominated));
+        assert_eq!(honour.of("other", "n", ""), Some(PodWatch::Assigned));
+        let ignore = roles("nominationsOfOthers: ignore");
+        assert_eq!(ignore.of("other", "", "n"), None);
+        assert_eq!(ignore.of("mate", "n", "n"), Some(PodWatch::Assigned));
+        // The bind guard is asked about the pods of all.
+        assert_eq!(Roles::default().of("other", "", "n"), Some(PodWatch::Pending));
+    }
+
+    #[test]
+    fn a_pod_without_a_scheduler_name_is_the_default_schedulers() {
+        let roles = Roles::of_names([Atom::new(DEFAULT_SCHEDULER_NAME)], false);
+        assert_eq!(roles.of("", "", ""), Some(PodWatch::Pending));
     }
 }

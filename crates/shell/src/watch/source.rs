@@ -2,7 +2,7 @@
 
 use super::compiled::{Compiled, Key, Unfit, Watched};
 use super::currency::Currency;
-use super::needs::{Subject, Watch};
+use super::needs::Watch;
 use super::originals::Originals;
 use super::unfit::UnfitObjects;
 use crate::call::chain;
@@ -14,7 +14,7 @@ use crate::tasks::Tasks;
 use futures::StreamExt;
 use kube_client::{Api, Client};
 use kube_runtime::watcher::{self, Event};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use secondmate_core::port::{Input, PodWatch};
 use secondmate_telemetry::Metrics;
 use std::pin::pin;
@@ -74,7 +74,7 @@ pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
             context,
             watch,
             number,
-            known: FxHashSet::default(),
+            known: FxHashMap::default(),
             synced: false,
             pause: PAUSE_MIN,
             said: None,
@@ -87,8 +87,8 @@ struct Source {
     context: Context,
     watch: Watch,
     number: usize,
-    /// What the core has been told of and not told is gone.
-    known: FxHashSet<Key>,
+    /// What the core has been told of and not told is gone; of a pod, as what.
+    known: FxHashMap<Key, Option<PodWatch>>,
     synced: bool,
     pause: Duration,
     /// The trouble that was said last; it is not repeated until all is well.
@@ -106,7 +106,7 @@ impl Source {
     async fn run(mut self) -> Result<std::convert::Infallible, Closed> {
         let api: Api<Watched> = Api::all_with(self.context.client.clone(), &self.watch.subject.api());
         let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
-        if let Some(fields) = &self.watch.fields {
+        if let Some(fields) = self.watch.fields {
             config = config.fields(fields);
         }
         loop {
@@ -187,25 +187,32 @@ impl Source {
     }
 
     async fn apply(&mut self, object: &Watched) -> Result<Key, Closed> {
-        let (key, object) = object.compile(self.watch.subject, &self.context.originals);
-        match object {
-            Ok(compiled) => {
+        let (key, object) = object.compile(self.watch.subject, &self.watch.roles, &self.context.originals);
+        let (role, input) = match object {
+            Ok(Compiled::Pod(role, pod)) => (Some(role), Input::Pod(role, pod)),
+            Ok(Compiled::Node(node)) => (None, Input::Node(node)),
+            Ok(Compiled::Object(object)) => (None, Input::Object(*object)),
+            Ok(Compiled::Nothing) => {
                 self.context.unfit.remove(&key);
-                self.known.insert(key.clone());
-                let input = match (compiled, self.watch.subject) {
-                    (Compiled::Pod(pod), Subject::Pods(watch)) => Input::Pod(watch, pod),
-                    (Compiled::Pod(pod), _) => Input::Pod(PodWatch::Assigned, pod),
-                    (Compiled::Node(node), _) => Input::Node(node),
-                    (Compiled::Object(object), _) => Input::Object(*object),
-                };
-                self.tell(Message::Watched(input)).await?;
+                self.gone(key.clone()).await?;
+                return Ok(key);
             }
-            Err(unfit) => self.reject(key.clone(), *unfit).await?,
+            Err(unfit) => {
+                self.reject(key.clone(), *unfit).await?;
+                return Ok(key);
+            }
+        };
+        self.context.unfit.remove(&key);
+        let before = self.known.insert(key.clone(), role).flatten();
+        self.tell(Message::Watched(input)).await?;
+        // A pod that was bound is told as on its node first, so that its room is never free in between.
+        if let (Key::Pod(uid), Some(before)) = (&key, before.filter(|_| before != role)) {
+            self.tell(Message::Watched(Input::PodGone(before, uid.clone()))).await?;
         }
         Ok(key)
     }
 
-    /// An object that cannot be understood: what was known of it before stands, but for a pod that we would schedule.
+    /// An object that cannot be understood: what was known of it before stands, but for a pod without a node.
     async fn reject(&mut self, key: Key, unfit: Unfit) -> Result<(), Closed> {
         self.context.metrics.object_rejected(unfit.api.kind).inc();
         warn!(
@@ -214,15 +221,16 @@ impl Source {
             "this object is left out of scheduling, as it cannot be understood: {}; correct it or delete it",
             unfit.reason
         );
-        let own = self.watch.scheduler_name.clone();
-        let pending = own.is_some();
-        self.context.unfit.add(key.clone(), unfit, own);
-        if pending { self.gone(key).await } else { Ok(()) }
+        self.context.unfit.add(key.clone(), unfit);
+        match self.known.get(&key) {
+            Some(Some(PodWatch::Pending | PodWatch::ForeignNominated)) => self.gone(key).await,
+            _ => Ok(()),
+        }
     }
 
     /// A complete list is in: what is not in it is gone.
     async fn listed(&mut self, seen: FxHashSet<Key>) -> Result<(), Closed> {
-        let mut vanished: Vec<Key> = self.known.difference(&seen).cloned().collect();
+        let mut vanished: Vec<Key> = self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
         vanished.sort_unstable();
         for key in vanished {
             self.gone(key).await?;
@@ -237,14 +245,11 @@ impl Source {
     }
 
     async fn gone(&mut self, key: Key) -> Result<(), Closed> {
-        if !self.known.remove(&key) {
-            return Ok(());
-        }
-        let input = match (key, &self.watch.subject) {
-            (Key::Pod(uid), Subject::Pods(watch)) => Input::PodGone(*watch, uid),
-            (Key::Pod(uid), _) => Input::PodGone(PodWatch::Assigned, uid),
-            (Key::Node(name), _) => Input::NodeGone(name),
-            (Key::Object(kind, name), _) => Input::ObjectGone(kind, name),
+        let Some(role) = self.known.remove(&key) else { return Ok(()) };
+        let input = match key {
+            Key::Pod(uid) => Input::PodGone(role.unwrap_or(PodWatch::Assigned), uid),
+            Key::Node(name) => Input::NodeGone(name),
+            Key::Object(kind, name) => Input::ObjectGone(kind, name),
         };
         self.tell(Message::Watched(input)).await
     }

@@ -9,6 +9,7 @@ use http::{Request, Response};
 use kube_client::Client;
 use kube_client::client::Body;
 use secondmate_core::port::{Input, PodWatch};
+use secondmate_model::Atom;
 use secondmate_telemetry::Metrics;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -69,7 +70,7 @@ fn refusal(code: u16) -> Answer {
     (code, status.to_string())
 }
 
-/// The watch of own pending pods; it ends when this is dropped.
+/// The watch of pods; it ends when this is dropped.
 struct Running {
     unfit: Arc<UnfitObjects>,
     heartbeats: WatchHeartbeats,
@@ -94,17 +95,11 @@ fn start(client: Client, inbox: Inbox) -> Running {
         originals: Originals::default(),
         currency: Currency::default(),
     };
-    let watch = Watch {
-        subject: needs::Subject::Pods(PodWatch::Pending),
-        fields: Some("spec.schedulerName=mate,spec.nodeName=".to_owned()),
-        scheduler_name: Some("mate".to_owned()),
-        whole: false,
-    };
-    spawn(context, watch, 0);
+    spawn(context, Watch::of_pods(needs::Roles::of_names([Atom::new("mate")], true)), 0);
     Running { unfit, heartbeats, outage, failures, _end: end.drop_guard() }
 }
 
-/// Runs the watch of own pending pods until it has told so many messages; each in words.
+/// Runs the watch of pods until it has told so many messages; each in words.
 async fn told(client: Client, count: usize) -> (Vec<String>, Arc<UnfitObjects>) {
     let (inbox, mut messages) = Inbox::new(&Metrics::new());
     let Running { unfit, .. } = &start(client, inbox);
@@ -117,7 +112,11 @@ async fn told(client: Client, count: usize) -> (Vec<String>, Arc<UnfitObjects>) 
             Message::Watched(Input::Pod(PodWatch::Pending, pod)) => {
                 format!("{}@{}", pod.name, pod.resource_version)
             }
+            Message::Watched(Input::Pod(watch, pod)) => {
+                format!("{watch:?} {}@{}", pod.name, pod.resource_version)
+            }
             Message::Watched(Input::PodGone(PodWatch::Pending, uid)) => format!("gone {uid}"),
+            Message::Watched(Input::PodGone(watch, uid)) => format!("{watch:?} gone {uid}"),
             Message::Synced(_) => "synced".to_owned(),
             _ => "something else".to_owned(),
         });
@@ -209,6 +208,80 @@ async fn a_pod_that_cannot_be_understood_hides_no_other_and_is_remembered_until_
     assert_eq!(unfit.take_untold(), []);
 }
 
+/// The pod with some of its fields changed.
+fn but(mut pod: Value, changes: &[(&str, Value)]) -> Value {
+    for (pointer, value) in changes {
+        let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+        if pod.pointer(parent).is_none() {
+            pod[&parent[1..]] = json!({});
+        }
+        pod.pointer_mut(parent).expect("it is there")[field] = value.clone();
+    }
+    pod
+}
+
+/// A pod is made in another's place once that one is leaving. Were it seen first, spread constraints and anti-affinity would count both.
+#[tokio::test(start_paused = true)]
+async fn what_happens_to_pods_is_told_in_its_order_whatever_they_are() {
+    let on = |name: &str, version| but(pod(name, version, "1"), &[("/spec/nodeName", json!("n1"))]);
+    let leaving = but(on("old", 6), &[("/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"))]);
+    let foreign =
+        |version| but(pod("other", version, "1"), &[("/spec/schedulerName", json!("default-scheduler"))]);
+    let nominated = but(foreign(9), &[("/status/nominatedNodeName", json!("n1"))]);
+    let (client, _) = server(
+        vec![list(5, &[on("old", 3), foreign(4)])],
+        vec![events(&[
+            ("MODIFIED", leaving.clone()),
+            ("ADDED", pod("new", 7, "1")),
+            ("MODIFIED", on("new", 8)),
+            ("MODIFIED", nominated),
+            ("DELETED", leaving),
+            ("MODIFIED", foreign(11)),
+            ("MODIFIED", but(foreign(12), &[("/spec/nodeName", json!("n1"))])),
+            ("DELETED", on("new", 13)),
+        ])],
+    );
+    let (words, _) = told(client, 11).await;
+    assert_eq!(
+        words,
+        [
+            "Assigned old@3",
+            "synced",
+            "Assigned old@6",
+            "new@7",
+            "Assigned new@8",
+            "gone uid-new",
+            "ForeignNominated other@9",
+            "Assigned gone uid-old",
+            "ForeignNominated gone uid-other",
+            "Assigned other@12",
+            "Assigned gone uid-new",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_another_scheduler_that_cannot_be_understood_matters_once_it_is_on_a_node() {
+    let other = |version, node: &str| {
+        let changes = [("/spec/schedulerName", json!("other")), ("/spec/nodeName", json!(node))];
+        but(pod("bad", version, "12 apples"), &changes)
+    };
+    let no_pod = |name: &str, version, scheduler: &str| {
+        let changes = [("/spec/schedulerName", json!(scheduler)), ("/spec/containers", json!(7))];
+        but(pod(name, version, "1"), &changes)
+    };
+    let (client, _) = server(
+        vec![list(5, &[other(1, ""), no_pod("theirs", 2, "other"), no_pod("ours", 3, "mate")])],
+        vec![events(&[("MODIFIED", other(6, "n1")), ("ADDED", pod("late", 7, "1"))])],
+    );
+    let (words, unfit) = told(client, 2).await;
+    assert_eq!(words, ["synced", "late@7"]);
+    let names: Vec<String> = unfit.list().into_iter().map(|(_, name, _)| name).collect();
+    assert_eq!(names, ["n/bad", "n/ours"]);
+    let untold: Vec<String> = unfit.take_untold().into_iter().map(|(unfit, _)| unfit.full_name()).collect();
+    assert_eq!(untold, ["n/ours"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_never_answered_is_dead_while_others_are_answered() {
     let (client, _) = server(vec![list(5, &[])], vec![]);
@@ -221,7 +294,7 @@ async fn a_watch_that_is_never_answered_is_dead_while_others_are_answered() {
     let dead = running.heartbeats.check().expect_err("it has been silent");
     assert!(
         dead.starts_with(
-            "the watch of pods (spec.schedulerName=mate,spec.nodeName=) has had no answer for 200"
+            "the watch of pods (status.phase!=Succeeded,status.phase!=Failed) has had no answer for 200"
         ),
         "{dead}"
     );
@@ -255,7 +328,7 @@ async fn a_watch_that_panics_is_told_by_name() {
     let failure = told.expect("it is told");
     assert_eq!(
         failure.to_string(),
-        "task \"watch of pods (spec.schedulerName=mate,spec.nodeName=)\" panicked: an answer that nobody thought of"
+        "task \"watch of pods (status.phase!=Succeeded,status.phase!=Failed)\" panicked: an answer that nobody thought of"
     );
 }
 

@@ -13,8 +13,6 @@ const UNFIT_MAX: usize = 1000;
 #[derive(Clone, Debug)]
 struct Entry {
     unfit: Unfit,
-    /// Of a pod of ours that waits: the scheduler name.
-    scheduler_name: Option<String>,
     told: bool,
 }
 
@@ -31,13 +29,13 @@ impl UnfitObjects {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn add(&self, key: Key, unfit: Unfit, scheduler_name: Option<String>) {
+    pub fn add(&self, key: Key, unfit: Unfit) {
         let mut entries = self.lock();
         if entries.len() >= UNFIT_MAX && !entries.contains_key(&key) {
             return;
         }
         let told = entries.get(&key).is_some_and(|e| e.told && e.unfit.reason == unfit.reason);
-        entries.insert(key, Entry { unfit, scheduler_name, told });
+        entries.insert(key, Entry { unfit, told });
         self.count.store(entries.len(), Ordering::Release);
         drop(entries);
         self.added.notify_one();
@@ -58,13 +56,13 @@ impl UnfitObjects {
         self.added.notified().await;
     }
 
-    /// Pods of ours whose owners have not been told yet, with their scheduler names. They count as told from now on.
+    /// Pods of ours that wait and whose owners have not been told yet, with their scheduler names. They count as told from now on.
     pub fn take_untold(&self) -> Vec<(Unfit, String)> {
         let mut untold = Vec::new();
         for entry in self.lock().values_mut().filter(|e| !e.told) {
-            if let Some(name) = &entry.scheduler_name {
+            if let Some(name) = &entry.unfit.scheduler_name {
                 entry.told = true;
-                untold.push((entry.unfit.clone(), name.clone()));
+                untold.push((entry.unfit.clone(), name.to_string()));
             }
         }
         untold
