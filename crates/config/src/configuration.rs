@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::args::PluginArgs;
 use crate::document::{self, Node};
 use crate::extender::{self, Extender};
-use crate::object::{Object, to_duration};
+use crate::object::to_duration;
+use crate::own::{self, SecondmateConfiguration, Victims};
 use crate::plugins::PluginCatalogue;
 use crate::problem::{ConfigError, Path, Problem, ProblemKind, Problems, quoted};
 use crate::profiles;
@@ -124,50 +123,6 @@ impl Default for ClientConnection {
     }
 }
 
-/// What to do where kube-scheduler has a quirk that hurts users.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Parity {
-    /// The same as kube-scheduler. The default.
-    #[default]
-    Strict,
-    /// What a user would expect.
-    Sensible,
-}
-
-/// What pods of other schedulers that are nominated to a node mean there. Nominated pods hold the room that a preemption made for them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NominationsOfOthers {
-    /// Those of equal or higher priority count as if they were there already. The default.
-    #[default]
-    Honour,
-    /// They do not count, as kube-scheduler does not see them.
-    Ignore,
-}
-
-/// The second document: what only secondmate has.
-///
-/// ```yaml
-/// apiVersion: secondmate.dev/v1alpha1
-/// kind: SecondmateConfiguration
-/// parity: strict
-/// preemptOtherSchedulers: false
-/// nominationsOfOthers: honour
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SecondmateConfiguration {
-    /// `strict` (the default) or `sensible`.
-    pub parity: Parity,
-    /// Whether preemption may evict pods of other schedulers. Where it is not said, a scheduler that runs in a cluster does not,
-    /// unless it runs in kube-scheduler's place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub preempt_other_schedulers: Option<bool>,
-    /// `honour` (the default) or `ignore`.
-    pub nominations_of_others: NominationsOfOthers,
-}
-
 impl std::str::FromStr for Configuration {
     type Err = ConfigError;
 
@@ -193,7 +148,7 @@ impl Configuration {
             Some(node) => {
                 let own_problems = Problems::default();
                 document::note_lines(node, &Path::default(), &own_problems);
-                let own = read_own(node, &own_problems);
+                let own = own::read(node, &own_problems);
                 own_problems.check()?;
                 own
             }
@@ -257,11 +212,14 @@ impl Configuration {
         self.profiles.iter().find(|profile| profile.scheduler_name == scheduler_name)
     }
 
-    /// Whether preemption may evict pods of other schedulers: as configured. Where nothing is said, a guest in the cluster evicts
-    /// nobody else's pods, and who has kube-scheduler's name does as kube-scheduler does.
-    pub fn preempts_other_schedulers(&self) -> bool {
-        let in_its_place = || self.profile(DEFAULT_SCHEDULER_NAME).is_some();
-        self.own.preempt_other_schedulers.unwrap_or_else(in_its_place)
+    /// Whose pods preemption may evict: as configured. Where nothing is said, a guest in the cluster evicts nobody else's pods, and
+    /// who has kube-scheduler's name does as kube-scheduler does.
+    pub fn victims(&self) -> Victims {
+        let in_its_place = || match self.profile(DEFAULT_SCHEDULER_NAME) {
+            Some(_) => Victims::All,
+            None => Victims::Own,
+        };
+        self.own.preemption.victims.unwrap_or_else(in_its_place)
     }
 
     /// Refuses `default-scheduler` as a name of one's own unless kube-scheduler is meant to be replaced.
@@ -361,33 +319,6 @@ fn tell_apart(documents: &[Node]) -> Result<(Option<&Node>, Option<&Node>), Prob
         ));
     }
     Ok((main, own))
-}
-
-fn read_own(node: &Node, problems: &Problems) -> SecondmateConfiguration {
-    let Some(object) = Object::open(node, &Path::default(), problems) else {
-        return SecondmateConfiguration::default();
-    };
-    object.string("apiVersion");
-    object.string("kind");
-    let parity = match object.string("parity").as_deref() {
-        None | Some("strict") => Parity::Strict,
-        Some("sensible") => Parity::Sensible,
-        Some(other) => {
-            problems.not_supported(&object.path.child("parity"), other, &["strict", "sensible"]);
-            Parity::Strict
-        }
-    };
-    let preempt_other_schedulers = object.boolean("preemptOtherSchedulers");
-    let nominations_of_others = match object.string("nominationsOfOthers").as_deref() {
-        None | Some("honour") => NominationsOfOthers::Honour,
-        Some("ignore") => NominationsOfOthers::Ignore,
-        Some(other) => {
-            problems.not_supported(&object.path.child("nominationsOfOthers"), other, &["honour", "ignore"]);
-            NominationsOfOthers::Honour
-        }
-    };
-    object.close();
-    SecondmateConfiguration { parity, preempt_other_schedulers, nominations_of_others }
 }
 
 /// Applies defaults, checks the rules, expands plugins.

@@ -1,6 +1,6 @@
 //! From a configuration to profiles that run.
 
-use crate::{Configuration, ExtensionPoint, NominationsOfOthers, Unsupported};
+use crate::{Configuration, ExtensionPoint, NominationsOfOthers, Unsupported, Victims};
 use secondmate_cycle::{PluginLists, Profile, ProfileError, ProfileSpec};
 use secondmate_framework::{Parity, Registry};
 
@@ -33,11 +33,9 @@ pub fn make_profiles(
         crate::Parity::Strict => Parity::Strict,
         crate::Parity::Sensible => Parity::Sensible,
     };
-    let victims_of = (!configuration.preempts_other_schedulers())
-        .then(|| configuration.scheduler_names().into_iter().map(str::to_owned).collect::<Vec<_>>());
     let ignored = ignored_resources(configuration);
     let make = |profile: &crate::Profile| {
-        let mut specification = specification(profile, victims_of.clone());
+        let mut specification = specification(profile, victims_of(configuration, profile));
         if !ignored.is_empty()
             && let Some(args) = specification.args.get_mut("NodeResourcesFit")
         {
@@ -50,6 +48,15 @@ pub fn make_profiles(
         })
     };
     configuration.profiles.iter().map(make).collect()
+}
+
+/// The scheduler names whose pods may be evicted for pods of this profile; `None`: all.
+fn victims_of(configuration: &Configuration, profile: &crate::Profile) -> Option<Vec<String>> {
+    match configuration.victims() {
+        Victims::Own => Some(configuration.scheduler_names().into_iter().map(str::to_owned).collect()),
+        Victims::Tenant => Some(vec![profile.scheduler_name.clone()]),
+        Victims::All => None,
+    }
 }
 
 /// The resources that extenders look after in the scheduler's place. As in kube-scheduler, where there is one, they take the place of
@@ -108,6 +115,35 @@ mod tests {
             assert!(!point.is_point_of(plugin), "{name} acts at {}", point.name());
         }
     }
+
+    #[test]
+    fn whose_pods_may_be_evicted() {
+        let victims = |names: &str, own: &str| {
+            let text = format!(
+                "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{names}]\n\
+                 ---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\n{own}"
+            );
+            let configuration = text.parse::<Configuration>().expect("valid");
+            victims_of(&configuration, &configuration.profiles[0])
+        };
+        let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let (two, in_its_place) =
+            ("{schedulerName: a}, {schedulerName: b}", "{schedulerName: default-scheduler}");
+        for (profiles, own, expected) in [
+            (two, "", names(&["a", "b"])),
+            (two, "preemption: {victims: own}", names(&["a", "b"])),
+            (two, "preemption: {victims: tenant}", names(&["a"])),
+            (two, "preemption: {victims: all}", None),
+            (two, "preemptOtherSchedulers: false", names(&["a", "b"])),
+            (two, "preemptOtherSchedulers: true", None),
+            (in_its_place, "", None),
+            (in_its_place, "preemption: {breakLoops: false}", None),
+            (in_its_place, "preemptOtherSchedulers: false", names(&["default-scheduler"])),
+        ] {
+            assert_eq!(victims(profiles, own), expected, "{own}");
+        }
+    }
+
     #[test]
     fn what_an_extender_looks_after_is_not_checked_by_the_scheduler() {
         let registry = secondmate_plugins::registry().expect("no name twice");

@@ -23,6 +23,7 @@ mod instantiate;
 mod names;
 mod object;
 mod outline;
+mod own;
 mod plugins;
 mod problem;
 mod profiles;
@@ -35,14 +36,12 @@ pub use args::{
     NodeResourcesBalancedAllocationArgs, NodeResourcesFitArgs, PluginArgs, PodTopologySpreadArgs,
     ResourceSpec, ScoringStrategy, ScoringStrategyType, UtilizationShapePoint, VolumeBindingArgs,
 };
-pub use configuration::{
-    ClientConnection, Configuration, DEFAULT_SCHEDULER_NAME, LeaderElection, NominationsOfOthers, Parity,
-    Profile, SecondmateConfiguration,
-};
+pub use configuration::{ClientConnection, Configuration, DEFAULT_SCHEDULER_NAME, LeaderElection, Profile};
 pub use extender::{Extender, ExtenderTls, ManagedResource};
 pub use instantiate::{ProfilesError, make_profiles};
 pub use names::{is_label_key, is_label_value, is_subdomain};
 pub use outline::plugin_arguments;
+pub use own::{NominationsOfOthers, Parity, Preemption, SecondmateConfiguration, Victims};
 pub use plugins::{PluginCatalogue, PluginNameTaken};
 pub use problem::{ConfigError, Problem, ProblemKind};
 pub use remarks::{Notice, Unsupported};

@@ -120,6 +120,18 @@ fn documents_are_told_apart_by_kind() {
                 "nominationsOfOthers: Unsupported value: \"forget\": supported values: \"honour\", \"ignore\"",
             ),
         ),
+        (
+            format!("{HEADER}{own}preemption: {{victims: others}}\n"),
+            Err(
+                "preemption.victims: Unsupported value: \"others\": supported values: \"own\", \"tenant\", \"all\"",
+            ),
+        ),
+        (
+            format!("{HEADER}{own}preemptOtherSchedulers: true\npreemption: {{victims: all}}\n"),
+            Err(
+                "preemptOtherSchedulers: Forbidden: `preemption.victims` says whose pods may be evicted; remove this",
+            ),
+        ),
         (format!("{HEADER}{own}party: strict\n"), Err("unknown field \"party\": did you mean \"parity\"?")),
         (String::new(), Err("the configuration is empty")),
         ("# nothing\n".to_owned(), Err("the configuration is empty")),

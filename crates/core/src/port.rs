@@ -255,6 +255,11 @@ pub enum Observation {
         /// Victims; 0 where it found none.
         victims: usize,
     },
+    /// A preemption was put off, told once for each time that the reason comes up.
+    PreemptionPutOff {
+        /// `victims_came_back` or `room_taken`.
+        reason: &'static str,
+    },
     /// A pod went on after it had waited on permit.
     PermitWait {
         /// How long.

@@ -10,7 +10,9 @@ mod check;
 mod drive;
 mod inputs;
 mod lingering;
+mod loops;
 mod neighbours;
+mod postponed;
 mod preemptions;
 mod reserve;
 mod running;
@@ -26,6 +28,8 @@ use audit::Audit;
 use binding::Event;
 use bindings::Bindings;
 use lingering::Lingering;
+use loops::Loops;
+use postponed::Postponed;
 use preemptions::Preemptions;
 use secondmate_cycle::probe::Probe;
 use secondmate_cycle::{
@@ -53,6 +57,8 @@ pub struct SchedulerConfig {
     pub verify_again_after: Duration,
     /// How a node is found for a pod.
     pub evaluation: EvaluationSettings,
+    /// Whether a pod for which pods were evicted in vain, as others took the room, preempts again only after a growing delay.
+    pub break_preemption_loops: bool,
 }
 
 /// How a node is found for a pod. Where every node is looked at, either way leads to the same decisions.
@@ -87,6 +93,7 @@ impl Default for SchedulerConfig {
             confirm_within: Duration::from_secs(30),
             verify_again_after: Duration::from_secs(1),
             evaluation: EvaluationSettings::default(),
+            break_preemption_loops: true,
         }
     }
 }
@@ -134,6 +141,8 @@ pub struct Scheduler {
     bindings: Bindings,
     lingering: Lingering,
     preemptions: Preemptions,
+    loops: Loops,
+    postponed: Postponed,
     evaluation: Box<dyn Evaluate + Send>,
     random: Random,
     next_start: usize,
@@ -180,6 +189,8 @@ impl Scheduler {
             bindings: Bindings::default(),
             lingering: Lingering::default(),
             preemptions: Preemptions::default(),
+            loops: Loops::default(),
+            postponed: Postponed::default(),
             evaluation: config.evaluation.make(),
             random: Random::new(config.seed),
             next_start: 0,
@@ -251,7 +262,8 @@ impl Scheduler {
     /// When time alone gives the core something to do, if ever: call [`Scheduler::step`] then.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.queue.next_tick().into_iter().chain(self.bindings.next_deadline()).min()
+        let times = [self.queue.next_tick(), self.bindings.next_deadline(), self.postponed.next()];
+        times.into_iter().flatten().min()
     }
 
     /// Lets time pass, and tries the next pod if there is one.
@@ -260,6 +272,7 @@ impl Scheduler {
         let (queue, cx) = self.queue_at(now);
         queue.tick(cx);
         self.tick_bindings(now);
+        self.tick_postponed(now);
         self.audit_deadlines(now);
         let report = self.next_pod(now).map(|pod| self.try_pod(pod, now));
         // What plugins decided about waiting pods while this one was tried.
@@ -362,7 +375,8 @@ impl Scheduler {
 
     /// No node passed the filters.
     fn reject(&mut self, profile: &Profile, pod: &Arc<Pod>, rejection: Rejection, now: Timestamp) {
-        let post_filter = rejection.post_filter;
+        let (mut post_filter, mut message) = (rejection.post_filter, rejection.message);
+        self.put_off(pod, &mut post_filter, &mut message, now);
         if rejection.post_filter_ran && profile.evicts_pods() {
             self.effects
                 .push(Effect::Observed(Observation::Preemption { victims: post_filter.victims.len() }));
@@ -377,8 +391,7 @@ impl Scheduler {
         }
         let nomination = post_filter.nomination.unwrap_or(Nomination::Keep);
         let outcome = AttemptOutcome { rejected_by: rejection.rejected_by, pending_by: rejection.pending_by };
-        let failed =
-            FailedAttempt { reason: "Unschedulable", message: rejection.message, outcome, nomination };
+        let failed = FailedAttempt { reason: "Unschedulable", message, outcome, nomination };
         self.fail(profile, pod, failed, now);
     }
 

@@ -57,7 +57,7 @@ impl ConfigurationSource {
             Some(path) => checked.with_context(|| path.display().to_string())?,
             None => checked?,
         }
-        configuration.own.preempt_other_schedulers = Some(configuration.preempts_other_schedulers());
+        configuration.own.preemption.victims = Some(configuration.victims());
         Ok(configuration)
     }
 }

@@ -341,6 +341,7 @@ pub(crate) fn shell_options(
                 ..QueueConfig::default()
             },
             seed: RandomState::new().build_hasher().finish(),
+            break_preemption_loops: configuration.own.preemption.break_loops,
             ..SchedulerConfig::default()
         },
         ..Options::new(cluster, profiles, admin)

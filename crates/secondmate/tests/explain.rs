@@ -302,12 +302,18 @@ metadata: {name: default, uid: d}
 spec: {priority: 9, containers: [{name: c, resources: {requests: {cpu: "1"}}}]}
 "#;
     let folder = tempfile::tempdir().expect("a folder");
-    let config = |may: &str| own_configuration(&folder, &format!("preemptOtherSchedulers: {may}"));
+    let config = |own: &str| own_configuration(&folder, own);
     let spared = "default/ours []";
     let evicted = r#"default/ours [] evicts ["default/theirs"]"#;
     assert_eq!(placed(&[], cluster).0, [spared]);
-    assert_eq!(placed(&["--config", &config("false")], cluster).0, [spared]);
-    assert_eq!(placed(&["--config", &config("true")], cluster).0, [evicted]);
+    for own in
+        ["preemption: {victims: own}", "preemption: {victims: tenant}", "preemptOtherSchedulers: false"]
+    {
+        assert_eq!(placed(&["--config", &config(own)], cluster).0, [spared], "{own}");
+    }
+    for own in ["preemption: {victims: all}", "preemptOtherSchedulers: true"] {
+        assert_eq!(placed(&["--config", &config(own)], cluster).0, [evicted], "{own}");
+    }
     assert_eq!(
         placed(&["--scheduler-name", "default-scheduler"], cluster).0,
         [r#"default/default [] evicts ["default/theirs"]"#]

@@ -180,6 +180,9 @@ impl Observer {
                     metrics.preemption_victims.observe(f64::from(u32::try_from(victims).unwrap_or(u32::MAX)));
                 }
             }
+            Observation::PreemptionPutOff { reason } => {
+                metrics.preemptions_put_off(reason).inc();
+            }
             Observation::PermitWait { waited, result } => {
                 let label =
                     if result == "allowed" { StatusLabel::Success } else { StatusLabel::Unschedulable };

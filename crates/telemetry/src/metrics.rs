@@ -184,6 +184,7 @@ pub struct Metrics {
     plugin_panics: Labelled<Counter, 3>,
     bind_conflicts: Labelled<Counter, 1>,
     kubelet_rejections: Labelled<Counter, 1>,
+    preemptions_put_off: Labelled<Counter, 1>,
     bind_requests: Labelled<Counter, 1>,
     /// Calls of HTTP extenders.
     pub extenders: ExtenderMetrics,
@@ -422,6 +423,12 @@ impl Metrics {
             "Pods of this scheduler's names that a kubelet rejected after they were bound, by the kubelet's reason",
             kubelet_rejections.family(),
         );
+        let preemptions_put_off = Labelled::counter(["reason"]);
+        registry.register(
+            "preemptions_put_off",
+            "Preemptions that were found and put off, by reason",
+            preemptions_put_off.family(),
+        );
         let bind_requests = Labelled::counter(["code"]);
         registry.register(
             "bind_requests",
@@ -512,6 +519,7 @@ impl Metrics {
             plugin_panics,
             bind_conflicts,
             kubelet_rejections,
+            preemptions_put_off,
             bind_requests,
             extenders,
             watch_restarts,
@@ -608,6 +616,11 @@ impl Metrics {
     /// Bindings that went wrong for this reason.
     pub fn bind_conflicts(&self, reason: &str) -> Counter {
         self.bind_conflicts.get([reason])
+    }
+
+    /// Preemptions that were put off for this reason.
+    pub fn preemptions_put_off(&self, reason: &str) -> Counter {
+        self.preemptions_put_off.get([reason])
     }
 
     /// Pods that a kubelet rejected for this reason (`OutOfcpu`).

@@ -255,6 +255,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_object_rejected counter",
             "secondmate_plugin_panics counter",
             "secondmate_pods_bound_by_others counter",
+            "secondmate_preemptions_put_off counter",
             "secondmate_queue_full counter",
             "secondmate_queue_length gauge",
             "secondmate_queue_limit gauge",

@@ -333,7 +333,7 @@ fn the_program_takes_the_configuration() -> Result<()> {
     let Some(tools) = Tools::require_or_skip("the_program_takes_the_configuration") else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let values =
-        json!({ "schedulerNames": ["a", "b"], "secondmateConfig": { "preemptOtherSchedulers": true } });
+        json!({ "schedulerNames": ["a", "b"], "secondmateConfig": { "preemption": { "victims": "all" } } });
     let objects = tools.render("secondmate", "secondmate", &values)?;
     let config = objects["ConfigMap secondmate/secondmate-config"]["data"]["config.yaml"].as_str();
     let file = folder.path().join("config.yaml");

@@ -3,7 +3,7 @@
 use crate::compare::Difference;
 use crate::production;
 use anyhow::{Context, Result};
-use secondmate_config::{Configuration, NominationsOfOthers, make_profiles};
+use secondmate_config::{Configuration, NominationsOfOthers, Victims, make_profiles};
 use secondmate_cycle::Profile;
 use secondmate_explain::{Cluster, Explainer, Item, Keep, read_values};
 use secondmate_framework::Registry;
@@ -74,7 +74,7 @@ impl Ours {
             text.parse()?
         };
         // As kube-scheduler, which knows no scheduler beside itself.
-        configuration.own.preempt_other_schedulers.get_or_insert(true);
+        configuration.own.preemption.victims.get_or_insert(Victims::All);
         configuration.own.nominations_of_others = NominationsOfOthers::Ignore;
         let profiles = Arc::new(make_profiles(&configuration, &registry()?)?);
         if self.profiles.len() >= PROFILES_MAX {

@@ -139,9 +139,19 @@ const MEANINGS: &[(&str, &str)] = &[
         "parity",
         "Whether the [quirks of kube-scheduler](../README.md#quirks-of-kube-scheduler) are reproduced",
     ),
+    ("preemption", "Preemption beside other schedulers"),
+    (
+        "preemption.victims",
+        "Whose pods may be evicted: those of all names that the process serves, of the name of the pod that needs room, or of any scheduler. \
+         Not given: `own`, or `all` in a process that serves `default-scheduler`",
+    ),
+    (
+        "preemption.breakLoops",
+        "Whether a pod preempts again only after a growing delay, where the room that was made for it is taken by others again and again",
+    ),
     (
         "preemptOtherSchedulers",
-        "Whether preemption may evict pods of other schedulers. Not given: only in a process that serves `default-scheduler`",
+        "The older way to write `preemption.victims`: `true` is `all`, `false` is `own`",
     ),
     (
         "nominationsOfOthers",

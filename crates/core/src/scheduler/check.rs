@@ -113,6 +113,16 @@ impl Scheduler {
                 return Err(format!("pod {} is on a node and still nominated to one", pod.full_name()));
             }
         }
+        for (what, pod) in self
+            .loops
+            .preemptors()
+            .map(|pod| ("remembered as a preemptor", pod))
+            .chain(self.postponed.pods().map(|pod| ("to be tried when its preemption may be", pod)))
+        {
+            if self.queue.get(pod).is_none() {
+                return Err(format!("pod {pod} is {what}, but it is not pending"));
+            }
+        }
         self.check_audit()
     }
 

@@ -133,7 +133,7 @@ impl Scheduler {
 
     fn pending_gone(&mut self, uid: &Uid, now: Timestamp) {
         self.note_event(changes::UNSCHEDULED_POD_DELETE);
-        self.preemptions.forget_preemptor(uid);
+        self.preempts_no_more(uid);
         self.lingering.gone(uid);
         self.binding_event(uid, Event::LeftPending, now);
         // A binding that is on its way needs the entry no more than the answer does.
@@ -155,10 +155,13 @@ impl Scheduler {
             self.queue.remove(&pod.uid);
         }
         self.nominator.remove(&pod.uid);
-        self.preemptions.forget_preemptor(&pod.uid);
+        self.preempts_no_more(&pod.uid);
         let old = self.cache.pod(&pod.uid).cloned();
         let new = Some(EventObject::Pod(Arc::clone(&pod)));
         let added = self.cache.add(Arc::clone(&pod));
+        if added != Added::Updated {
+            self.loops.arrived(&pod, &node, self.is_foreign(&pod));
+        }
         match (added, old) {
             (Added::Updated, Some(old)) => {
                 let change = ObjectChange { old: Some(EventObject::Pod(Arc::clone(&old))), new };

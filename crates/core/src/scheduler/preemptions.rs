@@ -1,11 +1,13 @@
 //! Preemptions in progress. All victims but the last are evicted at once, then the last one; meanwhile the preemptor is held back.
+//! A pod whose earlier evictions were in vain is told to wait first: see [`super::loops`].
 
 use super::Scheduler;
-use crate::port::{Effect, EventType, PodEvent};
+use super::loops::{Cause, Delayed};
+use crate::port::{Effect, EventType, Observation, PodEvent};
 use crate::queue::Gates;
 use secondmate_cycle::Profile;
-use secondmate_framework::PostFilterOutcome;
-use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use secondmate_framework::{Nomination, PostFilterOutcome};
+use secondmate_model::{Atom, Pod, Timestamp, Uid, duration};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -37,11 +39,6 @@ impl Preemptions {
     pub(super) fn len(&self) -> usize {
         self.by_preemptor.len()
     }
-
-    /// The preemptor is gone or placed: it need not be held back any longer.
-    pub(super) fn forget_preemptor(&mut self, uid: &Uid) {
-        self.by_preemptor.remove(uid);
-    }
 }
 
 impl Gates for Preemptions {
@@ -51,6 +48,68 @@ impl Gates for Preemptions {
 }
 
 impl Scheduler {
+    /// Puts the preemption that was found off where it must not be carried out yet: nobody is evicted and nothing promised, and the
+    /// message says why.
+    pub(super) fn put_off(
+        &mut self,
+        pod: &Arc<Pod>,
+        found: &mut PostFilterOutcome,
+        message: &mut String,
+        now: Timestamp,
+    ) {
+        if found.victims.iter().all(|victim| victim.deleting) {
+            return;
+        }
+        let Some(why) = self.must_wait(pod, now) else { return };
+        // What was found is the end of the message.
+        message.truncate(message.len() - found.found.len());
+        message.push_str(&why);
+        *found = PostFilterOutcome {
+            nomination: Some(Nomination::Clear),
+            ..PostFilterOutcome::from(found.status.clone())
+        };
+    }
+
+    /// Why no pod may be evicted for this one now, if so; then it is tried again when one may be.
+    fn must_wait(&mut self, pod: &Arc<Pod>, now: Timestamp) -> Option<String> {
+        if !self.config.break_preemption_loops {
+            return None;
+        }
+        let delayed = self.loops.delays(&pod.uid, now)?;
+        if delayed.is_news {
+            self.tell_of_delay(pod, &delayed);
+        }
+        self.postponed.insert(&pod.uid, delayed.until);
+        let (taken, wait) = (room_taken(&delayed), duration::format(delayed.delay));
+        Some(format!("preemption: {taken}: no pod is evicted again for {wait} after the last time"))
+    }
+
+    fn tell_of_delay(&mut self, pod: &Arc<Pod>, delayed: &Delayed) {
+        let reason = match delayed.cause {
+            Cause::VictimsCameBack => "victims_came_back",
+            Cause::RoomTaken => "room_taken",
+        };
+        self.effects.push(Effect::Observed(Observation::PreemptionPutOff { reason }));
+        let (taken, wait) = (room_taken(delayed), duration::format(delayed.delay));
+        let note = format!("{taken}: no pod is evicted again for this one for {wait} after the last time");
+        self.event(pod, EventType::Warning, "PreemptionPutOff", "Preempting", note);
+    }
+
+    /// Pods whose preemption was put off until now are tried again.
+    pub(super) fn tick_postponed(&mut self, now: Timestamp) {
+        while let Some(pod) = self.postponed.take_due(now) {
+            let (queue, cx) = self.queue_at(now);
+            queue.force_activate(&pod, cx);
+        }
+    }
+
+    /// A pod is placed or gone: it has preempted for the last time.
+    pub(super) fn preempts_no_more(&mut self, uid: &Uid) {
+        self.preemptions.by_preemptor.remove(uid);
+        self.loops.ended(uid);
+        self.postponed.remove(uid);
+    }
+
     /// Evicts the victims that PostFilter found on the node, in their order; there are some.
     pub(super) fn begin_preemption(
         &mut self,
@@ -61,6 +120,10 @@ impl Scheduler {
         now: Timestamp,
     ) {
         let mut victims: Vec<Arc<Pod>> = found.victims.iter().filter(|v| !v.deleting).cloned().collect();
+        self.postponed.remove(&preemptor.uid);
+        if !victims.is_empty() {
+            self.loops.preempted(&preemptor.uid, node, victims.clone(), now);
+        }
         let Some(last) = victims.pop() else { return };
         let preemption = Preemption {
             preemptor: Arc::clone(preemptor),
@@ -186,4 +249,31 @@ impl Scheduler {
             profile: profile.clone(),
         }));
     }
+}
+
+/// Who took the room that evictions had made.
+fn room_taken(delayed: &Delayed) -> String {
+    let Delayed { node, taker, in_vain, .. } = delayed;
+    let times = match in_vain {
+        1 => String::new(),
+        many => format!(", for the {} time in a row", ordinal(*many)),
+    };
+    match delayed.cause {
+        Cause::VictimsCameBack => {
+            format!("pods evicted from node {node} to make room came back ({taker}{times})")
+        }
+        Cause::RoomTaken => format!("the room made on node {node} was taken by {taker}{times}"),
+    }
+}
+
+/// `2nd`, `3rd`, `11th`.
+fn ordinal(number: u32) -> String {
+    let ending = match (number % 100, number % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
 }

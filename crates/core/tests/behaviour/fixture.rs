@@ -14,8 +14,8 @@ use std::time::Duration;
 
 pub const OURS: &str = "my-scheduler";
 
-/// `NAME key=value …`: cpu, gpu, priority, node, nominated, port, scheduler, rv, claim, label, condition=REASON:MESSAGE, affinity, anti,
-/// gated, deleting, terminal.
+/// `NAME key=value …`: cpu, gpu, priority, node, nominated, port, scheduler, rv, claim, label, owner=UID, condition=REASON:MESSAGE, affinity,
+/// anti, gated, deleting, terminal.
 pub fn pod(text: &str) -> Arc<Pod> {
     let mut words = text.split_whitespace();
     let name = words.next().expect("a name");
@@ -45,6 +45,10 @@ pub fn pod(text: &str) -> Arc<Pod> {
                     json!([{"name": "v", "persistentVolumeClaim": {"claimName": value}}]);
             }
             "label" => pod["metadata"]["labels"] = json!({"a": value}),
+            "owner" => {
+                pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                    "name": value, "uid": value, "controller": true}]);
+            }
             "condition" => {
                 let (reason, message) = value.split_once(':').expect("reason:message");
                 pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
@@ -170,6 +174,16 @@ impl Cluster {
         let plugins: Vec<(&str, i64)> = plugins.into_iter().map(|name| (name, 1)).collect();
         let cluster = Self::of(&plugins, &BTreeMap::new(), script, parity, extenders);
         Self { core: cluster.core.audited(), ..cluster }
+    }
+
+    /// With preemption, and loops of it are broken or not.
+    pub fn preempting(break_preemption_loops: bool) -> Self {
+        let plugins =
+            ["PrioritySort", "NodeResourcesFit", "DefaultPreemption", "DefaultBinder"].map(|name| (name, 1));
+        let script = Script::default();
+        let config = SchedulerConfig { seed: 1, break_preemption_loops, ..SchedulerConfig::default() };
+        let profile = profile_with(&plugins, &BTreeMap::new(), &script, Parity::Strict);
+        Self { core: Scheduler::new(config, vec![profile]), script, now: Timestamp::from_secs(1000) }
     }
 
     /// These plugins, with their weights and arguments.

@@ -7,6 +7,7 @@ mod extenders;
 mod extreme;
 mod fixture;
 mod kinds;
+mod loops;
 mod neighbours;
 mod nomination;
 mod panics;

@@ -185,7 +185,7 @@ fn candidate(
         let spared = |names: &Arc<[Atom]>| !names.contains(&pod.scheduler_name);
         if profile.handle().victims_of.as_ref().is_some_and(spared) {
             return Err(ExtenderError(format!(
-                "extender: {} claims to preempt pod {} on node: {node}, but the pod is of scheduler {}, and pods of other schedulers are not evicted unless preemptOtherSchedulers is set",
+                "extender: {} claims to preempt pod {} on node: {node}, but the pod is of scheduler {}, whose pods are not evicted unless preemption.victims in the SecondmateConfiguration says so",
                 extender.name,
                 pod.full_name(),
                 pod.scheduler_name

@@ -143,6 +143,7 @@ const STAY_AT_ZERO: &[(&str, &str)] = &[
     ("secondmate_http_connections_closed", "ports for probes and debugging that are not served here"),
     ("secondmate_pods_bound_by_others", "another scheduler of the same name"),
     ("secondmate_kubelet_rejections", "another scheduler that takes the same room"),
+    ("secondmate_preemptions_put_off", "room made by evictions that others take again and again"),
     ("secondmate_plugin_panics", "a plugin that panics"),
     ("secondmate_extender_calls", "an extender"),
     ("secondmate_extender_call_duration_seconds", "an extender"),

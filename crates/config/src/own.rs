@@ -1,0 +1,131 @@
+//! The second document: what only secondmate has.
+
+use serde::Serialize;
+
+use crate::document::Node;
+use crate::object::Object;
+use crate::problem::{Path, Problems};
+
+/// What to do where kube-scheduler has a quirk that hurts users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parity {
+    /// The same as kube-scheduler. The default.
+    #[default]
+    Strict,
+    /// What a user would expect.
+    Sensible,
+}
+
+/// What pods of other schedulers that are nominated to a node mean there. Nominated pods hold the room that a preemption made for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NominationsOfOthers {
+    /// Those of equal or higher priority count as if they were there already. The default.
+    #[default]
+    Honour,
+    /// They do not count, as kube-scheduler does not see them.
+    Ignore,
+}
+
+/// Whose pods preemption may evict; those of others are not even candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Victims {
+    /// Pods of all scheduler names that the process serves.
+    Own,
+    /// Pods of the scheduler name of the pod that needs room.
+    Tenant,
+    /// Pods of any scheduler, as kube-scheduler does.
+    All,
+}
+
+/// Preemption beside other schedulers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preemption {
+    /// Whose pods may be evicted. Where it is not said, `own`, or `all` in a process that runs in kube-scheduler's place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub victims: Option<Victims>,
+    /// Whether a pod for which pods were evicted in vain, as others took the room, preempts again only after a growing delay. Default
+    /// true.
+    pub break_loops: bool,
+}
+
+impl Default for Preemption {
+    fn default() -> Self {
+        Self { victims: None, break_loops: true }
+    }
+}
+
+/// The second document: what only secondmate has.
+///
+/// ```yaml
+/// apiVersion: secondmate.dev/v1alpha1
+/// kind: SecondmateConfiguration
+/// parity: strict
+/// preemption: {victims: own, breakLoops: true}
+/// nominationsOfOthers: honour
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecondmateConfiguration {
+    /// `strict` (the default) or `sensible`.
+    pub parity: Parity,
+    /// Preemption beside other schedulers.
+    pub preemption: Preemption,
+    /// `honour` (the default) or `ignore`.
+    pub nominations_of_others: NominationsOfOthers,
+}
+
+pub(crate) fn read(node: &Node, problems: &Problems) -> SecondmateConfiguration {
+    let Some(object) = Object::open(node, &Path::default(), problems) else {
+        return SecondmateConfiguration::default();
+    };
+    object.string("apiVersion");
+    object.string("kind");
+    let parity = match object.string("parity").as_deref() {
+        None | Some("strict") => Parity::Strict,
+        Some("sensible") => Parity::Sensible,
+        Some(other) => {
+            problems.not_supported(&object.path.child("parity"), other, &["strict", "sensible"]);
+            Parity::Strict
+        }
+    };
+    let mut preemption = object.object("preemption").map_or_else(Preemption::default, |object| {
+        let victims = victims(&object, "victims", problems);
+        let break_loops = object.boolean("breakLoops").unwrap_or(true);
+        object.close();
+        Preemption { victims, break_loops }
+    });
+    // The older way to say whose pods may be evicted.
+    if let Some(others) = object.boolean("preemptOtherSchedulers") {
+        let path = object.path.child("preemptOtherSchedulers");
+        if preemption.victims.is_some() {
+            problems.forbidden(&path, "`preemption.victims` says whose pods may be evicted; remove this");
+        }
+        preemption.victims.get_or_insert(if others { Victims::All } else { Victims::Own });
+    }
+    let nominations_of_others = match object.string("nominationsOfOthers").as_deref() {
+        None | Some("honour") => NominationsOfOthers::Honour,
+        Some("ignore") => NominationsOfOthers::Ignore,
+        Some(other) => {
+            problems.not_supported(&object.path.child("nominationsOfOthers"), other, &["honour", "ignore"]);
+            NominationsOfOthers::Honour
+        }
+    };
+    object.close();
+    SecondmateConfiguration { parity, preemption, nominations_of_others }
+}
+
+fn victims(object: &Object<'_>, field: &'static str, problems: &Problems) -> Option<Victims> {
+    match object.string(field)?.as_str() {
+        "own" => Some(Victims::Own),
+        "tenant" => Some(Victims::Tenant),
+        "all" => Some(Victims::All),
+        other => {
+            problems.not_supported(&object.path.child(field), other, &["own", "tenant", "all"]);
+            None
+        }
+    }
+}

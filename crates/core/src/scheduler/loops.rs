@@ -1,0 +1,248 @@
+//! The loop breaker: evictions that were in vain are repeated only after a growing delay.
+//!
+//! Two schedulers can evict without end: one makes room for its pod, the controller of the victim makes a new one, and the other
+//! scheduler puts that into the room before the pod for which it was made is bound. So of each pod that preempted it is remembered
+//! where and whom, and what came to that node since. A pod whose room was taken so may preempt again only [`FIRST_DELAY`] after the last
+//! time; the delay doubles with each time in a row, up to [`LONGEST_DELAY`]. A first preemption is never delayed, nor one after which
+//! nothing came to the node.
+//!
+//! A history ends when its pod is placed or gone, so there are never more than pending pods, each with the victims of one preemption.
+
+use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long after a preemption that was in vain its pod may preempt again, at first.
+pub(super) const FIRST_DELAY: Duration = Duration::from_secs(10);
+/// The delay grows no further.
+pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How the room was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Pods like the victims are on the node again.
+    VictimsCameBack,
+    /// Another scheduler put a pod there.
+    RoomTaken,
+}
+
+/// The pod that took the room.
+#[derive(Clone, Debug)]
+struct Taker {
+    /// As `namespace/name`.
+    name: String,
+    scheduler: Atom,
+    cause: Cause,
+}
+
+/// The last preemption of a pod.
+#[derive(Debug)]
+struct History {
+    at: Timestamp,
+    node: Atom,
+    victims: Vec<Arc<Pod>>,
+    /// The pod that was first to come into the room.
+    taker: Option<Taker>,
+    /// Preemptions in a row that were in vain, as far as that was noticed.
+    in_vain: u32,
+    /// This one was noticed to be in vain.
+    noticed: bool,
+}
+
+/// Why a pod may not preempt now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Delayed {
+    /// It may from then on.
+    pub until: Timestamp,
+    /// How long that is after the last preemption.
+    pub delay: Duration,
+    /// Where the room was made.
+    pub node: Atom,
+    /// Who took it, with its scheduler.
+    pub taker: String,
+    /// How often in a row.
+    pub in_vain: u32,
+    pub cause: Cause,
+    /// It was not told before.
+    pub is_news: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Loops {
+    by_preemptor: BTreeMap<Uid, History>,
+    /// Who made room on a node.
+    by_node: BTreeMap<Atom, BTreeSet<Uid>>,
+}
+
+impl Loops {
+    /// Pods of which something is remembered.
+    pub fn preemptors(&self) -> impl Iterator<Item = &Uid> {
+        self.by_preemptor.keys()
+    }
+
+    /// Victims of the pod are evicted from the node.
+    pub fn preempted(&mut self, preemptor: &Uid, node: &Atom, victims: Vec<Arc<Pod>>, now: Timestamp) {
+        let in_vain = self.forget(preemptor).map_or(0, |before| before.in_vain);
+        let history = History { at: now, node: node.clone(), victims, taker: None, in_vain, noticed: false };
+        self.by_preemptor.insert(preemptor.clone(), history);
+        self.by_node.entry(node.clone()).or_default().insert(preemptor.clone());
+    }
+
+    /// A pod came to the node; `foreign`: another scheduler put it there.
+    pub fn arrived(&mut self, pod: &Pod, node: &Atom, foreign: bool) {
+        let Some(preemptors) = self.by_node.get(node) else { return };
+        for preemptor in preemptors.iter().filter(|preemptor| **preemptor != pod.uid) {
+            let Some(history) = self.by_preemptor.get_mut(preemptor) else { continue };
+            let again = history.victims.iter().any(|victim| is_alike(victim, pod));
+            if history.taker.is_some() || !(again || foreign) {
+                continue;
+            }
+            let cause = if again { Cause::VictimsCameBack } else { Cause::RoomTaken };
+            let scheduler = pod.scheduler_name.clone();
+            history.taker = Some(Taker { name: pod.full_name(), scheduler, cause });
+        }
+    }
+
+    /// The pod would preempt: whether it has to wait.
+    pub fn delays(&mut self, preemptor: &Uid, now: Timestamp) -> Option<Delayed> {
+        let history = self.by_preemptor.get_mut(preemptor)?;
+        let taker = history.taker.clone()?;
+        if !history.noticed {
+            history.in_vain += 1;
+        }
+        let is_news = !std::mem::replace(&mut history.noticed, true);
+        let delay = delay(history.in_vain);
+        let until = history.at + delay;
+        (now < until).then(|| Delayed {
+            until,
+            delay,
+            node: history.node.clone(),
+            taker: format!("{} of {}", taker.name, taker.scheduler),
+            in_vain: history.in_vain,
+            cause: taker.cause,
+            is_news,
+        })
+    }
+
+    /// The pod is placed or gone.
+    pub fn ended(&mut self, preemptor: &Uid) {
+        self.forget(preemptor);
+    }
+
+    fn forget(&mut self, preemptor: &Uid) -> Option<History> {
+        let history = self.by_preemptor.remove(preemptor)?;
+        if let Some(preemptors) = self.by_node.get_mut(&history.node) {
+            preemptors.remove(preemptor);
+            if preemptors.is_empty() {
+                self.by_node.remove(&history.node);
+            }
+        }
+        Some(history)
+    }
+}
+
+/// How long after the last of so many preemptions in vain the next may follow.
+fn delay(in_vain: u32) -> Duration {
+    let factor = 1_u32.checked_shl(in_vain.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_DELAY.saturating_mul(factor).min(LONGEST_DELAY)
+}
+
+/// Whether a pod is the victim's successor: of the same controller, or, where there is none, of the same name or with the same labels
+/// and requests.
+fn is_alike(victim: &Pod, pod: &Pod) -> bool {
+    if victim.namespace != pod.namespace || victim.uid == pod.uid {
+        return false;
+    }
+    match (&victim.controller, &pod.controller) {
+        (Some(one), Some(other)) => one.uid == other.uid,
+        (None, None) => {
+            let looks_alike = || {
+                !victim.labels.is_empty() && victim.labels == pod.labels && victim.requests == pod.requests
+            };
+            victim.name == pod.name || looks_alike()
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secondmate_model::wire;
+    use serde_json::json;
+
+    fn pod(uid: &str, scheduler: &str, owner: Option<&str>) -> Arc<Pod> {
+        let owners: Vec<_> = owner
+            .iter()
+            .map(|uid| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": uid, "controller": true}))
+            .collect();
+        let pod = json!({
+            "metadata": {"name": uid, "namespace": "default", "uid": uid, "ownerReferences": owners},
+            "spec": {"schedulerName": scheduler, "containers": []},
+        });
+        let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
+        Arc::new(Pod::new(&wire).expect("a pod that compiles"))
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn the_delay_doubles_with_each_preemption_in_vain() {
+        let (mut loops, p, n) = (Loops::default(), Uid::from("p"), Atom::new("n"));
+        assert_eq!(loops.delays(&p, at(0)), None, "a first preemption is never delayed");
+        let mut now = 0;
+        for (round, delay) in [(1, 10), (2, 20), (3, 40), (4, 80)] {
+            loops.preempted(&p, &n, vec![pod("v", "theirs", Some("rs"))], at(now));
+            assert_eq!(loops.delays(&p, at(now + 1)), None, "nobody took the room");
+            loops.arrived(&pod("w", "ours", Some("rs")), &n, false);
+            for is_news in [true, false] {
+                let delayed = loops.delays(&p, at(now + 1)).expect("the victim is back");
+                assert_eq!(delayed.until, at(now + delay));
+                assert_eq!(
+                    (delayed.in_vain, delayed.cause, delayed.is_news),
+                    (round, Cause::VictimsCameBack, is_news)
+                );
+            }
+            now += delay;
+            assert_eq!(loops.delays(&p, at(now)), None);
+        }
+        assert_eq!(
+            (delay(14), delay(15), delay(u32::MAX)),
+            (Duration::from_secs(81_920), LONGEST_DELAY, LONGEST_DELAY)
+        );
+    }
+
+    #[test]
+    fn only_successors_of_the_victims_and_pods_of_other_schedulers_take_the_room() {
+        let (p, n) = (Uid::from("p"), Atom::new("n"));
+        for (arrival, node, foreign, cause) in [
+            (pod("w", "ours", Some("rs")), "n", false, Some(Cause::VictimsCameBack)),
+            (pod("w", "theirs", Some("rs")), "n", true, Some(Cause::VictimsCameBack)),
+            (pod("w", "theirs", Some("other")), "n", true, Some(Cause::RoomTaken)),
+            (pod("w", "ours", Some("other")), "n", false, None),
+            (pod("w", "ours", None), "n", false, None),
+            (pod("w", "theirs", Some("rs")), "elsewhere", true, None),
+            (pod("p", "ours", Some("rs")), "n", false, None),
+            (pod("v", "ours", Some("rs")), "n", false, None),
+        ] {
+            let mut loops = Loops::default();
+            loops.preempted(&p, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
+            loops.arrived(&arrival, &Atom::new(node), foreign);
+            assert_eq!(loops.delays(&p, at(1)).map(|delayed| delayed.cause), cause, "{arrival:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_pod_that_is_placed() {
+        let mut loops = Loops::default();
+        for node in ["a", "b"] {
+            loops.preempted(&Uid::from("p"), &Atom::new(node), vec![pod("v", "theirs", None)], at(0));
+        }
+        assert_eq!((loops.preemptors().count(), loops.by_node.len()), (1, 1));
+        loops.ended(&Uid::from("p"));
+        assert_eq!((loops.preemptors().count(), loops.by_node.len()), (0, 0));
+    }
+}

@@ -1,0 +1,139 @@
+//! Two schedulers that evict and bring back without end, and how it ends.
+
+use crate::fixture::Cluster;
+use secondmate_core::port::{BindOutcome, Effect, Input, PodWatch};
+use secondmate_model::Timestamp;
+use std::time::Duration;
+
+/// One node, full with a pod of another scheduler whose controller replaces it; `p` needs the room.
+fn full(break_loops: bool) -> Cluster {
+    let mut cluster = Cluster::preempting(break_loops);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("v0 cpu=1 node=n1 scheduler=other owner=rs");
+    cluster.pending("p cpu=1 priority=100");
+    cluster
+}
+
+/// The victim goes, and the other scheduler puts its replacement into the room before `p` is tried again.
+fn replace(cluster: &mut Cluster, victim: &str, replacement: &str) {
+    cluster.evicted("p", victim, Ok(()));
+    cluster.assigned(&format!("{victim} cpu=1 node=n1 scheduler=other owner=rs deleting"));
+    cluster.wait(1.0);
+    cluster.gone(PodWatch::Assigned, victim);
+    cluster.assigned(&format!("{replacement} cpu=1 node=n1 scheduler=other owner=rs"));
+}
+
+/// When a pod was evicted while this went on for so long, in seconds.
+fn evictions(break_loops: bool, lasts: Duration) -> Vec<u64> {
+    let mut cluster = full(break_loops);
+    let began = cluster.now;
+    let end = began + lasts;
+    let mut times = Vec::new();
+    loop {
+        cluster.core.step(cluster.now);
+        cluster.core.check().expect("the invariants hold");
+        let evicted = cluster.core.take_effects().into_iter().find_map(|effect| match effect {
+            Effect::Evict { victim, .. } => Some(victim.name.to_string()),
+            _ => None,
+        });
+        match evicted {
+            Some(victim) => {
+                times.push(cluster.now.since(began).as_secs());
+                replace(&mut cluster, &victim, &format!("v{}", times.len()));
+            }
+            None if cluster.core.is_idle() => {
+                let next = cluster.core.next_wakeup().expect("the pod waits for its delay or its flush");
+                cluster.now = next.max(cluster.now + Duration::from_millis(1));
+            }
+            None => {}
+        }
+        if cluster.now >= end {
+            return times;
+        }
+    }
+}
+
+#[test]
+fn without_the_breaker_evictions_go_on_without_bound() {
+    let hour = Duration::from_secs(3600);
+    let (one, two) = (evictions(false, hour).len(), evictions(false, 2 * hour).len());
+    assert!(one > 300, "{one} evictions in an hour");
+    assert!(two >= 2 * one - 2, "{one} in an hour, {two} in two");
+}
+
+#[test]
+fn with_the_breaker_there_are_as_many_as_the_logarithm_of_the_time() {
+    let times = evictions(true, Duration::from_secs(20 * 3600));
+    assert_eq!(times, [0, 10, 30, 70, 150, 310, 630, 1270, 2550, 5110, 10_230, 20_470, 40_950]);
+    // A day at most from one to the next, so that the pod is not given up.
+    let times = evictions(true, Duration::from_secs(10 * 24 * 3600));
+    assert_eq!(times.len(), 23, "{times:?}");
+}
+
+#[test]
+fn event_metric_and_message_say_why_the_pod_waits() {
+    let mut cluster = full(true);
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert!(cluster.effects().contains(&"evict v0 for p".to_owned()));
+    replace(&mut cluster, "v0", "v1");
+    cluster.effects();
+    assert_eq!(cluster.step(), "p: unschedulable");
+    let effects = cluster.all_effects();
+    let why =
+        "pods evicted from node n1 to make room came back (default/v1 of other): no pod is evicted again";
+    let message =
+        format!("0/1 nodes are available: 1 Insufficient cpu. preemption: {why} for 10s after the last time");
+    assert_eq!(
+        effects,
+        [
+            "observed PreemptionPutOff { reason: \"victims_came_back\" }".to_owned(),
+            format!("event p PreemptionPutOff: {why} for this one for 10s after the last time"),
+            "observed Preemption { victims: 0 }".to_owned(),
+            "observed Unschedulable { profile: \"my-scheduler\" }".to_owned(),
+            format!("event p FailedScheduling: {message}"),
+            format!("status p Unschedulable: {message}"),
+        ]
+    );
+    // It is said once, however often the pod is tried.
+    cluster.gone(PodWatch::Assigned, "elsewhere");
+    cluster.node("n2 cpu=100m");
+    while cluster.step() == "p: unschedulable" {}
+    assert!(!cluster.effects().iter().any(|line| line.starts_with("event p PreemptionPutOff")));
+    // When the time has come it is tried again at once.
+    assert_eq!(cluster.core.next_wakeup(), Some(Timestamp::from_secs(1010)));
+    cluster.now = Timestamp::from_secs(1010);
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert!(cluster.effects().contains(&"evict v1 for p".to_owned()));
+    replace(&mut cluster, "v1", "v2");
+    cluster.effects();
+    assert_eq!(cluster.step(), "p: unschedulable");
+    let told = cluster.effects().into_iter().find(|line| line.starts_with("event p PreemptionPutOff"));
+    assert!(told.is_some_and(|line| line.contains("(default/v2 of other, for the 2nd time in a row)")));
+}
+
+#[test]
+fn a_pod_that_fits_meanwhile_is_placed_and_forgotten() {
+    let mut cluster = full(true);
+    cluster.step();
+    replace(&mut cluster, "v0", "v1");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    cluster.gone(PodWatch::Assigned, "v1");
+    assert_eq!(cluster.step(), "p -> n1");
+    cluster.answer("p", BindOutcome::Bound);
+    assert_eq!(cluster.core.next_wakeup().filter(|at| *at < Timestamp::from_secs(1020)), None);
+}
+
+#[test]
+fn a_preemption_after_which_nothing_came_is_followed_by_another_at_once() {
+    let mut cluster = full(true);
+    cluster.step();
+    cluster.effects();
+    cluster.evicted("p", "v0", Ok(()));
+    cluster.gone(PodWatch::Assigned, "v0");
+    // The node goes, too, and another one is full.
+    cluster.assigned("x cpu=1 node=n2 scheduler=other");
+    cluster.node("n2 cpu=1");
+    cluster.apply(Input::NodeGone("n1".into()));
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert!(cluster.effects().contains(&"evict x for p".to_owned()));
+}
