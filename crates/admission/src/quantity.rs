@@ -15,6 +15,8 @@ pub struct Quantity {
 
 /// The power of ten of the finest unit.
 const NANO: i32 = -9;
+/// So many zeros make any number too large.
+const DIGITS_MAX: usize = 39;
 /// The largest power of two, `Ti`, of which an API server reads a number of one digit in 64 bits.
 const FACTOR_WITHOUT_DIGITS_MAX: i128 = 1 << 40;
 
@@ -37,13 +39,8 @@ impl Quantity {
         if whole.is_empty() && fraction.is_empty() {
             return (power >= NANO && multiplier <= FACTOR_WITHOUT_DIGITS_MAX).then_some(Quantity::default());
         }
-        let mut value: i128 = 0;
-        for digit in whole.bytes().chain(fraction.bytes()) {
-            value = value.saturating_mul(10).saturating_add(i128::from(digit - b'0'));
-        }
-        value = value.saturating_mul(multiplier);
-        let exponent = i64::from(power) - i64::from(NANO) - i64::try_from(fraction.len()).ok()?;
-        let nano = scale_up(value, exponent);
+        let point = i64::try_from(whole.len()).ok()? + i64::from(power) - i64::from(NANO);
+        let nano = scaled([whole, fraction].concat().as_bytes(), point, multiplier);
         Some(Quantity { nano: if negative { -nano } else { nano } })
     }
 
@@ -98,24 +95,28 @@ fn clamp(value: i128) -> i64 {
     i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// `value * 10^exponent`, rounded up, saturating.
-fn scale_up(value: i128, exponent: i64) -> i128 {
-    if value == 0 {
-        return 0;
+/// The number that these digits are with the decimal point after the first `point` of them, times `multiplier`, rounded up and
+/// saturating. Any number of digits is read exactly.
+///
+/// A point before the first digit (a negative one) goes with a multiplier of 1 only: units of powers of two have no negative power of ten.
+fn scaled(digits: &[u8], point: i64, multiplier: i128) -> i128 {
+    let digit = |byte: &u8| i128::from(byte - b'0');
+    let whole_digits = usize::try_from(point).unwrap_or(0);
+    let (whole, fraction) = digits.split_at(whole_digits.min(digits.len()));
+    let mut units =
+        whole.iter().fold(0_i128, |units, byte| units.saturating_mul(10).saturating_add(digit(byte)));
+    for _ in 0..(whole_digits - whole.len()).min(DIGITS_MAX) {
+        units = units.saturating_mul(10);
     }
-    let mut value = value;
-    if exponent >= 0 {
-        for _ in 0..exponent.min(60) {
-            value = value.saturating_mul(10);
-        }
-        return value;
+    // From the last digit to the first, so that what is carried stays small. What is cut off each time decides only whether anything is
+    // left over.
+    let (mut carried, mut left_over) = (0, false);
+    for byte in fraction.iter().rev() {
+        let tenths = digit(byte) * multiplier + carried;
+        carried = tenths / 10;
+        left_over |= tenths % 10 != 0;
     }
-    let mut lost = false;
-    for _ in 0..(-exponent).min(60) {
-        lost |= value % 10 != 0;
-        value /= 10;
-    }
-    if lost { value + 1 } else { value }
+    units.saturating_mul(multiplier).saturating_add(carried).saturating_add(i128::from(left_over))
 }
 
 /// A multiplier and a power of ten.
@@ -180,6 +181,30 @@ mod tests {
             assert_eq!(quantity.units(), units, "{text}");
         }
         assert!(Quantity::parse("1000m") == Quantity::parse("1"));
+    }
+
+    /// As `resource.ParseQuantity`, which reads any number of digits and rounds what is finer than a billionth up.
+    #[test]
+    fn any_number_of_digits_is_read_exactly() {
+        let zeros = "0".repeat(1_200);
+        for (text, nano) in [
+            (format!("2.{zeros}"), 2_000_000_000),
+            (format!("2.{zeros}1"), 2_000_000_001),
+            (format!("{zeros}2.5{zeros}"), 2_500_000_000),
+            (format!("0.{zeros}1"), 1),
+            (format!("0.{zeros}1e1201"), 1_000_000_000),
+            (format!("3{zeros}e-1200"), 3_000_000_000),
+            (format!("0.5{zeros}Ki"), 512_000_000_000),
+            // A third of 2^60, and a little.
+            (format!("0.{}Ei", "3".repeat(1_200)), 384_307_168_202_282_325_333_333_334),
+            (format!("7{zeros}"), i128::MAX),
+            (format!("0.7{zeros}e2000000000"), i128::MAX),
+            (format!("{zeros}e2000000000"), 0),
+        ] {
+            let read = Quantity::parse(&text).unwrap();
+            let shown = format!("{}...{} ({} bytes)", &text[..6], &text[text.len() - 6..], text.len());
+            assert_eq!(read, Quantity { nano }, "{shown}");
+        }
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct SyntaxError {
 /// The documents of a text, in order: YAML documents between `---`, or JSON values one after the other. Those that hold nothing are
 /// left out.
 ///
+/// A line of YAML may end with a carriage return alone, as its parser counts it; one of JSON ends with a line feed.
+///
 /// Where a JSON value cannot be read to its end, it and all that follows are one document, whose decoding says what is wrong.
 #[must_use]
 pub fn documents(text: &str) -> Vec<Document<'_>> {
@@ -142,10 +144,10 @@ impl<'a> Document<'a> {
     /// The line of the text on which the first thing stands, past `---` and comments.
     #[must_use]
     pub fn first_line(&self) -> usize {
-        self.line + self.text.lines().position(says_something).unwrap_or(0)
+        self.line + lines(self.text).position(says_something).unwrap_or(0)
     }
 
-    /// The line of the text at which a part of the document begins.
+    /// The line of the text at which a part of the document begins. Lines of JSON end with a line feed; see [`documents`].
     ///
     /// # Panics
     /// `part` is no part of the document's text.
@@ -153,7 +155,11 @@ impl<'a> Document<'a> {
     pub fn line_of(&self, part: &str) -> usize {
         let start = (part.as_ptr() as usize).checked_sub(self.text.as_ptr() as usize);
         let before = start.and_then(|start| self.text.get(..start)).expect("a part of the document");
-        self.line + before.matches('\n').count()
+        let ends = match self.format {
+            Format::Json => before.matches('\n').count(),
+            Format::Yaml => lines(before).filter(|line| line.ends_with(['\n', '\r'])).count(),
+        };
+        self.line + ends
     }
 }
 
@@ -202,7 +208,7 @@ fn json_values(line: usize, text: &str) -> Vec<Document<'_>> {
 fn split(text: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let (mut start, mut first_line, mut at) = (0, 1, 0);
-    for (index, line) in text.split_inclusive('\n').enumerate() {
+    for (index, line) in lines(text).enumerate() {
         let is_marker = line
             .strip_prefix("---")
             .is_some_and(|rest| rest.trim_end().is_empty() || rest.starts_with([' ', '\t']));
@@ -213,8 +219,25 @@ fn split(text: &str) -> Vec<(usize, &str)> {
         at += line.len();
     }
     found.push((first_line, &text[start..]));
-    found.retain(|(_, document)| document.lines().any(says_something));
+    found.retain(|(_, document)| lines(document).any(says_something));
     found
+}
+
+/// The lines of a YAML text, with what ends them: a line feed, a carriage return, or both (YAML 1.2, 5.4). To a parser of JSON only a
+/// line feed is one.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = match rest.find(['\n', '\r']) {
+            Some(at) if rest[at..].starts_with("\r\n") => at + 2,
+            Some(at) => at + 1,
+            None if rest.is_empty() => return None,
+            None => rest.len(),
+        };
+        let (line, after) = rest.split_at(end);
+        rest = after;
+        Some(line)
+    })
 }
 
 fn says_something(line: &str) -> bool {
@@ -245,6 +268,17 @@ mod tests {
             read("{\"a\": 1}\n---\n{b: 2}\n"),
             [(1, r#"{"a":1}"#.to_owned()), (2, r#"{"b":2}"#.to_owned())]
         );
+    }
+
+    /// YAML 1.2, 5.4: what old Macs wrote, and what is left where a line feed was lost.
+    #[test]
+    fn a_carriage_return_alone_ends_a_line_of_yaml() {
+        let text = "# first\ra: 1\r---\r\n\r# second\rb: 2\r";
+        assert_eq!(read(text), [(1, r#"{"a":1}"#.to_owned()), (3, r#"{"b":2}"#.to_owned())]);
+        assert_eq!(documents(text).iter().map(Document::first_line).collect::<Vec<_>>(), [2, 6]);
+        let error = documents("a: 1\r\rb: [\r")[0].value().expect_err("refused");
+        assert!(error.line.is_some_and(|line| (3..=4).contains(&line)), "{error:?}");
+        assert_eq!(read("a: 1\r\n---\r\nb: 2\r\n").iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is often given in place of a file.
 
+use crate::lines;
 use std::fmt;
 
 /// A text that is no YAML because it is something else.
@@ -45,7 +46,7 @@ pub fn mistake(text: &str) -> Option<Mistake> {
 #[must_use]
 pub fn unrendered(text: &str) -> Option<Mistake> {
     const SHOWN_MAX: usize = 60;
-    text.lines().enumerate().find_map(|(index, line)| {
+    lines(text).enumerate().find_map(|(index, line)| {
         let shown = line.trim();
         if shown.starts_with('#') {
             return None;
@@ -61,7 +62,7 @@ pub fn unrendered(text: &str) -> Option<Mistake> {
 
 /// The headings of a table: words in capitals, the first of them that of a name.
 fn table(text: &str) -> Option<Mistake> {
-    let (index, headings) = text.lines().enumerate().find(|(_, line)| !line.trim().is_empty())?;
+    let (index, headings) = lines(text).enumerate().find(|(_, line)| !line.trim().is_empty())?;
     let mut words = headings.split_whitespace();
     let is_table = matches!(words.next(), Some("NAME" | "NAMESPACE"))
         && words.clone().next().is_some()

@@ -11,6 +11,10 @@ use crate::selectors;
 use crate::wire;
 use secondmate_admission::Quantity;
 
+/// How deep a stored object is nested at most. Parsers of JSON commonly stop at 128 levels, and a list, a table or a review wraps some
+/// around the object. An API server drops the fields that it does not know; no kind is half as deep.
+pub(crate) const DEPTH_MAX: usize = 100;
+
 /// Unknown fields that one refusal names.
 const UNKNOWN_FIELDS_MAX: usize = 20;
 
@@ -29,6 +33,11 @@ pub(crate) fn json(body: &[u8]) -> Result<Value, ApiError> {
 
 /// Checks an object that was parsed or patched, and brings it into stored form.
 pub(crate) fn checked(resource: &ResourceType, mut value: Value) -> Result<Value, ApiError> {
+    if is_deeper(&value, DEPTH_MAX) {
+        return Err(ApiError::bad_request(format!(
+            "the object is nested more than {DEPTH_MAX} levels deep: a client could not read it in a list"
+        )));
+    }
     let api_version = resource.api_version();
     let Some(map) = value.as_object_mut() else {
         return Err(ApiError::bad_request("the body of the request is not an object"));
@@ -57,6 +66,16 @@ pub(crate) fn checked(resource: &ResourceType, mut value: Value) -> Result<Value
         events::to_core(&mut value);
     }
     Ok(value)
+}
+
+/// Whether lists and objects are nested deeper than this. No more levels are looked at.
+pub(crate) fn is_deeper(value: &Value, levels: usize) -> bool {
+    match (value, levels.checked_sub(1)) {
+        (Value::Object(_) | Value::Array(_), None) => true,
+        (Value::Object(map), Some(left)) => map.values().any(|inner| is_deeper(inner, left)),
+        (Value::Array(items), Some(left)) => items.iter().any(|inner| is_deeper(inner, left)),
+        _ => false,
+    }
 }
 
 fn check_kind(
@@ -278,6 +297,23 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.code, 400);
         assert!(error.message.contains("quantities must match"), "{}", error.message);
+    }
+
+    fn nested(levels: usize) -> Value {
+        (0..levels).fold(json!(1), |inner, _| json!({ "a": inner }))
+    }
+
+    #[test]
+    fn an_object_that_is_too_deep_to_be_read_in_a_list_is_refused() {
+        assert!(!is_deeper(&nested(3), 3) && is_deeper(&nested(4), 3) && !is_deeper(&json!("a"), 0));
+        let config_map = |levels| {
+            let value = json!({ "metadata": { "name": "a" }, "more": nested(levels) });
+            checked(resource::find("", "v1", "configmaps").unwrap(), value)
+        };
+        assert!(config_map(DEPTH_MAX - 1).is_ok());
+        let error = config_map(DEPTH_MAX).unwrap_err();
+        assert_eq!(error.code, 400);
+        assert!(error.message.contains("more than 100 levels deep"), "{}", error.message);
     }
 
     #[test]

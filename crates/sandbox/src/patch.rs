@@ -4,6 +4,7 @@ use json_patch::{Patch, PatchErrorKind, PatchOperation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::decode::{DEPTH_MAX, is_deeper};
 use crate::error::ApiError;
 
 /// How a PATCH body is to be read.
@@ -227,27 +228,75 @@ fn set_order(items: &mut Vec<Value>, wanted: &[Value], server_order: &[Value], m
     items.extend(others);
 }
 
+/// Operations of one JSON patch, as in kube-apiserver.
+const OPERATIONS_MAX: usize = 10_000;
+/// What the copies of one JSON patch may add, as in kube-apiserver: some dozens, each of what the last one made, would fill any memory.
+const COPIED_BYTES_MAX: usize = 3 << 20;
+
 /// All operations or none.
 fn json_patch(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
     let operations = Patch::deserialize(patch)
         .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
-    // On a copy: what the library undoes is not always what it did, and it panics where it cannot.
-    let mut patched = target.clone();
-    json_patch::patch_unsafe(&mut patched, &operations).map_err(|error| {
-        let why = match (operations.get(error.operation), &error.kind) {
-            (Some(PatchOperation::Test(test)), PatchErrorKind::TestFailed) => {
-                format!("testing value {} failed", test.path)
-            }
-            (Some(operation), kind) => format!("operation {operation} does not apply: {kind}"),
-            (None, _) => error.to_string(),
-        };
+    if operations.len() > OPERATIONS_MAX {
+        let count = operations.len();
+        return Err(ApiError::new(
+            413,
+            "RequestEntityTooLarge",
+            format!(
+                "Request entity too large: a JSON patch has at most {OPERATIONS_MAX} operations, not {count}"
+            ),
+        ));
+    }
+    let rejected = |why: String| {
         ApiError::new(
             422,
             "Invalid",
             format!("the server rejected our request due to an error in our request: {why}"),
         )
-    })?;
+    };
+    // On a copy: what the library undoes is not always what it did, and it panics where it cannot.
+    let mut patched = target.clone();
+    let mut copied_bytes = 0;
+    for operation in operations.iter() {
+        check_growth(&patched, operation, &mut copied_bytes).map_err(&rejected)?;
+        json_patch::patch_unsafe(&mut patched, std::slice::from_ref(operation)).map_err(|error| {
+            rejected(match (operation, &error.kind) {
+                (PatchOperation::Test(test), PatchErrorKind::TestFailed) => {
+                    format!("testing value {} failed", test.path)
+                }
+                (operation, kind) => format!("operation {operation} does not apply: {kind}"),
+            })
+        })?;
+    }
     *target = patched;
+    Ok(())
+}
+
+/// Refuses what would nest the document too deep, or copy too much of it.
+fn check_growth(
+    document: &Value,
+    operation: &PatchOperation,
+    copied_bytes: &mut usize,
+) -> Result<(), String> {
+    let (path, value) = match operation {
+        PatchOperation::Add(add) => (&add.path, Some(&add.value)),
+        PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value)),
+        PatchOperation::Move(moving) => (&moving.path, document.pointer(moving.from.as_str())),
+        PatchOperation::Copy(copy) => (&copy.path, document.pointer(copy.from.as_str())),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(()),
+    };
+    // An operation on what is not there fails by itself.
+    let Some(value) = value else { return Ok(()) };
+    let levels = path.as_str().matches('/').count();
+    if is_deeper(value, DEPTH_MAX.saturating_sub(levels)) {
+        return Err(format!("operation {operation} nests the document more than {DEPTH_MAX} levels deep"));
+    }
+    if matches!(operation, PatchOperation::Copy(_)) {
+        *copied_bytes += value.to_string().len();
+        if *copied_bytes > COPIED_BYTES_MAX {
+            return Err(format!("its copies add more than {COPIED_BYTES_MAX} bytes"));
+        }
+    }
     Ok(())
 }
 
@@ -390,6 +439,32 @@ mod tests {
         assert_eq!(code, 400);
         assert!(message.starts_with("error decoding patch: ") && message.contains("append"), "{message}");
         assert_eq!(refusal(json!({"a": 2})).0, 400);
+    }
+
+    #[test]
+    fn a_json_patch_neither_nests_nor_copies_without_bounds() {
+        let refusal = |operation: Value, times: usize| {
+            let mut target = json!({"a": {"b": "x".repeat(100)}});
+            let error = apply(PatchKind::Json, &mut target, &Value::Array(vec![operation; times]));
+            error.map_or_else(|error| (error.code, error.message), |()| (200, String::new()))
+        };
+        // The document goes into itself, again and again.
+        let (code, message) = refusal(json!({"op": "copy", "from": "", "path": "/a/c"}), 60);
+        assert!(code == 422 && message.contains("more than 100 levels deep"), "{code} {message}");
+        let wide = json!([
+            {"op": "add", "path": "/l", "value": []}, {"op": "copy", "from": "/a", "path": "/l/-"},
+        ]);
+        let copies = |count: usize| {
+            let mut operations = wide.as_array().cloned().unwrap_or_default();
+            operations.extend(vec![json!({"op": "copy", "from": "/a", "path": "/l/-"}); count]);
+            let mut target = json!({"a": {"b": "x".repeat(1_000)}});
+            apply(PatchKind::Json, &mut target, &Value::Array(operations)).map_err(|error| error.message)
+        };
+        assert_eq!(copies(1_000), Ok(()));
+        let message = copies(5_000).unwrap_err();
+        assert!(message.ends_with("its copies add more than 3145728 bytes"), "{message}");
+        let (code, message) = refusal(json!({"op": "test", "path": "/a/b", "value": 1}), 10_001);
+        assert!(code == 413 && message.contains("at most 10000 operations, not 10001"), "{code} {message}");
     }
 
     #[test]

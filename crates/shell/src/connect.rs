@@ -5,6 +5,7 @@
 
 mod client;
 mod proxy;
+mod server;
 mod step;
 
 pub(crate) use client::{client, observed};
@@ -169,6 +170,8 @@ async fn from_file(
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .map_err(|error| ConnectError::Kubeconfig { path: path.to_owned(), reason: first_line(&error) })?;
+    config.cluster_url =
+        server::url(&config).map_err(|reason| ConnectError::Kubeconfig { path: path.to_owned(), reason })?;
     // The proxies of the environment have rules of their own, which apply where the client is made.
     if !has_proxy {
         config.proxy_url = None;

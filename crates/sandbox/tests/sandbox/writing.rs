@@ -79,6 +79,25 @@ async fn a_body_that_is_no_such_object_is_a_bad_request() {
     assert_eq!(client.get(MAPS).await.body["items"], json!([]));
 }
 
+/// What is stored is listed inside of something else, and parsers stop at some depth.
+#[tokio::test]
+async fn an_object_too_deep_to_be_listed_is_not_stored() {
+    let sandbox = still().await;
+    let client = Client::of(&sandbox);
+    let deep = |levels| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    client.post(MAPS, &map("one")).await;
+    let mut object = map("two");
+    object["metadata"]["extra"] = deep(110);
+    assert_eq!(client.post(MAPS, &object).await.code, 400);
+    assert_eq!(client.patch("merge", &format!("{MAPS}/one"), &json!({ "extra": deep(110) })).await.code, 400);
+    let adds = json!([
+        { "op": "add", "path": "/metadata/extra", "value": deep(60) },
+        { "op": "add", "path": format!("/metadata/extra{}", "/0".repeat(60)), "value": deep(60) },
+    ]);
+    assert_eq!(client.patch("json", &format!("{MAPS}/one"), &adds).await.code, 422);
+    assert_eq!(client.get(MAPS).await.body["items"][0]["data"], json!({ "a": "1" }));
+}
+
 #[tokio::test]
 async fn unknown_fields_are_refused_when_asked_to_be_strict() {
     let sandbox = still().await;
