@@ -3,7 +3,8 @@
 //! | path | answer |
 //! |---|---|
 //! | `/healthz`, `/livez`, `/readyz` | `ok`, or 500 and the checks; `?verbose`, `?exclude=NAME`; `/readyz/NAME` for one check |
-//! | `/metrics` | OpenMetrics text |
+//! | `/metrics` | the numbers: OpenMetrics for who asks for it, else the Prometheus text format |
+//! | `/metrics/slis` | how the checks did that probes ran, in the same formats |
 //!
 //! and, at an address of their own ([`Admin::serve_debug`]):
 //!
@@ -11,6 +12,7 @@
 //! |---|---|
 //! | `/configz` | the effective configuration as JSON |
 //! | `/debug` | what is mounted below `/debug/` |
+//! | `/debug/flags/v` | `PUT` with a number as the body changes the log's verbosity |
 //! | `/debug/…` | what the shell mounted: see [`Admin::mount`] |
 //!
 //! A port with TLS ([`Admin::serve_secure`]) has all of it together, the CPU profiles of [`profile`] and the pages that the program adds
@@ -18,7 +20,7 @@
 //!
 //! The others have no authentication. Probes and metrics hold counts and the names of profiles, plugins and nodes of the program's own
 //! making; what is below `/debug/` names pods of all namespaces, so its address is on loopback unless somebody chooses otherwise.
-//! Bodies of requests are not read: nothing here takes one.
+//! Bodies of requests are not read, but for the few bytes of a verbosity.
 
 pub mod profile;
 mod secure;
@@ -33,8 +35,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde_json::Value;
@@ -45,7 +48,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{Endpoint, Health, Report};
-use crate::metrics::{self, Metrics};
+use crate::logging;
+use crate::metrics::{self, Exposition, Metrics};
 pub use secure::{Asked, Gate, Refusal, Security};
 use server::Server;
 pub use server::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER};
@@ -246,7 +250,7 @@ impl Admin {
 
     /// The paths of the port with TLS.
     pub fn paths(&self) -> Vec<String> {
-        let fixed = ["/configz", "/debug", "/healthz", "/livez", "/metrics", "/readyz"];
+        let fixed = ["/configz", "/debug", "/healthz", "/livez", "/metrics", "/metrics/slis", "/readyz"];
         let profiles = self.shared.profiling.load(Ordering::Relaxed).then_some("/debug/pprof/");
         let pages = self.shared.pages.read().unwrap_or_else(PoisonError::into_inner);
         let mut paths: Vec<String> =
@@ -359,6 +363,7 @@ fn probes() -> Router<Admin> {
         .route("/livez/{check}", get(one_check))
         .route("/readyz/{check}", get(one_check))
         .route("/metrics", get(scrape))
+        .route("/metrics/slis", get(scrape_slis))
 }
 
 fn debugging() -> Router<Admin> {
@@ -366,6 +371,7 @@ fn debugging() -> Router<Admin> {
         .route("/configz", get(configuration))
         .route("/debug", get(debug_index))
         .route("/debug/", get(debug_index))
+        .route("/debug/flags/v", any(verbosity))
         .route("/debug/pprof", get(profile::index))
         .route("/debug/pprof/", get(profile::index))
         .route("/debug/pprof/{name}", any(profile::serve))
@@ -425,11 +431,22 @@ async fn one_check(State(admin): State<Admin>, Path(name): Path<String>) -> Resp
     }
 }
 
-async fn scrape(State(admin): State<Admin>) -> Response {
+async fn scrape(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let _turn = admin.shared.scrape_slot.acquire().await.expect("the semaphore is never closed");
+    exposed(&admin, &headers, admin.metrics.encode())
+}
+
+async fn scrape_slis(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    exposed(&admin, &headers, admin.health.slis())
+}
+
+/// OpenMetrics text without what is disabled, in the format that a client prefers.
+fn exposed(admin: &Admin, headers: &HeaderMap, text: String) -> Response {
     let disabled = admin.shared.disabled_metrics.read().unwrap_or_else(PoisonError::into_inner).clone();
-    let text = metrics::without(admin.metrics.encode(), &disabled);
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+    let accept = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    let format = Exposition::negotiate(accept);
+    let text = format.of(metrics::without(text, &disabled));
+    ([(header::CONTENT_TYPE, format.content_type()), (header::VARY, "Accept")], text).into_response()
 }
 
 /// A page that the program added.
@@ -450,6 +467,32 @@ async fn page(State(admin): State<Admin>, request: axum::extract::Request) -> De
 async fn configuration(State(admin): State<Admin>) -> DebugResponse {
     let configuration = admin.shared.configuration.read().unwrap_or_else(PoisonError::into_inner).clone();
     DebugResponse::json(&serde_json::json!({ "componentconfig": configuration }))
+}
+
+/// Bytes of a verbosity, and of what may stand around it.
+const VERBOSITY_BYTES_MAX: usize = 64;
+
+/// As kube-scheduler, which serves it where it serves profiles.
+async fn verbosity(State(admin): State<Admin>, method: Method, body: Body) -> DebugResponse {
+    if !admin.shared.profiling.load(Ordering::Relaxed) {
+        return DebugResponse::error(404, "not found: profiling, and with it this, is switched off");
+    }
+    if method != Method::PUT {
+        return DebugResponse::error(
+            405,
+            format!("{method} is not allowed here; use PUT with a number as the body"),
+        );
+    }
+    let Ok(body) = to_bytes(body, VERBOSITY_BYTES_MAX).await else {
+        return DebugResponse::error(
+            400,
+            format!("the body cannot be read, or is longer than {VERBOSITY_BYTES_MAX} bytes"),
+        );
+    };
+    match logging::set_verbosity(&String::from_utf8_lossy(&body)) {
+        Ok(verbosity) => DebugResponse::text(format!("the log's verbosity is {verbosity} now\n")),
+        Err(reason) => DebugResponse::error(400, reason),
+    }
 }
 
 async fn debug_index(State(admin): State<Admin>) -> DebugResponse {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use crate::slis::Slis;
+
 /// Which probes a check counts for. All count for `/healthz` and `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
@@ -26,6 +28,7 @@ struct NamedCheck {
 #[derive(Clone, Default)]
 pub struct Health {
     checks: Arc<RwLock<Vec<NamedCheck>>>,
+    slis: Slis,
 }
 
 /// Which endpoint asks.
@@ -82,21 +85,46 @@ impl Health {
     /// # Errors
     /// The names and reasons of those that do not.
     pub fn ready(&self) -> Result<(), String> {
-        let report = self.report(Endpoint::Readyz, &BTreeSet::new(), false);
+        let report = self.report_to(Endpoint::Readyz, &BTreeSet::new(), false, |_, _| ());
         if report.healthy { Ok(()) } else { Err(report.text) }
     }
 
-    /// Runs the checks of an endpoint, in the form of Kubernetes' own components.
+    /// Runs the checks of an endpoint for a probe, in the form of Kubernetes' own components, and counts how they did.
     pub(crate) fn report(&self, endpoint: Endpoint, excluded: &BTreeSet<String>, verbose: bool) -> Report {
+        self.report_to(endpoint, excluded, verbose, |check, passed| {
+            self.slis.observe(check, endpoint.name(), passed);
+        })
+    }
+
+    /// How the checks did that probes ran, as OpenMetrics text.
+    pub(crate) fn slis(&self) -> String {
+        self.slis.encode()
+    }
+
+    /// `observe` is told of each check that was run whether it passed.
+    fn report_to(
+        &self,
+        endpoint: Endpoint,
+        excluded: &BTreeSet<String>,
+        verbose: bool,
+        observe: impl Fn(&str, bool),
+    ) -> Report {
         // A clone, so that a slow check holds no lock.
         let checks = self.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut text = String::from("[+]ping ok\n");
+        observe("ping", true);
         let mut healthy = true;
         for NamedCheck { name, probe, check } in &checks {
             if endpoint == Endpoint::Livez && *probe != Probe::Live {
                 continue;
             }
-            let outcome = if excluded.contains(name) { Ok("excluded: ok") } else { check().map(|()| "ok") };
+            let outcome = if excluded.contains(name) {
+                Ok("excluded: ok")
+            } else {
+                let outcome = check();
+                observe(name, outcome.is_ok());
+                outcome.map(|()| "ok")
+            };
             let written = match outcome {
                 Ok(word) => writeln!(text, "[+]{name} {word}"),
                 Err(reason) => {

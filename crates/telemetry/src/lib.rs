@@ -13,6 +13,7 @@ pub mod admin;
 pub mod health;
 pub mod logging;
 pub mod metrics;
+mod slis;
 
 pub use admin::{Admin, AdminError, Asked, DebugRequest, DebugResponse, Gate, Refusal, Security};
 pub use health::{Health, HealthFlag, Probe};

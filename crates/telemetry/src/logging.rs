@@ -15,8 +15,8 @@ use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::metrics::Labelled;
 use output::{Dropped, Output};
@@ -163,8 +163,11 @@ pub fn init(options: LogOptions) -> Result<(), LoggingError> {
     let filter = given.clone().unwrap_or_else(|| options.filter());
     let output = output().map_err(|reason| LoggingError::Thread(reason.to_owned()))?;
     let colours = colours(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
-    let subscriber = subscriber(options.format, &filter, colours, BoxMakeWriter::new(|| output.clone()))?;
+    let (subscriber, refilter) =
+        subscriber(options.format, &filter, colours, BoxMakeWriter::new(|| output.clone()))?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::AlreadySetUp)?;
+    // Nobody was first: that has just been found out.
+    let _ = REFILTER.set(refilter);
     // The usual hook writes to standard error itself: it waits for a stuck reader.
     std::panic::set_hook(Box::new(log_panic));
     if given.is_some() && options.verbosity.is_some() {
@@ -210,7 +213,7 @@ pub fn fatal(format: LogFormat, message: &str) {
             // The process's own subscriber may not be set up yet, or filter it out.
             let subscriber = subscriber(format, "error", false, BoxMakeWriter::new(|| output.clone()));
             match subscriber {
-                Ok(subscriber) => {
+                Ok((subscriber, _)) => {
                     tracing::subscriber::with_default(subscriber, || tracing::error!("{message}"))
                 }
                 Err(_) => print(&format!("error: {message}")),
@@ -220,19 +223,59 @@ pub fn fatal(format: LogFormat, message: &str) {
     }
 }
 
+/// Sets another filter.
+type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// Of the process's own log.
+static REFILTER: OnceLock<Refilter> = OnceLock::new();
+
+/// Changes the verbosity of the log while the process runs, whatever `RUST_LOG` said at its start.
+///
+/// # Errors
+/// The text is no verbosity, or this process has no log.
+pub fn set_verbosity(text: &str) -> Result<u8, String> {
+    let refilter = REFILTER.get().ok_or("this process has set up no log")?;
+    let verbosity = set_verbosity_of(refilter, text)?;
+    tracing::info!(verbosity, "the verbosity of the log was changed");
+    Ok(verbosity)
+}
+
+fn set_verbosity_of(refilter: &Refilter, text: &str) -> Result<u8, String> {
+    let verbosity = text.trim().parse().map_err(|_| {
+        format!("{:?} is no verbosity: give a number such as 4", text.chars().take(20).collect::<String>())
+    })?;
+    let filter = LogOptions { verbosity: Some(verbosity), ..LogOptions::default() }.filter();
+    refilter(EnvFilter::try_new(filter).map_err(|error| error.to_string())?)?;
+    Ok(verbosity)
+}
+
+type Subscriber = Box<dyn tracing::Subscriber + Send + Sync>;
+
 fn subscriber(
     format: LogFormat,
     filter: &str,
     ansi: bool,
     writer: BoxMakeWriter,
-) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, LoggingError> {
+) -> Result<(Subscriber, Refilter), LoggingError> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| LoggingError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match format {
-        LogFormat::Text => Box::new(builder.with_ansi(ansi).finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_span_list(false).finish()),
+        LogFormat::Text => {
+            let builder = builder.with_ansi(ansi).with_filter_reloading();
+            let refilter = refilter(builder.reload_handle());
+            (Box::new(builder.finish()), refilter)
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_span_list(false).with_filter_reloading();
+            let refilter = refilter(builder.reload_handle());
+            (Box::new(builder.finish()), refilter)
+        }
     })
+}
+
+fn refilter<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> Refilter {
+    Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
 }
 
 #[cfg(test)]
@@ -259,7 +302,7 @@ mod tests {
     fn logged(format: LogFormat, filter: &str) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let subscriber = subscriber(format, filter, false, BoxMakeWriter::new(move || writer.clone()))
+        let (subscriber, _) = subscriber(format, filter, false, BoxMakeWriter::new(move || writer.clone()))
             .expect("a valid filter");
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(pod = "default/web-1", node = "n1", "bound");
@@ -300,7 +343,7 @@ mod tests {
         let writer = buffer.clone();
         let filter = LogOptions { verbosity: Some(10), ..LogOptions::default() }.filter();
         let writer = BoxMakeWriter::new(move || writer.clone());
-        let subscriber = subscriber(LogFormat::Text, &filter, false, writer).expect("a valid filter");
+        let (subscriber, _) = subscriber(LogFormat::Text, &filter, false, writer).expect("a valid filter");
         tracing::subscriber::with_default(subscriber, || {
             tracing::trace!(target: "secondmate_core::queue", "ours");
             tracing::trace!(target: "my_plugin", "a plugin's");
@@ -312,6 +355,30 @@ mod tests {
         let text = String::from_utf8(buffer.0.lock().unwrap().clone()).expect("text");
         assert!(["ours", "a plugin's", "heard"].iter().all(|word| text.contains(word)), "{text}");
         assert!(!text.contains("drowned"), "{text}");
+    }
+
+    #[test]
+    fn the_verbosity_changes_while_it_runs() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let buffer = Buffer::default();
+            let writer = buffer.clone();
+            let writer = BoxMakeWriter::new(move || writer.clone());
+            let (subscriber, refilter) = subscriber(format, "info", false, writer).expect("a valid filter");
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::debug!("before");
+                assert_eq!(set_verbosity_of(&refilter, " 4\n"), Ok(4));
+                tracing::debug!("between");
+                assert_eq!(set_verbosity_of(&refilter, "0"), Ok(0));
+                tracing::debug!("after");
+                for wrong in ["", "-1", "loud", "1000"] {
+                    let error = set_verbosity_of(&refilter, wrong).expect_err("refused");
+                    assert!(error.contains("is no verbosity: give a number such as 4"), "{error}");
+                }
+            });
+            let text = String::from_utf8(buffer.0.lock().unwrap().clone()).expect("text");
+            assert!(text.contains("between"), "{text}");
+            assert!(!text.contains("before") && !text.contains("after"), "{text}");
+        }
     }
 
     #[test]

@@ -42,6 +42,14 @@ impl Port {
         Self::request_at(if of_debug { self.debug } else { self.address }, method, path, body).await
     }
 
+    /// Media type and text of a scrape by a client that accepts this.
+    async fn scrape(&self, path: &str, accept: &str) -> (String, String) {
+        let path = format!("{path} HTTP/1.1\r\nAccept: {accept}\r\nX-Rest:");
+        let (status, headers, text) = self.request("GET", &path, "").await;
+        assert_eq!(status, 200, "{text}");
+        (headers["content-type"].clone(), text)
+    }
+
     async fn request_at(
         address: SocketAddr,
         method: &str,
@@ -198,9 +206,9 @@ fn types(text: &str) -> Vec<String> {
 async fn names_and_types_are_kube_schedulers() {
     let port = Port::open().await;
     touch(&port.admin.metrics);
-    let (status, headers, text) = port.request("GET", "/metrics", "").await;
-    assert_eq!(status, 200);
-    assert_eq!(headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let (media_type, text) =
+        port.scrape("/metrics", "application/openmetrics-text;q=0.6,text/plain;q=0.3").await;
+    assert_eq!(media_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
     assert!(text.ends_with("# EOF\n"));
     assert_eq!(
         types(&text),
@@ -323,6 +331,87 @@ async fn numbers_arrive_with_their_labels() {
     }
     // Nothing that was not touched: no series of zeros for every status and result.
     assert!(!text.contains("result=\"error\""), "{text}");
+}
+
+/// As kube-scheduler serves it: counters are called what their samples are called.
+#[tokio::test]
+async fn who_does_not_ask_for_open_metrics_gets_the_text_format() {
+    let port = Port::open().await;
+    touch(&port.admin.metrics);
+    let (media_type, text) = port.scrape("/metrics", "*/*").await;
+    assert_eq!(media_type, "text/plain; version=0.0.4; charset=utf-8");
+    let (_, open_metrics) = port.scrape("/metrics", "application/openmetrics-text").await;
+    let counters: Vec<String> = types(&open_metrics)
+        .iter()
+        .map(|line| {
+            line.strip_suffix(" counter").map_or(line.clone(), |name| format!("{name}_total counter"))
+        })
+        .collect();
+    assert_eq!(types(&text), counters);
+    assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
+    let samples = |text: &str| -> Vec<String> {
+        let own = |line: &&str| !line.starts_with('#') && !line.starts_with("process_");
+        text.lines().filter(own).map(str::to_owned).collect()
+    };
+    let (mut found, mut expected) = (samples(&text), samples(&open_metrics));
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+/// As `/metrics/slis` of Kubernetes' components.
+#[tokio::test]
+async fn what_came_of_checks_is_counted_for_each_probe() {
+    let port = Port::open().await;
+    let synced = port.admin.health.flag("caches-synced", Probe::Ready, "waiting for nodes");
+    port.admin.health.register("watches", Probe::Live, || Ok(()));
+    assert_eq!(port.get("/readyz").await.0, 500);
+    synced.pass();
+    for path in ["/readyz", "/readyz", "/livez", "/livez?exclude=watches"] {
+        assert_eq!(port.get(path).await.0, 200);
+    }
+    // These are no probes.
+    assert_eq!(port.get("/readyz/watches").await.0, 200);
+    assert_eq!(port.admin.health.ready(), Ok(()));
+    let (_, text) = port.scrape("/metrics/slis", "*/*").await;
+    let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("# HELP")).collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "# TYPE kubernetes_healthcheck gauge",
+            "# TYPE kubernetes_healthchecks_total counter",
+            "kubernetes_healthchecks_total{name=\"caches-synced\",type=\"readyz\",status=\"error\"} 1",
+            "kubernetes_healthchecks_total{name=\"caches-synced\",type=\"readyz\",status=\"success\"} 2",
+            "kubernetes_healthchecks_total{name=\"ping\",type=\"livez\",status=\"success\"} 2",
+            "kubernetes_healthchecks_total{name=\"ping\",type=\"readyz\",status=\"success\"} 3",
+            "kubernetes_healthchecks_total{name=\"watches\",type=\"livez\",status=\"success\"} 1",
+            "kubernetes_healthchecks_total{name=\"watches\",type=\"readyz\",status=\"success\"} 3",
+            "kubernetes_healthcheck{name=\"caches-synced\",type=\"readyz\"} 1",
+            "kubernetes_healthcheck{name=\"ping\",type=\"livez\"} 1",
+            "kubernetes_healthcheck{name=\"ping\",type=\"readyz\"} 1",
+            "kubernetes_healthcheck{name=\"watches\",type=\"livez\"} 1",
+            "kubernetes_healthcheck{name=\"watches\",type=\"readyz\"} 1",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_verbosity_of_the_log_is_changed_by_put() {
+    let port = Port::open().await;
+    let put = async |body: &str| port.request("PUT", "/debug/flags/v", body).await;
+    secondmate_telemetry::logging::init(secondmate_telemetry::LogOptions::default()).expect("the first");
+    let (status, _, text) = put("4").await;
+    assert_eq!((status, text.as_str()), (200, "the log's verbosity is 4 now\n"));
+    assert!(tracing::enabled!(tracing::Level::DEBUG) && !tracing::enabled!(tracing::Level::TRACE));
+    assert_eq!(put("0").await.0, 200);
+    assert!(tracing::enabled!(tracing::Level::INFO) && !tracing::enabled!(tracing::Level::DEBUG));
+    let (status, _, text) = put("loud").await;
+    assert_eq!((status, text.contains("\"loud\" is no verbosity")), (400, true), "{text}");
+    assert_eq!(put(&"4".repeat(1 << 20)).await.0, 400);
+    assert_eq!(port.get("/debug/flags/v").await.0, 405);
+    port.admin.set_profiling(false);
+    assert_eq!(put("4").await.0, 404);
 }
 
 /// Upper bounds of the buckets, with kube-scheduler's numbers: first, last, and how many (without +Inf).
