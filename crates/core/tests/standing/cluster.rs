@@ -1,7 +1,7 @@
 //! A random cluster, and both evaluations beside it.
 
 use crate::compare;
-use crate::objects::{node, object, one, pod, sibling, template};
+use crate::objects::{node, node_in, object, one, pod, sibling, template};
 use secondmate_core::Nominator;
 use secondmate_core::cache::Cache;
 use secondmate_cycle::{
@@ -161,7 +161,12 @@ impl Cluster {
             }
             2..=4 => {
                 let Some(name) = self.some_node() else { return "nothing" };
-                self.cache.set_node(node(&mut self.random, &name));
+                let known = self.snapshot.node(&Atom::new(&name));
+                let zone = known.and_then(|info| {
+                    info.node().labels.get(&Atom::new("topology.kubernetes.io/zone")).cloned()
+                });
+                let zone = zone.filter(|_| self.random.below(4) > 0);
+                self.cache.set_node(node_in(&mut self.random, &name, zone.as_ref().map(Atom::as_str)));
                 "a node changes"
             }
             5..=9 => {

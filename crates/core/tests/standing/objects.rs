@@ -21,9 +21,17 @@ const HOST: &str = "kubernetes.io/hostname";
 const RACK: &str = "example.com/rack";
 
 pub fn node(random: &mut Random, name: &str) -> Arc<Node> {
+    node_in(random, name, None)
+}
+
+/// A node, in this zone if one is given: a node that changes and keeps its zone keeps its place in the list.
+pub fn node_in(random: &mut Random, name: &str, zone: Option<&str>) -> Arc<Node> {
     let mut labels = json!({"disk": one(random, &["ssd", "hdd"])});
     if !one_in(random, 6) {
         labels[ZONE] = one(random, &["a", "b", "c"]).into();
+    }
+    if let Some(zone) = zone {
+        labels[ZONE] = zone.into();
     }
     if !one_in(random, 12) {
         // Now and then two nodes say that they are one host.
@@ -169,6 +177,12 @@ pub fn template(random: &mut Random) -> Value {
 pub fn sibling(random: &mut Random, template: &Value) -> Value {
     let other = self::template(random);
     let mut sibling = template.clone();
+    if one_in(random, 3) {
+        // Alike but for whom terms and selectors mean.
+        let field = one(random, &["labels", "namespace"]);
+        sibling["metadata"][field] = other["metadata"][field].clone();
+        return sibling;
+    }
     let spec = &mut sibling["spec"];
     let container = &mut spec["containers"][0];
     match random.below(9) {
