@@ -59,14 +59,12 @@ fn is_its_own(pod: &Pod) -> bool {
 
 /// Everything about a pod that a plugin may read and that is not its identity, as text: equal texts are equal pods.
 fn key(pod: &Pod) -> String {
-    let stripped = Pod {
-        uid: Uid::from(""),
-        name: Box::default(),
-        resource_version: Box::default(),
-        generation: 0,
-        scheduled_condition: None,
-        ..pod.clone()
-    };
+    let mut stripped = pod.clone();
+    stripped.uid = Uid::from("");
+    stripped.name = Box::default();
+    stripped.resource_version = Box::default();
+    stripped.generation = 0;
+    stripped.scheduled_condition = None;
     format!("{stripped:?}")
 }
 

@@ -111,7 +111,10 @@ fn pod(
 
 /// The tolerations that every pod is given concern eviction, not where it goes.
 fn same_but_tolerations(pod: &Arc<Pod>, other: &Arc<Pod>) -> Arc<Pod> {
-    Arc::new(Pod { tolerations: other.tolerations.clone(), json: other.json.clone(), ..Pod::clone(pod) })
+    let mut same = Pod::clone(pod);
+    same.tolerations = other.tolerations.clone();
+    same.json = other.json.clone();
+    Arc::new(same)
 }
 
 /// Takes fields out of a pod's spec; returns those that were there.

@@ -190,7 +190,8 @@ pub(crate) fn compile(
             }
             let json =
                 keep.json(given, &[("namespace", &pod.metadata.namespace), ("uid", &pod.metadata.uid)])?;
-            let pod = Pod { json: json.map(Into::into), ..Pod::new(&pod).map_err(ObjectError::Pod)? };
+            let mut pod = Pod::new(&pod).map_err(ObjectError::Pod)?;
+            pod.json = json.map(Into::into);
             Ok(Item::Pod(Arc::new(pod)))
         }
         Kind::Node => {

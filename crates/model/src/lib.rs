@@ -31,8 +31,8 @@ pub use node::{Node, NodeError, NodeImage};
 pub use node_info::{ImageState, NodeInfo};
 pub use node_selector::{NodeSelector, NodeSelectorTerm};
 pub use pod::{
-    Affinity, DEFAULT_SCHEDULER_NAME, HostPort, Owner, Pod, PodAffinityTerm, PodCondition, PodError,
-    SpreadConstraint, Uid, Volume, VolumeSource, WeightedPodAffinityTerm, WhenUnsatisfiable,
+    Affinity, DEFAULT_SCHEDULER_NAME, HostPort, Owner, Pod, PodAffinityTerm, PodCondition, PodContent,
+    PodError, SpreadConstraint, Uid, Volume, VolumeSource, WeightedPodAffinityTerm, WhenUnsatisfiable,
 };
 pub use quantity::{Quantity, QuantityError};
 pub use resources::{Allocatable, PodRequests, ResourceError, Resources};

@@ -14,6 +14,7 @@ use crate::taints::Toleration;
 use crate::time::Timestamp;
 use crate::{Atom, wire};
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 /// The name that a pod has where it names no scheduler.
@@ -111,9 +112,33 @@ pub struct PodError {
     pub error: ResourceError,
 }
 
-/// A compiled pod. Immutable: a change of the object makes a new one.
+/// A compiled pod. Immutable: a change of the object makes a new one. All but the node is shared by clones, so a pod that is placed
+/// ([`Pod::on_node`]) costs no copy; its fields are read as the pod's own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
+    /// Node, once bound.
+    pub node_name: Option<Atom>,
+    content: Arc<PodContent>,
+}
+
+impl Deref for Pod {
+    type Target = PodContent;
+
+    fn deref(&self) -> &PodContent {
+        &self.content
+    }
+}
+
+impl DerefMut for Pod {
+    /// Copies what is shared with a clone.
+    fn deref_mut(&mut self) -> &mut PodContent {
+        Arc::make_mut(&mut self.content)
+    }
+}
+
+/// What a [`Pod`] is beside its node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodContent {
     /// UID.
     pub uid: Uid,
     /// Namespace.
@@ -134,8 +159,6 @@ pub struct Pod {
     pub terminal: bool,
     /// The scheduler that the pod asks for.
     pub scheduler_name: Atom,
-    /// Node, once bound.
-    pub node_name: Option<Atom>,
     /// Node promised to the pod.
     pub nominated_node_name: Option<Atom>,
     /// Priority.
@@ -184,11 +207,10 @@ impl Pod {
     #[must_use]
     pub fn bounded(self: Arc<Self>) -> Arc<Self> {
         let Some(requests) = &self.bounded_requests else { return self };
-        Arc::new(Self {
-            requests: PodRequests::clone(requests),
-            bounded_requests: None,
-            ..Self::clone(&self)
-        })
+        let mut bounded = Self::clone(&self);
+        bounded.requests = PodRequests::clone(requests);
+        bounded.bounded_requests = None;
+        Arc::new(bounded)
     }
 
     /// Compiles a pod.
@@ -208,7 +230,7 @@ impl Pod {
         let labels = Labels::new(&meta.labels);
         let condition = |kind: &str| status.conditions.iter().find(|c| &*c.kind == kind);
         let name_of = |name: &str| (!name.is_empty()).then(|| Atom::new(name));
-        Ok(Self {
+        let content = PodContent {
             uid: Uid::from(&*meta.uid),
             name: meta.name.clone(),
             resource_version: meta.resource_version.clone(),
@@ -225,7 +247,6 @@ impl Pod {
             terminal: matches!(&*status.phase, "Succeeded" | "Failed"),
             scheduler_name: name_of(&spec.scheduler_name)
                 .unwrap_or_else(|| Atom::new(DEFAULT_SCHEDULER_NAME)),
-            node_name: name_of(&spec.node_name),
             nominated_node_name: name_of(&status.nominated_node_name),
             priority: spec.priority.unwrap_or(0),
             never_preempts: &*spec.preemption_policy == "Never",
@@ -262,13 +283,15 @@ impl Pod {
             json: None,
             namespace,
             labels,
-        })
+        };
+        Ok(Self { node_name: name_of(&spec.node_name), content: Arc::new(content) })
     }
 
     /// The same pod, with the object in full.
     #[must_use]
-    pub fn with_json(self, json: &str) -> Self {
-        Self { json: Some(json.into()), ..self }
+    pub fn with_json(mut self, json: &str) -> Self {
+        self.json = Some(json.into());
+        self
     }
 
     /// `NAMESPACE/NAME`.
@@ -280,7 +303,7 @@ impl Pod {
     /// The same pod as placed on a node.
     #[must_use]
     pub fn on_node(&self, node: &Atom) -> Self {
-        Self { node_name: Some(node.clone()), ..self.clone() }
+        Self { node_name: Some(node.clone()), content: Arc::clone(&self.content) }
     }
 
     /// Name of the claim behind a volume of this pod: given, or `POD-VOLUME` for a generic ephemeral volume.

@@ -184,7 +184,9 @@ impl Cluster {
             }
             13 if !self.bound.is_empty() => {
                 let at = self.random.below(self.bound.len());
-                let leaving = Arc::new(Pod { deleting: true, ..Pod::clone(&self.bound[at]) });
+                let mut leaving = Pod::clone(&self.bound[at]);
+                leaving.deleting = true;
+                let leaving = Arc::new(leaving);
                 self.bound[at] = Arc::clone(&leaving);
                 self.cache.add(leaving);
                 "a pod is on its way out"
@@ -254,7 +256,7 @@ impl Cluster {
             if !self.nominated.is_empty() && self.random.below(6) == 0 {
                 pod = one(&mut self.random, &self.nominated);
                 let node = self.nominator.node_of(&pod.uid).cloned();
-                pod = Arc::new(Pod { nominated_node_name: node, ..Pod::clone(&pod) });
+                Arc::make_mut(&mut pod).nominated_node_name = node;
             }
             let scope = match self.random.below(3) {
                 0 => Scope::Sample { start: self.random.below(self.snapshot.nodes().len().max(1)) },
