@@ -5,10 +5,10 @@ use crate::objects::{node, node_in, object, one, pod, sibling, template};
 use secondmate_core::Nominator;
 use secondmate_core::cache::Cache;
 use secondmate_cycle::{
-    Answer, Evaluate, Outcome, Plain, Profile, ProfileSpec, Question, Random, Scope, Standing,
+    Answer, Evaluate, Outcome, Plain, PluginLists, Profile, ProfileSpec, Question, Random, Scope, Standing,
     StandingCounts, StandingSettings, multi_point,
 };
-use secondmate_framework::{Parity, Snapshot};
+use secondmate_framework::{ExtensionPoint, Parity, Snapshot};
 use secondmate_model::objects::{ObjectKind, ObjectName};
 use secondmate_model::{Atom, Pod, Timestamp};
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ const TEMPLATES: usize = 6;
 
 /// The default profile.
 pub fn profile(percentage: u8) -> Profile {
-    profile_of(percentage, PLUGINS, BTreeMap::new())
+    profile_of(percentage, PLUGINS, BTreeMap::new(), |_| {})
 }
 
 /// A profile with other scores, hard default constraints, and the filters that look at domains before most of the others, so that those
@@ -64,15 +64,35 @@ fn other_profile() -> Profile {
     }
     let args = [("NodeResourcesFit", fit), ("PodTopologySpread", spread)]
         .map(|(name, args)| (name.to_owned(), args));
-    profile_of(100, &plugins, args.into())
+    profile_of(100, &plugins, args.into(), |_| {})
 }
 
-fn profile_of(percentage: u8, plugins: &[(&str, i64)], args: BTreeMap<String, Value>) -> Profile {
+/// The default profile without some plugins at some of the points at which they act. A filter whose PreFilter is left out fails.
+fn profile_with_gaps(random: &mut Random) -> Profile {
+    use ExtensionPoint::{Filter, PreFilter, PreScore, Score};
+    profile_of(100, PLUGINS, BTreeMap::new(), |lists| {
+        for _ in 0..1 + random.below(3) {
+            let list = lists.at_mut(one(random, &[PreFilter, Filter, PreScore, Score]));
+            if !list.is_empty() {
+                list.remove(random.below(list.len()));
+            }
+        }
+    })
+}
+
+fn profile_of(
+    percentage: u8,
+    plugins: &[(&str, i64)],
+    args: BTreeMap<String, Value>,
+    edit: impl FnOnce(&mut PluginLists),
+) -> Profile {
     let registry = secondmate_plugins::registry().expect("in-tree plugins");
+    let mut lists = multi_point(plugins, &registry, &args).expect("in-tree plugins");
+    edit(&mut lists);
     let spec = ProfileSpec {
         scheduler_name: "ours".to_owned(),
         percentage_of_nodes_to_score: percentage,
-        plugins: multi_point(plugins, &registry, &args).expect("in-tree plugins"),
+        plugins: lists,
         args,
         victims_of: None,
     };
@@ -83,7 +103,7 @@ pub struct Cluster {
     random: Random,
     seed: u64,
     /// The same name, but not the same plugins.
-    profiles: [Profile; 2],
+    profiles: [Profile; 3],
     cache: Cache,
     snapshot: Snapshot,
     nominator: Nominator,
@@ -98,10 +118,12 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(seed: u64, settings: StandingSettings) -> Self {
+        let mut random = Random::new(seed);
+        let profiles = [profile(100), other_profile(), profile_with_gaps(&mut random)];
         let mut cluster = Self {
-            random: Random::new(seed),
+            random,
             seed,
-            profiles: [profile(100), other_profile()],
+            profiles,
             cache: Cache::new(),
             snapshot: Snapshot::default(),
             nominator: Nominator::default(),
@@ -279,7 +301,7 @@ impl Cluster {
     /// The node that both chose.
     fn ask_about(&mut self, pod: &Arc<Pod>, scope: Scope) -> Result<Option<Atom>, String> {
         let question = Question {
-            profile: &self.profiles[usize::from(self.random.below(4) == 0)],
+            profile: &self.profiles[[0, 0, 0, 0, 0, 1, 1, 2][self.random.below(8)]],
             snapshot: &self.snapshot,
             nominations: &self.nominator,
             now: Timestamp::from_secs(self.now),
