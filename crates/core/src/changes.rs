@@ -174,6 +174,7 @@ pub(crate) fn object_event(kind: ObjectKind, action: ActionType) -> Option<Clust
                 "resource.k8s.io/DeviceClassDelete",
             ],
         ),
+        ObjectKind::Own(kind) => (EventResource::Own(kind), kind.event_labels()),
         ObjectKind::Namespace => {
             (EventResource::Namespace, ["NamespaceAdd", "NamespaceUpdate", "NamespaceDelete"])
         }

@@ -40,6 +40,7 @@ use secondmate_framework::{
     ClusterEvent, Code, Context, EventObject, NodeIndex, NodeStatuses, Nomination, ObjectChange, Parity,
     Snapshot, Status, WaitingPodCommand, fit_error_message,
 };
+use secondmate_model::objects::Objects;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::sync::Arc;
 use std::time::Duration;
@@ -224,6 +225,12 @@ impl Scheduler {
     #[must_use]
     pub fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// The objects beside pods and nodes.
+    #[must_use]
+    pub fn objects(&self) -> &Objects {
+        self.snapshot.objects()
     }
 
     /// Numbers for metrics.

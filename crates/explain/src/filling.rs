@@ -60,7 +60,11 @@ impl Filling {
     }
 
     /// Fills in and compiles what was taken.
-    pub(crate) fn finish(self, keep: Keep, filled_in: &mut FilledIn) -> (Vec<(Item, Place)>, Vec<ReadError>) {
+    pub(crate) fn finish(
+        self,
+        keep: &Keep,
+        filled_in: &mut FilledIn,
+    ) -> (Vec<(Item, Place)>, Vec<ReadError>) {
         let cluster = Gathered::of(&self.classes);
         let (mut items, mut errors) = (Vec::new(), Vec::new());
         for (header, mut value, place) in self.namespaces {
@@ -84,7 +88,7 @@ fn pod(
     header: &Header,
     written: Value,
     cluster: &Gathered<'_>,
-    keep: Keep,
+    keep: &Keep,
     filled_in: &mut FilledIn,
 ) -> Result<Item, ObjectError> {
     let as_written = compile(Kind::Pod, header, Given::Tree(&written), keep)?;

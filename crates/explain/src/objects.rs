@@ -1,7 +1,7 @@
 //! One object of the file, decoded and compiled by its kind.
 
 use secondmate_cycle::Profile;
-use secondmate_model::objects::{ApiResource, Object, ObjectKind, Source};
+use secondmate_model::objects::{ApiResource, Object, ObjectKind, OwnKind, Source};
 use secondmate_model::{Node, NodeError, Pod, PodError, wire};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -48,6 +48,7 @@ impl Item {
         match self {
             Self::Pod(pod) => format!("Pod {}", pod.full_name()),
             Self::Node(node) => format!("Node {}", node.name),
+            Self::Other(Object::Own(object)) => format!("{:?} {}", object.kind(), object.name()),
             Self::Other(object) => format!("{} {}", object.kind().api().kind, object.name()),
         }
     }
@@ -133,27 +134,43 @@ impl Kind {
     }
 }
 
-/// What is kept of pods and nodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Keep {
-    /// What the in-tree plugins read.
-    #[default]
-    Compiled,
-    /// The objects in full as well, for plugins that read them so.
-    Whole,
+/// What is kept beside what the in-tree plugins read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Pods and nodes in full, for plugins that read them so.
+    whole: bool,
+    /// Kinds that plugins read as types of their own.
+    own: Vec<OwnKind>,
 }
 
 impl Keep {
+    /// Nothing.
+    pub const COMPILED: Self = Self { whole: false, own: Vec::new() };
+    /// Pods and nodes in full.
+    pub const WHOLE: Self = Self { whole: true, own: Vec::new() };
+
     /// What these profiles need.
     #[must_use]
     pub fn for_profiles(profiles: &[Profile]) -> Self {
-        let mut plugins = profiles.iter().flat_map(Profile::plugins);
-        if plugins.any(|p| p.plugin.declaration().whole_objects) { Self::Whole } else { Self::Compiled }
+        let mut keep = Self::default();
+        for plugin in profiles.iter().flat_map(Profile::plugins) {
+            let declaration = plugin.plugin.declaration();
+            keep.whole |= declaration.whole_objects;
+            keep.own.extend(declaration.objects.into_iter().filter_map(ObjectKind::as_own));
+        }
+        keep.own.sort_unstable();
+        keep.own.dedup();
+        keep
+    }
+
+    /// The types as which plugins read the kind.
+    pub(crate) fn own_kinds(&self, api_version: &str, kind: &str) -> impl Iterator<Item = OwnKind> {
+        self.own.iter().copied().filter(move |own| own.api().is(api_version, kind))
     }
 
     /// The object as JSON, with these fields of its metadata, where it is kept.
-    fn json(self, given: Given<'_>, metadata: &[(&str, &str)]) -> Result<Option<String>, ObjectError> {
-        if self == Self::Compiled {
+    fn json(&self, given: Given<'_>, metadata: &[(&str, &str)]) -> Result<Option<String>, ObjectError> {
+        if !self.whole {
             return Ok(None);
         }
         let mut value: Value = given.decode().map_err(ObjectError::Decode)?;
@@ -173,7 +190,7 @@ pub(crate) fn compile(
     kind: Kind,
     header: &Header,
     given: Given<'_>,
-    keep: Keep,
+    keep: &Keep,
 ) -> Result<Item, ObjectError> {
     if header.metadata.name.is_empty() {
         return Err(ObjectError::NoName);

@@ -3,7 +3,7 @@
 use crate::filling::{FilledIn, Filling};
 use crate::objects::{Given, Header, Item, Keep, Kind, ObjectError, Place, compile};
 use secondmate_documents::{Document, Format, Mistake, SyntaxError, documents, mistake};
-use secondmate_model::objects::Source;
+use secondmate_model::objects::{ObjectKind, Source};
 use secondmate_model::{NodeError, PodError};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -253,6 +253,12 @@ impl Reader {
                 return Err(ReadError::NoObject { place: here, missing });
             }
         }
+        let mut is_own = false;
+        for own in self.keep.own_kinds(&header.api_version, &header.kind) {
+            let item = compile(Kind::Other(ObjectKind::Own(own)), header, given, &self.keep);
+            self.items.push((item.map_err(|error| error.at(header, place))?, here.clone()));
+            is_own = true;
+        }
         let title = || header.title();
         if let Some(filling) = &mut self.filling
             && filling.takes(header, given, place).map_err(|cause| decode_error(title(), place, &cause))?
@@ -260,10 +266,12 @@ impl Reader {
             return Ok(());
         }
         let Some(kind) = Kind::of(&header.api_version, &header.kind) else {
-            *self.ignored.entry(format!("{} {}", header.api_version, header.kind)).or_insert(0) += 1;
+            if !is_own {
+                *self.ignored.entry(format!("{} {}", header.api_version, header.kind)).or_insert(0) += 1;
+            }
             return Ok(());
         };
-        let item = compile(kind, header, given, self.keep).map_err(|error| error.at(header, place))?;
+        let item = compile(kind, header, given, &self.keep).map_err(|error| error.at(header, place))?;
         self.items.push((item, here));
         Ok(())
     }
@@ -272,7 +280,7 @@ impl Reader {
     fn finish(mut self, source_name: &str) -> Result<Reading, ReadErrors> {
         let mut filled_in = FilledIn::default();
         if let Some(filling) = self.filling.take() {
-            let (items, errors) = filling.finish(self.keep, &mut filled_in);
+            let (items, errors) = filling.finish(&self.keep, &mut filled_in);
             self.items.extend(items);
             self.items.sort_by_key(|(_, place)| (place.document, place.item));
             self.errors.extend(errors);
@@ -364,12 +372,12 @@ mod tests {
     use super::*;
 
     fn titles(text: &str) -> Vec<String> {
-        let reading = read(text, "f", Keep::Compiled).expect("objects");
+        let reading = read(text, "f", Keep::COMPILED).expect("objects");
         reading.items.iter().map(Item::title).collect()
     }
 
     fn refusal(text: &str) -> String {
-        read(text, "f.yaml", Keep::Compiled).map(|_| ()).expect_err("refused").to_string()
+        read(text, "f.yaml", Keep::COMPILED).map(|_| ()).expect_err("refused").to_string()
     }
 
     #[test]
@@ -391,7 +399,7 @@ mod tests {
             let metadata = vec!["x"; length];
             for kind in ["Pod", "Node"] {
                 let object = serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": metadata});
-                let refused = read(&object.to_string(), "f.json", Keep::Whole).map(|_| ());
+                let refused = read(&object.to_string(), "f.json", Keep::WHOLE).map(|_| ());
                 refused.expect_err(&format!("{length} entries, {kind}"));
             }
         }
@@ -406,7 +414,7 @@ mod tests {
     fn kinds_that_scheduling_does_not_read_are_counted() {
         let text = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}}\n---\n{apiVersion: policy/v1beta1, kind: PodDisruptionBudget, metadata: {name: b}}\n";
         let text = format!("---\n{text}");
-        let Reading { items, ignored, .. } = read(&text, "f", Keep::Compiled).expect("objects");
+        let Reading { items, ignored, .. } = read(&text, "f", Keep::COMPILED).expect("objects");
         assert!(items.is_empty());
         assert_eq!(
             ignored.into_iter().collect::<Vec<_>>(),
@@ -492,9 +500,9 @@ mod tests {
                 Item::Other(_) => None,
             })
         };
-        assert!(json(Keep::Compiled).all(|json| json.is_none()));
+        assert!(json(Keep::COMPILED).all(|json| json.is_none()));
         let whole: Vec<Value> =
-            json(Keep::Whole).map(|json| serde_json::from_str(&json.expect("kept")).expect("JSON")).collect();
+            json(Keep::WHOLE).map(|json| serde_json::from_str(&json.expect("kept")).expect("JSON")).collect();
         let metadata = &whole[0]["metadata"];
         assert_eq!((&metadata["annotations"]["x"], &metadata["namespace"]), (&"y".into(), &"default".into()));
         assert_eq!(metadata["uid"], "pod-default-a");

@@ -130,7 +130,8 @@ pub struct Right {
 /// What a plugin reads and writes. See [`Plugin::declaration`](crate::Plugin::declaration).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declaration {
-    /// Kinds of objects that it reads beside pods and nodes: they are watched, and part of every dump.
+    /// Kinds of objects that it reads beside pods and nodes: they are watched, and part of every dump. Any kind may be read
+    /// ([`ObjectKind::own`]); those that it [polls](crate::Plugin::polls) belong here too.
     pub objects: Vec<ObjectKind>,
     /// What it reads of the pod that is being scheduled, in hints as well. Of pods that are alike in this, one is asked, and its answer
     /// counts for the others; [`PodParts::ALL`] is taken for everything, names included, so that each is asked.

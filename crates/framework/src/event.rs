@@ -1,6 +1,6 @@
 //! Cluster events: what changed, and which plugins' rejections it may cure.
 
-use secondmate_model::objects::{Object, ObjectKind};
+use secondmate_model::objects::{Object, ObjectKind, OwnKind, PluginObject};
 use secondmate_model::{Node, Pod};
 use std::fmt;
 use std::ops::BitOr;
@@ -41,11 +41,19 @@ pub enum EventResource {
     DeviceClass,
     /// Namespace. kube-scheduler has no such event, so it must be registered by name: `Wildcard` leaves it out.
     Namespace,
+    /// A kind that a plugin reads as a type of its own.
+    Own(OwnKind),
     /// Any.
     Wildcard,
 }
 
 impl EventResource {
+    /// The kind that is read as `T`.
+    #[must_use]
+    pub fn own<T: PluginObject>() -> Self {
+        Self::Own(OwnKind::of::<T>())
+    }
+
     /// The kind of object, where it is one that a snapshot holds beside pods and nodes.
     #[must_use]
     pub fn kind(self) -> Option<ObjectKind> {
@@ -58,6 +66,7 @@ impl EventResource {
             Self::CsiStorageCapacity => ObjectKind::StorageCapacity,
             Self::VolumeAttachment => ObjectKind::VolumeAttachment,
             Self::DeviceClass => ObjectKind::DeviceClass,
+            Self::Own(kind) => ObjectKind::Own(kind),
             _ => return None,
         })
     }
@@ -184,6 +193,18 @@ impl EventObject {
         if let Self::Node(node) = self { Some(node) } else { None }
     }
 
+    /// The object as a plugin's own type, if it is read as that.
+    #[must_use]
+    pub fn own<T: PluginObject>(&self) -> Option<&T> {
+        match self {
+            Self::Other(object) => match &**object {
+                Object::Own(object) => object.get(),
+                _ => None,
+            },
+            Self::Pod(_) | Self::Node(_) => None,
+        }
+    }
+
     /// The other object, if it is one.
     #[must_use]
     pub fn other(&self) -> Option<&Arc<Object>> {
@@ -205,6 +226,12 @@ impl ObjectChange {
     #[must_use]
     pub fn pod(&self) -> Option<&Arc<Pod>> {
         self.new.as_ref().or(self.old.as_ref())?.pod()
+    }
+
+    /// The object before and after, as a plugin's own type, where it is read as that.
+    #[must_use]
+    pub fn own<T: PluginObject>(&self) -> (Option<&T>, Option<&T>) {
+        (self.old.as_ref().and_then(EventObject::own), self.new.as_ref().and_then(EventObject::own))
     }
 }
 

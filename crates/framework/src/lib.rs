@@ -17,6 +17,7 @@ mod grouping;
 mod normalization;
 mod plugin;
 mod point;
+mod poll;
 mod registry;
 mod snapshot;
 mod state;
@@ -25,6 +26,7 @@ mod verdicts;
 
 /// What plugins read: pods, nodes and the other objects, compiled. What nearly every plugin names is re-exported here as well.
 pub use secondmate_model as model;
+pub use secondmate_model::objects::{ApiResource, ObjectKind, ObjectName, OwnKind, OwnObject, PluginObject};
 pub use secondmate_model::{
     Atom, Effect, LabelSelector, Labels, Node, NodeInfo, Pod, Resources, Taint, Timestamp, Toleration, Uid,
 };
@@ -53,6 +55,7 @@ pub use plugin::{
     WriteVerb,
 };
 pub use point::{ExtensionPoint, PerPoint};
+pub use poll::{Endpoint, LeftOut, POLL_EVERY_MIN, Poll, PollFunction};
 pub use registry::{
     AnyFactory, COMMANDS_MAX, EVENTS_MAX, Factory, Handle, Parity, PluginError, PluginEvent, Registry,
     WaitingPodCommand,

@@ -5,6 +5,7 @@ use crate::event::{ActionType, EventRegistration, EventResource, Hint, ObjectCha
 use crate::fact::Fact;
 use crate::grouping::{GroupFilter, GroupScore};
 use crate::normalization::Normalization;
+use crate::poll::Poll;
 use crate::snapshot::Snapshot;
 use crate::state::CycleState;
 use crate::status::Status;
@@ -84,6 +85,12 @@ pub trait Plugin: Send + Sync + 'static {
     fn declaration(&self) -> Declaration {
         let kinds = self.events().iter().filter_map(|event| event.resource.kind()).collect::<Vec<_>>();
         Declaration::unknown().with_objects(&kinds)
+    }
+
+    /// Endpoints that are asked for it outside of the cycle, again and again. What they answered last stands among the objects of the
+    /// snapshot, as an object of the polled kind, which [`Plugin::declaration`] names too.
+    fn polls(&self) -> Vec<Poll> {
+        Vec::new()
     }
 
     /// How far its score looks for this pod in this snapshot, where that is less far than it declares: it has nothing to say about

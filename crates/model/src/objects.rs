@@ -3,11 +3,13 @@
 //! [`Objects`] holds them by name. Its one owner writes it between cycles; plugins read it during one.
 
 mod kind;
+mod own;
 mod storage;
 mod table;
 
 pub use crate::migration::{InTreeSource, MigratedVolume};
 pub use kind::{ApiResource, ObjectKind, Source};
+pub use own::{Own, OwnKind, OwnObject, PluginObject};
 pub use storage::{
     CsiDriver, CsiNode, PersistentVolume, PersistentVolumeClaim, StorageCapacity, StorageClass,
     TopologyRequirement, VolumeAttachment,
@@ -148,6 +150,8 @@ pub enum Object {
     VolumeAttachment(Box<str>, VolumeAttachment),
     /// A DeviceClass: the extended resource that it names.
     DeviceClass(Atom, Option<Atom>),
+    /// An object that a plugin reads as a type of its own.
+    Own(OwnObject),
 }
 
 impl Object {
@@ -262,6 +266,7 @@ impl Object {
             Self::StorageCapacity(..) => ObjectKind::StorageCapacity,
             Self::VolumeAttachment(..) => ObjectKind::VolumeAttachment,
             Self::DeviceClass(..) => ObjectKind::DeviceClass,
+            Self::Own(object) => ObjectKind::Own(object.kind()),
         }
     }
 
@@ -284,6 +289,7 @@ impl Object {
             Self::PersistentVolumeClaim(claim) => claim.name.clone(),
             Self::StorageClass(class) => cluster(class.name.as_str()),
             Self::VolumeAttachment(name, _) => cluster(name),
+            Self::Own(object) => object.name().clone(),
         }
     }
 }

@@ -8,8 +8,10 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use redact::Pseudonyms;
 use secondmate_cycle::Profile;
+use secondmate_model::objects::{ApiResource, ObjectKind, OwnKind};
 use secondmate_telemetry::logging::print;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -120,16 +122,25 @@ fn list(
     let absent = runtime.block_on(async {
         let cluster =
             secondmate_shell::cluster_in(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
-        let listed = secondmate_shell::dump(&cluster, profiles, |_, mut objects| {
-            objects.iter_mut().for_each(slim::slim);
+        let own = own_kinds(profiles);
+        let listed = secondmate_shell::dump(&cluster, profiles, |api, mut objects| {
+            let slim = if own.contains(&api) { slim::slim_own } else { slim::slim };
+            objects.iter_mut().for_each(slim);
             each(&mut objects)
         });
         anyhow::Ok(listed.await?)
     })?;
     for kind in absent {
-        print(&format!("the cluster has no {kind} ({})", kind.api_version()));
+        print(&format!("the cluster has no {kind}"));
     }
     Ok(())
+}
+
+/// Kinds that plugins read as types of their own: which of their fields is not known here.
+fn own_kinds(profiles: &[Profile]) -> BTreeSet<ApiResource> {
+    let plugins = profiles.iter().flat_map(Profile::plugins);
+    let kinds = plugins.flat_map(|p| p.plugin.declaration().objects);
+    kinds.filter_map(ObjectKind::as_own).map(OwnKind::api).collect()
 }
 
 struct Writer<W: Write> {

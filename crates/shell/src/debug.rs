@@ -8,6 +8,7 @@ use secondmate_cycle::{StandingCounts, Why};
 use secondmate_model::{Atom, Timestamp};
 use secondmate_telemetry::{Admin, DebugResponse};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +104,9 @@ fn standing(counts: &StandingCounts) -> Value {
 
 fn cache(scheduler: &Scheduler, _: Timestamp) -> Value {
     let sizes = scheduler.sizes();
+    let own = scheduler.objects().own_counts();
+    let own: BTreeMap<String, usize> =
+        own.into_iter().map(|(kind, count)| (format!("{kind:?}"), count)).collect();
     let over: Vec<Value> = scheduler
         .overcommitted()
         .into_iter()
@@ -121,6 +125,7 @@ fn cache(scheduler: &Scheduler, _: Timestamp) -> Value {
         "inFlightEvents": sizes.in_flight_events,
         "inFlightEventsDropped": sizes.in_flight_events_dropped,
         "permitCommandsRefused": sizes.commands_refused,
+        "ownKinds": own,
         "standing": scheduler.standing().map(standing),
         "queue": {
             "active": sizes.queue.active,

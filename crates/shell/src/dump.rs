@@ -4,7 +4,8 @@
 
 use crate::call::{Call, CallError, Caller};
 use crate::connect::{ConnectError, check, client};
-use crate::watch::kinds;
+use crate::poll::{Asker, Failure};
+use crate::watch::{kinds, polls};
 use kube_client::Config;
 use secondmate_cycle::Profile;
 use secondmate_model::objects::{ApiResource, ObjectKind};
@@ -54,14 +55,20 @@ pub enum DumpError {
     Write(#[source] std::io::Error),
 }
 
-/// What these profiles' plugins read: nodes and pods first, then the kinds that they declare.
+/// What these profiles' plugins read: nodes and pods first, then the kinds that they declare, each once. What they poll is no kind of
+/// the API.
 pub fn kinds_to_dump(profiles: &[Profile]) -> Vec<ApiResource> {
-    let declared = kinds(profiles).into_iter().map(ObjectKind::api);
-    [ApiResource::NODES, ApiResource::PODS].into_iter().chain(declared).collect()
+    let mut all = vec![ApiResource::NODES, ApiResource::PODS];
+    for api in kinds(profiles).into_iter().map(ObjectKind::api).filter(|api| !api.is_polled()) {
+        if !all.contains(&api) {
+            all.push(api);
+        }
+    }
+    all
 }
 
-/// Lists all objects of the kinds that these profiles' plugins read. `each` gets the objects of a kind, whole, with `apiVersion` and
-/// `kind`. Returns the kinds that the API server does not serve.
+/// Lists all objects of the kinds that these profiles' plugins read, and asks once what they poll. `each` gets the objects of a kind,
+/// whole, with `apiVersion` and `kind`. Returns what is not there: kinds that the API server does not serve, and polls that failed.
 ///
 /// # Errors
 /// The API server cannot be reached, a list fails or is forbidden, or `each` fails.
@@ -69,16 +76,32 @@ pub async fn dump(
     cluster: &Config,
     profiles: &[Profile],
     mut each: impl FnMut(ApiResource, Vec<Value>) -> std::io::Result<()>,
-) -> Result<Vec<ApiResource>, DumpError> {
+) -> Result<Vec<String>, DumpError> {
     // Counted and never shown: the command ends with the dump.
     let metrics = Metrics::new();
-    let caller = Caller::new(client(cluster, &metrics, None).await?, None, PAGE_TIMEOUT);
+    let client = client(cluster, &metrics, None).await?;
+    let caller = Caller::new(client.clone(), None, PAGE_TIMEOUT);
     check(&caller, &cluster.cluster_url.to_string()).await?;
     let mut absent = Vec::new();
     for kind in kinds_to_dump(profiles) {
         match list(&caller, kind).await? {
             Some(objects) => each(kind, objects).map_err(DumpError::Write)?,
-            None => absent.push(kind),
+            None => absent.push(format!("{kind} ({})", kind.api_version())),
+        }
+    }
+    for poll in polls(profiles) {
+        let answer = Asker::new(poll.endpoint.clone(), client.clone(), poll.timeout).ask().await;
+        let answer = answer.map_err(|failure| match failure {
+            Failure::TimedOut => format!("no answer within {:?}", poll.timeout),
+            Failure::Error(reason) => reason,
+        });
+        match answer.and_then(|json| serde_json::from_str(&json).map_err(|error| error.to_string())) {
+            Ok(value) => {
+                let at = jiff::Timestamp::now().to_string();
+                let object = poll.kind.envelope(&poll.name, &value, &at);
+                each(poll.kind.api(), vec![object]).map_err(DumpError::Write)?;
+            }
+            Err(reason) => absent.push(format!("{} from {} ({reason})", poll.kind.api(), poll.endpoint)),
         }
     }
     Ok(absent)

@@ -41,6 +41,7 @@ mod options;
 mod others;
 mod outage;
 mod owners;
+mod poll;
 mod probe;
 mod requests;
 mod resources;

@@ -20,6 +20,7 @@ use crate::options::{End, Options, StartError};
 use crate::others::OtherBinders;
 use crate::outage::Outage;
 use crate::owners;
+use crate::poll::Polls;
 use crate::probe::{EventProbe, ProfileProbe};
 use crate::resources;
 use crate::rivals::Rivals;
@@ -119,7 +120,7 @@ impl Shell {
             connect::client(&options.cluster, &options.admin.metrics, Some(heartbeats.api.clone())).await?;
         let reader = Caller::new(client.clone(), None, CALL_TIMEOUT);
         connect::check(&reader, &options.cluster.cluster_url.to_string()).await?;
-        let watches = watch::watches(&options.profiles);
+        let (watches, polls) = (watch::watches(&options.profiles), watch::polls(&options.profiles));
         access::check(&reader, &options, &watches).await?;
 
         let (tasks, failures) = Tasks::new(end_of_tasks);
@@ -161,7 +162,8 @@ impl Shell {
             originals: Originals::for_extenders(extenders),
             currency: Currency::default(),
         };
-        parts.start_watches(context, watches, delay_watches);
+        let polls = Polls::new(polls, &context);
+        parts.start_watches(context, watches, polls, delay_watches);
         let Parts { inbox, stopping, tasks, .. } = parts;
         Ok(Self {
             inbox,
@@ -291,9 +293,10 @@ struct Core {
 }
 
 impl Parts {
-    /// Starts the watches: at once, or when leadership begins.
-    fn start_watches(&self, context: watch::Context, watches: Vec<Watch>, delayed: bool) {
+    /// Starts the watches and polls: at once, or when leadership begins.
+    fn start_watches(&self, context: watch::Context, watches: Vec<Watch>, polls: Polls, delayed: bool) {
         let start = move || {
+            polls.start();
             for (number, watch) in watches.into_iter().enumerate() {
                 watch::spawn(context.clone(), watch, number);
             }

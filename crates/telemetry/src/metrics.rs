@@ -8,6 +8,7 @@ mod exposition;
 mod extender;
 mod family;
 mod guard;
+mod poll;
 mod process;
 mod profile;
 mod queues;
@@ -28,6 +29,7 @@ pub(crate) use exposition::Exposition;
 pub use extender::ExtenderMetrics;
 pub(crate) use family::Labelled;
 pub use guard::GuardMetrics;
+pub use poll::PollMetrics;
 pub use profile::{AttemptResult, ExtensionPointMetrics, PluginMetrics, ProfileMetrics, StatusLabel};
 use queues::POD;
 pub use queues::{BoundedQueue, CacheSize, Queue, QueuedPods};
@@ -105,6 +107,8 @@ pub struct Metrics {
     bind_requests: Labelled<Counter, 1>,
     /// Calls of HTTP extenders.
     pub extenders: ExtenderMetrics,
+    /// Endpoints that are asked for plugins.
+    pub polls: PollMetrics,
     watch_restarts: Labelled<Counter, 2>,
     object_rejected: Labelled<Counter, 1>,
     queue_length: Labelled<Gauge, 1>,

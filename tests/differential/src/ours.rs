@@ -90,7 +90,7 @@ impl Ours {
     /// A configuration or an object that is refused, or a pod that does not wait.
     pub fn answer(&mut self, objects: &[Value], config: &Value, pods: &[String]) -> Result<Answers> {
         let (configuration, profiles) = self.configured(config)?;
-        let (items, _) = read_values(objects, "case", Keep::Compiled)?;
+        let (items, _) = read_values(objects, "case", Keep::COMPILED)?;
         let cluster = Cluster::load(items.clone(), &profiles);
         let explainer = Explainer::new(&cluster, &profiles);
         let pods = cluster.select(pods)?;

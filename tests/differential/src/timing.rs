@@ -51,7 +51,7 @@ pub fn table() -> Result<String> {
 /// Microseconds of each pod's attempt.
 fn ours(case: &Case) -> Result<Vec<f64>> {
     let profiles = Ours::default().profiles(&case.config)?;
-    let (items, _) = read_values(&case.objects, "timing", Keep::Compiled)?;
+    let (items, _) = read_values(&case.objects, "timing", Keep::COMPILED)?;
     let cluster = Cluster::load(items, &profiles);
     let mut random = Random::new(1);
     let mut start = 0;

@@ -256,6 +256,10 @@ impl Scheduler {
     }
 
     fn object(&mut self, object: Object, now: Timestamp) {
+        let object = match object {
+            Object::Own(own) => Object::Own(own.told_at(now)),
+            other => other,
+        };
         let new = Arc::new(object.clone());
         let kind = object.kind();
         let old = self.snapshot.objects_mut().apply(object);

@@ -10,6 +10,7 @@ mod kinds;
 mod loops;
 mod neighbours;
 mod nomination;
+mod own_kinds;
 mod panics;
 mod post_filters;
 mod preemption;

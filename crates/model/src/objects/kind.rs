@@ -1,8 +1,9 @@
 //! The kinds of objects that scheduling reads: where each is served, and how it is compiled. One table for all.
 
-use super::{Object, PersistentVolume, PersistentVolumeClaim, StorageClass};
+use super::{Object, OwnKind, PersistentVolume, PersistentVolumeClaim, StorageClass};
 use crate::wire;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ impl fmt::Display for ApiResource {
 /// What an object is decoded from: text, bytes or a tree.
 pub trait Source {
     /// Why it could not be decoded.
-    type Error;
+    type Error: From<serde_json::Error>;
     /// Decodes it.
     ///
     /// # Errors
@@ -91,16 +92,32 @@ macro_rules! kinds {
         #[allow(missing_docs, reason = "each is the kind of its name")]
         pub enum ObjectKind {
             $($kind,)*
+            /// A kind that a plugin reads as a type of its own.
+            Own(OwnKind),
+        }
+
+        /// Their positions.
+        enum Position {
+            $($kind,)*
         }
 
         impl ObjectKind {
-            /// All of them.
+            /// All of them that the in-tree plugins read.
             pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// Its position in [`Self::ALL`], or the plugin's own kind.
+            pub(super) fn position(self) -> Result<usize, OwnKind> {
+                match self {
+                    $(Self::$kind => Ok(Position::$kind as usize),)*
+                    Self::Own(kind) => Err(kind),
+                }
+            }
 
             /// Where it is served.
             #[must_use]
             pub const fn api(self) -> ApiResource {
                 match self {
+                    Self::Own(kind) => kind.api(),
                     $(Self::$kind => ApiResource {
                         group: $group,
                         version: $version,
@@ -117,6 +134,11 @@ macro_rules! kinds {
             /// It cannot be decoded. What is wrong inside of it is kept in the object for those whom it concerns.
             pub fn compile<S: Source>(self, source: S) -> Result<(Object, wire::ObjectMeta), S::Error> {
                 match self {
+                    Self::Own(kind) => {
+                        let text: Box<RawValue> = source.decode()?;
+                        let (object, metadata) = kind.compile(text.get())?;
+                        Ok((Object::Own(object), metadata))
+                    }
                     $(Self::$kind => {
                         let compile: fn(&$wire) -> Object = $compile;
                         let wire: $wire = source.decode()?;
@@ -161,7 +183,7 @@ kinds! {
 }
 
 impl ObjectKind {
-    /// The kind of objects with this `apiVersion` and `kind`, if scheduling reads it.
+    /// The kind of objects with this `apiVersion` and `kind`, if the in-tree plugins read it.
     #[must_use]
     pub fn of(api_version: &str, kind: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|k| k.api().is(api_version, kind))

@@ -1,8 +1,10 @@
 //! All of them together, by name.
 
+use super::own::OwnTable;
 use super::{
-    CsiDriver, CsiNode, DisruptionBudget, NameParts, Object, ObjectKind, ObjectName, PersistentVolume,
-    PersistentVolumeClaim, StorageCapacity, StorageClass, VolumeAttachment, Workload,
+    CsiDriver, CsiNode, DisruptionBudget, NameParts, Object, ObjectKind, ObjectName, Own, OwnKind,
+    PersistentVolume, PersistentVolumeClaim, PluginObject, StorageCapacity, StorageClass, VolumeAttachment,
+    Workload,
 };
 use crate::Atom;
 use crate::labels::Labels;
@@ -51,6 +53,8 @@ pub struct Objects {
     attachments_by_node: BTreeMap<Atom, BTreeSet<Box<str>>>,
     /// Number of changes by kind.
     epochs: [u64; ObjectKind::ALL.len()],
+    /// What plugins read as types of their own, a table for each type: no more than a handful.
+    own: Vec<OwnTable>,
 }
 
 impl Objects {
@@ -82,12 +86,43 @@ impl Objects {
     /// Grows with each change of an object of the kind.
     #[must_use]
     pub fn epoch(&self, kind: ObjectKind) -> u64 {
-        self.epochs[kind as usize]
+        match kind.position() {
+            Ok(position) => self.epochs[position],
+            Err(own) => self.own.iter().find(|table| table.kind == own).map_or(0, |table| table.epoch),
+        }
+    }
+
+    /// The objects that a plugin reads as `T`.
+    #[must_use]
+    pub fn own<T: PluginObject>(&self) -> Own<'_, T> {
+        Own::new(self.own.iter().find(|table| table.is_of::<T>()))
+    }
+
+    /// The kinds that plugins read as types of their own, with the number of objects of each, sorted.
+    #[must_use]
+    pub fn own_counts(&self) -> BTreeMap<OwnKind, usize> {
+        self.own.iter().map(|table| (table.kind, table.objects.len())).collect()
+    }
+
+    /// Notes a change of an object of the kind.
+    fn changed(&mut self, kind: ObjectKind) {
+        match kind.position() {
+            Ok(position) => self.epochs[position] += 1,
+            Err(own) => self.own_table(own).epoch += 1,
+        }
+    }
+
+    fn own_table(&mut self, kind: OwnKind) -> &mut OwnTable {
+        let at = self.own.iter().position(|table| table.kind == kind).unwrap_or_else(|| {
+            self.own.push(OwnTable::new(kind));
+            self.own.len() - 1
+        });
+        &mut self.own[at]
     }
 
     /// Adds or replaces an object; returns the one that stood there before.
     pub fn apply(&mut self, object: Object) -> Option<Object> {
-        self.epochs[object.kind() as usize] += 1;
+        self.changed(object.kind());
         match object {
             Object::Namespace(n, v) => self.namespaces.insert(n.clone(), v).map(|v| Object::Namespace(n, v)),
             Object::Service(n, v) => self.services.insert(n.clone(), v).map(|v| Object::Service(n, v)),
@@ -133,12 +168,16 @@ impl Objects {
             Object::DeviceClass(n, v) => {
                 self.device_classes.insert(n.clone(), v).map(|v| Object::DeviceClass(n, v))
             }
+            Object::Own(object) => {
+                let table = self.own_table(object.kind());
+                table.objects.insert(object.name().clone(), object).map(Object::Own)
+            }
         }
     }
 
     /// Removes an object; returns it where it was there.
     pub fn remove(&mut self, kind: ObjectKind, name: &ObjectName) -> Option<Object> {
-        self.epochs[kind as usize] += 1;
+        self.changed(kind);
         let plain = Atom::new(&name.name);
         match kind {
             ObjectKind::Namespace => self.namespaces.remove(&plain).map(|v| Object::Namespace(plain, v)),
@@ -170,6 +209,7 @@ impl Objects {
             ObjectKind::DeviceClass => {
                 self.device_classes.remove(&plain).map(|v| Object::DeviceClass(plain, v))
             }
+            ObjectKind::Own(kind) => self.own_table(kind).objects.remove(name).map(Object::Own),
         }
     }
 

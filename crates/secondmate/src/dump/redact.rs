@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Fields whose text the API defines, or that are times or versions.
-const KEPT_FIELDS: [&str; 35] = [
+const KEPT_FIELDS: [&str; 37] = [
     "accessModes",
     "apiVersion",
     "controller",
@@ -37,17 +37,19 @@ const KEPT_FIELDS: [&str; 35] = [
     "status",
     "terminationMessagePolicy",
     "timeAdded",
+    "timestamp",
     "type",
     "unhealthyPodEvictionPolicy",
     "volumeBindingMode",
     "volumeMode",
     "whenUnsatisfiable",
+    "window",
     "dnsPolicy",
     "persistentVolumeReclaimPolicy",
     "reclaimPolicy",
 ];
 /// Fields with amounts of resources: the names of resources are needed by the configuration.
-const AMOUNTS: [&str; 8] = [
+const AMOUNTS: [&str; 9] = [
     "requests",
     "limits",
     "capacity",
@@ -56,6 +58,7 @@ const AMOUNTS: [&str; 8] = [
     "allocatedResources",
     "maximumVolumeSize",
     "sizeBytes",
+    "usage",
 ];
 /// Fields that are dropped: free text, and where something can be reached.
 const DROPPED: [&str; 7] =

@@ -36,6 +36,16 @@ pub(super) fn slim(object: &mut Value) {
     }
 }
 
+/// Drops what no plugin reads, of an object whose other fields a plugin may read.
+pub(super) fn slim_own(object: &mut Value) {
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.remove("managedFields");
+        if let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(LAST_APPLIED);
+        }
+    }
+}
+
 fn keeps_annotation(key: &str) -> bool {
     let domain = key.split_once('/').map_or("", |(domain, _)| domain);
     let known =

@@ -3,7 +3,7 @@
 
 use secondmate_core::port::PodWatch;
 use secondmate_cycle::Profile;
-use secondmate_framework::Right;
+use secondmate_framework::{Endpoint, Poll, Right};
 use secondmate_model::objects::{ApiResource, ObjectKind};
 use secondmate_model::{Atom, DEFAULT_SCHEDULER_NAME};
 use std::collections::BTreeSet;
@@ -81,12 +81,17 @@ impl Watch {
 
     /// Every API server serves it; that it does not is an error.
     pub fn is_essential(&self) -> bool {
-        self.subject.api().group.is_empty()
+        let own = matches!(self.subject, Subject::Objects(ObjectKind::Own(_)));
+        self.subject.api().group.is_empty() && !own
     }
 }
 
 impl fmt::Display for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Subject::Objects(ObjectKind::Own(kind)) = self.subject {
+            // Another may watch the same kind, as something else.
+            return write!(f, "{} as {}", full_name(kind.api()), kind.type_name());
+        }
         f.write_str(self.subject.api().plural)?;
         match &self.fields {
             Some(fields) => write!(f, " ({fields})"),
@@ -95,13 +100,19 @@ impl fmt::Display for Watch {
     }
 }
 
+/// Plural and group, as in the name of a CustomResourceDefinition.
+fn full_name(api: ApiResource) -> String {
+    if api.group.is_empty() { api.plural.to_owned() } else { format!("{}.{}", api.plural, api.group) }
+}
+
 /// The watches that these profiles need.
 pub(crate) fn watches(profiles: &[Profile]) -> Vec<Watch> {
     // All profiles are of one configuration.
     let nominated_by_others = !profiles.iter().any(Profile::ignores_nominations_of_others);
     let roles = Roles::of_names(profiles.iter().map(|p| p.name().clone()), nominated_by_others);
     let whole = reads_whole_objects(profiles);
-    let others = kinds(profiles).into_iter().map(Subject::Objects);
+    let watched = kinds(profiles).into_iter().filter(|kind| !kind.api().is_polled());
+    let others = watched.map(Subject::Objects);
     let others =
         std::iter::once(Subject::Nodes).chain(others).map(|subject| Watch { whole, ..Watch::of(subject) });
     std::iter::once(Watch { whole, ..Watch::of_pods(roles) }).chain(others).collect()
@@ -123,6 +134,13 @@ pub(crate) fn guard_watches() -> Vec<Watch> {
 /// The kinds of objects beside pods and nodes that the profiles' plugins read, sorted.
 pub(crate) fn kinds(profiles: &[Profile]) -> BTreeSet<ObjectKind> {
     profiles.iter().flat_map(Profile::plugins).flat_map(|p| p.plugin.declaration().objects).collect()
+}
+
+/// What the profiles' plugins poll: of those of one kind and name the first.
+pub(crate) fn polls(profiles: &[Profile]) -> Vec<Poll> {
+    let mut known = BTreeSet::new();
+    let all = profiles.iter().flat_map(Profile::plugins).flat_map(|p| p.plugin.polls());
+    all.filter(|poll| known.insert((poll.kind, poll.name.clone()))).collect()
 }
 
 /// What the core writes whatever the plugins are.
@@ -183,8 +201,12 @@ impl fmt::Display for Permission {
 /// Everything that these watches and profiles need to be allowed, sorted.
 pub(crate) fn permissions(profiles: &[Profile], watches: &[Watch]) -> BTreeSet<Permission> {
     let writes = profiles.iter().flat_map(Profile::plugins).flat_map(|p| p.plugin.declaration().writes);
-    let writes = WRITES_OF_THE_CORE.into_iter().chain(writes).map(Permission::from);
-    to_watch(watches).into_iter().chain(writes).collect()
+    let polled = polls(profiles).into_iter().filter_map(|poll| match poll.endpoint {
+        Endpoint::ApiServer { right, .. } => Some(right),
+        Endpoint::Url { .. } | Endpoint::Function(_) => None,
+    });
+    let rights = WRITES_OF_THE_CORE.into_iter().chain(writes).chain(polled).map(Permission::from);
+    to_watch(watches).into_iter().chain(rights).collect()
 }
 
 /// What these watches need to be allowed, sorted.

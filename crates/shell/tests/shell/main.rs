@@ -9,5 +9,6 @@ mod guard;
 mod kubelets;
 mod leading;
 mod metrics;
+mod own_kinds;
 mod random;
 mod watches;

@@ -8,8 +8,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
 use super::{
-    CacheSize, ExtenderMetrics, GuardMetrics, Labelled, Metrics, POD, QueuedPods, SLI_ATTEMPTS_MAX,
-    StandingMetrics, process,
+    CacheSize, ExtenderMetrics, GuardMetrics, Labelled, Metrics, POD, PollMetrics, QueuedPods,
+    SLI_ATTEMPTS_MAX, StandingMetrics, process,
 };
 
 /// Seconds from a to b with a factor, as kube-scheduler writes its buckets.
@@ -257,6 +257,7 @@ impl Metrics {
             bind_requests.family(),
         );
         let extenders = ExtenderMetrics::register(&mut registry);
+        let polls = PollMetrics::register(&mut registry);
         let watch_restarts = Labelled::counter(["resource", "reason"]);
         registry.register(
             "watch_restarts",
@@ -343,6 +344,7 @@ impl Metrics {
             preemptions_put_off,
             bind_requests,
             extenders,
+            polls,
             watch_restarts,
             object_rejected,
             queue_length,

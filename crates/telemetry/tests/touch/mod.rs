@@ -46,6 +46,9 @@ pub fn touch(metrics: &Metrics) {
     metrics.extenders.calls("http://gpu", "filter", "ok").inc();
     metrics.extenders.duration("http://gpu", "filter").observe(0.001);
     metrics.extenders.suspended("http://gpu").set(1);
+    metrics.polls.polls("NodeUse", "metrics.k8s.io", "ok").inc();
+    metrics.polls.expired("NodeUse", "metrics.k8s.io").set(0);
+    metrics.polls.left_out("NodeUse", "metrics.k8s.io").set(1);
     metrics.standing.plain("filter", "PodTopologySpread").inc();
     metrics.event_handling_duration("NodeAdd").observe(0.001);
     metrics.queueing_hint_execution_duration("NodeName", "NodeAdd", "Queue").observe(0.001);

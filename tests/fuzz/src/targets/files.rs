@@ -182,7 +182,7 @@ fn holds_fraction(value: &Value) -> bool {
 
 pub(super) fn dump(input: &[u8]) -> Result<bool, String> {
     let Some(input) = text(input) else { return Ok(false) };
-    let reading = match read(input, "cluster.yaml", Keep::Whole) {
+    let reading = match read(input, "cluster.yaml", Keep::WHOLE) {
         Ok(reading) => reading,
         Err(errors) => {
             ensure(!errors.errors.is_empty(), "a refusal says why", || errors.to_string())?;
@@ -193,7 +193,7 @@ pub(super) fn dump(input: &[u8]) -> Result<bool, String> {
             return Ok(false);
         }
     };
-    let again = read(input, "cluster.yaml", Keep::Compiled)
+    let again = read(input, "cluster.yaml", Keep::COMPILED)
         .map(|again| titles(&again.items))
         .map_err(|e| e.to_string());
     ensure(again.as_ref() == Ok(&titles(&reading.items)), "read again it is the same", || {
