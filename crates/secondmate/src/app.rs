@@ -64,6 +64,7 @@ impl App {
     /// A name is taken.
     pub fn registry(&self) -> anyhow::Result<Registry> {
         let mut registry = secondmate_plugins::registry()?;
+        registry.register(secondmate_load_aware::NAME, secondmate_load_aware::new)?;
         for own in &self.plugins {
             let factory = Arc::clone(&own.factory);
             registry.register(&own.name, move |args, handle| factory(args, handle))?;
@@ -80,6 +81,9 @@ impl App {
     /// A name is taken, or a plugin cannot be made without arguments and does not say where it acts.
     pub fn catalogue(&self) -> anyhow::Result<PluginCatalogue> {
         let mut catalogue = PluginCatalogue::in_tree();
+        // Known, and enabled by no default.
+        let points = [ExtensionPoint::PreScore, ExtensionPoint::Score];
+        catalogue.register(secondmate_load_aware::NAME, points)?;
         for own in &self.plugins {
             let points = match &own.points {
                 Some(points) => points.clone(),

@@ -8,6 +8,7 @@ mod fixture;
 mod guard;
 mod kubelets;
 mod leading;
+mod load_aware;
 mod metrics;
 mod own_kinds;
 mod random;
