@@ -70,13 +70,13 @@ pub use components::{Component, SchedulerOptions};
 pub use directory::holds_running_cluster;
 pub use guard::{Guard, GuardCertificate, sum};
 pub use nodes::NodeShape;
-pub use oracle::{chart_renderer, extender_program, oracle_tests, parity_oracle};
+pub use oracle::{chart_renderer, extender_program, oracle_tests, parity_oracle, promtool};
 pub use process::{Process, Usage, run};
 pub use releases::{Release, modules_dir, release_of, releases};
 pub use scheduler_under_test::secondmate_binary;
 pub use skip::{
     LACKS_VARIABLE, SKIP_REPORT_VARIABLE, in_ci, require_chart_renderer_or_skip, require_or_skip,
-    require_oracle_or_skip, require_programs_or_skip, skip, skip_unless_ci,
+    require_oracle_or_skip, require_programs_or_skip, require_promtool_or_skip, skip, skip_unless_ci,
 };
 pub use unverified::{Asker, get_unverified};
 pub use wait::wait_until;

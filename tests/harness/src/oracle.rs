@@ -1,5 +1,6 @@
-//! The Go programs of the tests: the parity oracle in `tests/parity/`, the extender in `tests/extender/` and the renderer of Helm charts
-//! in `tests/chart/render/`, built once on a machine into the same cache as the control plane.
+//! The Go programs of the tests: the parity oracle in `tests/parity/`, the extender in `tests/extender/`, the renderer of Helm charts in
+//! `tests/chart/render/` and promtool, which `tests/chart/promtool/` pins; built once on a machine into the same cache as the control
+//! plane.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,24 @@ struct GoProgram {
     name: &'static str,
     what: &'static str,
     takes: &'static str,
+    /// The package that is built, and before it Go's flags for it.
+    built: &'static [&'static str],
 }
 
-const ORACLE: GoProgram =
-    GoProgram { module: "parity", name: "oracle", what: "the parity oracle", takes: "some minutes" };
-const EXTENDER: GoProgram =
-    GoProgram { module: "extender", name: "extender", what: "the extender of the tests", takes: "a minute" };
+const ORACLE: GoProgram = GoProgram {
+    module: "parity",
+    name: "oracle",
+    what: "the parity oracle",
+    takes: "some minutes",
+    built: &["."],
+};
+const EXTENDER: GoProgram = GoProgram {
+    module: "extender",
+    name: "extender",
+    what: "the extender of the tests",
+    takes: "a minute",
+    built: &["."],
+};
 
 /// Helm's own packages.
 const RENDERER: GoProgram = GoProgram {
@@ -31,6 +44,16 @@ const RENDERER: GoProgram = GoProgram {
     name: "render",
     what: "the renderer of Helm charts",
     takes: "some minutes",
+    built: &["."],
+};
+
+/// Prometheus' own checker of rules, without the many ways of finding what to scrape.
+const PROMTOOL: GoProgram = GoProgram {
+    module: "chart/promtool",
+    name: "promtool",
+    what: "promtool",
+    takes: "some minutes",
+    built: &["-tags=remove_all_sd", "github.com/prometheus/prometheus/cmd/promtool"],
 };
 
 /// The oracle's program, built if it was not there; at most one process builds at a time.
@@ -61,6 +84,16 @@ pub fn extender_program() -> Result<&'static Path, BinariesError> {
 pub fn chart_renderer() -> Result<&'static Path, BinariesError> {
     static FOUND: OnceLock<Result<PathBuf, BinariesError>> = OnceLock::new();
     FOUND.get_or_init(|| RENDERER.find_or_build()).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
+}
+
+/// Promtool, built if it was not there.
+///
+/// # Errors
+///
+/// As [`parity_oracle`].
+pub fn promtool() -> Result<&'static Path, BinariesError> {
+    static FOUND: OnceLock<Result<PathBuf, BinariesError>> = OnceLock::new();
+    FOUND.get_or_init(|| PROMTOOL.find_or_build()).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
 }
 
 /// The command that holds the oracle against the real scheduler's own `SchedulePod` and whole cycles, on `cases` random cases.
@@ -121,8 +154,9 @@ impl GoProgram {
         std::fs::create_dir(&unfinished)
             .with_context(|| format!("cannot create {}", unfinished.display()))?;
         eprintln!("building {} into {}: {}, once on this machine", self.what, root.display(), self.takes);
-        go_build(module, None, "-s -w", &unfinished, &[".".to_owned()])?;
-        // Go names the program after the module's last element.
+        let built: Vec<String> = self.built.iter().map(|argument| (*argument).to_owned()).collect();
+        go_build(module, None, "-s -w", &unfinished, &built)?;
+        // Go names the program after the package's last element.
         for entry in std::fs::read_dir(&unfinished).context("cannot list the build")? {
             let built = entry.context("cannot list the build")?.path();
             std::fs::rename(&built, unfinished.join(self.name))

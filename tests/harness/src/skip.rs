@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::binaries::{Binaries, BinariesError, Program, Unavailable, binaries};
-use crate::oracle::{chart_renderer, parity_oracle};
+use crate::oracle::{chart_renderer, parity_oracle, promtool};
 
 /// Names a file to which each skip is appended as a line `NAME: REASON`; `cargo xtask test` lists them at its end.
 pub const SKIP_REPORT_VARIABLE: &str = "SECONDMATE_SKIP_REPORT";
@@ -63,6 +63,16 @@ pub fn require_oracle_or_skip(test: &str) -> Option<&'static Path> {
 #[must_use]
 pub fn require_chart_renderer_or_skip(test: &str) -> Option<&'static Path> {
     or_skip(test, chart_renderer())
+}
+
+/// Promtool, or `None` after the skip has been reported.
+///
+/// # Panics
+///
+/// As [`require_or_skip`].
+#[must_use]
+pub fn require_promtool_or_skip(test: &str) -> Option<&'static Path> {
+    or_skip(test, promtool())
 }
 
 fn or_skip(test: &str, program: Result<&'static Path, BinariesError>) -> Option<&'static Path> {
