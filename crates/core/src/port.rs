@@ -257,7 +257,7 @@ pub enum Observation {
     },
     /// A preemption was put off, told once for each time that the reason comes up.
     PreemptionPutOff {
-        /// `victims_came_back` or `room_taken`.
+        /// `victims_came_back`, `room_taken` or `budget`.
         reason: &'static str,
     },
     /// A pod went on after it had waited on permit.

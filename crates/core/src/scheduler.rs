@@ -6,6 +6,7 @@
 mod audit;
 mod binding;
 mod bindings;
+mod budgets;
 mod check;
 mod drive;
 mod inputs;
@@ -27,6 +28,7 @@ use crate::queue::{AttemptOutcome, Profiles, Queue, QueueConfig, QueueContext, Q
 use audit::Audit;
 use binding::Event;
 use bindings::Bindings;
+use budgets::Budgets;
 use lingering::Lingering;
 use loops::Loops;
 use postponed::Postponed;
@@ -143,6 +145,7 @@ pub struct Scheduler {
     lingering: Lingering,
     preemptions: Preemptions,
     loops: Loops,
+    budgets: Budgets,
     postponed: Postponed,
     evaluation: Box<dyn Evaluate + Send>,
     random: Random,
@@ -191,6 +194,7 @@ impl Scheduler {
             lingering: Lingering::default(),
             preemptions: Preemptions::default(),
             loops: Loops::default(),
+            budgets: Budgets::default(),
             postponed: Postponed::default(),
             evaluation: config.evaluation.make(),
             random: Random::new(config.seed),
@@ -269,8 +273,9 @@ impl Scheduler {
     /// When time alone gives the core something to do, if ever: call [`Scheduler::step`] then.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        let times = [self.queue.next_tick(), self.bindings.next_deadline(), self.postponed.next()];
-        times.into_iter().flatten().min()
+        let preemption = self.postponed.next().into_iter().chain(self.budgets.next());
+        let times = self.queue.next_tick().into_iter().chain(self.bindings.next_deadline());
+        times.chain(preemption).min()
     }
 
     /// Lets time pass, and tries the next pod if there is one.

@@ -17,7 +17,7 @@ pub use storage::{
 pub use table::Objects;
 
 use crate::labels::{LabelSelector, Labels, SelectorError};
-use crate::{Atom, wire};
+use crate::{Atom, Pod, wire};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -117,6 +117,27 @@ pub struct DisruptionBudget {
     pub disruptions_allowed: i32,
     /// Pods whose disruption is under way, by name.
     pub disrupted_pods: BTreeSet<Box<str>>,
+}
+
+impl DisruptionBudget {
+    /// Whether it can protect a pod at all. An empty selector means no pod here, like an absent one.
+    #[must_use]
+    pub fn protects_pods(&self) -> bool {
+        self.selector.as_ref().is_ok_and(|selector| !selector.is_everything() && !selector.is_nothing())
+    }
+
+    /// Whether the eviction of a pod uses up a disruption of this budget, which is in the namespace: the budget protects the pod (one
+    /// without labels is protected by none), and does not count it as disrupted already.
+    ///
+    /// Source of the rule: `filterPodsWithPDBViolation` in `pkg/scheduler/framework/preemption`.
+    #[must_use]
+    pub fn is_charged_for(&self, namespace: &Atom, pod: &Pod) -> bool {
+        *namespace == pod.namespace
+            && !pod.labels.is_empty()
+            && self.protects_pods()
+            && self.selector.as_ref().is_ok_and(|selector| selector.matches(&pod.labels))
+            && !self.disrupted_pods.contains(&pod.name)
+    }
 }
 
 /// An object of one of the kinds of [`Objects`], compiled.

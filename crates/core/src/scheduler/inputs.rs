@@ -133,7 +133,7 @@ impl Scheduler {
 
     fn pending_gone(&mut self, uid: &Uid, now: Timestamp) {
         self.note_event(changes::UNSCHEDULED_POD_DELETE);
-        self.preempts_no_more(uid);
+        self.preempts_no_more(uid, now);
         self.lingering.gone(uid);
         self.binding_event(uid, Event::LeftPending, now);
         // A binding that is on its way needs the entry no more than the answer does.
@@ -155,7 +155,7 @@ impl Scheduler {
             self.queue.remove(&pod.uid);
         }
         self.nominator.remove(&pod.uid);
-        self.preempts_no_more(&pod.uid);
+        self.preempts_no_more(&pod.uid, now);
         let old = self.cache.pod(&pod.uid).cloned();
         let new = Some(EventObject::Pod(Arc::clone(&pod)));
         let added = self.cache.add(Arc::clone(&pod));
@@ -258,6 +258,11 @@ impl Scheduler {
     fn object(&mut self, object: Object, now: Timestamp) {
         let object = match object {
             Object::Own(own) => Object::Own(own.told_at(now)),
+            Object::DisruptionBudget(name, budget) => {
+                let (budget, settled) = self.budgets.written(&name, budget);
+                self.budgets_settled(settled, now);
+                Object::DisruptionBudget(name, budget)
+            }
             other => other,
         };
         let new = Arc::new(object.clone());
@@ -282,6 +287,10 @@ impl Scheduler {
 
     fn object_gone(&mut self, kind: ObjectKind, name: &ObjectName, now: Timestamp) {
         let Some(old) = self.snapshot.objects_mut().remove(kind, name) else { return };
+        if kind == ObjectKind::DisruptionBudget {
+            let settled = self.budgets.gone(name);
+            self.budgets_settled(settled, now);
+        }
         if let Some(event) = changes::object_event(kind, ActionType::DELETE) {
             let change = ObjectChange { old: Some(EventObject::Other(Arc::new(old))), new: None };
             self.object_event(&event, &change, now);

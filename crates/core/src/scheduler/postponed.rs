@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Postponed {
     by_pod: BTreeMap<Uid, Timestamp>,
     by_time: BTreeSet<(Timestamp, Uid)>,
+    /// Those that wait for the status of a PodDisruptionBudget, and are tried again when it is known.
+    for_budgets: BTreeSet<Uid>,
 }
 
 impl Postponed {
@@ -22,10 +24,29 @@ impl Postponed {
         self.by_time.insert((until, pod.clone()));
     }
 
+    /// The pod is tried again when budgets are settled, or at this time.
+    pub fn insert_for_budget(&mut self, pod: &Uid, until: Timestamp) {
+        self.insert(pod, until);
+        self.for_budgets.insert(pod.clone());
+    }
+
+    /// Whether the pod waits for the status of a budget.
+    pub fn waits_for_budget(&self, pod: &Uid) -> bool {
+        self.for_budgets.contains(pod)
+    }
+
+    /// Takes those that wait for the status of a budget.
+    pub fn take_for_budgets(&mut self) -> BTreeSet<Uid> {
+        let pods = std::mem::take(&mut self.for_budgets);
+        pods.iter().for_each(|pod| self.remove(pod));
+        pods
+    }
+
     /// The pod need not be tried again for this.
     pub fn remove(&mut self, pod: &Uid) {
         if let Some(until) = self.by_pod.remove(pod) {
             self.by_time.remove(&(until, pod.clone()));
+            self.for_budgets.remove(pod);
         }
     }
 

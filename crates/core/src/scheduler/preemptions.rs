@@ -27,6 +27,8 @@ struct Preemption {
     released: bool,
     /// An eviction failed: the last victim is spared, and the pod tries again.
     failed: bool,
+    /// It overdraws a PodDisruptionBudget, and did so when it was chosen.
+    overdraws: bool,
 }
 
 /// Preemptions by preemptor.
@@ -60,7 +62,7 @@ impl Scheduler {
         if found.victims.iter().all(|victim| victim.deleting) {
             return;
         }
-        let Some(why) = self.must_wait(pod, now) else { return };
+        let Some(why) = self.must_wait(pod, &found.victims, now) else { return };
         // What was found is the end of the message.
         message.truncate(message.len() - found.found.len());
         message.push_str(&why);
@@ -71,17 +73,29 @@ impl Scheduler {
     }
 
     /// Why no pod may be evicted for this one now, if so; then it is tried again when one may be.
-    fn must_wait(&mut self, pod: &Arc<Pod>, now: Timestamp) -> Option<String> {
-        if !self.config.break_preemption_loops {
-            return None;
+    fn must_wait(&mut self, pod: &Arc<Pod>, victims: &[Arc<Pod>], now: Timestamp) -> Option<String> {
+        let delayed = self.loops.delays(&pod.uid, now).filter(|_| self.config.break_preemption_loops);
+        if let Some(delayed) = delayed {
+            if delayed.is_news {
+                self.tell_of_delay(pod, &delayed);
+            }
+            self.postponed.insert(&pod.uid, delayed.until);
+            let (taken, wait) = (room_taken(&delayed), duration::format(delayed.delay));
+            return Some(format!(
+                "preemption: {taken}: no pod is evicted again for {wait} after the last time"
+            ));
         }
-        let delayed = self.loops.delays(&pod.uid, now)?;
-        if delayed.is_news {
-            self.tell_of_delay(pod, &delayed);
+        let leaving: Vec<_> = victims.iter().filter(|victim| !victim.deleting).cloned().collect();
+        let budget = self.budgets.overdrawn_by(self.snapshot.objects(), &leaving)?;
+        let why = format!(
+            "preemption: pods that PodDisruptionBudget {budget} protects are being evicted: no other is before its status shows them"
+        );
+        if !self.postponed.waits_for_budget(&pod.uid) {
+            self.effects.push(Effect::Observed(Observation::PreemptionPutOff { reason: "budget" }));
         }
-        self.postponed.insert(&pod.uid, delayed.until);
-        let (taken, wait) = (room_taken(&delayed), duration::format(delayed.delay));
-        Some(format!("preemption: {taken}: no pod is evicted again for {wait} after the last time"))
+        let until = self.budgets.next().unwrap_or(now);
+        self.postponed.insert_for_budget(&pod.uid, until);
+        Some(why)
     }
 
     fn tell_of_delay(&mut self, pod: &Arc<Pod>, delayed: &Delayed) {
@@ -97,6 +111,8 @@ impl Scheduler {
 
     /// Pods whose preemption was put off until now are tried again.
     pub(super) fn tick_postponed(&mut self, now: Timestamp) {
+        let settled = self.budgets.tick(self.snapshot.objects_mut(), now);
+        self.budgets_settled(settled, now);
         while let Some(pod) = self.postponed.take_due(now) {
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(&pod, cx);
@@ -104,10 +120,34 @@ impl Scheduler {
     }
 
     /// A pod is placed or gone: it has preempted for the last time.
-    pub(super) fn preempts_no_more(&mut self, uid: &Uid) {
-        self.preemptions.by_preemptor.remove(uid);
+    pub(super) fn preempts_no_more(&mut self, uid: &Uid, now: Timestamp) {
         self.loops.ended(uid);
         self.postponed.remove(uid);
+        self.give_up(uid, now);
+    }
+
+    /// Ends a preemption; the last victim is spared if its turn has not come.
+    fn give_up(&mut self, preemptor: &Uid, now: Timestamp) {
+        let last = self.preemptions.by_preemptor.remove(preemptor).and_then(|preemption| preemption.last);
+        if let Some(last) = last {
+            self.spared(&last.uid, now);
+        }
+    }
+
+    /// A victim is not evicted after all.
+    fn spared(&mut self, victim: &Uid, now: Timestamp) {
+        let settled = self.budgets.spared(self.snapshot.objects_mut(), victim);
+        self.budgets_settled(settled, now);
+    }
+
+    /// What was open about a budget is settled: pods whose preemption waits for that are tried again.
+    pub(super) fn budgets_settled(&mut self, settled: bool, now: Timestamp) {
+        if settled {
+            for pod in self.postponed.take_for_budgets() {
+                let (queue, cx) = self.queue_at(now);
+                queue.force_activate(&pod, cx);
+            }
+        }
     }
 
     /// Evicts the victims that PostFilter found on the node, in their order; there are some.
@@ -123,7 +163,9 @@ impl Scheduler {
         self.postponed.remove(&preemptor.uid);
         if !victims.is_empty() {
             self.loops.preempted(&preemptor.uid, node, victims.clone(), now);
+            self.budgets.charge(self.snapshot.objects_mut(), &victims, now);
         }
+        let overdraws = victims.iter().any(|victim| self.budgets.is_overdrawn_for(&victim.uid));
         let Some(last) = victims.pop() else { return };
         let preemption = Preemption {
             preemptor: Arc::clone(preemptor),
@@ -135,6 +177,7 @@ impl Scheduler {
             last: Some(last),
             released: false,
             failed: false,
+            overdraws,
         };
         self.preemptions.by_preemptor.insert(preemptor.uid.clone(), preemption);
         for victim in &victims {
@@ -154,6 +197,7 @@ impl Scheduler {
             (Arc::clone(&preemption.preemptor), preemption.node.clone(), preemption.profile.clone());
         if in_memory {
             self.preempted(victim, &pod, &node, &profile, " (in kube-scheduler memory).");
+            self.spared(&victim.uid, now);
         } else {
             preemption.outstanding.insert(victim.uid.clone(), Arc::clone(victim));
             self.effects.push(Effect::Evict { victim: Arc::clone(victim), preemptor: pod, profile });
@@ -161,10 +205,21 @@ impl Scheduler {
         in_memory
     }
 
-    /// The last victim's turn comes when the others are evicted. Where it is stopped in memory nothing more will be heard of it, so
+    /// The last victim's turn comes when the others are evicted. It is spared, and the pod tries again, where its budget has been used
+    /// up by others meanwhile. Where it is stopped in memory nothing more will be heard of it, so
     /// the pod for which room is made is tried again at once.
     fn evict_last(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };
+        let is_protected = |last: &Arc<Pod>| self.budgets.is_overdrawn_for(&last.uid);
+        if preemption.outstanding.is_empty()
+            && !preemption.overdraws
+            && preemption.last.as_ref().is_some_and(is_protected)
+        {
+            self.give_up(preemptor, now);
+            let (queue, cx) = self.queue_at(now);
+            queue.force_activate(preemptor, cx);
+            return;
+        }
         if preemption.outstanding.is_empty()
             && let Some(victim) = preemption.last.take()
             && self.evict(preemptor, &victim, now)
@@ -183,6 +238,10 @@ impl Scheduler {
         result: &Result<(), String>,
         now: Timestamp,
     ) {
+        match result {
+            Ok(()) => self.budgets.leaves(victim, now),
+            Err(_) => self.spared(victim, now),
+        }
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };
         let Some(evicted) = preemption.outstanding.remove(victim) else { return };
         let (pod, node, profile) =
@@ -197,7 +256,7 @@ impl Scheduler {
         }
         if preemption.failed {
             // What the pod waits for will not come.
-            self.preemptions.by_preemptor.remove(preemptor);
+            self.give_up(preemptor, now);
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);
         } else if preemption.last.is_some() {
@@ -219,6 +278,7 @@ impl Scheduler {
     /// A pod is terminating or gone: preemptors whose last victim it was are no longer held back. Its deletion, which is announced
     /// next, wakes them.
     pub(super) fn victim_leaving(&mut self, victim: &Uid, now: Timestamp) {
+        self.budgets.leaves(victim, now);
         let waits = |p: &Preemption| p.last_uid == *victim && p.last.is_none() && !p.released;
         let preemptors: Vec<Uid> =
             self.preemptions.by_preemptor.iter().filter(|(_, p)| waits(p)).map(|(u, _)| u.clone()).collect();

@@ -1,6 +1,7 @@
 //! The core piece by piece: small clusters in a small language, and what comes out in full.
 
 mod binding;
+mod budgets;
 mod cache;
 mod cycle;
 mod extenders;

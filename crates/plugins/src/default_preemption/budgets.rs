@@ -1,26 +1,16 @@
 //! PodDisruptionBudgets: which evictions they speak against.
 
 use super::importance::Victim;
+use secondmate_model::Atom;
 use secondmate_model::objects::{DisruptionBudget, Objects};
-use secondmate_model::{Atom, LabelSelector};
 
-struct Budget<'a> {
-    namespace: &'a Atom,
-    selector: &'a LabelSelector,
-    budget: &'a DisruptionBudget,
-}
-
-/// The budgets that can mean a pod.
-pub(super) struct Budgets<'a>(Vec<Budget<'a>>);
+/// The budgets that can mean a pod, with their namespaces.
+pub(super) struct Budgets<'a>(Vec<(&'a Atom, &'a DisruptionBudget)>);
 
 impl<'a> Budgets<'a> {
     pub(super) fn of(objects: &'a Objects) -> Self {
-        let readable = |(name, budget): (&'a secondmate_model::objects::ObjectName, &'a DisruptionBudget)| {
-            // Here an empty selector means no pod, like an absent one.
-            let selector = budget.selector.as_ref().ok().filter(|s| !s.is_everything() && !s.is_nothing())?;
-            Some(Budget { namespace: &name.namespace, selector, budget })
-        };
-        Self(objects.disruption_budgets.iter().filter_map(readable).collect())
+        let budgets = objects.disruption_budgets.iter().filter(|(_, budget)| budget.protects_pods());
+        Self(budgets.map(|(name, budget)| (&name.namespace, budget)).collect())
     }
 
     /// Parts the victims into those whose eviction would overdraw a budget, were all pods before them in the row evicted, and the
@@ -29,15 +19,10 @@ impl<'a> Budgets<'a> {
         if self.0.is_empty() {
             return (Vec::new(), victims.to_vec());
         }
-        let mut left: Vec<i32> = self.0.iter().map(|b| b.budget.disruptions_allowed).collect();
+        let mut left: Vec<i32> = self.0.iter().map(|(_, budget)| budget.disruptions_allowed).collect();
         victims.iter().cloned().partition(|Victim { pod, .. }| {
-            for (Budget { namespace, selector, budget }, left) in self.0.iter().zip(&mut left) {
-                if **namespace == pod.namespace
-                    && !pod.labels.is_empty()
-                    && selector.matches(&pod.labels)
-                    // A disruption that is under way is counted already.
-                    && !budget.disrupted_pods.contains(&pod.name)
-                {
+            for ((namespace, budget), left) in self.0.iter().zip(&mut left) {
+                if budget.is_charged_for(namespace, pod) {
                     *left = left.wrapping_sub(1);
                     if *left < 0 {
                         // The budgets after it are not charged: one that forbids the eviction is enough.

@@ -1,0 +1,160 @@
+//! Disruptions of our own that the status of a PodDisruptionBudget may not show yet.
+//!
+//! The disruption controller writes the status some time after a pod was evicted; until then a second preemption would count on
+//! disruptions that the first has used up. So each victim is charged to the budgets that protect it from the moment in which it is
+//! chosen: in the snapshot such a budget allows as many disruptions less, and names the victim among the disrupted pods, as the API
+//! server does for evictions that it carries out itself. The charge ends when the budget's status is written after the victim was seen
+//! to leave, [`SETTLES_WITHIN`] after that in any case, and where the victim is spared.
+//!
+//! A preemption that would overdraw a budget while charges are open waits until they are settled: it may turn out that it need not.
+
+use secondmate_model::objects::{DisruptionBudget, Object, ObjectName, Objects};
+use secondmate_model::{Pod, Timestamp, Uid};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The disruption controller has written the status of a budget so long after a pod began to leave.
+const SETTLES_WITHIN: Duration = Duration::from_secs(10);
+/// A victim that has not begun to leave so long after it was chosen will not be waited for.
+const LEAVES_WITHIN: Duration = Duration::from_secs(60);
+
+/// A victim that is charged.
+#[derive(Clone, Debug)]
+struct Charge {
+    /// The victim's name.
+    name: Box<str>,
+    /// When the charge ends by itself.
+    until: Timestamp,
+    /// It was evicted, or seen to leave.
+    leaves: bool,
+}
+
+#[derive(Debug)]
+struct Charged {
+    /// The budget as the API server has it.
+    written: DisruptionBudget,
+    charges: BTreeMap<Uid, Charge>,
+}
+
+impl Charged {
+    /// The budget as preemption is to see it.
+    fn effective(&self) -> DisruptionBudget {
+        let mut budget = self.written.clone();
+        for charge in self.charges.values() {
+            if budget.disrupted_pods.insert(charge.name.clone()) {
+                budget.disruptions_allowed = budget.disruptions_allowed.saturating_sub(1);
+            }
+        }
+        budget
+    }
+}
+
+/// Budgets with open charges.
+#[derive(Debug, Default)]
+pub(super) struct Budgets {
+    by_name: BTreeMap<ObjectName, Charged>,
+}
+
+impl Budgets {
+    /// When the next charge ends by itself.
+    pub fn next(&self) -> Option<Timestamp> {
+        self.by_name.values().flat_map(|charged| charged.charges.values()).map(|charge| charge.until).min()
+    }
+
+    /// A budget with open charges that these victims would overdraw, if there is one.
+    pub fn overdrawn_by(&self, objects: &Objects, victims: &[Arc<Pod>]) -> Option<&ObjectName> {
+        self.by_name.keys().find(|name| {
+            objects.disruption_budgets.get(*name).is_some_and(|budget| {
+                let counted = victims.iter().filter(|victim| budget.is_charged_for(&name.namespace, victim));
+                let counted = i32::try_from(counted.count()).unwrap_or(i32::MAX);
+                counted > 0 && counted > budget.disruptions_allowed
+            })
+        })
+    }
+
+    /// Whether the eviction of a victim that is charged overdraws a budget by what its status says now.
+    pub fn is_overdrawn_for(&self, victim: &Uid) -> bool {
+        let charged = |charged: &&Charged| charged.charges.contains_key(victim);
+        self.by_name.values().filter(charged).any(|charged| charged.effective().disruptions_allowed < 0)
+    }
+
+    /// Charges the victims to the budgets that protect them.
+    pub fn charge(&mut self, objects: &mut Objects, victims: &[Arc<Pod>], now: Timestamp) {
+        let mut changed = Vec::new();
+        for (name, budget) in &objects.disruption_budgets {
+            let victims: Vec<_> =
+                victims.iter().filter(|victim| budget.is_charged_for(&name.namespace, victim)).collect();
+            if victims.is_empty() {
+                continue;
+            }
+            let charged = self
+                .by_name
+                .entry(name.clone())
+                .or_insert_with(|| Charged { written: budget.clone(), charges: BTreeMap::new() });
+            for victim in victims {
+                let charge = Charge { name: victim.name.clone(), until: now + LEAVES_WITHIN, leaves: false };
+                charged.charges.insert(victim.uid.clone(), charge);
+            }
+            changed.push((name.clone(), charged.effective()));
+        }
+        for (name, budget) in changed {
+            objects.apply(Object::DisruptionBudget(name, budget));
+        }
+    }
+
+    /// A victim begins to leave, or was evicted: the next status of its budgets will show it.
+    pub fn leaves(&mut self, victim: &Uid, now: Timestamp) {
+        for charged in self.by_name.values_mut() {
+            if let Some(charge) = charged.charges.get_mut(victim).filter(|charge| !charge.leaves) {
+                charge.leaves = true;
+                charge.until = now + SETTLES_WITHIN;
+            }
+        }
+    }
+
+    /// A victim stays after all. Says whether a budget has no open charges any more.
+    pub fn spared(&mut self, objects: &mut Objects, victim: &Uid) -> bool {
+        self.end(objects, |uid, _| uid == victim)
+    }
+
+    /// Ends the charges whose time is up. Says whether a budget has no open charges any more.
+    pub fn tick(&mut self, objects: &mut Objects, now: Timestamp) -> bool {
+        self.end(objects, |_, charge| charge.until <= now)
+    }
+
+    /// The API server tells of a budget: what it is in the snapshot, and whether it has no open charges any more.
+    pub fn written(&mut self, name: &ObjectName, budget: DisruptionBudget) -> (DisruptionBudget, bool) {
+        let Some(charged) = self.by_name.get_mut(name) else { return (budget, false) };
+        charged.charges.retain(|_, charge| !charge.leaves);
+        charged.written = budget;
+        let effective = charged.effective();
+        let settled = charged.charges.is_empty();
+        if settled {
+            self.by_name.remove(name);
+        }
+        (effective, settled)
+    }
+
+    /// The budget is gone. Says whether it had open charges.
+    pub fn gone(&mut self, name: &ObjectName) -> bool {
+        self.by_name.remove(name).is_some()
+    }
+
+    fn end(&mut self, objects: &mut Objects, ends: impl Fn(&Uid, &Charge) -> bool) -> bool {
+        let mut changed = Vec::new();
+        for (name, charged) in &mut self.by_name {
+            let before = charged.charges.len();
+            charged.charges.retain(|uid, charge| !ends(uid, charge));
+            if charged.charges.len() != before {
+                changed.push((name.clone(), charged.effective()));
+            }
+        }
+        for (name, budget) in changed {
+            objects.apply(Object::DisruptionBudget(name, budget));
+        }
+        let budgets = self.by_name.len();
+        self.by_name.retain(|_, charged| !charged.charges.is_empty());
+        self.by_name.len() != budgets
+    }
+}

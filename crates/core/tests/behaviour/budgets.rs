@@ -1,0 +1,157 @@
+//! PodDisruptionBudgets while evictions are on their way: their status lags behind what was done.
+
+use crate::fixture::Cluster;
+use secondmate_core::port::{Input, PodWatch};
+use secondmate_model::objects::{Object, ObjectKind, ObjectName};
+use secondmate_model::wire;
+use serde_json::json;
+
+/// Two nodes, each full with a pod that the budget protects, and two pods that need the room.
+fn two_preemptors(allowed: i32) -> Cluster {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    budget(&mut cluster, allowed);
+    for at in [1, 2] {
+        cluster.node(&format!("n{at} cpu=1"));
+        cluster.assigned(&format!("v{at} cpu=1 node=n{at} label=b"));
+    }
+    cluster.pending("p1 cpu=1 priority=100");
+    cluster.pending("p2 cpu=1 priority=100");
+    cluster
+}
+
+/// The API server tells of the budget.
+fn budget(cluster: &mut Cluster, allowed: i32) {
+    let object = json!({"metadata": {"name": "b", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}}, "status": {"disruptionsAllowed": allowed}});
+    let wire: wire::PodDisruptionBudget = serde_json::from_value(object).expect("a budget");
+    cluster.apply(Input::Object(Object::disruption_budget(&wire)));
+}
+
+fn evictions(cluster: &mut Cluster) -> Vec<String> {
+    cluster.effects().into_iter().filter(|line| line.starts_with("evict")).collect()
+}
+
+const WAITS: &str = "preemption: pods that PodDisruptionBudget default/b protects are being evicted: no other is before its status shows them";
+
+#[test]
+fn as_many_pods_are_evicted_at_once_as_the_budget_allows() {
+    let mut cluster = two_preemptors(2);
+    assert_eq!(cluster.step(), "p1: unschedulable");
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p1", "evict v2 for p2"]);
+}
+
+#[test]
+fn a_preemption_that_would_overdraw_the_budget_waits_for_its_status() {
+    let mut cluster = two_preemptors(1);
+    assert_eq!(cluster.step(), "p1: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    let effects = cluster.all_effects();
+    assert_eq!(effects[0], "observed PreemptionPutOff { reason: \"budget\" }");
+    let message = format!("0/2 nodes are available: 2 Insufficient cpu. {WAITS}");
+    assert!(effects.contains(&format!("event p2 FailedScheduling: {message}")), "{effects:?}");
+    assert!(!effects.iter().any(|line| line.starts_with("evict")), "{effects:?}");
+    // A status from before the eviction says nothing new.
+    budget(&mut cluster, 1);
+    assert_eq!((cluster.step(), cluster.place("p2")), ("-".to_owned(), "Unschedulable".to_owned()));
+    cluster.evicted("p1", "v1", Ok(()));
+    assert_eq!(cluster.step(), "-");
+    // Another pod has become healthy, so one more may go.
+    budget(&mut cluster, 1);
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
+}
+
+#[test]
+fn what_the_status_forbids_in_the_end_is_done_as_kube_scheduler_does_it() {
+    let mut cluster = two_preemptors(1);
+    cluster.step();
+    cluster.step();
+    cluster.evicted("p1", "v1", Ok(()));
+    evictions(&mut cluster);
+    budget(&mut cluster, 0);
+    // There is no other way to place the pod, and budgets do not stand in the way of priority.
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
+}
+
+#[test]
+fn a_node_whose_pods_no_budget_protects_is_preferred_while_evictions_are_on_their_way() {
+    let mut cluster = two_preemptors(1);
+    cluster.node("n3 cpu=1");
+    // More important than the protected ones, so that it would be spared otherwise.
+    cluster.assigned("v3 cpu=1 node=n3 priority=50");
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict v3 for p2"]);
+}
+
+#[test]
+fn an_eviction_that_fails_gives_its_disruption_back() {
+    let mut cluster = two_preemptors(1);
+    cluster.step();
+    cluster.step();
+    evictions(&mut cluster);
+    cluster.evicted("p1", "v1", Err("500"));
+    let tried: Vec<String> = (0..2).map(|_| cluster.step()).collect();
+    assert_eq!(tried, ["p2: unschedulable", "p1: unschedulable"]);
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p2"], "one at a time again");
+}
+
+#[test]
+fn a_status_that_never_comes_is_not_waited_for_without_end() {
+    let mut cluster = two_preemptors(1);
+    cluster.step();
+    cluster.step();
+    evictions(&mut cluster);
+    cluster.evicted("p1", "v1", Ok(()));
+    cluster.assigned("v1 cpu=1 node=n1 label=b deleting");
+    cluster.wait(9.9);
+    assert_eq!(cluster.step(), "-");
+    cluster.wait(0.1);
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
+}
+
+#[test]
+fn a_budget_that_is_deleted_or_a_pod_that_goes_ends_the_wait() {
+    let mut cluster = two_preemptors(1);
+    cluster.step();
+    cluster.step();
+    evictions(&mut cluster);
+    let name = ObjectName::new(&"default".into(), "b");
+    cluster.apply(Input::ObjectGone(ObjectKind::DisruptionBudget, name));
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
+    for pod in ["p1", "p2"] {
+        cluster.gone(PodWatch::Pending, pod);
+    }
+    assert_eq!(cluster.step(), "-");
+}
+
+#[test]
+fn the_last_victim_is_spared_where_others_have_used_the_budget_up_meanwhile() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    budget(&mut cluster, 2);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("v0 cpu=500m node=n1 label=b");
+    cluster.assigned("v1 cpu=500m node=n1 label=b priority=1");
+    cluster.pending("p cpu=1 priority=100");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p"]);
+    // A drain takes other pods of the budget.
+    budget(&mut cluster, 0);
+    cluster.evicted("p", "v1", Ok(()));
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new());
+    assert_eq!(cluster.place("p"), "Active", "it tries again");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    let effects = cluster.effects();
+    assert!(effects.iter().any(|line| line.ends_with(WAITS)), "{effects:?}");
+    // The drain is over, and what was evicted runs elsewhere.
+    cluster.gone(PodWatch::Assigned, "v1");
+    budget(&mut cluster, 2);
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict v0 for p"]);
+}
