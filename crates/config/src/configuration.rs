@@ -13,6 +13,7 @@ use crate::problem::{ConfigError, Path, Problem, ProblemKind, Problems, quoted};
 use crate::profiles;
 use crate::remarks::{Notice, Remarks, Unsupported};
 use crate::resolve::ResolvedPlugins;
+use crate::tenants::{self, Tenant};
 use crate::v1::{self, GivenClientConnection, GivenConfiguration, GivenLeaderElection, GivenProfile};
 use secondmate_model::duration;
 
@@ -144,15 +145,15 @@ impl Configuration {
         let (main, own) =
             tell_apart(&documents).map_err(|problem| ConfigError { problems: vec![problem] })?;
         // Own document first: the lines of the main one are needed for its validation below.
-        let own = match own {
+        let (own, own_problems) = match own {
             Some(node) => {
                 let own_problems = Problems::default();
                 document::note_lines(node, &Path::default(), &own_problems);
                 let own = own::read(node, &own_problems);
                 own_problems.check()?;
-                own
+                (own, own_problems)
             }
-            None => SecondmateConfiguration::default(),
+            None => Default::default(),
         };
         let given = match main {
             Some(node) => {
@@ -163,6 +164,14 @@ impl Configuration {
         };
         let configuration = resolve_all(given, own, catalogue, &problems);
         problems.check()?;
+        let names = configuration.scheduler_names();
+        tenants::validate(
+            &configuration.own.tenants,
+            &names,
+            &Path::default().child("tenants"),
+            &own_problems,
+        );
+        own_problems.check()?;
         Ok(configuration)
     }
 
@@ -212,14 +221,22 @@ impl Configuration {
         self.profiles.iter().find(|profile| profile.scheduler_name == scheduler_name)
     }
 
-    /// Whose pods preemption may evict: as configured. Where nothing is said, a guest in the cluster evicts nobody else's pods, and
-    /// who has kube-scheduler's name does as kube-scheduler does.
-    pub fn victims(&self) -> Victims {
-        let in_its_place = || match self.profile(DEFAULT_SCHEDULER_NAME) {
-            Some(_) => Victims::All,
+    /// Whose pods may be evicted for pods of a scheduler name: as configured for its tenant, or else for all. Where nothing is said, a
+    /// tenant evicts its own pods, any other guest in the cluster none of other schedulers, and who has kube-scheduler's name does as
+    /// kube-scheduler does.
+    pub fn victims(&self, scheduler_name: &str) -> Victims {
+        let tenant = self.tenant(scheduler_name);
+        let configured = tenant.and_then(|tenant| tenant.evicts).or(self.own.preemption.victims);
+        configured.unwrap_or_else(|| match tenant {
+            Some(_) => Victims::Tenant,
+            None if self.profile(DEFAULT_SCHEDULER_NAME).is_some() => Victims::All,
             None => Victims::Own,
-        };
-        self.own.preemption.victims.unwrap_or_else(in_its_place)
+        })
+    }
+
+    /// The tenant of a scheduler name.
+    pub fn tenant(&self, scheduler_name: &str) -> Option<&Tenant> {
+        self.own.tenants.iter().find(|tenant| tenant.scheduler_name == scheduler_name)
     }
 
     /// Refuses `default-scheduler` as a name of one's own unless kube-scheduler is meant to be replaced.

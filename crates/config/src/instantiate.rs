@@ -1,6 +1,6 @@
 //! From a configuration to profiles that run.
 
-use crate::{Configuration, ExtensionPoint, NominationsOfOthers, Unsupported, Victims};
+use crate::{Configuration, ExtensionPoint, NominationsOfOthers, Tenant, Unsupported, Victims};
 use secondmate_cycle::{PluginLists, Profile, ProfileError, ProfileSpec};
 use secondmate_framework::{Parity, Registry};
 
@@ -41,7 +41,15 @@ pub fn make_profiles(
         {
             args["ignoredResources"] = ignored.clone().into();
         }
+        if let Some(tenant) = configuration.tenant(&profile.scheduler_name) {
+            keep_to_tenant(&mut specification, tenant, &configuration.own.tenants);
+        }
         let profile = Profile::new(&specification, registry, parity)?;
+        let weight = configuration.tenant(profile.name().as_str()).and_then(|tenant| tenant.weight);
+        let profile = match weight {
+            Some(weight) => profile.with_weight(weight),
+            None => profile,
+        };
         Ok(match configuration.own.nominations_of_others {
             NominationsOfOthers::Honour => profile,
             NominationsOfOthers::Ignore => profile.ignoring_nominations_of_others(),
@@ -50,9 +58,23 @@ pub fn make_profiles(
     configuration.profiles.iter().map(make).collect()
 }
 
+/// Lets in only pods of the tenant's namespaces, and leaves only its nodes, before any other plugin is asked.
+fn keep_to_tenant(specification: &mut ProfileSpec, tenant: &Tenant, all: &[Tenant]) {
+    let rules = [
+        (ExtensionPoint::PreFilter, "TenantNamespaces", tenant.namespaces_args(all)),
+        (ExtensionPoint::Filter, "TenantNodes", tenant.nodes_args()),
+    ];
+    for (point, plugin, args) in rules {
+        if let Some(args) = args {
+            specification.plugins.at_mut(point).insert(0, (plugin.to_owned(), 0));
+            specification.args.insert(plugin.to_owned(), args);
+        }
+    }
+}
+
 /// The scheduler names whose pods may be evicted for pods of this profile; `None`: all.
 fn victims_of(configuration: &Configuration, profile: &crate::Profile) -> Option<Vec<String>> {
-    match configuration.victims() {
+    match configuration.victims(&profile.scheduler_name) {
         Victims::Own => Some(configuration.scheduler_names().into_iter().map(str::to_owned).collect()),
         Victims::Tenant => Some(vec![profile.scheduler_name.clone()]),
         Victims::All => None,
@@ -104,7 +126,9 @@ mod tests {
         let made = make_profiles(&configuration, &registry).expect("made without arguments").remove(0);
         let profile = &configuration.profiles[0];
         let names = crate::resolve::names(&profile.plugins);
-        assert_eq!(names, registry.names().collect::<BTreeSet<_>>());
+        let tenants = ["TenantNamespaces", "TenantNodes"];
+        let in_tree = registry.names().filter(|name| !tenants.contains(name));
+        assert_eq!(names, in_tree.collect::<BTreeSet<_>>());
         let weighed: BTreeSet<&str> =
             profile.plugins.score.iter().map(|plugin| plugin.name.as_str()).collect();
         let scores = |p: &&PluginRef| ExtensionPoint::Score.is_point_of(&p.plugin);
@@ -136,12 +160,39 @@ mod tests {
             (two, "preemption: {victims: all}", None),
             (two, "preemptOtherSchedulers: false", names(&["a", "b"])),
             (two, "preemptOtherSchedulers: true", None),
+            (two, "tenants: [{schedulerName: a}, {schedulerName: b}]", names(&["a"])),
+            (two, "tenants: [{schedulerName: a, evicts: own}, {schedulerName: b}]", names(&["a", "b"])),
+            (two, "tenants: [{schedulerName: a}, {schedulerName: b}]\npreemption: {victims: all}", None),
+            (
+                two,
+                "tenants: [{schedulerName: a, evicts: tenant}, {schedulerName: b}]\npreemption: {victims: all}",
+                names(&["a"]),
+            ),
             (in_its_place, "", None),
             (in_its_place, "preemption: {breakLoops: false}", None),
             (in_its_place, "preemptOtherSchedulers: false", names(&["default-scheduler"])),
         ] {
             assert_eq!(victims(profiles, own), expected, "{own}");
         }
+    }
+
+    #[test]
+    fn a_tenant_is_kept_to_its_namespaces_and_nodes_before_anything_else_is_asked() {
+        let registry = secondmate_plugins::registry().expect("no name twice");
+        let text = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n\
+                    profiles: [{schedulerName: a}, {schedulerName: b}]\n---\n\
+                    apiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\ntenants:\n\
+                    - schedulerName: a\n  namespaces: {names: [x], selector: {matchLabels: {t: a}}}\n  \
+                    nodes: {selector: {matchLabels: {pool: a}}}\n  weight: 3\n- schedulerName: b\n";
+        let profiles =
+            make_profiles(&text.parse::<Configuration>().expect("valid"), &registry).expect("made");
+        let [a, b] = profiles.as_slice() else { panic!("two profiles") };
+        assert_eq!(
+            (a.pre_filter[0].name.as_str(), a.filter[0].name.as_str()),
+            ("TenantNamespaces", "TenantNodes")
+        );
+        assert_eq!((a.weight(), b.weight()), (Some(3), None));
+        assert_eq!(a.plugins().len(), b.plugins().len() + 2, "whom nothing is forbidden is not looked at");
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod problem;
 mod profiles;
 mod remarks;
 mod resolve;
+mod tenants;
 mod v1;
 
 pub use args::{
@@ -47,6 +48,7 @@ pub use problem::{ConfigError, Problem, ProblemKind};
 pub use remarks::{Notice, Unsupported};
 pub use resolve::{EnabledPlugin, ResolvedPlugins};
 pub use secondmate_framework::ExtensionPoint;
+pub use tenants::{Namespaces, Nodes, Tenant};
 
 /// The version of Kubernetes whose kube-scheduler is followed.
 pub const KUBERNETES_VERSION: &str = "1.37";

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::document::Node;
 use crate::object::Object;
 use crate::problem::{Path, Problems};
+use crate::tenants::{self, Tenant};
 
 /// What to do where kube-scheduler has a quirk that hurts users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -76,6 +77,9 @@ pub struct SecondmateConfiguration {
     pub preemption: Preemption,
     /// `honour` (the default) or `ignore`.
     pub nominations_of_others: NominationsOfOthers,
+    /// Who may use which scheduler name, and for what. Where there are any, each name that the process serves is among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<Tenant>,
 }
 
 pub(crate) fn read(node: &Node, problems: &Problems) -> SecondmateConfiguration {
@@ -114,11 +118,13 @@ pub(crate) fn read(node: &Node, problems: &Problems) -> SecondmateConfiguration 
             NominationsOfOthers::Honour
         }
     };
+    let tenants =
+        object.list("tenants", |node, path| tenants::read(node, path, problems)).unwrap_or_default();
     object.close();
-    SecondmateConfiguration { parity, preemption, nominations_of_others }
+    SecondmateConfiguration { parity, preemption, nominations_of_others, tenants }
 }
 
-fn victims(object: &Object<'_>, field: &'static str, problems: &Problems) -> Option<Victims> {
+pub(crate) fn victims(object: &Object<'_>, field: &'static str, problems: &Problems) -> Option<Victims> {
     match object.string(field)?.as_str() {
         "own" => Some(Victims::Own),
         "tenant" => Some(Victims::Tenant),

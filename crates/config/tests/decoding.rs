@@ -132,6 +132,54 @@ fn documents_are_told_apart_by_kind() {
                 "preemptOtherSchedulers: Forbidden: `preemption.victims` says whose pods may be evicted; remove this",
             ),
         ),
+        (
+            format!(
+                "{HEADER}{own}tenants: [{{schedulerName: default-scheduler, weight: 0, nodes: {{selector: {{}}}}}}]\n"
+            ),
+            Err("weight: Invalid value: 0: must be between 1 and 1000"),
+        ),
+        (
+            format!(
+                "{HEADER}{own}tenants: [{{schedulerName: default-scheduler, nodes: {{selector: {{}}}}}}]\n"
+            ),
+            Err(
+                "nodes.selector: Invalid value: {}: it selects everything; leave it out, or give it a requirement",
+            ),
+        ),
+        (
+            format!("{HEADER}{own}tenants: [{{schedulerName: default-scheduler, nodes: {{}}}}]\n"),
+            Err("tenants[0].nodes.selector: Required value: leave `nodes` out where all nodes may be used"),
+        ),
+        (
+            format!(
+                "{HEADER}{own}tenants: [{{schedulerName: default-scheduler, namespaces: {{names: []}}}}]\n"
+            ),
+            Err("tenants[0].namespaces: Required value: give `names` or a `selector`"),
+        ),
+        (
+            format!(
+                "{HEADER}{own}tenants: [{{schedulerName: default-scheduler, namespaces: {{names: [A_b]}}}}]\n"
+            ),
+            Err("tenants[0].namespaces.names[0]: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain"),
+        ),
+        (
+            format!(
+                "{HEADER}{own}tenants: [{{schedulerName: default-scheduler, nodes: {{selector: {{matchExpressions: [{{key: a, operator: Near}}]}}}}}}]\n"
+            ),
+            Err("\"Near\" is not a valid label selector operator"),
+        ),
+        (
+            format!(
+                "{HEADER}{own}tenants: [{{schedulerName: a}}, {{schedulerName: a}}, {{schedulerName: default-scheduler}}]\n"
+            ),
+            Err("tenants[1].schedulerName: Duplicate value: \"a\""),
+        ),
+        (
+            format!("{HEADER}{own}tenants: [{{schedulerName: defualt-scheduler}}]\n"),
+            Err(
+                "tenants: Required value: a tenant for scheduler name \"default-scheduler\", which this process serves",
+            ),
+        ),
         (format!("{HEADER}{own}party: strict\n"), Err("unknown field \"party\": did you mean \"parity\"?")),
         (String::new(), Err("the configuration is empty")),
         ("# nothing\n".to_owned(), Err("the configuration is empty")),

@@ -40,7 +40,7 @@ Generated from the code, and compared with it by a test.
 /// Shapes that stand for others: the fields of every extension point are those of `multiPoint`.
 const POINT: &str = "profiles[].plugins.multiPoint";
 /// Parts of core/v1 objects, which the API reference of Kubernetes describes.
-const OF_KUBERNETES: [&str; 1] = ["addedAffinity"];
+const OF_KUBERNETES: [&str; 2] = ["addedAffinity", "selector"];
 
 fn table(text: &mut String, document: Document<'_>, used: &mut BTreeSet<String>) {
     text.push_str("\n| field | type | default | refused | meaning |\n|---|---|---|---|---|\n");

@@ -7,6 +7,7 @@
 //! Backoff, the flush of pods that waited too long, and what happens to events while pods are in flight follow upstream's
 //! `pkg/scheduler/backend/queue`.
 
+mod active;
 mod backoff;
 mod in_flight;
 mod moves;
@@ -15,6 +16,7 @@ mod waiting;
 
 use crate::changes::UNSCHEDULED_POD_ADD;
 use crate::heap::Heap;
+use active::Active;
 pub use in_flight::IN_FLIGHT_EVENTS_MAX;
 use in_flight::{InFlight, SincePop};
 use moves::{Move, Strategy};
@@ -163,7 +165,7 @@ pub struct QueueContext<'a> {
 pub struct Queue {
     config: QueueConfig,
     entries: FxHashMap<Uid, Entry>,
-    active: Heap<Ticket>,
+    active: Active,
     backoff: Heap<Ticket>,
     error_backoff: Heap<Ticket>,
     /// Unschedulable and gated pods.
@@ -189,7 +191,7 @@ impl Queue {
         Self {
             config,
             entries: FxHashMap::default(),
-            active: Heap::default(),
+            active: Active::default(),
             backoff: Heap::default(),
             error_backoff: Heap::default(),
             waiting: Waiting::default(),
@@ -202,6 +204,15 @@ impl Queue {
             incoming_entities: BTreeMap::new(),
             rejected_gauge: BTreeMap::new(),
         }
+    }
+
+    /// The same queue, which is empty yet, shared by scheduler names as their weights say: among pods of equal priority.
+    #[must_use]
+    pub fn shared(mut self, weights: &BTreeMap<Atom, u32>) -> Self {
+        if !weights.is_empty() {
+            self.active = Active::shared(weights);
+        }
+        self
     }
 
     /// Number of pods in each place.
@@ -366,15 +377,15 @@ impl Queue {
 
     fn next_ready(&mut self, profiles: &Profiles) -> Option<Uid> {
         let compare = by_queue_sort(profiles);
-        while let Some(ticket) = self.active.pop(&compare) {
-            if self.holds(&ticket, Place::Active) {
-                return Some(ticket.queued.pod.uid.clone());
-            }
+        let entries = &self.entries;
+        let holds = |ticket: &Ticket| ticket.holds(entries, Place::Active);
+        if let Some(ticket) = self.active.pop(holds, &compare) {
+            return Some(ticket.queued.pod.uid.clone());
         }
         // Nothing is ready: a pod whose backoff has not ended yet is better than idling. Not so for errors, which are
         // likely to hit again.
         while let Some(ticket) = self.backoff.pop(by_expiry(&compare)) {
-            if self.holds(&ticket, Place::Backoff) {
+            if ticket.holds(&self.entries, Place::Backoff) {
                 self.count_move("active", Move::plain("PopFromBackoffQ"));
                 return Some(ticket.queued.pod.uid.clone());
             }
@@ -442,12 +453,11 @@ impl Queue {
     pub fn check(&self, profiles: &Profiles) -> Result<(), String> {
         let mut size = QueueSize::default();
         let mut error_backoff = 0;
-        let tickets = |heap: &Heap<Ticket>| -> FxHashMap<u64, Arc<Pod>> {
-            heap.iter().map(|t| (t.number, Arc::clone(&t.queued.pod))).collect()
-        };
-        let active = tickets(&self.active);
-        let backoff = tickets(&self.backoff);
-        let error_backoff_tickets = tickets(&self.error_backoff);
+        let by_number = |ticket: &Ticket| (ticket.number, Arc::clone(&ticket.queued.pod));
+        let active: FxHashMap<u64, Arc<Pod>> = self.active.iter().map(by_number).collect();
+        let backoff: FxHashMap<u64, Arc<Pod>> = self.backoff.iter().map(by_number).collect();
+        let error_backoff_tickets: FxHashMap<u64, Arc<Pod>> =
+            self.error_backoff.iter().map(by_number).collect();
         let mut rejectors: BTreeMap<(Atom, Atom), i64> = BTreeMap::new();
         for entry in self.entries_sorted() {
             match entry.place {

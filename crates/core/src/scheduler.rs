@@ -44,6 +44,7 @@ use secondmate_framework::{
 };
 use secondmate_model::objects::Objects;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,13 +183,18 @@ impl Scheduler {
     #[must_use]
     pub fn new(config: SchedulerConfig, profiles: Vec<Profile>) -> Self {
         let bounds_amounts = profiles.iter().any(|profile| profile.handle().parity == Parity::Sensible);
+        let weights = if profiles.iter().any(|profile| profile.weight().is_some()) {
+            profiles.iter().map(|p| (p.name().clone(), p.weight().unwrap_or(1))).collect()
+        } else {
+            BTreeMap::new()
+        };
         Self {
             config,
             bounds_amounts,
             profiles: profiles.into_iter().map(|p| (p.name().clone(), Arc::new(p))).collect(),
             cache: Cache::new(),
             snapshot: Snapshot::default(),
-            queue: Queue::new(config.queue),
+            queue: Queue::new(config.queue).shared(&weights),
             nominator: Nominator::default(),
             bindings: Bindings::default(),
             lingering: Lingering::default(),

@@ -144,6 +144,7 @@ pub struct Profile {
     probe: ProbeBox,
     extenders: Extenders,
     ignores_nominations_of_others: bool,
+    weight: Option<u32>,
     all: Vec<PluginRef>,
     identity: Identity,
     /// What each plugin declares, by its number.
@@ -242,6 +243,7 @@ impl Profile {
             probe: ProbeBox(Arc::new(())),
             extenders: Extenders::default(),
             ignores_nominations_of_others: false,
+            weight: None,
             all,
             identity: Identity::default(),
             declarations,
@@ -310,6 +312,19 @@ impl Profile {
     #[must_use]
     pub fn ignores_nominations_of_others(&self) -> bool {
         self.ignores_nominations_of_others
+    }
+
+    /// The same profile, whose pods have this share of the attempts while pods of other profiles wait with the same priority.
+    #[must_use]
+    pub fn with_weight(mut self, weight: u32) -> Self {
+        self.weight = Some(weight);
+        self
+    }
+
+    /// The weight of its pods in the order of the queue, where it has one.
+    #[must_use]
+    pub fn weight(&self) -> Option<u32> {
+        self.weight
     }
 
     /// The extenders, in the order of their calls.

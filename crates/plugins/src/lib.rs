@@ -1,4 +1,4 @@
-//! The in-tree plugins, one module each, under their upstream names.
+//! The in-tree plugins, one module each, under their upstream names, and those of [tenants], which upstream has not.
 //!
 //! A plugin holds its arguments and nothing else; what it computes for a pod it keeps in the cycle's state. What a plugin does
 //! is what `k8s.io/kubernetes` 1.37 does in `pkg/scheduler/framework/plugins`, reasons and rounding included; the judge of
@@ -29,6 +29,7 @@ pub mod priority_sort;
 pub mod scheduling_gates;
 mod shape;
 pub mod taint_toleration;
+pub mod tenants;
 pub mod volume_binding;
 pub mod volume_restrictions;
 pub mod volume_zone;
@@ -38,7 +39,7 @@ mod event_tests;
 
 use secondmate_framework::{PluginError, Registry};
 
-/// A registry of all in-tree plugins.
+/// A registry of all in-tree plugins, and of those that the configuration of tenants adds to a profile.
 ///
 /// # Errors
 /// None in practice: a name that is registered twice is a mistake in this function.
@@ -64,5 +65,6 @@ pub fn registry() -> Result<Registry, PluginError> {
     registry.register(volume_binding::NAME, volume_binding::new)?;
     registry.register(volume_restrictions::NAME, volume_restrictions::new)?;
     registry.register(volume_zone::NAME, volume_zone::new)?;
+    tenants::register(&mut registry)?;
     Ok(registry)
 }

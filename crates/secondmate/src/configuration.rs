@@ -57,7 +57,14 @@ impl ConfigurationSource {
             Some(path) => checked.with_context(|| path.display().to_string())?,
             None => checked?,
         }
-        configuration.own.preemption.victims = Some(configuration.victims());
+        // Whoever looks at the configuration sees what is meant.
+        let victims: Vec<_> =
+            configuration.own.tenants.iter().map(|t| configuration.victims(&t.scheduler_name)).collect();
+        for (tenant, victims) in configuration.own.tenants.iter_mut().zip(victims) {
+            tenant.evicts = Some(victims);
+        }
+        let first = configuration.scheduler_names().first().map(|name| configuration.victims(name));
+        configuration.own.preemption.victims = configuration.own.preemption.victims.or(first);
         Ok(configuration)
     }
 }
@@ -73,6 +80,11 @@ fn rename(configuration: &mut Configuration, names: &[String]) -> anyhow::Result
             configuration.profiles.len()
         );
     };
+    if !configuration.own.tenants.is_empty() {
+        bail!(
+            "the file has tenants, which are told apart by scheduler name, so --scheduler-name cannot name its profile: remove the option"
+        );
+    }
     // Checks the names by the rules for names without a file.
     Configuration::for_scheduler_names(names).context("--scheduler-name")?;
     let template = only.clone();

@@ -463,3 +463,51 @@ fn all_faults_of_a_file_are_told() {
         "error: standard input: line 1 looks like a table that `kubectl get` printed; add `-o yaml` to the command"
     );
 }
+
+#[test]
+fn tenants_are_explained_as_the_scheduler_tells_of_them() {
+    let cluster = r#"
+{apiVersion: v1, kind: Namespace, metadata: {name: red, labels: {tenant: red}}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {tenant: blue}}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {pool: red}}, status: {allocatable: {cpu: "1", pods: 9}}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: n2, labels: {pool: blue}}, status: {allocatable: {cpu: "9", pods: 9}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: fits, namespace: red, uid: a}
+spec: {schedulerName: my-scheduler, containers: [{name: c, resources: {requests: {cpu: "1"}}}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: large, namespace: red, uid: b}
+spec: {schedulerName: my-scheduler, containers: [{name: c, resources: {requests: {cpu: "2"}}}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: stranger, namespace: shop, uid: c}
+spec: {schedulerName: my-scheduler, containers: [{name: c}]}
+"#;
+    let folder = tempfile::tempdir().expect("a folder");
+    let tenants = "tenants: [{schedulerName: my-scheduler, namespaces: {selector: {matchLabels: {tenant: red}}}, \
+                   nodes: {selector: {matchLabels: {pool: red}}}}, {schedulerName: blue-scheduler, namespaces: {names: [shop]}}]";
+    let config = own_configuration(&folder, tenants);
+    assert_eq!(
+        placed(&["--config", &config], cluster).0,
+        [r#"red/fits ["n1"]"#, "red/large []", "shop/stranger []"]
+    );
+    let output = explain(&["--config", &config, "-f", "-"], cluster);
+    let text = String::from_utf8(output.stdout).expect("a text");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for expected in [
+        "1 node (TenantNodes): node(s) didn't match the tenant's node selector n2: does not match pool=red of the tenant's node selector",
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match the tenant's node selector.",
+        r#"namespace "shop" may not use scheduler "my-scheduler", which is for those labelled tenant=red; it may use "blue-scheduler""#,
+        "namespace shop is not labelled tenant=red",
+        "labels on namespace shop that match tenant=red",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}

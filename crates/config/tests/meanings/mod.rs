@@ -157,6 +157,29 @@ const MEANINGS: &[(&str, &str)] = &[
         "nominationsOfOthers",
         "Whether pods of other schedulers that are nominated to a node hold room there against pods of lower priority",
     ),
+    (
+        "tenants",
+        "Who may use which scheduler name, and for what. Where there are tenants, each name that the process serves needs one; tenants of \
+         other names only appear in messages",
+    ),
+    ("tenants[].schedulerName", "The name by which the tenant's pods ask to be scheduled"),
+    (
+        "tenants[].namespaces",
+        "The namespaces whose pods may use the name, by `names`, `selector`, or both. Not given: all. Other pods wait, with an event that says \
+         who may",
+    ),
+    ("tenants[].namespaces.names", "Their names"),
+    ("tenants[].namespaces.selector", "A `metav1.LabelSelector` of namespaces"),
+    ("tenants[].nodes", "The nodes that the tenant's pods may use. Not given: all"),
+    ("tenants[].nodes.selector", "A `metav1.LabelSelector` of nodes"),
+    (
+        "tenants[].evicts",
+        "As `preemption.victims`, for the tenant's pods. Not given: as that, and if that is not given, `tenant`",
+    ),
+    (
+        "tenants[].weight",
+        "Where a tenant has a weight, tenants share the attempts by their weights while pods of the same priority wait. Not given: 1",
+    ),
     ("DefaultPreemption: minCandidateNodesPercentage", "Share of the nodes that a dry run looks at"),
     ("DefaultPreemption: minCandidateNodesAbsolute", "At least this many nodes"),
     ("DynamicResources: filterTimeout", "Longest time for one node in Filter; 0: no limit"),

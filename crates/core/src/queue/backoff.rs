@@ -43,7 +43,7 @@ impl Queue {
         loop {
             let heap = if place == Place::ErrorBackoff { &self.error_backoff } else { &self.backoff };
             let Some(top) = heap.peek() else { return };
-            let stale = !self.holds(top, place);
+            let stale = !top.holds(&self.entries, place);
             if !stale && !is_over(top.expiry, cx.now) {
                 return;
             }

@@ -2,6 +2,7 @@
 
 use super::moves::Move;
 use super::{Entry, Place, Profiles, Queue, QueueContext};
+use rustc_hash::FxHashMap;
 use secondmate_framework::QueuedPod;
 use secondmate_model::{Atom, Timestamp, Uid};
 use std::cmp::Ordering;
@@ -16,13 +17,14 @@ pub(super) struct Ticket {
     pub number: u64,
 }
 
-impl Queue {
-    pub(super) fn holds(&self, ticket: &Ticket, place: Place) -> bool {
-        self.entries
-            .get(&ticket.queued.pod.uid)
-            .is_some_and(|e| e.place == place && e.ticket == ticket.number)
+impl Ticket {
+    /// Whether it is its pod's valid ticket for this place.
+    pub fn holds(&self, entries: &FxHashMap<Uid, Entry>, place: Place) -> bool {
+        entries.get(&self.queued.pod.uid).is_some_and(|e| e.place == place && e.ticket == self.number)
     }
+}
 
+impl Queue {
     pub(super) fn new_ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket - 1

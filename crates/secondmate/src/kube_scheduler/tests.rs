@@ -59,7 +59,7 @@ fn a_static_pod_of_kubeadm_starts_it() {
     ];
     let configuration = configured(&flags);
     assert_eq!(configuration.scheduler_names(), ["default-scheduler"]);
-    assert_eq!(configuration.victims(), secondmate_config::Victims::All);
+    assert_eq!(configuration.victims("default-scheduler"), secondmate_config::Victims::All);
     assert_eq!(configuration.client_connection.kubeconfig.as_deref(), Some("/etc/kubernetes/scheduler.conf"));
     assert!(!configuration.client_connection.limited);
     assert!(configuration.leader_election.leader_elect);

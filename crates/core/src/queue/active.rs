@@ -1,0 +1,195 @@
+//! activeQ: the pods that are ready, in the order of the queue sort plugin; or, where the scheduler names have weights, in a lane for
+//! each name, so that one name's many pods do not keep another's few waiting.
+//!
+//! Of the pods at the heads of the lanes those of the highest priority go first; among equals the lane that has had least for its weight
+//! (stride scheduling: each lane has a pass, which grows by the inverse of the weight with each pod that it gives; the lowest pass goes
+//! first). A lane that was empty takes up where the others are, so it has saved nothing up.
+
+use super::places::Ticket;
+use crate::heap::Heap;
+use secondmate_model::Atom;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
+
+/// By how much the pass of a lane of weight 1 grows with a pod: at a million pods a second it lasts for half a year, and a weight of
+/// 1000 still is told from one of 999.
+const STRIDE: u64 = 1 << 20;
+
+#[derive(Debug)]
+struct Lane {
+    tickets: Heap<Ticket>,
+    stride: u64,
+    pass: u64,
+}
+
+impl Lane {
+    fn new(weight: u32) -> Self {
+        Self { tickets: Heap::default(), stride: STRIDE / u64::from(weight.max(1)), pass: 0 }
+    }
+}
+
+/// The tickets of the pods that are ready; stale ones are among them.
+#[derive(Debug)]
+pub(super) struct Active {
+    lanes: Vec<Lane>,
+    /// The lane of each scheduler name; a name without one is in the first.
+    by_name: BTreeMap<Atom, usize>,
+    /// The pass of the lane that gave the last pod, before it grew.
+    served: u64,
+}
+
+impl Default for Active {
+    fn default() -> Self {
+        Self { lanes: vec![Lane::new(1)], by_name: BTreeMap::new(), served: 0 }
+    }
+}
+
+impl Active {
+    /// With a lane for each of these names; there is at least one.
+    pub fn shared(weights: &BTreeMap<Atom, u32>) -> Self {
+        let lanes = weights.values().map(|weight| Lane::new(*weight)).collect();
+        let by_name = weights.keys().enumerate().map(|(lane, name)| (name.clone(), lane)).collect();
+        Self { lanes, by_name, served: 0 }
+    }
+
+    /// Number of tickets.
+    pub fn len(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.tickets.len()).sum()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Ticket> {
+        self.lanes.iter().flat_map(|lane| lane.tickets.iter())
+    }
+
+    pub fn push(&mut self, ticket: Ticket, compare: impl Fn(&Ticket, &Ticket) -> Ordering) {
+        let lane = self.by_name.get(&ticket.queued.pod.scheduler_name).copied().unwrap_or(0);
+        let lane = &mut self.lanes[lane];
+        if lane.tickets.is_empty() {
+            lane.pass = lane.pass.max(self.served);
+        }
+        lane.tickets.push(ticket, compare);
+    }
+
+    /// Takes the next ticket that is valid.
+    pub fn pop(
+        &mut self,
+        is_valid: impl Fn(&Ticket) -> bool,
+        compare: impl Fn(&Ticket, &Ticket) -> Ordering,
+    ) -> Option<Ticket> {
+        for lane in &mut self.lanes {
+            // Stale tickets do not keep a lane from being empty.
+            while lane.tickets.peek().is_some_and(|head| !is_valid(head)) {
+                lane.tickets.pop(&compare);
+            }
+        }
+        let heads = self.lanes.iter_mut().filter_map(|lane| {
+            let priority = lane.tickets.peek()?.queued.pod.priority;
+            Some((Reverse(priority), lane.pass, lane))
+        });
+        // The first of equals.
+        let (_, pass, lane) = heads.min_by_key(|(priority, pass, _)| (*priority, *pass))?;
+        self.served = pass;
+        lane.pass = pass.saturating_add(lane.stride);
+        lane.tickets.pop(compare)
+    }
+
+    /// Keeps the tickets for which `keep` says so.
+    pub fn retain(
+        &mut self,
+        mut keep: impl FnMut(&Ticket) -> bool,
+        compare: impl Fn(&Ticket, &Ticket) -> Ordering,
+    ) {
+        for lane in &mut self.lanes {
+            lane.tickets.retain(&mut keep, &compare);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secondmate_framework::QueuedPod;
+    use secondmate_model::{Pod, Timestamp, wire};
+    use serde_json::json;
+    use std::sync::Arc;
+
+    fn ticket(number: u64, scheduler: &str, priority: i32) -> Ticket {
+        let pod = json!({"metadata": {"name": "p", "uid": "p"},
+            "spec": {"schedulerName": scheduler, "priority": priority, "containers": []}});
+        let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
+        let pod = Arc::new(Pod::new(&wire).expect("a pod that compiles"));
+        let queued = QueuedPod { pod, timestamp: Timestamp::default(), attempts: 0 };
+        Ticket { queued, expiry: Timestamp::default(), number }
+    }
+
+    fn order(a: &Ticket, b: &Ticket) -> Ordering {
+        b.queued.pod.priority.cmp(&a.queued.pod.priority).then(a.number.cmp(&b.number))
+    }
+
+    fn shared(weights: &[(&str, u32)]) -> Active {
+        Active::shared(&weights.iter().map(|(name, weight)| (Atom::new(name), *weight)).collect())
+    }
+
+    /// So many pods, by scheduler name in the order in which they leave.
+    fn leave(active: &mut Active, count: usize) -> String {
+        let next = || active.pop(|_| true, order).map(|t| t.queued.pod.scheduler_name.to_string());
+        std::iter::from_fn(next).take(count).collect()
+    }
+
+    #[test]
+    fn a_hundred_thousand_pods_of_one_do_not_keep_ten_of_another_waiting() {
+        let fill = |active: &mut Active| {
+            for number in 0..100_000 {
+                active.push(ticket(number, "a", 0), order);
+            }
+            for number in 100_000..100_010 {
+                active.push(ticket(number, "b", 0), order);
+            }
+        };
+        let mut alone = Active::default();
+        fill(&mut alone);
+        assert_eq!(leave(&mut alone, 20), "a".repeat(20));
+        let mut active = shared(&[("a", 1), ("b", 1)]);
+        fill(&mut active);
+        assert_eq!(leave(&mut active, 24), "ab".repeat(10) + "aaaa");
+        assert_eq!(active.len(), 100_010 - 24);
+    }
+
+    #[test]
+    fn shares_are_as_the_weights() {
+        let mut active = shared(&[("a", 3), ("b", 1), ("c", 2)]);
+        for number in 0..3000 {
+            active.push(ticket(number, ["a", "b", "c"][number as usize % 3], 0), order);
+        }
+        let left = leave(&mut active, 600);
+        let count = |name: char| left.chars().filter(|one| *one == name).count();
+        assert_eq!((count('a'), count('b'), count('c')), (300, 100, 200));
+    }
+
+    #[test]
+    fn priority_goes_before_shares() {
+        let mut active = shared(&[("a", 1), ("b", 1000)]);
+        for (number, name, priority) in [(0, "b", 0), (1, "b", 0), (2, "a", 5), (3, "a", 5), (4, "a", 0)] {
+            active.push(ticket(number, name, priority), order);
+        }
+        assert_eq!(leave(&mut active, 9), "aabba");
+    }
+
+    #[test]
+    fn who_had_nothing_to_do_has_saved_nothing_up() {
+        let mut active = shared(&[("a", 1), ("b", 1)]);
+        for number in 0..100 {
+            active.push(ticket(number, "a", 0), order);
+        }
+        // A stale ticket does not make the lane one that waits.
+        active.push(ticket(100, "b", 0), order);
+        let valid = |ticket: &Ticket| ticket.number != 100;
+        for _ in 0..50 {
+            assert!(active.pop(valid, order).is_some());
+        }
+        for number in 101..150 {
+            active.push(ticket(number, "b", 0), order);
+        }
+        assert_eq!(leave(&mut active, 6).matches('b').count(), 3);
+    }
+}
