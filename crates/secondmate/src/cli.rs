@@ -11,6 +11,7 @@ use crate::log::LogArgs;
 use crate::man::ManArgs;
 use crate::playground::PlaygroundArgs;
 use crate::run::RunArgs;
+use crate::tenants::TenantsArgs;
 use crate::version::VersionArgs;
 use clap::{CommandFactory, Parser, Subcommand};
 use secondmate_telemetry::logging;
@@ -59,6 +60,9 @@ pub(crate) enum Command {
     /// Check a configuration file, or print the default configuration.
     #[command(after_help = crate::config::EXAMPLES)]
     Config(ConfigArgs),
+    /// Write manifests with a scheduler for each tenant of a configuration.
+    #[command(after_help = crate::tenants::EXAMPLES)]
+    Tenants(TenantsArgs),
     /// Print the version, commit, build and Kubernetes version.
     #[command(after_help = "Examples:\n  secondmate version\n  secondmate version -o json")]
     Version(VersionArgs),
@@ -101,6 +105,7 @@ impl App {
                 crate::dump::dump(self, &args)
             }
             Command::Config(args) => crate::config::config(self, &args),
+            Command::Tenants(args) => crate::tenants::tenants(self, &args),
             Command::Version(args) => crate::version::version(&args),
             Command::Completion(args) => crate::completion::completion(&args, Cli::command()),
             Command::Man(args) => crate::man::man(&args, Cli::command()),

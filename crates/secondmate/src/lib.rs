@@ -27,6 +27,7 @@ mod output;
 mod playground;
 mod run;
 mod started;
+mod tenants;
 mod version;
 
 pub use app::App;

@@ -17,7 +17,7 @@ fn stdout(arguments: &[&str], variables: &[(&str, &str)]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "run",
     "kube-scheduler",
     "playground",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 10] = [
     "dump",
     "guard",
     "config",
+    "tenants",
     "version",
     "completion",
     "man",

@@ -1,0 +1,285 @@
+//! `secondmate tenants`: manifests with a scheduler for each tenant of a configuration.
+
+use crate::App;
+use crate::output::print;
+use anyhow::{Context, bail, ensure};
+use clap::{Args, Subcommand};
+use secondmate_config::{Configuration, KIND, OWN_KIND};
+use secondmate_documents::documents;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  secondmate tenants render -f tenants.yaml -o manifests/overlays/tenants
+  kubectl apply -k manifests/overlays/tenants";
+
+/// The longest name of a tenant: with what is put in front of it, the name of a Service and the value of a label.
+const NAME_LENGTH_MAX: usize = 50;
+
+/// Options of `tenants`.
+#[derive(Debug, Args)]
+pub(crate) struct TenantsArgs {
+    #[command(subcommand)]
+    command: TenantsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TenantsCommand {
+    /// Write a kustomize overlay with a scheduler for each profile of a configuration: a Deployment, a Lease, rights, labels and a
+    /// configuration each. A tenant is called as its scheduler name, without `-scheduler` at the end.
+    Render {
+        /// The configuration: a KubeSchedulerConfiguration with a profile for each tenant, and a SecondmateConfiguration with `tenants`
+        /// if they differ in what they may.
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+        /// The folder of the overlay. Files of the same names are replaced.
+        #[arg(short, long, value_name = "FOLDER")]
+        output: PathBuf,
+        /// The folder of the manifests that all tenants share, as a path from the overlay.
+        #[arg(long, value_name = "PATH", default_value = "../../base")]
+        base: String,
+    },
+}
+
+pub(crate) fn tenants(app: &App, args: &TenantsArgs) -> anyhow::Result<ExitCode> {
+    let TenantsCommand::Render { file, output, base } = &args.command;
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read {}: give a readable file by --file", file.display()))?;
+    let files = render(app, &text, base).with_context(|| file.display().to_string())?;
+    write(output, &files)?;
+    let mut said: String = files.keys().map(|name| format!("{}\n", output.join(name).display())).collect();
+    for stale in left_over(output, &files)? {
+        said.push_str(&format!("note: {} is of no tenant: remove it\n", stale.display()));
+    }
+    print(said.as_bytes())
+}
+
+fn write(output: &Path, files: &BTreeMap<PathBuf, String>) -> anyhow::Result<()> {
+    for (name, content) in files {
+        let path = output.join(name);
+        let folder = path.parent().unwrap_or(output);
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What stands in the overlay's folder and was not written now.
+fn left_over(folder: &Path, files: &BTreeMap<PathBuf, String>) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut stale = Vec::new();
+    for entry in entries {
+        let name = PathBuf::from(entry?.file_name());
+        if !files.keys().any(|file| file.starts_with(&name)) {
+            stale.push(folder.join(name));
+        }
+    }
+    stale.sort();
+    Ok(stale)
+}
+
+/// The files of the overlay by their paths in its folder.
+fn render(app: &App, text: &str, base: &str) -> anyhow::Result<BTreeMap<PathBuf, String>> {
+    let configuration = Configuration::parse(text, &app.catalogue_for(text)?)?;
+    configuration.check_default_scheduler(false)?;
+    if configuration.leader_election.resource_name.is_some() {
+        bail!(
+            "leaderElection.resourceName: the tenants would share that Lease, and only one of them would schedule: remove it"
+        );
+    }
+    let mut main = Value::Null;
+    let mut own = None;
+    for document in documents(text) {
+        let value = document.value()?;
+        match value["kind"].as_str() {
+            Some(KIND) => main = value,
+            Some(OWN_KIND) => own = Some(value),
+            _ => {}
+        }
+    }
+    let names = names(&configuration)?;
+    let mut files = BTreeMap::new();
+    for (at, name) in names.iter().enumerate() {
+        let scheduler = &configuration.profiles[at].scheduler_name;
+        let mut config = main.clone();
+        config["profiles"] = json!([main["profiles"][at]]);
+        let mut text = yaml(&config)?;
+        if let Some(own) = &own {
+            text.push_str("---\n");
+            text.push_str(&yaml(own)?);
+        }
+        let folder = Path::new(name);
+        files.insert(folder.join("config.yaml"), text);
+        files.insert(folder.join("kustomization.yaml"), tenant(name, scheduler, base));
+    }
+    files.insert("kustomization.yaml".into(), overlay(&names));
+    files.insert("namespace.yaml".into(), NAMESPACE.to_owned());
+    Ok(files)
+}
+
+/// The name of each profile's tenant.
+fn names(configuration: &Configuration) -> anyhow::Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for scheduler in configuration.scheduler_names() {
+        let name = scheduler.strip_suffix("-scheduler").unwrap_or(scheduler);
+        ensure!(
+            name.len() <= NAME_LENGTH_MAX && !name.contains('.'),
+            "scheduler name {scheduler:?}: the tenant's objects are called after it, so it must not have dots nor more than {NAME_LENGTH_MAX} letters: shorten it"
+        );
+        ensure!(
+            !names.iter().any(|known| known == name),
+            "scheduler name {scheduler:?}: another tenant is called {name:?} as well: rename one of the two"
+        );
+        names.push(name.to_owned());
+    }
+    Ok(names)
+}
+
+fn yaml(value: &Value) -> anyhow::Result<String> {
+    serde_saphyr::to_string(value).context("cannot write the configuration")
+}
+
+fn overlay(names: &[String]) -> String {
+    let folders: String = names.iter().map(|name| format!("  - {name}\n")).collect();
+    format!(
+        "\
+# Written by `secondmate tenants render`: a scheduler of its own for each tenant, with a name and a Lease each.
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - namespace.yaml
+{folders}"
+    )
+}
+
+fn tenant(name: &str, scheduler: &str, base: &str) -> String {
+    let base =
+        if base.contains("://") || base.starts_with('/') { base.to_owned() } else { format!("../{base}") };
+    format!(
+        "\
+# The scheduler of tenant {name}: its own name, its own Lease, its own Deployment.
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+nameSuffix: -{name}
+labels:
+  - pairs:
+      secondmate.dev/tenant: {name}
+    includeSelectors: true
+resources:
+  - {base}
+patches:
+  # The namespace is shared by all tenants and comes from the level above.
+  - target:
+      kind: Namespace
+      name: secondmate
+    patch: |
+      $patch: delete
+      apiVersion: v1
+      kind: Namespace
+      metadata:
+        name: secondmate
+  - target:
+      kind: Role
+      name: secondmate-leader-election
+    patch: |
+      - op: replace
+        path: /rules/1/resourceNames/0
+        value: {scheduler}
+configMapGenerator:
+  - name: secondmate-config
+    namespace: secondmate
+    behavior: replace
+    files:
+      - config.yaml
+"
+    )
+}
+
+const NAMESPACE: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: secondmate
+  labels:
+    app.kubernetes.io/name: secondmate
+    pod-security.kubernetes.io/enforce: restricted
+    pod-security.kubernetes.io/audit: restricted
+    pod-security.kubernetes.io/warn: restricted
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
+
+    fn rendered(text: &str) -> anyhow::Result<BTreeMap<PathBuf, String>> {
+        render(&App::new(), text, "../../base")
+    }
+
+    /// After a change: `UPDATE_EXPECT=1 cargo test -p secondmate tenants`.
+    #[test]
+    fn the_overlay_of_the_manifests_is_what_is_rendered() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let text = std::fs::read_to_string(root.join("examples/tenants/config.yaml")).expect("the example");
+        let files = rendered(&text).expect("rendered");
+        let overlay = root.join("manifests/overlays/tenants");
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            write(&overlay, &files).expect("written");
+        }
+        for (name, content) in &files {
+            let there = std::fs::read_to_string(overlay.join(name)).unwrap_or_default();
+            assert_eq!(there, *content, "{}", name.display());
+        }
+        assert_eq!(left_over(&overlay, &files).expect("a folder"), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn each_tenant_has_its_profile_and_the_rules_of_all() {
+        let files = rendered(&format!(
+            "{HEAD}podMaxBackoffSeconds: 30\nprofiles:\n- schedulerName: red-scheduler\n  percentageOfNodesToScore: 50\n- schedulerName: batch\n\
+             ---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\ntenants:\n\
+             - {{schedulerName: red-scheduler, namespaces: {{names: [red]}}}}\n- {{schedulerName: batch}}\n"
+        ))
+        .expect("rendered");
+        let names: Vec<String> = files.keys().map(|name| name.display().to_string()).collect();
+        let expected =
+            ["batch/config.yaml", "batch/kustomization.yaml", "kustomization.yaml", "namespace.yaml"];
+        assert_eq!(names[..4], expected);
+        for (folder, scheduler, percentage) in [("red", "red-scheduler", Some(50)), ("batch", "batch", None)]
+        {
+            let text = &files[&Path::new(folder).join("config.yaml")];
+            let configuration: Configuration = text.parse().unwrap_or_else(|error| panic!("{error}: {text}"));
+            assert_eq!(configuration.scheduler_names(), [scheduler]);
+            assert_eq!(configuration.profiles[0].percentage_of_nodes_to_score, percentage);
+            assert_eq!(configuration.pod_max_backoff.as_secs(), 30);
+            assert_eq!(configuration.own.tenants.len(), 2);
+            let kustomization = &files[&Path::new(folder).join("kustomization.yaml")];
+            assert!(kustomization.contains(&format!("        value: {scheduler}\n")), "{kustomization}");
+            assert!(kustomization.contains("  - ../../../base\n"), "{kustomization}");
+        }
+    }
+
+    #[test]
+    fn what_tenants_cannot_share_is_refused() {
+        for (text, expected) in [
+            (
+                "profiles: [{schedulerName: a}]\nleaderElection: {resourceName: one}\n",
+                "would share that Lease",
+            ),
+            (
+                "profiles: [{schedulerName: a}, {schedulerName: a-scheduler}]\n",
+                "another tenant is called \"a\"",
+            ),
+            ("profiles: [{schedulerName: a.b}]\n", "must not have dots"),
+            ("profiles: [{schedulerName: default-scheduler}]\n", "choose another name"),
+            ("profiles: []\n", "schedulerName"),
+        ] {
+            let error = rendered(&format!("{HEAD}{text}")).expect_err(text);
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
+    }
+}
