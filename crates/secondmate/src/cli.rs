@@ -9,6 +9,7 @@ use crate::guard::GuardArgs;
 use crate::kube_scheduler::KubeSchedulerArgs;
 use crate::log::LogArgs;
 use crate::man::ManArgs;
+use crate::new_plugin::NewPluginArgs;
 use crate::playground::PlaygroundArgs;
 use crate::run::RunArgs;
 use crate::tenants::TenantsArgs;
@@ -63,6 +64,9 @@ pub(crate) enum Command {
     /// Write manifests with a scheduler for each tenant of a configuration.
     #[command(after_help = crate::tenants::EXAMPLES)]
     Tenants(TenantsArgs),
+    /// Write a crate with a plugin of your own: its configuration, a test on an API server in memory, and a Containerfile.
+    #[command(after_help = crate::new_plugin::EXAMPLES)]
+    NewPlugin(NewPluginArgs),
     /// Print the version, commit, build and Kubernetes version.
     #[command(after_help = "Examples:\n  secondmate version\n  secondmate version -o json")]
     Version(VersionArgs),
@@ -106,6 +110,7 @@ impl App {
             }
             Command::Config(args) => crate::config::config(self, &args),
             Command::Tenants(args) => crate::tenants::tenants(self, &args),
+            Command::NewPlugin(args) => crate::new_plugin::new_plugin(self, &args),
             Command::Version(args) => crate::version::version(&args),
             Command::Completion(args) => crate::completion::completion(&args, Cli::command()),
             Command::Man(args) => crate::man::man(&args, Cli::command()),

@@ -23,6 +23,7 @@ mod guard;
 mod kube_scheduler;
 mod log;
 mod man;
+mod new_plugin;
 mod output;
 mod playground;
 mod run;

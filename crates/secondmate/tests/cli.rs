@@ -17,7 +17,7 @@ fn stdout(arguments: &[&str], variables: &[(&str, &str)]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "run",
     "kube-scheduler",
     "playground",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 11] = [
     "guard",
     "config",
     "tenants",
+    "new-plugin",
     "version",
     "completion",
     "man",
