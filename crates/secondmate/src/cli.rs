@@ -3,6 +3,7 @@
 use crate::App;
 use crate::completion::CompletionArgs;
 use crate::config::ConfigArgs;
+use crate::doctor::DoctorArgs;
 use crate::dump::DumpArgs;
 use crate::explain::ExplainArgs;
 use crate::guard::GuardArgs;
@@ -58,6 +59,10 @@ pub(crate) enum Command {
     /// Write everything of a cluster that scheduling reads into one file, for explain: no secrets, and nothing is changed.
     #[command(after_help = crate::dump::EXAMPLES)]
     Dump(DumpArgs),
+    /// Look for what is wrong with the schedulers of a cluster: pods that nobody will ever schedule, names that two processes serve,
+    /// Leases that point nowhere, rights that are missing, a bind guard that is not reached. Nothing is changed.
+    #[command(after_help = crate::doctor::EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Check a configuration file, or print the default configuration.
     #[command(after_help = crate::config::EXAMPLES)]
     Config(ConfigArgs),
@@ -107,6 +112,10 @@ impl App {
             Command::Dump(args) => {
                 cli.log.init(true)?;
                 crate::dump::dump(self, &args)
+            }
+            Command::Doctor(args) => {
+                cli.log.init(true)?;
+                crate::doctor::doctor(self, &args)
             }
             Command::Config(args) => crate::config::config(self, &args),
             Command::Tenants(args) => crate::tenants::tenants(self, &args),

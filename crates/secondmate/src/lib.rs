@@ -16,6 +16,7 @@ mod cli;
 mod completion;
 mod config;
 mod configuration;
+mod doctor;
 mod dump;
 mod endpoints;
 mod explain;

@@ -348,6 +348,11 @@ pub(crate) fn shell_options(
     }
 }
 
+/// The Lease that a scheduler of this configuration takes, in kube-scheduler's place where the configuration has its name.
+pub(crate) fn lease_of(configuration: &Configuration) -> anyhow::Result<Option<LeaseName>> {
+    Ok(election(configuration, true)?.map(|election| election.lease))
+}
+
 fn election(configuration: &Configuration, replace: bool) -> anyhow::Result<Option<ElectionConfig>> {
     let election = &configuration.leader_election;
     if !election.leader_elect {
@@ -391,21 +396,21 @@ mod tests {
         std::fs::read_to_string(manifests().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    fn lease_of(source: &ConfigurationSource) -> LeaseName {
+    fn lease_from(source: &ConfigurationSource) -> LeaseName {
         let configuration = source.read(&App::new()).expect("a valid configuration");
         let election = election(&configuration, false).expect("a Lease can be derived");
         election.expect("leaders are elected").lease
     }
 
     fn of_manifest(path: &str) -> LeaseName {
-        lease_of(&ConfigurationSource {
+        lease_from(&ConfigurationSource {
             file: Some(manifests().join(path)),
             ..ConfigurationSource::default()
         })
     }
 
     fn of_flag(name: &str) -> LeaseName {
-        lease_of(&ConfigurationSource { scheduler_names: vec![name.to_owned()], ..Default::default() })
+        lease_from(&ConfigurationSource { scheduler_names: vec![name.to_owned()], ..Default::default() })
     }
 
     /// The Lease that the Role of the manifests is about.

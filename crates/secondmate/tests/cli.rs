@@ -23,6 +23,7 @@ const COMMANDS: [&str; 12] = [
     "playground",
     "explain",
     "dump",
+    "doctor",
     "guard",
     "config",
     "tenants",

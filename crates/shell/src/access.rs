@@ -7,12 +7,12 @@ use crate::options::{Options, StartError};
 use crate::watch::{self, Permission, Watch};
 use futures::StreamExt;
 use http::Method;
+use secondmate_cycle::Profile;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-const PATH: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 /// The name that kube-scheduler serves, and who is in its place.
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
 /// Reviews that are on their way at once.
@@ -32,20 +32,40 @@ struct ReviewStatus {
     allowed: bool,
 }
 
+/// Whose rights are asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// Those of this process.
+    Own,
+    /// Those of a service account.
+    ServiceAccount { namespace: String, name: String },
+}
+
 /// Asks for everything that the scheduler will do.
 ///
 /// # Errors
 /// It may not do something, or whether it may cannot be found out.
 pub(crate) async fn check(caller: &Caller, options: &Options, watches: &[Watch]) -> Result<(), StartError> {
-    let mut needed = watch::permissions(&options.profiles, watches);
+    let lease = options.election.as_ref().map(|election| &election.lease);
+    let needed = needed(&options.profiles, watches, lease);
+    demand(caller, &options.cluster.cluster_url.to_string(), &needed).await
+}
+
+/// Everything that a scheduler with these profiles, watches and Lease will do.
+pub(crate) fn needed(
+    profiles: &[Profile],
+    watches: &[Watch],
+    lease: Option<&LeaseName>,
+) -> BTreeSet<Permission> {
+    let mut needed = watch::permissions(profiles, watches);
     // In kube-scheduler's place the rights of kube-scheduler are enough, and it may not list Leases.
-    if !options.profiles.iter().any(|profile| profile.name().as_str() == DEFAULT_SCHEDULER) {
+    if !profiles.iter().any(|profile| profile.name().as_str() == DEFAULT_SCHEDULER) {
         needed.insert(Permission::on("list", "coordination.k8s.io", "leases", "", ""));
     }
-    if let Some(election) = &options.election {
-        needed.extend(to_elect(&election.lease));
+    if let Some(lease) = lease {
+        needed.extend(to_elect(lease));
     }
-    demand(caller, &options.cluster.cluster_url.to_string(), &needed).await
+    needed
 }
 
 /// What an election needs to be allowed.
@@ -64,7 +84,7 @@ pub(crate) async fn demand(
     needed: &BTreeSet<Permission>,
 ) -> Result<(), StartError> {
     let what = "the API server's word on what this process may do";
-    let Ok(answer) = step(what, REVIEWS_TIMEOUT, missing(caller, needed)).await else {
+    let Ok(answer) = step(what, REVIEWS_TIMEOUT, missing(caller, &Subject::Own, needed)).await else {
         let reason = format!("no answer to {} reviews within {REVIEWS_TIMEOUT:?}", needed.len());
         return Err(StartError::AccessUnknown { reason });
     };
@@ -85,9 +105,13 @@ pub(crate) async fn demand(
 ///
 /// # Errors
 /// The API server did not answer a review.
-async fn missing(caller: &Caller, permissions: &BTreeSet<Permission>) -> Result<Vec<Permission>, CallError> {
+pub(crate) async fn missing(
+    caller: &Caller,
+    subject: &Subject,
+    permissions: &BTreeSet<Permission>,
+) -> Result<Vec<Permission>, CallError> {
     let reviews = futures::stream::iter(permissions.iter().cloned())
-        .map(|permission| async move { Ok((is_granted(caller, &permission).await?, permission)) })
+        .map(|permission| async move { Ok((is_granted(caller, subject, &permission).await?, permission)) })
         .buffered(CONCURRENCY);
     let answers: Vec<Result<(bool, Permission), CallError>> = reviews.collect().await;
     let mut missing = Vec::new();
@@ -100,21 +124,71 @@ async fn missing(caller: &Caller, permissions: &BTreeSet<Permission>) -> Result<
     Ok(missing)
 }
 
-async fn is_granted(caller: &Caller, permission: &Permission) -> Result<bool, CallError> {
-    let review = json!({
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": { "resourceAttributes": {
-            "verb": permission.verb,
-            "group": permission.group,
-            "resource": permission.resource,
-            "subresource": permission.subresource,
-            "namespace": permission.namespace,
-            "name": permission.name,
-        } },
-    });
-    let call = Call::new(Method::POST, PATH.to_owned(), Content::Json, review.to_string().into_bytes());
+async fn is_granted(caller: &Caller, subject: &Subject, permission: &Permission) -> Result<bool, CallError> {
+    let mut spec = json!({ "resourceAttributes": {
+        "verb": permission.verb,
+        "group": permission.group,
+        "resource": permission.resource,
+        "subresource": permission.subresource,
+        "namespace": permission.namespace,
+        "name": permission.name,
+    } });
+    let (kind, plural) = match subject {
+        Subject::Own => ("SelfSubjectAccessReview", "selfsubjectaccessreviews"),
+        Subject::ServiceAccount { namespace, name } => {
+            spec["user"] = format!("system:serviceaccount:{namespace}:{name}").into();
+            // As the API server takes a service account's token.
+            let groups = ["system:serviceaccounts", "system:authenticated"].map(str::to_owned);
+            let own = format!("system:serviceaccounts:{namespace}");
+            spec["groups"] = groups.into_iter().chain([own]).collect::<Vec<_>>().into();
+            ("SubjectAccessReview", "subjectaccessreviews")
+        }
+    };
+    let review = json!({ "apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec });
+    let path = format!("/apis/authorization.k8s.io/v1/{plural}");
+    let call = Call::new(Method::POST, path, Content::Json, review.to_string().into_bytes());
     let body = caller.read(&call).await?;
     let review: Review = serde_json::from_slice(&body).unwrap_or_default();
     Ok(review.status.allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+    use kube_client::Client;
+    use kube_client::client::Body;
+    use serde_json::Value;
+    use std::sync::{Arc, Mutex};
+
+    #[tokio::test]
+    async fn the_rights_of_a_service_account_are_asked_for_as_its_token_would_have_them() {
+        let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+        let log = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let log = Arc::clone(&log);
+            async move {
+                let path = request.uri().path().to_owned();
+                let body = request.into_body().collect_bytes().await?;
+                let review: Value = serde_json::from_slice(&body).expect("a review");
+                log.lock().expect("not poisoned").push((path, review));
+                let answer = json!({ "status": { "allowed": false } }).to_string();
+                Ok::<_, kube_client::Error>(Response::new(Body::from(answer.into_bytes())))
+            }
+        });
+        let caller = Caller::new(Client::new(service, "default"), None, Duration::from_secs(1));
+        let wanted = BTreeSet::from([Permission::on("list", "", "nodes", "", "")]);
+        let subject = Subject::ServiceAccount { namespace: "ns".to_owned(), name: "mate".to_owned() };
+        let missing = missing(&caller, &subject, &wanted).await.expect("an answer");
+        assert_eq!(missing.iter().map(ToString::to_string).collect::<Vec<_>>(), ["list nodes"]);
+        let asked = asked.lock().expect("not poisoned");
+        let (path, review) = &asked[0];
+        assert_eq!(path, "/apis/authorization.k8s.io/v1/subjectaccessreviews");
+        assert_eq!(review["kind"], "SubjectAccessReview");
+        assert_eq!(review["spec"]["user"], "system:serviceaccount:ns:mate");
+        assert_eq!(
+            review["spec"]["groups"],
+            json!(["system:serviceaccounts", "system:authenticated", "system:serviceaccounts:ns"])
+        );
+    }
 }

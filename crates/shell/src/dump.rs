@@ -16,7 +16,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 /// Objects in a page of a list.
-const PAGE_OBJECTS: u32 = 500;
+pub(crate) const PAGE_OBJECTS: u32 = 500;
 /// Longest wait for a page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Tries of a page, and of a list whose pages have expired.
@@ -143,11 +143,28 @@ pub(crate) async fn listed<T>(
     if kind == ApiResource::PODS {
         base += LIVING_PODS;
     }
+    match paged(caller, &base, usize::MAX, make).await {
+        Ok(objects) => Ok(Some(objects)),
+        Err(CallError::Answered { code: 404, .. }) if !kind.group.is_empty() => Ok(None),
+        Err(CallError::Answered { code: 403, message, .. }) => {
+            Err(DumpError::Forbidden { resource, message })
+        }
+        Err(error) => Err(DumpError::List { resource, message: error.to_string() }),
+    }
+}
+
+/// What is made of each item of a list, page by page, at most so many. `base` is its path, with a query that says how long a page is.
+pub(crate) async fn paged<T>(
+    caller: &Caller,
+    base: &str,
+    at_most: usize,
+    make: impl Fn(Value) -> T,
+) -> Result<Vec<T>, CallError> {
     let mut restarts = 0;
     let mut objects: Vec<T> = Vec::new();
     let mut continue_at = String::new();
     loop {
-        let mut path = base.clone();
+        let mut path = base.to_owned();
         if !continue_at.is_empty() {
             let _ = write!(path, "&continue={}", percent_encoded(&continue_at));
         }
@@ -160,15 +177,12 @@ pub(crate) async fn listed<T>(
                 continue_at.clear();
                 continue;
             }
-            Err(CallError::Answered { code: 404, .. }) if !kind.group.is_empty() => return Ok(None),
-            Err(CallError::Answered { code: 403, message, .. }) => {
-                return Err(DumpError::Forbidden { resource, message });
-            }
-            Err(error) => return Err(DumpError::List { resource, message: error.to_string() }),
+            Err(error) => return Err(error),
         };
         objects.extend(page.items.into_iter().flatten().map(&make));
-        if page.metadata.continue_at.is_empty() {
-            return Ok(Some(objects));
+        if page.metadata.continue_at.is_empty() || objects.len() >= at_most {
+            objects.truncate(at_most);
+            return Ok(objects);
         }
         continue_at = page.metadata.continue_at;
     }
@@ -213,7 +227,7 @@ fn with_type(mut object: Value, kind: ApiResource) -> Value {
     object
 }
 
-fn percent_encoded(text: &str) -> String {
+pub(crate) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

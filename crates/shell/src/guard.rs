@@ -56,6 +56,11 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the Lease to be given back.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Whether this is the Lease of bind guards.
+pub(crate) fn is_lease(lease: &LeaseName) -> bool {
+    (lease.namespace.as_str(), lease.name.as_str()) == LEASE
+}
+
 /// How a guard is run.
 #[derive(Debug)]
 pub struct GuardOptions {

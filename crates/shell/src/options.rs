@@ -3,6 +3,7 @@
 use crate::connect::ConnectError;
 use crate::lease::{ElectionConfig, ElectionConfigError};
 use crate::tasks::Failure;
+use crate::unserved::report::Pace as UnservedPace;
 use secondmate_core::SchedulerConfig;
 use secondmate_cycle::Profile;
 use secondmate_telemetry::Admin;
@@ -39,6 +40,8 @@ pub struct Options {
     pub delay_watches: bool,
     /// Between two comparisons of the cache with the cluster; `None`: only on request.
     pub compare_every: Option<Duration>,
+    /// When it looks for pods whose scheduler name nobody serves.
+    pub unserved: UnservedPace,
     /// Metrics, health and debug endpoints.
     pub admin: Admin,
 }
@@ -58,6 +61,7 @@ impl Options {
             write_limit: None,
             delay_watches: false,
             compare_every: Some(Duration::from_secs(10 * 60)),
+            unserved: UnservedPace::default(),
             admin,
         }
     }

@@ -5,29 +5,24 @@
 //! API server records nowhere who made a Binding (a pod's `managedFields` do not show it), so the holder of another Lease is all that
 //! can be known of the other binder.
 
-use crate::call::{Call, CallError, Caller};
-use crate::lease::{Claim, LEASE_LABEL, LeaseName};
-use k8s_openapi::api::coordination::v1::Lease;
+use crate::call::{CallError, Caller};
+use crate::holders::{self, Holder, Listed};
+use crate::lease::LeaseName;
 use secondmate_model::Atom;
-use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
 /// Between two looks of which nobody asked.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
-/// Between two looks at the same Leases, to see whether they are renewed: a holder renews every two seconds by default.
-const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
-/// A Lease that runs longer is not waited for.
-const LEASE_DURATION_MAX: Duration = Duration::from_secs(60);
 /// Between two messages about pods that somebody else bound; those in between are counted.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 /// Sightings that wait to be told. What does not fit is counted in the metric and not told one by one.
 const SIGHTINGS_MAX: usize = 64;
-const REMEDY: &str = "let all processes of the name take one Lease: remove leaderElection.resourceName and resourceNamespace from the configuration of each (the Lease is then derived from the scheduler names), and give no name to two different sets of names";
+pub(crate) const REMEDY: &str = "let all processes of the name take one Lease: remove leaderElection.resourceName and resourceNamespace from the configuration of each (the Lease is then derived from the scheduler names), and give no name to two different sets of names";
 
 /// A process that serves a name of ours under another Lease.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,58 +131,20 @@ impl Rivals {
 
     /// Those whose Leases are renewed.
     async fn live(&self) -> Result<Vec<Rival>, CallError> {
-        let first = self.list().await?;
-        let longest = first.values().map(|found| found.duration).max().unwrap_or_default();
-        let end = Instant::now() + longest.min(LEASE_DURATION_MAX);
-        let mut live = BTreeSet::new();
-        while live.len() < first.len() && Instant::now() < end {
-            sleep(RENEWAL_PAUSE).await;
-            for (rival, found) in self.list().await? {
-                if first.get(&rival).is_some_and(|before| before.renewed != found.renewed) {
-                    live.insert(rival);
-                }
-            }
-        }
-        Ok(live.into_iter().collect())
+        let concerns = |holder: &Holder| self.rival(holder).is_some();
+        let seen = holders::observe(&self.caller, Listed::OfSecondmates, concerns).await?;
+        Ok(seen.live.keys().filter_map(|holder| self.rival(holder)).collect())
     }
 
-    /// All other Leases that name a scheduler of ours and have a holder.
-    async fn list(&self) -> Result<BTreeMap<Rival, Found>, CallError> {
-        #[derive(Deserialize)]
-        struct List {
-            items: Vec<Lease>,
-        }
-        let (label, value) = LEASE_LABEL;
-        let selector = format!("{label}={value}").replace('/', "%2F").replace('=', "%3D");
-        let call = Call::get(format!("/apis/coordination.k8s.io/v1/leases?labelSelector={selector}"));
-        let body = self.caller.read(&call).await?;
-        let list: List =
-            serde_json::from_slice(&body).map_err(|error| CallError::Lost(format!("no list: {error}")))?;
-        Ok(list.items.iter().filter_map(|lease| self.rival(lease)).collect())
-    }
-
-    fn rival(&self, lease: &Lease) -> Option<(Rival, Found)> {
-        let metadata = &lease.metadata;
-        let name = LeaseName { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
-        let spec = lease.spec.as_ref()?;
-        let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty())?;
-        let claim = Claim::read(lease)?;
-        let names: Vec<String> =
-            claim.scheduler_names().iter().filter(|name| self.names.contains(*name)).cloned().collect();
-        if names.is_empty() || self.own.as_ref() == Some(&name) {
+    /// The holder of another Lease that names a scheduler of ours.
+    fn rival(&self, holder: &Holder) -> Option<Rival> {
+        let Holder { lease, identity, names } = holder;
+        let names: Vec<String> = names.iter().filter(|name| self.names.contains(*name)).cloned().collect();
+        if names.is_empty() || self.own.as_ref() == Some(lease) {
             return None;
         }
-        let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        let duration = Duration::from_secs(seconds.unwrap_or_default());
-        let renewed = spec.renew_time.as_ref().map(|time| time.0);
-        Some((Rival { lease: name, holder, names }, Found { renewed, duration }))
+        Some(Rival { lease: lease.clone(), holder: identity.clone(), names })
     }
-}
-
-/// What counts of a Lease that was found.
-struct Found {
-    renewed: Option<jiff::Timestamp>,
-    duration: Duration,
 }
 
 /// Who bound a pod of ours, as far as it can be known.

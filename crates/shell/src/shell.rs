@@ -26,6 +26,7 @@ use crate::resources;
 use crate::rivals::Rivals;
 use crate::state;
 use crate::tasks::{Failures, Tasks, panicked};
+use crate::unserved::report::Report;
 use crate::watch::{self, Currency, Originals, UnfitObjects, Watch};
 use crate::write::{
     Binder, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, StatusWriter, Verifier,
@@ -143,6 +144,7 @@ impl Shell {
         let (writers, extenders) = parts.start_writers(&client, &options, &bindings, (extenders, &heartbeat));
         let comparer = parts.start_helpers(&options, &writers);
         parts.look_for_rejections(&client, &options, &writers.events);
+        parts.look_for_unserved(&options, &writers.events);
         let events = writers.events.clone();
         let unsynced = watches.iter().map(ToString::to_string).enumerate().collect();
         parts.register_checks(&options.admin, &heartbeat, &heartbeats, &writers);
@@ -428,6 +430,22 @@ impl Parts {
             };
             self.tasks.spawn_lasting(format!("rejected pods of {}", profile.name()), rejections.run());
         }
+    }
+
+    /// Pods whose scheduler name nobody serves are looked for, while this process leads.
+    fn look_for_unserved(&self, options: &Options, events: &EventSink) {
+        let Some(first) = options.profiles.first() else { return };
+        let report = Report {
+            caller: self.reader.clone(),
+            leading: self.leading.clone(),
+            events: events.clone(),
+            own: options.election.as_ref().map(|election| election.lease.clone()),
+            names: options.profiles.iter().map(|profile| profile.name().to_string()).collect(),
+            controller: first.name().clone(),
+            gauge: self.metrics.pods_unserved.clone(),
+            pace: options.unserved,
+        };
+        self.tasks.spawn("look for unserved scheduler names", report.run());
     }
 
     /// The checks that kube-scheduler has too, and one for each part that could be stuck.

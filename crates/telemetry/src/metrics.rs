@@ -90,6 +90,8 @@ pub struct Metrics {
     pub events_dropped: Counter,
     /// Pods of own scheduler names that somebody else bound while this process led.
     pub pods_bound_by_others: Counter,
+    /// Pods whose scheduler name nobody serves, where this process looks for them.
+    pub pods_unserved: Gauge,
     /// The bind guard's.
     pub guard: GuardMetrics,
     /// Differences that the last run of the cache comparer found.

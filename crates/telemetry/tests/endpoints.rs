@@ -263,6 +263,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_object_rejected counter",
             "secondmate_plugin_panics counter",
             "secondmate_pods_bound_by_others counter",
+            "secondmate_pods_unserved gauge",
             "secondmate_poll_expired gauge",
             "secondmate_poll_left_out gauge",
             "secondmate_polls counter",

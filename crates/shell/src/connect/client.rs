@@ -127,10 +127,10 @@ where
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// The same client; `answered` is told the status of each answer.
+/// The same client; `answered` is shown the head of each answer.
 pub(crate) fn observed(
     client: Client,
-    answered: impl Fn(http::StatusCode) + Clone + Send + Sync + 'static,
+    answered: impl Fn(&http::Response<Body>) + Clone + Send + Sync + 'static,
 ) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -138,7 +138,7 @@ pub(crate) fn observed(
         async move {
             let answer = client.send(request).await;
             if let Ok(answer) = &answer {
-                answered(answer.status());
+                answered(answer);
             }
             answer
         }

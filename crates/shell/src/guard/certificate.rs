@@ -5,8 +5,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use std::collections::BTreeSet;
@@ -233,6 +235,36 @@ pub(crate) fn server_config(
     Ok(Arc::new(config))
 }
 
+/// Judges a certificate as a client does that trusts these authorities and reaches it by this name.
+///
+/// # Errors
+/// The client would not accept it, or one of the texts cannot be read.
+pub(crate) fn verify(
+    certificate: &str,
+    authorities: &str,
+    name: &str,
+    now: jiff::Timestamp,
+) -> Result<(), CertificateError> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(authorities)? {
+        roots.add(authority)?;
+    }
+    let chain = certificates(certificate)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+    let name = ServerName::try_from(name.to_owned())
+        .map_err(|_| rustls::Error::General(format!("{name:?} cannot be the name of a server")))?;
+    let since_1970 = Duration::from_secs(u64::try_from(now.as_second()).unwrap_or(0));
+    verifier.verify_server_cert(
+        &chain[0],
+        &chain[1..],
+        &name,
+        &[],
+        UnixTime::since_unix_epoch(since_1970),
+    )?;
+    Ok(())
+}
+
 /// The certificates of a PEM text; at least one.
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
@@ -270,6 +302,24 @@ mod tests {
         server_config(&material.certificate, &material.key, Some(&material.authority)).expect("an authority");
         assert!(server_config(&material.certificate, &material.authority_key, None).is_err());
         assert!(server_config("", &material.key, None).is_err());
+    }
+
+    #[test]
+    fn a_client_accepts_it_by_its_names_while_it_lasts() {
+        let material = made(NOW);
+        let judged = |authorities: &str, name: &str, at: i64| {
+            let now = jiff::Timestamp::from_second(at).expect("a time");
+            verify(&material.certificate, authorities, name, now).map_err(|error| crate::call::chain(&error))
+        };
+        assert_eq!(judged(&material.authority, "guard.ns.svc", NOW), Ok(()));
+        for (authorities, name, at, said) in [
+            (&material.authority, "guard.other.svc", NOW, "not valid for name"),
+            (&material.authority, "guard.ns.svc", NOW + 91 * DAY, "expired"),
+            (&made(NOW).authority, "guard.ns.svc", NOW, "certificate"),
+        ] {
+            let error = judged(authorities, name, at).expect_err(said);
+            assert!(error.contains(said), "{error}");
+        }
     }
 
     #[test]

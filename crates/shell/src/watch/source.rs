@@ -58,7 +58,8 @@ pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
     let (outage, name) = (context.outage.clone(), watch.to_string());
     let currency = context.currency.clone();
     currency.add(number, name.clone());
-    context.client = connect::observed(context.client, move |status| {
+    context.client = connect::observed(context.client, move |answer| {
+        let status = answer.status();
         heartbeat.beat();
         if status.is_success() {
             currency.answered(number);

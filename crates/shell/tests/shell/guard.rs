@@ -11,13 +11,13 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-const NAMESPACE: &str = "guard";
+pub const NAMESPACE: &str = "guard";
 const WEBHOOK: &str = "secondmate-guard";
 const SECRET: &str = "secondmate-guard-tls";
 const SERVICE: &str = "secondmate-guard";
 
 /// A webhook configuration as the manifests have it, without an authority yet.
-fn register(sandbox: &Sandbox, policy: &str) {
+pub fn register(sandbox: &Sandbox, policy: &str) {
     let _ = sandbox.objects().create(json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE },
     }));
@@ -74,7 +74,7 @@ async fn start_guard(sandbox: &Sandbox, metrics: &Metrics) -> GuardService {
 }
 
 /// Started, leading, and reached by the API server.
-async fn deciding_guard(sandbox: &Sandbox, metrics: &Metrics) -> GuardService {
+pub async fn deciding_guard(sandbox: &Sandbox, metrics: &Metrics) -> GuardService {
     let guard = start_guard(sandbox, metrics).await;
     until("the guard decides", || metrics.guard.deciding.get() == 1).await;
     until("the Service leads to it", || endpoint_port(sandbox) == Some(u64::from(guard.address().port())))

@@ -2,6 +2,7 @@
 
 mod access;
 mod binding;
+mod doctor;
 mod events;
 mod extenders;
 mod fixture;
@@ -12,4 +13,5 @@ mod load_aware;
 mod metrics;
 mod own_kinds;
 mod random;
+mod unserved;
 mod watches;

@@ -142,6 +142,7 @@ const STAY_AT_ZERO: &[(&str, &str)] = &[
     ("secondmate_log_lines_dropped", "a log that nobody reads"),
     ("secondmate_http_connections_closed", "ports for probes and debugging that are not served here"),
     ("secondmate_pods_bound_by_others", "another scheduler of the same name"),
+    ("secondmate_pods_unserved", "pods whose scheduler name nobody serves"),
     ("secondmate_kubelet_rejections", "another scheduler that takes the same room"),
     ("secondmate_preemptions_put_off", "room made by evictions that others take again and again"),
     ("secondmate_plugin_panics", "a plugin that panics"),

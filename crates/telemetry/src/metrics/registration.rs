@@ -226,6 +226,12 @@ impl Metrics {
             "Pods of this scheduler's names that somebody else bound while this process led",
             pods_bound_by_others.clone(),
         );
+        let pods_unserved = Gauge::default();
+        registry.register(
+            "pods_unserved",
+            "Pods whose scheduler name nobody serves: no live Lease, no event. One secondmate of the cluster looks for them; 0 in all others",
+            pods_unserved.clone(),
+        );
         let plugin_panics = Labelled::counter(["plugin", "extension_point", "profile"]);
         registry.register(
             "plugin_panics",
@@ -338,6 +344,7 @@ impl Metrics {
             standing,
             http_connections_closed,
             pods_bound_by_others,
+            pods_unserved,
             plugin_panics,
             bind_conflicts,
             kubelet_rejections,

@@ -1,0 +1,231 @@
+//! `secondmate doctor`: what is wrong with the schedulers of a cluster, and what to do about it.
+
+use crate::dump::ClusterArgs;
+use crate::output::print;
+use crate::run::lease_of;
+use crate::{App, ConfigurationSource, profiles};
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use secondmate_shell::{DoctorOptions, Examination, Finding, Severity, examine};
+use serde_json::json;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The profile's name where neither file nor option gives one: what is looked at does not depend on it.
+const ANY_NAME: &str = "my-scheduler";
+/// The exit code where nothing is wrong as far as it was looked at, and something could not be looked at.
+const NOT_ALL_LOOKED_AT: u8 = 3;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  secondmate doctor
+  secondmate doctor --config scheduler.yaml --service-account secondmate/secondmate
+  secondmate doctor -o json --context production
+
+Exits with 0 where nothing is wrong, 1 where something is, and 3 where nothing was found but not everything could be looked at.";
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// A KubeSchedulerConfiguration: the rights that its plugins and its Lease need are looked at. Without it: those of
+    /// kube-scheduler's default plugins.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Scheduler name whose Lease is looked at, too, when rights are. May be repeated, for one process that serves several.
+    #[arg(long, value_name = "NAME")]
+    scheduler_name: Vec<String>,
+    /// Service account whose rights are looked at [default: whoever asks].
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service_account)]
+    service_account: Option<(String, String)>,
+    /// Pods that wait for a shorter time are not judged.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1m")]
+    pending_for: Duration,
+    /// ValidatingWebhookConfiguration of the bind guard.
+    #[arg(long, value_name = "NAME", default_value = "secondmate-guard")]
+    guard_webhook: String,
+    /// Secret in which the bind guard keeps its certificate.
+    #[arg(long, value_name = "NAME", default_value = "secondmate-guard-tls")]
+    guard_secret: String,
+    /// Output format.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Output format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A line for each finding, with its remedy.
+    #[default]
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+fn service_account(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err("expected NAMESPACE/NAME".to_owned()),
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// The configuration is not understood, the cluster cannot be reached, or standard output cannot be written.
+pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Result<ExitCode> {
+    let mut source = ConfigurationSource {
+        file: args.config.clone(),
+        scheduler_names: args.scheduler_name.clone(),
+        // Nothing is scheduled.
+        replace_default_scheduler: true,
+    };
+    let named = args.config.is_some() || !args.scheduler_name.is_empty();
+    if !named {
+        source.scheduler_names.push(ANY_NAME.to_owned());
+    }
+    let configuration = source.read(app)?;
+    let lease = if named { lease_of(&configuration)? } else { None };
+    let profiles = profiles(app, &configuration)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let examination = runtime.block_on(async {
+        let ClusterArgs { kubeconfig, context } = &args.cluster;
+        let cluster = secondmate_shell::cluster_in(kubeconfig.as_deref(), context.as_deref()).await?;
+        let options = DoctorOptions {
+            cluster,
+            profiles,
+            lease,
+            service_account: args.service_account.clone(),
+            pending_for: args.pending_for,
+            webhook: args.guard_webhook.clone(),
+            secret: args.guard_secret.clone(),
+        };
+        examine(options).await
+    })?;
+    let text = match args.output {
+        Output::Text => text(&examination),
+        Output::Json => format!("{:#}\n", json(&examination)?),
+    };
+    print(text.as_bytes())?;
+    Ok(code(&examination))
+}
+
+fn code(examination: &Examination) -> ExitCode {
+    if examination.count(Severity::Fault) > 0 {
+        ExitCode::FAILURE
+    } else if examination.count(Severity::Unknown) > 0 {
+        NOT_ALL_LOOKED_AT.into()
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Fault => "fault",
+        Severity::Unknown => "unknown",
+        Severity::Warning => "warning",
+    }
+}
+
+fn text(examination: &Examination) -> String {
+    let mut text = String::new();
+    for Finding { severity, check, object, problem, remedy, .. } in &examination.findings {
+        let _ = writeln!(text, "{} ({check}): {object}: {problem}; {remedy}", word(*severity));
+    }
+    let counts: Vec<String> = [
+        (Severity::Fault, "fault", "faults"),
+        (Severity::Unknown, "unknown", "unknown"),
+        (Severity::Warning, "warning", "warnings"),
+    ]
+    .into_iter()
+    .filter_map(|(severity, one, several)| {
+        let count = examination.count(severity);
+        (count > 0).then(|| format!("{count} {}", if count == 1 { one } else { several }))
+    })
+    .collect();
+    let found = if counts.is_empty() { "nothing is wrong".to_owned() } else { counts.join(", ") };
+    let kubernetes = examination.kubernetes.as_deref().unwrap_or("of an unknown version");
+    let _ = writeln!(
+        text,
+        "looked at {} of {} (Kubernetes {kubernetes}): {found}",
+        examination.checks.join(", "),
+        examination.server
+    );
+    text
+}
+
+fn json(examination: &Examination) -> Result<serde_json::Value> {
+    let mut json = json!({
+        "healthy": examination.count(Severity::Fault) == 0,
+        "complete": examination.count(Severity::Unknown) == 0,
+    });
+    if let (Some(all), serde_json::Value::Object(fields)) =
+        (json.as_object_mut(), serde_json::to_value(examination)?)
+    {
+        all.extend(fields);
+    }
+    Ok(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examination(severities: &[Severity]) -> Examination {
+        let finding = |severity: &Severity| Finding {
+            severity: *severity,
+            check: "names",
+            object: "scheduler name \"x\"".to_owned(),
+            problem: "nobody serves it".to_owned(),
+            remedy: "run one".to_owned(),
+            pods: vec!["default/a".to_owned()],
+            since: None,
+        };
+        Examination {
+            server: "https://api:6443/".to_owned(),
+            kubernetes: Some("v1.37.2".to_owned()),
+            checks: vec!["version", "names"],
+            findings: severities.iter().map(finding).collect(),
+        }
+    }
+
+    #[test]
+    fn each_finding_has_one_line_with_its_remedy() {
+        let told = text(&examination(&[Severity::Fault, Severity::Warning, Severity::Warning]));
+        assert_eq!(
+            told,
+            "fault (names): scheduler name \"x\": nobody serves it; run one\n\
+             warning (names): scheduler name \"x\": nobody serves it; run one\n\
+             warning (names): scheduler name \"x\": nobody serves it; run one\n\
+             looked at version, names of https://api:6443/ (Kubernetes v1.37.2): 1 fault, 2 warnings\n"
+        );
+        assert!(text(&examination(&[])).ends_with(": nothing is wrong\n"));
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_worst() {
+        for (severities, expected) in [
+            (&[][..], ExitCode::SUCCESS),
+            (&[Severity::Warning], ExitCode::SUCCESS),
+            (&[Severity::Warning, Severity::Unknown], NOT_ALL_LOOKED_AT.into()),
+            (&[Severity::Unknown, Severity::Fault], ExitCode::FAILURE),
+        ] {
+            assert_eq!(code(&examination(severities)), expected, "{severities:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_account_has_a_namespace() {
+        assert_eq!(service_account("a/b"), Ok(("a".to_owned(), "b".to_owned())));
+        for wrong in ["a", "/b", "a/", "a/b/c"] {
+            assert!(service_account(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! `secondmate doctor`: what is wrong with the schedulers of a cluster, seen from outside. It only reads, and needs no scheduler that runs.
+//!
+//! Each check says what it found and what to do about it. What it cannot find out, because it may not look or nothing answers, it says as
+//! well: a check that was not made is no good news.
+
+mod guard;
+mod leases;
+mod names;
+mod server;
+
+use crate::access::{self, Subject};
+use crate::call::{CallError, Caller};
+use crate::connect::{self, ConnectError};
+use crate::holders::{self, Holder, Listed, Observed};
+use crate::lease::LeaseName;
+use crate::unserved::{self, Waiting, report};
+use crate::watch;
+use jiff::Timestamp;
+use kube_client::Config;
+use secondmate_cycle::Profile;
+use secondmate_telemetry::Metrics;
+use serde::Serialize;
+use server::Dated;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Longest wait for an answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pods that a text names.
+const NAMED_MAX: usize = 3;
+/// Pods that a finding lists for machines.
+const LISTED_MAX: usize = 1000;
+
+/// What is looked at.
+#[derive(Debug)]
+pub struct DoctorOptions {
+    /// The cluster.
+    pub cluster: Config,
+    /// Whose rights are looked at: what the plugins of these profiles need.
+    pub profiles: Vec<Profile>,
+    /// The Lease to which rights are needed; `None`: none is asked about.
+    pub lease: Option<LeaseName>,
+    /// Namespace and name of the service account whose rights are looked at; `None`: those of whoever asks.
+    pub service_account: Option<(String, String)>,
+    /// Pods that wait for a shorter time are not judged; whether anybody has tried them is asked after five times that.
+    pub pending_for: Duration,
+    /// Name of the bind guard's ValidatingWebhookConfiguration.
+    pub webhook: String,
+    /// Name of the Secret in which the bind guard keeps its certificate.
+    pub secret: String,
+}
+
+/// What a finding means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Pods are not scheduled, are scheduled twice, or will be soon.
+    Fault,
+    /// A check that could not be made.
+    Unknown,
+    /// Nothing fails now.
+    Warning,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it means.
+    pub severity: Severity,
+    /// Which check found it.
+    pub check: &'static str,
+    /// What it is about, by kind and name.
+    pub object: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub remedy: String,
+    /// The pods that it concerns (`NAMESPACE/NAME`), those that wait for the longest time first; not more than a thousand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<String>,
+    /// Since when the first of them waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Examination {
+    /// URL of the API server.
+    pub server: String,
+    /// Its version, as it tells it.
+    pub kubernetes: Option<String>,
+    /// The checks, in the order in which they were made.
+    pub checks: Vec<&'static str>,
+    /// What they found; the worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl Examination {
+    /// How many findings mean this.
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+}
+
+/// The names of the checks.
+mod check {
+    pub const VERSION: &str = "version";
+    pub const CLOCKS: &str = "clocks";
+    pub const RIGHTS: &str = "rights";
+    pub const LEASES: &str = "leases";
+    pub const NAMES: &str = "names";
+    pub const PODS: &str = "pods";
+    pub const GUARD: &str = "guard";
+    pub const ALL: [&str; 7] = [VERSION, CLOCKS, RIGHTS, LEASES, NAMES, PODS, GUARD];
+}
+
+/// Examines a cluster. It takes as long as the Leases of processes that have ended run, which is 15 s by default.
+///
+/// # Errors
+/// The API server cannot be reached.
+pub async fn examine(options: DoctorOptions) -> Result<Examination, ConnectError> {
+    // Counted and never shown: the command ends with the examination.
+    let client = connect::client(&options.cluster, &Metrics::new(), None).await?;
+    let dated = Dated::default();
+    let client = dated.observe(client);
+    let caller = Caller::new(client, None, CALL_TIMEOUT);
+    let server = options.cluster.cluster_url.to_string();
+    connect::check(&caller, &server).await?;
+    let mut doctor = Doctor { options, caller, dated, ahead: Default::default(), findings: Vec::new() };
+    let kubernetes = doctor.server().await;
+    doctor.rights().await;
+    let guard = doctor.guard_before().await;
+    let waiting = doctor.waiting().await;
+    let seen = doctor.holders(waiting.as_ref()).await;
+    if let Some(seen) = &seen {
+        doctor.leases(seen, waiting.as_ref()).await;
+        if let Some(waiting) = &waiting {
+            doctor.names(seen, waiting).await;
+            doctor.untried(seen, waiting).await;
+        }
+    }
+    doctor.guard(guard, seen.as_ref()).await;
+    let mut findings = doctor.findings;
+    findings.sort_by_key(|finding| finding.severity);
+    Ok(Examination { server, kubernetes, checks: check::ALL.to_vec(), findings })
+}
+
+struct Doctor {
+    options: DoctorOptions,
+    caller: Caller,
+    dated: Dated,
+    /// By how much the API server's clock is ahead of this machine's.
+    ahead: jiff::SignedDuration,
+    findings: Vec<Finding>,
+}
+
+impl Doctor {
+    /// The time by the API server's clock, which times in objects are of.
+    fn now(&self) -> Timestamp {
+        Timestamp::now().checked_add(self.ahead).unwrap_or_else(|_| Timestamp::now())
+    }
+
+    fn found(
+        &mut self,
+        severity: Severity,
+        check: &'static str,
+        object: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> &mut Finding {
+        self.findings.push(Finding {
+            severity,
+            check,
+            object: object.into(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+            pods: Vec::new(),
+            since: None,
+        });
+        self.findings.last_mut().expect("it was just put there")
+    }
+
+    /// A check could not be made.
+    fn unknown(&mut self, check: &'static str, object: impl Into<String>, error: &CallError) {
+        let remedy = match error {
+            CallError::Answered { code: 403, .. } => "ask with a user who may read it",
+            CallError::Answered { code: 404, .. } => "ask an API server that serves it",
+            _ => "ask again when the API server answers",
+        };
+        self.found(Severity::Unknown, check, object, format!("it cannot be read: {error}"), remedy);
+    }
+
+    /// What the scheduler needs to be allowed.
+    async fn rights(&mut self) {
+        let profiles = &self.options.profiles;
+        let needed = access::needed(profiles, &watch::watches(profiles), self.options.lease.as_ref());
+        let (subject, whose) = match &self.options.service_account {
+            Some((namespace, name)) => (
+                Subject::ServiceAccount { namespace: namespace.clone(), name: name.clone() },
+                format!("service account {namespace}/{name}"),
+            ),
+            None => (Subject::Own, "user of this kubeconfig".to_owned()),
+        };
+        // Whoever asks need not be the scheduler.
+        let (severity, remedy) = match subject {
+            Subject::Own => (
+                Severity::Warning,
+                "ask about the scheduler's own rights by --service-account NAMESPACE/NAME; or grant it by RBAC",
+            ),
+            Subject::ServiceAccount { .. } => (
+                Severity::Fault,
+                "grant it by RBAC: apply the manifests of this version, or add it to the ClusterRole",
+            ),
+        };
+        // It runs without these.
+        let optional: BTreeSet<_> = report::rights().difference(&needed).cloned().collect();
+        for (severity, rights, without, remedy) in [
+            (
+                severity,
+                needed,
+                "a scheduler that runs as this user does not start",
+                remedy,
+            ),
+            (
+                Severity::Warning,
+                optional,
+                "owners of pods whose scheduler name nobody serves are not told",
+                "grant it by RBAC, or ask secondmate doctor instead",
+            ),
+        ] {
+            match access::missing(&self.caller, &subject, &rights).await {
+                Ok(missing) => {
+                    for right in missing {
+                        let problem = format!("may not {right}: {without}");
+                        self.found(severity, check::RIGHTS, whose.clone(), problem, remedy);
+                    }
+                }
+                Err(error) => self.unknown(check::RIGHTS, whose.clone(), &error),
+            }
+        }
+    }
+
+    /// Pods that wait, of all scheduler names.
+    async fn waiting(&mut self) -> Option<BTreeMap<String, Vec<Waiting>>> {
+        match unserved::waiting(&self.caller, &BTreeSet::new()).await {
+            Ok(waiting) => Some(waiting),
+            Err(error) => {
+                self.unknown(check::NAMES, "pods", &error);
+                None
+            }
+        }
+    }
+
+    /// The holders of Leases that count here.
+    async fn holders(&mut self, waiting: Option<&BTreeMap<String, Vec<Waiting>>>) -> Option<Observed> {
+        let concerns = |holder: &Holder| {
+            let awaited = || waiting.into_iter().flat_map(BTreeMap::keys).any(|name| holder.serves(name));
+            !holder.names.is_empty()
+                || guard::is_guards(&holder.lease)
+                || holders::is_kube_schedulers(&holder.lease)
+                || awaited()
+        };
+        match holders::observe(&self.caller, Listed::All, concerns).await {
+            Ok(seen) => Some(seen),
+            Err(error) => {
+                self.unknown(check::LEASES, "leases", &error);
+                None
+            }
+        }
+    }
+}
+
+/// `3 pods`, `1 pod`.
+fn pods(count: usize) -> String {
+    format!("{count} pod{}", if count == 1 { "" } else { "s" })
+}
+
+/// Names of some of these pods, and how many more there are.
+fn named(pods: &[Waiting]) -> String {
+    let mut text = pods.iter().take(NAMED_MAX).map(Waiting::full_name).collect::<Vec<_>>().join(", ");
+    if pods.len() > NAMED_MAX {
+        text += &format!(" and {} more", pods.len() - NAMED_MAX);
+    }
+    text
+}
+
+impl Finding {
+    fn about(&mut self, pods: &[Waiting]) {
+        self.pods = pods.iter().take(LISTED_MAX).map(Waiting::full_name).collect();
+        self.since = pods.first().map(|pod| pod.since);
+    }
+}

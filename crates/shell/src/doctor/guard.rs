@@ -1,0 +1,428 @@
+//! The bind guard, where the cluster has one: whether the API server would be answered, and whether it has been.
+//!
+//! Nothing is asked of the guard itself, and no bind is tried: an API server whose policy is `Ignore` does not tell a bind that the guard let
+//! through from one that it was not asked about, but it counts those.
+
+use super::{Doctor, Severity, check};
+use crate::call::{Call, CallError};
+use crate::dump::percent_encoded;
+use crate::guard::certificate::{CertificateError, Facts, verify};
+use crate::holders::Observed;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A certificate is renewed in the last third of its life, which is 90 days, so that one that ends so soon was not.
+const RENEWED_BEFORE: Duration = Duration::from_secs(14 * 86400);
+
+pub(super) use crate::guard::is_lease as is_guards;
+
+/// A ValidatingWebhookConfiguration, as far as it is read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Configuration {
+    webhooks: Vec<Webhook>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Webhook {
+    name: String,
+    client_config: ClientConfig,
+    failure_policy: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ClientConfig {
+    ca_bundle: String,
+    service: Option<Service>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+struct Service {
+    namespace: String,
+    name: String,
+}
+
+/// What was found before the Leases were watched, which takes a while.
+pub(super) struct Before {
+    configuration: Configuration,
+    /// By the name of the webhook.
+    calls: Result<BTreeMap<String, Calls>, CallError>,
+}
+
+/// What one API server has counted since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Calls {
+    /// Binds that went on without an answer of the webhook.
+    unanswered: u64,
+    /// All that it was to be asked about.
+    all: u64,
+}
+
+impl Doctor {
+    fn webhook(&self) -> String {
+        format!("ValidatingWebhookConfiguration {}", self.options.webhook)
+    }
+
+    /// The guard's registration, and what was counted so far; `None`: there is no guard to look at.
+    pub(super) async fn guard_before(&mut self) -> Option<Before> {
+        let name = &self.options.webhook;
+        let path = format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{name}");
+        let configuration = match self.caller.read(&Call::get(path)).await {
+            Ok(body) => serde_json::from_slice(&body).unwrap_or_default(),
+            Err(CallError::Answered { code: 404, .. }) => return None,
+            Err(error) => {
+                self.unknown(check::GUARD, self.webhook(), &error);
+                return None;
+            }
+        };
+        Some(Before { configuration, calls: self.calls().await })
+    }
+
+    pub(super) async fn guard(&mut self, before: Option<Before>, seen: Option<&Observed>) {
+        let live = seen.is_some_and(|seen| seen.live.keys().any(|holder| is_guards(&holder.lease)));
+        let Some(Before { configuration, calls }) = before else {
+            let unknown = self.findings.iter().any(|finding| finding.check == check::GUARD);
+            if live && !unknown {
+                self.found(
+                    Severity::Fault,
+                    check::GUARD,
+                    self.webhook(),
+                    "it is not there, while a bind guard runs: the API server asks it about nothing",
+                    "apply manifests/overlays/guard (or name another configuration by --guard-webhook)",
+                );
+            }
+            return;
+        };
+        if seen.is_some() && !live {
+            self.found(
+                Severity::Fault,
+                check::GUARD,
+                self.webhook(),
+                "no live process holds the guard's Lease: nobody decides, and every bind passes unseen",
+                "see why no secondmate guard runs, or delete the configuration",
+            );
+        }
+        for webhook in &configuration.webhooks {
+            self.policy(webhook);
+            let now = self.now();
+            if self.authority(webhook, now) {
+                self.certificate(webhook, now).await;
+            }
+            self.endpoints(webhook).await;
+        }
+        self.reached(&configuration, calls).await;
+    }
+
+    fn policy(&mut self, webhook: &Webhook) {
+        if webhook.failure_policy == "Fail" {
+            self.found(
+                Severity::Warning,
+                check::GUARD,
+                self.webhook(),
+                format!(
+                    "the failurePolicy of {} is Fail: while no guard answers, no pod is bound",
+                    webhook.name
+                ),
+                "set failurePolicy: Ignore, as in manifests/overlays/guard/webhook.yaml",
+            );
+        }
+    }
+
+    /// Whether the authority that the API server was told can be used.
+    fn authority(&mut self, webhook: &Webhook, now: Timestamp) -> bool {
+        let fault = |problem: String| (Severity::Fault, problem);
+        let restart =
+            "see the guard's log: it writes the caBundle, and needs get and update on this configuration";
+        let told = match decoded(&webhook.client_config.ca_bundle) {
+            // An authority that the API server's machine trusts anyway.
+            bundle if bundle.is_empty() && webhook.client_config.service.is_none() => Ok(()),
+            bundle if bundle.is_empty() => Err(fault(format!(
+                "{} has no caBundle: the API server trusts none of the guard's certificates, and binds pass unseen",
+                webhook.name
+            ))),
+            bundle => match Facts::of(&bundle) {
+                Err(error) => Err(fault(format!("the caBundle of {} cannot be used: {error}", webhook.name))),
+                Ok(facts) => {
+                    lasts(&format!("the authority in the caBundle of {}", webhook.name), &facts, now)
+                }
+            },
+        };
+        match told {
+            Ok(()) => true,
+            Err((severity, problem)) => {
+                self.found(severity, check::GUARD, self.webhook(), problem, restart);
+                severity == Severity::Warning
+            }
+        }
+    }
+
+    /// The certificate in the guard's Secret, as the API server will judge it.
+    async fn certificate(&mut self, webhook: &Webhook, now: Timestamp) {
+        // Of a guard that is reached by a URL it is not known where its Secret would be.
+        let Some(Service { namespace, name }) = &webhook.client_config.service else { return };
+        let object = format!("Secret {namespace}/{}", self.options.secret);
+        let path = format!("/api/v1/namespaces/{namespace}/secrets/{}", self.options.secret);
+        let body = match self.caller.read(&Call::get(path)).await {
+            Ok(body) => body,
+            // Its certificate comes from elsewhere.
+            Err(CallError::Answered { code: 404, .. }) => return,
+            Err(error) => return self.unknown(check::GUARD, object, &error),
+        };
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Secret {
+            data: BTreeMap<String, String>,
+        }
+        let secret: Secret = serde_json::from_slice(&body).unwrap_or_default();
+        let served = decoded(secret.data.get("tls.crt").map_or("", String::as_str));
+        let judged = |served: &str| -> Result<Facts, CertificateError> {
+            let facts = Facts::of(served)?;
+            let bundle = decoded(&webhook.client_config.ca_bundle);
+            verify(served, &bundle, &format!("{name}.{namespace}.svc"), now)?;
+            Ok(facts)
+        };
+        let told = match judged(&served) {
+            Err(error) => Err((
+                Severity::Fault,
+                format!(
+                    "the API server does not accept this certificate of the guard, and binds pass unseen: {}",
+                    crate::call::chain(&error)
+                ),
+            )),
+            Ok(facts) => lasts("the guard's certificate", &facts, now),
+        };
+        if let Err((severity, problem)) = told {
+            let remedy = "see the guard's log: it renews the certificate by itself; or delete the Secret, so that it makes another one";
+            self.found(severity, check::GUARD, object, problem, remedy);
+        }
+    }
+
+    /// Whether the Service leads somewhere.
+    async fn endpoints(&mut self, webhook: &Webhook) {
+        let Some(Service { namespace, name }) = &webhook.client_config.service else { return };
+        let selector = percent_encoded(&format!("kubernetes.io/service-name={name}"));
+        let path = format!(
+            "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector={selector}"
+        );
+        let object = format!("Service {namespace}/{name}");
+        match self.caller.read(&Call::get(path)).await {
+            Ok(body) if leads_somewhere(&body) => {}
+            Ok(_) => {
+                self.found(
+                    Severity::Fault,
+                    check::GUARD,
+                    object,
+                    "it has no ready endpoint: the API server reaches no guard, and binds pass unseen",
+                    "see the log of the guard that holds the Lease: it writes the EndpointSlice, and needs --guard-address (POD_IP) for it",
+                );
+            }
+            Err(error) => self.unknown(check::GUARD, object, &error),
+        }
+    }
+
+    /// Whether the API server has been answered.
+    async fn reached(
+        &mut self,
+        configuration: &Configuration,
+        before: Result<BTreeMap<String, Calls>, CallError>,
+    ) {
+        let calls = match before {
+            Ok(before) => self.calls().await.map(|after| (before, after)),
+            Err(error) => Err(error),
+        };
+        let (before, after) = match calls {
+            Ok(calls) => calls,
+            Err(error) => {
+                return self.unknown(
+                    check::GUARD,
+                    "API server's count of unanswered calls (/metrics)",
+                    &error,
+                );
+            }
+        };
+        for webhook in &configuration.webhooks {
+            let of = |calls: &BTreeMap<String, Calls>| calls.get(&webhook.name).copied().unwrap_or_default();
+            if let Some((severity, problem)) = unanswered(of(&before), of(&after)) {
+                let remedy = "see whether the API server's machine reaches the guard's Service (network policy, host network), and secondmate_guard_connections_failed_total";
+                let object = format!("webhook {}", webhook.name);
+                self.found(severity, check::GUARD, object, problem, remedy);
+            }
+        }
+    }
+
+    async fn calls(&self) -> Result<BTreeMap<String, Calls>, CallError> {
+        let body = self.caller.read(&Call::get("/metrics".to_owned())).await?;
+        Ok(count(&String::from_utf8_lossy(&body)))
+    }
+}
+
+/// A text in base64; empty where it is none.
+fn decoded(text: &str) -> String {
+    STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+/// Whether a certificate is valid for a while.
+fn lasts(what: &str, facts: &Facts, now: Timestamp) -> Result<(), (Severity, String)> {
+    let at = |second: i64| Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
+    let soon = now.checked_add(RENEWED_BEFORE).unwrap_or(Timestamp::MAX);
+    let (begin, end) = (at(facts.not_before), at(facts.not_after));
+    if end < now {
+        return Err((Severity::Fault, format!("{what} has expired at {end}: binds pass unseen")));
+    }
+    if begin > now {
+        return Err((Severity::Fault, format!("{what} is not valid before {begin}: binds pass unseen")));
+    }
+    if end < soon {
+        return Err((Severity::Warning, format!("{what} expires at {end}, and should have been renewed")));
+    }
+    Ok(())
+}
+
+/// Whether a list of EndpointSlices has an endpoint that is not said to be unready.
+fn leads_somewhere(list: &[u8]) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct List {
+        items: Vec<Slice>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Slice {
+        endpoints: Option<Vec<Endpoint>>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Endpoint {
+        conditions: Conditions,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Conditions {
+        ready: Option<bool>,
+    }
+    let list: List = serde_json::from_slice(list).unwrap_or_default();
+    let mut endpoints = list.items.into_iter().flat_map(|slice| slice.endpoints.unwrap_or_default());
+    endpoints.any(|endpoint| endpoint.conditions.ready != Some(false))
+}
+
+/// What an API server's metrics tell of validating webhooks, by name.
+fn count(metrics: &str) -> BTreeMap<String, Calls> {
+    let mut calls: BTreeMap<String, Calls> = BTreeMap::new();
+    for line in metrics.lines() {
+        let Some((family, rest)) = line.split_once('{') else { continue };
+        let Some((labels, value)) = rest.rsplit_once("} ") else { continue };
+        let label = |name: &str| {
+            labels
+                .split(',')
+                .find_map(|label| label.strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'))
+        };
+        if label("type") != Some("validating") {
+            continue;
+        }
+        let (Some(name), Ok(value)) = (label("name"), value.parse::<f64>()) else { continue };
+        let value = value as u64;
+        let of = calls.entry(name.to_owned()).or_default();
+        match family {
+            "apiserver_admission_webhook_fail_open_count" => of.unanswered += value,
+            "apiserver_admission_webhook_request_total" => of.all += value,
+            _ => {}
+        }
+    }
+    calls
+}
+
+/// What follows from the calls of one API server before and after the examination.
+fn unanswered(before: Calls, after: Calls) -> Option<(Severity, String)> {
+    let now = after.unanswered.saturating_sub(before.unanswered);
+    if now > 0 {
+        return Some((
+            Severity::Fault,
+            format!(
+                "the API server did not reach it for {now} binds during this examination: they passed unseen"
+            ),
+        ));
+    }
+    if after.unanswered > 0 && after.unanswered >= after.all {
+        return Some((
+            Severity::Fault,
+            format!(
+                "the API server has never been answered by it: {} binds passed unseen since it started",
+                after.unanswered
+            ),
+        ));
+    }
+    (after.unanswered > 0).then(|| {
+        (
+            Severity::Warning,
+            format!(
+                "the API server was not answered for {} of {} binds since it started; how many of them lately is not known",
+                after.unanswered, after.all
+            ),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_counted() {
+        let metrics = r#"# HELP apiserver_admission_webhook_fail_open_count [ALPHA] ...
+apiserver_admission_webhook_fail_open_count{name="guard.secondmate.dev",type="validating"} 3
+apiserver_admission_webhook_request_total{code="200",name="guard.secondmate.dev",operation="CREATE",rejected="false",type="validating"} 40
+apiserver_admission_webhook_request_total{code="500",name="guard.secondmate.dev",operation="CREATE",rejected="false",type="validating"} 3
+apiserver_admission_webhook_request_total{code="200",name="x",operation="CREATE",rejected="false",type="admit"} 7
+process_start_time_seconds 1.7e+09
+"#;
+        let calls = count(metrics);
+        assert_eq!(calls.get("guard.secondmate.dev"), Some(&Calls { unanswered: 3, all: 43 }));
+        assert_eq!(calls.len(), 1);
+    }
+
+    #[test]
+    fn what_follows_from_the_counts() {
+        let calls = |unanswered, all| Calls { unanswered, all };
+        let severity = |before, after| unanswered(before, after).map(|(severity, _)| severity);
+        assert_eq!(severity(calls(0, 0), calls(0, 9)), None);
+        assert_eq!(severity(calls(1, 9), calls(1, 10)), Some(Severity::Warning));
+        assert_eq!(severity(calls(1, 9), calls(2, 10)), Some(Severity::Fault));
+        assert_eq!(severity(calls(4, 4), calls(4, 4)), Some(Severity::Fault));
+    }
+
+    #[test]
+    fn a_service_leads_to_endpoints_that_are_not_unready() {
+        let leads = |endpoints: &str| {
+            leads_somewhere(format!("{{\"items\": [{{\"endpoints\": {endpoints}}}]}}").as_bytes())
+        };
+        assert!(leads(r#"[{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}]"#));
+        assert!(leads(r#"[{"addresses": ["10.0.0.1"]}]"#));
+        assert!(!leads(r#"[{"addresses": ["10.0.0.1"], "conditions": {"ready": false}}]"#));
+        assert!(!leads("null") && !leads_somewhere(b"{}"));
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_told_before_it_does() {
+        let now = Timestamp::from_second(1_000_000_000).expect("a time");
+        let day = 86_400;
+        let severity = |from: i64, to: i64| {
+            let facts = Facts {
+                not_before: 1_000_000_000 + from * day,
+                not_after: 1_000_000_000 + to * day,
+                names: Default::default(),
+            };
+            lasts("it", &facts, now).err().map(|(severity, _)| severity)
+        };
+        assert_eq!(severity(-60, 30), None);
+        assert_eq!(severity(-80, 10), Some(Severity::Warning));
+        assert_eq!(severity(-91, -1), Some(Severity::Fault));
+        assert_eq!(severity(1, 91), Some(Severity::Fault));
+    }
+}

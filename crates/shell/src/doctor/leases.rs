@@ -1,0 +1,129 @@
+//! Leases that point nowhere, names that two live processes serve, and clocks of holders.
+
+use super::{Doctor, Severity, check, pods};
+use crate::call::Call;
+use crate::dump::percent_encoded;
+use crate::holders::{Holder, Observed};
+use crate::rivals::REMEDY;
+use crate::unserved::{Waiting, older_than};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Clocks that differ by less are not worth a word: a Lease is looked at once a second, and an answer may be slow.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+impl Doctor {
+    pub(super) async fn leases(&mut self, seen: &Observed, waiting: Option<&BTreeMap<String, Vec<Waiting>>>) {
+        self.two_of_a_name(seen, waiting);
+        for holder in &seen.dead {
+            // Whoever asks about the guard is told of its Lease there.
+            if !super::guard::is_guards(&holder.lease) {
+                self.points_nowhere(holder, waiting).await;
+            }
+        }
+        for (holder, (renewed, seen)) in &seen.live {
+            let seen = seen.checked_add(self.ahead).unwrap_or(*seen);
+            if let Some(by) = differs(*renewed, seen) {
+                let way = if by.is_positive() { "ahead of" } else { "behind" };
+                self.found(
+                    Severity::Warning,
+                    check::CLOCKS,
+                    format!("{}, holder of the Lease {}", holder.identity, holder.lease),
+                    format!(
+                        "its clock is {} s {way} that of the API server: times in events, conditions and metrics are wrong by that",
+                        by.abs().as_secs()
+                    ),
+                    "synchronise the clock of its machine (NTP)",
+                );
+            }
+        }
+    }
+
+    fn two_of_a_name(&mut self, seen: &Observed, waiting: Option<&BTreeMap<String, Vec<Waiting>>>) {
+        let claimed = seen.live.keys().flat_map(|holder| holder.names.clone());
+        let awaited = waiting.into_iter().flat_map(|waiting| waiting.keys().cloned());
+        let names: BTreeSet<String> = claimed.chain(awaited).collect();
+        for name in names {
+            let serving: Vec<String> = seen
+                .live
+                .keys()
+                .filter(|holder| holder.serves(&name))
+                .map(|holder| format!("{} holds the Lease {}", holder.identity, holder.lease))
+                .collect();
+            if serving.len() > 1 {
+                self.found(
+                    Severity::Fault,
+                    check::LEASES,
+                    format!("scheduler name {name:?}"),
+                    format!(
+                        "{} live processes serve it, and all of them bind: {}",
+                        serving.len(),
+                        serving.join("; ")
+                    ),
+                    REMEDY,
+                );
+            }
+        }
+    }
+
+    /// The holder of a Lease has not renewed it for as long as it runs.
+    async fn points_nowhere(&mut self, holder: &Holder, waiting: Option<&BTreeMap<String, Vec<Waiting>>>) {
+        let Holder { lease, identity, .. } = holder;
+        let where_it_is = self.pod_of(identity).await;
+        let now = self.now();
+        let names = waiting.into_iter().flatten().filter(|(name, _)| holder.serves(name));
+        let count: usize = names.map(|(_, pods)| older_than(pods, self.options.pending_for, now).len()).sum();
+        let problem = format!("its holder {identity} does not renew it{where_it_is}");
+        let object = format!("Lease {lease}");
+        let delete = format!("kubectl delete lease -n {} {}", lease.namespace, lease.name);
+        if count == 0 {
+            let remedy = format!("start the scheduler again, or, if it is not to come back, {delete}");
+            self.found(Severity::Warning, check::LEASES, object, problem, remedy);
+        } else {
+            let problem = format!("{problem}, and {} of its names wait", pods(count));
+            let remedy = "start the scheduler again, or see why it does not run";
+            self.found(Severity::Fault, check::LEASES, object, problem, remedy);
+        }
+    }
+
+    /// What is known of the pod of a process: the first part of its identity is the name of its host, which is that of its pod.
+    async fn pod_of(&self, identity: &str) -> String {
+        let Some((host, _)) = identity.rsplit_once('_') else { return String::new() };
+        let path =
+            format!("/api/v1/pods?fieldSelector={}", percent_encoded(&format!("metadata.name={host}")));
+        let Ok(body) = self.caller.read(&Call::get(path)).await else { return String::new() };
+        let list: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let Some(pod) = list["items"].as_array().and_then(|items| items.first()) else {
+            return format!(", and there is no pod {host}");
+        };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        format!(
+            "; pod {}/{host} is there ({})",
+            text(&pod["metadata"]["namespace"]),
+            text(&pod["status"]["phase"])
+        )
+    }
+}
+
+/// By how much the clock is ahead that wrote a time of renewal, which was seen at a time of the API server's clock; `None` where they may
+/// be equal.
+fn differs(renewed: Timestamp, seen: Timestamp) -> Option<SignedDuration> {
+    let ahead = renewed.duration_since(seen);
+    (ahead.abs() > CLOCK_TOLERANCE).then_some(ahead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_of_holders() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let seen = at("2026-01-01T00:01:00Z");
+        let seconds = |renewed: &str| differs(at(renewed), seen).map(|by| by.as_secs());
+        assert_eq!(seconds("2026-01-01T00:00:58Z"), None, "it was renewed two seconds ago");
+        assert_eq!(seconds("2026-01-01T00:01:30Z"), Some(30));
+        assert_eq!(seconds("2025-12-31T23:01:00Z"), Some(-3600));
+    }
+}

@@ -1,0 +1,86 @@
+//! Scheduler names that nobody serves, and pods that nobody has tried.
+
+use super::{Doctor, Severity, check, named, pods};
+use crate::holders::{Holder, Observed};
+use crate::unserved::{Waiting, older_than, regarded_by, unserved};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A scheduler that lives has tried a pod after so many times the time after which pods are judged, or has a very long queue.
+const UNTRIED_AFTER: u32 = 5;
+
+impl Doctor {
+    /// Names in pending pods that nobody serves.
+    pub(super) async fn names(&mut self, seen: &Observed, waiting: &BTreeMap<String, Vec<Waiting>>) {
+        let live: BTreeSet<&Holder> = seen.live.keys().collect();
+        let unserved =
+            match unserved(&self.caller, waiting, &live, self.options.pending_for, self.now()).await {
+                Ok(unserved) => unserved,
+                Err(error) => return self.unknown(check::NAMES, "events", &error),
+            };
+        let remedy = match served(seen) {
+            names if names.is_empty() => {
+                "correct spec.schedulerName where the pods are made, or run a scheduler of this name"
+                    .to_owned()
+            }
+            names => format!(
+                "correct spec.schedulerName where the pods are made (served are {}), or run a scheduler of this name",
+                names.join(", ")
+            ),
+        };
+        for (name, of_name) in unserved {
+            let wait = if of_name.len() == 1 { "waits" } else { "wait" };
+            let problem = format!(
+                "nobody serves it (no live Lease names it, and no event was written in its name): {} {wait}, the first since {}: {}",
+                pods(of_name.len()),
+                of_name[0].since,
+                named(&of_name)
+            );
+            let object = format!("scheduler name {name:?}");
+            self.found(Severity::Fault, check::NAMES, object, problem, remedy.clone()).about(&of_name);
+        }
+    }
+
+    /// Pods of names that are served, of which no scheduler has said a word.
+    pub(super) async fn untried(&mut self, seen: &Observed, waiting: &BTreeMap<String, Vec<Waiting>>) {
+        for (name, of_name) in waiting {
+            let Some(holder) = seen.live.keys().find(|holder| holder.serves(name)) else { continue };
+            let old = older_than(of_name, self.options.pending_for * UNTRIED_AFTER, self.now());
+            let mut untried: Vec<Waiting> = old.iter().filter(|pod| !pod.tried).cloned().collect();
+            if untried.is_empty() {
+                continue;
+            }
+            match regarded_by(&self.caller, name).await {
+                Ok(told) => untried.retain(|pod| !told.contains(&pod.uid)),
+                Err(error) => {
+                    self.unknown(check::PODS, format!("events of {name}"), &error);
+                    continue;
+                }
+            }
+            if untried.is_empty() {
+                continue;
+            }
+            let problem = format!(
+                "{} of it, the first since {}, have neither a condition PodScheduled nor an event of it: {}",
+                pods(untried.len()),
+                untried[0].since,
+                named(&untried)
+            );
+            let remedy = format!(
+                "see the log of {}, which holds the Lease {}, and whether its queue has them (/debug/queue)",
+                holder.identity, holder.lease
+            );
+            let object = format!("scheduler name {name:?}");
+            self.found(Severity::Fault, check::PODS, object, problem, remedy).about(&untried);
+        }
+    }
+}
+
+/// The names that a live Lease tells of.
+fn served(seen: &Observed) -> Vec<String> {
+    let default = "default-scheduler";
+    let mut names: BTreeSet<String> = seen.live.keys().flat_map(|holder| holder.names.clone()).collect();
+    if seen.live.keys().any(|holder| holder.serves(default)) {
+        names.insert(default.to_owned());
+    }
+    names.into_iter().collect()
+}

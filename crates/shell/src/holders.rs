@@ -1,0 +1,163 @@
+//! Leases of schedulers: who holds which, and who of them lives.
+//!
+//! Whether a holder lives is told by renewals, never by comparing clocks.
+
+use crate::call::{Call, CallError, Caller};
+use crate::lease::{Claim, LEASE_LABEL, LeaseName};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Between two looks at the same Leases, to see whether they are renewed: a holder renews every two seconds by default.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+/// A Lease that runs longer is not waited for.
+const LEASE_DURATION_MAX: Duration = Duration::from_secs(60);
+
+/// The process that holds a Lease.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Holder {
+    pub lease: LeaseName,
+    pub identity: String,
+    /// The scheduler names that it serves, as the Lease tells them; none where it is not a secondmate.
+    pub names: Vec<String>,
+}
+
+impl Holder {
+    /// Whether it serves the pods of this scheduler name. Of a scheduler that is not a secondmate the Lease tells no names: it is known by
+    /// the name of the Lease.
+    pub fn serves(&self, scheduler_name: &str) -> bool {
+        if !self.names.is_empty() {
+            return self.names.iter().any(|name| name == scheduler_name);
+        }
+        self.lease.name == scheduler_name
+            || (is_kube_schedulers(&self.lease) && scheduler_name == "default-scheduler")
+    }
+}
+
+/// The Lease that kube-scheduler takes.
+pub(crate) fn is_kube_schedulers(lease: &LeaseName) -> bool {
+    lease.namespace == "kube-system" && lease.name == "kube-scheduler"
+}
+
+/// Which Leases are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// Those that secondmates hold.
+    OfSecondmates,
+    /// All but those of nodes.
+    All,
+}
+
+impl Listed {
+    fn path(self) -> String {
+        let all = "/apis/coordination.k8s.io/v1/leases";
+        match self {
+            Self::OfSecondmates => {
+                let (label, value) = LEASE_LABEL;
+                let selector = format!("{label}={value}").replace('/', "%2F").replace('=', "%3D");
+                format!("{all}?labelSelector={selector}")
+            }
+            Self::All => format!("{all}?fieldSelector=metadata.namespace%21%3Dkube-node-lease"),
+        }
+    }
+}
+
+/// What counts of a Lease beside its holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Term {
+    pub renewed: Option<Timestamp>,
+    pub duration: Duration,
+}
+
+/// The Leases that have a holder.
+pub(crate) async fn held(caller: &Caller, listed: Listed) -> Result<BTreeMap<Holder, Term>, CallError> {
+    #[derive(Deserialize)]
+    struct List {
+        items: Vec<Lease>,
+    }
+    let body = caller.read(&Call::get(listed.path())).await?;
+    let list: List =
+        serde_json::from_slice(&body).map_err(|error| CallError::Lost(format!("no list: {error}")))?;
+    Ok(list.items.iter().filter_map(read).collect())
+}
+
+fn read(lease: &Lease) -> Option<(Holder, Term)> {
+    let metadata = &lease.metadata;
+    let name = LeaseName { namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
+    let spec = lease.spec.as_ref()?;
+    let identity = spec.holder_identity.clone().filter(|holder| !holder.is_empty())?;
+    let names = Claim::read(lease).map(|claim| claim.scheduler_names().to_vec()).unwrap_or_default();
+    // The guard serves no scheduler name, and says so by an empty text.
+    let names = names.into_iter().filter(|name| !name.is_empty()).collect();
+    let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    let duration = Duration::from_secs(seconds.unwrap_or_default());
+    let renewed = spec.renew_time.as_ref().map(|time| time.0);
+    Some((Holder { lease: name, identity, names }, Term { renewed, duration }))
+}
+
+/// Holders that were looked at for as long as their Leases run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Observed {
+    /// They renewed it, each with the time that it wrote at its last renewal, and the local time at which that was seen first.
+    pub live: BTreeMap<Holder, (Timestamp, Timestamp)>,
+    /// They did not.
+    pub dead: BTreeSet<Holder>,
+}
+
+/// Watches the Leases of these holders until all of them are renewed, or have run out.
+pub(crate) async fn observe(
+    caller: &Caller,
+    listed: Listed,
+    of: impl Fn(&Holder) -> bool,
+) -> Result<Observed, CallError> {
+    let mut first = held(caller, listed).await?;
+    first.retain(|holder, _| of(holder));
+    let longest = first.values().map(|term| term.duration).max().unwrap_or_default();
+    let end = Instant::now() + longest.min(LEASE_DURATION_MAX);
+    let mut live = BTreeMap::new();
+    while live.len() < first.len() && Instant::now() < end {
+        sleep(RENEWAL_PAUSE).await;
+        let now = held(caller, listed).await?;
+        let seen = Timestamp::now();
+        for (holder, before) in &first {
+            let renewed = now.get(holder).and_then(|term| term.renewed);
+            if let Some(renewed) = renewed.filter(|time| Some(*time) != before.renewed) {
+                live.entry(holder.clone()).or_insert((renewed, seen));
+            }
+        }
+    }
+    let dead = first.into_keys().filter(|holder| !live.contains_key(holder)).collect();
+    Ok(Observed { live, dead })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(lease: &str, names: &[&str]) -> Holder {
+        let (namespace, name) = lease.split_once('/').expect("NAMESPACE/NAME");
+        Holder {
+            lease: LeaseName { namespace: namespace.to_owned(), name: name.to_owned() },
+            identity: "host_1".to_owned(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn whom_a_holder_serves() {
+        for (lease, names, serves, expected) in [
+            ("kube-system/a", &["a", "b"][..], "b", true),
+            // What a secondmate says counts, and not the name of its Lease.
+            ("kube-system/mine", &["a"], "mine", false),
+            ("kube-system/kube-scheduler", &[], "default-scheduler", true),
+            ("elsewhere/kube-scheduler", &[], "default-scheduler", false),
+            ("kube-system/kube-scheduler", &["other"], "default-scheduler", false),
+            ("volcano-system/volcano", &[], "volcano", true),
+        ] {
+            assert_eq!(holder(lease, names).serves(serves), expected, "{lease} {names:?} {serves}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Scheduler names in pending pods that nobody serves: no live Lease names them, and nobody has written an event in their name.
+//!
+//! Such a pod waits for ever, and nobody tells its owner: a scheduler looks at the pods of its own names only. `secondmate doctor` asks
+//! once, and a scheduler that leads asks again and again (module [`report`]).
+
+pub(crate) mod report;
+
+use crate::call::{CallError, Caller};
+use crate::dump::{PAGE_OBJECTS, paged, percent_encoded};
+use crate::holders::Holder;
+use jiff::Timestamp;
+use secondmate_model::{Atom, Uid};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A pod that is younger may be about to be tried.
+pub const TRIED_WITHIN: Duration = Duration::from_secs(60);
+/// Pending pods that are looked at, at most: whatever is wrong with a name shows in its first pods.
+pub(crate) const PODS_MAX: usize = 20_000;
+/// Events of one name that are looked at, at most.
+const EVENTS_MAX: usize = 50_000;
+
+/// A pod that waits for a scheduler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub scheduler_name: String,
+    pub since: Timestamp,
+    /// A scheduler has said what came of an attempt.
+    pub tried: bool,
+}
+
+impl Waiting {
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    pub fn reference(&self) -> crate::write::PodRef {
+        crate::write::PodRef {
+            namespace: Atom::new(&self.namespace),
+            name: self.name.as_str().into(),
+            uid: Uid::from(&*self.uid),
+            resource_version: self.resource_version.as_str().into(),
+        }
+    }
+
+    /// `None`: no scheduler is expected to try it, because it is gated or being deleted.
+    fn read(object: Value) -> Option<Self> {
+        let pod = Pod::deserialize(object).ok()?;
+        let Pod { metadata, spec, status } = pod;
+        if metadata.deletion_timestamp.is_some()
+            || spec.scheduling_gates.is_some_and(|gates| !gates.is_empty())
+        {
+            return None;
+        }
+        Some(Self {
+            namespace: metadata.namespace,
+            name: metadata.name,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            scheduler_name: spec.scheduler_name,
+            since: metadata.creation_timestamp.parse().ok()?,
+            tried: status.conditions.iter().flatten().any(|condition| condition.kind == "PodScheduled"),
+        })
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Pod {
+    metadata: Metadata,
+    spec: Spec,
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    namespace: String,
+    name: String,
+    uid: String,
+    resource_version: String,
+    creation_timestamp: String,
+    deletion_timestamp: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    scheduler_name: String,
+    scheduling_gates: Option<Vec<Value>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    conditions: Option<Vec<Condition>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// The pods that wait for other schedulers than these, by scheduler name; the oldest first.
+///
+/// # Errors
+/// They cannot be listed.
+pub(crate) async fn waiting(
+    caller: &Caller,
+    but_for: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Vec<Waiting>>, CallError> {
+    let others: String =
+        but_for.iter().map(|name| format!(",spec.schedulerName!={name}")).collect::<String>();
+    let fields = percent_encoded(&format!("spec.nodeName=,status.phase=Pending{others}"));
+    let base = format!("/api/v1/pods?limit={PAGE_OBJECTS}&fieldSelector={fields}");
+    let mut by_name: BTreeMap<String, Vec<Waiting>> = BTreeMap::new();
+    for pod in paged(caller, &base, PODS_MAX, Waiting::read).await?.into_iter().flatten() {
+        by_name.entry(pod.scheduler_name.clone()).or_default().push(pod);
+    }
+    for pods in by_name.values_mut() {
+        pods.sort_unstable_by(|a, b| (a.since, &a.namespace, &a.name).cmp(&(b.since, &b.namespace, &b.name)));
+    }
+    Ok(by_name)
+}
+
+/// Whether somebody has written an event in this scheduler's name, in the time for which the API server keeps events.
+///
+/// # Errors
+/// They cannot be listed.
+pub(crate) async fn has_written(caller: &Caller, scheduler_name: &str) -> Result<bool, CallError> {
+    let base = format!("{}&limit=1", events_by(scheduler_name));
+    Ok(!paged(caller, &base, 1, |_| ()).await?.is_empty())
+}
+
+/// UIDs of what these events are about: all that were written in this scheduler's name.
+///
+/// # Errors
+/// They cannot be listed.
+pub(crate) async fn regarded_by(
+    caller: &Caller,
+    scheduler_name: &str,
+) -> Result<BTreeSet<String>, CallError> {
+    regarded(caller, &events_by(scheduler_name)).await
+}
+
+fn events_by(scheduler_name: &str) -> String {
+    events(&format!("reportingController={scheduler_name}"))
+}
+
+fn events(fields: &str) -> String {
+    format!("/apis/events.k8s.io/v1/events?fieldSelector={}", percent_encoded(fields))
+}
+
+async fn regarded(caller: &Caller, path: &str) -> Result<BTreeSet<String>, CallError> {
+    let uid = |event: Value| event["regarding"]["uid"].as_str().unwrap_or_default().to_owned();
+    let uids = paged(caller, &format!("{path}&limit={PAGE_OBJECTS}"), EVENTS_MAX, uid).await?;
+    Ok(uids.into_iter().collect())
+}
+
+/// The pods of a name that have waited for so long.
+pub(crate) fn older_than(pods: &[Waiting], age: Duration, now: Timestamp) -> &[Waiting] {
+    let old = pods.partition_point(|pod| {
+        Duration::try_from(now.duration_since(pod.since)).is_ok_and(|waited| waited >= age)
+    });
+    &pods[..old]
+}
+
+/// The names that nobody serves, each with its pods that have waited for so long.
+///
+/// # Errors
+/// Events cannot be listed.
+pub(crate) async fn unserved(
+    caller: &Caller,
+    waiting: &BTreeMap<String, Vec<Waiting>>,
+    live: &BTreeSet<&Holder>,
+    age: Duration,
+    now: Timestamp,
+) -> Result<BTreeMap<String, Vec<Waiting>>, CallError> {
+    let mut unserved = BTreeMap::new();
+    for (name, pods) in waiting {
+        let old = older_than(pods, age, now);
+        if old.is_empty()
+            || live.iter().any(|holder| holder.serves(name))
+            || has_written(caller, name).await?
+        {
+            continue;
+        }
+        unserved.insert(name.clone(), old.to_vec());
+    }
+    Ok(unserved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(more: Value) -> Value {
+        let mut pod = json!({
+            "metadata": { "namespace": "shop", "name": "web", "uid": "u", "resourceVersion": "7",
+                "creationTimestamp": "2026-01-01T00:00:00Z" },
+            "spec": { "schedulerName": "mate" },
+        });
+        for (field, value) in more.as_object().expect("an object") {
+            for (name, value) in value.as_object().expect("an object") {
+                pod[field][name] = value.clone();
+            }
+        }
+        pod
+    }
+
+    #[test]
+    fn pods_that_no_scheduler_would_try_are_left_out() {
+        let read = |more: Value| Waiting::read(pod(more)).map(|waiting| (waiting.full_name(), waiting.tried));
+        assert_eq!(read(json!({})), Some(("shop/web".to_owned(), false)));
+        let condition =
+            json!({ "status": { "conditions": [{ "type": "PodScheduled", "status": "False" }] } });
+        assert_eq!(read(condition), Some(("shop/web".to_owned(), true)));
+        assert_eq!(read(json!({ "spec": { "schedulingGates": [{ "name": "quota" }] } })), None);
+        assert_eq!(read(json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:01Z" } })), None);
+    }
+
+    #[test]
+    fn only_pods_that_have_waited_long_enough_count() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let waiting =
+            |since: &str| Waiting { since: at(since), ..Waiting::read(pod(json!({}))).expect("it waits") };
+        let pods = [
+            waiting("2026-01-01T00:00:00Z"),
+            waiting("2026-01-01T00:01:00Z"),
+            waiting("2026-01-01T00:01:30Z"),
+        ];
+        let old = |now: &str| older_than(&pods, TRIED_WITHIN, at(now)).len();
+        assert_eq!(
+            [old("2026-01-01T00:00:59Z"), old("2026-01-01T00:02:00Z"), old("2026-01-01T01:00:00Z")],
+            [0, 2, 3]
+        );
+        assert_eq!(old("2025-12-31T00:00:00Z"), 0, "a clock that is behind");
+    }
+}

@@ -1,0 +1,169 @@
+//! Tells the owners of pods whose scheduler name nobody serves, once for each pod.
+//!
+//! One process does it for the whole cluster: that whose Lease comes first among those of all secondmates that live. Whatever another one
+//! has told already, before a change of leaders or of that order, is found among the events. Without the rights to list Leases and events
+//! it is off.
+
+use super::{TRIED_WITHIN, Waiting, regarded, unserved, waiting};
+use crate::access::{self, Subject};
+use crate::call::{CallError, Caller};
+use crate::holders::{self, Holder, Listed};
+use crate::lease::LeaseName;
+use crate::watch::Permission;
+use crate::write::{EventNote, EventSink, Leading};
+use jiff::Timestamp;
+use secondmate_core::port::EventType;
+use secondmate_model::Atom;
+use secondmate_telemetry::Gauge;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// From the beginning of leadership to the first look: other schedulers may start together with this one.
+const FIRST_LOOK: Duration = TRIED_WITHIN;
+/// Reason of the event on the pod.
+pub(crate) const REASON: &str = "SchedulerNameNotServed";
+/// Pods that one look tells, at most; the others are told by the next ones.
+const TOLD_MAX: usize = 100;
+
+/// What it needs to be allowed; a scheduler runs without it.
+pub(crate) fn rights() -> BTreeSet<Permission> {
+    let list = |group, resource| Permission::on("list", group, resource, "", "");
+    BTreeSet::from([list("events.k8s.io", "events"), list("coordination.k8s.io", "leases")])
+}
+
+/// What the task needs.
+pub(crate) struct Report {
+    pub caller: Caller,
+    pub leading: Leading,
+    pub events: EventSink,
+    /// Our own Lease, if we take one.
+    pub own: Option<LeaseName>,
+    /// The names that we serve.
+    pub names: BTreeSet<String>,
+    /// In whose name events are written.
+    pub controller: Atom,
+    /// Pods that nobody serves.
+    pub gauge: Gauge,
+    /// When it looks.
+    pub pace: Pace,
+}
+
+/// When a scheduler looks for pods whose scheduler name nobody serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// From the beginning of leadership to the first look.
+    pub first: Duration,
+    /// Between two looks.
+    pub every: Duration,
+    /// Pods that wait for a shorter time are not judged.
+    pub pending_for: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { first: FIRST_LOOK, every: LOOK_EVERY, pending_for: TRIED_WITHIN }
+    }
+}
+
+impl Report {
+    /// Looks again and again; ends where it may not.
+    pub async fn run(mut self) {
+        loop {
+            while !self.leading.may_write() {
+                self.gauge.set(0);
+                self.leading.changed().await;
+            }
+            sleep(self.pace.first).await;
+            match access::missing(&self.caller, &Subject::Own, &rights()).await {
+                Ok(missing) if missing.is_empty() => break,
+                Ok(missing) => {
+                    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+                    return info!(
+                        "pods whose scheduler name nobody serves are not told: this scheduler's user may not {}",
+                        missing.join(", ")
+                    );
+                }
+                Err(error) => debug!("whether events and Leases may be listed is not known: {error}"),
+            }
+        }
+        let mut told = BTreeMap::new();
+        loop {
+            if self.leading.may_write() {
+                if let Err(error) = self.look(&mut told).await {
+                    debug!("which scheduler names nobody serves is not known: {error}");
+                }
+            } else {
+                self.gauge.set(0);
+            }
+            sleep(self.pace.every).await;
+        }
+    }
+
+    /// Looks once. `told` are the pods that were told, by UID, and the names of their schedulers.
+    async fn look(&self, told: &mut BTreeMap<String, String>) -> Result<(), CallError> {
+        let waiting = waiting(&self.caller, &self.names).await?;
+        let now = Timestamp::now();
+        let concerns =
+            |holder: &Holder| !holder.names.is_empty() || waiting.keys().any(|name| holder.serves(name));
+        let seen = holders::observe(&self.caller, Listed::All, concerns).await?;
+        let live: BTreeSet<&Holder> = seen.live.keys().collect();
+        let first = live.iter().find(|holder| !holder.names.is_empty()).map(|holder| &holder.lease);
+        if first.is_some() && first != self.own.as_ref() {
+            // It is another one's turn.
+            self.gauge.set(0);
+            told.clear();
+            return Ok(());
+        }
+        let unserved = unserved(&self.caller, &waiting, &live, self.pace.pending_for, now).await?;
+        let count: usize = unserved.values().map(Vec::len).sum();
+        self.gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        told.retain(|uid, name| {
+            unserved.get(name).is_some_and(|pods| pods.iter().any(|pod| pod.uid == *uid))
+        });
+        if count == told.len() || !self.leading.may_write() {
+            return Ok(());
+        }
+        let told_by_others = regarded(&self.caller, &super::events(&format!("reason={REASON}"))).await?;
+        let mut left = TOLD_MAX;
+        for (name, pods) in &unserved {
+            if !told.values().any(|known| known == name) {
+                let first = pods.first().map(Waiting::full_name).unwrap_or_default();
+                warn!(
+                    pods = pods.len(),
+                    first, "nobody serves the scheduler name {name:?}: these pods wait for ever"
+                );
+            }
+            for pod in pods {
+                if told.contains_key(&pod.uid) || left == 0 {
+                    continue;
+                }
+                told.insert(pod.uid.clone(), name.clone());
+                if !told_by_others.contains(&pod.uid) {
+                    left -= 1;
+                    self.tell(pod);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, pod: &Waiting) {
+        self.events.submit(EventNote {
+            regarding: pod.reference(),
+            related: None,
+            kind: EventType::Warning,
+            reason: REASON.into(),
+            action: "Scheduling".into(),
+            note: format!(
+                "nobody serves the scheduler name {:?}: no live Lease names it, and nobody has written an event in its name; correct spec.schedulerName where the pod is made, or run a scheduler of this name",
+                pod.scheduler_name
+            ),
+            controller: self.controller.clone(),
+            time: Timestamp::now(),
+        });
+    }
+}

@@ -1,0 +1,273 @@
+//! What `secondmate doctor` finds in a cluster, and what it finds in one where all is well.
+
+use crate::fixture::*;
+use crate::guard;
+use secondmate_config::Configuration;
+use secondmate_sandbox::{Fault, Sandbox, Target, Verb, When};
+use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
+use secondmate_shell::{ClusterConfig, DoctorOptions, Examination, Finding, Options, Severity, examine};
+use secondmate_telemetry::Metrics;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn doctor_options(sandbox: &Sandbox) -> DoctorOptions {
+    DoctorOptions {
+        cluster: ClusterConfig::new(sandbox.url().parse().expect("a URL")),
+        profiles: vec![profile(NAME)],
+        lease: Some(lease(NAME)),
+        service_account: None,
+        pending_for: Duration::ZERO,
+        webhook: "secondmate-guard".to_owned(),
+        secret: "secondmate-guard-tls".to_owned(),
+    }
+}
+
+async fn examined(sandbox: &Sandbox) -> Examination {
+    examine(doctor_options(sandbox)).await.expect("the API server answers")
+}
+
+fn lease(name: &str) -> LeaseName {
+    LeaseName { namespace: "kube-system".to_owned(), name: name.to_owned() }
+}
+
+/// A scheduler of the name under this Lease.
+fn elected(sandbox: &Sandbox, lease_name: &str) -> Options {
+    let claim =
+        Claim::new(&[NAME], Configuration::for_scheduler_names(&[NAME]).expect("a name").fingerprint());
+    let election = ElectionConfig {
+        lease_duration: Duration::from_secs(3),
+        renew_deadline: Duration::from_secs(2),
+        retry_period: Duration::from_millis(200),
+        ..ElectionConfig::new(lease(lease_name), format!("host-of-{lease_name}_1"), claim)
+    };
+    Options { election: Some(election), ..options(sandbox) }
+}
+
+/// A Lease that nobody renews.
+fn abandoned(sandbox: &Sandbox, name: &str, holder: &str) {
+    let object = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {
+            "name": name, "namespace": "kube-system",
+            "labels": { "secondmate.dev/lease": "scheduler" },
+            "annotations": { "secondmate.dev/scheduler-names": name, "secondmate.dev/configuration": "1" },
+        },
+        "spec": { "holderIdentity": holder, "leaseDurationSeconds": 1, "renewTime": "2026-01-01T00:00:00.000000Z" },
+    });
+    sandbox.objects().create(object).expect("a valid Lease");
+}
+
+fn pod_of(scheduler: &str, name: &str) -> Value {
+    let mut pod = pod(name, "100m");
+    pod["spec"]["schedulerName"] = scheduler.into();
+    pod
+}
+
+/// The findings of a check as `severity object: problem`.
+fn of(examination: &Examination, check: &str) -> Vec<String> {
+    let shown = |finding: &Finding| format!("{:?} {}: {}", finding.severity, finding.object, finding.problem);
+    examination.findings.iter().filter(|finding| finding.check == check).map(shown).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_all_is_well_nothing_is_found() {
+    let sandbox = sandbox(2).await;
+    let shell = try_start(elected(&sandbox, NAME)).await.expect("it starts");
+    create_pods(&sandbox, "p", 3, "100m");
+    // It fits nowhere, and a gated one is nobody's yet: both wait, and nothing is wrong.
+    sandbox.objects().create(pod("huge", "100")).expect("a valid pod");
+    let mut gated = pod_of("nobody", "gated");
+    gated["spec"]["schedulingGates"] = json!([{ "name": "quota" }]);
+    sandbox.objects().create(gated).expect("a valid pod");
+    until("the last is tried", || condition_of(&sandbox, "huge").is_some()).await;
+    let examination = examined(&sandbox).await;
+    assert_eq!(examination.findings, []);
+    assert_eq!(examination.kubernetes.as_deref(), Some(secondmate_sandbox::VERSION));
+    shell.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rights_that_are_missing_are_named() {
+    let sandbox = sandbox(1).await;
+    sandbox.access().deny("create", "", "pods", "binding");
+    sandbox.access().deny("list", "events.k8s.io", "events", "");
+    let examination = examined(&sandbox).await;
+    assert_eq!(
+        of(&examination, "rights"),
+        [
+            "Warning user of this kubeconfig: may not create pods/binding: a scheduler that runs as this user does not start",
+            "Warning user of this kubeconfig: may not list events in events.k8s.io: owners of pods whose scheduler name nobody serves are not told",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_nobody_serves_are_told_with_their_pods() {
+    let sandbox = sandbox(1).await;
+    let shell = try_start(elected(&sandbox, NAME)).await.expect("it starts");
+    for number in 0..5 {
+        sandbox.objects().create(pod_of("mte", &format!("typo-{number}"))).expect("a valid pod");
+    }
+    // Its scheduler takes no Lease, but has written an event.
+    sandbox.objects().create(pod_of("without-lease", "tried")).expect("a valid pod");
+    let event = json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event",
+        "metadata": { "name": "tried.1", "namespace": "default" },
+        "eventTime": "2026-01-01T00:00:00.000000Z", "reason": "FailedScheduling", "action": "Scheduling", "type": "Warning",
+        "reportingController": "without-lease", "reportingInstance": "without-lease-1",
+        "regarding": { "kind": "Pod", "name": "tried", "namespace": "default" }, "note": "0/1 nodes are available",
+    });
+    sandbox.objects().create(event).expect("a valid event");
+    until("one of the two lives", || sandbox.objects().get("leases", "kube-system", NAME).is_some()).await;
+    let examination = examined(&sandbox).await;
+    let [finding] = examination.findings.as_slice() else { panic!("{:#?}", examination.findings) };
+    assert_eq!((finding.severity, finding.check), (Severity::Fault, "names"));
+    assert_eq!(finding.object, "scheduler name \"mte\"");
+    let since = finding.since.expect("since when");
+    assert_eq!(
+        finding.problem,
+        format!(
+            "nobody serves it (no live Lease names it, and no event was written in its name): 5 pods wait, the first since {since}: default/typo-0, default/typo-1, default/typo-2 and 2 more"
+        )
+    );
+    assert!(finding.remedy.contains("served are mate"), "{}", finding.remedy);
+    assert_eq!(finding.pods.len(), 5);
+
+    let patient = DoctorOptions { pending_for: Duration::from_secs(3600), ..doctor_options(&sandbox) };
+    assert_eq!(examine(patient).await.expect("it answers").findings, [], "they may be tried soon");
+    shell.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_of_one_name_are_told() {
+    let sandbox = sandbox(1).await;
+    let one = try_start(elected(&sandbox, NAME)).await.expect("it starts");
+    let other = try_start(elected(&sandbox, "elsewhere")).await.expect("it starts");
+    for name in [NAME, "elsewhere"] {
+        until("both lead", || sandbox.objects().get("leases", "kube-system", name).is_some()).await;
+    }
+    let examination = examined(&sandbox).await;
+    assert_eq!(
+        of(&examination, "leases"),
+        [
+            "Fault scheduler name \"mate\": 2 live processes serve it, and all of them bind: host-of-elsewhere_1 holds the Lease kube-system/elsewhere; host-of-mate_1 holds the Lease kube-system/mate"
+        ]
+    );
+    assert!(examination.findings[0].remedy.starts_with("let all processes of the name take one Lease"));
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_that_point_nowhere_are_told_and_are_a_fault_where_pods_wait() {
+    let sandbox = sandbox(1).await;
+    abandoned(&sandbox, "left-over", "gone_1");
+    abandoned(&sandbox, "awaited", "hangs_1");
+    sandbox.objects().create(pod_of("awaited", "waits")).expect("a valid pod");
+    sandbox.objects().create(pod_of("left-over", "hangs")).expect("a valid pod");
+    sandbox.objects().bind("default", "hangs", "", "node-00000").expect("a node");
+    until("the pod of the holder runs", || {
+        let pod = sandbox.objects().get("pods", "default", "hangs");
+        pod.is_some_and(|pod| pod["status"]["phase"] == "Running")
+    })
+    .await;
+    let examination = examined(&sandbox).await;
+    assert_eq!(
+        of(&examination, "leases"),
+        [
+            "Fault Lease kube-system/awaited: its holder hangs_1 does not renew it; pod default/hangs is there (Running), and 1 pod of its names wait",
+            "Warning Lease kube-system/left-over: its holder gone_1 does not renew it, and there is no pod gone",
+        ]
+    );
+    assert!(of(&examination, "names")[0].starts_with("Fault scheduler name \"awaited\": nobody serves it"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_nobody_has_tried_are_told() {
+    let sandbox = sandbox(1).await;
+    // It renews its Lease and does nothing else: no node is shown to it.
+    sandbox.faults().inject(Target::of(Verb::List, "nodes"), Fault::BlackHole, When::Always);
+    let shell = try_start(elected(&sandbox, NAME)).await.expect("it starts");
+    create_pods(&sandbox, "p", 2, "100m");
+    until("it leads", || sandbox.objects().get("leases", "kube-system", NAME).is_some()).await;
+    let examination = examined(&sandbox).await;
+    let told = of(&examination, "pods");
+    assert!(
+        told.len() == 1
+            && told[0].starts_with("Fault scheduler name \"mate\": 2 pods of it, the first since ")
+            && told[0].ends_with(
+                "have neither a condition PodScheduled nor an event of it: default/p-0, default/p-1"
+            ),
+        "{told:?}"
+    );
+    shell.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_is_said_to_be_unknown() {
+    let sandbox = sandbox(1).await;
+    sandbox.access().deny("list", "", "pods", "");
+    sandbox.access().deny("list", "coordination.k8s.io", "leases", "");
+    let examination = examined(&sandbox).await;
+    let unknown =
+        |check: &str| of(&examination, check).iter().filter(|text| text.starts_with("Unknown ")).count();
+    assert_eq!((unknown("names"), unknown("leases")), (1, 1), "{:#?}", examination.findings);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_that_decides_is_well_as_far_as_the_sandbox_tells() {
+    let sandbox = sandbox(1).await;
+    guard::register(&sandbox, "Ignore");
+    let metrics = Metrics::new();
+    let service = guard::deciding_guard(&sandbox, &metrics).await;
+    let examination = examined(&sandbox).await;
+    let found = of(&examination, "guard");
+    assert!(
+        found.len() == 1 && found[0].starts_with("Unknown API server's count of unanswered calls (/metrics)"),
+        "the sandbox counts nothing: {found:#?}"
+    );
+    // Somebody else's authority, as after a restore of the configuration alone.
+    let patch = json!({ "webhooks": [webhook_with(&sandbox, &another_authority())] });
+    sandbox
+        .objects()
+        .merge("validatingwebhookconfigurations", "", "secondmate-guard", "", &patch)
+        .expect("a valid configuration");
+    let examination = examined(&sandbox).await;
+    let found = of(&examination, "guard");
+    let refused = "Fault Secret guard/secondmate-guard-tls: the API server does not accept this certificate of the guard, and binds pass unseen";
+    assert!(found.iter().any(|text| text.starts_with(refused)), "{found:#?}");
+    service.stop().await;
+}
+
+/// PEM of an authority.
+fn another_authority() -> String {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    let key = rcgen::KeyPair::generate().expect("a key");
+    params.self_signed(&key).expect("a certificate").pem()
+}
+
+/// The webhook of the configuration with this authority.
+fn webhook_with(sandbox: &Sandbox, authority: &str) -> Value {
+    use base64::Engine;
+    let found = sandbox.objects().get("validatingwebhookconfigurations", "", "secondmate-guard");
+    let mut webhook = found.expect("it is registered")["webhooks"][0].clone();
+    webhook["clientConfig"]["caBundle"] = base64::engine::general_purpose::STANDARD.encode(authority).into();
+    webhook
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_that_is_registered_and_not_there_is_told() {
+    let sandbox = sandbox(1).await;
+    guard::register(&sandbox, "Fail");
+    let examination = examined(&sandbox).await;
+    let found = of(&examination, "guard");
+    for expected in [
+        "Fault ValidatingWebhookConfiguration secondmate-guard: no live process holds the guard's Lease",
+        "Fault ValidatingWebhookConfiguration secondmate-guard: guard.secondmate.dev has no caBundle",
+        "Fault Service guard/secondmate-guard: it has no ready endpoint",
+        "Warning ValidatingWebhookConfiguration secondmate-guard: the failurePolicy of guard.secondmate.dev is Fail",
+    ] {
+        assert!(found.iter().any(|text| text.starts_with(expected)), "{expected}: {found:#?}");
+    }
+}

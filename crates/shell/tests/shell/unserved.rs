@@ -1,0 +1,85 @@
+//! Owners of pods whose scheduler name nobody serves are told, once and by one process.
+
+use crate::fixture::*;
+use anyhow::Result;
+use secondmate_sandbox::Sandbox;
+use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
+use secondmate_shell::{Options, Shell, UnservedPace};
+use secondmate_telemetry::Metrics;
+use std::time::Duration;
+
+const REASON: &str = "SchedulerNameNotServed";
+
+async fn scheduler(sandbox: &Sandbox, name: &str) -> Result<(Shell, Metrics)> {
+    let lease = LeaseName { namespace: "kube-system".to_owned(), name: name.to_owned() };
+    let election = ElectionConfig {
+        lease_duration: Duration::from_secs(3),
+        renew_deadline: Duration::from_secs(2),
+        retry_period: Duration::from_millis(200),
+        ..ElectionConfig::new(lease, format!("host_{name}"), Claim::new(&[name], "same"))
+    };
+    let often = Duration::from_millis(100);
+    let options = Options {
+        profiles: vec![profile(name)],
+        election: Some(election),
+        unserved: UnservedPace { first: Duration::from_secs(2), every: often, pending_for: Duration::ZERO },
+        ..options(sandbox)
+    };
+    let metrics = options.admin.metrics.clone();
+    Ok((try_start(options).await?, metrics))
+}
+
+fn told(sandbox: &Sandbox, pod: &str) -> Vec<(String, String, String, u64)> {
+    events_of(sandbox, pod).into_iter().filter(|event| event.1 == REASON).collect()
+}
+
+fn create(sandbox: &Sandbox, scheduler: &str, name: &str) {
+    let mut pod = pod(name, "100m");
+    pod["spec"]["schedulerName"] = scheduler.into();
+    sandbox.objects().create(pod).expect("a valid pod");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_of_the_schedulers_tells_the_owners_once() -> Result<()> {
+    let sandbox = sandbox(1).await;
+    create(&sandbox, "typo", "lost");
+    let (a, of_a) = scheduler(&sandbox, "a").await?;
+    let (b, of_b) = scheduler(&sandbox, "b").await?;
+    until("the other leads too", || sandbox.objects().get("leases", "kube-system", "b").is_some()).await;
+    create(&sandbox, "b", "of-the-other");
+    until("the owner is told", || !told(&sandbox, "lost").is_empty()).await;
+    until("it is counted", || of_a.pods_unserved.get() == 1).await;
+    let expected = "nobody serves the scheduler name \"typo\": no live Lease names it, and nobody has written an event in its name; correct spec.schedulerName where the pod is made, or run a scheduler of this name";
+    assert_eq!(told(&sandbox, "lost"), [("Warning".to_owned(), REASON.to_owned(), expected.to_owned(), 1)]);
+    // Another one is told by a later look, of which the first pod has been part too.
+    create(&sandbox, "typo", "lost-too");
+    until("its owner is told", || !told(&sandbox, "lost-too").is_empty()).await;
+    assert_eq!(told(&sandbox, "lost").len(), 1);
+    assert_eq!(of_b.pods_unserved.get(), 0, "that is the first one's work");
+    // Its successor knows what was told.
+    a.stop().await;
+    until("the next one looks", || of_b.pods_unserved.get() == 2).await;
+    create(&sandbox, "typo", "lost-later");
+    until("and tells", || !told(&sandbox, "lost-later").is_empty()).await;
+    assert_eq!([told(&sandbox, "lost")[0].3, told(&sandbox, "lost-too")[0].3], [1, 1]);
+    assert_eq!((told(&sandbox, "lost").len(), told(&sandbox, "lost-too").len()), (1, 1));
+    assert_eq!(told(&sandbox, "of-the-other"), []);
+    b.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_right_to_list_events_nobody_is_told_and_all_else_works() -> Result<()> {
+    let sandbox = sandbox(1).await;
+    sandbox.access().deny("list", "events.k8s.io", "events", "");
+    create(&sandbox, "typo", "lost");
+    let (shell, metrics) = scheduler(&sandbox, "a").await?;
+    create(&sandbox, "a", "own");
+    until_bound(&sandbox, 1).await;
+    let reviews = || sandbox.history().count("create selfsubjectaccessreviews.authorization.k8s.io");
+    let at_the_start = reviews();
+    until("it asks whether it may", || reviews() >= at_the_start + 2).await;
+    assert_eq!((told(&sandbox, "lost"), metrics.pods_unserved.get()), (vec![], 0));
+    shell.stop().await;
+    Ok(())
+}
