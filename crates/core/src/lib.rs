@@ -14,6 +14,7 @@ mod nominations;
 pub mod port;
 pub mod queue;
 mod scheduler;
+pub mod shadow;
 
 pub use nominations::Nominator;
 pub use scheduler::{CacheDifference, CycleReport, EvaluationSettings, Scheduler, SchedulerConfig, Sizes};

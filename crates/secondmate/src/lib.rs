@@ -28,6 +28,7 @@ mod new_plugin;
 mod output;
 mod playground;
 mod run;
+mod shadow;
 mod started;
 mod tenants;
 mod version;

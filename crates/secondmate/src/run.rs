@@ -31,7 +31,8 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   secondmate run --scheduler-name my-scheduler
   secondmate run --config scheduler.yaml --log-format json
-  secondmate run --scheduler-name my-scheduler --kubeconfig ~/.kube/config -v 4";
+  secondmate run --scheduler-name my-scheduler --kubeconfig ~/.kube/config -v 4
+  secondmate run --shadow default-scheduler     # decide for its pods, compare, write nothing";
 
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
@@ -71,6 +72,14 @@ pub(crate) struct RunArgs {
     /// Allow the name default-scheduler, and take kube-scheduler's Lease. Stop kube-scheduler first.
     #[arg(long)]
     pub i_replace_the_default_scheduler: bool,
+    /// Decide for the pods of the scheduler of this name and write nothing: what it decides is held against that, and told by metrics,
+    /// at /debug/shadow, and in a summary on standard output at the end. Of --config the profile of this name counts, or its only
+    /// one.
+    #[arg(long, value_name = "NAME", conflicts_with_all = [
+        "scheduler_names", "leader_elect", "lease_duration", "renew_deadline", "retry_period", "bind_concurrency",
+        "i_replace_the_default_scheduler", "guard_listen",
+    ])]
+    pub shadow: Option<String>,
     /// Run the bind guard too, at this address (HTTPS, POST /bind), with a Lease of its own; see secondmate guard [default: off].
     #[arg(long, value_name = "ADDR")]
     pub guard_listen: Option<SocketAddr>,
@@ -119,7 +128,7 @@ pub(crate) struct ClusterSource {
 }
 
 impl ClusterSource {
-    async fn find(&self, configuration: &Configuration) -> anyhow::Result<ClusterConfig> {
+    pub async fn find(&self, configuration: &Configuration) -> anyhow::Result<ClusterConfig> {
         let configured = configuration.client_connection.kubeconfig.as_ref().map(PathBuf::from);
         let kubeconfig = self.kubeconfig.clone().or(configured);
         let Some(server) = &self.server else {
@@ -140,6 +149,9 @@ impl ClusterSource {
 }
 
 pub(crate) fn run(app: &App, args: RunArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
+    if let Some(name) = args.shadow.clone() {
+        return crate::shadow::shadow(app, &name, args, log);
+    }
     let source = ConfigurationSource {
         file: args.config.clone(),
         scheduler_names: args.scheduler_names.clone(),

@@ -217,12 +217,7 @@ impl Doctor {
         // It runs without these.
         let optional: BTreeSet<_> = report::rights().difference(&needed).cloned().collect();
         for (severity, rights, without, remedy) in [
-            (
-                severity,
-                needed,
-                "a scheduler that runs as this user does not start",
-                remedy,
-            ),
+            (severity, needed, "a scheduler that runs as this user does not start", remedy),
             (
                 Severity::Warning,
                 optional,

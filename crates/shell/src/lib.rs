@@ -50,6 +50,7 @@ mod resources;
 mod retry;
 mod rivals;
 mod secure;
+mod shadow;
 mod shell;
 mod state;
 mod tasks;
@@ -70,6 +71,7 @@ pub use secure::{
     AuthenticationOptions, AuthorizationOptions, NamedCertificate, RequestHeaders, SecureOptions,
     SecureServing, ServingCertificate, TlsOptions, TlsVersion, own_certificate_in,
 };
+pub use shadow::{ShadowOptions, ShadowService};
 pub use shell::Shell;
 pub use tasks::Failure;
 pub use unserved::report::Pace as UnservedPace;

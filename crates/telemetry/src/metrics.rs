@@ -13,6 +13,7 @@ mod process;
 mod profile;
 mod queues;
 mod registration;
+mod shadow;
 mod standing;
 
 use std::sync::{Arc, OnceLock};
@@ -34,6 +35,7 @@ pub use profile::{AttemptResult, ExtensionPointMetrics, PluginMetrics, ProfileMe
 use queues::POD;
 pub use queues::{BoundedQueue, CacheSize, Queue, QueuedPods};
 use registration::{Named, buckets};
+pub use shadow::ShadowMetrics;
 pub use standing::StandingMetrics;
 
 /// Media type of [`Metrics::encode`].
@@ -94,6 +96,8 @@ pub struct Metrics {
     pub pods_unserved: Gauge,
     /// The bind guard's.
     pub guard: GuardMetrics,
+    /// A shadow's.
+    pub shadow: ShadowMetrics,
     /// Differences that the last run of the cache comparer found.
     pub cache_comparer_differences: Gauge,
     /// Runs of the cache comparer.

@@ -13,5 +13,6 @@ mod load_aware;
 mod metrics;
 mod own_kinds;
 mod random;
+mod shadow;
 mod unserved;
 mod watches;

@@ -208,9 +208,11 @@ async fn every_metric_is_filled_by_a_run_with_all_that_happens_to_pods() -> Resu
     sandbox.objects().create(pod("late", "10m"))?;
 
     let filled = |name: &String| sum(&metrics, name, "") > 0.0;
-    // The bind guard's are filled by the bind guard.
+    // The bind guard's are filled by the bind guard, and a shadow's by a shadow.
     let expected_at_zero = |name: &String| {
-        name.starts_with("secondmate_guard_") || STAY_AT_ZERO.iter().any(|(zero, _)| zero == name)
+        let of_another = ["secondmate_guard_", "secondmate_shadow_"];
+        of_another.iter().any(|prefix| name.starts_with(prefix))
+            || STAY_AT_ZERO.iter().any(|(zero, _)| zero == name)
     };
     let empty = || {
         let empty = metrics.names().iter().filter(|name| !filled(name) && !expected_at_zero(name));

@@ -9,7 +9,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use super::{
     CacheSize, ExtenderMetrics, GuardMetrics, Labelled, Metrics, POD, PollMetrics, QueuedPods,
-    SLI_ATTEMPTS_MAX, StandingMetrics, process,
+    SLI_ATTEMPTS_MAX, ShadowMetrics, StandingMetrics, process,
 };
 
 /// Seconds from a to b with a factor, as kube-scheduler writes its buckets.
@@ -300,9 +300,11 @@ impl Metrics {
             queue_full.family(),
         );
         let guard = GuardMetrics::register(&mut registry);
+        let shadow = ShadowMetrics::register(&mut registry);
 
         Self {
             guard,
+            shadow,
             registry: Arc::new(root),
             names: names.into(),
             scheduling_algorithm_duration,

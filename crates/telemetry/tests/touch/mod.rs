@@ -38,6 +38,9 @@ pub fn touch(metrics: &Metrics) {
     metrics.guard.refused("cpu", "default-scheduler").inc();
     metrics.guard.settled("seen").inc();
     metrics.guard.connections_failed("tls").inc();
+    metrics.shadow.decisions("worse").inc();
+    metrics.shadow.difference.observe(7.0);
+    metrics.shadow.worse_by("NodeAffinity").inc();
     metrics.events_dropped.inc();
     let queue = metrics.bounded_queue("events", 1000);
     queue.length.set(12);

@@ -1,0 +1,321 @@
+//! A shadow: decides for the pods of another scheduler and holds each decision against what that scheduler did. It has no effects.
+//!
+//! # What is compared, and on which state
+//!
+//! On what the other scheduler decided cannot be known; one can come close. A decision is compared when the watch shows the pod on its node,
+//! on the state that was shown up to then, *without the pod itself*: all pods come in one watch, so what was bound before it is there, and
+//! what was bound after it is not. The pod is asked about as it waited, before it was bound. Of that one evaluation come their node's
+//! verdict and score, our choice, and the difference between the two; so a difference is never one of two states.
+//!
+//! That is the state of the decision where pods come one at a time. Where many come at once, the other scheduler decides in its own order
+//! and binds concurrently, so that a binding may be seen before an earlier decision: some differences are then of the order.
+//!
+//! What has changed the state before the binding is not compared: the node that preemption nominated a pod to, and a pod whose claims were
+//! bound, or given a node, for this binding's sake.
+//!
+//! That the other scheduler finds no node is taken from the pod's condition. Where we do not find one either, that is an agreement; where we
+//! do, it is asked again after [`CONFIRM_AFTER`], since the room may have come after their attempt, and what counts is what is said then.
+//!
+//! What it holds: the cache, and the pods of the name that wait. It knows no clock: time comes in with each call.
+
+mod tally;
+mod verdict;
+
+pub use tally::Tally;
+pub use verdict::{Agreement, Comparison, PluginDifference};
+
+use crate::cache::Cache;
+use crate::nominations::Nominator;
+use crate::port::{Input, PodWatch};
+use secondmate_cycle::{Answer, Evaluate, Outcome, Plain, Profile, Question, Random, Scope};
+use secondmate_framework::{Parity, Snapshot};
+use secondmate_model::objects::Object;
+use secondmate_model::{Atom, Pod, Timestamp, Uid, VolumeSource};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a pod that the other scheduler rejected, and we would not, usually may wait on before that is a disagreement. A pod that was
+/// rejected is tried again within ten seconds of an event that helps it.
+pub const CONFIRM_AFTER: Duration = Duration::from_secs(15);
+
+/// A pod that waits for the other scheduler.
+struct Waiting {
+    pod: Arc<Pod>,
+    /// All its claims were bound when it was first seen.
+    claims_bound: bool,
+    /// When to ask again, of a pod that they have rejected and that we would place.
+    ask_again: Option<Timestamp>,
+    /// What was made of their rejection has been told.
+    told: bool,
+}
+
+/// See the module's text.
+pub struct Shadow {
+    profile: Profile,
+    cache: Cache,
+    snapshot: Snapshot,
+    nominator: Nominator,
+    random: Random,
+    confirm_after: Duration,
+    bounds_amounts: bool,
+    /// Every list is in.
+    synced: bool,
+    waiting: BTreeMap<Uid, Waiting>,
+}
+
+impl Shadow {
+    /// A shadow of the scheduler that serves the profile's name. `seed` chooses among nodes that are equally good; for `confirm_after` see
+    /// [`CONFIRM_AFTER`].
+    #[must_use]
+    pub fn new(profile: Profile, seed: u64, confirm_after: Duration) -> Self {
+        Self {
+            confirm_after,
+            bounds_amounts: profile.handle().parity == Parity::Sensible,
+            profile,
+            cache: Cache::new(),
+            snapshot: Snapshot::default(),
+            nominator: Nominator::default(),
+            random: Random::new(seed),
+            synced: false,
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// The scheduler name whose pods are looked at.
+    #[must_use]
+    pub fn name(&self) -> &Atom {
+        self.profile.name()
+    }
+
+    /// Every list is in: from now on decisions are compared.
+    pub fn synced(&mut self, now: Timestamp) -> Vec<Comparison> {
+        self.synced = true;
+        let waiting: Vec<Uid> = self.waiting.keys().cloned().collect();
+        waiting.iter().filter_map(|uid| self.rejected_by_them(uid, now)).collect()
+    }
+
+    /// Takes what a watch shows; returns what was compared.
+    pub fn apply(&mut self, input: Input, now: Timestamp) -> Option<Comparison> {
+        match input {
+            Input::Pod(PodWatch::Pending, pod) => return self.pending(self.bounded(pod), now),
+            Input::Pod(PodWatch::Assigned, pod) if pod.terminal => self.off_node(&pod.uid),
+            Input::Pod(PodWatch::Assigned, pod) => return self.assigned(self.bounded(pod), now),
+            Input::Pod(PodWatch::ForeignNominated, pod) => self.nominated_by_others(&self.bounded(pod)),
+            Input::PodGone(PodWatch::Pending, uid) => self.leave(&uid),
+            Input::PodGone(PodWatch::Assigned, uid) => self.off_node(&uid),
+            Input::PodGone(PodWatch::ForeignNominated, uid) => {
+                if !self.waiting.contains_key(&uid) {
+                    self.nominator.remove(&uid);
+                }
+            }
+            Input::Node(node) => {
+                self.cache.set_node(if self.bounds_amounts { node.bounded() } else { node });
+            }
+            Input::NodeGone(name) => {
+                self.cache.remove_node(&name);
+            }
+            Input::Object(object) => {
+                let object = match object {
+                    Object::Own(own) => Object::Own(own.told_at(now)),
+                    other => other,
+                };
+                self.snapshot.objects_mut().apply(object);
+            }
+            Input::ObjectGone(kind, name) => {
+                self.snapshot.objects_mut().remove(kind, &name);
+            }
+            // Answers to effects, of which there are none.
+            Input::BindFinished(..)
+            | Input::WriteFinished(..)
+            | Input::Verified(..)
+            | Input::EvictFinished { .. } => {}
+        }
+        None
+    }
+
+    /// Asks again about pods whose time has come; returns what was compared.
+    pub fn ask_again(&mut self, now: Timestamp) -> Vec<Comparison> {
+        let is_due = |waiting: &Waiting| waiting.ask_again.is_some_and(|at| at <= now);
+        let due: Vec<Uid> =
+            self.waiting.iter().filter(|(_, waiting)| is_due(waiting)).map(|(uid, _)| uid.clone()).collect();
+        due.iter().filter_map(|uid| self.confirm(uid, now)).collect()
+    }
+
+    /// Pods that wait, pods on nodes, and nodes.
+    #[must_use]
+    pub fn sizes(&self) -> [usize; 3] {
+        let size = self.cache.size();
+        [self.waiting.len(), size.pods, size.nodes]
+    }
+
+    fn bounded(&self, pod: Arc<Pod>) -> Arc<Pod> {
+        if self.bounds_amounts { pod.bounded() } else { pod }
+    }
+
+    fn pending(&mut self, pod: Arc<Pod>, now: Timestamp) -> Option<Comparison> {
+        // What was seen on a node does not wait.
+        if self.cache.is_added(&pod.uid)
+            || pod.node_name.is_some()
+            || pod.terminal
+            || pod.scheduler_name != *self.name()
+        {
+            return None;
+        }
+        match &pod.nominated_node_name {
+            Some(node) => self.nominator.set(&pod, node),
+            None => {
+                self.nominator.remove(&pod.uid);
+            }
+        }
+        let uid = pod.uid.clone();
+        match self.waiting.get_mut(&uid) {
+            Some(waiting) => waiting.pod = pod,
+            None => {
+                let claims_bound = self.claims_are_bound(&pod);
+                let waiting = Waiting { pod, claims_bound, ask_again: None, told: false };
+                self.waiting.insert(uid.clone(), waiting);
+            }
+        }
+        if self.synced { self.rejected_by_them(&uid, now) } else { None }
+    }
+
+    fn claims_are_bound(&self, pod: &Pod) -> bool {
+        pod.volumes.iter().all(|volume| {
+            let name = match &volume.source {
+                VolumeSource::Claim { name, .. } => name.to_string(),
+                VolumeSource::Ephemeral => format!("{}-{}", pod.name, volume.name),
+                _ => return true,
+            };
+            let claim = self.snapshot.objects().claim(&pod.namespace, &name);
+            claim.is_some_and(|claim| !claim.volume_name.is_empty())
+        })
+    }
+
+    /// Looks whether the pod's condition says that they found no node.
+    fn rejected_by_them(&mut self, uid: &Uid, now: Timestamp) -> Option<Comparison> {
+        let waiting = self.waiting.get(uid)?;
+        if waiting.told || waiting.ask_again.is_some() || waiting.pod.deleting || !is_rejected(&waiting.pod) {
+            return None;
+        }
+        let pod = Arc::clone(&waiting.pod);
+        if let Outcome::Placed { .. } = self.ask(&pod, now).outcome {
+            // The room may have come after their attempt.
+            self.waiting.get_mut(uid)?.ask_again = Some(now + self.confirm_after);
+            return None;
+        }
+        self.confirm(uid, now)
+    }
+
+    /// Tells what we say of a pod that they have rejected.
+    fn confirm(&mut self, uid: &Uid, now: Timestamp) -> Option<Comparison> {
+        let waiting = self.waiting.get_mut(uid)?;
+        waiting.ask_again = None;
+        if waiting.told || waiting.pod.deleting || !is_rejected(&waiting.pod) {
+            return None;
+        }
+        waiting.told = true;
+        let pod = Arc::clone(&waiting.pod);
+        let said = pod.scheduled_condition.as_ref().map(|condition| condition.message.to_string());
+        Some(verdict::of_rejection(&pod, said.unwrap_or_default(), &self.ask(&pod, now)))
+    }
+
+    fn assigned(&mut self, pod: Arc<Pod>, now: Timestamp) -> Option<Comparison> {
+        let known = self.cache.is_added(&pod.uid);
+        let waited = self.waiting.remove(&pod.uid);
+        self.nominator.remove(&pod.uid);
+        let comparison = match &pod.node_name {
+            Some(node) if !known && self.synced && self.is_their_decision(&pod) => {
+                Some(self.compare(&pod, waited, node, now))
+            }
+            _ => None,
+        };
+        self.cache.add(pod);
+        comparison
+    }
+
+    /// Whether the pod came to its node by a binding. One that was created on its node has no condition yet.
+    fn is_their_decision(&self, pod: &Pod) -> bool {
+        let bound = pod.scheduled_condition.as_ref().is_some_and(|condition| &*condition.status == "True");
+        bound && pod.scheduler_name == *self.name()
+    }
+
+    fn compare(
+        &mut self,
+        pod: &Arc<Pod>,
+        waited: Option<Waiting>,
+        node: &Atom,
+        now: Timestamp,
+    ) -> Comparison {
+        let claims_bound = match &waited {
+            Some(waited) => waited.claims_bound,
+            // Never seen before it was bound: its claims have been bound for it, if it has any.
+            None => !uses_claims(pod),
+        };
+        let as_it_waited = waited.map_or_else(|| Arc::clone(pod), |waited| waited.pod);
+        if as_it_waited.nominated_node_name.as_ref() == Some(node) {
+            return Comparison::without(pod, node, "preemption made room there for it");
+        }
+        if !claims_bound {
+            return Comparison::without(pod, node, "its claims were bound for this node");
+        }
+        let mut asked = Pod::clone(&as_it_waited);
+        asked.node_name = None;
+        if asked.nominated_node_name.is_some() {
+            asked.nominated_node_name = None;
+        }
+        let asked = Arc::new(asked);
+        let answer = self.ask(&asked, now);
+        let Some(position) = self.snapshot.position(node) else {
+            return Comparison::without(pod, node, "the node is not known yet");
+        };
+        verdict::of_binding(pod, node, position, &answer)
+    }
+
+    /// What we would do with a pod now.
+    fn ask(&mut self, pod: &Arc<Pod>, now: Timestamp) -> Answer {
+        self.cache.refresh(&mut self.snapshot);
+        let question = Question {
+            profile: &self.profile,
+            snapshot: &self.snapshot,
+            nominations: &self.nominator,
+            now,
+            pod,
+            scope: Scope::Every,
+        };
+        Plain.evaluate(&question, &mut self.random)
+    }
+
+    fn nominated_by_others(&mut self, pod: &Arc<Pod>) {
+        match &pod.nominated_node_name {
+            Some(node) if pod.node_name.is_none() && !pod.terminal && !self.cache.is_added(&pod.uid) => {
+                self.nominator.set(pod, node);
+            }
+            _ => {
+                self.nominator.remove(&pod.uid);
+            }
+        }
+    }
+
+    fn leave(&mut self, uid: &Uid) {
+        self.nominator.remove(uid);
+        self.waiting.remove(uid);
+    }
+
+    fn off_node(&mut self, uid: &Uid) {
+        // One that was never seen there is gone all the same.
+        let _ = self.cache.remove(uid);
+    }
+}
+
+fn uses_claims(pod: &Pod) -> bool {
+    let is_claim =
+        |source: &VolumeSource| matches!(source, VolumeSource::Claim { .. } | VolumeSource::Ephemeral);
+    pod.volumes.iter().any(|volume| is_claim(&volume.source))
+}
+
+/// Whether a scheduler has said that the pod fits nowhere.
+fn is_rejected(pod: &Pod) -> bool {
+    let condition = pod.scheduled_condition.as_ref();
+    condition.is_some_and(|condition| &*condition.status == "False" && &*condition.reason == "Unschedulable")
+}

@@ -1,0 +1,49 @@
+//! The numbers of a shadow: what another scheduler decided against what this one would have decided.
+
+use super::Named;
+use super::family::Labelled;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+
+/// What a shadow counts.
+#[derive(Clone, Debug)]
+pub struct ShadowMetrics {
+    /// By how much our score of our node is higher than that of theirs, where it is.
+    pub difference: Histogram,
+    decisions: Labelled<Counter, 1>,
+    worse_by: Labelled<Counter, 1>,
+}
+
+impl ShadowMetrics {
+    pub(super) fn register(registry: &mut Named<'_>) -> Self {
+        let decisions = Labelled::counter(["decision"]);
+        registry.register(
+            "shadow_decisions",
+            "Decisions of the shadowed scheduler against ours: same, equally_good, both_unschedulable, worse, unfit, unschedulable_here, unschedulable_there, failed, not_compared",
+            decisions.family(),
+        );
+        let difference = Histogram::new(exponential_buckets(1.0, 2.0, 11));
+        registry.register(
+            "shadow_score_difference",
+            "By how much our score of our node is higher than that of the node that the shadowed scheduler took, where it is",
+            difference.clone(),
+        );
+        let worse_by = Labelled::counter(["plugin"]);
+        registry.register(
+            "shadow_worse_nodes",
+            "Nodes of lower score that the shadowed scheduler took, by the plugin that prefers ours most",
+            worse_by.family(),
+        );
+        Self { difference, decisions, worse_by }
+    }
+
+    /// Decisions of which this came.
+    pub fn decisions(&self, decision: &str) -> Counter {
+        self.decisions.get([decision])
+    }
+
+    /// Worse nodes, by the plugin that prefers ours most.
+    pub fn worse_by(&self, plugin: &str) -> Counter {
+        self.worse_by.get([plugin])
+    }
+}
