@@ -17,7 +17,7 @@ fn stdout(arguments: &[&str], variables: &[(&str, &str)]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "run",
     "kube-scheduler",
     "playground",
