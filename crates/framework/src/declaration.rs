@@ -147,7 +147,7 @@ pub struct Declaration {
     pub score: Reach,
     /// Rights that its writes need.
     pub writes: Vec<Right>,
-    /// Whether it reads pods and nodes in full ([`Pod::json`](secondmate_model::Pod::json), [`Node::json`](secondmate_model::Node::json)):
+    /// Whether it reads pods and nodes in full ([`PodContent::json`](secondmate_model::PodContent::json), [`Node::json`](secondmate_model::Node::json)):
     /// their text is kept in memory then.
     pub whole_objects: bool,
 }

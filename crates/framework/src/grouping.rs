@@ -9,30 +9,36 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
-/// What all of a filter or a score by group follows from, beside the nodes.
-pub trait Keyed: 'static {
-    /// Equal keys stand for the same verdicts and scores, whatever the nodes are.
-    fn key(&self) -> impl Hash + PartialEq + '_;
-}
-
-/// Filters and scores by group that are the same for any nodes are told by their keys. Whatever is [`Keyed`] has it.
+/// Filters and scores by group that are the same for any nodes are told by what they follow from: see [`alike_by_key!`](crate::alike_by_key).
 pub trait Alike: Any {
-    /// Whether the other is of the same type and has the same key.
+    /// Whether the other is of the same type, and gives the same verdicts and scores whatever the nodes are.
     fn is_same(&self, other: &dyn Any) -> bool;
-    /// Equal for equal keys.
+    /// Equal where [`Alike::is_same`] holds.
     fn hash(&self) -> u64;
 }
 
-impl<T: Keyed> Alike for T {
-    fn is_same(&self, other: &dyn Any) -> bool {
-        other.downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
-    }
+/// Implements [`Alike`](crate::Alike) by the type's own method `key(&self)`, which returns everything that its verdicts and scores follow
+/// from, beside the nodes, as something that is `Hash` and `PartialEq`.
+#[macro_export]
+macro_rules! alike_by_key {
+    ($type:ty) => {
+        impl $crate::Alike for $type {
+            fn is_same(&self, other: &dyn ::std::any::Any) -> bool {
+                other.downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
+            }
 
-    fn hash(&self) -> u64 {
-        let mut hasher = FxHasher::default();
-        self.key().hash(&mut hasher);
-        hasher.finish()
-    }
+            fn hash(&self) -> u64 {
+                $crate::hash_of(&self.key())
+            }
+        }
+    };
+}
+
+/// A hash that is the same in each run.
+pub fn hash_of(key: &impl Hash) -> u64 {
+    let mut hasher = FxHasher::default();
+    key.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The score of a plugin for the pods of a class, by group.

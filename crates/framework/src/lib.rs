@@ -45,7 +45,7 @@ pub use extender::{
 pub use fact::Fact;
 pub use fit_error::fit_error_message;
 pub use grouping::{
-    Alike, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, Keyed, NodeGroup, Place,
+    Alike, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, NodeGroup, Place, hash_of,
 };
 pub use normalization::Normalization;
 pub use plugin::{

@@ -7,8 +7,8 @@ use super::filter::{Incoming, meaning, rejection};
 use super::score::{Preferences, normalized};
 use super::{InterPodAffinity, namespace_labels, parse_error};
 use secondmate_framework::{
-    Context, Coordinate, Coordinates, DomainTotals, ExistingTerm, GroupFilter, GroupScore, Keyed, NodeGroup,
-    Place, Snapshot, Status, TermList,
+    Context, Coordinate, Coordinates, DomainTotals, ExistingTerm, GroupFilter, GroupScore, NodeGroup, Place,
+    Snapshot, Status, TermList, alike_by_key,
 };
 use secondmate_model::{Atom, Labels, NodeInfo, Pod, PodAffinityTerm};
 use smallvec::SmallVec;
@@ -78,11 +78,13 @@ struct Required {
     existing_keys: Keys,
 }
 
-impl Keyed for Required {
+impl Required {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         (self.incoming.key(), &self.existing)
     }
 }
+
+alike_by_key!(Required);
 
 impl GroupFilter for Required {
     fn look(&self, node: &NodeInfo) -> Coordinates {
@@ -144,11 +146,13 @@ struct Preferred {
     keys: Keys,
 }
 
-impl Keyed for Preferred {
+impl Preferred {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         (self.preferences.key(), &self.existing, self.hard_pod_affinity_weight)
     }
 }
+
+alike_by_key!(Preferred);
 
 impl GroupScore for Preferred {
     fn look(&self, node: &NodeInfo) -> Coordinates {

@@ -6,7 +6,8 @@ use super::domains::NO_DOMAIN;
 use super::filter::{Skew, own_counts, verdict};
 use super::score::{Normalizer, score_of, weight};
 use secondmate_framework::{
-    Context, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, Keyed, NodeGroup, Place, Status,
+    Context, Coordinate, Coordinates, DomainTotals, GroupFilter, GroupScore, NodeGroup, Place, Status,
+    alike_by_key,
 };
 use secondmate_model::{Atom, NodeInfo, Pod, WhenUnsatisfiable};
 use smallvec::SmallVec;
@@ -67,11 +68,13 @@ fn taking_part(pod: &Pod) -> impl Hash + PartialEq + '_ {
     (&pod.namespace, &pod.node_selector, required, &pod.tolerations)
 }
 
-impl Keyed for HardSpread {
+impl HardSpread {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         (&self.constraints, &self.own, taking_part(&self.pod))
     }
 }
+
+alike_by_key!(HardSpread);
 
 impl GroupFilter for HardSpread {
     fn look(&self, node: &NodeInfo) -> Coordinates {
@@ -104,11 +107,13 @@ impl GroupFilter for HardSpread {
     }
 }
 
-impl Keyed for SoftSpread {
+impl SoftSpread {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         (&self.constraints, self.requires_all_keys, taking_part(&self.pod))
     }
 }
+
+alike_by_key!(SoftSpread);
 
 impl GroupScore for SoftSpread {
     fn look(&self, node: &NodeInfo) -> Coordinates {
