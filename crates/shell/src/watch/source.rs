@@ -181,7 +181,7 @@ impl Source {
                 Event::Delete(object) => {
                     let key = object.key(self.watch.subject);
                     self.context.unfit.remove(&key);
-                    self.gone(key).await?;
+                    self.deleted(key).await?;
                 }
             }
         }
@@ -234,7 +234,7 @@ impl Source {
         let mut vanished: Vec<Key> = self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
         vanished.sort_unstable();
         for key in vanished {
-            self.gone(key).await?;
+            self.deleted(key).await?;
         }
         self.context.currency.listed(self.number);
         if !self.synced {
@@ -243,6 +243,19 @@ impl Source {
             self.tell(Message::Synced(self.number)).await?;
         }
         Ok(())
+    }
+
+    /// The object is no more. A look at a pod after a lost answer may have found it on its node before the watch did, which then never
+    /// shows it there: it is told as gone from there as well, or its room would be taken for ever.
+    async fn deleted(&mut self, key: Key) -> Result<(), Closed> {
+        let was_pending = self.known.get(&key) == Some(&Some(PodWatch::Pending));
+        self.gone(key.clone()).await?;
+        match key {
+            Key::Pod(uid) if was_pending => {
+                self.tell(Message::Watched(Input::PodGone(PodWatch::Assigned, uid))).await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn gone(&mut self, key: Key) -> Result<(), Closed> {
