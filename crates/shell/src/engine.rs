@@ -7,6 +7,7 @@
 
 use crate::clock::Clock;
 use crate::decisions::Decisions;
+use crate::departed::Departed;
 use crate::extender::ExtenderBinder;
 use crate::heartbeat::Heartbeat;
 use crate::inbox::{INBOX_MESSAGES_MAX, Message};
@@ -72,6 +73,7 @@ pub(crate) struct Engine {
     pub clock: Clock,
     pub observer: Observer,
     pub others: OtherBinders,
+    pub departed: Departed,
     /// Watches whose first list is not in, by number.
     pub unsynced: BTreeMap<usize, String>,
     /// When it was last said which lists are awaited.
@@ -151,10 +153,12 @@ impl Engine {
         let now = self.clock.now();
         match message {
             Message::Watched(input) => {
+                let input = self.departed.sift(input);
                 self.others.look(&input, &self.scheduler, self.unsynced.is_empty());
                 self.scheduler.apply(input, now);
             }
             Message::Answered(input) => {
+                let input = self.departed.sift(input);
                 self.others.look(&input, &self.scheduler, self.unsynced.is_empty());
                 self.outstanding = self.outstanding.saturating_sub(1);
                 self.bindings.store(self.outstanding, Ordering::Relaxed);

@@ -24,6 +24,7 @@ mod compare;
 mod connect;
 mod debug;
 mod decisions;
+mod departed;
 mod doctor;
 mod dump;
 mod elect;

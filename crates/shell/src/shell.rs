@@ -7,6 +7,7 @@ use crate::compare::{self, CompareError, Comparer};
 use crate::connect;
 use crate::debug;
 use crate::decisions::Decisions;
+use crate::departed::Departed;
 use crate::elect::{self, Elected};
 use crate::engine::{Engine, Progress, Writers};
 use crate::extender::{self, ExtenderBinder};
@@ -500,6 +501,7 @@ impl Parts {
             inbox: core.messages,
             inbox_length: metrics.bounded_queue("inbox", crate::inbox::INBOX_MESSAGES_MAX).length,
             writers: core.writers,
+            departed: Departed::default(),
             others: OtherBinders::new(
                 names.clone(),
                 self.leading.clone(),

@@ -1,0 +1,74 @@
+//! Pods that were deleted lately. A look at a pod, after a binding whose answer was lost, can be overtaken by the pod's deletion: what it
+//! found is told after the watch has told that the pod is no more. It must not bring the pod back, since the watch would never
+//! take it away again, and its room with it.
+
+use rustc_hash::FxHashSet;
+use secondmate_core::port::{Input, PodWatch, Verified};
+use secondmate_model::Uid;
+use std::collections::VecDeque;
+
+/// Pods that are remembered; of more, those that were deleted first are forgotten. A look takes seconds at most.
+const DEPARTED_MAX: usize = 16_384;
+
+/// The pods that were deleted last.
+#[derive(Debug, Default)]
+pub(crate) struct Departed {
+    order: VecDeque<Uid>,
+    known: FxHashSet<Uid>,
+}
+
+impl Departed {
+    /// The input as the core is to be told of it.
+    pub fn sift(&mut self, input: Input) -> Input {
+        match input {
+            Input::PodGone(PodWatch::Assigned, uid) => {
+                if self.known.insert(uid.clone()) {
+                    self.order.push_back(uid.clone());
+                    if self.order.len() > DEPARTED_MAX
+                        && let Some(first) = self.order.pop_front()
+                    {
+                        self.known.remove(&first);
+                    }
+                }
+                Input::PodGone(PodWatch::Assigned, uid)
+            }
+            Input::Verified(uid, Verified::Found(_)) if self.known.contains(&uid) => {
+                Input::Verified(uid, Verified::Gone)
+            }
+            input => input,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secondmate_model::{Pod, wire};
+    use std::sync::Arc;
+
+    fn found(name: &str) -> Input {
+        let wire: wire::Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": name, "uid": name}, "spec": {"nodeName": "n", "containers": []},
+        }))
+        .expect("a pod");
+        let pod = Arc::new(Pod::new(&wire).expect("it compiles"));
+        Input::Verified(pod.uid.clone(), Verified::Found(pod))
+    }
+
+    #[test]
+    fn a_look_that_the_deletion_has_overtaken_finds_nothing() {
+        let mut departed = Departed::default();
+        let is_found = |input| matches!(input, Input::Verified(_, Verified::Found(_)));
+        assert!(is_found(departed.sift(found("a"))));
+        departed.sift(Input::PodGone(PodWatch::Pending, Uid::from("a")));
+        assert!(is_found(departed.sift(found("a"))), "it has been bound");
+        departed.sift(Input::PodGone(PodWatch::Assigned, Uid::from("a")));
+        assert!(matches!(departed.sift(found("a")), Input::Verified(_, Verified::Gone)));
+        assert!(is_found(departed.sift(found("b"))));
+        for number in 0..DEPARTED_MAX {
+            departed.sift(Input::PodGone(PodWatch::Assigned, Uid::from(&*format!("p{number}"))));
+        }
+        assert!(is_found(departed.sift(found("a"))), "forgotten");
+        assert_eq!((departed.order.len(), departed.known.len()), (DEPARTED_MAX, DEPARTED_MAX));
+    }
+}
