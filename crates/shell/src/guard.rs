@@ -31,9 +31,8 @@ use crate::heartbeat::WatchHeartbeats;
 use crate::inbox::Inbox;
 use crate::lease::{Claim, Election, ElectionConfig, ElectionEnd, KubeLease, LeaseName, Term, identity};
 use crate::options::StartError;
-use crate::outage::Outage;
 use crate::tasks::{Failure, Failures, Tasks};
-use crate::watch::{self, Currency, Originals, Permission};
+use crate::watch::{self, Currency, Permission};
 use crate::write::Leading;
 use desk::Desk;
 use registration::Registration;
@@ -156,15 +155,8 @@ impl GuardService {
 
         let (inbox, messages) = Inbox::new(&metrics);
         let context = watch::Context {
-            client,
-            inbox,
-            metrics: metrics.clone(),
-            unfit: Arc::default(),
-            tasks: tasks.clone(),
-            heartbeats,
-            outage: Outage::default(),
-            originals: Originals::default(),
             currency,
+            ..watch::Context::new(client, inbox, metrics.clone(), tasks.clone(), heartbeats)
         };
         let unsynced = (0..watches.len()).collect();
         for (number, watch) in watches.into_iter().enumerate() {

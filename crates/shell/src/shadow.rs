@@ -10,9 +10,8 @@ use crate::connect;
 use crate::heartbeat::WatchHeartbeats;
 use crate::inbox::{Inbox, Message};
 use crate::options::StartError;
-use crate::outage::Outage;
 use crate::tasks::{Failure, Failures, Tasks};
-use crate::watch::{self, Currency, Originals};
+use crate::watch;
 use secondmate_core::shadow::{Agreement, Comparison, Shadow, Tally};
 use secondmate_cycle::Profile;
 use secondmate_telemetry::{Admin, DebugResponse, HealthFlag, Metrics, Probe};
@@ -91,17 +90,7 @@ impl ShadowService {
         let watched = heartbeats.clone();
         admin.health.register("watches", Probe::Live, move || watched.check());
         mount(&admin, profile.name().as_str(), &tally);
-        let context = watch::Context {
-            client,
-            inbox,
-            metrics: metrics.clone(),
-            unfit: Arc::default(),
-            tasks: tasks.clone(),
-            heartbeats,
-            outage: Outage::default(),
-            originals: Originals::default(),
-            currency: Currency::default(),
-        };
+        let context = watch::Context::new(client, inbox, metrics.clone(), tasks.clone(), heartbeats);
         let unsynced = watches.iter().map(ToString::to_string).enumerate().collect();
         for (number, watch) in watches.into_iter().enumerate() {
             watch::spawn(context.clone(), watch, number);

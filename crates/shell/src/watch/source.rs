@@ -52,6 +52,29 @@ pub(crate) struct Context {
     pub currency: Currency,
 }
 
+impl Context {
+    /// Of watches that keep nothing in full and share nothing with others.
+    pub fn new(
+        client: Client,
+        inbox: Inbox,
+        metrics: Metrics,
+        tasks: Tasks,
+        heartbeats: WatchHeartbeats,
+    ) -> Self {
+        Self {
+            client,
+            inbox,
+            metrics,
+            unfit: Arc::default(),
+            tasks,
+            heartbeats,
+            outage: Outage::default(),
+            originals: Originals::default(),
+            currency: Currency::default(),
+        }
+    }
+}
+
 /// Starts a watch as a task.
 pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
     let heartbeat = context.heartbeats.add(watch.to_string());
