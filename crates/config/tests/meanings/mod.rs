@@ -137,7 +137,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("delayCacheUntilActive", "Whether caches are filled only once the process leads"),
     (
         "parity",
-        "Whether the [quirks of kube-scheduler](../README.md#quirks-of-kube-scheduler) are reproduced",
+        "Whether the [quirks of kube-scheduler](quirks.md) are reproduced",
     ),
     ("preemption", "Preemption beside other schedulers"),
     (
