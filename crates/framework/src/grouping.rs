@@ -9,8 +9,8 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
-/// Filters and scores by group that are the same for any nodes are told by what they follow from: see [`alike_by_key!`](crate::alike_by_key).
-pub trait Alike: Any {
+/// What is the same for any nodes is told by what it follows from: see [`alike_by_key!`](crate::alike_by_key).
+pub trait Alike: Any + Debug + Send + Sync {
     /// Whether the other is of the same type, and gives the same verdicts and scores whatever the nodes are.
     fn is_same(&self, other: &dyn Any) -> bool;
     /// Equal where [`Alike::is_same`] holds.
@@ -45,7 +45,7 @@ pub fn hash_of(key: &impl Hash) -> u64 {
 ///
 /// Nodes whose coordinates are equal score the same. [`GroupScore::score`] must come to the scores that PreScore, Score and
 /// normalisation come to.
-pub trait GroupScore: Alike + Debug + Send + Sync {
+pub trait GroupScore: Alike {
     /// The node's coordinates, always as many. They depend on the node and the pods on it only.
     fn look(&self, node: &NodeInfo) -> Coordinates;
     /// The normalised scores of the groups of feasible nodes, in their order.
@@ -56,7 +56,7 @@ pub trait GroupScore: Alike + Debug + Send + Sync {
 ///
 /// Nodes whose coordinates are equal get the same verdict. [`GroupFilter::filter`] must come to the verdict that PreFilter and Filter
 /// come to.
-pub trait GroupFilter: Alike + Debug + Send + Sync {
+pub trait GroupFilter: Alike {
     /// The node's coordinates, always as many. They depend on the node and the pods on it only.
     fn look(&self, node: &NodeInfo) -> Coordinates;
     /// The verdict on nodes at these places. Of the domains at each coordinate the totals tell what counts beside the node's own.

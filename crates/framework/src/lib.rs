@@ -8,6 +8,7 @@
 //! written to the API server is returned as data ([`BindStep`], [`PreBindStep`]) and done by the shell.
 
 mod affinity_terms;
+mod claims_in_use;
 mod declaration;
 mod event;
 mod extender;
@@ -18,6 +19,7 @@ mod normalization;
 mod plugin;
 mod point;
 mod poll;
+mod reading;
 mod registry;
 mod snapshot;
 mod state;
@@ -56,6 +58,7 @@ pub use plugin::{
 };
 pub use point::{ExtensionPoint, PerPoint};
 pub use poll::{Endpoint, LeftOut, POLL_EVERY_MIN, Poll, PollFunction};
+pub use reading::Reading;
 pub use registry::{
     AnyFactory, COMMANDS_MAX, EVENTS_MAX, Factory, Handle, Parity, PluginError, PluginEvent, Registry,
     WaitingPodCommand,

@@ -6,6 +6,7 @@ use crate::fact::Fact;
 use crate::grouping::{GroupFilter, GroupScore};
 use crate::normalization::Normalization;
 use crate::poll::Poll;
+use crate::reading::Reading;
 use crate::snapshot::Snapshot;
 use crate::state::CycleState;
 use crate::status::Status;
@@ -96,6 +97,17 @@ pub trait Plugin: Send + Sync + 'static {
     /// How far its score looks for this pod in this snapshot, where that is less far than it declares: it has nothing to say about
     /// the pod, say.
     fn score_reach(&self, _cx: &Context<'_>, _pod: &Arc<Pod>) -> Option<Reach> {
+        None
+    }
+
+    /// What its filter and its score read for this pod, where they look no further than the node and that is less than the declaration says, or
+    /// can be told more narrowly: a pod with a claim of its own, say, is like others whose volumes can be reached from the same nodes. Asked
+    /// after PreFilter, with the state that it left, and only where the standing evaluation could serve the pod. `None` leaves it at the
+    /// declaration.
+    ///
+    /// A reading promises what [`Reach::Node`] does, of the key in place of the declared parts of the pod: the same key, the same verdicts and
+    /// raw scores on nodes that have not changed.
+    fn reading(&self, _cx: &Context<'_>, _state: &CycleState, _pod: &Arc<Pod>) -> Option<Reading> {
         None
     }
 

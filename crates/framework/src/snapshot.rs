@@ -1,10 +1,11 @@
 //! The frozen view of one cycle.
 
 use crate::affinity_terms::{AffinityTerms, ExistingTerm};
+use crate::claims_in_use::ClaimsInUse;
 use rustc_hash::FxHashMap;
-use secondmate_model::objects::Objects;
+use secondmate_model::objects::{ObjectName, Objects, StorageChange};
 use secondmate_model::{Atom, NodeInfo};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Changes of single nodes that a snapshot remembers. Who has not looked for longer looks at every node again, which costs as much as
@@ -37,8 +38,7 @@ pub struct Snapshot {
     with_required_anti_affinity: Vec<NodeIndex>,
     /// The different affinity terms of the pods on the nodes.
     terms: AffinityTerms,
-    /// Claims in use, as `namespace/name`, with the number of nodes on which they are.
-    claims: BTreeMap<Box<str>, u32>,
+    claims: ClaimsInUse,
     objects: Objects,
     identity: Identity,
     /// Number of times that the list was replaced.
@@ -80,6 +80,7 @@ pub struct Cursor {
     snapshot: Identity,
     lists: u64,
     replaced: u64,
+    storage: u64,
 }
 
 impl Snapshot {
@@ -133,7 +134,12 @@ impl Snapshot {
     /// Where the changes of the nodes stand now.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        Cursor { snapshot: self.identity.same(), lists: self.lists, replaced: self.replaced }
+        Cursor {
+            snapshot: self.identity.same(),
+            lists: self.lists,
+            replaced: self.replaced,
+            storage: self.objects.storage_changed(),
+        }
     }
 
     /// Positions of the nodes that changed since the cursor was taken, some of them several times. `None` where that is not known any
@@ -148,10 +154,49 @@ impl Snapshot {
         Some(self.changes.range(known..).copied())
     }
 
+    /// Positions of the nodes whose storage changed since the cursor was taken, some of them several times: their CSINode, what is attached
+    /// to them, or the claims that their pods use and the volumes behind those. `None` as for [`Snapshot::changes_since`].
+    ///
+    /// Where a claim is in use, and which volume is behind it, is taken as it is now: where that has changed, so have the nodes or the claim,
+    /// which are told for themselves.
+    #[must_use]
+    pub fn storage_changes_since(&self, cursor: &Cursor) -> Option<Vec<NodeIndex>> {
+        if cursor.snapshot != self.identity {
+            return None;
+        }
+        let mut nodes = Vec::new();
+        for change in self.objects.storage_changes_since(cursor.storage)? {
+            match change {
+                StorageChange::OfNode(node) => nodes.extend(self.position(node)),
+                StorageChange::Claim(claim) => nodes.extend(self.nodes_with_claim(claim)),
+                StorageChange::Volume(volume) => nodes.extend(self.nodes_with_volume(volume)),
+            }
+        }
+        Some(nodes)
+    }
+
     /// Whether a pod on some node uses the claim (`namespace/name`) by name.
     #[must_use]
     pub fn claim_in_use(&self, claim: &str) -> bool {
-        self.claims.contains_key(claim)
+        self.claims.is_named(claim)
+    }
+
+    /// Positions of the nodes on which pods use the claim, by name or through a generic ephemeral volume, in order.
+    pub fn nodes_with_claim<'a>(&'a self, claim: &ObjectName) -> impl Iterator<Item = NodeIndex> + use<'a> {
+        self.claims.nodes(&claim.to_string())
+    }
+
+    /// Positions of the nodes on which pods use a claim that names the volume, and of those to which it is attached; in no order, some of
+    /// them several times.
+    pub fn nodes_with_volume<'a>(&'a self, volume: &str) -> impl Iterator<Item = NodeIndex> + use<'a> {
+        let claims = self.objects.claims_of_volume(volume).flat_map(|claim| self.nodes_with_claim(claim));
+        let attached = self.objects.attachments_of_volume(volume);
+        claims.chain(attached.filter_map(|attachment| self.position(&attachment.node)))
+    }
+
+    /// Positions of the nodes with pods that have inline volumes which count for a CSI driver, in order.
+    pub fn nodes_with_inline_attachable(&self) -> impl Iterator<Item = NodeIndex> {
+        self.claims.inline()
     }
 
     /// Namespaces, workloads, budgets, volumes and the like.
@@ -181,10 +226,7 @@ impl Snapshot {
             position,
             !new.pods_with_required_anti_affinity().is_empty(),
         );
-        for claim in new.claims() {
-            *self.claims.entry(claim.into()).or_insert(0) += 1;
-        }
-        self.drop_claims(&old);
+        self.claims.replace(position, Some(&old), &new);
         self.terms.replace(Some(&old), Some(&new));
     }
 
@@ -198,7 +240,7 @@ impl Snapshot {
         self.positions.clear();
         self.with_affinity.clear();
         self.with_required_anti_affinity.clear();
-        self.claims.clear();
+        self.claims = ClaimsInUse::default();
         for (at, info) in self.nodes.iter().enumerate() {
             let position = NodeIndex(u32::try_from(at).expect("fewer than 2^32 nodes"));
             self.positions.insert(info.name().clone(), position);
@@ -208,9 +250,7 @@ impl Snapshot {
             if !info.pods_with_required_anti_affinity().is_empty() {
                 self.with_required_anti_affinity.push(position);
             }
-            for claim in info.claims() {
-                *self.claims.entry(claim.into()).or_insert(0) += 1;
-            }
+            self.claims.replace(position, None, info);
         }
     }
 
@@ -226,17 +266,6 @@ impl Snapshot {
         }
         for (old, _) in self.nodes.iter().zip(stays).filter(|(_, stays)| !stays) {
             self.terms.replace(Some(old), None);
-        }
-    }
-
-    fn drop_claims(&mut self, info: &NodeInfo) {
-        for claim in info.claims() {
-            if let Some(count) = self.claims.get_mut(claim) {
-                *count -= 1;
-                if *count == 0 {
-                    self.claims.remove(claim);
-                }
-            }
         }
     }
 }

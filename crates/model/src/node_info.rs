@@ -1,7 +1,7 @@
 //! A node together with the pods on it, as aggregated for the plugins.
 
 use crate::resources::Resources;
-use crate::{Atom, HostPort, Node, Pod, VolumeSource};
+use crate::{Atom, HostPort, Node, Pod, Volume, VolumeSource};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,6 +12,21 @@ pub struct ImageState {
     pub size_bytes: i64,
     /// Number of nodes that have the image, as of the moment when this node was last brought into the snapshot.
     pub node_count: usize,
+}
+
+/// How pods on a node use a claim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct ClaimUse {
+    /// Volumes that name it.
+    named: u32,
+    /// Generic ephemeral volumes for which it is made.
+    ephemeral: u32,
+}
+
+impl ClaimUse {
+    fn count(&mut self, source: &VolumeSource) -> &mut u32 {
+        if matches!(source, VolumeSource::Ephemeral) { &mut self.ephemeral } else { &mut self.named }
+    }
 }
 
 /// A node, its pods and their sums.
@@ -25,8 +40,10 @@ pub struct NodeInfo {
     requested: Resources,
     non_zero_milli_cpu: i64,
     non_zero_memory: i64,
-    /// Claims in use by name (`namespace/name`), with the number of pods that use them. Only claims that are named directly.
-    claims: BTreeMap<Box<str>, u32>,
+    /// Claims in use (`namespace/name`), with the number of volumes through which they are.
+    claims: BTreeMap<Box<str>, ClaimUse>,
+    /// Number of inline volumes that count for a CSI driver.
+    inline_attachable: u32,
     images: Arc<[(Atom, ImageState)]>,
     generation: u64,
 }
@@ -45,6 +62,7 @@ impl NodeInfo {
             non_zero_milli_cpu: 0,
             non_zero_memory: 0,
             claims: BTreeMap::new(),
+            inline_attachable: 0,
             images: Arc::new([]),
             generation: 0,
         }
@@ -104,9 +122,20 @@ impl NodeInfo {
         self.non_zero_memory
     }
 
-    /// Claims in use by pods on the node, as `namespace/name`.
+    /// Claims that pods on the node use by name, as `namespace/name`.
     pub fn claims(&self) -> impl Iterator<Item = &str> {
-        self.claims.keys().map(AsRef::as_ref)
+        self.all_claims().filter(|(_, named)| *named).map(|(claim, _)| claim)
+    }
+
+    /// Claims in use by pods on the node, as `namespace/name`, sorted: by name (`true`), or through generic ephemeral volumes alone.
+    pub fn all_claims(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.claims.iter().map(|(claim, volumes)| (&**claim, volumes.named > 0))
+    }
+
+    /// Whether pods on the node have inline volumes that count for a CSI driver.
+    #[must_use]
+    pub fn has_inline_attachable(&self) -> bool {
+        self.inline_attachable > 0
     }
 
     /// The image's state, where the node has it.
@@ -160,8 +189,11 @@ impl NodeInfo {
                 self.used_ports.insert(at, port.clone());
             }
         }
-        for claim in direct_claims(&pod) {
-            *self.claims.entry(claim).or_insert(0) += 1;
+        for volume in &pod.volumes {
+            if let Some(claim) = full_claim_name(&pod, volume) {
+                *self.claims.entry(claim).or_default().count(&volume.source) += 1;
+            }
+            self.inline_attachable += u32::from(volume.is_attachable_inline());
         }
         self.pods.push(pod);
     }
@@ -195,10 +227,12 @@ impl NodeInfo {
                 self.used_ports.remove(at);
             }
         }
-        for claim in direct_claims(&pod) {
-            if let Some(count) = self.claims.get_mut(&claim) {
-                *count -= 1;
-                if *count == 0 {
+        for volume in &pod.volumes {
+            self.inline_attachable -= u32::from(volume.is_attachable_inline());
+            let Some(claim) = full_claim_name(&pod, volume) else { continue };
+            if let Some(volumes) = self.claims.get_mut(&claim) {
+                *volumes.count(&volume.source) -= 1;
+                if *volumes == ClaimUse::default() {
                     self.claims.remove(&claim);
                 }
             }
@@ -219,9 +253,6 @@ impl NodeInfo {
     }
 }
 
-fn direct_claims(pod: &Pod) -> impl Iterator<Item = Box<str>> + use<'_> {
-    pod.volumes.iter().filter_map(|v| match &v.source {
-        VolumeSource::Claim { name, .. } => Some(format!("{}/{name}", pod.namespace).into()),
-        _ => None,
-    })
+fn full_claim_name(pod: &Pod, volume: &Volume) -> Option<Box<str>> {
+    pod.claim_name(volume).map(|name| format!("{}/{name}", pod.namespace).into())
 }

@@ -5,6 +5,7 @@
 mod kind;
 mod own;
 mod storage;
+mod storage_index;
 mod table;
 
 pub use crate::migration::{InTreeSource, MigratedVolume};
@@ -14,6 +15,7 @@ pub use storage::{
     CsiDriver, CsiNode, PersistentVolume, PersistentVolumeClaim, StorageCapacity, StorageClass,
     TopologyRequirement, VolumeAttachment,
 };
+pub use storage_index::{STORAGE_CHANGES_MAX, StorageChange};
 pub use table::Objects;
 
 use crate::labels::{LabelSelector, Labels, SelectorError};
@@ -289,6 +291,17 @@ impl Object {
             Self::DeviceClass(..) => ObjectKind::DeviceClass,
             Self::Own(object) => ObjectKind::Own(object.kind()),
         }
+    }
+
+    /// Whether it may concern single nodes: what is attached to them, and the volumes of their pods.
+    fn is_storage(&self) -> bool {
+        matches!(
+            self,
+            Self::PersistentVolume(..)
+                | Self::PersistentVolumeClaim(..)
+                | Self::VolumeAttachment(..)
+                | Self::CsiNode(..)
+        )
     }
 
     /// Its name.

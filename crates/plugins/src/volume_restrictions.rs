@@ -6,7 +6,7 @@ use crate::{facts, pod_claims};
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
     Hint, NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Reach,
-    Status,
+    Reading, Status, alike_by_key,
 };
 use secondmate_model::objects::{Object, ObjectKind};
 use secondmate_model::{NodeInfo, Pod, Volume, VolumeSource};
@@ -71,6 +71,23 @@ impl ExclusiveClaims {
     }
 }
 
+/// What the verdicts follow from, beside the pods on a node.
+#[derive(Debug)]
+struct Held {
+    /// A claim that only one pod may use is in use, on whatever node.
+    claim_in_use: bool,
+    /// The pod's disks that conflict with their like.
+    disks: Box<[VolumeSource]>,
+}
+
+impl Held {
+    fn key(&self) -> (bool, &[VolumeSource]) {
+        (self.claim_in_use, &self.disks)
+    }
+}
+
+alike_by_key!(Held);
+
 /// Sources that conflict with their like on the same node.
 fn is_exclusive_disk(volume: &Volume) -> bool {
     matches!(
@@ -130,6 +147,12 @@ impl Plugin for VolumeRestrictions {
         Declaration::of(PodParts::VOLUMES | PodParts::PRIORITY, NodeParts::VOLUMES)
             .reaching(Reach::Cluster)
             .with_objects(&[ObjectKind::PersistentVolumeClaim])
+    }
+
+    fn reading(&self, _cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>) -> Option<Reading> {
+        let claim_in_use = state.read::<ExclusiveClaims>()?.in_use > 0;
+        let disks = pod.volumes.iter().filter(|volume| is_exclusive_disk(volume));
+        Some(Reading::of(Held { claim_in_use, disks: disks.map(|disk| disk.source.clone()).collect() }))
     }
 
     fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {

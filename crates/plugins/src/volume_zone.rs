@@ -5,7 +5,8 @@
 use crate::pod_claims;
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
-    Hint, NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
+    Hint, NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Reading,
+    Status, alike_by_key,
 };
 use secondmate_model::migration::{BETA_REGION, BETA_ZONE, REGION, ZONE, ZONE_DELIMITER};
 use secondmate_model::objects::{Object, ObjectKind, Objects, PersistentVolume};
@@ -26,7 +27,7 @@ pub struct VolumeZone {
 }
 
 /// A demand of a volume: the node's label has one of the values.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Topology {
     key: Atom,
     /// The label that took the place of `key`; it counts where the node does not have `key`.
@@ -44,6 +45,14 @@ impl Topology {
 /// The demands of the pod's volumes.
 #[derive(Clone, Debug)]
 struct Topologies(Arc<[Topology]>);
+
+impl Topologies {
+    fn key(&self) -> &[Topology] {
+        &self.0
+    }
+}
+
+alike_by_key!(Topologies);
 
 /// Makes the plugin; it has no arguments.
 ///
@@ -123,6 +132,11 @@ impl Plugin for VolumeZone {
             ObjectKind::PersistentVolumeClaim,
             ObjectKind::StorageClass,
         ])
+    }
+
+    fn reading(&self, _cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>) -> Option<Reading> {
+        // Wherever the volumes are, pods that demand the same zones are alike.
+        state.read::<Topologies>().cloned().map(Reading::of)
     }
 
     fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {

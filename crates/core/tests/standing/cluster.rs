@@ -1,7 +1,8 @@
 //! A random cluster, and both evaluations beside it.
 
 use crate::compare;
-use crate::objects::{node, node_in, object, one, pod, sibling, template};
+use crate::objects::{compile, manifest, node, node_in, object, one, sibling, template};
+use crate::volumes;
 use secondmate_core::Nominator;
 use secondmate_core::cache::Cache;
 use secondmate_cycle::{
@@ -114,6 +115,10 @@ pub struct Cluster {
     nominated: Vec<Arc<Pod>>,
     names: u64,
     now: i64,
+    /// Claims of generic ephemeral volumes.
+    ephemeral: Vec<ObjectName>,
+    /// Pods with claims that were answered from a class.
+    claims_served: u64,
 }
 
 impl Cluster {
@@ -134,7 +139,10 @@ impl Cluster {
             nominated: Vec::new(),
             names: 0,
             now: 1_000_000,
+            ephemeral: Vec::new(),
+            claims_served: 0,
         };
+        volumes::begin(&mut cluster.random, cluster.snapshot.objects_mut());
         cluster.templates = (0..TEMPLATES).map(|_| template(&mut cluster.random)).collect();
         for _ in 0..cluster.random.below(12) {
             cluster.add_node();
@@ -144,6 +152,11 @@ impl Cluster {
 
     pub fn counts(&self) -> StandingCounts {
         self.standing.counts().clone()
+    }
+
+    /// Pods with claims that were answered from a class.
+    pub fn claims_served(&self) -> u64 {
+        self.claims_served
     }
 
     fn name(&mut self, prefix: &str) -> String {
@@ -160,7 +173,12 @@ impl Cluster {
     fn new_pod(&mut self) -> Arc<Pod> {
         let at = self.random.below(TEMPLATES);
         let name = self.name("p");
-        pod(&self.templates[at], &name)
+        let pod = manifest(&self.templates[at], &name);
+        for claim in volumes::ephemeral_claims(&mut self.random, &pod) {
+            self.ephemeral.push(claim.name());
+            self.snapshot.objects_mut().apply(claim);
+        }
+        compile(pod)
     }
 
     fn some_node(&mut self) -> Option<String> {
@@ -170,7 +188,7 @@ impl Cluster {
     /// Something happens.
     pub fn change(&mut self) -> &'static str {
         self.now += 1;
-        match self.random.below(24) {
+        match self.random.below(32) {
             0 if self.nodes.len() < 20 => {
                 self.add_node();
                 "a node joins"
@@ -237,6 +255,11 @@ impl Cluster {
             21 => {
                 self.change_object();
                 "an object changes"
+            }
+            22..=29 => {
+                let (random, objects) = (&mut self.random, self.snapshot.objects_mut());
+                volumes::change(random, objects, &self.nodes, &self.ephemeral);
+                "something of storage changes"
             }
             _ => "nothing",
         }
@@ -310,7 +333,10 @@ impl Cluster {
         };
         let mut random = [Random::new(self.seed ^ self.names), Random::new(self.seed ^ self.names)];
         let plain = Plain.evaluate(&question, &mut random[0]);
+        let hits = self.standing.counts().hits;
         let standing = self.standing.evaluate(&question, &mut random[1]);
+        let uses_claims = pod.volumes.iter().any(|volume| pod.claim_name(volume).is_some());
+        self.claims_served += if uses_claims { self.standing.counts().hits - hits } else { 0 };
         compare::answers(&plain, &standing, &self.snapshot)
             .map_err(|difference| format!("pod {}, {scope:?}: {difference}", pod.name))?;
         if random[0].next_u64() != random[1].next_u64() {

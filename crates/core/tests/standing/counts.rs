@@ -11,11 +11,11 @@ use secondmate_model::{Atom, Node, NodeInfo, Pod, Timestamp, wire};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-struct World {
-    cache: Cache,
-    snapshot: Snapshot,
+pub struct World {
+    pub cache: Cache,
+    pub snapshot: Snapshot,
     profile: Profile,
-    standing: Standing,
+    pub standing: Standing,
     random: Random,
     names: usize,
 }
@@ -28,7 +28,7 @@ fn node(at: usize) -> Arc<Node> {
     Arc::new(Node::new(&wire).expect("a node that compiles"))
 }
 
-fn asking(cpu: &str) -> Value {
+pub fn asking(cpu: &str) -> Value {
     json!({"metadata": {"namespace": "ns", "labels": {"app": "a"}},
         "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": "100Mi"}}}]}})
 }
@@ -42,7 +42,7 @@ fn spread(key: &str) -> Value {
 }
 
 impl World {
-    fn new(nodes: usize, percentage: u8, settings: StandingSettings) -> Self {
+    pub fn new(nodes: usize, percentage: u8, settings: StandingSettings) -> Self {
         let mut cache = Cache::new();
         (0..nodes).for_each(|at| {
             cache.set_node(node(at));
@@ -51,7 +51,7 @@ impl World {
         Self { cache, snapshot: Snapshot::default(), profile, standing, random: Random::new(1), names: 0 }
     }
 
-    fn place(&mut self, template: &Value) -> Option<Arc<NodeInfo>> {
+    pub fn place(&mut self, template: &Value) -> Option<Arc<NodeInfo>> {
         match self.try_pod(template) {
             (pod, Outcome::Placed { node, .. }) => {
                 let placed: Pod = pod.on_node(node.name());
@@ -63,7 +63,7 @@ impl World {
     }
 
     /// Why a pod fits nowhere.
-    fn message(&mut self, template: &Value) -> String {
+    pub fn message(&mut self, template: &Value) -> String {
         match self.try_pod(template) {
             (_, Outcome::Rejected(rejection)) => rejection.message,
             _ => panic!("the pod is not rejected"),
@@ -99,14 +99,14 @@ impl World {
     }
 
     /// Nodes that plugins are asked about for the next pod.
-    fn nodes_for(&mut self, template: &Value) -> u64 {
+    pub fn nodes_for(&mut self, template: &Value) -> u64 {
         let before = self.standing.counts().nodes_evaluated;
         assert!(self.place(template).is_some(), "the pod fits");
         self.standing.counts().nodes_evaluated - before
     }
 }
 
-const AT_ONCE: StandingSettings = StandingSettings { bytes_max: 1 << 30, first_sight: true };
+pub const AT_ONCE: StandingSettings = StandingSettings { bytes_max: 1 << 30, first_sight: true };
 
 #[test]
 fn a_pod_of_a_known_class_looks_at_the_node_that_changed_however_many_there_are() {

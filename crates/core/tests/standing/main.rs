@@ -8,7 +8,9 @@
 mod cluster;
 mod compare;
 mod counts;
+mod counts_of_volumes;
 mod objects;
+mod volumes;
 
 use cluster::Cluster;
 use secondmate_cycle::{StandingCounts, StandingSettings};
@@ -17,13 +19,14 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// Runs histories, each of so many steps, and adds up what the standing evaluation did.
-fn histories(name: &str, count: u64, settings: StandingSettings) -> StandingCounts {
+/// Runs histories, each of so many steps, and adds up what the standing evaluation did; and how many pods with claims it served.
+fn histories(name: &str, count: u64, settings: StandingSettings) -> (StandingCounts, u64) {
     let seeds = number("SEED").map_or(0..number("HISTORIES").unwrap_or(count), |seed| seed..seed + 1);
-    let mut sum = StandingCounts::default();
+    let (mut sum, mut claims_served) = (StandingCounts::default(), 0);
     for seed in seeds {
         println!("{name}: replay it with SEED={seed}");
-        let counts = history(seed, settings);
+        let (counts, served) = history(seed, settings);
+        claims_served += served;
         sum.hits += counts.hits;
         sum.made += counts.made;
         sum.rebuilds += counts.rebuilds;
@@ -34,11 +37,11 @@ fn histories(name: &str, count: u64, settings: StandingSettings) -> StandingCoun
             *sum.plain.entry(why).or_insert(0) += pods;
         }
     }
-    println!("{name}: {sum:?}");
-    sum
+    println!("{name}: {sum:?}, {claims_served} with claims");
+    (sum, claims_served)
 }
 
-fn history(seed: u64, settings: StandingSettings) -> StandingCounts {
+fn history(seed: u64, settings: StandingSettings) -> (StandingCounts, u64) {
     let mut cluster = Cluster::new(seed, settings);
     for step in 0..number("STEPS").unwrap_or(150) {
         let what = cluster.change();
@@ -46,21 +49,22 @@ fn history(seed: u64, settings: StandingSettings) -> StandingCounts {
             panic!("seed {seed}, step {step} ({what}): {difference}");
         }
     }
-    cluster.counts()
+    (cluster.counts(), cluster.claims_served())
 }
 
 #[test]
 fn both_answer_alike_whatever_happens() {
     let settings = StandingSettings { first_sight: true, ..StandingSettings::default() };
-    let counts = histories("every class", 24, settings);
+    let (counts, claims_served) = histories("every class", 24, settings);
     let plain: u64 = counts.plain.values().sum();
     assert!(counts.hits > plain, "most pods are answered from a class: {counts:?}");
     assert!(counts.hits > counts.made + counts.rebuilds, "most classes are known: {counts:?}");
+    assert!(claims_served > counts.hits / 20, "pods with claims are answered from classes as well");
 }
 
 #[test]
 fn both_answer_alike_where_classes_come_with_the_second_pod_and_go_for_want_of_memory() {
     let settings = StandingSettings { bytes_max: 6 << 10, first_sight: false };
-    let counts = histories("few classes", 24, settings);
+    let (counts, _) = histories("few classes", 24, settings);
     assert!(counts.dropped > 0 && counts.hits > 0, "classes come and go: {counts:?}");
 }

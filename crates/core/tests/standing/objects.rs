@@ -1,5 +1,6 @@
 //! Objects of the random histories.
 
+use crate::volumes;
 use secondmate_cycle::Random;
 use secondmate_model::objects::{Object, ObjectKind};
 use secondmate_model::{Node, Pod, wire};
@@ -162,7 +163,9 @@ pub fn template(random: &mut Random) -> Value {
             _ => json!([constraint(random), constraint(random), constraint(random)]),
         };
     }
-    if one_in(random, 20) {
+    if one_in(random, 3) {
+        spec["volumes"] = volumes::of_template(random);
+    } else if one_in(random, 20) {
         spec["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "missing"}}]);
     }
     if one_in(random, 25) {
@@ -185,7 +188,7 @@ pub fn sibling(random: &mut Random, template: &Value) -> Value {
     }
     let spec = &mut sibling["spec"];
     let container = &mut spec["containers"][0];
-    match random.below(9) {
+    match random.below(11) {
         0 => container["image"] = one(random, &["one", "two", "three"]).into(),
         1 => container["ports"] = json!([{"containerPort": 80, "hostPort": one(random, &[80, 81])}]),
         2 => container["resources"]["requests"]["example.com/gpu"] = one(random, &["1", "2"]).into(),
@@ -193,6 +196,8 @@ pub fn sibling(random: &mut Random, template: &Value) -> Value {
         4 => spec["nodeSelector"] = json!({"disk": one(random, &["ssd", "hdd"])}),
         5 => spec["affinity"]["nodeAffinity"] = preferences(random),
         7 => pod_affinity(random, &mut spec["affinity"]),
+        8 => spec["volumes"] = volumes::of_template(random),
+        9 => spec["volumes"] = json!([]),
         6 => spec["topologySpreadConstraints"] = json!([constraint(random)]),
         _ => {
             let field = one(random, &["tolerations", "affinity", "priority"]);
@@ -202,12 +207,22 @@ pub fn sibling(random: &mut Random, template: &Value) -> Value {
     sibling
 }
 
-/// A pod of a kind. Its labels differ from those of the others, as those of a StatefulSet's pods do.
-pub fn pod(template: &Value, name: &str) -> Arc<Pod> {
+/// A pod of a kind, as JSON. Its labels and claims differ from those of the others, as those of a StatefulSet's pods do.
+pub fn manifest(template: &Value, name: &str) -> Value {
     let mut pod = template.clone();
     pod["metadata"]["name"] = name.into();
     pod["metadata"]["uid"] = name.into();
     pod["metadata"]["labels"]["pod-name"] = name.into();
+    volumes::name_claims(&mut pod, name);
+    pod
+}
+
+/// A pod of a kind: see [`manifest`].
+pub fn pod(template: &Value, name: &str) -> Arc<Pod> {
+    compile(manifest(template, name))
+}
+
+pub fn compile(pod: Value) -> Arc<Pod> {
     let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
     Arc::new(Pod::new(&wire).expect("a pod that compiles"))
 }

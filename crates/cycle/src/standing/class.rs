@@ -28,7 +28,8 @@ pub(super) struct Class {
     cursor: Cursor,
     /// State of the objects that the plugins read.
     epochs: SmallVec<[(ObjectKind, u64); 8]>,
-    /// Nodes whose verdict depends on the pods that are nominated to them, and so on more than the class.
+    /// Nodes whose verdict depends on more than the class: on the pods that are nominated to them, or on volumes that the pod asked about last
+    /// has there.
     unsettled: Vec<NodeIndex>,
     ranking: Ranking,
     domains: DomainCounts,
@@ -139,14 +140,14 @@ impl Class {
     /// Brings it up to date with the snapshot and the nominations. Where this fails the class is of no use any more.
     pub(super) fn refresh(&mut self, asker: &Asker<'_, '_>) -> Result<Work, Why> {
         let cx = asker.cx();
-        let changes = cx.snapshot.changes_since(&self.cursor);
         let now = epochs(asker.plan, cx.snapshot);
-        let Some(changes) = changes.filter(|_| now == self.epochs) else {
+        let changes = self.changes(asker).filter(|_| now == self.epochs);
+        let Some(mut stale) = changes else {
             self.epochs = now;
             return self.rebuild(asker);
         };
-        let mut stale: Vec<NodeIndex> = changes.collect();
         stale.append(&mut self.unsettled);
+        stale.extend(&asker.plan.particular);
         let nominated = cx.nominations.nodes();
         stale.extend(nominated.into_iter().filter_map(|name| cx.snapshot.position(name)));
         stale.sort_unstable();
@@ -166,6 +167,16 @@ impl Class {
         self.cursor = cx.snapshot.cursor();
         self.bytes = self.count_bytes();
         Ok(Work { nodes: stale.len() as u64, rebuilt: false })
+    }
+
+    /// The nodes that changed since the class was last used; `None` where that is not known.
+    fn changes(&self, asker: &Asker<'_, '_>) -> Option<Vec<NodeIndex>> {
+        let snapshot = asker.cx().snapshot;
+        let mut changes: Vec<NodeIndex> = snapshot.changes_since(&self.cursor)?.collect();
+        if asker.plan.storage {
+            changes.extend(snapshot.storage_changes_since(&self.cursor)?);
+        }
+        Some(changes)
     }
 
     fn rebuild(&mut self, asker: &Asker<'_, '_>) -> Result<Work, Why> {
@@ -214,7 +225,8 @@ impl Class {
     /// Puts the node where it stands now; what all nodes bring to the domains has been counted.
     fn place(&mut self, asker: &Asker<'_, '_>, at: NodeIndex) -> Result<(), Why> {
         let node = asker.cx().snapshot.at(at);
-        if !asker.cx().nominations.on_node(node.name()).is_empty() {
+        let nominated = !asker.cx().nominations.on_node(node.name()).is_empty();
+        if nominated || asker.plan.particular.binary_search(&at).is_ok() {
             self.unsettled.push(at);
         }
         let traits = (0..self.domains.width()).map(|coordinate| self.domains.trait_of(at, coordinate));

@@ -1,10 +1,11 @@
 //! What makes two pods alike: everything of them that the plugins read which act on them. What a filter or a score by group reads is in
-//! that itself, so that labels count only by what they select.
+//! that itself, so that labels count only by what they select; and some plugins tell for the pod at hand what they read, so that volumes
+//! count only by where they can be used.
 
 use super::plan::Plan;
 use crate::profile::Profile;
 use rustc_hash::FxHasher;
-use secondmate_framework::{GroupFilter, GroupScore, Identity, PodParts};
+use secondmate_framework::{Alike, GroupFilter, GroupScore, Identity, PodParts};
 use secondmate_model::Pod;
 use smallvec::SmallVec;
 use std::any::Any;
@@ -18,6 +19,7 @@ pub(super) struct Key {
     filters: u64,
     scores: u64,
     parts: PodParts,
+    readings: SmallVec<[Option<Arc<dyn Alike>>; 4]>,
     group_filters: SmallVec<[Arc<dyn GroupFilter>; 1]>,
     group_scores: SmallVec<[Arc<dyn GroupScore>; 1]>,
     /// A pod of the class.
@@ -31,6 +33,7 @@ impl Key {
         let mut hasher = FxHasher::default();
         (plan.filters, plan.scores, plan.parts).hash(&mut hasher);
         profile.name().hash(&mut hasher);
+        plan.readings.iter().for_each(|key| key.as_ref().map(|key| key.hash()).hash(&mut hasher));
         let group_filters: SmallVec<[_; 1]> =
             plan.group_filters.iter().map(|(_, filter)| Arc::clone(filter)).collect();
         group_filters.iter().for_each(|filter| filter.hash().hash(&mut hasher));
@@ -43,6 +46,7 @@ impl Key {
             filters: plan.filters,
             scores: plan.scores,
             parts: plan.parts,
+            readings: plan.readings.clone(),
             group_filters,
             group_scores,
             pod: Arc::clone(pod),
@@ -61,6 +65,7 @@ impl PartialEq for Key {
         self.hash == other.hash
             && (self.filters, self.scores, self.parts) == (other.filters, other.scores, other.parts)
             && self.profile == other.profile
+            && same_readings(&self.readings, &other.readings)
             && self.group_filters.len() == other.group_filters.len()
             && self
                 .group_filters
@@ -75,6 +80,14 @@ impl PartialEq for Key {
                 .all(|(one, other)| one.is_same(&**other as &dyn Any))
             && same_parts(&self.pod, &other.pod, self.parts)
     }
+}
+
+fn same_readings(these: &[Option<Arc<dyn Alike>>], those: &[Option<Arc<dyn Alike>>]) -> bool {
+    these.len() == those.len()
+        && these.iter().zip(those).all(|(one, other)| match (one, other) {
+            (Some(one), Some(other)) => one.is_same(&**other as &dyn Any),
+            (one, other) => one.is_none() && other.is_none(),
+        })
 }
 
 /// Hashes these parts of a pod; of volumes nothing.
@@ -100,7 +113,8 @@ struct Part {
 
 macro_rules! parts {
     ($($part:ident: |$pod:ident| $value:expr;)*) => {
-        /// All parts but [`PodParts::VOLUMES`]: pods that have any, and on which a plugin acts that reads them, have no class.
+        /// All parts but [`PodParts::VOLUMES`]: pods that have any, and on which a plugin acts that reads them and does not tell what counts of
+        /// them, have no class.
         static PARTS: [Part; [$(PodParts::$part),*].len()] = [$(Part {
             part: PodParts::$part,
             hash: |$pod, hasher| $value.hash(hasher),

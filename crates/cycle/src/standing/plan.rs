@@ -6,7 +6,8 @@ use crate::plain::Pass;
 use crate::probe::{Point, Probe};
 use crate::profile::{At, PluginRef};
 use secondmate_framework::{
-    Code, CycleState, Declaration, Filter, GroupFilter, GroupScore, Normalization, PodParts, Reach, Score,
+    Alike, Code, CycleState, Declaration, Filter, GroupFilter, GroupScore, NodeIndex, Normalization,
+    PodParts, Reach, Score,
 };
 use secondmate_model::objects::ObjectKind;
 use smallvec::SmallVec;
@@ -26,6 +27,14 @@ pub(super) struct Plan<'a> {
     pub(super) parts: PodParts,
     /// Kinds of objects that they read.
     pub(super) kinds: SmallVec<[ObjectKind; 8]>,
+    /// What those read that tell it for the pod: see [`Reading::key`](secondmate_framework::Reading::key).
+    pub(super) readings: SmallVec<[Option<Arc<dyn Alike>>; 4]>,
+    /// Whether they read storage that belongs to the node.
+    pub(super) storage: bool,
+    /// Nodes on which other pods of the class may stand differently, ascending.
+    pub(super) particular: Vec<NodeIndex>,
+    /// The plugins that were asked for a reading, by number, and whether they gave one.
+    asked: SmallVec<[(usize, bool); 8]>,
     /// Filters that look further than the node, by group, in their order.
     pub(super) group_filters: SmallVec<[FilterByGroup<'a>; 1]>,
     /// The numbers of their plugins.
@@ -52,12 +61,30 @@ fn bit(at: usize) -> Result<u64, Why> {
     u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at)).ok_or(Why::TooManyPlugins)
 }
 
+/// Whether what the plugin declares to read of the pod can be compared.
+fn is_comparable(pass: &Pass<'_>, declared: &Declaration) -> bool {
+    declared.tells_what_it_reads() && !reads_volumes(pass, declared)
+}
+
+/// Whether it reads volumes that the pod has. Which those are says nothing yet: what counts is behind their claims.
+fn reads_volumes(pass: &Pass<'_>, declared: &Declaration) -> bool {
+    declared.pod.intersects(PodParts::VOLUMES) && !pass.pod.volumes.is_empty()
+}
+
 /// Whether the plugin's score looks no further than the node for this pod, and at no more of the pod than its parts.
 fn scores_the_node_alone(pass: &Pass<'_>, plugin: &PluginRef) -> bool {
     let declared = pass.profile.declaration(plugin);
-    declared.tells_what_it_reads()
+    is_comparable(pass, declared)
         && (declared.score == Reach::Node
             || plugin.plugin.score_reach(&pass.cx, pass.pod) == Some(Reach::Node))
+}
+
+/// Why a class cannot stand for the score.
+fn not_served(pass: &Pass<'_>, score: &PluginRef) -> Why {
+    if reads_volumes(pass, pass.profile.declaration(score)) {
+        return Why::Volumes(score.name.clone());
+    }
+    Why::Score(score.name.clone())
 }
 
 impl<'a> Plan<'a> {
@@ -68,6 +95,10 @@ impl<'a> Plan<'a> {
             scores: 0,
             parts: PodParts::NONE,
             kinds: SmallVec::new(),
+            readings: SmallVec::new(),
+            storage: false,
+            particular: Vec::new(),
+            asked: SmallVec::new(),
             group_filters: SmallVec::new(),
             apart: SmallVec::new(),
             scorers: SmallVec::new(),
@@ -78,10 +109,25 @@ impl<'a> Plan<'a> {
         plan.add_filters(pass)?;
         let skipped = plan.pre_score(pass, scoring)?;
         plan.add_scores(pass, &skipped)?;
-        if plan.parts.intersects(PodParts::VOLUMES) && !pass.pod.volumes.is_empty() {
-            return Err(Why::Volumes);
-        }
+        plan.particular.sort_unstable();
+        plan.particular.dedup();
         Ok(plan)
+    }
+
+    /// Whether the plugin tells what it reads for this pod; the plan has it then.
+    fn has_reading(&mut self, pass: &Pass<'_>, plugin: &PluginRef, point: Point) -> bool {
+        if let Some((_, told)) = self.asked.iter().find(|(number, _)| *number == plugin.number) {
+            return *told;
+        }
+        let ask = || plugin.plugin.reading(&pass.cx, &pass.state, pass.pod);
+        let reading = run(&plugin.name, point.name(), None, ask);
+        self.asked.push((plugin.number, reading.is_some()));
+        let Some(reading) = reading else { return false };
+        self.readings.push(reading.key);
+        self.storage |= reading.storage;
+        self.particular.extend(reading.nodes);
+        self.add_kinds(&reading.objects);
+        true
     }
 
     fn add_filters(&mut self, pass: &Pass<'a>) -> Result<(), Why> {
@@ -90,8 +136,11 @@ impl<'a> Plan<'a> {
                 continue;
             }
             self.filters |= bit(at)?;
+            if self.has_reading(pass, filter, Point::Filter) {
+                continue;
+            }
             let declared = pass.profile.declaration(filter);
-            if declared.filter == Reach::Node && declared.tells_what_it_reads() {
+            if declared.filter == Reach::Node && is_comparable(pass, declared) {
                 self.reads(declared);
                 continue;
             }
@@ -99,7 +148,14 @@ impl<'a> Plan<'a> {
             let prepared = pass.profile.pre_filter.iter().any(|plugin| plugin.number == filter.number);
             let ask = || filter.point.by_group(&pass.cx, pass.pod).filter(|_| prepared);
             let by_group = run(&filter.name, Point::Filter.name(), None, ask);
-            let Some(by_group) = by_group else { return Err(Why::Filter(filter.name.clone())) };
+            let Some(by_group) = by_group else {
+                let name = filter.name.clone();
+                return Err(if reads_volumes(pass, declared) {
+                    Why::Volumes(name)
+                } else {
+                    Why::Filter(name)
+                });
+            };
             // What it reads of the pod is in there: two pods are alike where it is the same.
             self.group_filters.push((filter, Arc::from(by_group)));
             self.apart.push(filter.number);
@@ -117,11 +173,12 @@ impl<'a> Plan<'a> {
         let began = probe.now();
         let mut skipped = SmallVec::new();
         for plugin in &pass.profile.pre_score {
-            if !scores_the_node_alone(pass, plugin) {
+            let has_reading = self.has_reading(pass, plugin, Point::PreScore);
+            if !has_reading && !scores_the_node_alone(pass, plugin) {
                 let score = pass.profile.score.iter().find(|(score, _)| score.number == plugin.number);
                 let ask = || score.and_then(|(score, _)| score.point.by_group(&pass.cx, pass.pod));
                 let by_group = run(&plugin.name, Point::Score.name(), None, ask);
-                let Some(by_group) = by_group else { return Err(Why::Score(plugin.name.clone())) };
+                let Some(by_group) = by_group else { return Err(not_served(pass, plugin)) };
                 self.by_group.push((plugin.number, Arc::from(by_group)));
                 self.prepared.push(plugin);
                 continue;
@@ -132,7 +189,9 @@ impl<'a> Plan<'a> {
             match status.code() {
                 Code::Success => {
                     self.prepared.push(plugin);
-                    self.reads(pass.profile.declaration(plugin));
+                    if !has_reading {
+                        self.reads(pass.profile.declaration(plugin));
+                    }
                 }
                 Code::Skip => skipped.push(&**plugin),
                 _ => return Err(Why::Failed),
@@ -164,12 +223,16 @@ impl<'a> Plan<'a> {
                 self.scorers.push(Scorer { plugin, weight: *weight, normalization, by_group });
                 continue;
             }
+            let has_reading = self.has_reading(pass, plugin, Point::Score);
             let normalization = plugin.point.normalization();
-            if normalization == Normalization::Own || !scores_the_node_alone(pass, plugin) {
-                return Err(Why::Score(plugin.name.clone()));
+            let alone = has_reading || scores_the_node_alone(pass, plugin);
+            if normalization == Normalization::Own || !alone {
+                return Err(not_served(pass, plugin));
             }
             self.scores |= bit(at)?;
-            self.reads(pass.profile.declaration(plugin));
+            if !has_reading {
+                self.reads(pass.profile.declaration(plugin));
+            }
             self.scorers.push(Scorer { plugin, weight: *weight, normalization, by_group: None });
         }
         Ok(())
@@ -177,7 +240,11 @@ impl<'a> Plan<'a> {
 
     fn reads(&mut self, declared: &Declaration) {
         self.parts = self.parts | declared.pod;
-        for kind in &declared.objects {
+        self.add_kinds(&declared.objects);
+    }
+
+    fn add_kinds(&mut self, kinds: &[ObjectKind]) {
+        for kind in kinds {
             if !self.kinds.contains(kind) {
                 self.kinds.push(*kind);
             }

@@ -15,8 +15,9 @@ pub enum Why {
     TooManyPlugins,
     /// PreFilter rejected the pod, or left a few nodes by name: there is little to look at.
     FewNodes,
-    /// The pod has volumes that an enabled plugin reads.
-    Volumes,
+    /// The pod has volumes of which this plugin does not tell what counts of them: which one is taken for a claim is looked for node by node,
+    /// say.
+    Volumes(Atom),
     /// This filter looks further than the node, or at everything of the pod.
     Filter(Atom),
     /// This score looks further than the node, or at everything of the pod, or is normalised in a way of its own.
@@ -43,7 +44,7 @@ impl Why {
             Self::Extender => "extender",
             Self::TooManyPlugins => "too_many_plugins",
             Self::FewNodes => "few_nodes",
-            Self::Volumes => "volumes",
+            Self::Volumes(_) => "volumes",
             Self::Filter(_) => "filter",
             Self::Score(_) => "score",
             Self::FirstSight => "first_sight",
@@ -58,7 +59,7 @@ impl Why {
     #[must_use]
     pub fn plugin(&self) -> Option<&Atom> {
         match self {
-            Self::Filter(plugin) | Self::Score(plugin) => Some(plugin),
+            Self::Filter(plugin) | Self::Score(plugin) | Self::Volumes(plugin) => Some(plugin),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! All of them together, by name.
 
 use super::own::OwnTable;
+use super::storage_index::{StorageChange, StorageIndex};
 use super::{
     CsiDriver, CsiNode, DisruptionBudget, NameParts, Object, ObjectKind, ObjectName, Own, OwnKind,
     PersistentVolume, PersistentVolumeClaim, PluginObject, StorageCapacity, StorageClass, VolumeAttachment,
@@ -51,6 +52,8 @@ pub struct Objects {
     capacities_by_class: BTreeMap<Atom, BTreeSet<ObjectName>>,
     /// Attachments by node.
     attachments_by_node: BTreeMap<Atom, BTreeSet<Box<str>>>,
+    /// What belongs together of storage, and what of it has changed.
+    storage: StorageIndex,
     /// Number of changes by kind.
     epochs: [u64; ObjectKind::ALL.len()],
     /// What plugins read as types of their own, a table for each type: no more than a handful.
@@ -81,6 +84,37 @@ impl Objects {
     pub fn attachments_to(&self, node: &Atom) -> impl Iterator<Item = &VolumeAttachment> {
         let names = self.attachments_by_node.get(node).into_iter().flatten();
         names.filter_map(|name| self.volume_attachments.get(name))
+    }
+
+    /// The claims that name the volume, whether it is theirs or not.
+    pub fn claims_of_volume<'a>(&'a self, volume: &str) -> impl Iterator<Item = &'a ObjectName> + use<'a> {
+        self.storage.claims_of(volume)
+    }
+
+    /// Names of the volumes with this CSI handle, of whatever driver, and of the in-tree ones whose migration has it.
+    pub fn volumes_with_handle<'a>(&'a self, handle: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.storage.volumes_with(handle)
+    }
+
+    /// Where the volume is attached.
+    pub fn attachments_of_volume<'a>(
+        &'a self,
+        volume: &str,
+    ) -> impl Iterator<Item = &'a VolumeAttachment> + use<'a> {
+        self.storage.attachments_of(volume).filter_map(|name| self.volume_attachments.get(name))
+    }
+
+    /// Number of changes of claims, volumes, attachments and CSINodes so far.
+    #[must_use]
+    pub fn storage_changed(&self) -> u64 {
+        self.storage.changed()
+    }
+
+    /// The changes of claims, volumes, attachments and CSINodes since there were so many, the latest last. `None` where they are not known
+    /// any more.
+    #[must_use]
+    pub fn storage_changes_since(&self, changed: u64) -> Option<impl Iterator<Item = &StorageChange>> {
+        self.storage.changes_since(changed)
     }
 
     /// Grows with each change of an object of the kind.
@@ -123,6 +157,16 @@ impl Objects {
     /// Adds or replaces an object; returns the one that stood there before.
     pub fn apply(&mut self, object: Object) -> Option<Object> {
         self.changed(object.kind());
+        let name = object.is_storage().then(|| (object.kind(), object.name()));
+        let old = name.and_then(|(kind, name)| self.take(kind, &name));
+        if let Some(old) = &old {
+            self.storage.went(old);
+        }
+        self.storage.came(&object);
+        self.put(object).or(old)
+    }
+
+    fn put(&mut self, object: Object) -> Option<Object> {
         match object {
             Object::Namespace(n, v) => self.namespaces.insert(n.clone(), v).map(|v| Object::Namespace(n, v)),
             Object::Service(n, v) => self.services.insert(n.clone(), v).map(|v| Object::Service(n, v)),
@@ -178,6 +222,14 @@ impl Objects {
     /// Removes an object; returns it where it was there.
     pub fn remove(&mut self, kind: ObjectKind, name: &ObjectName) -> Option<Object> {
         self.changed(kind);
+        let gone = self.take(kind, name);
+        if let Some(gone) = &gone {
+            self.storage.went(gone);
+        }
+        gone
+    }
+
+    fn take(&mut self, kind: ObjectKind, name: &ObjectName) -> Option<Object> {
         let plain = Atom::new(&name.name);
         match kind {
             ObjectKind::Namespace => self.namespaces.remove(&plain).map(|v| Object::Namespace(plain, v)),

@@ -15,7 +15,7 @@ pub struct Volume {
 }
 
 /// Sources that scheduling reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum VolumeSource {
     /// A claim by name.
     Claim {
@@ -118,5 +118,11 @@ impl Volume {
         };
         let migration = InlineMigration::of(volume).map(Box::new);
         Some(Self { name: volume.name.clone(), source, migration })
+    }
+
+    /// Whether it is an inline volume that counts for a CSI driver.
+    #[must_use]
+    pub fn is_attachable_inline(&self) -> bool {
+        self.migration.as_ref().is_some_and(|migration| migration.handle.is_some())
     }
 }

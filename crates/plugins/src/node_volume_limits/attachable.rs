@@ -86,16 +86,17 @@ impl<'a> Attachable<'a> {
 }
 
 /// An [`Attachable`] that outlives the look-up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct OwnedAttachable {
-    driver: Atom,
-    handle: OwnedHandle,
+    pub(super) driver: Atom,
+    pub(super) handle: OwnedHandle,
     /// As [`Attachable::in_tree`].
     pub(super) in_tree: bool,
 }
 
-#[derive(Clone, Debug)]
-enum OwnedHandle {
+/// As [`Handle`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum OwnedHandle {
     Volume(Box<str>),
     Claim(ObjectName),
 }

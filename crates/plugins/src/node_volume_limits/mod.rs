@@ -4,12 +4,14 @@
 //! Source: `pkg/scheduler/framework/plugins/nodevolumelimits`.
 
 mod attachable;
+mod reading;
 
 use crate::pod_claims;
 use attachable::{Attachable, Attachables, OwnedAttachable};
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
+    NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Reading,
+    Status,
 };
 use secondmate_model::objects::{CsiNode, Object, ObjectKind, Objects};
 use secondmate_model::{Atom, NodeInfo, Pod, Volume, VolumeSource};
@@ -150,6 +152,10 @@ impl Plugin for NodeVolumeLimits {
                 ObjectKind::CsiDriver,
                 ObjectKind::VolumeAttachment,
             ])
+    }
+
+    fn reading(&self, cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>) -> Option<Reading> {
+        reading::of(cx.snapshot, state.read::<NewVolumes>()?)
     }
 
     fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {

@@ -15,6 +15,7 @@ mod by_label;
 mod claims;
 mod facts;
 mod matching;
+mod reading;
 mod score;
 
 use crate::shape::{PointArgs, Shape};
@@ -26,7 +27,8 @@ use rustc_hash::FxHashMap;
 use secondmate_framework::{
     ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter,
     Handle, Hint, NodeParts, Normalization, ObjectChange, Plugin, PluginError, PodParts, PreBind,
-    PreBindStep, PreFilter, PreFilterOutcome, PreScore, Reach, Reason, Reserve, Right, Score, Status,
+    PreBindStep, PreFilter, PreFilterOutcome, PreScore, Reach, Reading, Reason, Reserve, Right, Score,
+    Status,
 };
 use secondmate_model::objects::{Object, ObjectKind};
 use secondmate_model::{Atom, NodeInfo, Pod, VolumeSource};
@@ -160,9 +162,11 @@ impl Plugin for VolumeBinding {
         Some(self)
     }
 
-    fn score_reach(&self, cx: &Context<'_>, pod: &Arc<Pod>) -> Option<Reach> {
-        // Without claims every node scores 0.
-        matches!(claims::usable(cx.snapshot.objects(), pod), Ok(false)).then_some(Reach::Node)
+    fn reading(&self, _cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>) -> Option<Reading> {
+        match &state.read::<PodState>()?.claims {
+            None => Some(Reading::nothing()),
+            Some(claims) => reading::of(claims),
+        }
     }
 
     fn events(&self) -> Vec<EventRegistration> {

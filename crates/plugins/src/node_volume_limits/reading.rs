@@ -1,0 +1,92 @@
+//! In what pods with volumes are alike: in how many they bring of each driver, on all nodes that have none of them yet.
+
+use super::attachable::{OwnedAttachable, OwnedHandle};
+use super::{NewVolume, NewVolumes};
+use secondmate_framework::{NodeIndex, ObjectKind, Reading, Snapshot, alike_by_key};
+use secondmate_model::Atom;
+use smallvec::SmallVec;
+use std::collections::BTreeSet;
+
+/// Nodes that have volumes of the pod already, up to which it is like others that bring as many. A volume on more nodes is one that many
+/// pods share: these are like each other.
+const NODES_MAX: usize = 8;
+
+/// Volumes that a node has none of: what counts of them.
+#[derive(Debug)]
+struct AsMany(Box<[(Atom, bool, usize)]>);
+
+impl AsMany {
+    /// Driver, whether it is written as in-tree, and the place of the first volume that is the same.
+    fn of(volumes: &[&OwnedAttachable]) -> Self {
+        let counted = volumes.iter().enumerate().map(|(at, volume)| {
+            let same = volumes.iter().position(|other| other.borrowed() == volume.borrowed());
+            (volume.driver.clone(), volume.in_tree, same.unwrap_or(at))
+        });
+        Self(counted.collect())
+    }
+
+    fn key(&self) -> &[(Atom, bool, usize)] {
+        &self.0
+    }
+}
+
+alike_by_key!(AsMany);
+
+/// The very same volumes.
+#[derive(Debug)]
+struct TheSame(Box<[OwnedAttachable]>);
+
+impl TheSame {
+    fn key(&self) -> &[OwnedAttachable] {
+        &self.0
+    }
+}
+
+alike_by_key!(TheSame);
+
+/// The nodes that may have one of the volumes: those where a pod uses its claim, or another claim with the same volume, or inline volumes,
+/// and those to which it is attached. `None` where they are many.
+fn nodes_with(snapshot: &Snapshot, volumes: &[&OwnedAttachable]) -> Option<Vec<NodeIndex>> {
+    let mut nodes = BTreeSet::new();
+    let mut add = |more: &mut dyn Iterator<Item = NodeIndex>| {
+        for node in more {
+            nodes.insert(node);
+            if nodes.len() > NODES_MAX {
+                return None;
+            }
+        }
+        Some(())
+    };
+    add(&mut snapshot.nodes_with_inline_attachable())?;
+    for volume in volumes {
+        match &volume.handle {
+            OwnedHandle::Claim(claim) => add(&mut snapshot.nodes_with_claim(claim))?,
+            OwnedHandle::Volume(handle) => {
+                let volumes = snapshot.objects().volumes_with_handle(handle);
+                add(&mut volumes.flat_map(|volume| snapshot.nodes_with_volume(volume)))?;
+            }
+        }
+    }
+    Some(nodes.into_iter().collect())
+}
+
+/// What is read for a pod that brings these volumes; `None` where they cannot all be told.
+pub(super) fn of(snapshot: &Snapshot, new: &NewVolumes) -> Option<Reading> {
+    if new.failure.is_some() {
+        return None;
+    }
+    let volumes = new.volumes.iter().map(|volume| match volume {
+        NewVolume::Attachable(volume) => Some(volume),
+        NewVolume::Untranslatable(_) => None,
+    });
+    let volumes: SmallVec<[&OwnedAttachable; 4]> = volumes.collect::<Option<_>>()?;
+    if volumes.is_empty() {
+        return Some(Reading::nothing());
+    }
+    let reading = match nodes_with(snapshot, &volumes) {
+        Some(nodes) => Reading { nodes, ..Reading::of(AsMany::of(&volumes)) },
+        None => Reading::of(TheSame(volumes.iter().map(|volume| (*volume).clone()).collect())),
+    };
+    // The classes tell the drivers of claims without a volume, also of those that the node's pods use.
+    Some(reading.with_objects(&[ObjectKind::StorageClass, ObjectKind::CsiDriver]).with_storage())
+}
