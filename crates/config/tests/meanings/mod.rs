@@ -135,10 +135,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("extenders[].managedResources[].ignoredByScheduler", "NodeResourcesFit does not look at it"),
     ("extenders[].ignorable", "A pod is scheduled although the extender fails"),
     ("delayCacheUntilActive", "Whether caches are filled only once the process leads"),
-    (
-        "parity",
-        "Whether the [quirks of kube-scheduler](quirks.md) are reproduced",
-    ),
+    ("parity", "Whether the [quirks of kube-scheduler](quirks.md) are reproduced"),
     ("preemption", "Preemption beside other schedulers"),
     (
         "preemption.victims",
