@@ -67,8 +67,9 @@ impl Default for Preemption {
 /// parity: strict
 /// preemption: {victims: own, breakLoops: true}
 /// nominationsOfOthers: honour
+/// readBeforeBind: true
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecondmateConfiguration {
     /// `strict` (the default) or `sensible`.
@@ -77,9 +78,24 @@ pub struct SecondmateConfiguration {
     pub preemption: Preemption,
     /// `honour` (the default) or `ignore`.
     pub nominations_of_others: NominationsOfOthers,
+    /// Whether the pods of a node that is nearly full are read before a pod is bound there, while other schedulers bind pods too. Default
+    /// true.
+    pub read_before_bind: bool,
     /// Who may use which scheduler name, and for what. Where there are any, each name that the process serves is among them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<Tenant>,
+}
+
+impl Default for SecondmateConfiguration {
+    fn default() -> Self {
+        Self {
+            parity: Parity::default(),
+            preemption: Preemption::default(),
+            nominations_of_others: NominationsOfOthers::default(),
+            read_before_bind: true,
+            tenants: Vec::new(),
+        }
+    }
 }
 
 pub(crate) fn read(node: &Node, problems: &Problems) -> SecondmateConfiguration {
@@ -118,10 +134,11 @@ pub(crate) fn read(node: &Node, problems: &Problems) -> SecondmateConfiguration 
             NominationsOfOthers::Honour
         }
     };
+    let read_before_bind = object.boolean("readBeforeBind").unwrap_or(true);
     let tenants =
         object.list("tenants", |node, path| tenants::read(node, path, problems)).unwrap_or_default();
     object.close();
-    SecondmateConfiguration { parity, preemption, nominations_of_others, tenants }
+    SecondmateConfiguration { parity, preemption, nominations_of_others, read_before_bind, tenants }
 }
 
 pub(crate) fn victims(object: &Object<'_>, field: &'static str, problems: &Problems) -> Option<Victims> {

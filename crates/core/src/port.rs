@@ -41,6 +41,13 @@ pub enum Input {
     WriteFinished(Uid, Result<(), String>),
     /// Answer to [`Effect::Verify`].
     Verified(Uid, Verified),
+    /// Answer to [`Effect::ReadNode`].
+    NodeRead {
+        /// The node.
+        node: Atom,
+        /// The pods that are bound to it and have not ended, whoever bound them; or why they could not be read.
+        pods: Result<Vec<Arc<Pod>>, String>,
+    },
     /// Answer to [`Effect::Evict`].
     EvictFinished {
         /// The pod for which room is made.
@@ -66,6 +73,7 @@ impl Input {
             Self::BindFinished(..)
             | Self::WriteFinished(..)
             | Self::Verified(..)
+            | Self::NodeRead { .. }
             | Self::EvictFinished { .. } => false,
         }
     }
@@ -196,6 +204,12 @@ pub enum Effect {
         /// The pod.
         pod: Arc<Pod>,
     },
+    /// Read the pods of the node as they are now: it is nearly full, others bind pods too, and the watch is late. Answered by
+    /// [`Input::NodeRead`], soon: pods of ours wait for it before they are bound.
+    ReadNode {
+        /// The node.
+        node: Atom,
+    },
     /// Write the condition and the nomination into the pod's status. Not answered.
     PatchStatus {
         /// The pod as it was tried.
@@ -276,6 +290,13 @@ pub enum Observation {
     BindUnknown,
     /// A pod of ours was bound by somebody else, to a node other than the one that we chose.
     BoundElsewhere,
+    /// The pods of a node that is nearly full were read before pods were bound there.
+    NodeRead {
+        /// `nothing_new`, `new_pods` (the watch had not shown them) or `failed` (the pods are bound as without the read).
+        result: &'static str,
+        /// Pods that are not bound there, since it was found that they do not fit: they are tried again.
+        averted: usize,
+    },
     /// The node no longer had room for the pod when it was about to be bound: the pod is tried again.
     RoomTaken {
         /// Profile.

@@ -15,6 +15,7 @@ mod loops;
 mod neighbours;
 mod postponed;
 mod preemptions;
+mod reads;
 mod reserve;
 mod running;
 
@@ -33,6 +34,7 @@ use lingering::Lingering;
 use loops::Loops;
 use postponed::Postponed;
 use preemptions::Preemptions;
+use reads::Reads;
 use secondmate_cycle::probe::Probe;
 use secondmate_cycle::{
     Answer, Evaluate, Outcome, Plain, Profile, Question, Random, Rejection, Scope, Standing, StandingCounts,
@@ -63,6 +65,8 @@ pub struct SchedulerConfig {
     pub evaluation: EvaluationSettings,
     /// Whether a pod for which pods were evicted in vain, as others took the room, preempts again only after a growing delay.
     pub break_preemption_loops: bool,
+    /// Whether the pods of a node that is nearly full are read before a pod is bound there, while others bind pods too.
+    pub read_before_bind: bool,
 }
 
 /// How a node is found for a pod. Where every node is looked at, either way leads to the same decisions.
@@ -98,6 +102,7 @@ impl Default for SchedulerConfig {
             verify_again_after: Duration::from_secs(1),
             evaluation: EvaluationSettings::default(),
             break_preemption_loops: true,
+            read_before_bind: true,
         }
     }
 }
@@ -144,6 +149,7 @@ pub struct Scheduler {
     nominator: Nominator,
     bindings: Bindings,
     lingering: Lingering,
+    reads: Reads,
     preemptions: Preemptions,
     loops: Loops,
     budgets: Budgets,
@@ -198,6 +204,7 @@ impl Scheduler {
             nominator: Nominator::default(),
             bindings: Bindings::default(),
             lingering: Lingering::default(),
+            reads: Reads::default(),
             preemptions: Preemptions::default(),
             loops: Loops::default(),
             budgets: Budgets::default(),
@@ -281,6 +288,7 @@ impl Scheduler {
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let preemption = self.postponed.next().into_iter().chain(self.budgets.next());
         let times = self.queue.next_tick().into_iter().chain(self.bindings.next_deadline());
+        let times = times.chain(self.reads.next_deadline());
         times.chain(preemption).min()
     }
 
@@ -290,6 +298,7 @@ impl Scheduler {
         let (queue, cx) = self.queue_at(now);
         queue.tick(cx);
         self.tick_bindings(now);
+        self.tick_reads(now);
         self.tick_postponed(now);
         self.audit_deadlines(now);
         let report = self.next_pod(now).map(|pod| self.try_pod(pod, now));

@@ -129,6 +129,7 @@ impl Shadow {
             Input::BindFinished(..)
             | Input::WriteFinished(..)
             | Input::Verified(..)
+            | Input::NodeRead { .. }
             | Input::EvictFinished { .. } => {}
         }
         None

@@ -1,5 +1,5 @@
-//! Pods that were deleted lately. A look at a pod, after a binding whose answer was lost, can be overtaken by the pod's deletion: what it
-//! found is told after the watch has told that the pod is no more. It must not bring the pod back, since the watch would never
+//! Pods that were deleted lately. A look at a pod, after a binding whose answer was lost, or a read of a node's pods can be overtaken by
+//! the pod's deletion: what it found is told after the watch has told that the pod is no more. It must not bring the pod back, since the watch would never
 //! take it away again, and its room with it.
 
 use rustc_hash::FxHashSet;
@@ -40,6 +40,10 @@ impl Departed {
             Input::Verified(uid, Verified::Found(_)) if self.known.contains(&uid) => {
                 Input::Verified(uid, Verified::Gone)
             }
+            Input::NodeRead { node, pods: Ok(mut pods) } => {
+                pods.retain(|pod| !self.known.contains(&pod.uid));
+                Input::NodeRead { node, pods: Ok(pods) }
+            }
             input => input,
         }
     }
@@ -73,6 +77,9 @@ mod tests {
         departed.sift(Input::PodGone(PodWatch::Assigned, Uid::from("a")));
         assert!(matches!(departed.sift(found("a")), Input::Verified(_, Verified::Gone)));
         assert!(is_found(departed.sift(found("b"))));
+        let read = Input::NodeRead { node: "n".into(), pods: Ok(vec![pod("a"), pod("b")]) };
+        let Input::NodeRead { pods: Ok(read), .. } = departed.sift(read) else { panic!("it was read") };
+        assert_eq!(read.iter().map(|pod| &*pod.name).collect::<Vec<_>>(), ["b"]);
         departed.sift(Input::Pod(PodWatch::Pending, pod("a")));
         assert!(is_found(departed.sift(found("a"))), "the list that had lost it was an old one");
         departed.sift(Input::PodGone(PodWatch::Assigned, Uid::from("a")));

@@ -14,7 +14,8 @@ use crate::inbox::{INBOX_MESSAGES_MAX, Message};
 use crate::observe::Observer;
 use crate::others::OtherBinders;
 use crate::write::{
-    Binder, EventNote, EventSink, Evictor, Leading, PluginWriter, StatusChange, StatusWriter, Verifier,
+    Binder, EventNote, EventSink, Evictor, Leading, NodeReader, PluginWriter, StatusChange, StatusWriter,
+    Verifier,
 };
 use secondmate_core::Scheduler;
 use secondmate_core::port::Effect;
@@ -45,6 +46,7 @@ pub(crate) struct Writers {
     pub extender_binder: ExtenderBinder,
     pub plugin_writer: PluginWriter,
     pub verifier: Verifier,
+    pub node_reader: NodeReader,
     pub evictor: Evictor,
     pub status: StatusWriter,
     pub events: EventSink,
@@ -250,6 +252,10 @@ impl Engine {
                 }
                 Effect::Verify { pod } => {
                     writers.verifier.verify(&pod);
+                    true
+                }
+                Effect::ReadNode { node } => {
+                    writers.node_reader.read(node);
                     true
                 }
                 Effect::Evict { victim, preemptor, profile } => {

@@ -194,6 +194,10 @@ impl Observer {
             Observation::BindUnknown => {
                 metrics.bind_conflicts("no_answer").inc();
             }
+            Observation::NodeRead { result, averted } => {
+                metrics.node_reads(result).inc();
+                metrics.binds_averted.inc_by(u64::try_from(averted).unwrap_or(u64::MAX));
+            }
             Observation::RoomTaken { .. } => {
                 metrics.bind_conflicts("room_taken").inc();
             }

@@ -30,7 +30,7 @@ use crate::tasks::{Failures, Tasks, panicked};
 use crate::unserved::report::Report;
 use crate::watch::{self, Currency, Originals, UnfitObjects, Watch};
 use crate::write::{
-    Binder, EventSink, EventSinkConfig, Evictor, Leading, PluginWriter, StatusWriter, Verifier,
+    Binder, EventSink, EventSinkConfig, Evictor, Leading, NodeReader, PluginWriter, StatusWriter, Verifier,
 };
 use secondmate_core::{CacheDifference, Scheduler};
 use secondmate_cycle::Profile;
@@ -379,6 +379,13 @@ impl Parts {
             ),
             plugin_writer: PluginWriter::new(caller.clone(), leading.clone(), inbox.clone(), tasks.clone()),
             verifier: Verifier::new(self.reader.clone(), inbox.clone(), tasks.clone()),
+            node_reader: NodeReader::new(
+                self.reader.clone(),
+                inbox.clone(),
+                tasks.clone(),
+                Originals::for_extenders(extenders.clone())
+                    .or_all(watch::reads_whole_objects(&options.profiles)),
+            ),
             evictor: Evictor::new(caller, leading.clone(), inbox.clone(), tasks.clone()),
             status,
             events,

@@ -15,7 +15,9 @@ mod unfit;
 
 pub(crate) use compiled::{Key, Unfit, Watched};
 pub(crate) use currency::Currency;
-pub(crate) use needs::{Permission, Watch, guard_watches, kinds, permissions, polls, to_watch, watches};
+pub(crate) use needs::{
+    Permission, Watch, guard_watches, kinds, permissions, polls, reads_whole_objects, to_watch, watches,
+};
 pub(crate) use originals::Originals;
 pub(crate) use source::{Context, must_list_anew, spawn};
 pub(crate) use unfit::UnfitObjects;

@@ -1,13 +1,14 @@
 //! Everything that goes to the API server, each kind of write in a room of its own.
 //!
 //! All of them ask [`Leading`] before each request: a process that does not lead, or is not sure to, writes nothing. Bindings,
-//! plugins' writes, looks at pods and evictions are answered to the core; the core makes no more of them than
+//! plugins' writes, looks at pods, reads of nodes and evictions are answered to the core; the core makes no more of them than
 //! the engine allows. The status of pods and events are not answered: they have bounded queues of their own.
 
 mod bind;
 mod events;
 mod evict;
 mod plugin;
+mod read_node;
 mod series;
 mod status;
 mod verify;
@@ -16,6 +17,7 @@ pub(crate) use bind::Binder;
 pub(crate) use events::{EventNote, EventSink, EventSinkConfig};
 pub(crate) use evict::Evictor;
 pub(crate) use plugin::PluginWriter;
+pub(crate) use read_node::NodeReader;
 pub(crate) use status::{StatusChange, StatusWriter};
 pub(crate) use verify::Verifier;
 

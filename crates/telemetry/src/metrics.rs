@@ -92,6 +92,8 @@ pub struct Metrics {
     pub events_dropped: Counter,
     /// Pods of own scheduler names that somebody else bound while this process led.
     pub pods_bound_by_others: Counter,
+    /// Pods that were not bound to a node, since a read of its pods showed that they do not fit.
+    pub binds_averted: Counter,
     /// Pods whose scheduler name nobody serves, where this process looks for them.
     pub pods_unserved: Gauge,
     /// The bind guard's.
@@ -110,6 +112,7 @@ pub struct Metrics {
     bind_conflicts: Labelled<Counter, 1>,
     kubelet_rejections: Labelled<Counter, 1>,
     preemptions_put_off: Labelled<Counter, 1>,
+    node_reads: Labelled<Counter, 1>,
     bind_requests: Labelled<Counter, 1>,
     /// Calls of HTTP extenders.
     pub extenders: ExtenderMetrics,
@@ -216,6 +219,11 @@ impl Metrics {
     /// Preemptions that were put off for this reason.
     pub fn preemptions_put_off(&self, reason: &str) -> Counter {
         self.preemptions_put_off.get([reason])
+    }
+
+    /// Reads of a node's pods before a binding with this result.
+    pub fn node_reads(&self, result: &str) -> Counter {
+        self.node_reads.get([result])
     }
 
     /// Pods that a kubelet rejected for this reason (`OutOfcpu`).

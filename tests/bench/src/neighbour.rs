@@ -1,4 +1,5 @@
-//! Two schedulers on nodes that both share: how many pods are bound where there is no room, with and without the bind guard.
+//! Two schedulers on nodes that both share: how many pods are bound where there is no room, with and without the bind guard, and without it
+//! with and without a fresh read of nearly full nodes.
 //!
 //! Half of the pods are each scheduler's, all are pending before both start, and they fill the nodes to the given share. No kubelet runs:
 //! what one would reject is counted from the API, as the pods of a node beyond its room. The time of a bind is the API server's own.
@@ -8,8 +9,8 @@ use crate::watch::PodWatch;
 use crate::{DEADLINE, arena};
 use anyhow::{Context, Result};
 use secondmate_harness::{
-    Binaries, Cluster, GuardCertificate, NodeShape, Options, Process, SchedulerOptions, binaries,
-    secondmate_binary, sum,
+    Binaries, Cluster, GuardCertificate, MeasuredScheduler, NodeShape, Options, Process, SchedulerOptions,
+    binaries, secondmate_binary, sum,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ pub struct Row {
     pub fill_percent: usize,
     /// Whether the guard was asked.
     pub guard: bool,
+    /// Whether secondmate read nearly full nodes before it bound pods there.
+    pub reads: bool,
     /// Number of pods.
     pub pods: usize,
     /// Pods bound beyond the room of their node, per 10,000 pods.
@@ -44,6 +47,21 @@ pub struct Row {
     pub refused: f64,
     /// Binds that passed because the guard did not answer in time.
     pub failed_open: f64,
+    /// Reads of nodes' pods.
+    pub nodes_read: f64,
+    /// Those that failed or took too long.
+    pub reads_failed: f64,
+    /// Pods that were not bound, since a read showed that they do not fit.
+    pub averted: f64,
+}
+
+/// Who is measured, and how.
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    beside: &'static str,
+    fill_percent: usize,
+    guard: bool,
+    reads: bool,
 }
 
 /// All combinations.
@@ -52,10 +70,20 @@ pub fn run(runtime: &Runtime, options: &NeighbourOptions) -> Result<Vec<Row>> {
     let binaries = binaries().context("the real control plane")?;
     let mut rows = Vec::new();
     for fill_percent in &options.fill {
-        for beside in ["kube-scheduler", "secondmate"] {
-            for guard in [false, true] {
-                eprintln!("kube-scheduler and {beside}, {fill_percent} % full, guard: {guard}");
-                rows.push(measure(runtime, binaries, options, beside, *fill_percent, guard)?);
+        for _ in 0..options.runs {
+            for (beside, guard, reads) in [
+                ("kube-scheduler", false, false),
+                ("kube-scheduler", true, false),
+                ("secondmate", false, false),
+                ("secondmate", false, true),
+                ("secondmate", true, true),
+            ] {
+                if guard && options.without_guard {
+                    continue;
+                }
+                let setting = Setting { beside, fill_percent: *fill_percent, guard, reads };
+                eprintln!("kube-scheduler and {beside}: {setting:?}");
+                rows.push(measure(runtime, binaries, options, setting)?);
             }
         }
     }
@@ -66,9 +94,7 @@ fn measure(
     runtime: &Runtime,
     binaries: &Binaries,
     options: &NeighbourOptions,
-    beside: &'static str,
-    fill_percent: usize,
-    with_guard: bool,
+    setting: Setting,
 ) -> Result<Row> {
     let cluster = Cluster::start(
         binaries,
@@ -81,15 +107,15 @@ fn measure(
         },
     )?;
     cluster.create_nodes(options.nodes, &NodeShape { cpu: "4".to_owned(), ..NodeShape::default() })?;
-    let count = options.nodes * PODS_A_NODE * fill_percent / 100;
+    let count = options.nodes * PODS_A_NODE * setting.fill_percent / 100;
     let pods: Vec<Value> = (0..count).map(pod).collect();
     cluster.api().create_all(&format!("/api/v1/namespaces/{}/pods", arena::NAMESPACE), &pods)?;
-    let guard = if with_guard { Some(cluster.start_guard(GuardCertificate::Own)?) } else { None };
+    let guard = if setting.guard { Some(cluster.start_guard(GuardCertificate::Own)?) } else { None };
     let watch = PodWatch::start(runtime, cluster.kubeconfig(), arena::NAMESPACE)?;
     watch.wait_seen(count, DEADLINE)?;
-    let mut second = start_second(&cluster, beside)?;
+    let mut second = Second::start(&cluster, setting)?;
     cluster.start_scheduler(SchedulerOptions::unlimited())?;
-    watch.wait_bound(count, DEADLINE).with_context(|| second.tail(20))?;
+    watch.wait_bound(count, DEADLINE).with_context(|| second.process().tail(20))?;
     let too_many = too_many(&cluster)?;
     let text = cluster.api().call("GET", "/metrics", "text/plain", b"")?.body;
     let bound = watch.bound_times();
@@ -99,11 +125,20 @@ fn measure(
         Some(guard) => guard.value("secondmate_guard_refused_total")?,
         None => 0.0,
     };
-    second.kill()?;
+    let [nodes_read, reads_failed, averted] = [
+        "secondmate_node_reads_total",
+        "secondmate_node_reads_total{result=\"failed\"",
+        "secondmate_binds_averted_total",
+    ]
+    .map(|series| second.value(series));
+    let (nodes_read, reads_failed, averted) = (nodes_read?, reads_failed?, averted?);
+    second.process().kill()?;
+    let Setting { beside, fill_percent, guard, reads } = setting;
     Ok(Row {
         beside,
         fill_percent,
-        guard: with_guard,
+        guard,
+        reads,
         pods: count,
         too_many_per_10000: too_many as f64 * 10_000.0 / count as f64,
         pods_per_s: most as f64 / (bound[most - 1] - first).as_secs_f64().max(0.001),
@@ -111,15 +146,48 @@ fn measure(
         bind_ms: [0.5, 0.99].map(|share| quantile_ms(&text, share)),
         refused,
         failed_open: sum(&text, "apiserver_admission_webhook_fail_open_count")?,
+        nodes_read,
+        reads_failed,
+        averted,
     })
 }
 
-fn start_second(cluster: &Cluster, beside: &str) -> Result<Process> {
-    if beside == "secondmate" {
-        let arguments = ["--scheduler-name", SECOND, "--leader-elect=false", "--listen", "127.0.0.1:0"];
-        cluster.start_secondmate("secondmate", cluster.kubeconfig(), &arguments)
-    } else {
-        cluster.start_another_kube_scheduler(SECOND)
+/// The scheduler beside kube-scheduler.
+enum Second {
+    KubeScheduler(Process),
+    Secondmate(MeasuredScheduler),
+}
+
+impl Second {
+    fn start(cluster: &Cluster, setting: Setting) -> Result<Self> {
+        if setting.beside != "secondmate" {
+            return cluster.start_another_kube_scheduler(SECOND).map(Self::KubeScheduler);
+        }
+        let path = cluster.directory().join("second.yaml");
+        let configuration = format!(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{{schedulerName: {SECOND}}}]\n\
+             ---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\nreadBeforeBind: {}\n",
+            setting.reads
+        );
+        std::fs::write(&path, configuration)?;
+        let path = path.to_str().context("a path that is text")?;
+        let arguments = ["--config", path, "--leader-elect=false"];
+        cluster.start_measured_secondmate("secondmate", &arguments).map(Self::Secondmate)
+    }
+
+    fn process(&mut self) -> &mut Process {
+        match self {
+            Self::KubeScheduler(process) => process,
+            Self::Secondmate(scheduler) => &mut scheduler.process,
+        }
+    }
+
+    /// The sum of a metric; 0 of one that the scheduler has not.
+    fn value(&self, series: &str) -> Result<f64> {
+        match self {
+            Self::KubeScheduler(_) => Ok(0.0),
+            Self::Secondmate(scheduler) => scheduler.value(series),
+        }
     }
 }
 
@@ -188,15 +256,17 @@ pub fn print(rows: &[Row], json: bool) {
         return;
     }
     println!(
-        "| kube-scheduler and | full | guard | pods | too many per 10,000 | pods/s | last after s | bind p50 ms | bind p99 ms | refused | failed open |"
+        "| kube-scheduler and | full | guard | reads | pods | too many per 10,000 | pods/s | last after s | bind p50 ms | bind p99 ms | refused | failed open | nodes read | reads failed | averted |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    let yes = |yes: bool| if yes { "yes" } else { "no" };
     for row in rows {
-        let guard = if row.guard { "yes" } else { "no" };
         println!(
-            "| {} | {} % | {guard} | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} |",
+            "| {} | {} % | {} | {} | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
             row.beside,
             row.fill_percent,
+            yes(row.guard),
+            yes(row.reads),
             row.pods,
             row.too_many_per_10000,
             row.pods_per_s,
@@ -204,7 +274,10 @@ pub fn print(rows: &[Row], json: bool) {
             row.bind_ms[0],
             row.bind_ms[1],
             row.refused,
-            row.failed_open
+            row.failed_open,
+            row.nodes_read,
+            row.reads_failed,
+            row.averted
         );
     }
 }

@@ -41,7 +41,8 @@ pub(crate) struct Options {
 /// Another thing to measure than one scheduler alone.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Scenario {
-    /// Two schedulers that fill the same nodes, with and without the bind guard: pods bound where there is no room.
+    /// Two schedulers that fill the same nodes, with and without the bind guard, and with and without a read of nearly full nodes before a
+    /// bind: pods bound where there is no room.
     Neighbour(NeighbourOptions),
 }
 
@@ -54,6 +55,12 @@ pub(crate) struct NeighbourOptions {
     /// How full the pods make the nodes, in percent.
     #[arg(long, value_delimiter = ',', default_value = "100,95")]
     pub(crate) fill: Vec<usize>,
+    /// How often each combination is measured.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) runs: usize,
+    /// Leave out the combinations with the bind guard.
+    #[arg(long)]
+    pub(crate) without_guard: bool,
     /// One JSON object a row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,

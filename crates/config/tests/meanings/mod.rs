@@ -155,6 +155,11 @@ const MEANINGS: &[(&str, &str)] = &[
         "Whether pods of other schedulers that are nominated to a node hold room there against pods of lower priority",
     ),
     (
+        "readBeforeBind",
+        "Whether the pods of a node that is nearly full are read from the API server before a pod is bound there, where other schedulers have \
+         bound pods within ten seconds",
+    ),
+    (
         "tenants",
         "Who may use which scheduler name, and for what. Where there are tenants, each name that the process serves needs one; tenants of \
          other names only appear in messages",

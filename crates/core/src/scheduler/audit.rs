@@ -18,6 +18,8 @@ pub(super) struct Audit {
     entered: usize,
     /// Answers that are on the way, by pod.
     outstanding: BTreeMap<(Uid, Awaited), usize>,
+    /// Nodes whose pods are being read.
+    reads: BTreeSet<Atom>,
     /// Pods to which a binding was sent that is not known to have failed.
     bound: BTreeSet<Uid>,
     /// Pods of ours that the pending watch shows and that were not seen on a node.
@@ -102,6 +104,13 @@ impl Audit {
                     Verified::Gone | Verified::Failed(_) => {}
                 }
             }
+            Input::NodeRead { node, pods } => {
+                self.reads.remove(node);
+                for pod in pods.iter().flatten() {
+                    self.pending.remove(&pod.uid);
+                    self.seen.insert(pod.uid.clone());
+                }
+            }
             _ => {}
         }
     }
@@ -174,6 +183,10 @@ impl Scheduler {
                 }
                 Effect::Verify { pod } => {
                     *audit.outstanding.entry((pod.uid.clone(), Awaited::Look)).or_default() += 1;
+                }
+                Effect::ReadNode { node } => {
+                    let twice = !audit.reads.insert(node.clone());
+                    twice.then(|| audit.broken(format!("the pods of node {node} are read twice at once")));
                 }
                 _ => {}
             }
@@ -278,14 +291,15 @@ impl Scheduler {
             }
         }
         for (binding, stage) in self.bindings.iter() {
-            check_way_out(audit, &binding.pod.uid, stage)?;
+            check_way_out(audit, &binding.pod.uid, &binding.node, stage)?;
         }
         Ok(())
     }
 }
 
-fn check_way_out(audit: &Audit, uid: &Uid, stage: &Stage) -> Result<(), String> {
+fn check_way_out(audit: &Audit, uid: &Uid, node: &Atom, stage: &Stage) -> Result<(), String> {
     match stage.way_out() {
+        WayOut::Answer(Awaited::Read) if audit.reads.contains(node) => Ok(()),
         WayOut::Answer(awaited) if !audit.outstanding.contains_key(&(uid.clone(), awaited)) => Err(format!(
             "invariant 4: the binding of pod {uid} is {stage:?} and no {awaited:?} is on the way"
         )),

@@ -3,9 +3,9 @@
 //! ```text
 //!           Held                                      Sent
 //! start ──▶ Permit ──▶ (PreBind) ──▶ (Room) ──▶ (Bind) ──▶ Awaited ──▶ Bound ──▶ seen on its node
-//!                       ▲ │                                 │    ▲
-//!                       │ ▼                                 ▼    │
-//!                  Writing, Waiting                         Unknown
+//!                       ▲ │           ▲ │                   │    ▲
+//!                       │ ▼           │ ▼                   ▼    │
+//!                  Writing, Waiting  Reading                Unknown
 //! ```
 //!
 //! [`step`] takes a stage and an event and says what comes next and what has to be done; it knows no queue, no cache, no
@@ -52,6 +52,8 @@ pub(super) enum Held {
     Writing { plugin: usize },
     /// A PreBind plugin waits for objects to change.
     Waiting { plugin: usize, deadline: Timestamp },
+    /// The node's pods are being read, since others may have bound some there that the watch has not shown.
+    Reading { by: Binders },
 }
 
 /// Stages after the binding was sent.
@@ -104,6 +106,7 @@ pub(super) enum Awaited {
     Write,
     Bind,
     Look,
+    Read,
 }
 
 pub(super) type Actions = SmallVec<[Action; 5]>;
@@ -142,6 +145,17 @@ pub(super) struct AskPreBind {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct AskRoom {
     by: Binders,
+    /// The node's pods have been read since it was chosen, or the read failed.
+    read: bool,
+}
+
+/// Whether the node still has room for the pod, so far as anybody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It has.
+    Enough,
+    /// It has, but so little is left that pods which others have bound and the watch has not shown may have taken it.
+    Scarce,
 }
 
 /// Asks who binds the pod.
@@ -213,6 +227,7 @@ impl Stage {
             }
             Self::Held(Held::Waiting { deadline, .. }) => WayOut::Deadline(*deadline),
             Self::Held(Held::Writing { .. }) | Self::TakenBack(_) => WayOut::Answer(Awaited::Write),
+            Self::Held(Held::Reading { .. }) => WayOut::Answer(Awaited::Read),
             Self::Sent(Sent::Awaited | Sent::Deleted | Sent::Seen) => WayOut::Answer(Awaited::Bind),
             Self::Sent(Sent::Unknown { look: Look::Asked, .. }) => WayOut::Answer(Awaited::Look),
             Self::Sent(Sent::Unknown { look: Look::At(time), .. }) => WayOut::Deadline(*time),
@@ -274,6 +289,11 @@ impl Held {
             (Self::Waiting { plugin, .. }, Event::ObjectChanged) => ask_pre_bind(plugin, false),
             // Asked a last time: the plugin knows by the clock that it is late, and says why it gives up.
             (Self::Waiting { plugin, deadline }, Event::Due) if deadline <= now => ask_pre_bind(plugin, true),
+            (Self::Reading { by }, Event::NodeRead) => ask_room(AskRoom { by, read: true }, Actions::new()),
+            (held @ Self::Reading { .. }, Event::Preempted(by)) => {
+                let status = Status::error("waiting for a read of the node: preempted").by(&by);
+                held.take_back(Some(Cause::Told(status)))
+            }
             (held @ (Self::Writing { plugin } | Self::Waiting { plugin, .. }), Event::Preempted(by)) => {
                 let status = Status::error(format!("preempted by {by}"));
                 held.take_back(Some(Cause::PreBind { plugin, status }))
@@ -284,7 +304,7 @@ impl Held {
 
     /// The code of the extension point that is running, if one is, when it is broken off.
     fn running(&self) -> Option<Code> {
-        (!matches!(self, Self::Permit { .. })).then_some(Code::Error)
+        matches!(self, Self::Writing { .. } | Self::Waiting { .. }).then_some(Code::Error)
     }
 
     fn take_back(self, cause: Option<Cause>) -> Step {
@@ -353,7 +373,8 @@ impl Sent {
                         (Next::Over, give_up(BIND_RUNS, Some(cause), false))
                     }
                     UnlessBound::AskPlugins => {
-                        ask_room(Binders::Plugins, smallvec![Action::EndPoint(Code::Error)])
+                        let ask = AskRoom { by: Binders::Plugins, read: false };
+                        ask_room(ask, smallvec![Action::EndPoint(Code::Error)])
                     }
                 },
             },
@@ -383,7 +404,10 @@ impl AskPreBind {
 
     pub fn answered(self, answer: PreBindAnswer, now: Timestamp) -> Step {
         match answer {
-            PreBindAnswer::Done => ask_room(Binders::All, smallvec![Action::EndPoint(Code::Success)]),
+            PreBindAnswer::Done => {
+                let ask = AskRoom { by: Binders::All, read: false };
+                ask_room(ask, smallvec![Action::EndPoint(Code::Success)])
+            }
             PreBindAnswer::Write { plugin, writes } => {
                 (Next::Rest(Stage::Held(Held::Writing { plugin })), smallvec![Action::Write(writes)])
             }
@@ -397,10 +421,13 @@ impl AskPreBind {
 }
 
 impl AskRoom {
-    /// The error says why the pod cannot be bound.
-    pub fn answered(self, room: Result<(), Status>) -> Step {
+    /// The error says why the pod cannot be bound. Where room is scarce, the node's pods are read before the binding, once.
+    pub fn answered(self, room: Result<Room, Status>) -> Step {
         match room {
-            Ok(()) => {
+            Ok(Room::Scarce) if !self.read => {
+                (Next::Rest(Stage::Held(Held::Reading { by: self.by })), smallvec![Action::ReadNode])
+            }
+            Ok(_) => {
                 (Next::Ask(Ask::Bind(AskBind { by: self.by })), smallvec![Action::BeginPoint(Point::Bind)])
             }
             Err(status) => (Next::Over, give_up(None, Some(Cause::Told(status)), false)),
@@ -429,8 +456,8 @@ const GONE: &str = "the pod is gone";
 const NOT_BOUND: &str = "the pod is not bound";
 const NOT_LEADING: &str = "the binding was not sent: this scheduler is not the leader any more";
 
-fn ask_room(by: Binders, actions: Actions) -> Step {
-    (Next::Ask(Ask::Room(AskRoom { by })), actions)
+fn ask_room(ask: AskRoom, actions: Actions) -> Step {
+    (Next::Ask(Ask::Room(ask)), actions)
 }
 
 fn rest(stage: Stage) -> Step {

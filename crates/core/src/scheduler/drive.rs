@@ -35,7 +35,10 @@ impl Scheduler {
                     let answer = self.ask_pre_bind(&mut binding, ask.first(), now);
                     ask.answered(answer, now)
                 }
-                Next::Ask(Ask::Room(ask)) => ask.answered(self.look_once_more(&binding, now)),
+                Next::Ask(Ask::Room(ask)) => {
+                    let room = self.look_once_more(&binding, now);
+                    ask.answered(room)
+                }
                 Next::Ask(Ask::Bind(ask)) => {
                     let call = ask_bind(&mut binding, ask.by(), now);
                     ask.answered(call)
@@ -108,6 +111,7 @@ impl Scheduler {
                 });
             }
             Action::Look => self.effects.push(Effect::Verify { pod: Arc::clone(&binding.pod) }),
+            Action::ReadNode => self.read_node(&binding.node),
             Action::Placed => self.placed(binding, now),
             Action::FreeRoom => *freed = self.cache.forget(&binding.pod.uid).ok().flatten(),
             Action::AnnounceRoom { but_itself } => {

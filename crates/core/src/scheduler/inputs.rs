@@ -16,6 +16,9 @@ fn bounded(input: Input) -> Input {
         Input::Pod(watch, pod) => Input::Pod(watch, pod.bounded()),
         Input::Node(node) => Input::Node(node.bounded()),
         Input::Verified(uid, Verified::Found(pod)) => Input::Verified(uid, Verified::Found(pod.bounded())),
+        Input::NodeRead { node, pods: Ok(pods) } => {
+            Input::NodeRead { node, pods: Ok(pods.into_iter().map(|pod| pod.bounded()).collect()) }
+        }
         other => other,
     }
 }
@@ -52,11 +55,20 @@ impl Scheduler {
     fn take(&mut self, input: Input, now: Timestamp) {
         match input {
             Input::Pod(PodWatch::Pending, pod) => self.pending(pod, now),
-            Input::Pod(PodWatch::Assigned, pod) if pod.terminal => self.assigned_gone(&pod.uid, now),
-            Input::Pod(PodWatch::Assigned, pod) => self.assigned(pod, now),
+            Input::Pod(PodWatch::Assigned, pod) => {
+                self.reads.shown(&pod.uid);
+                if pod.terminal {
+                    self.assigned_gone(&pod.uid, now);
+                } else {
+                    self.assigned(pod, now);
+                }
+            }
             Input::Pod(PodWatch::ForeignNominated, pod) => self.foreign_nominated(&pod, now),
             Input::PodGone(PodWatch::Pending, uid) => self.pending_gone(&uid, now),
-            Input::PodGone(PodWatch::Assigned, uid) => self.assigned_gone(&uid, now),
+            Input::PodGone(PodWatch::Assigned, uid) => {
+                self.reads.shown(&uid);
+                self.assigned_gone(&uid, now);
+            }
             Input::PodGone(PodWatch::ForeignNominated, uid) => self.foreign_gone(&uid, now),
             Input::Node(node) => self.node(node, now),
             Input::NodeGone(name) => self.node_gone(&name, now),
@@ -65,6 +77,7 @@ impl Scheduler {
             Input::BindFinished(uid, outcome) => self.binding_event(&uid, Event::Answered(outcome), now),
             Input::WriteFinished(uid, result) => self.binding_event(&uid, Event::Written(result), now),
             Input::Verified(uid, verified) => self.verified(&uid, verified, now),
+            Input::NodeRead { node, pods } => self.node_read(&node, pods, now),
             Input::EvictFinished { preemptor, victim, result } => {
                 self.evict_finished(&preemptor, &victim, &result, now);
             }
@@ -77,11 +90,14 @@ impl Scheduler {
             return;
         }
         // Seen on a node, now or earlier, or bound by us: this is old news, in whatever order it comes.
-        if self.lingering.update(&pod)
-            || self.cache.is_added(&pod.uid)
-            || !self.profiles.contains_key(&pod.scheduler_name)
-            || pod.terminal
-        {
+        if self.lingering.update(&pod) || !self.profiles.contains_key(&pod.scheduler_name) || pod.terminal {
+            return;
+        }
+        if self.cache.is_added(&pod.uid) {
+            // The assigned watch may lose it, by a stale list, before this one does.
+            let uid = pod.uid.clone();
+            self.lingering.insert(pod);
+            self.lingering.seen(&uid);
             return;
         }
         let on_its_way = self.bindings.contains(&pod.uid);
@@ -161,6 +177,9 @@ impl Scheduler {
         let added = self.cache.add(Arc::clone(&pod));
         if added != Added::Updated {
             self.loops.arrived(&pod, &node, self.is_foreign(&pod));
+        }
+        if matches!(added, Added::New | Added::Elsewhere) {
+            self.reads.others_bound(now);
         }
         match (added, old) {
             (Added::Updated, Some(old)) => {

@@ -1,7 +1,8 @@
 //! Other schedulers on the same nodes: they see our pods only when these are bound, so they may take the room that a pod of ours
-//! waits to use. The room is looked at again when a pod of somebody else arrives, and once more just before the binding is sent.
+//! waits to use. The room is looked at again when a pod of somebody else arrives, and once more just before the binding is sent;
+//! where it is scarce, after the node's pods were read (see [`reads`](super::reads)).
 
-use super::binding::Event;
+use super::binding::{Event, Room};
 use super::bindings::Binding;
 use super::{Scheduler, plain_context};
 use crate::port::{Effect, Observation};
@@ -12,8 +13,10 @@ use secondmate_model::{Atom, Timestamp};
 impl Scheduler {
     /// Whether the pod can still be bound: the node is there, and the profile's own filters still let the pod onto it. If not, the
     /// status says why.
-    pub(super) fn look_once_more(&mut self, binding: &Binding, now: Timestamp) -> Result<(), Status> {
-        let Err((status, observation)) = self.can_be_bound(binding, now) else { return Ok(()) };
+    pub(super) fn look_once_more(&mut self, binding: &Binding, now: Timestamp) -> Result<Room, Status> {
+        let Err((status, observation)) = self.can_be_bound(binding, now) else {
+            return Ok(self.room(&binding.pod, &binding.node, now));
+        };
         self.effects.extend(observation.map(Effect::Observed));
         Err(status)
     }

@@ -425,3 +425,19 @@ fn an_answer_to_a_write_of_an_earlier_attempt_is_not_taken_for_that_of_a_later_o
     assert_eq!((bound_and_seen(&cluster).0, cluster.place("p")), (0, "Unschedulable".to_owned()));
     assert!(!cluster.effects().contains(&"bind p to n1".to_owned()));
 }
+
+#[test]
+fn a_pod_that_was_seen_on_a_node_is_not_queued_again_whichever_watch_lists_an_older_state() {
+    let mut cluster = sent(&[]);
+    cluster.answer("p", BindOutcome::Bound);
+    cluster.assigned("p cpu=500m node=n1");
+    cluster.gone(PodWatch::Pending, "p");
+    // A list from before it was bound, in both watches.
+    cluster.pending("p cpu=500m");
+    cluster.gone(PodWatch::Assigned, "p");
+    cluster.pending("p cpu=500m label=b rv=2");
+    assert_eq!((cluster.place("p").as_str(), cluster.step().as_str()), ("-", "-"));
+    cluster.gone(PodWatch::Pending, "p");
+    cluster.assigned("p cpu=500m node=n1");
+    assert_eq!(bound_and_seen(&cluster), (0, 0, 1));
+}

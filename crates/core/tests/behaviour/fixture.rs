@@ -2,7 +2,6 @@
 
 use crate::scripted::{self, Script};
 use secondmate_core::port::{BindOutcome, Effect, Input, NominationPatch, Observation, PodWatch};
-use secondmate_core::queue::QueueConfig;
 use secondmate_core::{Scheduler, SchedulerConfig};
 use secondmate_cycle::{Profile, ProfileSpec, multi_point};
 use secondmate_framework::{Extenders, Parity};
@@ -181,7 +180,12 @@ impl Cluster {
         let plugins =
             ["PrioritySort", "NodeResourcesFit", "DefaultPreemption", "DefaultBinder"].map(|name| (name, 1));
         let script = Script::default();
-        let config = SchedulerConfig { seed: 1, break_preemption_loops, ..SchedulerConfig::default() };
+        let config = SchedulerConfig {
+            seed: 1,
+            break_preemption_loops,
+            read_before_bind: false,
+            ..SchedulerConfig::default()
+        };
         let profile = profile_with(&plugins, &BTreeMap::new(), &script, Parity::Strict);
         Self { core: Scheduler::new(config, vec![profile]), script, now: Timestamp::from_secs(1000) }
     }
@@ -198,9 +202,22 @@ impl Cluster {
         parity: Parity,
         extenders: Extenders,
     ) -> Self {
-        let config = SchedulerConfig { queue: QueueConfig::default(), seed: 1, ..SchedulerConfig::default() };
+        // Nodes here are small: next to others, each of them would be read before each binding.
+        let config = SchedulerConfig { seed: 1, read_before_bind: false, ..SchedulerConfig::default() };
         let profile = profile_with(plugins, args, &script, parity).with_extenders(extenders);
         let core = Scheduler::new(config, vec![profile]);
+        Self { core, script, now: Timestamp::from_secs(1000) }
+    }
+
+    /// With nodes read before pods are bound there.
+    pub fn reading() -> Self {
+        let plugins =
+            ["PrioritySort", "NodePorts", "NodeResourcesFit", "A", "DefaultPreemption", "DefaultBinder"]
+                .map(|name| (name, 1));
+        let script = Script::default();
+        let config = SchedulerConfig { seed: 1, ..SchedulerConfig::default() };
+        let profile = profile_with(&plugins, &BTreeMap::new(), &script, Parity::Strict);
+        let core = Scheduler::new(config, vec![profile]).audited();
         Self { core, script, now: Timestamp::from_secs(1000) }
     }
 
@@ -231,6 +248,12 @@ impl Cluster {
 
     pub fn answer(&mut self, name: &str, outcome: BindOutcome) {
         self.apply(Input::BindFinished(uid(name), outcome));
+    }
+
+    /// The answer to a read of a node's pods.
+    pub fn read(&mut self, node: &str, pods: Result<&[&str], &str>) {
+        let pods = pods.map(|pods| pods.iter().map(|text| pod(text)).collect()).map_err(str::to_owned);
+        self.apply(Input::NodeRead { node: atom(node), pods });
     }
 
     pub fn evicted(&mut self, preemptor: &str, victim: &str, result: Result<(), &str>) {
@@ -277,6 +300,7 @@ fn line(effect: &Effect) -> String {
         Effect::BindBy { pod, write } => format!("bind {} by {}", pod.name, write.path),
         Effect::Write { pod, writes } => format!("write {} for {pod}", writes[0].path),
         Effect::Verify { pod } => format!("verify {}", pod.name),
+        Effect::ReadNode { node } => format!("read {node}"),
         Effect::PatchStatus { pod, condition, nomination } => {
             let condition =
                 condition.as_ref().map_or("-".to_owned(), |c| format!("{}: {}", c.reason, c.message));
@@ -291,6 +315,9 @@ fn line(effect: &Effect) -> String {
         Effect::Evict { victim, preemptor, .. } => format!("evict {} for {}", victim.name, preemptor.name),
         Effect::Observed(Observation::RoomTaken { foreign, .. }) => {
             format!("observed RoomTaken foreign={foreign}")
+        }
+        Effect::Observed(Observation::NodeRead { result, averted }) => {
+            format!("observed NodeRead {result} averted={averted}")
         }
         Effect::Observed(Observation::Scheduled { attempts, .. }) => {
             format!("observed Scheduled attempts={attempts}")

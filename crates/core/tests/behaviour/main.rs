@@ -17,5 +17,6 @@ mod post_filters;
 mod preemption;
 mod probe;
 mod queue;
+mod reads;
 mod scripted;
 mod wake_ups;

@@ -13,6 +13,7 @@ mod load_aware;
 mod metrics;
 mod own_kinds;
 mod random;
+mod reads;
 mod shadow;
 mod unserved;
 mod watches;

@@ -144,6 +144,8 @@ const STAY_AT_ZERO: &[(&str, &str)] = &[
     ("secondmate_pods_bound_by_others", "another scheduler of the same name"),
     ("secondmate_pods_unserved", "pods whose scheduler name nobody serves"),
     ("secondmate_kubelet_rejections", "another scheduler that takes the same room"),
+    ("secondmate_node_reads", "another scheduler that binds pods"),
+    ("secondmate_binds_averted", "the same, and a watch that lags"),
     ("secondmate_preemptions_put_off", "room made by evictions that others take again and again"),
     ("secondmate_plugin_panics", "a plugin that panics"),
     ("secondmate_extender_calls", "an extender"),

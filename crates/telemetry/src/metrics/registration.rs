@@ -256,6 +256,18 @@ impl Metrics {
             "Preemptions that were found and put off, by reason",
             preemptions_put_off.family(),
         );
+        let node_reads = Labelled::counter(["result"]);
+        registry.register(
+            "node_reads",
+            "Reads of a nearly full node's pods before pods are bound there, by result: nothing_new, new_pods, failed",
+            node_reads.family(),
+        );
+        let binds_averted = Counter::default();
+        registry.register(
+            "binds_averted",
+            "Pods that were not bound to a node since a read of its pods showed that they do not fit; they are tried again",
+            binds_averted.clone(),
+        );
         let bind_requests = Labelled::counter(["code"]);
         registry.register(
             "bind_requests",
@@ -351,6 +363,8 @@ impl Metrics {
             bind_conflicts,
             kubelet_rejections,
             preemptions_put_off,
+            node_reads,
+            binds_averted,
             bind_requests,
             extenders,
             polls,

@@ -59,6 +59,8 @@ pub(in crate::scheduler) enum Action {
     Send(BindCall),
     /// Look at the pod.
     Look,
+    /// Read the node's pods.
+    ReadNode,
     /// The pod is bound: tell the PostBind plugins, the owner and the metrics, and take it out of the queue.
     Placed,
     /// Forget the pod in the cache.

@@ -26,6 +26,8 @@ pub(in crate::scheduler) enum Event {
     Answered(BindOutcome),
     /// What a look at the pod showed.
     Looked(Sight),
+    /// The node's pods were read, and what was new is known; or the read failed.
+    NodeRead,
     /// The assigned watch shows the pod: here, or on another node.
     Seen { here: bool },
     /// The pod is being deleted.

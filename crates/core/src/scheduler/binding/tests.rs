@@ -51,6 +51,7 @@ fn stages() -> Vec<Stage> {
         Stage::Held(Held::Writing { plugin: 1 }),
         Stage::Held(Held::Waiting { plugin: 1, deadline: at(120) }),
         Stage::Held(Held::Waiting { plugin: 1, deadline: at(100) }),
+        Stage::Held(Held::Reading { by: Binders::All }),
         Stage::TakenBack(None),
         Stage::TakenBack(Some(Cause::Told(Status::error("no room")))),
         Stage::Sent(Sent::Awaited),
@@ -91,6 +92,7 @@ fn events() -> Vec<Event> {
         Event::Looked(Sight::Here(pod())),
         Event::Looked(Sight::Elsewhere(pod())),
         Event::Looked(Sight::Unbound),
+        Event::NodeRead,
         Event::Seen { here: true },
         Event::Seen { here: false },
         Event::Deleted,
@@ -116,9 +118,10 @@ fn answers() -> Vec<(String, Step)> {
             all.push((format!("{name} + {}", text(&answer)), ask.answered(answer, TIMES.now)));
         }
     }
-    for by in [Binders::All, Binders::Plugins] {
-        for room in [Ok(()), Err(Status::error("no room"))] {
-            all.push((format!("Room for {by:?} + {}", text(&room)), AskRoom { by }.answered(room)));
+    for (by, read) in [(Binders::All, false), (Binders::Plugins, false), (Binders::All, true)] {
+        for room in rooms() {
+            let name = if read { "Room (read)" } else { "Room" };
+            all.push((format!("{name} for {by:?} + {}", text(&room)), AskRoom { by, read }.answered(room)));
         }
     }
     for call in [
@@ -131,6 +134,10 @@ fn answers() -> Vec<(String, Step)> {
         all.push((format!("Bind + {}", text(&call)), AskBind { by: Binders::All }.answered(call)));
     }
     all
+}
+
+fn rooms() -> [Result<Room, Status>; 3] {
+    [Ok(Room::Enough), Ok(Room::Scarce), Err(Status::error("no room"))]
 }
 
 /// A value as `Debug` prints it, but shorter where a reader gains by it.
@@ -216,6 +223,11 @@ impl Books {
             Action::Look => {
                 self.outstanding.insert(Awaited::Look);
             }
+            // A read is of the node, so that the answer to an earlier attempt's serves a later one.
+            Action::ReadNode => {
+                assert!(!self.sent, "read after it was sent");
+                self.outstanding.insert(Awaited::Read);
+            }
             Action::Placed => {
                 once(&mut self.placed);
                 assert!(self.sent, "placed and not sent");
@@ -242,6 +254,7 @@ impl Books {
                 self.sent &= *sight != Sight::Unbound;
                 self.outstanding.remove(&Awaited::Look)
             }
+            Event::NodeRead => self.outstanding.remove(&Awaited::Read),
             Event::Seen { .. } => {
                 self.shown = true;
                 true
@@ -301,7 +314,7 @@ fn follow(step: Step, mut books: Books, seen: &mut BTreeSet<(String, Books)>, ov
             }
         }
         Next::Ask(Ask::Room(ask)) => {
-            for room in [Ok(()), Err(Status::error("no room"))] {
+            for room in rooms() {
                 follow(ask.clone().answered(room), books.clone(), seen, over);
             }
         }

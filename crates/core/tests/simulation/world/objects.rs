@@ -13,6 +13,7 @@ pub(super) fn brief(effect: &Effect) -> String {
         Effect::BindBy { pod, .. } => format!("bind by {}", pod.name),
         Effect::Write { pod, writes } => format!("write {pod} {writes:?}"),
         Effect::Verify { pod } => format!("verify {}", pod.name),
+        Effect::ReadNode { node } => format!("read {node}"),
         Effect::PatchStatus { pod, condition, nomination } => {
             format!("status {} {condition:?} {nomination:?}", pod.name)
         }

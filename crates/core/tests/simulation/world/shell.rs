@@ -11,7 +11,7 @@ pub(super) struct Told {
     pub nodes: BTreeSet<String>,
     /// Node of each pod that the assigned watch has shown, by UID.
     pub assigned: BTreeMap<String, String>,
-    /// Pods that a look has shown, by UID.
+    /// Pods that a look at them, or a read of a node, has shown there, by UID.
     pub looked_at: BTreeSet<String>,
     /// Pods that each of the pod watches has shown.
     pub pods: [BTreeSet<Uid>; PODS],
@@ -40,6 +40,9 @@ impl Told {
             }
             Input::Verified(uid, Verified::Found(pod)) if pod.node_name.is_some() => {
                 self.looked_at.insert(uid.to_string());
+            }
+            Input::NodeRead { pods, .. } => {
+                self.looked_at.extend(pods.iter().flatten().map(|pod| pod.uid.to_string()));
             }
             _ => {}
         }
@@ -102,6 +105,7 @@ impl World {
                 self.answer(Input::BindFinished(pod.uid.clone(), outcome));
             }
             Effect::Verify { pod } => self.verify_asked(&pod),
+            Effect::ReadNode { node } => self.read_asked(node),
             Effect::PatchStatus { pod, condition, nomination } if self.leading => {
                 let Some(mut stored) = self.truth.pods.get(&*pod.name).cloned() else { return };
                 if let Some(condition) = condition {
@@ -217,6 +221,16 @@ impl World {
 
     fn bind_ours(&mut self, pod: &Pod, node: &Atom) -> Result<(), (u16, String)> {
         self.write_ours(|world| world.bind(&pod.name, node.as_str()))
+    }
+
+    fn read_asked(&mut self, node: Atom) {
+        let pods = if self.options.bind_faults && !self.calm && self.one_in(4) {
+            Err("503".to_owned())
+        } else {
+            let here = |pod: &&Value| pod["spec"]["nodeName"] == node.as_str() && !ended(pod);
+            Ok(self.truth.pods.values().filter(here).map(compile).collect())
+        };
+        self.answer(Input::NodeRead { node, pods });
     }
 
     fn verify_asked(&mut self, pod: &Arc<Pod>) {

@@ -1,0 +1,45 @@
+//! A scheduler of the program under test whose metrics are read.
+
+use anyhow::Result;
+
+use crate::api::Api;
+use crate::cluster::Cluster;
+use crate::guard::sum;
+use crate::ports::Port;
+use crate::process::Process;
+
+/// A running scheduler.
+#[derive(Debug)]
+pub struct MeasuredScheduler {
+    /// Its process.
+    pub process: Process,
+    metrics: Api,
+    _port: Port,
+}
+
+impl Cluster {
+    /// Starts `secondmate run` as an administrator, with these arguments.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_measured_secondmate(&self, name: &str, arguments: &[&str]) -> Result<MeasuredScheduler> {
+        let port = Port::claim()?;
+        let listen = format!("127.0.0.1:{}", port.number());
+        let arguments = [arguments, &["--listen", &listen, "--debug-listen", "off"]].concat();
+        let process = self.start_secondmate(name, self.kubeconfig(), &arguments)?;
+        Ok(MeasuredScheduler { process, metrics: self.api().at(&format!("http://{listen}")), _port: port })
+    }
+}
+
+impl MeasuredScheduler {
+    /// The sum of a metric's series whose line begins so.
+    ///
+    /// # Errors
+    ///
+    /// When the scheduler does not answer.
+    pub fn value(&self, series: &str) -> Result<f64> {
+        let text = self.metrics.call("GET", "/metrics", "text/plain", b"")?.body;
+        sum(&text, series)
+    }
+}
