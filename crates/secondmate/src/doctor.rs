@@ -31,8 +31,8 @@ Exits with 0 where nothing is wrong, 1 where something is, and 3 where nothing w
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// A KubeSchedulerConfiguration: the rights that its plugins and its Lease need are looked at. Without it: those of
-    /// kube-scheduler's default plugins.
+    /// A KubeSchedulerConfiguration: the rights that its plugins and its Lease need are looked at, and the nodes of its tenants. Without it:
+    /// the rights that kube-scheduler's default plugins need.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Scheduler name whose Lease is looked at, too, when rights are. May be repeated, for one process that serves several.
@@ -103,6 +103,7 @@ pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Result<ExitCode> {
             lease,
             service_account: args.service_account.clone(),
             pending_for: args.pending_for,
+            tenants: configuration.own.tenants.clone(),
             webhook: args.guard_webhook.clone(),
             secret: args.guard_secret.clone(),
         };
@@ -186,6 +187,7 @@ mod tests {
             problem: "nobody serves it".to_owned(),
             remedy: "run one".to_owned(),
             pods: vec!["default/a".to_owned()],
+            nodes: Vec::new(),
             since: None,
         };
         Examination {

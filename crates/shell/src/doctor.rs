@@ -7,6 +7,7 @@ mod guard;
 mod leases;
 mod names;
 mod server;
+mod tenants;
 
 use crate::access::{self, Subject};
 use crate::call::{CallError, Caller};
@@ -17,6 +18,7 @@ use crate::unserved::{self, Waiting, report};
 use crate::watch;
 use jiff::Timestamp;
 use kube_client::Config;
+use secondmate_config::Tenant;
 use secondmate_cycle::Profile;
 use secondmate_telemetry::Metrics;
 use serde::Serialize;
@@ -26,9 +28,9 @@ use std::time::Duration;
 
 /// Longest wait for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Pods that a text names.
+/// Pods or nodes that a text names.
 const NAMED_MAX: usize = 3;
-/// Pods that a finding lists for machines.
+/// Pods or nodes that a finding lists for machines.
 const LISTED_MAX: usize = 1000;
 
 /// What is looked at.
@@ -44,6 +46,8 @@ pub struct DoctorOptions {
     pub service_account: Option<(String, String)>,
     /// Pods that wait for a shorter time are not judged; whether anybody has tried them is asked after five times that.
     pub pending_for: Duration,
+    /// The tenants whose nodes are looked at; none: there is nothing to look at.
+    pub tenants: Vec<Tenant>,
     /// Name of the bind guard's ValidatingWebhookConfiguration.
     pub webhook: String,
     /// Name of the Secret in which the bind guard keeps its certificate.
@@ -78,6 +82,9 @@ pub struct Finding {
     /// The pods that it concerns (`NAMESPACE/NAME`), those that wait for the longest time first; not more than a thousand.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<String>,
+    /// The nodes that it concerns; not more than a thousand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
     /// Since when the first of them waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -113,7 +120,9 @@ mod check {
     pub const NAMES: &str = "names";
     pub const PODS: &str = "pods";
     pub const GUARD: &str = "guard";
-    pub const ALL: [&str; 7] = [VERSION, CLOCKS, RIGHTS, LEASES, NAMES, PODS, GUARD];
+    /// Made where the configuration has tenants.
+    pub const TENANTS: &str = "tenants";
+    pub const ALWAYS: [&str; 7] = [VERSION, CLOCKS, RIGHTS, LEASES, NAMES, PODS, GUARD];
 }
 
 /// Examines a cluster. It takes as long as the Leases of processes that have ended run, which is 15 s by default.
@@ -142,9 +151,14 @@ pub async fn examine(options: DoctorOptions) -> Result<Examination, ConnectError
         }
     }
     doctor.guard(guard, seen.as_ref()).await;
+    doctor.tenants().await;
+    let mut checks = check::ALWAYS.to_vec();
+    if !doctor.options.tenants.is_empty() {
+        checks.push(check::TENANTS);
+    }
     let mut findings = doctor.findings;
     findings.sort_by_key(|finding| finding.severity);
-    Ok(Examination { server, kubernetes, checks: check::ALL.to_vec(), findings })
+    Ok(Examination { server, kubernetes, checks, findings })
 }
 
 struct Doctor {
@@ -177,6 +191,7 @@ impl Doctor {
             problem: problem.into(),
             remedy: remedy.into(),
             pods: Vec::new(),
+            nodes: Vec::new(),
             since: None,
         });
         self.findings.last_mut().expect("it was just put there")

@@ -17,6 +17,7 @@ fn doctor_options(sandbox: &Sandbox) -> DoctorOptions {
         lease: Some(lease(NAME)),
         service_account: None,
         pending_for: Duration::ZERO,
+        tenants: Vec::new(),
         webhook: "secondmate-guard".to_owned(),
         secret: "secondmate-guard-tls".to_owned(),
     }
@@ -270,4 +271,52 @@ async fn a_guard_that_is_registered_and_not_there_is_told() {
     ] {
         assert!(found.iter().any(|text| text.starts_with(expected)), "{expected}: {found:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_no_tenant_may_use_and_tenants_without_nodes_are_told() {
+    let sandbox = sandbox(0).await;
+    let label = |name: &str, labels: Value| {
+        let node =
+            json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels } });
+        sandbox.objects().create(node).expect("a valid node");
+    };
+    label("red-1", json!({ "pool": "red" }));
+    label("spare-1", json!({ "pool": "spare" }));
+    label("spare-2", json!({}));
+    label("master", json!({ "node-role.kubernetes.io/control-plane": "" }));
+    let tenants = |text: &str| {
+        let text = format!(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{{schedulerName: red}}]\n---\n\
+             apiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\ntenants:\n{text}"
+        );
+        text.parse::<Configuration>().expect("valid").own.tenants
+    };
+    let of_pool = |name: &str| {
+        format!("- {{schedulerName: {name}, nodes: {{selector: {{matchLabels: {{pool: {name}}}}}}}}}\n")
+    };
+    let examination = |text: String| {
+        let options = DoctorOptions { tenants: tenants(&text), ..doctor_options(&sandbox) };
+        async move { examine(options).await.expect("the API server answers") }
+    };
+    let found = examination(of_pool("red") + &of_pool("blue")).await;
+    assert_eq!(
+        of(&found, "tenants"),
+        [
+            "Fault tenant \"blue\": no node has the labels that its `nodes` select (pool=blue): its pods fit nowhere",
+            "Warning 2 nodes: no tenant may use them: spare-1, spare-2",
+        ]
+    );
+    let listed = found.findings.iter().find(|finding| !finding.nodes.is_empty()).map(|f| f.nodes.clone());
+    assert_eq!(listed, Some(vec!["spare-1".to_owned(), "spare-2".to_owned()]));
+    assert_eq!(found.checks.last(), Some(&"tenants"));
+    // One of them may use all.
+    let found = examination(of_pool("red") + "- {schedulerName: blue}\n").await;
+    assert_eq!(of(&found, "tenants"), Vec::<String>::new());
+    // Without tenants there is nothing to look at.
+    assert!(!examined(&sandbox).await.checks.contains(&"tenants"));
+
+    sandbox.access().deny("list", "", "nodes", "");
+    let found = examination(of_pool("red")).await;
+    assert!(of(&found, "tenants")[0].starts_with("Unknown nodes: it cannot be read: "), "{found:#?}");
 }

@@ -1,0 +1,99 @@
+//! Nodes that no tenant may use, and tenants that have no node.
+
+use super::{Doctor, LISTED_MAX, NAMED_MAX, Severity, check};
+use crate::dump::{PAGE_OBJECTS, paged};
+use secondmate_config::Tenant;
+use secondmate_model::{LabelSelector, Labels, wire};
+use serde_json::Value;
+
+/// Nodes that are looked at. Kubernetes is made for 5,000.
+const NODES_MAX: usize = 100_000;
+/// What kubeadm and others label the nodes of the control plane with: they are nobody's by intent.
+const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+
+/// A node, as far as it matters here.
+struct Node {
+    name: String,
+    labels: Labels,
+    of_control_plane: bool,
+}
+
+impl Node {
+    fn read(value: Value) -> Option<Self> {
+        let wire::MetadataOnly { metadata } = serde_json::from_value(value).ok()?;
+        let of_control_plane = metadata.labels.contains_key(CONTROL_PLANE);
+        Some(Self { name: metadata.name.into(), labels: Labels::new(&metadata.labels), of_control_plane })
+    }
+}
+
+/// Which nodes the tenant's pods may use: `None` where that is all of them.
+fn selector(tenant: &Tenant) -> Option<LabelSelector> {
+    let wire: wire::LabelSelector =
+        serde_json::from_value(tenant.nodes.as_ref()?.selector.clone()).unwrap_or_default();
+    // The configuration has been checked.
+    LabelSelector::new(&wire).ok()
+}
+
+impl Doctor {
+    /// Whether each tenant has nodes, and each node a tenant; nothing where the configuration has no tenants.
+    pub(super) async fn tenants(&mut self) {
+        if self.options.tenants.is_empty() {
+            return;
+        }
+        let base = format!("/api/v1/nodes?limit={PAGE_OBJECTS}");
+        let nodes: Vec<Node> = match paged(&self.caller, &base, NODES_MAX, Node::read).await {
+            Ok(nodes) => nodes.into_iter().flatten().collect(),
+            Err(error) => return self.unknown(check::TENANTS, "nodes", &error),
+        };
+        let selectors: Vec<(String, Option<LabelSelector>)> = self
+            .options
+            .tenants
+            .iter()
+            .map(|tenant| (tenant.scheduler_name.clone(), selector(tenant)))
+            .collect();
+        for (name, selector) in &selectors {
+            let Some(selector) = selector else { continue };
+            if !nodes.iter().any(|node| selector.matches(&node.labels)) {
+                let wanted: Vec<String> = selector.requirements().iter().map(ToString::to_string).collect();
+                self.found(
+                    Severity::Fault,
+                    check::TENANTS,
+                    format!("tenant {name:?}"),
+                    format!(
+                        "no node has the labels that its `nodes` select ({}): its pods fit nowhere",
+                        wanted.join(",")
+                    ),
+                    "label nodes for it, or correct `tenants` in the SecondmateConfiguration",
+                );
+            }
+        }
+        let usable = |node: &Node| {
+            selectors.iter().any(|(_, selector)| selector.as_ref().is_none_or(|s| s.matches(&node.labels)))
+        };
+        let idle: Vec<&str> = nodes
+            .iter()
+            .filter(|node| !node.of_control_plane && !usable(node))
+            .map(|node| node.name.as_str())
+            .collect();
+        if idle.is_empty() {
+            return;
+        }
+        let (object, them) = match idle.len() {
+            1 => ("1 node".to_owned(), "it"),
+            count => (format!("{count} nodes"), "them"),
+        };
+        let mut names = idle[..idle.len().min(NAMED_MAX)].join(", ");
+        if idle.len() > NAMED_MAX {
+            names += &format!(" and {} more", idle.len() - NAMED_MAX);
+        }
+        let listed = idle.iter().take(LISTED_MAX).map(ToString::to_string).collect();
+        self.found(
+            Severity::Warning,
+            check::TENANTS,
+            object,
+            format!("no tenant may use {them}: {names}"),
+            format!("label {them} for a tenant, or leave {them} to schedulers that this configuration is not about"),
+        )
+        .nodes = listed;
+    }
+}
