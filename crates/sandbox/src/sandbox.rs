@@ -1,5 +1,7 @@
 //! Starting and stopping a sandbox, and the handle to it.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +114,11 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
+    pub fn start(options: Options) -> BoxFuture<'static, Result<Sandbox, SandboxError>> {
+        Self::begin(options).boxed()
+    }
+
+    async fn begin(options: Options) -> Result<Sandbox, SandboxError> {
         if !options.listen.ip().is_loopback() {
             return Err(SandboxError::NotLoopback(options.listen));
         }

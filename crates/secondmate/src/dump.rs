@@ -123,12 +123,12 @@ fn list(
         let cluster =
             secondmate_shell::cluster_in(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
         let own = own_kinds(profiles);
-        let listed = secondmate_shell::dump(&cluster, profiles, |api, mut objects| {
+        let mut slimmed = |api, mut objects: Vec<Value>| {
             let slim = if own.contains(&api) { slim::slim_own } else { slim::slim };
             objects.iter_mut().for_each(slim);
             each(&mut objects)
-        });
-        anyhow::Ok(listed.await?)
+        };
+        anyhow::Ok(secondmate_shell::dump(&cluster, profiles, &mut slimmed).await?)
     })?;
     for kind in absent {
         print(&format!("the cluster has no {kind}"));

@@ -12,6 +12,8 @@ pub(crate) use client::{client, observed};
 pub(crate) use step::step;
 
 use crate::call::{Call, CallError, Caller, chain};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::Uri;
 use kube_client::Config;
 use kube_client::config::{KubeConfigOptions, Kubeconfig};
@@ -105,17 +107,22 @@ fn remedy_for_silence(what: &str) -> &'static str {
 ///
 /// # Errors
 /// None of them is there, the one that is cannot be used, or reading it never ends.
-pub async fn cluster(kubeconfig: Option<&Path>) -> Result<Config, ConnectError> {
-    cluster_in(kubeconfig, None).await
+pub fn cluster(kubeconfig: Option<&Path>) -> BoxFuture<'static, Result<Config, ConnectError>> {
+    cluster_in(kubeconfig, None)
 }
 
 /// As [`cluster`], in another context of the kubeconfig than its current one.
 ///
 /// # Errors
 /// As [`cluster`]; there is no such context.
-pub async fn cluster_in(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, ConnectError> {
-    let context = context.map(str::to_owned);
-    let given = kubeconfig.map(Path::to_owned);
+pub fn cluster_in(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> BoxFuture<'static, Result<Config, ConnectError>> {
+    find_in_time(kubeconfig.map(Path::to_owned), context.map(str::to_owned)).boxed()
+}
+
+async fn find_in_time(given: Option<PathBuf>, context: Option<String>) -> Result<Config, ConnectError> {
     let what = match &given {
         Some(path) => format!("kubeconfig {}", path.display()),
         None => "the kubeconfig".to_owned(),

@@ -16,6 +16,8 @@ use crate::holders::{self, Holder, Listed, Observed};
 use crate::lease::LeaseName;
 use crate::unserved::{self, Waiting, report};
 use crate::watch;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use kube_client::Config;
 use secondmate_config::Tenant;
@@ -129,7 +131,11 @@ mod check {
 ///
 /// # Errors
 /// The API server cannot be reached.
-pub async fn examine(options: DoctorOptions) -> Result<Examination, ConnectError> {
+pub fn examine(options: DoctorOptions) -> BoxFuture<'static, Result<Examination, ConnectError>> {
+    examination(options).boxed()
+}
+
+async fn examination(options: DoctorOptions) -> Result<Examination, ConnectError> {
     // Counted and never shown: the command ends with the examination.
     let client = connect::client(&options.cluster, &Metrics::new(), None).await?;
     let dated = Dated::default();

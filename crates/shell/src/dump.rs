@@ -6,6 +6,8 @@ use crate::call::{Call, CallError, Caller};
 use crate::connect::{ConnectError, check, client};
 use crate::poll::{Asker, Failure};
 use crate::watch::{kinds, polls};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use kube_client::Config;
 use secondmate_cycle::Profile;
 use secondmate_model::objects::{ApiResource, ObjectKind};
@@ -72,10 +74,21 @@ pub fn kinds_to_dump(profiles: &[Profile]) -> Vec<ApiResource> {
 ///
 /// # Errors
 /// The API server cannot be reached, a list fails or is forbidden, or `each` fails.
-pub async fn dump(
+pub fn dump<'a>(
+    cluster: &'a Config,
+    profiles: &'a [Profile],
+    each: &'a mut Each<'_>,
+) -> LocalBoxFuture<'a, Result<Vec<String>, DumpError>> {
+    dump_to(cluster, profiles, each).boxed_local()
+}
+
+/// What becomes of the objects of a kind.
+pub type Each<'a> = dyn FnMut(ApiResource, Vec<Value>) -> std::io::Result<()> + Send + 'a;
+
+async fn dump_to(
     cluster: &Config,
     profiles: &[Profile],
-    mut each: impl FnMut(ApiResource, Vec<Value>) -> std::io::Result<()>,
+    each: &mut Each<'_>,
 ) -> Result<Vec<String>, DumpError> {
     // Counted and never shown: the command ends with the dump.
     let metrics = Metrics::new();

@@ -35,6 +35,8 @@ use crate::tasks::{Failure, Failures, Tasks};
 use crate::watch::{self, Currency, Permission};
 use crate::write::Leading;
 use desk::Desk;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use registration::Registration;
 use secondmate_telemetry::{Admin, Metrics, Probe};
 use std::collections::BTreeSet;
@@ -126,7 +128,11 @@ impl GuardService {
     ///
     /// # Errors
     /// There is no cluster, a permission is missing, the address is taken, or the election's times contradict each other.
-    pub async fn start(options: GuardOptions) -> Result<Self, StartError> {
+    pub fn start(options: GuardOptions) -> BoxFuture<'static, Result<Self, StartError>> {
+        Self::begin(options).boxed()
+    }
+
+    async fn begin(options: GuardOptions) -> Result<Self, StartError> {
         let (end, end_of_election) = (CancellationToken::new(), CancellationToken::new());
         let (tasks, failures) = Tasks::new(end.clone());
         // A start that fails ends what it has begun.

@@ -30,6 +30,8 @@ use authenticate::Authenticator;
 use authorities::{Authorities, AuthoritySources};
 use authorize::Authorizer;
 use certificate::Certificates;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::Method;
 use kube_client::Config;
 use secondmate_telemetry::{Asked, Gate, Metrics, Refusal, Security};
@@ -104,7 +106,11 @@ impl SecureServing {
     ///
     /// # Errors
     /// A certificate, key or authority cannot be used; no client can be made; the ConfigMap cannot be read, and that is not tolerated.
-    pub async fn start(options: SecureOptions) -> Result<(Self, Security), StartError> {
+    pub fn start(options: SecureOptions) -> BoxFuture<'static, Result<(Self, Security), StartError>> {
+        Self::begin(options).boxed()
+    }
+
+    async fn begin(options: SecureOptions) -> Result<(Self, Security), StartError> {
         let end = CancellationToken::new();
         let (tasks, failures) = Tasks::new(end.clone());
         let guard = end.drop_guard();

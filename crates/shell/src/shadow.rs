@@ -12,6 +12,8 @@ use crate::inbox::{Inbox, Message};
 use crate::options::StartError;
 use crate::tasks::{Failure, Failures, Tasks};
 use crate::watch;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use secondmate_core::shadow::{Agreement, Comparison, Shadow, Tally};
 use secondmate_cycle::Profile;
 use secondmate_telemetry::{Admin, DebugResponse, HealthFlag, Metrics, Probe};
@@ -64,7 +66,11 @@ impl ShadowService {
     ///
     /// # Errors
     /// There is no cluster, or it may not list and watch what it has to.
-    pub async fn start(options: ShadowOptions) -> Result<Self, StartError> {
+    pub fn start(options: ShadowOptions) -> BoxFuture<'static, Result<Self, StartError>> {
+        Self::begin(options).boxed()
+    }
+
+    async fn begin(options: ShadowOptions) -> Result<Self, StartError> {
         let ShadowOptions { cluster, profile, seed, confirm_after, admin } = options;
         let end = CancellationToken::new();
         let (tasks, failures) = Tasks::new(end.clone());

@@ -32,6 +32,8 @@ use crate::watch::{self, Currency, Originals, UnfitObjects, Watch};
 use crate::write::{
     Binder, EventSink, EventSinkConfig, Evictor, Leading, NodeReader, PluginWriter, StatusWriter, Verifier,
 };
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use secondmate_core::{CacheDifference, Scheduler};
 use secondmate_cycle::Profile;
 use secondmate_framework::{Extenders, Parity};
@@ -104,7 +106,11 @@ impl Shell {
     ///
     /// # Errors
     /// There is no cluster, a permission is missing, or the election's times contradict each other.
-    pub async fn start(options: Options) -> Result<Self, StartError> {
+    pub fn start(options: Options) -> BoxFuture<'static, Result<Self, StartError>> {
+        Self::begin(options).boxed()
+    }
+
+    async fn begin(options: Options) -> Result<Self, StartError> {
         let (end_of_watches, end_of_tasks, end_of_election) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (inbox, messages) = Inbox::new(&options.admin.metrics);
@@ -249,7 +255,11 @@ impl Shell {
 
     /// Stops: begins no attempt any more, waits for the bindings that are on their way (bounded), writes what events there are
     /// (bounded), and gives the lease back last.
-    pub async fn stop(mut self) -> End {
+    pub fn stop(self) -> BoxFuture<'static, End> {
+        self.wind_down().boxed()
+    }
+
+    async fn wind_down(mut self) -> End {
         self.stopping.store(true, Ordering::Release);
         drop(self.ends.watches);
         self.inbox.wake();

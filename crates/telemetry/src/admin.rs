@@ -298,8 +298,8 @@ impl Admin {
     }
 
     /// Serves probes and metrics until cancelled.
-    pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) {
-        self.probes().serve(listener, cancel).await;
+    pub fn serve(self, listener: TcpListener, cancel: CancellationToken) -> BoxFuture<()> {
+        Box::pin(self.probes().serve(listener, cancel))
     }
 
     fn probes(self) -> Server {
@@ -316,8 +316,8 @@ impl Admin {
     }
 
     /// Serves the debug endpoints until cancelled.
-    pub async fn serve_debug(self, listener: TcpListener, cancel: CancellationToken) {
-        self.debugging().serve(listener, cancel).await;
+    pub fn serve_debug(self, listener: TcpListener, cancel: CancellationToken) -> BoxFuture<()> {
+        Box::pin(self.debugging().serve(listener, cancel))
     }
 
     fn debugging(self) -> Server {
@@ -345,12 +345,17 @@ impl Admin {
     }
 
     /// Serves everything over TLS, as far as the gate admits it, until cancelled.
-    pub async fn serve_secure(self, listener: TcpListener, security: Security, cancel: CancellationToken) {
+    pub fn serve_secure(
+        self,
+        listener: TcpListener,
+        security: Security,
+        cancel: CancellationToken,
+    ) -> BoxFuture<()> {
         let closed = self.metrics.http_connections_closed.clone();
         let router = probes().merge(debugging()).fallback(page).with_state(self);
         let router = secure::gated(router, security.gate);
         let lifetime = DEBUG_TIMEOUT + REQUEST_TIMEOUT;
-        Server { router, lifetime, closed, tls: Some(security.tls) }.serve(listener, cancel).await;
+        Box::pin(Server { router, lifetime, closed, tls: Some(security.tls) }.serve(listener, cancel))
     }
 }
 
