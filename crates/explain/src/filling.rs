@@ -3,7 +3,7 @@
 //! An object that was stored has a UID, and nothing is missing in it. One without a UID is as somebody wrote it: a limit stands for a
 //! request, a class for a priority. What becomes of it is decided by the code that the in-memory API server has.
 
-use crate::objects::{Given, Header, Item, Keep, Kind, ObjectError, Place, compile};
+use crate::objects::{Header, Item, Keep, Kind, ObjectError, Place, compile};
 use crate::read::ReadError;
 use secondmate_admission::{Gathered, admit_pod, default_object};
 use secondmate_model::Pod;
@@ -34,7 +34,7 @@ impl Filling {
     pub(crate) fn takes(
         &mut self,
         header: &Header,
-        given: Given<'_>,
+        given: Source<'_>,
         place: &Place,
     ) -> Result<bool, serde_json::Error> {
         let is_class = matches!(
@@ -69,7 +69,7 @@ impl Filling {
         let (mut items, mut errors) = (Vec::new(), Vec::new());
         for (header, mut value, place) in self.namespaces {
             default_object("Namespace", &mut value);
-            match compile(Kind::Other(ObjectKind::Namespace), &header, Given::Tree(&value), keep) {
+            match compile(Kind::Other(ObjectKind::Namespace), &header, Source::Tree(&value), keep) {
                 Ok(item) => items.push((item, place)),
                 Err(error) => errors.push(error.at(&header, &place)),
             }
@@ -91,7 +91,7 @@ fn pod(
     keep: &Keep,
     filled_in: &mut FilledIn,
 ) -> Result<Item, ObjectError> {
-    let as_written = compile(Kind::Pod, header, Given::Tree(&written), keep)?;
+    let as_written = compile(Kind::Pod, header, Source::Tree(&written), keep)?;
     let mut admitted = written;
     // A priority by number, which an API server takes from a class only, is the question that was asked.
     let by_number = admitted["spec"]["priorityClassName"].as_str().unwrap_or_default().is_empty();
@@ -104,7 +104,7 @@ fn pod(
         filled_in.refused.push(refusal.to_string());
         return Ok(as_written);
     }
-    let admitted = compile(Kind::Pod, header, Given::Tree(&admitted), keep)?;
+    let admitted = compile(Kind::Pod, header, Source::Tree(&admitted), keep)?;
     if let (Item::Pod(before), Item::Pod(after)) = (&as_written, &admitted)
         && *before != same_but_tolerations(after, before)
     {

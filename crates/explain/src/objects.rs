@@ -2,9 +2,8 @@
 
 use secondmate_cycle::Profile;
 use secondmate_model::objects::{ApiResource, Object, ObjectKind, OwnKind, Source};
-use secondmate_model::{Node, NodeError, Pod, PodError, wire};
+use secondmate_model::{Node, NodeError, Pod, PodError};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
@@ -50,23 +49,6 @@ impl Item {
             Self::Node(node) => format!("Node {}", node.name),
             Self::Other(Object::Own(object)) => format!("{:?} {}", object.kind(), object.name()),
             Self::Other(object) => format!("{} {}", object.kind().api().kind, object.name()),
-        }
-    }
-}
-
-/// An object as it came: JSON text, or the tree that was made of YAML.
-#[derive(Clone, Copy)]
-pub(crate) enum Given<'a> {
-    Text(&'a str),
-    Tree(&'a Value),
-}
-
-impl Source for Given<'_> {
-    type Error = serde_json::Error;
-    fn decode<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
-        match self {
-            Self::Text(text) => serde_json::from_str(text),
-            Self::Tree(tree) => T::deserialize(tree),
         }
     }
 }
@@ -169,7 +151,7 @@ impl Keep {
     }
 
     /// The object as JSON, with these fields of its metadata, where it is kept.
-    fn json(&self, given: Given<'_>, metadata: &[(&str, &str)]) -> Result<Option<String>, ObjectError> {
+    fn json(&self, given: Source<'_>, metadata: &[(&str, &str)]) -> Result<Option<String>, ObjectError> {
         if !self.whole {
             return Ok(None);
         }
@@ -189,7 +171,7 @@ impl Keep {
 pub(crate) fn compile(
     kind: Kind,
     header: &Header,
-    given: Given<'_>,
+    given: Source<'_>,
     keep: &Keep,
 ) -> Result<Item, ObjectError> {
     if header.metadata.name.is_empty() {
@@ -197,7 +179,7 @@ pub(crate) fn compile(
     }
     match kind {
         Kind::Pod => {
-            let mut pod: wire::Pod = given.decode().map_err(ObjectError::Decode)?;
+            let mut pod = given.pod().map_err(ObjectError::Decode)?;
             let meta = &mut pod.metadata;
             if meta.namespace.is_empty() {
                 meta.namespace = "default".into();
@@ -212,7 +194,7 @@ pub(crate) fn compile(
             Ok(Item::Pod(Arc::new(pod)))
         }
         Kind::Node => {
-            let node: wire::Node = given.decode().map_err(ObjectError::Decode)?;
+            let node = given.node().map_err(ObjectError::Decode)?;
             let json = keep.json(given, &[])?;
             let node = Node { json: json.map(Into::into), ..Node::new(&node).map_err(ObjectError::Node)? };
             Ok(Item::Node(Arc::new(node)))

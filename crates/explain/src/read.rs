@@ -1,7 +1,7 @@
 //! From text to objects.
 
 use crate::filling::{FilledIn, Filling};
-use crate::objects::{Given, Header, Item, Keep, Kind, ObjectError, Place, compile};
+use crate::objects::{Header, Item, Keep, Kind, ObjectError, Place, compile};
 use secondmate_documents::{Document, Format, Mistake, SyntaxError, documents, mistake};
 use secondmate_model::objects::{ObjectKind, Source};
 use secondmate_model::{NodeError, PodError};
@@ -169,7 +169,7 @@ impl Reader {
     }
 
     fn json(&mut self, document: &Document<'_>, place: &Place) -> Result<(), SyntaxError> {
-        let header: Result<Header, _> = Given::Text(document.text).decode();
+        let header: Result<Header, _> = Source::Text(document.text).decode();
         let items: Option<Vec<&RawValue>> = match &header {
             _ if document.text.starts_with('[') => Some(document.decode_json()?),
             Ok(header) if item_kind(header).is_some() => document.decode_json::<List<'_>>()?.items,
@@ -178,14 +178,14 @@ impl Reader {
         let Some(items) = items else {
             // Says where the text ends being JSON; what else is wrong with it is told with its name.
             document.decode_json::<&RawValue>()?;
-            self.single(header, Given::Text(document.text), place);
+            self.single(header, Source::Text(document.text), place);
             return Ok(());
         };
         let of_list = header.unwrap_or_default();
         for (at, item) in items.iter().enumerate() {
             let line = Some(document.line_of(item.get()));
             self.item(
-                Given::Text(item.get()),
+                Source::Text(item.get()),
                 &of_list,
                 &Place { item: Some(at + 1), line, ..place.clone() },
             );
@@ -212,21 +212,21 @@ impl Reader {
     }
 
     fn tree(&mut self, value: &Value, place: &Place) {
-        let header: Result<Header, _> = Given::Tree(value).decode();
+        let header: Result<Header, _> = Source::Tree(value).decode();
         let items = match (value, &header) {
             (Value::Array(items), _) => Some(items),
             (_, Ok(header)) if item_kind(header).is_some() => value.get("items").and_then(Value::as_array),
             _ => None,
         };
-        let Some(items) = items else { return self.single(header, Given::Tree(value), place) };
+        let Some(items) = items else { return self.single(header, Source::Tree(value), place) };
         let of_list = header.unwrap_or_default();
         for (at, item) in items.iter().enumerate() {
-            self.item(Given::Tree(item), &of_list, &Place { item: Some(at + 1), ..place.clone() });
+            self.item(Source::Tree(item), &of_list, &Place { item: Some(at + 1), ..place.clone() });
         }
     }
 
     /// The items of a `PodList` do not repeat what they are.
-    fn item(&mut self, given: Given<'_>, list: &Header, place: &Place) {
+    fn item(&mut self, given: Source<'_>, list: &Header, place: &Place) {
         let mut header: Result<Header, _> = given.decode();
         if let Ok(header) = &mut header {
             if header.kind.is_empty() {
@@ -239,14 +239,14 @@ impl Reader {
         self.single(header, given, place);
     }
 
-    fn single(&mut self, header: Result<Header, serde_json::Error>, given: Given<'_>, place: &Place) {
+    fn single(&mut self, header: Result<Header, serde_json::Error>, given: Source<'_>, place: &Place) {
         let read = header
             .map_err(|cause| decode_error(UNNAMED.to_owned(), place, &cause))
             .and_then(|header| self.object(&header, given, place));
         self.errors.extend(read.err());
     }
 
-    fn object(&mut self, header: &Header, given: Given<'_>, place: &Place) -> Result<(), ReadError> {
+    fn object(&mut self, header: &Header, given: Source<'_>, place: &Place) -> Result<(), ReadError> {
         let here = place.clone();
         for (text, missing) in [(&header.kind, "kind"), (&header.api_version, "apiVersion")] {
             if text.is_empty() {

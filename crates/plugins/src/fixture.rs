@@ -29,7 +29,7 @@ pub fn object(value: Value) -> Object {
     let kind = value["kind"].as_str().expect("a kind");
     let known = ObjectKind::ALL.iter().find(|known| known.api().kind == kind);
     let known = known.unwrap_or_else(|| panic!("the model does not know kind {kind}"));
-    known.compile(value).expect("a well-formed object").0
+    known.compile(&value).expect("a well-formed object").0
 }
 
 /// An object that is neither pod nor node appears, changes or goes.

@@ -83,7 +83,7 @@ pub fn dump<'a>(
 }
 
 /// What becomes of the objects of a kind.
-pub type Each<'a> = dyn FnMut(ApiResource, Vec<Value>) -> std::io::Result<()> + Send + 'a;
+pub type Each<'a> = dyn FnMut(ApiResource, Vec<Value>) -> std::io::Result<()> + 'a;
 
 async fn dump_to(
     cluster: &Config,

@@ -32,11 +32,11 @@ pub fn scheduler(
     let config = SchedulerConfig { evaluation, ..SchedulerConfig::default() };
     let mut scheduler = Scheduler::new(config, profiles);
     let namespace = json!({"metadata": {"name": "default", "labels": {"team": "bench"}}});
-    let (namespace, _) = ObjectKind::Namespace.compile(namespace).context("the namespace")?;
+    let (namespace, _) = ObjectKind::Namespace.compile(&namespace).context("the namespace")?;
     scheduler.apply(Input::Object(namespace), NOW);
     if service {
         let service = json!({"metadata": {"name": "bench", "namespace": "default"}, "spec": {"selector": {"app": "bench"}}});
-        let (service, _) = ObjectKind::Service.compile(service).context("the service")?;
+        let (service, _) = ObjectKind::Service.compile(&service).context("the service")?;
         scheduler.apply(Input::Object(service), NOW);
     }
     for at in 0..nodes {

@@ -228,5 +228,5 @@ pub fn compile(pod: Value) -> Arc<Pod> {
 }
 
 pub fn object(kind: ObjectKind, value: Value) -> Object {
-    kind.compile(value).expect("a well-formed object").0
+    kind.compile(&value).expect("a well-formed object").0
 }

@@ -2,7 +2,8 @@
 
 use super::{Object, OwnKind, PersistentVolume, PersistentVolumeClaim, StorageClass};
 use crate::wire;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
@@ -56,30 +57,61 @@ impl fmt::Display for ApiResource {
     }
 }
 
-/// What an object is decoded from: text, bytes or a tree.
-pub trait Source {
-    /// Why it could not be decoded.
-    type Error: From<serde_json::Error>;
-    /// Decodes it.
-    ///
-    /// # Errors
-    /// It is not of this type.
-    fn decode<T: DeserializeOwned>(self) -> Result<T, Self::Error>;
+/// What an object is decoded from. Pods, nodes and the kinds of [`ObjectKind`] are decoded in this crate, so that the code for it is
+/// compiled once, and not in each crate that reads objects.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// JSON text.
+    Text(&'a str),
+    /// A JSON tree.
+    Tree(&'a Value),
 }
 
-/// JSON text.
-impl Source for &str {
-    type Error = serde_json::Error;
-    fn decode<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self)
+impl<'a> From<&'a str> for Source<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
     }
 }
 
-/// A JSON tree.
-impl Source for serde_json::Value {
+impl<'a> From<&'a Value> for Source<'a> {
+    fn from(tree: &'a Value) -> Self {
+        Self::Tree(tree)
+    }
+}
+
+impl<'a> TryFrom<&'a [u8]> for Source<'a> {
     type Error = serde_json::Error;
-    fn decode<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
-        serde_json::from_value(self)
+    fn try_from(bytes: &'a [u8]) -> Result<Self, serde_json::Error> {
+        std::str::from_utf8(bytes).map(Self::Text).map_err(serde_json::Error::custom)
+    }
+}
+
+impl Source<'_> {
+    /// Decodes anything.
+    ///
+    /// # Errors
+    /// It is not of this type.
+    pub fn decode<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
+        match self {
+            Self::Text(text) => serde_json::from_str(text),
+            Self::Tree(tree) => T::deserialize(tree),
+        }
+    }
+
+    /// Decodes a pod.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn pod(self) -> Result<wire::Pod, serde_json::Error> {
+        self.decode()
+    }
+
+    /// Decodes a node.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn node(self) -> Result<wire::Node, serde_json::Error> {
+        self.decode()
     }
 }
 
@@ -132,7 +164,17 @@ macro_rules! kinds {
             ///
             /// # Errors
             /// It cannot be decoded. What is wrong inside of it is kept in the object for those whom it concerns.
-            pub fn compile<S: Source>(self, source: S) -> Result<(Object, wire::ObjectMeta), S::Error> {
+            pub fn compile<'a>(
+                self,
+                source: impl Into<Source<'a>>,
+            ) -> Result<(Object, wire::ObjectMeta), serde_json::Error> {
+                self.compile_source(source.into())
+            }
+
+            fn compile_source(
+                self,
+                source: Source<'_>,
+            ) -> Result<(Object, wire::ObjectMeta), serde_json::Error> {
                 match self {
                     Self::Own(kind) => {
                         let text: Box<RawValue> = source.decode()?;

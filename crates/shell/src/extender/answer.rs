@@ -3,7 +3,8 @@
 
 use super::go_json::first_value;
 use secondmate_framework::{ExtenderVerdict, ExtenderVictims, PassedNodes};
-use secondmate_model::{Node, wire};
+use secondmate_model::Node;
+use secondmate_model::objects::Source;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -227,7 +228,8 @@ fn nodes(field: Field<'_>) -> Read<Option<Vec<Arc<Node>>>> {
         return Ok(Some(Vec::new()));
     };
     let node = |raw: &RawValue| {
-        let node: wire::Node = serde_json::from_str(raw.get())
+        let node = Source::Text(raw.get())
+            .node()
             .map_err(|error| format!("a node that the extender sent back cannot be understood: {error}"))?;
         // The next extender is sent what this one sent back.
         Node::new(&node).map(|node| Arc::new(node.with_json(raw.get()))).map_err(|error| error.to_string())

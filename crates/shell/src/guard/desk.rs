@@ -6,7 +6,8 @@ use crate::clock::Clock;
 use crate::watch::Currency;
 use crate::write::Leading;
 use secondmate_guard::{Bind, Decision, Found, Guard, Look, Settled, Standing, Times, Verdict};
-use secondmate_model::{Pod, Timestamp, Uid, wire};
+use secondmate_model::objects::Source;
+use secondmate_model::{Pod, Timestamp, Uid};
 use secondmate_telemetry::Metrics;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -171,7 +172,7 @@ impl Desk {
         let _slot = self.shared.looks.try_acquire().ok()?;
         let path = format!("/api/v1/namespaces/{}/pods/{}", bind.namespace, bind.name);
         let body = timeout(LOOK_TIMEOUT, self.shared.caller.read(&Call::get(path))).await.ok()?.ok()?;
-        let pod: wire::Pod = serde_json::from_slice(&body).ok()?;
+        let pod = Source::try_from(&*body).and_then(Source::pod).ok()?;
         Pod::new(&pod).ok().map(Arc::new)
     }
 
@@ -250,7 +251,7 @@ impl Desk {
 }
 
 fn found(body: &[u8], uid: &Uid) -> Found {
-    match serde_json::from_slice::<wire::Pod>(body) {
+    match Source::try_from(body).and_then(Source::pod) {
         Ok(pod) if &*pod.metadata.uid != uid.as_str() => Found::Gone,
         Ok(pod) if pod.spec.node_name.is_empty() => Found::Unbound,
         Ok(pod) => Found::On(secondmate_model::Atom::new(&pod.spec.node_name)),

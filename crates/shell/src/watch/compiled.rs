@@ -197,7 +197,7 @@ fn decode(
 ) -> Result<Decoded, serde_json::Error> {
     Ok(match subject {
         Subject::Pods => {
-            let wire: wire::Pod = text.decode()?;
+            let wire = Source::Text(text).pod()?;
             let pod = PodRole::of(&wire, roles);
             let Some(role) = pod.role else { return Ok((wire.metadata, Ok(Compiled::Nothing))) };
             let compiled = Pod::new(&wire)
@@ -206,7 +206,7 @@ fn decode(
             (wire.metadata, compiled)
         }
         Subject::Nodes => {
-            let wire: wire::Node = text.decode()?;
+            let wire = Source::Text(text).node()?;
             let compiled = Node::new(&wire)
                 .map(|node| Compiled::Node(Arc::new(originals.keep_node(node, text))))
                 .map_err(|e| Misread { pod: None, reason: e.error.to_string() });

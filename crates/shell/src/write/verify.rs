@@ -5,7 +5,8 @@ use crate::call::{Call, CallError, Caller};
 use crate::inbox::{Inbox, Message};
 use crate::tasks::Tasks;
 use secondmate_core::port::{Input, Verified};
-use secondmate_model::{Pod, Uid, wire};
+use secondmate_model::objects::Source;
+use secondmate_model::{Pod, Uid};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -44,7 +45,7 @@ impl Verifier {
 }
 
 fn found(body: &[u8], uid: &Uid) -> Verified {
-    let pod = match serde_json::from_slice::<wire::Pod>(body) {
+    let pod = match Source::try_from(body).and_then(Source::pod) {
         Ok(pod) if &*pod.metadata.uid != uid.as_str() => return Verified::Gone,
         Ok(pod) => Pod::new(&pod).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),

@@ -50,13 +50,13 @@ pub(super) fn pod(input: &[u8]) -> Result<bool, String> {
     };
     let read = both_ways(
         input,
-        |text| text.decode::<wire::Pod>().map_err(|e| e.to_string()).and_then(compile),
-        |tree| tree.decode::<wire::Pod>().map_err(|e| e.to_string()).and_then(compile),
+        |text| Source::Text(text).pod().map_err(|e| e.to_string()).and_then(compile),
+        |tree| Source::Tree(&tree).pod().map_err(|e| e.to_string()).and_then(compile),
     )?;
     match read {
         None => Ok(false),
         Some(Err(message)) => {
-            let named: wire::MetadataOnly = input.decode().unwrap_or_default();
+            let named: wire::MetadataOnly = Source::Text(input).decode().unwrap_or_default();
             ensure(message.contains(&*named.metadata.name), "an unfit pod is named", || message.clone())?;
             ensure_told(&message).map(|()| false)
         }
@@ -85,8 +85,8 @@ pub(super) fn node(input: &[u8]) -> Result<bool, String> {
     };
     let read = both_ways(
         input,
-        |text| text.decode::<wire::Node>().map_err(|e| e.to_string()).and_then(compile),
-        |tree| tree.decode::<wire::Node>().map_err(|e| e.to_string()).and_then(compile),
+        |text| Source::Text(text).node().map_err(|e| e.to_string()).and_then(compile),
+        |tree| Source::Tree(&tree).node().map_err(|e| e.to_string()).and_then(compile),
     )?;
     match read {
         None => Ok(false),
@@ -117,7 +117,7 @@ pub(super) fn object(input: &[u8]) -> Result<bool, String> {
         let read = both_ways(
             input,
             |text| kind.compile(text).map(compiled).map_err(|e| e.to_string()),
-            |tree| kind.compile(tree).map(compiled).map_err(|e| e.to_string()),
+            |tree| kind.compile(&tree).map(compiled).map_err(|e| e.to_string()),
         )?;
         if let Some(object) = read {
             ensure(object.kind() == *kind, "an object keeps its kind", || format!("{kind:?} {object:?}"))?;
