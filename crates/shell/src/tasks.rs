@@ -5,6 +5,7 @@
 //! shell waits for the first one, gives the Lease up and ends the process.
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -65,20 +66,16 @@ impl Tasks {
 
     /// Starts a task that lasts until it is told to end: that it ends by itself is a failure.
     pub fn spawn_lasting(&self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
-        self.start(name.into(), task, Some("ended by itself"));
+        self.start(name.into(), task.boxed(), Some("ended by itself"));
     }
 
     /// Starts a task that may end: only a panic is a failure.
     pub fn spawn(&self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
-        self.start(name.into(), task, None);
+        self.start(name.into(), task.boxed(), None);
     }
 
-    fn start(
-        &self,
-        task: String,
-        work: impl Future<Output = ()> + Send + 'static,
-        ended: Option<&'static str>,
-    ) {
+    /// Boxed: what a runtime needs for a task is compiled once, and not for each that is started somewhere.
+    fn start(&self, task: String, work: BoxFuture<'static, ()>, ended: Option<&'static str>) {
         let this = self.clone();
         tokio::spawn(async move {
             let reason = tokio::select! {

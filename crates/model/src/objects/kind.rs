@@ -103,7 +103,7 @@ impl Source<'_> {
     /// # Errors
     /// It is none.
     pub fn pod(self) -> Result<wire::Pod, serde_json::Error> {
-        self.decode()
+        self.decode_as_text()
     }
 
     /// Decodes a node.
@@ -111,7 +111,20 @@ impl Source<'_> {
     /// # Errors
     /// It is none.
     pub fn node(self) -> Result<wire::Node, serde_json::Error> {
-        self.decode()
+        self.decode_as_text()
+    }
+
+    /// As [`Self::decode`], by way of text where it is a tree: what is as large as a pod need not be compiled for both.
+    fn decode_as_text<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
+        let tree = match self {
+            Self::Text(text) => return serde_json::from_str(text),
+            Self::Tree(tree) => tree.to_string(),
+        };
+        serde_json::from_str(&tree).map_err(|error| {
+            // A place in that text is of no use to anybody.
+            let message = error.to_string();
+            serde_json::Error::custom(message.rsplit_once(" at line ").map_or(&*message, |(what, _)| what))
+        })
     }
 }
 
@@ -177,13 +190,13 @@ macro_rules! kinds {
             ) -> Result<(Object, wire::ObjectMeta), serde_json::Error> {
                 match self {
                     Self::Own(kind) => {
-                        let text: Box<RawValue> = source.decode()?;
+                        let text: Box<RawValue> = source.decode_as_text()?;
                         let (object, metadata) = kind.compile(text.get())?;
                         Ok((Object::Own(object), metadata))
                     }
                     $(Self::$kind => {
                         let compile: fn(&$wire) -> Object = $compile;
-                        let wire: $wire = source.decode()?;
+                        let wire: $wire = source.decode_as_text()?;
                         let object = compile(&wire);
                         Ok((object, wire.metadata))
                     })*
