@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use secondmate_harness::{Cluster, Options, Process};
 use secondmate_suite::{SharedStage, Stage, World, events, node, object, pod};
-use serde_json::json;
+use serde_json::{Value, json};
 
 static STAGE: SharedStage = SharedStage::new();
 
@@ -16,9 +16,7 @@ fn stage(test: &str) -> Result<Option<&'static Stage>> {
 fn looping<'a>(stage: &'a Stage, name: &str, breaks_loops: bool) -> Result<(World<'a>, Process)> {
     let world = World::new(stage, name)?;
     world.create_nodes(&[node(name, json!({}))])?;
-    let class = json!({ "value": 1000 });
-    let class = object("scheduling.k8s.io/v1", "PriorityClass", name, class);
-    world.create_outside("/apis/scheduling.k8s.io/v1/priorityclasses", &class)?;
+    priority_class(&world, name, 1000)?;
     let container = json!({ "name": "main", "image": "main", "resources": { "requests": { "cpu": "3" } } });
     let tolerations = json!([{ "operator": "Exists" }]);
     let template = json!({ "metadata": { "labels": { "app": name } },
@@ -31,6 +29,20 @@ fn looping<'a>(stage: &'a Stage, name: &str, breaks_loops: bool) -> Result<(Worl
     stage.wait("the victim to run", || {
         Ok(world.pods()?.iter().any(|pod| pod["status"]["phase"] == "Running").then_some(()))
     })?;
+    let scheduler = start_preempting(stage, name, breaks_loops)?;
+    let changes = json!({ "spec": { "priorityClassName": name, "nodeSelector": { "role": name },
+        "containers": [container] } });
+    world.create("pods", &pod("preemptor", name, changes))?;
+    Ok((world, scheduler))
+}
+
+fn priority_class(world: &World<'_>, name: &str, value: i32) -> Result<()> {
+    let class = object("scheduling.k8s.io/v1", "PriorityClass", name, json!({ "value": value }));
+    world.create_outside("/apis/scheduling.k8s.io/v1/priorityclasses", &class).map(drop)
+}
+
+/// A scheduler that serves this name and may evict pods of all.
+fn start_preempting(stage: &Stage, name: &str, breaks_loops: bool) -> Result<Process> {
     let path = stage.cluster.directory().join(format!("{name}.yaml"));
     std::fs::write(
         &path,
@@ -41,12 +53,7 @@ fn looping<'a>(stage: &'a Stage, name: &str, breaks_loops: bool) -> Result<(Worl
         ),
     )?;
     let path = path.to_str().context("a path that is text")?;
-    let arguments = ["--config", path, "--leader-elect=false"];
-    let scheduler = stage.start_secondmate(stage.cluster.kubeconfig(), &arguments)?;
-    let changes = json!({ "spec": { "priorityClassName": name, "nodeSelector": { "role": name },
-        "containers": [container] } });
-    world.create("pods", &pod("preemptor", name, changes))?;
-    Ok((world, scheduler))
+    stage.start_secondmate(stage.cluster.kubeconfig(), &["--config", path, "--leader-elect=false"])
 }
 
 /// How often a pod was evicted.
@@ -80,4 +87,63 @@ fn evictions_without_end_are_broken_off() -> Result<()> {
         ensure!(note.contains("came back") && note.contains(wait), "{notes:?}");
     }
     Ok(())
+}
+
+/// Pods of a budget are the better victims, as their priority is lower; there are enough others.
+#[test]
+fn preemptions_at_once_never_overdraw_a_budget() -> Result<()> {
+    const EACH: usize = 6;
+    const ALLOWED: usize = 2;
+    let name = "budget";
+    let Some(stage) = stage("preemptions_at_once_never_overdraw_a_budget")? else { return Ok(()) };
+    let world = World::new(stage, name)?;
+    priority_class(&world, "budget-preemptor", 1000)?;
+    priority_class(&world, "budget-dear", 10)?;
+    let nodes: Vec<Value> = (0..2 * EACH).map(|n| node(&format!("{name}-{n}"), json!({}))).collect();
+    world.create_nodes(&nodes)?;
+    // Each fills a node. Nobody brings back those that are evicted, so that what is left tells how many were.
+    let container = json!({ "name": "main", "image": "main", "resources": { "requests": { "cpu": "3" } } });
+    let victim = |n: usize| {
+        let mut changes = json!({ "spec": { "nodeName": format!("{name}-{n}"), "containers": [container] } });
+        if n < EACH {
+            changes["metadata"] = json!({ "labels": { "app": "protected" } });
+        } else {
+            changes["spec"]["priorityClassName"] = "budget-dear".into();
+        }
+        pod(&format!("victim-{n}"), "another", changes)
+    };
+    world.place(&(0..2 * EACH).map(victim).collect::<Vec<_>>())?;
+    let spec =
+        json!({ "minAvailable": EACH - ALLOWED, "selector": { "matchLabels": { "app": "protected" } } });
+    let budget = object("policy/v1", "PodDisruptionBudget", "protected", json!({ "spec": spec }));
+    world.create("policy/v1/poddisruptionbudgets", &budget)?;
+    let path = format!("{}/protected", world.path("policy/v1/poddisruptionbudgets"));
+    stage.wait("the disruption controller to allow two", || {
+        let budget = stage.cluster.api().get(&path)?;
+        Ok((budget["status"]["disruptionsAllowed"] == ALLOWED).then_some(()))
+    })?;
+
+    // All of them wait when the scheduler starts.
+    let changes = json!({ "spec": { "priorityClassName": "budget-preemptor", "containers": [container] } });
+    let preemptors: Vec<String> = (0..EACH).map(|n| format!("preemptor-{n}")).collect();
+    for preemptor in &preemptors {
+        world.create("pods", &pod(preemptor, name, changes.clone()))?;
+    }
+    let _scheduler = start_preempting(stage, name, true)?;
+    world.wait_bound(&preemptors)?;
+    let pods = world.pods()?;
+    let left = |protected: bool| {
+        let is_left = |pod: &&Value| {
+            pod["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("victim-"))
+                && pod["metadata"]["deletionTimestamp"].is_null()
+                && (pod["metadata"]["labels"]["app"] == "protected") == protected
+        };
+        pods.iter().filter(is_left).count()
+    };
+    assert_eq!(
+        (left(true), left(false)),
+        (EACH - ALLOWED, ALLOWED),
+        "evicted: as many as allowed, and others"
+    );
+    stage.wait("each eviction to be told", || Ok((evictions(stage, &world)? == EACH).then_some(())))
 }
