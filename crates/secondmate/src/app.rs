@@ -117,6 +117,11 @@ impl App {
         Ok(catalogue)
     }
 
+    /// The same program with these guests: those of a record, or some that are recorded.
+    pub(crate) fn with_guests(&self, guests: Guests) -> Self {
+        Self { plugins: self.plugins.clone(), guests: Arc::new(OnceLock::from(Ok(guests))) }
+    }
+
     /// Who loads guests, for the plugin of this name.
     fn guests(&self, name: &str) -> Result<&Guests, PluginError> {
         let guests = self.guests.get_or_init(|| Guests::new(default_cache_folder()));

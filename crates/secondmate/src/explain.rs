@@ -10,8 +10,10 @@ use secondmate_explain::{
     read_values, render, write_json,
 };
 use secondmate_telemetry::logging::print;
-use std::io::{self, BufWriter, Read, Write};
-use std::path::PathBuf;
+use secondmate_wasm::{Guests, Record, Recorder, default_cache_folder};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -24,7 +26,9 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   secondmate explain web-1 -n shop
   secondmate dump > cluster.json && secondmate explain -f cluster.json
-  secondmate explain -f cluster.json shop/web-1 -o json";
+  secondmate explain -f cluster.json shop/web-1 -o json
+  secondmate explain -f cluster.json --config scheduler.yaml --record-guests answers.jsonl
+  secondmate explain -f cluster.json --config scheduler.yaml --replay-guests answers.jsonl";
 
 /// Options of `explain`.
 #[derive(Debug, Args)]
@@ -52,6 +56,13 @@ pub(crate) struct ExplainArgs {
     /// The same as POD. May be repeated.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     pod: Vec<String>,
+    /// Record what WebAssembly guests answer into this file, so that the same is explained elsewhere without the guests.
+    #[arg(long, value_name = "FILE", requires = "config")]
+    record_guests: Option<PathBuf>,
+    /// Take the answers of WebAssembly guests from such a file. No guest is loaded; the configuration and the dump must be those with
+    /// which it was recorded.
+    #[arg(long, value_name = "FILE", requires = "config", conflicts_with = "record_guests")]
+    replay_guests: Option<PathBuf>,
     /// Output format.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -75,6 +86,27 @@ enum Output {
 /// # Errors
 /// The file or the configuration is not understood, or a pod that was asked for does not wait.
 pub(crate) fn explain(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
+    if let Some(file) = &args.replay_guests {
+        return explained(&app.with_guests(recorded_guests(file)?), args);
+    }
+    let Some(file) = &args.record_guests else { return explained(app, args) };
+    let told = || format!("cannot record the guests in {}", file.display());
+    let recorder = Arc::new(Recorder::new(Box::new(BufWriter::new(File::create(file).with_context(told)?))));
+    let guests = Guests::new(default_cache_folder()).map_err(anyhow::Error::msg)?;
+    let code = explained(&app.with_guests(guests.recorded(Arc::clone(&recorder))), args)?;
+    recorder.end().map_err(anyhow::Error::msg).with_context(told)?;
+    Ok(code)
+}
+
+/// The guests of a record.
+fn recorded_guests(file: &Path) -> Result<Guests> {
+    let told = || format!("cannot take the answers of guests from {}", file.display());
+    let from = BufReader::new(File::open(file).with_context(told)?);
+    let record = Record::read(from).map_err(anyhow::Error::msg).with_context(told)?;
+    Ok(Guests::of_record(record))
+}
+
+fn explained(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
     let mut source = ConfigurationSource {
         file: args.config.clone(),
         scheduler_names: args.scheduler_name.clone(),

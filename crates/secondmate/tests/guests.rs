@@ -77,3 +77,49 @@ fn a_guest_that_does_not_load_is_told_by_its_name() {
         assert!(errors.contains("\"Picky\"") && errors.contains(part), "{errors}");
     }
 }
+
+#[test]
+fn what_guests_answered_is_explained_elsewhere_without_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let explain = |configuration: &str, more: [&str; 2]| {
+        Command::new(env!("CARGO_BIN_EXE_secondmate"))
+            .args(["explain", "--from", "cluster.yaml", "--config", configuration])
+            .args(more)
+            .current_dir(folder.path())
+            .env("SECONDMATE_GUEST_CACHE", path("cache"))
+            .output()
+            .expect("the program starts")
+    };
+    let configuration = |file: &str, guest: &str| {
+        let text = format!(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- schedulerName: mine\n  plugins: {{multiPoint: {{enabled: [{{name: Picky}}]}}}}\n  pluginConfig: [{{name: Picky, args: {{guestURL: \"file://{}\"}}}}]\n",
+            path(guest).display()
+        );
+        std::fs::write(path(file), text).expect("ours");
+    };
+    std::fs::write(path("cluster.yaml"), CLUSTER).expect("ours");
+    std::fs::write(path("guest.wasm"), wat::parse_str(GUEST).expect("text")).expect("ours");
+    configuration("config.yaml", "guest.wasm");
+    configuration("other.yaml", "other.wasm");
+
+    let asked = explain("config.yaml", ["--record-guests", "answers.jsonl"]);
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    std::fs::remove_file(path("guest.wasm")).expect("there");
+    let replayed = explain("config.yaml", ["--replay-guests", "answers.jsonl"]);
+    assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+    let text = String::from_utf8_lossy(&replayed.stdout);
+    assert!(text.contains("the guest does not like it"), "{text}");
+    assert_eq!(asked.stdout, replayed.stdout);
+
+    for (configuration, more, part) in [
+        ("config.yaml", ["--nodes", "5"], "error reading guestURL"),
+        ("other.yaml", ["--replay-guests", "answers.jsonl"], "other arguments"),
+        ("config.yaml", ["--replay-guests", "cluster.yaml"], "no line of a record of guests"),
+        ("config.yaml", ["--record-guests", "no/such/folder"], "cannot record the guests in no/such/folder"),
+    ] {
+        let output = explain(configuration, more);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(part), "{more:?}: {errors}");
+    }
+}

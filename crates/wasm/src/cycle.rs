@@ -33,7 +33,8 @@ impl Cycles {
 /// Of one guest.
 #[derive(Clone)]
 pub(crate) struct Cycle {
-    pub slot: Arc<Slot>,
+    /// None where there are no instances, since a record answers.
+    pub slot: Option<Arc<Slot>>,
     /// What was tried out in this copy of the state.
     pub edits: Vec<Edit>,
     /// Scores that the guest gave in one call.
@@ -41,7 +42,7 @@ pub(crate) struct Cycle {
 }
 
 impl Cycle {
-    pub fn new(slot: Arc<Slot>) -> Self {
+    pub fn new(slot: Option<Arc<Slot>>) -> Self {
         Self { slot, edits: Vec::new(), scores: None }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::LoadError;
 use secondmate_framework::ExtensionPoint;
+use serde::{Deserialize, Serialize};
 use wasmtime::{ExternType, Module, ValType};
 
 /// An exported function that the host calls.
@@ -79,9 +80,30 @@ impl Export {
     }
 }
 
-/// The exports of a guest, a set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The exports of a guest, a set. In a record it is a list of their names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<String>", try_from = "Vec<String>")]
 pub(crate) struct Exports(u32);
+
+impl From<Exports> for Vec<String> {
+    fn from(exports: Exports) -> Self {
+        let there = Export::ALL.into_iter().filter(|export| exports.has(*export));
+        there.map(|export| export.name().to_owned()).collect()
+    }
+}
+
+impl TryFrom<Vec<String>> for Exports {
+    type Error = String;
+
+    fn try_from(names: Vec<String>) -> Result<Self, String> {
+        let mut exports = Self::default();
+        for name in names {
+            let export = Export::ALL.into_iter().find(|export| export.name() == name);
+            exports.0 |= 1 << export.ok_or_else(|| format!("no guest exports {name:?}"))? as u32;
+        }
+        Ok(exports)
+    }
+}
 
 impl Exports {
     pub fn has(self, export: Export) -> bool {

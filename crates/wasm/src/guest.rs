@@ -1,12 +1,14 @@
-//! Guests: read, checked and compiled once, however many plugins are made of them.
+//! Guests: read, checked and compiled once, however many plugins are made of them; or as a record has them.
 
 use crate::args::GuestArgs;
 use crate::exports::Exports;
 use crate::host::{self, Host, Mirror, Shared};
 use crate::plugin::GuestPlugin;
+use crate::record::{Record, Recorder};
 use crate::{LoadError, cache, fetch};
 use secondmate_framework::{ExtensionPoint, Handle, Plugin, PluginError};
 use secondmate_model::Atom;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +20,18 @@ type Source = (String, Option<String>);
 
 /// Loads guests and makes plugins of them.
 pub struct Guests {
+    from: Origin,
+    recorder: Option<Arc<Recorder>>,
+}
+
+/// Where guests come from.
+enum Origin {
+    Files(Files),
+    /// They are not there; what they answered is.
+    Record(Arc<Record>),
+}
+
+struct Files {
     engine: Engine,
     linker: Linker<Host>,
     cache: Option<PathBuf>,
@@ -38,7 +52,7 @@ impl Compiled {
 }
 
 /// What a guest may ask for: what it does not import need not be prepared.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Imports {
     /// Nodes of the snapshot.
     pub nodes: bool,
@@ -69,7 +83,20 @@ impl Guests {
         config.relaxed_simd_deterministic(true);
         let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
         let linker = host::linker(&engine).map_err(|error| format!("{error:#}"))?;
-        Ok(Self { engine, linker, cache, compiled: Mutex::default() })
+        let files = Files { engine, linker, cache, compiled: Mutex::default() };
+        Ok(Self { from: Origin::Files(files), recorder: None })
+    }
+
+    /// The same guests; all that they answer is recorded.
+    #[must_use]
+    pub fn recorded(self, recorder: Arc<Recorder>) -> Self {
+        Self { recorder: Some(recorder), ..self }
+    }
+
+    /// The guests of a record: they answer what they answered then, and no file is read.
+    #[must_use]
+    pub fn of_record(record: Record) -> Self {
+        Self { from: Origin::Record(Arc::new(record)), recorder: None }
     }
 
     /// The extension points at which the guest of these arguments acts.
@@ -78,8 +105,13 @@ impl Guests {
     /// The arguments are wrong, or the guest cannot be loaded.
     pub fn points(&self, name: &str, args: &Value) -> Result<Vec<ExtensionPoint>, PluginError> {
         let refused = |reason| PluginError::Arguments { plugin: name.to_owned(), reason };
-        let args = GuestArgs::read(args).map_err(refused)?;
-        Ok(self.load(&args).map_err(|error| refused(error.to_string()))?.exports.points())
+        let read = GuestArgs::read(args).map_err(refused)?;
+        match &self.from {
+            Origin::Files(files) => files.load(&read).map(|guest| guest.exports).map_err(|e| e.to_string()),
+            Origin::Record(record) => record.guest(name, args, None).map(|guest| guest.exports),
+        }
+        .map(Exports::points)
+        .map_err(refused)
     }
 
     /// Makes a plugin of the guest of these arguments. One instance is made at once, so that a guest that does not start is found now.
@@ -88,8 +120,16 @@ impl Guests {
     /// The arguments are wrong, or the guest cannot be loaded, started, or asked for its events.
     pub fn plugin(&self, name: &str, args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
         let refused = |reason| PluginError::Arguments { plugin: name.to_owned(), reason };
+        let configured = args;
         let args = GuestArgs::read(args).map_err(refused)?;
-        let compiled = self.load(&args).map_err(|error| refused(error.to_string()))?;
+        let files = match &self.from {
+            Origin::Files(files) => files,
+            Origin::Record(record) => {
+                let of = record.guest(name, configured, Some(&handle.profile)).map_err(refused)?;
+                return Ok(Arc::new(GuestPlugin::of_record(of, Arc::clone(record), handle)));
+            }
+        };
+        let compiled = files.load(&args).map_err(|error| refused(error.to_string()))?;
         let guest = Guest {
             compiled,
             memory_bytes_max: usize::try_from(u64::from(args.memory_mib) << 20).unwrap_or(usize::MAX),
@@ -103,9 +143,12 @@ impl Guests {
                 mirror: Mutex::new(Mirror::default()),
             }),
         };
-        Ok(Arc::new(GuestPlugin::new(guest).map_err(|error| refused(error.to_string()))?))
+        let recorder = self.recorder.as_ref().map(|recorder| (Arc::clone(recorder), configured));
+        Ok(Arc::new(GuestPlugin::new(guest, recorder).map_err(|error| refused(error.to_string()))?))
     }
+}
 
+impl Files {
     fn load(&self, args: &GuestArgs) -> Result<Arc<Compiled>, LoadError> {
         let key = (args.url.clone(), args.checksum.clone());
         let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);

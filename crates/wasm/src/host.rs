@@ -10,11 +10,13 @@ mod wasi;
 
 pub(crate) use api::needs_nodes;
 pub(crate) use mirror::Mirror;
+pub(crate) use scheduler::repeat;
 pub(crate) use wasi::Exit;
 
 use crate::protobuf;
 use secondmate_framework::Handle;
 use secondmate_model::{Atom, Pod, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use wasmtime::{Engine, Linker, Memory, StoreLimits};
@@ -56,17 +58,33 @@ pub(crate) struct CallContext {
 }
 
 /// What a call left beside its result.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Results {
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// PreFilter: the only nodes worth looking at.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<String>>,
     /// Enqueue: resource and action of each event.
+    #[serde(skip)]
     pub events: Vec<(u32, u32)>,
     /// PostFilter.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub nominated: String,
     /// NormalizeScore.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scores: Option<BTreeMap<String, i64>>,
+}
+
+/// What a guest did during a call that others see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Done {
+    /// It had an event written about a pod of the call, here by its UID.
+    Event { uid: String, warning: bool, reason: String, action: String, note: String },
+    /// It rejected a pod that waits on permit.
+    Reject(String),
 }
 
 /// The state behind the imports of one instance.
@@ -79,6 +97,8 @@ pub(crate) struct Host {
     pub context: CallContext,
     /// Of the call that runs.
     pub results: Results,
+    /// What it did since somebody last took note; as long as the queues of the handle at most, which refuse what is more.
+    pub done: Vec<Done>,
     /// What it wrote to standard output and error in this call.
     pub output: Vec<u8>,
     /// The time of the cycle.
@@ -99,6 +119,7 @@ impl Host {
             memory: None,
             context: CallContext::default(),
             results: Results::default(),
+            done: Vec::new(),
             output: Vec::new(),
             // Go takes a clock that stands at zero for a broken one.
             now: Timestamp { nanos: 1 },

@@ -1,10 +1,12 @@
 //! One instance of a guest, and calls into it.
 
 use crate::LoadError;
-use crate::exports::{Export, Exports};
+use crate::exports::Export;
 use crate::guest::Guest;
-use crate::host::{CallContext, Exit, Host, Results};
+use crate::host::{CallContext, Done, Exit, Host, Results};
+use crate::status::{high, low};
 use secondmate_model::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use wasmtime::{Error, Store, StoreLimitsBuilder, Trap, TypedFunc, WasmResults};
 
@@ -24,7 +26,7 @@ pub(crate) struct CallError {
 
 impl CallError {
     /// An error that is the host's.
-    pub fn new(export: Export, cause: impl Into<String>) -> Self {
+    fn new(export: Export, cause: impl Into<String>) -> Self {
         Self { export: export.name(), output: String::new(), cause: cause.into() }
     }
 }
@@ -88,38 +90,40 @@ impl Instance {
         Ok(functions)
     }
 
-    /// Calls an export that returns nothing. An export that is not there returns at once.
-    pub fn call(&mut self, export: Export, guest: &Guest, of: Given<'_>) -> Result<Results, CallError> {
-        let Some(function) = self.functions.plain[export as usize].clone() else {
-            return Ok(Results::default());
+    /// Calls an export. One that is not there succeeds.
+    pub fn call(&mut self, export: Export, guest: &Guest, of: Given<'_>) -> Result<Reply, CallError> {
+        let at = export as usize;
+        let (value, results) = if let Some(function) = self.functions.narrow[at].clone() {
+            let (status, results) = self.run(export, &function, guest, of)?;
+            (i64::from(status), results)
+        } else if let Some(function) = self.functions.wide[at].clone() {
+            self.run(export, &function, guest, of)?
+        } else if let Some(function) = self.functions.plain[at].clone() {
+            (0, self.run(export, &function, guest, of)?.1)
+        } else {
+            return Ok(Reply::default());
         };
-        self.run(export, &function, guest, of).map(|(_, results)| results)
+        let numbers = match export {
+            Export::ScoreNodes => self.numbers(export, value)?,
+            _ => Vec::new(),
+        };
+        Ok(Reply { value, numbers, results })
     }
 
-    /// Calls an export that returns a status. An export that is not there succeeds.
-    pub fn call_narrow(
-        &mut self,
-        export: Export,
-        guest: &Guest,
-        of: Given<'_>,
-    ) -> Result<(i32, Results), CallError> {
-        let Some(function) = self.functions.narrow[export as usize].clone() else {
-            return Ok((0, Results::default()));
-        };
-        self.run(export, &function, guest, of)
+    /// The list of numbers at a place in the guest's memory: pointer in the upper half, length in bytes in the lower.
+    fn numbers(&self, export: Export, at: i64) -> Result<Vec<i32>, CallError> {
+        let bytes = self.memory(high(at), low(at));
+        let bytes = bytes.ok_or_else(|| CallError::new(export, "the scores are outside of its memory"))?;
+        let (numbers, _) = bytes.as_chunks::<4>();
+        if numbers.is_empty() {
+            return Err(CallError::new(export, "there is no status"));
+        }
+        Ok(numbers.iter().map(|number| i32::from_le_bytes(*number)).collect())
     }
 
-    /// Calls an export that returns two numbers in one. An export that is not there returns zeros.
-    pub fn call_wide(
-        &mut self,
-        export: Export,
-        guest: &Guest,
-        of: Given<'_>,
-    ) -> Result<(i64, Results), CallError> {
-        let Some(function) = self.functions.wide[export as usize].clone() else {
-            return Ok((0, Results::default()));
-        };
-        self.run(export, &function, guest, of)
+    /// What the guest did since this was last asked.
+    pub fn take_done(&mut self) -> Vec<Done> {
+        std::mem::take(&mut self.store.data_mut().done)
     }
 
     fn run<R: WasmResults>(
@@ -150,11 +154,23 @@ impl Instance {
     }
 
     /// What the guest has at this place in its memory; nothing where that is outside.
-    pub fn memory(&self, pointer: i32, length: i32) -> Option<&[u8]> {
+    fn memory(&self, pointer: i32, length: i32) -> Option<&[u8]> {
         let unsigned = |number: i32| usize::try_from(u32::from_le_bytes(number.to_le_bytes())).ok();
         let (start, length) = (unsigned(pointer)?, unsigned(length)?);
         self.store.data().memory?.data(&self.store).get(start..start.checked_add(length)?)
     }
+}
+
+/// What came back from a call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    /// What the export returned: a status alone, or two numbers in one.
+    pub value: i64,
+    /// The list that it returned the place of: a status, and a score for each node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<i32>,
+    #[serde(flatten)]
+    pub results: Results,
 }
 
 /// What a call is about.
@@ -173,12 +189,5 @@ fn cause(error: &Error, fuel: u64) -> String {
         ),
         Some(trap) => trap.to_string(),
         None => error.root_cause().to_string(),
-    }
-}
-
-/// The exports, for whoever has only the guest.
-impl Guest {
-    pub fn exports(&self) -> Exports {
-        self.compiled.exports
     }
 }

@@ -10,6 +10,9 @@
 //! guest executes, so a guest is stopped at the same place each time; there is no clock here. What it must never know: how nodes
 //! are chosen, and clusters.
 //!
+//! What guests answer can be recorded ([`Recorder`]); a [`Record`] answers in their place, so that what was decided with a guest is
+//! decided again without its file.
+//!
 //! A guest has no file, no network and no environment, and it sees the time of the cycle.
 
 mod args;
@@ -25,6 +28,7 @@ mod instance;
 mod plugin;
 mod pool;
 mod protobuf;
+mod record;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -33,6 +37,7 @@ pub use args::GuestArgs;
 pub use cache::default_cache_folder;
 pub use guest::Guests;
 pub use plugin::GuestPlugin;
+pub use record::{Record, Recorder};
 
 /// Why a guest cannot be loaded. The texts that upstream has are upstream's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,14 +4,16 @@ mod points;
 
 use crate::LoadError;
 use crate::cycle::{Cycle, Cycles, Edit};
-use crate::exports::Export;
-use crate::guest::Guest;
-use crate::host::{CallContext, Results};
-use crate::instance::{CallError, Given, Instance};
-use crate::pool::{Pool, lock};
+use crate::exports::{Export, Exports};
+use crate::guest::{Guest, Imports};
+use crate::host::{self, CallContext, Done};
+use crate::instance::{CallError, Given, Instance, Reply};
+use crate::pool::{Pool, Slot, lock};
+use crate::record::{Answer, Described, Outcome, Question, Record, Recorder};
 use crate::status::{default_events, event};
-use secondmate_framework::{Context, CycleState, EventRegistration, ExtensionPoint, Status};
+use secondmate_framework::{Context, CycleState, EventRegistration, ExtensionPoint, Handle, Status};
 use secondmate_model::{Atom, Pod, Timestamp};
+use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tracing::{debug, warn};
@@ -19,12 +21,23 @@ use tracing::{debug, warn};
 /// A plugin whose work is done by a guest.
 pub struct GuestPlugin {
     name: Atom,
-    pool: Arc<Pool>,
+    source: Source,
+    exports: Exports,
+    imports: Imports,
+    handle: Handle,
     points: Vec<ExtensionPoint>,
     events: Vec<EventRegistration>,
     /// The cycle of a pod for which the guest is asked without its PreFilter, which the profile has not got.
     loose: Mutex<Option<Loose>>,
     failures: AtomicU64,
+}
+
+/// Who answers.
+enum Source {
+    /// The guest, and what it answers is written down where somebody wants that.
+    Guest(Arc<Pool>, Option<Arc<Recorder>>),
+    /// A record of what it answered.
+    Record(Arc<Record>),
 }
 
 struct Loose {
@@ -34,19 +47,46 @@ struct Loose {
 }
 
 impl GuestPlugin {
-    pub(crate) fn new(guest: Guest) -> Result<Self, LoadError> {
-        let name = guest.shared.name.clone();
-        let points = guest.exports().points();
+    /// A plugin of the guest; with a recorder and the arguments that the record is to have, it is recorded.
+    pub(crate) fn new(guest: Guest, recorder: Option<(Arc<Recorder>, &Value)>) -> Result<Self, LoadError> {
+        let (exports, imports) = (guest.compiled.exports, guest.compiled.imports);
+        let (name, handle) = (guest.shared.name.clone(), guest.shared.handle.clone());
         let pool = Arc::new(Pool::new(guest)?);
         let mut instance = pool.take().map_err(LoadError::Instantiate)?;
         let none = CallContext::default();
         let asked =
             instance.call(Export::Enqueue, &pool.guest, Given { context: &none, now: Timestamp::default() });
-        let Results { events: registered, .. } =
-            asked.map_err(|error| LoadError::Enqueue(error.to_string()))?;
+        let events = asked.map_err(|error| LoadError::Enqueue(error.to_string()))?.results.events;
         pool.put(instance);
+        if let Some((recorder, args)) = &recorder {
+            recorder.guest(Described {
+                profile: handle.profile.to_string(),
+                name: name.to_string(),
+                args: (*args).clone(),
+                exports,
+                imports,
+                events: events.clone(),
+            });
+        }
+        let source = Source::Guest(pool, recorder.map(|(recorder, _)| recorder));
+        Ok(Self::make(name, source, (exports, imports), &events, handle))
+    }
+
+    /// A plugin that answers what the guest answered.
+    pub(crate) fn of_record(guest: &Described, record: Arc<Record>, handle: &Handle) -> Self {
+        let kind = (guest.exports, guest.imports);
+        Self::make(Atom::new(&guest.name), Source::Record(record), kind, &guest.events, handle.clone())
+    }
+
+    fn make(
+        name: Atom,
+        source: Source,
+        (exports, imports): (Exports, Imports),
+        registered: &[(u32, u32)],
+        handle: Handle,
+    ) -> Self {
         let mut events = Vec::new();
-        for (resource, action) in &registered {
+        for (resource, action) in registered {
             match event(*resource, *action) {
                 Some(event) => events.push(event),
                 None => {
@@ -57,23 +97,30 @@ impl GuestPlugin {
         if registered.is_empty() {
             events = default_events();
         }
-        Ok(Self { name, pool, points, events, loose: Mutex::default(), failures: AtomicU64::new(0) })
-    }
-
-    fn guest(&self) -> &Guest {
-        &self.pool.guest
+        let (loose, failures) = (Mutex::default(), AtomicU64::new(0));
+        Self { name, source, exports, imports, handle, points: exports.points(), events, loose, failures }
     }
 
     fn has(&self, export: Export) -> bool {
-        self.guest().exports().has(export)
+        self.exports.has(export)
+    }
+
+    /// A place for an instance, where there are any.
+    fn slot(&self) -> Option<Arc<Slot>> {
+        match &self.source {
+            Source::Guest(pool, _) => Some(pool.slot()),
+            Source::Record(_) => None,
+        }
     }
 
     /// Begins the guest's part of a cycle.
     fn begin(&self, cx: &Context<'_>) -> Cycle {
-        if self.guest().compiled.imports.nodes {
-            lock(&self.guest().shared.mirror).follow(cx.snapshot);
+        if self.imports.nodes
+            && let Source::Guest(pool, _) = &self.source
+        {
+            lock(&pool.guest.shared.mirror).follow(cx.snapshot);
         }
-        Cycle::new(self.pool.slot())
+        Cycle::new(self.slot())
     }
 
     /// The guest's part of the cycle, to be changed; it begins now where nobody has begun it.
@@ -125,63 +172,109 @@ impl GuestPlugin {
     fn after<T>(&self, state: &CycleState, pod: &Arc<Pod>, act: impl FnOnce(&Cycle) -> T) -> T {
         match state.read::<Cycles>().and_then(|cycles| cycles.get(&self.name)) {
             Some(cycle) => act(cycle),
-            None => act(&self.take_loose(pod, None).unwrap_or_else(|| Cycle::new(self.pool.slot()))),
+            None => act(&self.take_loose(pod, None).unwrap_or_else(|| Cycle::new(self.slot()))),
         }
     }
 
-    /// Calls the guest in a cycle. After an error its instance is thrown away: who knows in what state it is.
-    fn call<T>(
+    /// Calls an export in a cycle.
+    fn call(
         &self,
+        export: Export,
         cycle: &Cycle,
-        pod: &Arc<Pod>,
+        context: &CallContext,
         now: Timestamp,
-        call: impl FnOnce(&mut Instance) -> Result<T, CallError>,
-    ) -> Result<T, Status> {
-        let mut held = cycle.slot.instance();
-        let called = match held.take() {
-            Some(instance) => Ok(instance),
-            None => self.replay(cycle, pod, now),
+    ) -> Result<Reply, Status> {
+        let question = || Question::new(&self.handle.profile, &self.name, export, context);
+        let outcome = match &self.source {
+            Source::Guest(pool, recorder) => {
+                let mut done = Vec::new();
+                let called = self.call_instance(pool, export, cycle, Given { context, now }, &mut done);
+                let outcome = called.map_or_else(Outcome::Failed, Outcome::Returned);
+                if let Some(recorder) = recorder {
+                    recorder.call(question(), Answer { outcome: outcome.clone(), done });
+                }
+                outcome
+            }
+            Source::Record(record) => {
+                let Answer { outcome, done } = record.answer(&question());
+                let tried_out = cycle.edits.iter().map(|edit| &edit.target);
+                let pods: Vec<_> =
+                    [&context.pod, &context.target].into_iter().flatten().chain(tried_out).collect();
+                done.into_iter().for_each(|done| host::repeat(done, &self.handle, &self.name, &pods));
+                outcome
+            }
         };
-        let called = called.and_then(|mut instance| match call(&mut instance) {
-            Ok(result) => {
+        match outcome {
+            Outcome::Returned(reply) => Ok(reply),
+            Outcome::Failed(text) => Err(self.failed(context.pod.as_ref(), text)),
+        }
+    }
+
+    /// Calls the instance of a cycle. After an error it is thrown away: who knows in what state it is.
+    fn call_instance(
+        &self,
+        pool: &Pool,
+        export: Export,
+        cycle: &Cycle,
+        given: Given<'_>,
+        done: &mut Vec<Done>,
+    ) -> Result<Reply, String> {
+        let slot = cycle.slot.as_ref().expect("a cycle of a plugin with instances has a place for one");
+        let mut held = slot.instance();
+        let mut instance = match held.take() {
+            Some(instance) => instance,
+            // It begins a cycle, whatever was before.
+            None if export == Export::PreFilter => pool.take()?,
+            None => self.restore(pool, cycle, given, done)?,
+        };
+        let called = instance.call(export, &pool.guest, given);
+        done.append(&mut instance.take_done());
+        match called {
+            Ok(reply) => {
                 *held = Some(instance);
-                Ok(result)
+                Ok(reply)
             }
             Err(error) => {
-                self.pool.lost();
+                pool.lost();
                 Err(error.to_string())
             }
-        });
-        called.map_err(|text| self.failed(pod, text))
+        }
     }
 
     /// An instance in the state of the cycle.
-    fn replay(&self, cycle: &Cycle, pod: &Arc<Pod>, now: Timestamp) -> Result<Instance, String> {
-        let mut instance = self.pool.take()?;
-        let replayed = (|| {
-            let mut context = CallContext { pod: Some(Arc::clone(pod)), ..CallContext::default() };
+    fn restore(
+        &self,
+        pool: &Pool,
+        cycle: &Cycle,
+        given: Given<'_>,
+        done: &mut Vec<Done>,
+    ) -> Result<Instance, String> {
+        let mut instance = pool.take()?;
+        let restored = (|| {
+            let mut context = CallContext { pod: given.context.pod.clone(), ..CallContext::default() };
             // Upstream's SDK forgets the last cycle in PreFilter, and only there.
-            instance.call_narrow(Export::PreFilter, self.guest(), Given { context: &context, now })?;
+            instance.call(Export::PreFilter, &pool.guest, Given { context: &context, ..given })?;
             for Edit { added, target, node } in &cycle.edits {
                 let export = if *added { Export::AddPod } else { Export::RemovePod };
                 (context.target, context.node) = (Some(Arc::clone(target)), Some(node.clone()));
-                instance.call_narrow(export, self.guest(), Given { context: &context, now })?;
+                instance.call(export, &pool.guest, Given { context: &context, ..given })?;
             }
             Ok::<_, CallError>(())
         })();
-        match replayed {
+        done.append(&mut instance.take_done());
+        match restored {
             Ok(()) => Ok(instance),
             Err(error) => {
-                self.pool.lost();
+                pool.lost();
                 Err(error.to_string())
             }
         }
     }
 
     /// A guest that keeps failing fills no log: each doubling of the number of failures is told.
-    fn failed(&self, pod: &Arc<Pod>, text: String) -> Status {
+    fn failed(&self, pod: Option<&Arc<Pod>>, text: String) -> Status {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        let pod = pod.full_name();
+        let pod = pod.map(|pod| pod.full_name()).unwrap_or_default();
         if failures.is_power_of_two() {
             warn!(guest = %self.name, pod, failures, "the guest failed: {text}");
         } else {

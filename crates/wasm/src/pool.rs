@@ -67,7 +67,7 @@ impl Pool {
     /// A place for the instance of a cycle.
     pub fn slot(self: &Arc<Self>) -> Arc<Slot> {
         let slot = Arc::new(Slot { pool: Arc::clone(self), instance: Mutex::new(None) });
-        if !self.guest.exports().outlive_the_cycle() {
+        if !self.guest.compiled.exports.outlive_the_cycle() {
             let oldest = {
                 let mut inner = lock(&self.inner);
                 inner.slots.push_back(Arc::downgrade(&slot));

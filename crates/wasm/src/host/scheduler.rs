@@ -1,8 +1,8 @@
 //! Module `k8s.io/scheduler`, but for the results.
 
-use super::{Host, memory};
-use secondmate_framework::PluginEvent;
-use secondmate_model::{Pod, Uid};
+use super::{Done, Host, memory};
+use secondmate_framework::{Handle, PluginEvent};
+use secondmate_model::{Atom, Pod, Uid};
 use serde::Deserialize;
 use std::sync::{Arc, PoisonError};
 use tracing::warn;
@@ -114,14 +114,32 @@ fn event(mut caller: Caller<'_, Host>, pointer: u32, length: u32) -> Result<()> 
         warn!(guest = %shared.name, "an event about {namespace}/{name}, which is not the pod of the call, is dropped");
         return Ok(());
     };
-    shared.handle.event(PluginEvent {
+    let event = PluginEvent {
         pod: Arc::clone(pod),
         warning: event.eventtype == "Warning",
         reason: cut(event.reason, WORD_BYTES_MAX),
         action: cut(event.action, WORD_BYTES_MAX),
         note: cut(event.note, NOTE_BYTES_MAX),
-    });
+    };
+    if shared.handle.event(event.clone()) {
+        let PluginEvent { pod, warning, reason, action, note } = event;
+        caller.data_mut().done.push(Done::Event { uid: pod.uid.to_string(), warning, reason, action, note });
+    }
     Ok(())
+}
+
+/// Does once more what a guest did in a call of the same plugin. Events are about one of the pods.
+pub(crate) fn repeat(done: Done, handle: &Handle, plugin: &Atom, pods: &[&Arc<Pod>]) {
+    match done {
+        Done::Event { uid, warning, reason, action, note } => {
+            if let Some(pod) = pods.iter().find(|pod| pod.uid.as_str() == uid) {
+                handle.event(PluginEvent { pod: Arc::clone(pod), warning, reason, action, note });
+            }
+        }
+        Done::Reject(uid) => {
+            handle.reject(&Uid::from(&*uid), plugin.as_str(), REJECTED);
+        }
+    }
 }
 
 fn reject(mut caller: Caller<'_, Host>, uid: u32, length: u32, out: u32, _limit: u32) -> Result<()> {
@@ -129,6 +147,9 @@ fn reject(mut caller: Caller<'_, Host>, uid: u32, length: u32, out: u32, _limit:
     let shared = &caller.data().shared;
     let rejected = shared.handle.waiting_pod(&uid).is_some()
         && shared.handle.reject(&uid, shared.name.as_str(), REJECTED);
+    if rejected {
+        caller.data_mut().done.push(Done::Reject(uid.to_string()));
+    }
     memory::write(&mut caller, out, &u64::from(rejected).to_le_bytes())
 }
 

@@ -4,7 +4,7 @@ use super::GuestPlugin;
 use crate::cycle::{Cycle, Edit, NodeScores};
 use crate::exports::Export;
 use crate::host::CallContext;
-use crate::instance::{CallError, Given, Instance};
+use crate::instance::Reply;
 use crate::status::{high, low, status};
 use secondmate_framework::{
     Bind, BindStep, Context, CycleState, Declaration, EventRegistration, ExtensionPoint, Filter,
@@ -46,7 +46,7 @@ impl Plugin for GuestPlugin {
     fn declaration(&self) -> Declaration {
         let kinds = self.events.iter().filter_map(|event| event.resource.kind()).collect::<Vec<_>>();
         let unknown = Declaration::unknown().with_objects(&kinds);
-        if self.guest().compiled.imports.objects { unknown.with_whole_objects() } else { unknown }
+        if self.imports.objects { unknown.with_whole_objects() } else { unknown }
     }
 
     fn events(&self) -> Vec<EventRegistration> {
@@ -64,18 +64,9 @@ fn about_node(pod: &Arc<Pod>, node: &Atom) -> CallContext {
 
 impl GuestPlugin {
     /// Calls an export that returns a status.
-    fn ask(
-        &self,
-        export: Export,
-        cycle: &Cycle,
-        pod: &Arc<Pod>,
-        now: Timestamp,
-        context: &CallContext,
-    ) -> Status {
-        let call =
-            |instance: &mut Instance| instance.call_narrow(export, self.guest(), Given { context, now });
-        match self.call(cycle, pod, now, call) {
-            Ok((code, results)) => status(code, results.reason),
+    fn ask(&self, export: Export, cycle: &Cycle, now: Timestamp, context: &CallContext) -> Status {
+        match self.call(export, cycle, context, now) {
+            Ok(Reply { value, results, .. }) => status(low(value), results.reason),
             Err(status) => status,
         }
     }
@@ -87,19 +78,19 @@ impl GuestPlugin {
             return Status::SUCCESS;
         }
         let cycle = self.enter(cx, state, pod);
-        if Arc::strong_count(&cycle.slot) > 1 {
+        if cycle.slot.as_ref().is_some_and(|slot| Arc::strong_count(slot) > 1) {
             // Another copy of the state has the same instance, and must not see this.
-            cycle.slot = self.pool.slot();
+            cycle.slot = self.slot();
         }
         let context = CallContext { target: Some(Arc::clone(&edit.target)), ..about_node(pod, &edit.node) };
-        let status = self.ask(export, cycle, pod, cx.now, &context);
+        let status = self.ask(export, cycle, cx.now, &context);
         cycle.edits.push(edit);
         status
     }
 
     /// The names of nodes as a list in JSON.
     fn names(&self, nodes: &[Arc<NodeInfo>]) -> Option<Arc<str>> {
-        self.guest().compiled.imports.feasible.then(|| {
+        self.imports.feasible.then(|| {
             let mut text = String::with_capacity(nodes.len() * 16 + 2);
             for node in nodes {
                 text.push(if text.is_empty() { '[' } else { ',' });
@@ -118,31 +109,21 @@ impl GuestPlugin {
     fn score_at_once(
         &self,
         cycle: &Cycle,
-        pod: &Arc<Pod>,
         now: Timestamp,
         feasible: &[Arc<NodeInfo>],
         context: &CallContext,
     ) -> Result<Arc<NodeScores>, Status> {
-        const EXPORT: Export = Export::ScoreNodes;
-        let answer = self.call(cycle, pod, now, |instance| {
-            let (at, results) = instance.call_wide(EXPORT, self.guest(), Given { context, now })?;
-            let bytes = instance.memory(high(at), low(at));
-            let bytes =
-                bytes.ok_or_else(|| CallError::new(EXPORT, "the scores are outside of its memory"))?;
-            let (numbers, _) = bytes.as_chunks::<4>();
-            let mut numbers = numbers.iter().map(|number| i32::from_le_bytes(*number));
-            let code = numbers.next().ok_or_else(|| CallError::new(EXPORT, "there is no status"))?;
-            let scores: Vec<i64> = numbers.map(i64::from).collect();
-            Ok((status(code, results.reason), scores))
-        });
-        let (status, scores) = answer?;
+        let Reply { numbers, results, .. } = self.call(Export::ScoreNodes, cycle, context, now)?;
+        let (code, scores) = numbers.split_first().map_or((0, &[][..]), |(code, scores)| (*code, scores));
+        let status = status(code, results.reason);
         if !status.is_success() {
             return Err(status);
         }
         if scores.len() != feasible.len() {
             let text = format!("wasm: {} scores for {} nodes", scores.len(), feasible.len());
-            return Err(self.failed(pod, text));
+            return Err(self.failed(context.pod.as_ref(), text));
         }
+        let scores = scores.iter().copied().map(i64::from).collect();
         Ok(Arc::new(NodeScores::new(feasible, scores)))
     }
 }
@@ -170,19 +151,11 @@ fn object<'a>(entries: impl Iterator<Item = (&'a Atom, i64)>) -> String {
 impl PreFilter for GuestPlugin {
     fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
         let cycle = self.begin(cx);
-        match self.pool.take() {
-            Ok(instance) => *cycle.slot.instance() = Some(instance),
-            Err(text) => return self.failed(pod, text).into(),
-        }
-        let context = about(pod);
-        let call = |instance: &mut Instance| {
-            instance.call_narrow(Export::PreFilter, self.guest(), Given { context: &context, now: cx.now })
-        };
-        let called = self.call(&cycle, pod, cx.now, call);
+        let called = self.call(Export::PreFilter, &cycle, &about(pod), cx.now);
         self.keep(state, cycle);
         match called {
-            Ok((code, results)) => PreFilterOutcome {
-                status: status(code, results.reason),
+            Ok(Reply { value, results, .. }) => PreFilterOutcome {
+                status: status(low(value), results.reason),
                 nodes: results.nodes.map(|names| names.iter().map(|name| Atom::new(name)).collect()),
             },
             Err(status) => status.into(),
@@ -217,7 +190,7 @@ impl PreFilter for GuestPlugin {
 impl Filter for GuestPlugin {
     fn filter(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
         let context = about_node(pod, node.name());
-        self.within(cx, state, pod, |cycle| self.ask(Export::Filter, cycle, pod, cx.now, &context))
+        self.within(cx, state, pod, |cycle| self.ask(Export::Filter, cycle, cx.now, &context))
     }
 }
 
@@ -233,11 +206,8 @@ impl PostFilter for GuestPlugin {
         let codes = statuses.iter().map(|(at, status)| (cx.snapshot.at(at).name(), status.code() as i64));
         let context = CallContext { statuses: Some(object(codes)), ..about(pod) };
         let cycle = self.enter(cx, state, pod);
-        let call = |instance: &mut Instance| {
-            instance.call_wide(Export::PostFilter, self.guest(), Given { context: &context, now: cx.now })
-        };
-        match self.call(cycle, pod, cx.now, call) {
-            Ok((both, results)) => {
+        match self.call(Export::PostFilter, cycle, &context, cx.now) {
+            Ok(Reply { value: both, results, .. }) => {
                 // 1: the nomination is overridden; 0: it stays.
                 let nomination = (high(both) == 1).then(|| match results.nominated.as_str() {
                     "" => Nomination::Clear,
@@ -263,13 +233,13 @@ impl PreScore for GuestPlugin {
         let cycle = self.enter(cx, state, pod);
         cycle.scores = None;
         if self.has(Export::PreScore) {
-            let status = self.ask(Export::PreScore, cycle, pod, cx.now, &context);
+            let status = self.ask(Export::PreScore, cycle, cx.now, &context);
             if !status.is_success() {
                 return status;
             }
         }
         if self.has(Export::ScoreNodes) {
-            match self.score_at_once(cycle, pod, cx.now, feasible, &context) {
+            match self.score_at_once(cycle, cx.now, feasible, &context) {
                 Ok(scores) => cycle.scores = Some(scores),
                 Err(status) => return status,
             }
@@ -291,9 +261,7 @@ impl Score for GuestPlugin {
                 return Ok(score);
             }
             let context = about_node(pod, node.name());
-            let (both, results) = self.call(cycle, pod, cx.now, |instance| {
-                instance.call_wide(Export::Score, self.guest(), Given { context: &context, now: cx.now })
-            })?;
+            let Reply { value: both, results, .. } = self.call(Export::Score, cycle, &context, cx.now)?;
             let status = status(low(both), results.reason);
             if status.is_success() { Ok(i64::from(high(both))) } else { Err(status) }
         })
@@ -312,14 +280,10 @@ impl Score for GuestPlugin {
         }
         let given = feasible.iter().map(|node| node.name()).zip(scores.iter().copied());
         let context = CallContext { scores: Some(object(given)), ..about(pod) };
-        let called = self.within(cx, state, pod, |cycle| {
-            self.call(cycle, pod, cx.now, |instance| {
-                let given = Given { context: &context, now: cx.now };
-                instance.call_narrow(Export::NormalizeScore, self.guest(), given)
-            })
-        });
+        let called =
+            self.within(cx, state, pod, |cycle| self.call(Export::NormalizeScore, cycle, &context, cx.now));
         let (code, results) = match called {
-            Ok(answer) => answer,
+            Ok(Reply { value, results, .. }) => (low(value), results),
             Err(status) => return status,
         };
         let normalized = results.scores.filter(|scores| !scores.is_empty());
@@ -327,14 +291,15 @@ impl Score for GuestPlugin {
         let (true, Some(normalized)) = (status.is_success(), normalized) else { return status };
         if normalized.len() != feasible.len() {
             let text = format!("wasm: {} normalized scores for {} nodes", normalized.len(), feasible.len());
-            return self.failed(pod, text);
+            return self.failed(Some(pod), text);
         }
         // By name: the guest's order is any.
         for (node, score) in feasible.iter().zip(scores) {
             match normalized.get(node.name().as_str()) {
                 Some(normalized) => *score = *normalized,
                 None => {
-                    return self.failed(pod, format!("wasm: no normalized score for node {}", node.name()));
+                    return self
+                        .failed(Some(pod), format!("wasm: no normalized score for node {}", node.name()));
                 }
             }
         }
@@ -345,7 +310,7 @@ impl Score for GuestPlugin {
 impl Reserve for GuestPlugin {
     fn reserve(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) -> Status {
         let context = about_node(pod, node);
-        self.ask(Export::Reserve, self.enter(cx, state, pod), pod, cx.now, &context)
+        self.ask(Export::Reserve, self.enter(cx, state, pod), cx.now, &context)
     }
 
     fn unreserve(&self, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) {
@@ -363,12 +328,9 @@ impl Permit for GuestPlugin {
     ) -> (Status, Duration) {
         let context = about_node(pod, node);
         let cycle = self.enter(cx, state, pod);
-        let call = |instance: &mut Instance| {
-            instance.call_wide(Export::Permit, self.guest(), Given { context: &context, now: cx.now })
-        };
-        match self.call(cycle, pod, cx.now, call) {
+        match self.call(Export::Permit, cycle, &context, cx.now) {
             // The other way round than everywhere else: the status is above, the time-out in milliseconds below.
-            Ok((both, results)) => {
+            Ok(Reply { value: both, results, .. }) => {
                 let millis = u32::from_le_bytes(low(both).to_le_bytes());
                 (status(high(both), results.reason), Duration::from_millis(millis.into()))
             }
@@ -384,7 +346,7 @@ impl PreBind for GuestPlugin {
 
     fn pre_bind(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) -> PreBindStep {
         let context = about_node(pod, node);
-        let status = self.ask(Export::PreBind, self.enter(cx, state, pod), pod, cx.now, &context);
+        let status = self.ask(Export::PreBind, self.enter(cx, state, pod), cx.now, &context);
         if status.is_success() { PreBindStep::Done } else { PreBindStep::Fail(status) }
     }
 }
@@ -394,7 +356,7 @@ impl PreBind for GuestPlugin {
 impl Bind for GuestPlugin {
     fn bind(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom) -> BindStep {
         let context = about_node(pod, node);
-        let ask = |cycle: &Cycle| self.ask(Export::Bind, cycle, pod, Timestamp::default(), &context);
+        let ask = |cycle: &Cycle| self.ask(Export::Bind, cycle, Timestamp::default(), &context);
         let status = self.after(state, pod, ask);
         if status.is_success() {
             return BindStep::Binding { annotations: std::collections::BTreeMap::new() };
@@ -413,9 +375,7 @@ impl GuestPlugin {
     /// Calls an export that has nothing to answer.
     fn tell(&self, export: Export, state: &CycleState, pod: &Arc<Pod>, node: &Atom) {
         let context = about_node(pod, node);
-        let given = Given { context: &context, now: Timestamp::default() };
-        let call = |instance: &mut Instance| instance.call(export, self.guest(), given);
-        let told = self.after(state, pod, |cycle| self.call(cycle, pod, given.now, call));
+        let told = self.after(state, pod, |cycle| self.call(export, cycle, &context, Timestamp::default()));
         if let Err(status) = told {
             let name = export.name();
             warn!(guest = %self.name, pod = pod.full_name(), "{name} has no effect: {}", status.message());
