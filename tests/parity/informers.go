@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,10 +82,21 @@ func (i *staticInformer) add(obj runtime.Object) error {
 	if err := i.indexer.Add(obj); err != nil {
 		return err
 	}
-	for _, handler := range i.handlers {
-		handler.OnAdd(obj, true)
-	}
+	i.tell(func(handler cache.ResourceEventHandler) { handler.OnAdd(obj, true) })
 	return nil
+}
+
+// replace stores an object in the place of the one of its name. The handlers are not told: tell does, when the time comes.
+func (i *staticInformer) replace(obj runtime.Object) error { return i.indexer.replace(obj) }
+
+// remove takes an object out of the store; the handlers are not told.
+func (i *staticInformer) remove(obj runtime.Object) error { return i.indexer.remove(obj) }
+
+// tell hands an event to the handlers, one after the other.
+func (i *staticInformer) tell(event func(cache.ResourceEventHandler)) {
+	for _, handler := range i.handlers {
+		event(handler)
+	}
 }
 
 func (i *staticInformer) AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
@@ -125,7 +137,7 @@ func (synced) Done() <-chan struct{}               { return closedChannel }
 // orderedIndexer is a store that lists in the order of insertion. Upstream's lists in the random order of a Go map, so
 // every order is one that upstream may see; this one makes the oracle repeatable.
 type orderedIndexer struct {
-	cache.Indexer // nil: a case's objects are never replaced or deleted
+	cache.Indexer // nil: what is not overridden below is not part of the oracle's world
 
 	mu       sync.RWMutex
 	keys     []string
@@ -154,6 +166,38 @@ func (s *orderedIndexer) Add(obj any) error {
 	}
 	s.keys = append(s.keys, key)
 	s.objects[key] = obj
+	clear(s.indices)
+	return nil
+}
+
+func (s *orderedIndexer) replace(obj any) error {
+	key, err := cache.MetaNamespaceKeyFunc(obj)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, exists := s.objects[key]; !exists {
+		return fmt.Errorf("%T %q is not there", obj, key)
+	}
+	s.objects[key] = obj
+	clear(s.indices)
+	return nil
+}
+
+func (s *orderedIndexer) remove(obj any) error {
+	key, err := cache.MetaNamespaceKeyFunc(obj)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := slices.Index(s.keys, key)
+	if at < 0 {
+		return fmt.Errorf("%T %q is not there", obj, key)
+	}
+	s.keys = slices.Delete(s.keys, at, at+1)
+	delete(s.objects, key)
 	clear(s.indices)
 	return nil
 }

@@ -30,9 +30,10 @@ func main() {
 	configCheck := flag.Bool("config-check", false, "read KubeSchedulerConfigurations, one a line (an object, or a string with YAML), and answer with upstream's verdict")
 	selfCheck := flag.Bool("self-check", false, "hold the oracle's answers against the real scheduler's SchedulePod and its events")
 	bench := flag.Bool("bench", false, "measure UpdateSnapshot and SchedulePod of the real scheduler for each pod (field ns)")
-	parallelism := flag.Int("parallelism", 16, "workers inside a scheduling cycle for -bench")
+	steps := flag.Bool("steps", false, "measure one scheduling step after the other, each pod seen on its node before the next one is tried")
+	parallelism := flag.Int("parallelism", 16, "workers inside a scheduling cycle for -bench and -steps")
 	repeat := flag.Int("repeat", 5, "how often -bench evaluates each pod; the shortest time counts")
-	workers := flag.Int("workers", 2, "cases in work at the same time; -bench always takes one")
+	workers := flag.Int("workers", 2, "cases in work at the same time; -bench and -steps always take one")
 	wireOf := flag.String("wire", "", "schema: print how pods and nodes are encoded as protobuf; encode: encode those of standard input")
 	texts := flag.Bool("texts", false, "read quantities and durations, one a line, and answer with what Go reads in them")
 	flag.Parse()
@@ -60,6 +61,9 @@ func main() {
 		answer = func(line []byte) any {
 			return answerCase(line, func(c *Case) *Answer { return benchCase(c, *parallelism, *repeat) })
 		}
+	case *steps:
+		*workers = 1
+		answer = func(line []byte) any { return answerSteps(line, *parallelism) }
 	}
 	if err := serve(os.Stdin, os.Stdout, max(*workers, 1), answer); err != nil {
 		fmt.Fprintln(os.Stderr, "oracle:", err)

@@ -31,6 +31,8 @@ type realScheduler struct {
 	cancel context.CancelFunc
 	events chan string
 	client *fake.Clientset
+	// stores are those of the informers.
+	stores *staticFactory
 	pods   map[string]*v1.Pod
 }
 
@@ -58,6 +60,7 @@ func newRealScheduler(cfg *config.KubeSchedulerConfiguration, objects []runtime.
 		}
 	}
 	factory := newStaticFactory()
+	r.stores = factory
 	sched, err := scheduler.New(ctx, r.client, factory, nil,
 		func(string) events.EventRecorderLogger { return recorder },
 		scheduler.WithComponentConfigVersion(cfg.TypeMeta.APIVersion),

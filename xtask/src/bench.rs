@@ -1,12 +1,16 @@
-//! `cargo xtask bench`: builds both programs in release and runs the measurement; `cargo xtask bench core`: that of the core alone.
+//! `cargo xtask bench`: builds both programs in release and runs the measurement; `cargo xtask bench core`: that of the core alone,
+//! beside kube-scheduler's own step.
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
+use secondmate_harness::{BinariesError, parity_oracle};
 
 use crate::runner::check;
 use crate::workspace::{cargo, target_dir};
 
-// The measurement's own: help and mistakes are told before anything is built.
+// The measurements' own: help and mistakes are told before anything is built.
+#[path = "../../tests/bench-core/src/options.rs"]
+mod core_options;
 #[path = "../../tests/bench/src/options.rs"]
 mod options;
 
@@ -21,9 +25,7 @@ pub(crate) fn bench(arguments: &BenchArgs) -> Result<()> {
     if let [what, core_arguments @ ..] = arguments.arguments.as_slice()
         && what == "core"
     {
-        let mut run = cargo(&["run", "--release", "--quiet", "--package", "secondmate-bench-core", "--"]);
-        run.args(core_arguments);
-        return check(run);
+        return core(core_arguments);
     }
     let own_name = "cargo xtask bench".to_owned();
     options::Options::parse_from(std::iter::once(&own_name).chain(&arguments.arguments));
@@ -34,6 +36,28 @@ pub(crate) fn bench(arguments: &BenchArgs) -> Result<()> {
     run.args(&arguments.arguments);
     if std::env::var_os("SECONDMATE_BIN").is_none() {
         run.env("SECONDMATE_BIN", target_dir()?.join("release/secondmate"));
+    }
+    check(run)
+}
+
+fn core(arguments: &[String]) -> Result<()> {
+    let own_name = "cargo xtask bench core".to_owned();
+    let options = core_options::Options::parse_from(std::iter::once(&own_name).chain(arguments));
+    // Before it is measured: building takes minutes of both.
+    check(cargo(&["build", "--release", "--package", "secondmate-bench-core"]))?;
+    let mut run = cargo(&["run", "--release", "--quiet", "--package", "secondmate-bench-core", "--"]);
+    run.args(arguments);
+    if options.oracle.is_none() && !options.peers().is_empty() {
+        match parity_oracle() {
+            Ok(program) => {
+                let program = program.to_str().context("the path of the parity oracle is not UTF-8")?;
+                run.args(["--oracle", program]);
+            }
+            Err(BinariesError::Unavailable(unavailable)) => {
+                run.args(["--no-oracle", &unavailable.to_string()]);
+            }
+            Err(BinariesError::Failed(reason)) => bail!("the parity oracle cannot be built: {reason}"),
+        }
     }
     check(run)
 }

@@ -1,20 +1,26 @@
-//! How fast the core decides, without any API: one thread, all inputs and answers made up in memory.
+//! How fast the core decides, without any API: one thread, all inputs and answers made up in memory; and beside it, in the same run,
+//! kube-scheduler's own scheduling step for the same pods.
 //!
-//! Each measurement has a cluster of its own without pods. A pod of the shape comes in, is tried, and what the core asks for is answered
-//! at once: bound, and seen on its node. The time of making the objects is not counted; what the core does with them is, and the
-//! step in which the node is chosen is timed on its own. A measurement ends with its pods or its seconds, whichever comes first, so
-//! that slow rows cost no more than fast ones.
+//! Each measurement has a cluster of its own, with some pods of the shape on nodes. A pod of the shape comes in, is tried, and what the
+//! core asks for is answered at once: bound, and seen on its node. The time of making the objects is not counted; what the core does
+//! with them is, and the step in which the node is chosen is timed on its own. kube-scheduler is driven in the same way. A measurement
+//! ends with its pods or its seconds, whichever comes first, so that slow rows cost no more than fast ones.
 
 mod cluster;
 mod measure;
+mod memory;
+mod options;
+mod peer;
+mod plots;
 mod report;
 mod shapes;
+mod svg;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
-use measure::Measurement;
-use shapes::Shape;
-use std::fmt;
+use clap::Parser;
+use measure::{Measurement, Row};
+use options::{Evaluation, Options, Part, Peer, Shape};
+use report::Report;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,58 +28,14 @@ use std::time::Duration;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench core", about = "Measure the core alone, in process, without any API")]
-struct Options {
-    /// Sizes: numbers of nodes and pods.
-    #[arg(long, value_delimiter = ',', default_value = "5000x50000,100000x100000", value_parser = size)]
-    sizes: Vec<(usize, usize)>,
-    /// Shapes of pods.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Shape::value_variants().to_vec())]
-    shapes: Vec<Shape>,
-    /// Evaluations to measure.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Evaluation::Standing, Evaluation::Plain])]
-    with: Vec<Evaluation>,
-    /// Longest time for one row, in seconds, making the objects not counted.
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
-    /// One JSON object a row instead of the table.
-    #[arg(long)]
-    json: bool,
-}
-
-/// How the nodes are evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Evaluation {
-    /// Classes of pods; every node is scored.
-    Standing,
-    /// One node after the other; every node is scored.
-    Plain,
-    /// One node after the other; as many as kube-scheduler looks at by default.
-    Sampled,
-}
-
-impl fmt::Display for Evaluation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Standing => "standing",
-            Self::Plain => "plain",
-            Self::Sampled => "sampled",
-        })
-    }
-}
-
-/// `NODESxPODS`.
-fn size(text: &str) -> Result<(usize, usize), String> {
-    let wrong = || format!("{text:?} is not NODESxPODS, such as 5000x50000");
-    let (nodes, pods) = text.split_once('x').ok_or_else(wrong)?;
-    let number = |text: &str| text.parse().ok().filter(|n| *n > 0).ok_or_else(wrong);
-    Ok((number(nodes)?, number(pods)?))
-}
+/// Pods that are placed on each cluster for `growth`.
+const GROWTH_PODS: usize = 20_000;
+/// More than any row takes.
+const UNLIMITED: Duration = Duration::from_secs(3600);
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match run(&options) {
+    match Run::new(options).and_then(Run::all) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -82,55 +44,144 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<()> {
-    if !options.json {
-        report::head();
+/// A run of the parts that were asked for.
+struct Run {
+    options: Options,
+    report: Report,
+}
+
+impl Run {
+    fn new(options: Options) -> Result<Self> {
+        let mut report = Report {
+            version: env!("CARGO_PKG_VERSION"),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            ..Report::default()
+        };
+        if options.oracle.is_none() && !options.peers().is_empty() {
+            let reason = options.no_oracle.clone();
+            let reason = reason.unwrap_or_else(|| "no program was given with --oracle".to_owned());
+            eprintln!("LEFT OUT: kube-scheduler's step: {reason}");
+            report.peer_left_out = Some(reason);
+        }
+        Ok(Self { options, report })
     }
-    for (nodes, pods) in &options.sizes {
-        for shape in &options.shapes {
-            for evaluation in &options.with {
-                let measurement = Measurement {
-                    shape: *shape,
-                    evaluation: *evaluation,
-                    nodes: *nodes,
-                    pods: *pods,
-                    at_most: Duration::from_secs(options.seconds),
-                };
-                report::row(&measurement.run()?, options.json)?;
+
+    fn all(mut self) -> Result<()> {
+        if !self.options.json {
+            report::print_head();
+        }
+        // Memory first, while the process has used none.
+        for part in [Part::Memory, Part::Shapes, Part::Large, Part::Growth] {
+            if !self.options.parts.contains(&part) {
+                continue;
+            }
+            match part {
+                Part::Memory => self.report.memory = Some(memory::measure()?),
+                Part::Shapes => self.shapes()?,
+                Part::Large => self.large()?,
+                Part::Growth => self.growth()?,
+            }
+            // After each part: what was measured is not lost where a later one fails.
+            if let Some(folder) = &self.options.out {
+                self.report.write(folder)?;
             }
         }
+        if let Some(memory) = self.report.memory {
+            self.print_memory(memory)?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    #[allow(clippy::print_stdout, reason = "the report is what the program is for")]
+    fn print_memory(&self, memory: memory::Memory) -> Result<()> {
+        if self.options.json {
+            println!("{}", serde_json::to_string(&memory)?);
+        } else {
+            println!(
+                "bytes a node {}, a pod {}, a class at {} nodes {}",
+                memory.bytes_a_node, memory.bytes_a_pod, memory.class_nodes, memory.bytes_a_class
+            );
+        }
+        Ok(())
+    }
+
+    fn shapes(&mut self) -> Result<()> {
+        for (nodes, pods) in self.options.sizes.clone() {
+            for shape in self.options.shapes.clone() {
+                let measurement = Measurement { shape, nodes, pods, at_most: self.own_time() };
+                for evaluation in self.options.with.clone() {
+                    let at_most =
+                        if evaluation == Evaluation::Standing { self.own_time() } else { self.peer_time() };
+                    self.own(Part::Shapes, Measurement { at_most, ..measurement }, evaluation)?;
+                }
+                for peer in self.options.peers() {
+                    self.peer(Part::Shapes, measurement, peer)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn large(&mut self) -> Result<()> {
+        let sizes = self.options.large_sizes.clone();
+        let largest = sizes.iter().copied().max();
+        for (nodes, pods) in sizes {
+            let basic = Measurement { shape: Shape::Basic, nodes, pods, at_most: UNLIMITED };
+            self.own(Part::Large, basic, Evaluation::Standing)?;
+            if nodes <= self.options.peer_nodes {
+                for peer in self.options.peers() {
+                    self.peer(Part::Large, basic, peer)?;
+                }
+            }
+            if Some((nodes, pods)) == largest {
+                let mixed = Measurement { shape: Shape::Mixed, ..basic };
+                self.own(Part::Large, mixed, Evaluation::Standing)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn growth(&mut self) -> Result<()> {
+        for nodes in self.options.growth_nodes.clone() {
+            for shape in self.options.growth_shapes.clone() {
+                let measurement = Measurement { shape, nodes, pods: GROWTH_PODS, at_most: self.own_time() };
+                self.own(Part::Growth, measurement, Evaluation::Standing)?;
+                // As it is run: with every node it takes too long on large clusters.
+                if nodes <= self.options.peer_nodes && self.options.peers().contains(&Peer::Sampled) {
+                    self.peer(Part::Growth, measurement, Peer::Sampled)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn own(&mut self, part: Part, measurement: Measurement, evaluation: Evaluation) -> Result<()> {
+        let (tally, own) = measurement.run(evaluation)?;
+        let row = measurement.row(part.name(), ("secondmate", evaluation.name()), tally)?;
+        self.add(Row { own: Some(own), ..row })
+    }
+
+    /// kube-scheduler on the same, where there is an oracle.
+    fn peer(&mut self, part: Part, measurement: Measurement, peer: Peer) -> Result<()> {
+        let Some(oracle) = &self.options.oracle else { return Ok(()) };
+        let measurement = Measurement { at_most: self.peer_time(), ..measurement };
+        let (tally, kubernetes) = peer::run(oracle, &measurement, peer)?;
+        self.report.kubernetes = kubernetes;
+        self.add(measurement.row(part.name(), ("kube-scheduler", peer.name()), tally)?)
+    }
+
+    fn add(&mut self, row: Row) -> Result<()> {
+        report::print_row(self.report.add(row), self.options.json)
+    }
+
+    fn own_time(&self) -> Duration {
+        Duration::from_secs_f64(self.options.seconds)
+    }
+
+    fn peer_time(&self) -> Duration {
+        Duration::from_secs_f64(self.options.peer_seconds)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_shape_is_placed_by_every_evaluation() {
-        for shape in Shape::value_variants() {
-            for evaluation in Evaluation::value_variants() {
-                let measurement = Measurement {
-                    shape: *shape,
-                    evaluation: *evaluation,
-                    nodes: 30,
-                    pods: 20,
-                    at_most: Duration::from_secs(600),
-                };
-                let row = measurement.run().expect("a measurement");
-                assert_eq!(row.attempts, 20, "{shape:?} {evaluation}");
-                let placed = if *shape == Shape::Unschedulable { 10 } else { 20 };
-                assert_eq!(row.placed, placed, "{shape:?} {evaluation}");
-            }
-        }
-    }
-
-    #[test]
-    fn sizes_are_read() {
-        assert_eq!(size("5000x50000"), Ok((5000, 50_000)));
-        for wrong in ["", "5000", "x5", "5x0", "5x5x5"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

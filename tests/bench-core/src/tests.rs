@@ -1,0 +1,84 @@
+//! The shapes on tiny clusters: how many pods are placed by which evaluation, and by kube-scheduler.
+
+use super::*;
+use clap::ValueEnum;
+use measure::Tally;
+
+const NODES: usize = 30;
+const PODS: usize = 20;
+
+fn tiny(shape: Shape) -> Measurement {
+    // More pods than are alive at a time.
+    let pods = if shape == Shape::DeletionChurn { 120 } else { PODS };
+    Measurement { shape, nodes: NODES, pods, at_most: UNLIMITED }
+}
+
+/// Pods that were tried, placed, rejected, gated and evicted.
+fn counts(tally: &Tally) -> [usize; 5] {
+    [tally.steps.len(), tally.placed, tally.rejected.len(), tally.gated, tally.evicted]
+}
+
+fn expected(shape: Shape) -> [usize; 5] {
+    match shape {
+        Shape::Unschedulable => [20, 10, 10, 0, 0],
+        Shape::Gated => [10, 10, 0, 10, 0],
+        Shape::DeletionChurn => [120, 120, 0, 0, 0],
+        Shape::Preemption => [20, 0, 20, 0, 20],
+        _ => [20, 20, 0, 0, 0],
+    }
+}
+
+#[test]
+fn every_shape_is_placed_as_it_says_by_every_evaluation() {
+    for shape in Shape::value_variants() {
+        for evaluation in Evaluation::value_variants() {
+            let (tally, _) = tiny(*shape).run(*evaluation).expect("a measurement");
+            assert_eq!(counts(&tally), expected(*shape), "{shape} {evaluation:?}");
+        }
+    }
+}
+
+#[test]
+fn the_standing_evaluation_serves_all_but_the_first_pods_of_a_kind() {
+    for shape in Shape::value_variants() {
+        let many_kinds = [
+            Shape::ManyClasses,
+            Shape::Alone,
+            Shape::DaemonSet,
+            Shape::AntiAffinityHostRequired,
+            Shape::AntiAffinityZoneRequired,
+            Shape::AntiAffinityNamespacesRequired,
+            Shape::Mixed,
+        ];
+        let (tally, own) = tiny(*shape).run(Evaluation::Standing).expect("a measurement");
+        let plain = own.plain * tally.steps.len() as f64;
+        assert!(many_kinds.contains(shape) || plain < 2.5, "{shape}: {own:?}");
+    }
+}
+
+#[test]
+fn kube_scheduler_finds_room_for_the_same_pods() {
+    let test = "kube_scheduler_finds_room_for_the_same_pods";
+    let Some(oracle) = secondmate_harness::require_oracle_or_skip(test) else { return };
+    for shape in Shape::value_variants() {
+        let (own, _) = tiny(*shape).run(Evaluation::Standing).expect("a measurement");
+        // On so few nodes both ways look at all of them.
+        let peer = if *shape == Shape::Basic { Peer::Sampled } else { Peer::Every };
+        let (tally, release) = peer::run(oracle, &tiny(*shape), peer).expect("kube-scheduler's steps");
+        assert_eq!(counts(&tally), expected(*shape), "{shape}");
+        assert_eq!(tally.rejected, own.rejected, "{shape}");
+        assert!(release.starts_with("1."), "{release}");
+    }
+}
+
+#[test]
+fn what_kube_scheduler_cannot_read_is_an_error() {
+    let test = "what_kube_scheduler_cannot_read_is_an_error";
+    let Some(oracle) = secondmate_harness::require_oracle_or_skip(test) else { return };
+    let none = Measurement { nodes: 0, ..tiny(Shape::Basic) };
+    let error = peer::run(oracle, &none, Peer::Every).expect_err("a cluster without nodes");
+    assert!(error.to_string().contains("no nodes available"), "{error}");
+    let missing = std::path::Path::new("/nonexistent/oracle");
+    let error = peer::run(missing, &tiny(Shape::Basic), Peer::Every).expect_err("no such program");
+    assert!(error.to_string().contains("/nonexistent/oracle"), "{error}");
+}
