@@ -3,17 +3,19 @@
 //! A profile interrupts the process 100 times a second of processor time and notes the stack; while none is taken it costs nothing. One
 //! is taken at a time.
 
+mod format;
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use pprof::protos::Message;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::{Admin, DebugResponse, parameters};
+use format::Taken;
 
 /// What is asked for where nothing is said, as in Go.
 const SECONDS_DEFAULT: u64 = 30;
@@ -104,8 +106,10 @@ async fn sample(time: Duration) -> pprof::Result<Vec<u8>> {
     sleep(time).await;
     // Symbols are looked up here, which takes a while.
     let report = tokio::task::spawn_blocking(move || {
-        let profile = guard.report().build()?.pprof()?;
-        Ok(profile.encode_to_vec())
+        let report = guard.report().build()?;
+        let timing = report.timing;
+        let taken = Taken { since: timing.start_time, lasted: timing.duration, frequency: FREQUENCY };
+        Ok(format::encode(&report.data, &taken))
     });
     report.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
 }
