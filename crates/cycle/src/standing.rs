@@ -14,16 +14,22 @@
 //! PreFilter of a plugin that filters by group leaves the counting over all nodes until a filter asks for it in full: where pods are
 //! nominated, where preemption tries placements out, and on the plain pass.
 //!
-//! It holds the classes and nothing else, within a budget of bytes; the least recently used go first.
+//! Of a kind that was not seen before no class is made: the nodes are looked at over columns ([`first_sight`]), and pods that are each alone
+//! leave nothing behind.
+//!
+//! It holds the classes and those columns, within a budget of bytes; the least recently used classes go first.
 
 mod class;
 mod classes;
 mod details;
 mod domains;
+mod first_sight;
+mod fixed;
 mod groups;
 mod key;
 mod plan;
 mod ranking;
+mod split;
 mod why;
 
 pub use key::{hash_parts, same_parts};
@@ -36,6 +42,7 @@ use crate::probe::Point;
 use crate::random::Random;
 use class::{Asker, Class, Work};
 use classes::Classes;
+use first_sight::FirstSight;
 use groups::Groups;
 use key::Key;
 use plan::Plan;
@@ -49,7 +56,7 @@ use std::sync::Arc;
 pub struct StandingSettings {
     /// Memory that classes may take, in bytes.
     pub bytes_max: usize,
-    /// Makes a class of the first pod of its kind. Otherwise of the second: a pod that stays alone costs no more than the plain pass.
+    /// Makes a class of the first pod of its kind. Otherwise of the second: a pod that stays alone leaves no class behind.
     pub first_sight: bool,
 }
 
@@ -65,10 +72,12 @@ impl Default for StandingSettings {
 pub struct StandingCounts {
     /// Classes that are kept.
     pub classes: usize,
-    /// Memory that they take, in bytes.
+    /// Memory that they and the columns take, in bytes.
     pub bytes: usize,
-    /// Pods that were answered from a class, so far.
+    /// Pods that were answered from a class, or over columns, so far.
     pub hits: u64,
+    /// Of these, pods of a kind that was not seen before: every node was looked at, over columns.
+    pub first_sights: u64,
     /// Classes that were made, so far.
     pub made: u64,
     /// Classes whose every node was looked at again, so far: the list of nodes was replaced, too much had changed, or an object that
@@ -89,6 +98,7 @@ pub struct StandingCounts {
 pub struct Standing {
     settings: StandingSettings,
     classes: Classes,
+    first_sight: FirstSight,
     counts: StandingCounts,
 }
 
@@ -120,13 +130,13 @@ impl Standing {
         let plan = Plan::new(pass, scoring)?;
         let key = Key::new(pass.profile, &plan, pass.pod);
         let class = self.classes.take(&key);
-        if class.is_none() {
-            if !self.classes.see(&key) && !self.settings.first_sight {
-                return Err(Why::FirstSight);
-            }
-            if Class::bytes_at_least(pass.cx.snapshot.nodes().len()) > self.settings.bytes_max {
-                return Err(Why::TooLarge);
-            }
+        let nodes = pass.cx.snapshot.nodes().len();
+        let is_new = class.is_none() && !self.classes.see(&key) && !self.settings.first_sight;
+        if is_new && (pass.scope.is_every() || !self.has_room_for_columns(nodes)) {
+            return Err(Why::FirstSight);
+        }
+        if !is_new && class.is_none() && Class::bytes_at_least(nodes) > self.settings.bytes_max {
+            return Err(Why::TooLarge);
         }
         let nominated = pass.nominated_node(runner, pre_filtered, &mut plain::unseen());
         if let (Some(node), false) = (&nominated, pass.scope.is_every()) {
@@ -135,6 +145,9 @@ impl Standing {
         }
         let hash = key.hash();
         let asker = Asker { pass, plan: &plan, runner, scoring };
+        if is_new {
+            return self.judge_at_first_sight(&asker, random);
+        }
         let judged = self.refresh(class, key, &asker).and_then(|class| {
             let judged = choose(&class, &asker, nominated, random, &mut self.counts.groups_visited);
             self.keep(class);
@@ -144,6 +157,37 @@ impl Standing {
             self.classes.give_up(hash);
         }
         judged
+    }
+
+    /// A node for a pod of a kind that was not seen before. Where none passes, the plain pass says why.
+    fn judge_at_first_sight(&mut self, asker: &Asker<'_, '_>, random: &mut Random) -> Result<Judged, Why> {
+        let probe = asker.pass.profile.probe();
+        let look = || self.first_sight.best(asker);
+        let (best, asked) = asker.runner.search(look, Result::is_err)?.ok_or(Why::FirstSight)?;
+        self.counts.nodes_evaluated += asked;
+        if best.feasible == 0 {
+            return Err(Why::FirstSight);
+        }
+        self.counts.first_sights += 1;
+        let scored = best.feasible > 1;
+        let nodes = asker.pass.cx.snapshot.nodes();
+        let pick = if scored { random.below(best.len()) } else { 0 };
+        let start = match asker.pass.scope {
+            Scope::Every => 0,
+            Scope::Sample { start } => start % nodes.len(),
+        };
+        if scored {
+            asker.plan.tell(probe);
+            // What it took is in the time of Filter: both are worked out together.
+            probe.point_done(Point::Score, Code::Success, std::time::Duration::ZERO);
+        }
+        let node = Arc::clone(&nodes[best.nth_from(start, pick).get()]);
+        Ok(Judged::Chosen { node, scored, details: None })
+    }
+
+    /// Whether the columns leave at least half of the memory to classes.
+    fn has_room_for_columns(&self, nodes: usize) -> bool {
+        FirstSight::bytes_at_least(nodes) <= self.settings.bytes_max / 2
     }
 
     /// Brings a class up to date, or makes it.
@@ -170,7 +214,8 @@ impl Standing {
     }
 
     fn keep(&mut self, class: Box<Class>) {
-        self.counts.dropped += self.classes.put(class, self.settings.bytes_max) as u64;
+        let bytes_max = self.settings.bytes_max.saturating_sub(self.first_sight.bytes());
+        self.counts.dropped += self.classes.put(class, bytes_max) as u64;
     }
 }
 
@@ -255,7 +300,8 @@ impl Evaluate for Standing {
             let judged =
                 serves.and_then(|()| self.judge(&pass, &runner, &mut pre_filtered, &mut scoring, random));
             self.counts.hits += u64::from(judged.is_ok());
-            (self.counts.classes, self.counts.bytes) = (self.classes.len(), self.classes.bytes());
+            (self.counts.classes, self.counts.bytes) =
+                (self.classes.len(), self.classes.bytes() + self.first_sight.bytes());
             match judged {
                 Err(why) => {
                     drop(runner);

@@ -21,6 +21,7 @@ mod point;
 mod poll;
 mod reading;
 mod registry;
+mod rows;
 mod snapshot;
 mod state;
 mod status;
@@ -63,6 +64,7 @@ pub use registry::{
     AnyFactory, COMMANDS_MAX, EVENTS_MAX, Factory, Handle, Parity, PluginError, PluginEvent, Registry,
     WaitingPodCommand,
 };
+pub use rows::{CpuAndMemory, NodeRow, RowFilter, RowScore};
 pub use snapshot::{CHANGES_MAX, Cursor, Identity, NodeIndex, Snapshot};
 pub use state::{CycleState, State};
 pub use status::{Code, Reason, Status};

@@ -7,6 +7,7 @@ use crate::grouping::{GroupFilter, GroupScore};
 use crate::normalization::Normalization;
 use crate::poll::Poll;
 use crate::reading::Reading;
+use crate::rows::{RowFilter, RowScore};
 use crate::snapshot::Snapshot;
 use crate::state::CycleState;
 use crate::status::Status;
@@ -283,6 +284,12 @@ pub trait Filter: Plugin {
     fn by_group(&self, _cx: &Context<'_>, _pod: &Arc<Pod>) -> Option<Box<dyn GroupFilter>> {
         None
     }
+
+    /// The filter by rows, where all that it reads of a node for this pod is there and it cannot fail. `None` is always right. Asked after
+    /// PreFilter, with the state that it left.
+    fn by_row<'a>(&'a self, _state: &'a CycleState, _pod: &'a Arc<Pod>) -> Option<Box<dyn RowFilter + 'a>> {
+        None
+    }
 }
 
 /// What a failed cycle makes of the pod's nomination.
@@ -390,6 +397,12 @@ pub trait Score: Plugin {
     /// The score by group, for plugins whose score looks further than the node: what comes of PreScore, Score and normalisation, worked
     /// out from counts. `None` is always right.
     fn by_group(&self, _cx: &Context<'_>, _pod: &Arc<Pod>) -> Option<Box<dyn GroupScore>> {
+        None
+    }
+
+    /// The score by rows, where all that it reads of a node for this pod is there and it cannot fail. `None` is always right. Asked after
+    /// PreScore, with the state that it left.
+    fn by_row<'a>(&'a self, _state: &'a CycleState, _pod: &'a Arc<Pod>) -> Option<Box<dyn RowScore + 'a>> {
         None
     }
 

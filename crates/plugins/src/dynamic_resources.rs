@@ -11,7 +11,7 @@ use crate::device_classes;
 use secondmate_framework::{
     ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
     Hint, NodeParts, NodeStatuses, Normalization, ObjectChange, Plugin, PluginError, PodParts, PostFilter,
-    PostFilterOutcome, PreFilter, PreFilterOutcome, RunFilters, Score, Status,
+    PostFilterOutcome, PreFilter, PreFilterOutcome, Reading, RunFilters, Score, Status,
 };
 use secondmate_model::objects::ObjectKind;
 use secondmate_model::{Atom, NodeInfo, Pod};
@@ -98,6 +98,11 @@ impl Plugin for DynamicResources {
     fn declaration(&self) -> Declaration {
         Declaration::of(PodParts::REQUESTS | PodParts::RESOURCE_CLAIMS, NodeParts::ALLOCATABLE)
             .with_objects(&[ObjectKind::DeviceClass])
+    }
+
+    fn reading(&self, _cx: &Context<'_>, state: &CycleState, _pod: &Arc<Pod>) -> Option<Reading> {
+        // Most pods do not concern it, whatever they ask for.
+        state.read::<Extended>()?.0.is_empty().then(Reading::nothing)
     }
 
     fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {

@@ -3,12 +3,13 @@
 //! Since 1.36 the score is about the improvement: balance with the pod against balance without it, between 50 and 100.
 
 use crate::allocation::{
-    Allocation, ResourceArgs, ScoredRequests, ScoredResource, Taken, requests_of, scored_resources,
+    Allocation, ResourceArgs, RowAllocation, ScoredRequests, ScoredResource, Taken, requests_of,
+    row_allocations, scored_resources,
 };
 use crate::arguments;
 use secondmate_framework::{
-    Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, Normalization,
-    Plugin, PluginError, PodParts, PreScore, Score, Status,
+    Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, NodeRow,
+    Normalization, Plugin, PluginError, PodParts, PreScore, RowScore, Score, Status,
 };
 use secondmate_model::{NodeInfo, Pod};
 use serde::Deserialize;
@@ -67,16 +68,53 @@ impl NodeResourcesBalancedAllocation {
     }
 
     fn score_with(&self, requests: &ScoredRequests, node: &NodeInfo) -> i64 {
-        let (mut with, mut without) = (Fractions::new(), Fractions::new());
-        for (resource, request) in self.resources.iter().zip(requests) {
-            if let Some(allocation) = Allocation::of(&resource.key, *request, node, Taken::Requested) {
-                with.push(fraction(allocation.requested, allocation.allocatable));
-                without.push(fraction(allocation.allocated, allocation.allocatable));
+        score_of(self.resources.iter().zip(requests).filter_map(|(resource, request)| {
+            Allocation::of(&resource.key, *request, node, Taken::Requested)
+        }))
+    }
+}
+
+/// The score of a node by the allocations of its resources.
+fn score_of(allocations: impl Iterator<Item = Allocation>) -> i64 {
+    let (mut with, mut without) = (Fractions::new(), Fractions::new());
+    for allocation in allocations {
+        with.push(fraction(allocation.requested, allocation.allocatable));
+        without.push(fraction(allocation.allocated, allocation.allocatable));
+    }
+    score_by(balance(&with), balance(&without))
+}
+
+/// The score by the balance with the pod, and without it.
+fn score_by(with: i64, without: i64) -> i64 {
+    let half = MAX_NODE_SCORE / 2;
+    half + (half + with - without) / 2
+}
+
+/// The score by rows.
+struct RowScores(SmallVec<[RowAllocation; 2]>);
+
+impl RowScore for RowScores {
+    fn score(&self, rows: &[NodeRow], passes: &[bool], scores: &mut [i64]) {
+        for ((row, passes), score) in rows.iter().zip(passes).zip(scores) {
+            if *passes {
+                *score = match *self.0 {
+                    [a, b] => match (a.on(row), b.on(row)) {
+                        (Some(a), Some(b)) => score_of_two(a, b),
+                        (a, b) => score_of([a, b].into_iter().flatten()),
+                    },
+                    ref all => score_of(all.iter().filter_map(|resource| resource.on(row))),
+                };
             }
         }
-        let half = MAX_NODE_SCORE / 2;
-        half + (half + balance(&with) - balance(&without)) / 2
     }
+}
+
+/// As [`score_of`] has it.
+fn score_of_two(a: Allocation, b: Allocation) -> i64 {
+    let used = |of: fn(&Allocation) -> i64| {
+        balance_of([a, b].map(|allocation| fraction(of(&allocation), allocation.allocatable)))
+    };
+    score_by(used(|allocation| allocation.requested), used(|allocation| allocation.allocated))
 }
 
 /// Used parts of resources, 0 to 1.
@@ -91,7 +129,7 @@ fn fraction(used: i64, allocatable: i64) -> f64 {
 fn balance(fractions: &Fractions) -> i64 {
     let deviation = match fractions.as_slice() {
         [] | [_] => 0.0,
-        [a, b] => ((a - b) / 2.0).abs(),
+        [a, b] => return balance_of([*a, *b]),
         all => {
             let count = all.len() as f64;
             let mut total = 0.0;
@@ -106,7 +144,15 @@ fn balance(fractions: &Fractions) -> i64 {
             (sum / count).sqrt()
         }
     };
-    ((1.0 - deviation) * MAX_NODE_SCORE as f64) as i64
+    part_of_most(1.0 - deviation)
+}
+
+fn balance_of([a, b]: [f64; 2]) -> i64 {
+    part_of_most(1.0 - ((a - b) / 2.0).abs())
+}
+
+fn part_of_most(part: f64) -> i64 {
+    (part * MAX_NODE_SCORE as f64) as i64
 }
 
 impl Plugin for NodeResourcesBalancedAllocation {
@@ -167,6 +213,11 @@ impl Score for NodeResourcesBalancedAllocation {
 
     fn normalization(&self) -> Normalization {
         Normalization::Identity
+    }
+
+    fn by_row<'a>(&'a self, state: &'a CycleState, _pod: &'a Arc<Pod>) -> Option<Box<dyn RowScore + 'a>> {
+        let Balanced(requests) = state.read()?;
+        Some(Box::new(RowScores(row_allocations(&self.resources, requests, Taken::Requested)?)))
     }
 }
 

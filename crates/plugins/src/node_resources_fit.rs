@@ -2,6 +2,7 @@
 
 mod facts;
 mod hint;
+mod rows;
 mod strategy;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use crate::device_classes;
 use secondmate_framework::{
     ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter,
     Handle, Hint, NodeParts, Normalization, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter,
-    PreFilterOutcome, PreScore, Reason, Score, Status,
+    PreFilterOutcome, PreScore, Reason, RowFilter, RowScore, Score, Status,
 };
 use secondmate_model::objects::{ObjectKind, Objects};
 use secondmate_model::resources::is_extended_resource_name;
@@ -277,6 +278,10 @@ impl Filter for NodeResourcesFit {
             if shortage.unresolvable { Code::UnschedulableAndUnresolvable } else { Code::Unschedulable };
         Status::with_reasons(code, shortage.reasons)
     }
+
+    fn by_row<'a>(&'a self, state: &'a CycleState, _pod: &'a Arc<Pod>) -> Option<Box<dyn RowFilter + 'a>> {
+        rows::filter(state.read::<Needs>()?)
+    }
 }
 
 impl PreScore for NodeResourcesFit {
@@ -316,5 +321,9 @@ impl Score for NodeResourcesFit {
 
     fn normalization(&self) -> Normalization {
         Normalization::Identity
+    }
+
+    fn by_row<'a>(&'a self, state: &'a CycleState, _pod: &'a Arc<Pod>) -> Option<Box<dyn RowScore + 'a>> {
+        rows::score(&self.resources, &self.strategy, &state.read::<Scored>()?.0)
     }
 }

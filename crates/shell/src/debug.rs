@@ -93,6 +93,7 @@ fn standing(counts: &StandingCounts) -> Value {
         "classes": counts.classes,
         "bytes": counts.bytes,
         "hits": counts.hits,
+        "firstSights": counts.first_sights,
         "made": counts.made,
         "rebuilt": counts.rebuilds,
         "dropped": counts.dropped,

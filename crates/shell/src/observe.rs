@@ -126,6 +126,7 @@ impl Observer {
         metrics.bytes.set(i64::try_from(counts.bytes).unwrap_or(i64::MAX));
         for (counter, count) in [
             (&metrics.hits, counts.hits),
+            (&metrics.first_sights, counts.first_sights),
             (&metrics.nodes_evaluated, counts.nodes_evaluated),
             (&metrics.groups_visited, counts.groups_visited),
             (&metrics.made, counts.made),

@@ -279,6 +279,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_standing_bytes gauge",
             "secondmate_standing_class_changes counter",
             "secondmate_standing_classes gauge",
+            "secondmate_standing_first_sights counter",
             "secondmate_standing_groups_visited counter",
             "secondmate_standing_hits counter",
             "secondmate_standing_nodes_evaluated counter",

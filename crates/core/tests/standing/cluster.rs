@@ -119,10 +119,12 @@ pub struct Cluster {
     ephemeral: Vec<ObjectName>,
     /// Pods with claims that were answered from a class.
     claims_served: u64,
+    alone: bool,
 }
 
 impl Cluster {
-    pub fn new(seed: u64, settings: StandingSettings) -> Self {
+    /// With `alone`, no two pods ask for as much.
+    pub fn new(seed: u64, settings: StandingSettings, alone: bool) -> Self {
         let mut random = Random::new(seed);
         let profiles = [profile(100), other_profile(), profile_with_gaps(&mut random)];
         let mut cluster = Self {
@@ -141,6 +143,7 @@ impl Cluster {
             now: 1_000_000,
             ephemeral: Vec::new(),
             claims_served: 0,
+            alone,
         };
         volumes::begin(&mut cluster.random, cluster.snapshot.objects_mut());
         cluster.templates = (0..TEMPLATES).map(|_| template(&mut cluster.random)).collect();
@@ -173,7 +176,19 @@ impl Cluster {
     fn new_pod(&mut self) -> Arc<Pod> {
         let at = self.random.below(TEMPLATES);
         let name = self.name("p");
-        let pod = manifest(&self.templates[at], &name);
+        let mut pod = manifest(&self.templates[at], &name);
+        if self.alone {
+            let requests = &mut pod["spec"]["containers"][0]["resources"]["requests"];
+            requests["memory"] = format!("{}", (1 << 20) + (self.names << 12)).into();
+            // Who looks further than the node takes the plain pass.
+            if self.random.below(16) > 0 {
+                let spec = pod["spec"].as_object_mut().expect("a specification");
+                spec.remove("topologySpreadConstraints");
+                if let Some(affinity) = spec.get_mut("affinity").and_then(Value::as_object_mut) {
+                    affinity.retain(|kind, _| kind == "nodeAffinity");
+                }
+            }
+        }
         for claim in volumes::ephemeral_claims(&mut self.random, &pod) {
             self.ephemeral.push(claim.name());
             self.snapshot.objects_mut().apply(claim);
@@ -303,7 +318,7 @@ impl Cluster {
                 let node = self.nominator.node_of(&pod.uid).cloned();
                 Arc::make_mut(&mut pod).nominated_node_name = node;
             }
-            let scope = match self.random.below(3) {
+            let scope = match self.random.below(2) {
                 0 => Scope::Sample { start: self.random.below(self.snapshot.nodes().len().max(1)) },
                 _ => Scope::Every,
             };

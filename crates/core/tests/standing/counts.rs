@@ -264,22 +264,57 @@ fn a_change_of_many_nodes_is_looked_at_once() {
 }
 
 #[test]
-fn the_first_pod_of_a_kind_takes_the_plain_pass_unless_told_otherwise() {
+fn the_first_pod_of_a_kind_makes_no_class_unless_told_otherwise() {
     let mut world = World::new(10, 0, StandingSettings::default());
-    assert_eq!(world.nodes_for(&asking("100m")), 0);
-    assert_eq!(world.nodes_for(&asking("200m")), 0);
-    assert_eq!(world.nodes_for(&asking("100m")), 10);
+    assert_eq!(world.nodes_for(&asking("100m")), 10, "what pods do not change is asked for each node");
+    // Of another kind, and alike in that.
+    assert_eq!(world.nodes_for(&asking("200m")), 1);
+    assert_eq!(world.standing.counts().classes, 0);
+    assert_eq!(world.nodes_for(&asking("100m")), 10, "a class is made");
     assert_eq!(world.nodes_for(&asking("100m")), 1);
-    let plain: Vec<_> = world.standing.counts().plain.iter().map(|(why, n)| (why.reason(), *n)).collect();
-    assert_eq!(plain, [("first_sight", 2)]);
+    let counts = world.standing.counts();
+    assert_eq!(
+        (counts.hits, counts.first_sights, counts.made, counts.plain.len()),
+        (4, 2, 1, 0),
+        "{counts:?}"
+    );
 }
 
 #[test]
-fn pods_that_are_each_alone_leave_nothing_behind() {
-    let mut world = World::new(10, 0, StandingSettings::default());
-    for cpu in 1..200 {
-        assert_eq!(world.nodes_for(&asking(&format!("{cpu}m"))), 0);
+fn pods_that_are_each_alone_look_at_the_node_that_changed_and_leave_no_class_behind() {
+    for nodes in [10, 2000] {
+        let mut world = World::new(nodes, 0, StandingSettings::default());
+        world.nodes_for(&asking("1m"));
+        let mut bytes = 0;
+        for cpu in 2..100 {
+            assert_eq!(world.nodes_for(&asking(&format!("{cpu}m"))), 1, "{nodes} nodes");
+            bytes = bytes.max(world.standing.counts().bytes);
+        }
+        let counts = world.standing.counts();
+        assert_eq!((counts.first_sights, counts.classes, counts.plain.len()), (99, 0, 0), "{counts:?}");
+        assert!(bytes < 1000 + 128 * nodes, "{bytes} bytes for {nodes} nodes");
     }
+}
+
+#[test]
+fn a_first_pod_that_fits_nowhere_is_told_why_by_the_plain_pass() {
+    let mut world = World::new(10, 0, StandingSettings::default());
+    world.nodes_for(&asking("100m"));
+    assert_eq!(
+        world.message(&asking("1000")),
+        "0/10 nodes are available: 10 Insufficient cpu. \
+        preemption: 0/10 nodes are available: 10 Preemption is not helpful for scheduling."
+    );
+    let plain: Vec<_> = world.standing.counts().plain.iter().map(|(why, n)| (why.reason(), *n)).collect();
+    assert_eq!(plain, [("first_sight", 1)]);
+}
+
+#[test]
+fn columns_take_no_more_than_half_of_the_memory() {
+    let mut world = World::new(100, 0, StandingSettings { bytes_max: 10 << 10, first_sight: false });
+    assert_eq!(world.nodes_for(&asking("100m")), 0);
+    let plain: Vec<_> = world.standing.counts().plain.iter().map(|(why, n)| (why.reason(), *n)).collect();
+    assert_eq!(plain, [("first_sight", 1)]);
     assert_eq!(world.standing.counts().bytes, 0);
 }
 

@@ -20,14 +20,15 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs histories, each of so many steps, and adds up what the standing evaluation did; and how many pods with claims it served.
-fn histories(name: &str, count: u64, settings: StandingSettings) -> (StandingCounts, u64) {
+fn histories(name: &str, count: u64, settings: StandingSettings, alone: bool) -> (StandingCounts, u64) {
     let seeds = number("SEED").map_or(0..number("HISTORIES").unwrap_or(count), |seed| seed..seed + 1);
     let (mut sum, mut claims_served) = (StandingCounts::default(), 0);
     for seed in seeds {
         println!("{name}: replay it with SEED={seed}");
-        let (counts, served) = history(seed, settings);
+        let (counts, served) = history(seed, settings, alone);
         claims_served += served;
         sum.hits += counts.hits;
+        sum.first_sights += counts.first_sights;
         sum.made += counts.made;
         sum.rebuilds += counts.rebuilds;
         sum.dropped += counts.dropped;
@@ -41,8 +42,8 @@ fn histories(name: &str, count: u64, settings: StandingSettings) -> (StandingCou
     (sum, claims_served)
 }
 
-fn history(seed: u64, settings: StandingSettings) -> (StandingCounts, u64) {
-    let mut cluster = Cluster::new(seed, settings);
+fn history(seed: u64, settings: StandingSettings, alone: bool) -> (StandingCounts, u64) {
+    let mut cluster = Cluster::new(seed, settings, alone);
     for step in 0..number("STEPS").unwrap_or(150) {
         let what = cluster.change();
         if let Err(difference) = cluster.ask() {
@@ -55,7 +56,7 @@ fn history(seed: u64, settings: StandingSettings) -> (StandingCounts, u64) {
 #[test]
 fn both_answer_alike_whatever_happens() {
     let settings = StandingSettings { first_sight: true, ..StandingSettings::default() };
-    let (counts, claims_served) = histories("every class", 24, settings);
+    let (counts, claims_served) = histories("every class", 24, settings, false);
     let plain: u64 = counts.plain.values().sum();
     assert!(counts.hits > plain, "most pods are answered from a class: {counts:?}");
     assert!(counts.hits > counts.made + counts.rebuilds, "most classes are known: {counts:?}");
@@ -65,6 +66,15 @@ fn both_answer_alike_whatever_happens() {
 #[test]
 fn both_answer_alike_where_classes_come_with_the_second_pod_and_go_for_want_of_memory() {
     let settings = StandingSettings { bytes_max: 6 << 10, first_sight: false };
-    let (counts, _) = histories("few classes", 24, settings);
+    let (counts, _) = histories("few classes", 24, settings, false);
     assert!(counts.dropped > 0 && counts.hits > 0, "classes come and go: {counts:?}");
+}
+
+#[test]
+fn both_answer_alike_where_every_pod_is_alone() {
+    let (counts, _) = histories("alone", 24, StandingSettings::default(), true);
+    assert!(
+        counts.first_sights > 500 && counts.made < counts.hits / 4,
+        "pods are answered over columns: {counts:?}"
+    );
 }

@@ -27,7 +27,7 @@ pub(super) struct Class {
     pub(super) bytes: usize,
     cursor: Cursor,
     /// State of the objects that the plugins read.
-    epochs: SmallVec<[(ObjectKind, u64); 8]>,
+    epochs: Epochs,
     /// Nodes whose verdict depends on more than the class: on the pods that are nominated to them, or on volumes that the pod asked about last
     /// has there.
     unsettled: Vec<NodeIndex>,
@@ -109,8 +109,11 @@ pub(super) fn weighted(score: i64, weight: i64) -> Result<i64, Why> {
     score.checked_mul(weight).ok_or(Why::Failed)
 }
 
-fn epochs(plan: &Plan<'_>, snapshot: &Snapshot) -> SmallVec<[(ObjectKind, u64); 8]> {
-    plan.kinds.iter().map(|kind| (*kind, snapshot.objects().epoch(*kind))).collect()
+/// State of the objects of some kinds.
+pub(super) type Epochs = SmallVec<[(ObjectKind, u64); 8]>;
+
+pub(super) fn epochs(kinds: &[ObjectKind], snapshot: &Snapshot) -> Epochs {
+    kinds.iter().map(|kind| (*kind, snapshot.objects().epoch(*kind))).collect()
 }
 
 impl Class {
@@ -127,7 +130,7 @@ impl Class {
             used: 0,
             bytes: 0,
             cursor: snapshot.cursor(),
-            epochs: epochs(asker.plan, snapshot),
+            epochs: epochs(&asker.plan.reads.kinds, snapshot),
             unsettled: Vec::new(),
             ranking: Ranking::new(0),
             domains: DomainCounts::default(),
@@ -140,7 +143,7 @@ impl Class {
     /// Brings it up to date with the snapshot and the nominations. Where this fails the class is of no use any more.
     pub(super) fn refresh(&mut self, asker: &Asker<'_, '_>) -> Result<Work, Why> {
         let cx = asker.cx();
-        let now = epochs(asker.plan, cx.snapshot);
+        let now = epochs(&asker.plan.reads.kinds, cx.snapshot);
         let changes = self.changes(asker).filter(|_| now == self.epochs);
         let Some(mut stale) = changes else {
             self.epochs = now;

@@ -2,7 +2,7 @@
 //! that itself, so that labels count only by what they select; and some plugins tell for the pod at hand what they read, so that volumes
 //! count only by where they can be used.
 
-use super::plan::Plan;
+use super::plan::{Plan, Reads};
 use crate::profile::Profile;
 use rustc_hash::FxHasher;
 use secondmate_framework::{Alike, GroupFilter, GroupScore, Identity, PodParts};
@@ -28,25 +28,38 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Of a pod on which these plugins act.
+    /// Of a pod for which there is a plan.
     pub(super) fn new(profile: &Profile, plan: &Plan<'_>, pod: &Arc<Pod>) -> Self {
+        let group_filters = plan.group_filters.iter().map(|(_, filter)| Arc::clone(filter)).collect();
+        let group_scores = plan.scorers.iter().filter_map(|scorer| scorer.by_group.clone()).collect();
+        Self::with_groups(profile, &plan.reads, group_filters, group_scores, pod)
+    }
+
+    /// Of a pod in what these plugins read of it.
+    pub(super) fn of(profile: &Profile, reads: &Reads, pod: &Arc<Pod>) -> Self {
+        Self::with_groups(profile, reads, SmallVec::new(), SmallVec::new(), pod)
+    }
+
+    fn with_groups(
+        profile: &Profile,
+        reads: &Reads,
+        group_filters: SmallVec<[Arc<dyn GroupFilter>; 1]>,
+        group_scores: SmallVec<[Arc<dyn GroupScore>; 1]>,
+        pod: &Arc<Pod>,
+    ) -> Self {
         let mut hasher = FxHasher::default();
-        (plan.filters, plan.scores, plan.parts).hash(&mut hasher);
+        (reads.filters, reads.scores, reads.parts).hash(&mut hasher);
         profile.name().hash(&mut hasher);
-        plan.readings.iter().for_each(|key| key.as_ref().map(|key| key.hash()).hash(&mut hasher));
-        let group_filters: SmallVec<[_; 1]> =
-            plan.group_filters.iter().map(|(_, filter)| Arc::clone(filter)).collect();
+        reads.keys.iter().for_each(|key| key.as_ref().map(|key| key.hash()).hash(&mut hasher));
         group_filters.iter().for_each(|filter| filter.hash().hash(&mut hasher));
-        let group_scores: SmallVec<[_; 1]> =
-            plan.scorers.iter().filter_map(|scorer| scorer.by_group.clone()).collect();
         group_scores.iter().for_each(|score| score.hash().hash(&mut hasher));
-        hash_parts(pod, plan.parts, &mut hasher);
+        hash_parts(pod, reads.parts, &mut hasher);
         Self {
             profile: profile.identity().same(),
-            filters: plan.filters,
-            scores: plan.scores,
-            parts: plan.parts,
-            readings: plan.readings.clone(),
+            filters: reads.filters,
+            scores: reads.scores,
+            parts: reads.parts,
+            readings: reads.keys.clone(),
             group_filters,
             group_scores,
             pod: Arc::clone(pod),

@@ -7,7 +7,7 @@ use crate::probe::{Point, Probe};
 use crate::profile::{At, PluginRef};
 use secondmate_framework::{
     Alike, Code, CycleState, Declaration, Filter, GroupFilter, GroupScore, NodeIndex, Normalization,
-    PodParts, Reach, Score,
+    PodParts, Reach, Reading, Score,
 };
 use secondmate_model::objects::ObjectKind;
 use smallvec::SmallVec;
@@ -17,24 +17,53 @@ use std::time::Duration;
 /// A filter that looks further than the node, and how it judges groups.
 type FilterByGroup<'a> = (&'a At<dyn Filter>, Arc<dyn GroupFilter>);
 
-/// The plugins that act on a pod at Filter and Score.
-pub(super) struct Plan<'a> {
-    /// Filters that PreFilter left on, a bit for each by its place in the profile.
+/// Plugins, and what they read beside the nodes.
+#[derive(Default)]
+pub(super) struct Reads {
+    /// Filters, a bit for each by its place in the profile.
     pub(super) filters: u64,
-    /// Scores that PreScore left on, likewise.
+    /// Scores, likewise.
     pub(super) scores: u64,
     /// What they read of the pod.
     pub(super) parts: PodParts,
     /// Kinds of objects that they read.
     pub(super) kinds: SmallVec<[ObjectKind; 8]>,
-    /// What those read that tell it for the pod: see [`Reading::key`](secondmate_framework::Reading::key).
-    pub(super) readings: SmallVec<[Option<Arc<dyn Alike>>; 4]>,
+    /// What those read that tell it for the pod: see [`Reading::key`].
+    pub(super) keys: SmallVec<[Option<Arc<dyn Alike>>; 4]>,
+}
+
+impl Reads {
+    /// Another plugin, which reads what it declares.
+    pub(super) fn add_declared(&mut self, declared: &Declaration) {
+        self.parts = self.parts | declared.pod;
+        self.add_kinds(&declared.objects);
+    }
+
+    /// Another plugin, which tells what it reads for this pod.
+    pub(super) fn add_reading(&mut self, reading: &Reading) {
+        self.keys.push(reading.key.clone());
+        self.add_kinds(&reading.objects);
+    }
+
+    fn add_kinds(&mut self, kinds: &[ObjectKind]) {
+        for kind in kinds {
+            if !self.kinds.contains(kind) {
+                self.kinds.push(*kind);
+            }
+        }
+    }
+}
+
+/// The plugins that act on a pod at Filter and Score.
+pub(super) struct Plan<'a> {
+    /// Those that PreFilter and PreScore left on, and what they read.
+    pub(super) reads: Reads,
     /// Whether they read storage that belongs to the node.
     pub(super) storage: bool,
     /// Nodes on which other pods of the class may stand differently, ascending.
     pub(super) particular: Vec<NodeIndex>,
-    /// The plugins that were asked for a reading, by number, and whether they gave one.
-    asked: SmallVec<[(usize, bool); 8]>,
+    /// What the plugins said that were asked for a reading, by number.
+    readings: SmallVec<[(usize, Option<Reading>); 8]>,
     /// Filters that look further than the node, by group, in their order.
     pub(super) group_filters: SmallVec<[FilterByGroup<'a>; 1]>,
     /// The numbers of their plugins.
@@ -57,7 +86,7 @@ pub(super) struct Scorer<'a> {
 }
 
 /// Which place in a list of plugins a bit stands for.
-fn bit(at: usize) -> Result<u64, Why> {
+pub(super) fn bit(at: usize) -> Result<u64, Why> {
     u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at)).ok_or(Why::TooManyPlugins)
 }
 
@@ -91,14 +120,10 @@ impl<'a> Plan<'a> {
     /// The plan for a pod that has been through PreFilter. PreScore is asked, with `scoring` as its state.
     pub(super) fn new(pass: &Pass<'a>, scoring: &mut CycleState) -> Result<Self, Why> {
         let mut plan = Self {
-            filters: 0,
-            scores: 0,
-            parts: PodParts::NONE,
-            kinds: SmallVec::new(),
-            readings: SmallVec::new(),
+            reads: Reads::default(),
             storage: false,
             particular: Vec::new(),
-            asked: SmallVec::new(),
+            readings: SmallVec::new(),
             group_filters: SmallVec::new(),
             apart: SmallVec::new(),
             scorers: SmallVec::new(),
@@ -114,20 +139,25 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
+    /// What the plugin reads for this pod, where it tells that.
+    pub(super) fn reading(&self, plugin: &PluginRef) -> Option<&Reading> {
+        self.readings.iter().find(|(number, _)| *number == plugin.number)?.1.as_ref()
+    }
+
     /// Whether the plugin tells what it reads for this pod; the plan has it then.
     fn has_reading(&mut self, pass: &Pass<'_>, plugin: &PluginRef, point: Point) -> bool {
-        if let Some((_, told)) = self.asked.iter().find(|(number, _)| *number == plugin.number) {
-            return *told;
+        if let Some((_, told)) = self.readings.iter().find(|(number, _)| *number == plugin.number) {
+            return told.is_some();
         }
         let ask = || plugin.plugin.reading(&pass.cx, &pass.state, pass.pod);
         let reading = run(&plugin.name, point.name(), None, ask);
-        self.asked.push((plugin.number, reading.is_some()));
-        let Some(reading) = reading else { return false };
-        self.readings.push(reading.key);
-        self.storage |= reading.storage;
-        self.particular.extend(reading.nodes);
-        self.add_kinds(&reading.objects);
-        true
+        if let Some(reading) = &reading {
+            self.reads.add_reading(reading);
+            self.storage |= reading.storage;
+            self.particular.extend(&reading.nodes);
+        }
+        self.readings.push((plugin.number, reading));
+        self.readings.last().is_some_and(|(_, reading)| reading.is_some())
     }
 
     fn add_filters(&mut self, pass: &Pass<'a>) -> Result<(), Why> {
@@ -135,13 +165,13 @@ impl<'a> Plan<'a> {
             if pass.state.skips_filter(&filter.name) {
                 continue;
             }
-            self.filters |= bit(at)?;
+            self.reads.filters |= bit(at)?;
             if self.has_reading(pass, filter, Point::Filter) {
                 continue;
             }
             let declared = pass.profile.declaration(filter);
             if declared.filter == Reach::Node && is_comparable(pass, declared) {
-                self.reads(declared);
+                self.reads.add_declared(declared);
                 continue;
             }
             // What comes of both is no verdict of a profile that leaves PreFilter out.
@@ -190,7 +220,7 @@ impl<'a> Plan<'a> {
                 Code::Success => {
                     self.prepared.push(plugin);
                     if !has_reading {
-                        self.reads(pass.profile.declaration(plugin));
+                        self.reads.add_declared(pass.profile.declaration(plugin));
                     }
                 }
                 Code::Skip => skipped.push(&**plugin),
@@ -218,7 +248,7 @@ impl<'a> Plan<'a> {
             if let Some((_, by_group)) = by_group {
                 // What it reads of the pod is in there: two pods are alike where it is the same.
                 let by_group = Some(Arc::clone(by_group));
-                self.scores |= bit(at)?;
+                self.reads.scores |= bit(at)?;
                 let normalization = Normalization::Own;
                 self.scorers.push(Scorer { plugin, weight: *weight, normalization, by_group });
                 continue;
@@ -229,25 +259,12 @@ impl<'a> Plan<'a> {
             if normalization == Normalization::Own || !alone {
                 return Err(not_served(pass, plugin));
             }
-            self.scores |= bit(at)?;
+            self.reads.scores |= bit(at)?;
             if !has_reading {
-                self.reads(pass.profile.declaration(plugin));
+                self.reads.add_declared(pass.profile.declaration(plugin));
             }
             self.scorers.push(Scorer { plugin, weight: *weight, normalization, by_group: None });
         }
         Ok(())
-    }
-
-    fn reads(&mut self, declared: &Declaration) {
-        self.parts = self.parts | declared.pod;
-        self.add_kinds(&declared.objects);
-    }
-
-    fn add_kinds(&mut self, kinds: &[ObjectKind]) {
-        for kind in kinds {
-            if !self.kinds.contains(kind) {
-                self.kinds.push(*kind);
-            }
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! How the part of a node's resources that is taken becomes a score.
 
-use crate::allocation::Allocation;
+use crate::allocation::{Allocation, quotient};
 use crate::shape::{PointArgs, Shape};
 use secondmate_framework::MAX_NODE_SCORE;
 use serde::Deserialize;
@@ -72,7 +72,7 @@ impl Strategy {
         match self {
             _ if weights == 0 => 0,
             Self::RequestedToCapacityRatio(_) => (sum as f64 / weights as f64).round() as i64,
-            _ => sum / weights,
+            _ => quotient(sum, weights),
         }
     }
 }
@@ -82,13 +82,13 @@ fn least(allocation: &Allocation) -> i64 {
         return 0;
     }
     let free = allocation.allocatable.wrapping_sub(allocation.requested);
-    free.wrapping_mul(MAX_NODE_SCORE).wrapping_div(allocation.allocatable)
+    quotient(free.wrapping_mul(MAX_NODE_SCORE), allocation.allocatable)
 }
 
 fn most(allocation: &Allocation) -> i64 {
     // With the defaults for containers that ask for nothing, more may be taken than there is.
     let requested = allocation.requested.min(allocation.allocatable);
-    requested.wrapping_mul(MAX_NODE_SCORE).wrapping_div(allocation.allocatable)
+    quotient(requested.wrapping_mul(MAX_NODE_SCORE), allocation.allocatable)
 }
 
 #[cfg(test)]

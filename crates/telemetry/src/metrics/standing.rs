@@ -14,6 +14,8 @@ pub struct StandingMetrics {
     pub bytes: Gauge,
     /// Pods that were answered from a class.
     pub hits: Counter,
+    /// Of these, pods of a kind that was not seen before.
+    pub first_sights: Counter,
     /// Nodes that plugins were asked about for them.
     pub nodes_evaluated: Counter,
     /// Groups of nodes that were given verdicts and scores for them.
@@ -39,6 +41,12 @@ impl StandingMetrics {
         registry.register("standing_bytes", "Memory that the standing evaluation takes", bytes.clone());
         let hits = Counter::default();
         registry.register("standing_hits", "Pods whose node the standing evaluation found", hits.clone());
+        let first_sights = Counter::default();
+        registry.register(
+            "standing_first_sights",
+            "Pods of a kind not seen before whose node the standing evaluation found, by a look at every node over columns",
+            first_sights.clone(),
+        );
         let nodes_evaluated = Counter::default();
         registry.register(
             "standing_nodes_evaluated",
@@ -67,6 +75,7 @@ impl StandingMetrics {
             classes,
             bytes,
             hits,
+            first_sights,
             nodes_evaluated,
             groups_visited,
             made: changes.get(["made"]),
