@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub const NAME: &str = "bench";
 /// The time stands still.
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+/// When what is there from the start came: nobody has bound pods lately, for whose sake nodes would be read before pods are bound.
+const BEFORE: Timestamp = Timestamp::from_secs(1_800_000_000 - 3600);
 
 /// The node label of zones.
 pub const ZONE: &str = "topology.kubernetes.io/zone";
@@ -111,15 +113,15 @@ impl Cluster {
         let mut scheduler = Scheduler::new(config, profiles);
         for (kind, document) in objects(shape) {
             let (object, _) = kind.compile(&document).context("an object")?;
-            scheduler.apply(Input::Object(object), NOW);
+            scheduler.apply(Input::Object(object), BEFORE);
         }
         for at in 0..nodes {
             let wire: wire::Node = serde_json::from_value(node(at)).context("a node")?;
-            scheduler.apply(Input::Node(Arc::new(Node::new(&wire)?)), NOW);
+            scheduler.apply(Input::Node(Arc::new(Node::new(&wire)?)), BEFORE);
         }
         let pods = initial.then(|| shape.initial(nodes)).into_iter().flatten();
         for document in pods {
-            scheduler.apply(Input::Pod(PodWatch::Assigned, pod(document)), NOW);
+            scheduler.apply(Input::Pod(PodWatch::Assigned, pod(document)), BEFORE);
         }
         scheduler.take_effects();
         Ok(Self { scheduler, bound: HashSet::new() })

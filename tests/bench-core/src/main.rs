@@ -30,8 +30,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Pods that are placed on each cluster for `growth`.
 const GROWTH_PODS: usize = 20_000;
-/// More than any row takes.
-const UNLIMITED: Duration = Duration::from_secs(3600);
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -125,8 +123,9 @@ impl Run {
     fn large(&mut self) -> Result<()> {
         let sizes = self.options.large_sizes.clone();
         let largest = sizes.iter().copied().max();
+        let at_most = Duration::from_secs_f64(self.options.large_seconds);
         for (nodes, pods) in sizes {
-            let basic = Measurement { shape: Shape::Basic, nodes, pods, at_most: UNLIMITED };
+            let basic = Measurement { shape: Shape::Basic, nodes, pods, at_most };
             self.own(Part::Large, basic, Evaluation::Standing)?;
             if nodes <= self.options.peer_nodes {
                 for peer in self.options.peers() {

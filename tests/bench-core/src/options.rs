@@ -37,9 +37,12 @@ pub(crate) struct Options {
     /// Most nodes with which kube-scheduler is measured for `growth`.
     #[arg(long, default_value_t = 100_000, value_name = "NODES")]
     pub(crate) peer_nodes: usize,
-    /// Longest time for one row of the standing evaluation, in seconds, making the objects not counted; `large` has no such limit.
+    /// Longest time for one row of the standing evaluation, in seconds, making the objects not counted.
     #[arg(long, default_value_t = 4.0, value_parser = seconds)]
     pub(crate) seconds: f64,
+    /// The same for `large`.
+    #[arg(long, default_value_t = 120.0, value_parser = seconds)]
+    pub(crate) large_seconds: f64,
     /// The same for everything that it is compared with.
     #[arg(long, default_value_t = 1.5, value_parser = seconds)]
     pub(crate) peer_seconds: f64,
@@ -152,7 +155,7 @@ pub(crate) enum Shape {
     AffinityNamespaces,
     /// The same, required.
     AffinityNamespacesRequired,
-    /// Eight of the shapes in turn.
+    /// Seven of the shapes in turn.
     Mixed,
 }
 

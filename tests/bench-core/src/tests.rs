@@ -6,6 +6,8 @@ use measure::Tally;
 
 const NODES: usize = 30;
 const PODS: usize = 20;
+/// More than any of them takes.
+const UNLIMITED: Duration = Duration::from_secs(3600);
 
 fn tiny(shape: Shape) -> Measurement {
     // More pods than are alive at a time.
