@@ -30,7 +30,10 @@ fn main() -> ExitCode {
         Some(Scenario::Neighbour(options)) => runtime()
             .and_then(|runtime| neighbour::run(&runtime, options))
             .map(|rows| neighbour::print(&rows, options.json)),
-        None => run(&options).map(|rows| report::print(&rows, options.json)),
+        None => run(&options).and_then(|rows| {
+            report::print(&rows, options.json);
+            options.out.as_deref().map_or(Ok(()), |folder| report::write(&rows, folder))
+        }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

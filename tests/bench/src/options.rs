@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt;
+use std::path::PathBuf;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -36,6 +37,9 @@ pub(crate) struct Options {
     /// One JSON object a row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the table as bench.md and the rows as bench.json into this folder as well.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Another thing to measure than one scheduler alone.

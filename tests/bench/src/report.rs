@@ -1,6 +1,8 @@
-//! The table.
+//! The table, on standard output and in files.
 
+use anyhow::{Context, Result};
 use serde::Serialize;
+use std::path::Path;
 
 /// One measurement.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +27,42 @@ pub struct Row {
     pub peak_memory_mib: f64,
     /// From creation to bound: median and 99th percentile.
     pub latency_ms: Option<[f64; 2]>,
+}
+
+/// Writes bench.md and bench.json.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn write(rows: &[Row], folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let json = serde_json::to_string_pretty(rows).context("the rows as JSON")? + "\n";
+    for (name, text) in [("bench.md", markdown(rows)), ("bench.json", json)] {
+        let path = folder.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The table as README has it.
+fn markdown(rows: &[Row]) -> String {
+    let mut text = "| | where | nodes | pods | pods/s | CPU s | peak MiB | p50 ms | p99 ms |\n|---|---|---|---|---|---|---|---|---|\n".to_owned();
+    for row in rows {
+        let latency = |at: usize| row.latency_ms.map_or_else(String::new, |l| format!("{:.1}", l[at]));
+        text += &format!(
+            "| {}{} | {} | {} | {} | {:.0} | {:.1} | {:.0} | {} | {} |\n",
+            row.subject,
+            if row.latency_ms.is_some() { ", at a steady rate" } else { "" },
+            row.target,
+            row.nodes,
+            row.pods,
+            row.pods_per_s,
+            row.cpu_seconds,
+            row.peak_memory_mib,
+            latency(0),
+            latency(1)
+        );
+    }
+    text
 }
 
 /// Prints the rows, and behind each of secondmate's that has a peer the ratios to it.
@@ -81,5 +119,42 @@ pub fn print(rows: &[Row], json: bool) {
             row.cpu_seconds / peer.cpu_seconds,
             row.peak_memory_mib / peer.peak_memory_mib
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_hold_every_row() {
+        let row = Row {
+            target: "control-plane".to_owned(),
+            subject: "secondmate".to_owned(),
+            scenario: "latency",
+            nodes: 1000,
+            pods: 6000,
+            pods_per_s: 199.6,
+            seconds_from_start: 30.0,
+            cpu_seconds: 5.51,
+            peak_memory_mib: 38.6,
+            latency_ms: Some([4.31, 37.31]),
+        };
+        let rows = [Row { latency_ms: None, scenario: "throughput", ..row.clone() }, row];
+        let text = markdown(&rows);
+        let lines: Vec<_> = text.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "| secondmate | control-plane | 1000 | 6000 | 200 | 5.5 | 39 |  |  |",
+                "| secondmate, at a steady rate | control-plane | 1000 | 6000 | 200 | 5.5 | 39 | 4.3 | 37.3 |",
+            ]
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("deeper");
+        write(&rows, &out).expect("written");
+        let json = std::fs::read_to_string(out.join("bench.json")).expect("the JSON file");
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(json.as_array().map(Vec::len), Some(2));
     }
 }
