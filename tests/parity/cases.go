@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
@@ -51,9 +50,11 @@ func evaluateOnce(c *Case, objects []runtime.Object) ([]*Result, []*v1.Pod, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(cfg.Extenders) > 0 {
-		return nil, nil, errors.New("the configuration has extenders, which the oracle does not call")
+	release, err := takeExtenderHosts(cfg.Extenders, c.Extenders)
+	if err != nil {
+		return nil, nil, err
 	}
+	defer release()
 	world, err := newCluster(cfg, newStaticFactory())
 	if err != nil {
 		return nil, nil, err

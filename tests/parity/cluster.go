@@ -46,6 +46,7 @@ type cluster struct {
 	queue      internalqueue.SchedulingQueue
 	frameworks profile.Map
 	plugins    map[string]map[string]fwk.Plugin // profile, plugin name
+	extenders  []fwk.Extender                   // in the order in which they are asked
 
 	nodes []*v1.Node // in the order of the file
 	pods  []*v1.Pod  // pending pods of the profiles, terminating ones too, in the order of the file
@@ -95,6 +96,13 @@ func (c *cluster) buildFrameworks(cfg *config.KubeSchedulerConfiguration) error 
 	if err != nil {
 		return err
 	}
+	if len(cfg.Extenders) > 0 {
+		// The profiles are changed below, and the configuration is shared between cases.
+		cfg = cfg.DeepCopy()
+	}
+	if c.extenders, err = newExtenders(cfg); err != nil {
+		return err
+	}
 	c.frameworks = profile.Map{}
 	for i := range cfg.Profiles {
 		name := cfg.Profiles[i].SchedulerName
@@ -113,6 +121,7 @@ func (c *cluster) buildFrameworks(cfg *config.KubeSchedulerConfiguration) error 
 			frameworkruntime.WithPodsInPreBind(frameworkruntime.NewPodsInPreBindMap()),
 			frameworkruntime.WithSharedCSIManager(nodevolumelimits.NewCSIManager(c.factory.Storage().V1().CSINodes().Lister())),
 			frameworkruntime.WithPodGroupManager(c.cache),
+			frameworkruntime.WithExtenders(c.extenders),
 		)
 		if err != nil {
 			return fmt.Errorf("initializing profiles: %v", err)

@@ -101,7 +101,9 @@ func (e *evaluation) findNodesThatFit() ([]fwk.NodeInfo, *framework.Diagnosis, e
 	if nominated := e.pod.Status.NominatedNodeName; nominated != "" {
 		if node, err := e.snapshot.GetNodeInPlacement(nominated); err == nil {
 			// An error here is only logged upstream; the search that follows meets it again where it matters.
-			_, _ = e.filter(diagnosis, []fwk.NodeInfo{node})
+			if passed, err := e.filter(diagnosis, []fwk.NodeInfo{node}); err == nil {
+				_, _ = e.passExtenders(passed, diagnosis.NodeToStatus)
+			}
 		}
 	}
 	nodes := allNodes
@@ -117,6 +119,9 @@ func (e *evaluation) findNodesThatFit() ([]fwk.NodeInfo, *framework.Diagnosis, e
 	}
 	feasible, err := e.filter(diagnosis, nodes)
 	if err != nil {
+		return nil, nil, err
+	}
+	if feasible, err = e.passExtenders(feasible, diagnosis.NodeToStatus); err != nil {
 		return nil, nil, err
 	}
 	for _, node := range feasible {
@@ -181,7 +186,7 @@ func (e *evaluation) prioritize(feasible []fwk.NodeInfo) error {
 	switch {
 	case len(feasible) == 1:
 		e.setTotal(feasible[0], 0)
-	case !e.fw.HasScorePlugins():
+	case !e.fw.HasScorePlugins() && len(e.extenders) == 0:
 		for _, node := range feasible {
 			e.setTotal(node, 1)
 		}
@@ -196,6 +201,7 @@ func (e *evaluation) prioritize(feasible []fwk.NodeInfo) error {
 		if err := e.explainScores(feasible, totals); err != nil {
 			return err
 		}
+		e.addExtenderScores(feasible)
 	}
 	var highest int64
 	for i, node := range feasible {

@@ -49,6 +49,10 @@ func main() {
 		return
 	}
 	quiet()
+	if err := serveExtenders(); err != nil {
+		fmt.Fprintln(os.Stderr, "oracle:", err)
+		os.Exit(1)
+	}
 
 	answer := func(line []byte) any { return answerCase(line, evaluateCase) }
 	switch {

@@ -84,7 +84,7 @@ func addOtherOrders(c *Case, objects []runtime.Object, results []*Result, pods [
 	}
 	seen := map[string][][]byte{}
 	for _, arranged := range volumeOrders(objects) {
-		others, _, err := evaluateOnce(&Case{Config: c.Config, Pods: wanted}, arranged)
+		others, _, err := evaluateOnce(&Case{Config: c.Config, Extenders: c.Extenders, Pods: wanted}, arranged)
 		if err != nil {
 			return err
 		}

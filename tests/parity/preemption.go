@@ -8,11 +8,11 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
-	"k8s.io/kubernetes/pkg/scheduler/framework/preemption"
 )
 
 // preemptionAnswers lists the nominations that DefaultPreemption may make, in the order of the file. It runs upstream's
@@ -37,9 +37,17 @@ func (e *evaluation) preemptionAnswers(diagnosis *framework.Diagnosis) ([]*PostF
 		return nil, err
 	}
 	_, wanted := preemptor.GetOffsetAndNumCandidates(count)
+	if len(e.extenders) > 0 && count > wanted {
+		// Which candidates the extenders are asked about depends on where the search begins, and on that what they say.
+		return nil, inconsistency{"extenders are asked about a part of the candidates only"}
+	}
+	confirmed, err := e.confirmVictims(preemptor, candidates)
+	if err != nil {
+		return nil, err
+	}
 	byNode := map[string]*rankedCandidate{}
-	for _, candidate := range candidates {
-		byNode[candidate.Name()] = rank(candidate)
+	for node, victims := range confirmed {
+		byNode[node] = rank(victims)
 	}
 	var answers []*PostFilter
 	for _, node := range e.nodes {
@@ -75,8 +83,7 @@ type rankedCandidate struct {
 	marks   [5]int64
 }
 
-func rank(candidate preemption.Candidate) *rankedCandidate {
-	victims := candidate.Victims()
+func rank(victims *extenderv1.Victims) *rankedCandidate {
 	r := &rankedCandidate{victims: victims.Pods}
 	var sum int64
 	for _, pod := range victims.Pods {

@@ -11,6 +11,8 @@ type Case struct {
 	Objects []json.RawMessage `json:"objects"`
 	// Config is a KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1): an object, or a string with YAML or JSON.
 	Config json.RawMessage `json:"config,omitempty"`
+	// Extenders has what the extenders of the configuration answer, in their order.
+	Extenders []ExtenderTable `json:"extenders,omitempty"`
 	// Pods limits the evaluation to these pending pods ("namespace/name").
 	Pods []string `json:"pods,omitempty"`
 	// Validate puts the objects through the API server's defaulting, admission and validation and answers with them.

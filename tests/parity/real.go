@@ -67,6 +67,7 @@ func newRealScheduler(cfg *config.KubeSchedulerConfiguration, objects []runtime.
 		scheduler.WithProfiles(profiles...),
 		scheduler.WithPercentageOfNodesToScore(percentage),
 		scheduler.WithParallelism(int32(parallelism)),
+		scheduler.WithExtenders(cfg.DeepCopy().Extenders...),
 	)
 	if err != nil {
 		cancel()

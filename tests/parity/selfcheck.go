@@ -24,6 +24,12 @@ func selfCheckCase(c *Case) *Answer {
 		answer.Error = err.Error()
 		return answer
 	}
+	release, err := takeExtenderHosts(cfg.Extenders, c.Extenders)
+	if err != nil {
+		answer.Error = err.Error()
+		return answer
+	}
+	defer release()
 	for _, result := range answer.Results {
 		differences, err := selfCheckPod(cfg, objects, result)
 		if err != nil {

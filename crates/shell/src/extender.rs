@@ -11,6 +11,7 @@ mod http;
 mod request;
 #[cfg(test)]
 mod tests;
+pub(crate) mod without_http;
 
 use crate::heartbeat::Heartbeat;
 use crate::inbox::{Inbox, Message};
@@ -76,38 +77,38 @@ pub(crate) fn extenders(clients: Vec<Client>, context: &Context) -> (Extenders, 
     let mut binder = None;
     let mut all = Vec::new();
     for Client { configured, http } in clients {
-        let verbs = ExtenderVerbs {
+        let http = Arc::new(HttpExtender {
+            name: configured.url_prefix.as_str().into(),
+            breaker: configured.ignorable.then(Breaker::default),
+            configured,
+            http,
+            context: context.clone(),
+        });
+        let extender = as_configured(&http.configured, Arc::new(Calls(Arc::clone(&http))));
+        if extender.verbs.bind {
+            binder.get_or_insert(http);
+        }
+        all.push(extender);
+    }
+    (Extenders::new(all), binder)
+}
+
+/// An extender that is called in this way.
+fn as_configured(configured: &secondmate_config::Extender, calls: Arc<dyn CallExtender>) -> Extender {
+    Extender {
+        name: configured.url_prefix.as_str().into(),
+        ignorable: configured.ignorable,
+        weight: configured.weight,
+        managed_resources: configured.managed_resources.iter().map(|r| Atom::new(&r.name)).collect(),
+        verbs: ExtenderVerbs {
             filter: !configured.filter_verb.is_empty(),
             prioritize: !configured.prioritize_verb.is_empty(),
             preempt: !configured.preempt_verb.is_empty(),
             bind: !configured.bind_verb.is_empty(),
-        };
-        let managed_resources = configured.managed_resources.iter().map(|r| Atom::new(&r.name)).collect();
-        let (ignorable, weight, by_name) =
-            (configured.ignorable, configured.weight, configured.node_cache_capable);
-        let name: Arc<str> = configured.url_prefix.as_str().into();
-        let http = Arc::new(HttpExtender {
-            name: Arc::clone(&name),
-            configured,
-            http,
-            breaker: ignorable.then(Breaker::default),
-            context: context.clone(),
-        });
-        if verbs.bind {
-            binder.get_or_insert_with(|| Arc::clone(&http));
-        }
-        let calls = Arc::new(Calls(http));
-        all.push(Extender {
-            name,
-            ignorable,
-            weight,
-            managed_resources,
-            verbs,
-            wants_objects: !by_name,
-            calls,
-        });
+        },
+        wants_objects: !configured.node_cache_capable,
+        calls,
     }
-    (Extenders::new(all), binder)
 }
 
 /// What an extender is asked.

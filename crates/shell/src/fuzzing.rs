@@ -1,9 +1,11 @@
-//! The readers of what an API server and a user write, one call each, for fuzzing: no part of the crate's interface.
+//! The readers of what an API server and a user write, one call each, for fuzzing and for the differential test: no part of the
+//! crate's interface.
 
 use crate::ConnectError;
 use crate::call::chain;
 use crate::connect::{self, of_kubeconfig};
 use crate::extender::answer::{bound, filtered, preempted, priorities};
+pub use crate::extender::without_http::{Post, extenders as extenders_without_http};
 use crate::guard::certificate::{Facts, server_config};
 use crate::guard::review;
 use crate::watch::Originals;

@@ -1,5 +1,6 @@
 //! Cases and answers as they go over the oracle's pipes and into files.
 
+use crate::extenders::Table;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,6 +14,9 @@ pub struct Case {
     /// A KubeSchedulerConfiguration; absent means one profile `my-scheduler` with upstream's defaults.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub config: Value,
+    /// What the extenders of the configuration answer, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extenders: Vec<Table>,
     /// The pods to evaluate; none means all that wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<String>,

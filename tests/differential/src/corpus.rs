@@ -4,6 +4,7 @@
 
 use crate::case::{Answer, Case};
 use crate::compare::{Difference, compare};
+use crate::extenders::Table;
 use crate::judge::{Verdict, verdict};
 use crate::oracle::Oracle;
 use crate::ours::Ours;
@@ -20,6 +21,9 @@ pub struct Recorded {
     /// The configuration; absent means upstream's defaults.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub config: Value,
+    /// What the extenders of the configuration answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extenders: Vec<Table>,
     /// Objects, as stored.
     pub objects: Vec<Value>,
     /// The oracle's results.
@@ -34,6 +38,7 @@ impl Recorded {
             id: self.about.clone(),
             objects: self.objects.clone(),
             config: self.config.clone(),
+            extenders: self.extenders.clone(),
             ..Case::default()
         }
     }
@@ -97,6 +102,7 @@ pub fn record(case: &Case, name: &str, about: &str, oracle: &mut Oracle) -> Resu
     let recorded = Recorded {
         about: about.to_owned(),
         config: case.config.clone(),
+        extenders: case.extenders.clone(),
         objects: answer.objects,
         results: answer.results,
     };
@@ -106,6 +112,10 @@ pub fn record(case: &Case, name: &str, about: &str, oracle: &mut Oracle) -> Resu
     let mut text = format!("{{\"about\":{},\n", Value::from(recorded.about.as_str()));
     if !recorded.config.is_null() {
         text += &format!("\"config\":{},\n", recorded.config);
+    }
+    if !recorded.extenders.is_empty() {
+        let tables = serde_json::to_string(&recorded.extenders).context("the extenders as JSON")?;
+        text += &format!("\"extenders\":{tables},\n");
     }
     for (field, list) in [("objects", &recorded.objects), ("results", &recorded.results)] {
         let lines: Vec<String> = list.iter().map(Value::to_string).collect();

@@ -80,6 +80,7 @@ pub fn corrupt(case: &Case, stored: &[Value], random: &mut Random) -> Case {
         id: format!("{}-corrupt", case.id),
         objects,
         config: case.config.clone(),
+        extenders: case.extenders.clone(),
         pods: case.pods.clone(),
         validate: false,
         evaluate: false,

@@ -71,7 +71,8 @@ pub fn verdict(case: &Case, theirs: &Answer, ours: &mut Ours) -> Verdict {
     }
     // Without `validate` the objects are as an API server has stored them.
     let objects = if case.validate { &theirs.objects } else { &case.objects };
-    let attempt = catch_unwind(AssertUnwindSafe(|| ours.answer(objects, &case.config, &case.pods)));
+    let attempt =
+        catch_unwind(AssertUnwindSafe(|| ours.answer(objects, &case.config, &case.extenders, &case.pods)));
     let differs = |path: &str, ours: String| {
         let theirs = if theirs.error.is_empty() {
             format!("{} results", theirs.results.len())

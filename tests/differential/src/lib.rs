@@ -11,6 +11,7 @@ pub mod compare;
 pub mod corpus;
 pub mod corrupt;
 pub mod coverage;
+pub mod extenders;
 pub mod generate;
 pub mod judge;
 pub mod mutants;

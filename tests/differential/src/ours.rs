@@ -1,12 +1,13 @@
 //! secondmate's side: the same question to the evaluation, by way of `explain`, and to the scheduler itself.
 
 use crate::compare::Difference;
+use crate::extenders::{Table, extenders};
 use crate::production;
 use anyhow::{Context, Result};
 use secondmate_config::{Configuration, NominationsOfOthers, Victims, make_profiles};
 use secondmate_cycle::Profile;
 use secondmate_explain::{Cluster, Explainer, Item, Keep, read_values};
-use secondmate_framework::Registry;
+use secondmate_framework::{Extenders, Registry};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub struct Answers {
     items: Vec<Item>,
     cluster: Cluster,
     configuration: Configuration,
+    extenders: Extenders,
 }
 
 impl Answers {
@@ -38,12 +40,17 @@ impl Answers {
         for result in theirs {
             // Plugins keep books on what they have promised: each pod gets plugins of its own.
             let profiles = make_profiles(&self.configuration, &registry()?)?;
+            let profiles = with_extenders(profiles, &self.extenders);
             if let Some(difference) = production::judge(&self.items, &self.cluster, profiles, result)? {
                 return Ok(Some(difference));
             }
         }
         Ok(None)
     }
+}
+
+fn with_extenders(profiles: Vec<Profile>, extenders: &Extenders) -> Vec<Profile> {
+    profiles.into_iter().map(|profile| profile.with_extenders(extenders.clone())).collect()
 }
 
 fn registry() -> Result<Registry> {
@@ -88,9 +95,22 @@ impl Ours {
     ///
     /// # Errors
     /// A configuration or an object that is refused, or a pod that does not wait.
-    pub fn answer(&mut self, objects: &[Value], config: &Value, pods: &[String]) -> Result<Answers> {
-        let (configuration, profiles) = self.configured(config)?;
-        let (items, _) = read_values(objects, "case", Keep::COMPILED)?;
+    pub fn answer(
+        &mut self,
+        objects: &[Value],
+        config: &Value,
+        tables: &[Table],
+        pods: &[String],
+    ) -> Result<Answers> {
+        let (configuration, mut profiles) = self.configured(config)?;
+        let extenders = extenders(&configuration, tables);
+        let mut keep = Keep::COMPILED;
+        if !extenders.is_empty() {
+            profiles = Arc::new(with_extenders(make_profiles(&configuration, &registry()?)?, &extenders));
+            // They may be sent whole pods and nodes.
+            keep = Keep::WHOLE;
+        }
+        let (items, _) = read_values(objects, "case", keep)?;
         let cluster = Cluster::load(items.clone(), &profiles);
         let explainer = Explainer::new(&cluster, &profiles);
         let pods = cluster.select(pods)?;
@@ -98,6 +118,6 @@ impl Ours {
             .iter()
             .map(|pod| Ok(serde_json::to_value(explainer.explain(pod))?))
             .collect::<Result<_>>()?;
-        Ok(Answers { explained, items, cluster, configuration })
+        Ok(Answers { explained, items, cluster, configuration, extenders })
     }
 }

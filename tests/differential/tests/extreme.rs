@@ -77,7 +77,7 @@ fn faults(parity: &str, seed: u64) -> Vec<String> {
         let mut random = Random::new(seed, index);
         let extreme = inflate(&mut case.objects, &mut random);
         let answers =
-            ours.answer(&case.objects, &config, &[]).expect("objects and a configuration that are read");
+            ours.answer(&case.objects, &config, &[], &[]).expect("objects and a configuration that are read");
         for result in answers.explained {
             let pod = result["pod"].as_str().unwrap_or_default();
             let message = result["message"].as_str().unwrap_or_default();

@@ -97,7 +97,7 @@ impl Http {
         };
         let code = response.status();
         if code != StatusCode::OK {
-            return Err(format!("failed {verb} with extender at URL {url}, code {}", code.as_u16()));
+            return Err(failed(verb, &url, code.as_u16()));
         }
         let mut body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
         let mut answer = Vec::new();
@@ -119,6 +119,11 @@ impl Http {
         }
         Ok(answer.into())
     }
+}
+
+/// What upstream says of an answer that is not 200.
+pub(super) fn failed(verb: &str, url: &str, code: u16) -> String {
+    format!("failed {verb} with extender at URL {url}, code {code}")
 }
 
 /// TLS as the extender's configuration has it, by the rules of client-go: without a certificate authority `enableHTTPS` trusts anyone.

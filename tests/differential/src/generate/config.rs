@@ -50,6 +50,16 @@ impl Generator {
         })
     }
 
+    /// One profile with everything as it is by default.
+    pub(super) fn plain_configuration(&self) -> Value {
+        json!({
+            "apiVersion": "kubescheduler.config.k8s.io/v1",
+            "kind": "KubeSchedulerConfiguration",
+            "percentageOfNodesToScore": 100,
+            "profiles": [{"schedulerName": "my-scheduler"}],
+        })
+    }
+
     fn profile(&mut self, name: &str) -> Value {
         let mut profile = json!({"schedulerName": name});
         let arguments = self.arguments();

@@ -7,6 +7,7 @@
 mod config;
 mod containers;
 mod crowd;
+mod extenders;
 mod nodes;
 mod pods;
 mod surroundings;
@@ -194,6 +195,9 @@ const THEMES: &[(usize, Mix)] = &[
     (1, Mix { malformed: 12, volumes: 25, configs: 50, roomy: 80, node_affinity: 45, ..MIXED }),
 ];
 
+/// One case in so many has extenders.
+const EXTENDERS_EVERY: usize = 8;
+
 /// Case `index` of a seed.
 #[must_use]
 pub fn case(seed: u64, index: u64) -> Case {
@@ -210,11 +214,26 @@ pub fn case(seed: u64, index: u64) -> Case {
     }
     let mut generator = Generator { random, mix, objects: Vec::new(), nodes: Vec::new(), claims: Vec::new() };
     generator.cluster();
-    let config = if generator.random.chance(mix.configs) { generator.configuration() } else { Value::Null };
+    let mut config =
+        if generator.random.chance(mix.configs) { generator.configuration() } else { Value::Null };
+    let id = format!("{seed}-{index}");
+    let mut extenders = Vec::new();
+    if generator.random.below(EXTENDERS_EVERY) == 0 {
+        if config.is_null() {
+            config = generator.plain_configuration();
+        }
+        (config["extenders"], extenders) = generator.extenders(&id);
+        // Of which candidates an extender is asked where not all are looked at, is left to chance.
+        let profiles = config["profiles"].as_array_mut().into_iter().flatten();
+        for arguments in profiles.filter_map(|profile| profile["pluginConfig"].as_array_mut()) {
+            arguments.retain(|plugin| plugin["name"] != "DefaultPreemption");
+        }
+    }
     Case {
-        id: format!("{seed}-{index}"),
+        id,
         objects: generator.objects,
         config,
+        extenders,
         pods: Vec::new(),
         validate: true,
         evaluate: true,

@@ -1,0 +1,68 @@
+//! Extenders that are asked what an HTTP extender is asked, and whose answers are read as its answers are, without a connection: for
+//! tests in which the extender is a table.
+
+use super::{answer, as_configured, http, request};
+use secondmate_config::Extender;
+use secondmate_framework::{
+    AwaitScores, CallExtender, ExtenderError, ExtenderVerdict, ExtenderVictims, Extenders,
+    PreemptionCandidate,
+};
+use secondmate_model::{NodeInfo, Pod};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// From the URL and the body of a request to the status and the body of its answer.
+pub type Post = Arc<dyn Fn(&str, &[u8]) -> (u16, Vec<u8>) + Send + Sync>;
+
+/// The configured extenders, asked by this.
+pub fn extenders(configured: &[Extender], post: &Post) -> Extenders {
+    let asked = |extender: &Extender| {
+        as_configured(extender, Arc::new(Asked { configured: extender.clone(), post: Arc::clone(post) }))
+    };
+    Extenders::new(configured.iter().map(asked).collect())
+}
+
+struct Asked {
+    configured: Extender,
+    post: Post,
+}
+
+impl Asked {
+    fn ask(&self, verb: &str, body: &[u8]) -> Result<Vec<u8>, ExtenderError> {
+        let url = format!("{}/{verb}", self.configured.url_prefix.trim_end_matches('/'));
+        match (self.post)(&url, body) {
+            (200, answer) => Ok(answer),
+            (code, _) => Err(ExtenderError(http::failed(verb, &url, code))),
+        }
+    }
+
+    fn whole(&self) -> bool {
+        !self.configured.node_cache_capable
+    }
+}
+
+impl CallExtender for Asked {
+    fn filter(&self, pod: &Arc<Pod>, nodes: &[Arc<NodeInfo>]) -> Result<ExtenderVerdict, ExtenderError> {
+        let body = request::about_nodes(pod, nodes, self.whole());
+        let answer = self.ask(&self.configured.filter_verb, &body)?;
+        answer::filtered(&answer, !self.whole()).and_then(|said| said).map_err(ExtenderError)
+    }
+
+    fn prioritize<'a>(&'a self, pod: &'a Arc<Pod>, nodes: &'a [Arc<NodeInfo>]) -> AwaitScores<'a> {
+        let body = request::about_nodes(pod, nodes, self.whole());
+        Box::new(move || {
+            let answer = self.ask(&self.configured.prioritize_verb, &body)?;
+            answer::priorities(&answer).map_err(ExtenderError)
+        })
+    }
+
+    fn preempt(
+        &self,
+        pod: &Arc<Pod>,
+        candidates: &[PreemptionCandidate],
+    ) -> Result<BTreeMap<String, ExtenderVictims>, ExtenderError> {
+        let body = request::about_victims(pod, candidates, self.whole());
+        let answer = self.ask(&self.configured.preempt_verb, &body)?;
+        answer::preempted(&answer).map_err(ExtenderError)
+    }
+}
