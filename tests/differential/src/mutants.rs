@@ -14,7 +14,7 @@ use crate::oracle::{IN_FLIGHT_MAX, Oracle};
 use crate::ours::Ours;
 use anyhow::{Context, Result, bail};
 use operators::{Mutation, mutations};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::unix::process::CommandExt;
@@ -101,6 +101,13 @@ pub fn run(options: &Options) -> Result<Vec<String>> {
     }
     let all = mutations(&tree, &options.filter)?;
     let chosen = spread(all, options.mutants_max);
+    // Tests that fail anyway would seem to catch everything.
+    for crate_name in chosen.iter().map(|m| crate_of(&m.file)).collect::<Result<BTreeSet<_>>>()? {
+        eprintln!("running the unchanged tests of {crate_name}");
+        if fail_own_tests(&tree, &target, &crate_name)? {
+            bail!("the tests of {crate_name} fail already, or do not end within {REPLAY_WITHIN:?}");
+        }
+    }
     let mut survivors = Vec::new();
     let mut by_tests = Vec::new();
     let (mut caught, mut refused) = (0, 0);
@@ -113,7 +120,7 @@ pub fn run(options: &Options) -> Result<Vec<String>> {
             .with_context(|| format!("cannot write {}", path.display()))?;
         let outcome = if build(&tree, &target)?.success() {
             match replay_with(&target, &answers)? {
-                Replay::Same if fails_own_tests(&tree, &target, &mutation.file)? => {
+                Replay::Same if fail_own_tests(&tree, &target, &crate_of(&mutation.file)?)? => {
                     by_tests.push(mutation.to_string());
                     "no case catches it; its crate's tests do".to_owned()
                 }
@@ -203,14 +210,24 @@ fn build(tree: &Path, target: &Path) -> Result<ExitStatus> {
         .context("cannot start cargo")
 }
 
-/// Whether a test fails of the crate that the file belongs to.
-fn fails_own_tests(tree: &Path, target: &Path, file: &Path) -> Result<bool> {
-    let name = file.components().nth(1).context("the file is in a crate")?.as_os_str().to_string_lossy();
+/// The folder of the crate that the file belongs to.
+fn crate_of(file: &Path) -> Result<String> {
+    let name = file.components().nth(1).context("the file is in a crate")?;
+    Ok(name.as_os_str().to_string_lossy().into_owned())
+}
+
+/// Whether a test of the crate fails, or its tests do not end in time.
+fn fail_own_tests(tree: &Path, target: &Path, name: &str) -> Result<bool> {
     let package = format!("secondmate-{name}");
     let mut arguments = vec!["test", "--quiet", "--package", &package];
     if name == "cycle" {
         // Its tests need a queue and a cache, and are the core's.
         arguments.extend(["--package", "secondmate-core"]);
+    }
+    // Building them takes what it takes.
+    let mut build = cargo(tree, target, &arguments);
+    if !build.arg("--no-run").stdout(Stdio::null()).status().context("cannot start cargo")?.success() {
+        return Ok(true);
     }
     let mut child = cargo(tree, target, &arguments)
         .stdout(Stdio::null())
