@@ -229,6 +229,15 @@ fn without_nodes_a_pod_waits_like_one_that_failed_and_is_told_so() {
 }
 
 #[test]
+fn without_nodes_none_is_looked_at() {
+    let (profile, snapshot, pod) = (profile(PLAIN, &Script::default()), snapshot(&[]), pod("p"));
+    let (nominations, scope) = (&Nominator::default(), Scope::Sample { start: 0 });
+    let question =
+        Question { profile: &profile, snapshot: &snapshot, nominations, now: secs(0.0), pod: &pod, scope };
+    assert_eq!(Plain.evaluate(&question, &mut Random::new(1)).looked_at, 0);
+}
+
+#[test]
 fn a_plugin_that_fails_fails_the_attempt() {
     let mut cluster = Cluster::new(&["A"]);
     cluster.node("n1");
