@@ -160,7 +160,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn object(kind: ObjectKind, value: Value) -> Object {
-        kind.compile(value).expect("a well-formed object").0
+        kind.compile(&value).expect("a well-formed object").0
     }
 
     fn claim(volume: &str) -> Object {
