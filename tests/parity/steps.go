@@ -43,6 +43,8 @@ type StepAnswer struct {
 	Gated    []string `json:"gated,omitempty"`
 	// Evicted are the victims of preemption, whose preemptors were tried a second time.
 	Evicted []string `json:"evicted,omitempty"`
+	// Deleted counts the pods that were deleted by steps.
+	Deleted int `json:"deleted"`
 	// StepNs are the times of the first attempts: UpdateSnapshot, SchedulePod, and where the pod fits nowhere PostFilter,
 	// else assuming and reserving.
 	StepNs []int64 `json:"stepNs,omitempty"`
@@ -95,6 +97,7 @@ func runSteps(c *StepCase, parallelism int) (*StepAnswer, error) {
 			break
 		}
 		if step.Delete != "" {
+			run.answer.Deleted++
 			err = run.remove(step.Delete)
 		} else {
 			err = run.add(pods[i])

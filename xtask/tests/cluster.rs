@@ -75,20 +75,24 @@ fn a_release_that_is_not_pinned_is_refused_with_those_that_are() -> Result<()> {
 
 #[test]
 fn help_of_the_measurement_and_a_mistake_in_its_options_build_nothing() -> Result<()> {
-    let bench = |argument: &str| {
+    let bench = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         // No build can be started.
-        command.args(["bench", argument]).env("CARGO", "/nowhere/cargo");
+        command.arg("bench").args(arguments).env("CARGO", "/nowhere/cargo");
         run(command, b"", DEADLINE)
     };
-    let help = bench("--help")?;
-    assert!(help.status.success(), "{}", String::from_utf8_lossy(&help.stderr));
-    let help = String::from_utf8(help.stdout)?;
-    assert!(help.contains("--latency-nodes") && help.contains("Usage: cargo xtask bench"), "{help}");
-    let mistake = bench("--node")?;
-    assert!(!mistake.status.success());
-    let errors = String::from_utf8(mistake.stderr)?;
-    assert!(errors.contains("--nodes") && !errors.contains("nowhere"), "{errors}");
+    let of_its_own: [(&[&str], _, _); 2] =
+        [(&[], "--latency-nodes", "--nodes"), (&["core"], "--growth-nodes", "--shapes")];
+    for (which, option, meant) in of_its_own {
+        let help = bench(&[which, &["--help"]].concat())?;
+        assert!(help.status.success(), "{}", String::from_utf8_lossy(&help.stderr));
+        let help = String::from_utf8(help.stdout)?;
+        assert!(help.contains(option) && help.contains("Usage: cargo xtask bench"), "{help}");
+        let mistake = bench(&[which, &[&meant[..meant.len() - 1]]].concat())?;
+        assert!(!mistake.status.success());
+        let errors = String::from_utf8(mistake.stderr)?;
+        assert!(errors.contains(meant) && !errors.contains("nowhere"), "{errors}");
+    }
     Ok(())
 }
 

@@ -38,6 +38,8 @@ pub struct Tally {
     pub gated: usize,
     /// Pods that were evicted.
     pub evicted: usize,
+    /// Pods that were deleted.
+    pub deleted: usize,
 }
 
 /// What came of it, for the report.
@@ -127,7 +129,7 @@ impl Measurement {
                 number += 1;
                 let began = Instant::now();
                 if let Some(deleted) = deleted {
-                    cluster.delete(&deleted);
+                    tally.deleted += usize::from(cluster.delete(&deleted));
                 }
                 cluster.scheduler.apply(Input::Pod(PodWatch::Pending, pod), NOW);
                 let stepping = Instant::now();

@@ -40,6 +40,7 @@ struct Answer {
     rejected: Vec<String>,
     gated: Vec<String>,
     evicted: Vec<String>,
+    deleted: usize,
     step_ns: Vec<u64>,
     total_ns: u64,
     kubernetes: String,
@@ -94,6 +95,7 @@ pub fn run(oracle: &Path, measurement: &Measurement, peer: Peer) -> Result<(Tall
         rejected: answer.rejected,
         gated: answer.gated.len(),
         evicted: answer.evicted.len(),
+        deleted: answer.deleted,
     };
     Ok((tally, answer.kubernetes))
 }

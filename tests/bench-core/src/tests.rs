@@ -15,18 +15,18 @@ fn tiny(shape: Shape) -> Measurement {
     Measurement { shape, nodes: NODES, pods, at_most: UNLIMITED }
 }
 
-/// Pods that were tried, placed, rejected, gated and evicted.
-fn counts(tally: &Tally) -> [usize; 5] {
-    [tally.steps.len(), tally.placed, tally.rejected.len(), tally.gated, tally.evicted]
+/// Pods that were tried, placed, rejected, gated, evicted and deleted.
+fn counts(tally: &Tally) -> [usize; 6] {
+    [tally.steps.len(), tally.placed, tally.rejected.len(), tally.gated, tally.evicted, tally.deleted]
 }
 
-fn expected(shape: Shape) -> [usize; 5] {
+fn expected(shape: Shape) -> [usize; 6] {
     match shape {
-        Shape::Unschedulable => [20, 10, 10, 0, 0],
-        Shape::Gated => [10, 10, 0, 10, 0],
-        Shape::DeletionChurn => [120, 120, 0, 0, 0],
-        Shape::Preemption => [20, 0, 20, 0, 20],
-        _ => [20, 20, 0, 0, 0],
+        Shape::Unschedulable => [20, 10, 10, 0, 0, 0],
+        Shape::Gated => [10, 10, 0, 10, 0, 0],
+        Shape::DeletionChurn => [120, 120, 0, 0, 0, 20],
+        Shape::Preemption => [20, 0, 20, 0, 20, 0],
+        _ => [20, 20, 0, 0, 0, 0],
     }
 }
 
