@@ -69,6 +69,21 @@ fn the_default_is_what_the_manifests_are() -> Result<()> {
 }
 
 #[test]
+fn load_aware_has_the_right_to_read_the_use_of_nodes() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("load_aware_has_the_right_to_read_the_use_of_nodes") else {
+        return Ok(());
+    };
+    let plugins = json!({ "multiPoint": { "enabled": [{ "name": "LoadAware", "weight": 5 }] } });
+    let given = json!({ "nodeMetrics": true, "profile": { "plugins": plugins } });
+    let chart = tools.render("secondmate", "secondmate", &given)?;
+    let rules = chart["ClusterRole /secondmate"]["rules"].as_array().context("rules")?;
+    let right = json!({ "apiGroups": ["metrics.k8s.io"], "resources": ["nodes"], "verbs": ["list"] });
+    assert_eq!(rules.last(), Some(&right));
+    check(&comparable(chart)?, &comparable(tools.kustomize("overlays/load-aware")?)?);
+    Ok(())
+}
+
+#[test]
 fn tenants_are_those_of_the_overlay() -> Result<()> {
     let Some(tools) = Tools::require_or_skip("tenants_are_those_of_the_overlay") else { return Ok(()) };
     let chart =
@@ -242,6 +257,7 @@ fn values_that_make_no_sense_are_refused() -> Result<()> {
         (json!({ "schedulerNames": ["My Scheduler"] }), "schedulerNames"),
         (json!({ "schedulerNames": [] }), "schedulerNames"),
         (json!({ "replicas": 0 }), "replicas"),
+        (json!({ "nodeMetrics": "yes" }), "nodeMetrics"),
         (json!({ "config": { "leaderElection": { "resourceName": "mine" } } }), "leaderElection"),
         (json!({ "config": { "profiles": [] } }), "config"),
         (json!({ "secondmateConfig": { "parity": "loose" } }), "parity"),

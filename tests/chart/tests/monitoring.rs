@@ -38,6 +38,10 @@ const NOT_IN_A_PLAYGROUND: &[(&str, &str)] = &[
     ("secondmate_kubelet_rejections_total", "a kubelet that rejects a pod"),
     ("secondmate_object_rejected_total", "an object that is not understood"),
     ("secondmate_plugin_panics_total", "a plugin that panics"),
+    ("secondmate_poll_expired", "a plugin with an endpoint"),
+    ("secondmate_poll_left_out", "a plugin with an endpoint"),
+    ("secondmate_polls_total", "a plugin with an endpoint"),
+    ("secondmate_preemptions_put_off_total", "a preemption that would be in vain"),
     ("secondmate_standing_plain_total", "pods that are not alike"),
     ("secondmate_watch_restarts_total", "a watch that breaks"),
 ];
