@@ -41,7 +41,7 @@ Examples:
 pub(crate) enum Command {
     /// Schedule the pods of one or more scheduler names in a cluster.
     #[command(after_help = crate::run::EXAMPLES)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Schedule with kube-scheduler's flags, files and HTTPS port, in its place; also where the program is called kube-scheduler.
     #[command(after_help = crate::kube_scheduler::EXAMPLES)]
     KubeScheduler(Box<KubeSchedulerArgs>),
@@ -101,7 +101,7 @@ impl App {
 
     fn dispatch(&self, cli: Cli) -> anyhow::Result<ExitCode> {
         match cli.command {
-            Command::Run(args) => crate::run::run(self, args, cli.log),
+            Command::Run(args) => crate::run::run(self, *args, cli.log),
             Command::KubeScheduler(args) => crate::kube_scheduler::kube_scheduler(self, &args, cli.log),
             Command::Playground(args) => crate::playground::playground(self, args, cli.log),
             Command::Guard(args) => crate::guard::guard(args, cli.log),

@@ -65,6 +65,14 @@ pub(crate) enum Endpoints {
     Nowhere,
 }
 
+/// Whose API server says who somebody is, and what he may.
+pub(crate) enum Reviews {
+    /// That of each kubeconfig; without one, that of the pod.
+    Of { authentication: Option<PathBuf>, authorization: Option<PathBuf> },
+    /// The scheduler's own, which is found by this kubeconfig or, without one, as the scheduler finds it.
+    OfTheScheduler(Option<PathBuf>),
+}
+
 /// How the port with TLS is served.
 pub(crate) struct SecureEndpoint {
     pub address: SocketAddr,
@@ -72,13 +80,12 @@ pub(crate) struct SecureEndpoint {
     pub certificate: ServingCertificate,
     pub named: Vec<NamedCertificate>,
     pub tls: TlsOptions,
-    pub authentication_kubeconfig: Option<PathBuf>,
+    pub reviews: Reviews,
     pub client_authority: Option<PathBuf>,
     pub request_headers: Option<RequestHeaders>,
     pub skip_lookup: bool,
     pub tolerate_lookup_failure: bool,
     pub remember_tokens: Duration,
-    pub authorization_kubeconfig: Option<PathBuf>,
     pub always_allow_paths: Vec<String>,
     pub remember_allowed: Duration,
     pub remember_denied: Duration,
@@ -128,9 +135,18 @@ impl SecureEndpoint {
     async fn serve(self, admin: &Admin, cancel: &CancellationToken) -> anyhow::Result<Serving> {
         let listener = listen(self.address, self.share_port)?;
         let address = listener.local_addr().unwrap_or(self.address);
+        let (who, may) = match self.reviews {
+            Reviews::Of { authentication, authorization } => (
+                cluster(authentication.as_deref(), "--authentication-kubeconfig").await?,
+                cluster(authorization.as_deref(), "--authorization-kubeconfig").await?,
+            ),
+            Reviews::OfTheScheduler(kubeconfig) => {
+                let cluster = secondmate_shell::cluster(kubeconfig.as_deref()).await?;
+                (Some(cluster.clone()), Some(cluster))
+            }
+        };
         let authentication = AuthenticationOptions {
-            cluster: cluster(self.authentication_kubeconfig.as_deref(), "--authentication-kubeconfig")
-                .await?,
+            cluster: who,
             client_authority: self.client_authority,
             request_headers: self.request_headers,
             skip_lookup: self.skip_lookup,
@@ -138,7 +154,7 @@ impl SecureEndpoint {
             remember: self.remember_tokens,
         };
         let authorization = AuthorizationOptions {
-            cluster: cluster(self.authorization_kubeconfig.as_deref(), "--authorization-kubeconfig").await?,
+            cluster: may,
             always_allow_paths: self.always_allow_paths,
             remember_allowed: self.remember_allowed,
             remember_denied: self.remember_denied,

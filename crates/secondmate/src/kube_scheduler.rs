@@ -10,7 +10,7 @@ pub(crate) use flags::KubeSchedulerArgs;
 pub(crate) use pages::mount as mount_pages;
 
 use crate::config::documents;
-use crate::endpoints::{Endpoints, SecureEndpoint};
+use crate::endpoints::{Endpoints, Reviews, SecureEndpoint};
 use crate::log::LogArgs;
 use crate::run::{ClusterSource, Plan, execute};
 use crate::version::VERSION;
@@ -204,13 +204,15 @@ fn endpoints(
         certificate,
         named: named?,
         tls,
-        authentication_kubeconfig: path(who.authentication_kubeconfig.as_ref()),
+        reviews: Reviews::Of {
+            authentication: path(who.authentication_kubeconfig.as_ref()),
+            authorization: path(may.authorization_kubeconfig.as_ref()),
+        },
         client_authority: path(who.client_ca_file.as_ref()),
         request_headers,
         skip_lookup: who.authentication_skip_lookup.unwrap_or(false),
         tolerate_lookup_failure: who.authentication_tolerate_lookup_failure.unwrap_or(true),
         remember_tokens: who.authentication_token_webhook_cache_ttl.unwrap_or(REMEMBER),
-        authorization_kubeconfig: path(may.authorization_kubeconfig.as_ref()),
         always_allow_paths: or_default(
             &may.authorization_always_allow_paths,
             &["/healthz", "/readyz", "/livez"],

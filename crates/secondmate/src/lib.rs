@@ -28,6 +28,7 @@ mod new_plugin;
 mod output;
 mod playground;
 mod run;
+mod secure_args;
 mod shadow;
 mod started;
 mod tenants;

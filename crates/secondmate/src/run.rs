@@ -3,6 +3,7 @@
 use crate::endpoints::{self, DebugListen, Endpoints, Serving};
 use crate::guard::ServingArgs;
 use crate::log::LogArgs;
+use crate::secure_args::SecureArgs;
 use crate::started;
 use crate::version::VERSION;
 use crate::{App, ConfigurationSource, profiles};
@@ -80,6 +81,8 @@ pub(crate) struct RunArgs {
         "i_replace_the_default_scheduler", "guard_listen",
     ])]
     pub shadow: Option<String>,
+    #[command(flatten)]
+    pub secure: SecureArgs,
     /// Run the bind guard too, at this address (HTTPS, POST /bind), with a Lease of its own; see secondmate guard [default: off].
     #[arg(long, value_name = "ADDR")]
     pub guard_listen: Option<SocketAddr>,
@@ -159,13 +162,16 @@ pub(crate) fn run(app: &App, args: RunArgs, log: LogArgs) -> anyhow::Result<Exit
     };
     let mut configuration = source.read(app)?;
     args.apply_to(&mut configuration.leader_election);
+    let configured = configuration.client_connection.kubeconfig.as_ref().map(PathBuf::from);
+    let secure = args.secure.endpoint(args.kubeconfig.clone().or(configured));
+    let plain = Endpoints::Plain { listen: args.listen, debug_listen: args.debug_listen };
     let plan = Plan {
         cluster: ClusterSource { kubeconfig: args.kubeconfig, server: None },
         replace_default_scheduler: args.i_replace_the_default_scheduler,
         bind_concurrency: usize::from(args.bind_concurrency),
         max_unschedulable: None,
         disabled_metrics: Vec::new(),
-        endpoints: Endpoints::Plain { listen: args.listen, debug_listen: args.debug_listen },
+        endpoints: secure.unwrap_or(plain),
         guard: args.guard_listen.map(|listen| (listen, args.guard)),
         remarks: Vec::new(),
     };

@@ -1,6 +1,7 @@
 //! `secondmate run` as a process: what it says to bad input, how it starts, stops and hands over.
 
 use anyhow::{Context, Result, bail, ensure};
+use secondmate_harness::{Asker, get_unverified};
 use secondmate_sandbox::{KubeletOptions, NodeShape, Options, Sandbox};
 use serde_json::json;
 use std::io::{Read, Write};
@@ -239,6 +240,60 @@ async fn a_killed_leader_is_followed_by_the_standby_and_sigterm_hands_over_at_on
     assert!(second.log().contains("Released lease"), "{}", second.log());
     third.until_logged("became leader").await?;
     until_bound(&sandbox, 300).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_is_served_where_it_is_asked_for_and_nothing_plainly() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sandbox = sandbox().await?;
+    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let log = folder.path().join("secure.log");
+    let child = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+        .args(["run", "--scheduler-name", "mate", "--log-format", "json", "--secure-listen", &address])
+        .args(["--secure-always-allow-path", "/livez", "--secure-always-allow-path", "/metrics/*"])
+        .args(["--kubeconfig", &kubeconfig(folder.path(), &sandbox.url())])
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log)?)
+        .spawn()?;
+    let mut scheduler = Scheduler { child, log };
+    scheduler.until_logged("became leader").await?;
+    create_pods(&sandbox, "p", 10)?;
+    until_bound(&sandbox, 10).await?;
+    let ask = |path: &str| get_unverified(&format!("https://{address}{path}"), Asker::Nobody);
+    assert_eq!(ask("/livez")?.status, 200);
+    let slis = ask("/metrics/slis")?;
+    assert!(slis.status == 200 && slis.body.contains("kubernetes_healthcheck"), "{}", slis.body);
+    // The embedded API server reviews nothing, so nobody may read what is not always allowed.
+    for path in ["/metrics", "/configz", "/debug/cache", "/healthz"] {
+        let answer = ask(path)?;
+        assert!(matches!(answer.status, 401 | 403 | 500), "{path}: {} {}", answer.status, answer.body);
+    }
+    let mut plain = std::net::TcpStream::connect(&address)?;
+    plain.set_read_timeout(Some(PATIENCE))?;
+    plain.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    // That the connection is cut off is an answer as well.
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!String::from_utf8_lossy(&answer).contains(" 200 "), "{answer:?}");
+    scheduler.terminate()?;
+    assert_eq!(scheduler.until_ended().await?, Some(0), "{}", scheduler.log());
+    Ok(())
+}
+
+#[test]
+fn there_is_one_way_of_serving() {
+    for arguments in [
+        &["--scheduler-name", "a", "--secure-listen", "127.0.0.1:0"][..],
+        &["--scheduler-name", "a", "--secure-tls-cert-file", "x"],
+    ] {
+        let output = run(arguments, nothing);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,73 @@
+//! HTTPS for `run`: the port of kube-scheduler, under flags of its own.
+
+use crate::endpoints::{Endpoints, Reviews, SecureEndpoint};
+use clap::{ArgAction, Args};
+use secondmate_shell::{ServingCertificate, TlsOptions};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long what the API server said of somebody counts, as with kube-scheduler.
+const REMEMBER: Duration = Duration::from_secs(10);
+
+/// How `run` serves HTTPS.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "HTTPS")]
+pub(crate) struct SecureArgs {
+    /// Serve probes, metrics and debugging over HTTPS at this address, in place of --listen and --debug-listen. As with kube-scheduler,
+    /// the API server is asked who somebody is and what he may (TokenReview, SubjectAccessReview) [default: off].
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "debug_listen", "shadow"])]
+    pub secure_listen: Option<SocketAddr>,
+    /// Certificate chain (PEM) of that port, read again when it changes [default: a self-made one].
+    #[arg(long, value_name = "FILE", requires_all = ["secure_listen", "secure_tls_private_key_file"])]
+    pub secure_tls_cert_file: Option<PathBuf>,
+    /// Key of the certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "secure_tls_cert_file")]
+    pub secure_tls_private_key_file: Option<PathBuf>,
+    /// Authority (PEM) of client certificates, read again when it changes [default: the cluster's, of the ConfigMap
+    /// kube-system/extension-apiserver-authentication].
+    #[arg(long, value_name = "FILE", requires = "secure_listen")]
+    pub secure_client_ca_file: Option<PathBuf>,
+    /// Path that everybody may read; * at the end stands for the rest. Can be repeated [default: /healthz, /readyz, /livez].
+    #[arg(long = "secure-always-allow-path", value_name = "PATH", action = ArgAction::Append, requires = "secure_listen")]
+    pub secure_always_allow_paths: Vec<String>,
+}
+
+impl SecureArgs {
+    /// The port, where one is asked for; the scheduler finds its cluster by this kubeconfig.
+    pub fn endpoint(self, kubeconfig: Option<PathBuf>) -> Option<Endpoints> {
+        let address = self.secure_listen?;
+        let own = || {
+            let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+            let ip = address.ip().to_string();
+            if !address.ip().is_unspecified() && !names.contains(&ip) {
+                names.push(ip);
+            }
+            ServingCertificate::Own { names }
+        };
+        let files = self.secure_tls_cert_file.zip(self.secure_tls_private_key_file);
+        let files = files.map(|(certificate, key)| ServingCertificate::Files { certificate, key });
+        let mut paths = self.secure_always_allow_paths;
+        if paths.is_empty() {
+            paths = ["/healthz", "/readyz", "/livez"].map(str::to_owned).to_vec();
+        }
+        Some(Endpoints::Secure(Box::new(SecureEndpoint {
+            address,
+            share_port: false,
+            certificate: files.unwrap_or_else(own),
+            named: Vec::new(),
+            tls: TlsOptions::default(),
+            reviews: Reviews::OfTheScheduler(kubeconfig),
+            client_authority: self.secure_client_ca_file,
+            request_headers: None,
+            skip_lookup: false,
+            tolerate_lookup_failure: true,
+            remember_tokens: REMEMBER,
+            always_allow_paths: paths,
+            remember_allowed: REMEMBER,
+            remember_denied: REMEMBER,
+            flagz: None,
+            statusz: false,
+        })))
+    }
+}
