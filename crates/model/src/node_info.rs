@@ -45,6 +45,8 @@ pub struct NodeInfo {
     /// Number of inline volumes that count for a CSI driver.
     inline_attachable: u32,
     images: Arc<[(Atom, ImageState)]>,
+    /// The lowest priority of the pods.
+    lowest_priority: Option<i32>,
     generation: u64,
 }
 
@@ -64,6 +66,7 @@ impl NodeInfo {
             claims: BTreeMap::new(),
             inline_attachable: 0,
             images: Arc::new([]),
+            lowest_priority: None,
             generation: 0,
         }
     }
@@ -138,6 +141,12 @@ impl NodeInfo {
         self.inline_attachable > 0
     }
 
+    /// The lowest priority of the pods on the node; none without pods.
+    #[must_use]
+    pub fn lowest_priority(&self) -> Option<i32> {
+        self.lowest_priority
+    }
+
     /// The image's state, where the node has it.
     #[must_use]
     pub fn image(&self, name: &Atom) -> Option<ImageState> {
@@ -180,6 +189,7 @@ impl NodeInfo {
         if pod.has_required_anti_affinity() {
             self.pods_with_required_anti_affinity.push(Arc::clone(&pod));
         }
+        self.lowest_priority = Some(self.lowest_priority.map_or(pod.priority, |low| low.min(pod.priority)));
         let requests = &pod.requests;
         self.requested.add_assign(&requests.on_node);
         self.non_zero_milli_cpu = self.non_zero_milli_cpu.wrapping_add(requests.non_zero_milli_cpu);
@@ -216,6 +226,9 @@ impl NodeInfo {
             if let Some(at) = list.iter().position(|p| p.uid == *uid) {
                 list.swap_remove(at);
             }
+        }
+        if self.lowest_priority == Some(pod.priority) {
+            self.lowest_priority = self.pods.iter().map(|pod| pod.priority).min();
         }
         let requests = &pod.requests;
         self.requested.sub_assign(&requests.on_node);
@@ -255,4 +268,33 @@ impl NodeInfo {
 
 fn full_claim_name(pod: &Pod, volume: &Volume) -> Option<Box<str>> {
     pod.claim_name(volume).map(|name| format!("{}/{name}", pod.namespace).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Uid, wire};
+    use serde_json::json;
+
+    fn pod(name: &str, priority: i32) -> Arc<Pod> {
+        let pod = json!({"metadata": {"name": name, "uid": name}, "spec": {"priority": priority, "containers": []}});
+        let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
+        Arc::new(Pod::new(&wire).expect("a pod that compiles"))
+    }
+
+    #[test]
+    fn the_lowest_priority_is_that_of_the_pods_that_are_there() {
+        let node: wire::Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).expect("a node");
+        let mut info = NodeInfo::new(Arc::new(Node::new(&node).expect("a node that compiles")));
+        assert_eq!(info.lowest_priority(), None);
+        for (name, priority, lowest) in [("a", 5, 5), ("b", 9, 5), ("c", -1, -1), ("d", -1, -1)] {
+            info.add_pod(pod(name, priority));
+            assert_eq!(info.lowest_priority(), Some(lowest), "{name}");
+        }
+        for (name, lowest) in [("b", Some(-1)), ("c", Some(-1)), ("x", Some(-1)), ("d", Some(5)), ("a", None)]
+        {
+            info.remove_pod(&Uid::from(name));
+            assert_eq!(info.lowest_priority(), lowest, "{name}");
+        }
+    }
 }

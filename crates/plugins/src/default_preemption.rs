@@ -144,6 +144,8 @@ impl DefaultPreemption {
         let potential = potential_nodes(cx, statuses);
         let found = if potential.is_empty() {
             Found::default()
+        } else if let Some(found) = dry_run::without_victims(cx, pod, &potential) {
+            found
         } else {
             let wanted = self.wanted(potential.len());
             let start = start(pod, potential.len(), wanted);

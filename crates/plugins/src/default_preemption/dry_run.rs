@@ -4,7 +4,7 @@ use super::DefaultPreemption;
 use super::budgets::Budgets;
 use super::importance::{Importance, Victim};
 use secondmate_framework::{
-    Code, Context, CycleState, NodeIndex, NodeStatuses, PreemptionCandidate, RunFilters, Status,
+    Code, Context, CycleState, KeptVerdicts, NodeIndex, NodeStatuses, PreemptionCandidate, RunFilters, Status,
 };
 use secondmate_model::{NodeInfo, Pod};
 use std::sync::Arc;
@@ -37,6 +37,7 @@ pub(super) struct DryRun<'a> {
     pod: &'a Arc<Pod>,
     budgets: Budgets<'a>,
     importance: Importance,
+    no_victims: Status,
 }
 
 impl<'a> DryRun<'a> {
@@ -47,7 +48,8 @@ impl<'a> DryRun<'a> {
         pod: &'a Arc<Pod>,
         importance: Importance,
     ) -> Self {
-        Self { plugin, cx, filters, pod, budgets: Budgets::of(cx.snapshot.objects()), importance }
+        let budgets = Budgets::of(cx.snapshot.objects());
+        Self { plugin, cx, filters, pod, budgets, importance, no_victims: no_victims() }
     }
 
     /// Tries the nodes out from `start` on, round the list, until as many candidates as wanted are found, one of them without
@@ -83,13 +85,16 @@ impl<'a> DryRun<'a> {
     /// The fewest pods of the node that have to go: none of those is missing without whom the pod fits as well, in the order in
     /// which they are taken back.
     fn victims_on(&self, state: &CycleState, node: &NodeInfo) -> Result<PreemptionCandidate, Status> {
+        if has_no_lower(node, self.pod) {
+            return Err(self.no_victims.clone());
+        }
         let on_node = node.pods().iter().enumerate();
         let mut potential: Vec<Victim> = on_node
             .filter(|(_, other)| self.plugin.may_be_evicted(other, self.pod))
             .map(|(place, other)| Victim { pod: Arc::clone(other), place })
             .collect();
         if potential.is_empty() {
-            return Err(Status::unresolvable(NO_VICTIMS));
+            return Err(self.no_victims.clone());
         }
         let mut trial = Trial {
             cx: self.cx,
@@ -125,6 +130,57 @@ impl<'a> DryRun<'a> {
             // A node holds at most some hundred pods.
             budget_violations: budget_violations as i64,
         })
+    }
+}
+
+fn no_victims() -> Status {
+    Status::unresolvable(NO_VICTIMS)
+}
+
+/// Whether no pod on the node has a lower priority than the pod.
+fn has_no_lower(node: &NodeInfo, pod: &Pod) -> bool {
+    node.lowest_priority().is_none_or(|lowest| lowest >= pod.priority)
+}
+
+/// What trying these nodes out comes to where none of them has a pod of lower priority; otherwise none. Many pods that wait for room hear
+/// it again and again: it costs no look at the pods of the nodes.
+pub(super) fn without_victims(cx: &Context<'_>, pod: &Pod, nodes: &[NodeIndex]) -> Option<Found> {
+    if !nodes.iter().all(|at| has_no_lower(cx.snapshot.at(*at), pod)) {
+        return None;
+    }
+    let verdicts = WithoutVictims {
+        nodes: nodes.to_vec(),
+        len: cx.snapshot.nodes().len(),
+        no_victims: no_victims(),
+        not_helpful: Status::unresolvable(super::NOT_HELPFUL),
+    };
+    let absent = verdicts.not_helpful.clone();
+    Some(Found { statuses: NodeStatuses::kept(Arc::new(verdicts), absent), ..Found::default() })
+}
+
+/// No pod of lower priority on these nodes, and no help in trying the others out.
+#[derive(Debug)]
+struct WithoutVictims {
+    /// In the snapshot's order.
+    nodes: Vec<NodeIndex>,
+    len: usize,
+    no_victims: Status,
+    not_helpful: Status,
+}
+
+impl KeptVerdicts for WithoutVictims {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, node: NodeIndex) -> &Status {
+        if self.nodes.binary_search(&node).is_ok() { &self.no_victims } else { &self.not_helpful }
+    }
+
+    fn tally(&self) -> Vec<(&Status, usize)> {
+        let tried = self.nodes.len();
+        let all = [(&self.no_victims, tried), (&self.not_helpful, self.len - tried)];
+        all.into_iter().filter(|(_, nodes)| *nodes > 0).collect()
     }
 }
 
@@ -169,4 +225,31 @@ impl Trial<'_> {
 /// A hook that did not succeed is an error, whatever it says.
 fn failed(status: Status) -> Result<(), Status> {
     if status.is_success() { Ok(()) } else { Err(status.recoded(Code::Error)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_without_victims_are_told_by_node_and_in_sum() {
+        for (tried, all) in [(vec![1, 3], 5), (vec![0, 1], 2)] {
+            let nodes: Vec<NodeIndex> = tried.iter().copied().map(NodeIndex).collect();
+            let not_helpful = Status::unresolvable(super::super::NOT_HELPFUL);
+            let verdicts = WithoutVictims {
+                nodes,
+                len: all,
+                no_victims: no_victims(),
+                not_helpful: not_helpful.clone(),
+            };
+            let is_tried = |at: usize| tried.iter().any(|tried| *tried as usize == at);
+            for at in 0..all {
+                let expected = if is_tried(at) { no_victims() } else { not_helpful.clone() };
+                let index = NodeIndex(u32::try_from(at).expect("a small number"));
+                assert_eq!(*verdicts.get(index), expected, "{at}");
+            }
+            assert_eq!(verdicts.tally().iter().map(|(_, nodes)| nodes).sum::<usize>(), all);
+            assert_eq!(verdicts.tally()[0], (&no_victims(), tried.len()));
+        }
+    }
 }
