@@ -12,7 +12,7 @@ mod counts_of_volumes;
 mod objects;
 mod volumes;
 
-use cluster::Cluster;
+use cluster::{About, Cluster};
 use secondmate_cycle::{StandingCounts, StandingSettings};
 
 fn number(name: &str) -> Option<u64> {
@@ -20,12 +20,12 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs histories, each of so many steps, and adds up what the standing evaluation did; and how many pods with claims it served.
-fn histories(name: &str, count: u64, settings: StandingSettings, alone: bool) -> (StandingCounts, u64) {
+fn histories(name: &str, count: u64, settings: StandingSettings, about: About) -> (StandingCounts, u64) {
     let seeds = number("SEED").map_or(0..number("HISTORIES").unwrap_or(count), |seed| seed..seed + 1);
     let (mut sum, mut claims_served) = (StandingCounts::default(), 0);
     for seed in seeds {
         println!("{name}: replay it with SEED={seed}");
-        let (counts, served) = history(seed, settings, alone);
+        let (counts, served) = history(seed, settings, about);
         claims_served += served;
         sum.hits += counts.hits;
         sum.first_sights += counts.first_sights;
@@ -42,8 +42,8 @@ fn histories(name: &str, count: u64, settings: StandingSettings, alone: bool) ->
     (sum, claims_served)
 }
 
-fn history(seed: u64, settings: StandingSettings, alone: bool) -> (StandingCounts, u64) {
-    let mut cluster = Cluster::new(seed, settings, alone);
+fn history(seed: u64, settings: StandingSettings, about: About) -> (StandingCounts, u64) {
+    let mut cluster = Cluster::new(seed, settings, about);
     for step in 0..number("STEPS").unwrap_or(150) {
         let what = cluster.change();
         if let Err(difference) = cluster.ask() {
@@ -56,7 +56,7 @@ fn history(seed: u64, settings: StandingSettings, alone: bool) -> (StandingCount
 #[test]
 fn both_answer_alike_whatever_happens() {
     let settings = StandingSettings { first_sight: true, ..StandingSettings::default() };
-    let (counts, claims_served) = histories("every class", 24, settings, false);
+    let (counts, claims_served) = histories("every class", 24, settings, About::Anything);
     let plain: u64 = counts.plain.values().sum();
     assert!(counts.hits > plain, "most pods are answered from a class: {counts:?}");
     assert!(counts.hits > counts.made + counts.rebuilds, "most classes are known: {counts:?}");
@@ -66,15 +66,23 @@ fn both_answer_alike_whatever_happens() {
 #[test]
 fn both_answer_alike_where_classes_come_with_the_second_pod_and_go_for_want_of_memory() {
     let settings = StandingSettings { bytes_max: 6 << 10, first_sight: false };
-    let (counts, _) = histories("few classes", 24, settings, false);
+    let (counts, _) = histories("few classes", 24, settings, About::Anything);
     assert!(counts.dropped > 0 && counts.hits > 0, "classes come and go: {counts:?}");
 }
 
 #[test]
 fn both_answer_alike_where_every_pod_is_alone() {
-    let (counts, _) = histories("alone", 24, StandingSettings::default(), true);
+    let (counts, _) = histories("alone", 24, StandingSettings::default(), About::PodsAlone);
     assert!(
         counts.first_sights > 500 && counts.made < counts.hits / 4,
         "pods are answered over columns: {counts:?}"
     );
+}
+
+#[test]
+fn both_answer_alike_whatever_becomes_of_volumes() {
+    let settings = StandingSettings { first_sight: true, ..StandingSettings::default() };
+    let (counts, claims_served) = histories("volumes", 24, settings, About::Volumes);
+    assert!(claims_served > counts.hits / 2, "most pods have claims");
+    assert!(claims_served > 2 * (counts.made + counts.rebuilds), "most classes are known: {counts:?}");
 }

@@ -62,7 +62,62 @@ pub fn name_claims(pod: &mut Value, name: &str) {
     }
 }
 
-fn claim(random: &mut Random, namespace: &str, name: &str) -> Value {
+/// The specification of pods that differ in nothing but their volumes.
+pub fn template(random: &mut Random) -> Value {
+    let mut template = json!({"metadata": {"namespace": "red", "labels": {}}, "spec": {"containers": [
+        {"name": "c", "image": "one", "resources": {"requests": {"cpu": "10m"}}}]}});
+    let volumes = match random.below(8) {
+        0..=3 => json!([{"name": "v0", "persistentVolumeClaim": {"claimName": "each"}}]),
+        4 => json!([{"name": "v0", "persistentVolumeClaim": {"claimName": "each"}},
+            {"name": "v1", "persistentVolumeClaim": {"claimName": "each"}}]),
+        _ => of_template(random),
+    };
+    template["spec"]["volumes"] = volumes;
+    template
+}
+
+/// A claim that is bound or waits for its first consumer, as most are.
+fn sound_claim(random: &mut Random, namespace: &str, name: &str) -> Value {
+    let mode = if one_in(random, 12) { "ReadWriteOncePod" } else { "ReadWriteOnce" };
+    let class = one(random, &["late", "late", "zoned"]);
+    let mut claim = json!({"metadata": {"name": name, "namespace": namespace, "annotations": {}},
+        "spec": {"accessModes": [mode], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": class},
+        "status": {}});
+    if !one_in(random, 4) {
+        claim["spec"]["volumeName"] = format!("pv{}", random.below(VOLUMES)).into();
+        claim["metadata"]["annotations"]["pv.kubernetes.io/bind-completed"] = "yes".into();
+    }
+    claim
+}
+
+/// A volume that belongs to a claim, as most do.
+fn sound_volume(random: &mut Random, at: usize) -> Value {
+    let handle = if one_in(random, 6) { format!("h{}", random.below(3)) } else { format!("h{at}") };
+    let mut volume = json!({"metadata": {"name": format!("pv{at}"), "labels": {}},
+        "spec": {"storageClassName": "late"}, "status": {"phase": "Bound"}});
+    if one_in(random, 6) {
+        volume["spec"]["awsElasticBlockStore"] =
+            json!({"volumeID": one(random, &["vol-1", "vol-2", "vol-3"])});
+    } else {
+        // Those of the other driver do not count against the limit.
+        let driver = one(random, &[DRIVER, DRIVER, "other"]);
+        volume["spec"]["csi"] = json!({"driver": driver, "volumeHandle": handle});
+    }
+    match random.below(6) {
+        0 => volume["metadata"]["labels"][ZONE] = one(random, &["a", "b"]).into(),
+        1 => {
+            volume["spec"]["nodeAffinity"] = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [
+                {"key": ZONE, "operator": "In", "values": [one(random, &["a", "b"])]}]}]}});
+        }
+        _ => {}
+    }
+    volume
+}
+
+fn claim(random: &mut Random, namespace: &str, name: &str, sound: bool) -> Value {
+    if sound && !one_in(random, 12) {
+        return sound_claim(random, namespace, name);
+    }
     let mode = one(random, &["ReadWriteOnce", "ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]);
     let mut claim = json!({"metadata": {"name": name, "namespace": namespace, "annotations": {}},
         "spec": {"accessModes": [mode], "resources": {"requests": {"storage": one(random, &["1Gi", "5Gi"])}}},
@@ -89,7 +144,10 @@ fn claim(random: &mut Random, namespace: &str, name: &str) -> Value {
     claim
 }
 
-fn volume(random: &mut Random, at: usize) -> Value {
+fn volume(random: &mut Random, at: usize, sound: bool) -> Value {
+    if sound && !one_in(random, 40) {
+        return sound_volume(random, at);
+    }
     let mut volume = json!({"metadata": {"name": format!("pv{at}"), "labels": {}},
         "spec": {"capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "late"},
         "status": {"phase": "Bound"}});
@@ -143,7 +201,8 @@ fn class(random: &mut Random) -> Value {
     class
 }
 
-fn csi_node(random: &mut Random, node: &str) -> Value {
+/// What the node attaches.
+pub fn csi_node(random: &mut Random, node: &str) -> Value {
     let mut drivers = Vec::new();
     for driver in [DRIVER, MIGRATED] {
         match random.below(5) {
@@ -162,31 +221,31 @@ fn csi_node(random: &mut Random, node: &str) -> Value {
 }
 
 /// Most of the objects that pods with volumes need.
-pub fn begin(random: &mut Random, objects: &mut Objects) {
+pub fn begin(random: &mut Random, objects: &mut Objects, sound: bool) {
     for _ in 0..20 {
         objects.apply(object(ObjectKind::StorageClass, class(random)));
     }
     for at in 0..VOLUMES {
-        objects.apply(object(ObjectKind::PersistentVolume, volume(random, at)));
+        objects.apply(object(ObjectKind::PersistentVolume, volume(random, at, sound)));
     }
     for namespace in ["red", "blue"] {
         let names = (0..SHARED).map(|at| format!("c{at}")).chain((0..EACH).map(|at| format!("each-{at}")));
         for name in names {
-            let claim = claim(random, namespace, &name);
+            let claim = claim(random, namespace, &name, sound);
             objects.apply(object(ObjectKind::PersistentVolumeClaim, claim));
         }
     }
 }
 
 /// The claims of a pod's generic ephemeral volumes, which most pods have soon.
-pub fn ephemeral_claims(random: &mut Random, pod: &Value) -> Vec<Object> {
+pub fn ephemeral_claims(random: &mut Random, pod: &Value, sound: bool) -> Vec<Object> {
     let (namespace, name) = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
     let mut claims = Vec::new();
     for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
         if volume["ephemeral"].is_null() || one_in(random, 8) {
             continue;
         }
-        let mut claim = claim(random, namespace, &format!("{name}-{}", text(&volume["name"])));
+        let mut claim = claim(random, namespace, &format!("{name}-{}", text(&volume["name"])), sound);
         let uid = if one_in(random, 12) { "another" } else { name };
         claim["metadata"]["ownerReferences"] =
             json!([{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid, "controller": true}]);
@@ -199,18 +258,24 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Something of storage changes. `ephemeral` are names of claims of pods.
-pub fn change(random: &mut Random, objects: &mut Objects, nodes: &[String], ephemeral: &[ObjectName]) {
+/// Something of storage changes. `ephemeral` are names of claims of pods; with `sound` most objects are as one would expect them.
+pub fn change(
+    random: &mut Random,
+    objects: &mut Objects,
+    nodes: &[String],
+    ephemeral: &[ObjectName],
+    sound: bool,
+) {
     let nowhere = Atom::default();
     let at = random.below(VOLUMES);
     match random.below(16) {
         0..=3 => {
-            let namespace = one(random, &["red", "blue"]);
+            let namespace = if sound { "red" } else { one(random, &["red", "blue"]) };
             let name = match random.below(4) {
                 0 => format!("c{}", random.below(SHARED)),
                 _ => format!("each-{}", random.below(EACH)),
             };
-            let claim = claim(random, namespace, &name);
+            let claim = claim(random, namespace, &name, sound);
             objects.apply(object(ObjectKind::PersistentVolumeClaim, claim));
         }
         4 | 5 if !ephemeral.is_empty() => {
@@ -219,7 +284,7 @@ pub fn change(random: &mut Random, objects: &mut Objects, nodes: &[String], ephe
                 objects.remove(ObjectKind::PersistentVolumeClaim, &name);
                 return;
             }
-            let mut claim = claim(random, name.namespace.as_str(), &name.name);
+            let mut claim = claim(random, name.namespace.as_str(), &name.name, sound);
             let pod = name.name.split('-').next().unwrap_or_default();
             claim["metadata"]["ownerReferences"] =
                 json!([{"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": pod, "controller": true}]);
@@ -229,7 +294,7 @@ pub fn change(random: &mut Random, objects: &mut Objects, nodes: &[String], ephe
             objects.remove(ObjectKind::PersistentVolume, &ObjectName::new(&nowhere, &format!("pv{at}")));
         }
         6..=8 => {
-            objects.apply(object(ObjectKind::PersistentVolume, volume(random, at)));
+            objects.apply(object(ObjectKind::PersistentVolume, volume(random, at, sound)));
         }
         9 | 10 if !nodes.is_empty() => {
             let node = one(random, nodes);
@@ -253,6 +318,7 @@ pub fn change(random: &mut Random, objects: &mut Objects, nodes: &[String], ephe
         14 => {
             objects.apply(object(ObjectKind::StorageClass, class(random)));
         }
+        _ if sound && !one_in(random, 20) => {}
         _ => change_driver(random, objects),
     }
 }
