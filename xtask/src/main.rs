@@ -2,7 +2,8 @@
 //!
 //! `cargo xtask test` is the one test command, `cargo xtask ci` is what CI runs, `cargo xtask bench` measures, `cargo xtask
 //! parity` holds decisions against the real kube-scheduler's, `cargo xtask fuzz` feeds the parsers with damaged inputs,
-//! `cargo xtask chaos` breaks a real control plane while pods are bound, `cargo xtask cluster` starts one to try things on,
+//! `cargo xtask simulate` lives years of a cluster in simulated time, `cargo xtask chaos` breaks a real control plane while pods are
+//! bound, `cargo xtask cluster` starts one to try things on,
 //! `cargo xtask compatibility` runs the end-to-end tests on every release of Kubernetes that is pinned, and `cargo xtask upstream`
 //! moves the pins to another release.
 
@@ -15,6 +16,7 @@ mod fuzz;
 mod go_mod;
 mod parity;
 mod runner;
+mod simulate;
 mod steps;
 mod test_command;
 mod upstream;
@@ -47,6 +49,9 @@ enum Chore {
     /// Feed every parser that reads what others write with damaged inputs, in a release build with checks of overflow.
     #[command(disable_help_flag = true)]
     Fuzz(fuzz::FuzzArgs),
+    /// Simulate years of a cluster's life, and check every invariant after every step.
+    #[command(disable_help_flag = true)]
+    Simulate(simulate::SimulateArgs),
     /// Break the real control plane, and the way to it, while the scheduler binds pods, and judge what came of the pods.
     #[command(disable_help_flag = true)]
     Chaos(chaos::ChaosArgs),
@@ -100,6 +105,7 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::bench(&arguments),
         Chore::Parity(arguments) => parity::parity(&arguments),
         Chore::Fuzz(arguments) => fuzz::fuzz(&arguments),
+        Chore::Simulate(arguments) => simulate::simulate(&arguments),
         Chore::Chaos(arguments) => chaos::chaos(&arguments),
         Chore::Compatibility(arguments) => compatibility::compatibility(&arguments),
         Chore::Upstream(arguments) => upstream::upstream(&arguments),

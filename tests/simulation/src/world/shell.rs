@@ -1,8 +1,8 @@
 //! The pretended shell: it brings the core its inputs and carries out its effects, late and not always.
 
-use super::objects::{brief, compile};
+use super::objects::{brief, compile, heard};
 use super::*;
-use secondmate_core::port::{BindOutcome, NominationPatch, Verified};
+use secondmate_core::port::{BindOutcome, NominationPatch, Observation, Verified};
 use std::collections::BTreeSet;
 
 /// What the core has been told and has to know.
@@ -53,6 +53,9 @@ impl World {
     pub(super) fn deliver(&mut self) {
         let lags = self.options.lag && !self.calm;
         for at in 0..self.streams.len() {
+            if self.silent[at] > self.now {
+                continue;
+            }
             let most = self.streams[at].0.len();
             let count = if lags { self.random.below(most + 1).min(self.random.below(6)) } else { most };
             for _ in 0..count {
@@ -60,12 +63,29 @@ impl World {
                 // Answers overtake each other, events of a watch do not.
                 let next = if lags && at == ANSWERS { self.random.below(len) } else { 0 };
                 let Some(input) = self.streams[at].0.remove(next) else { break };
-                self.told.input(at, &input);
-                self.scheduler.apply(input, self.now);
-                self.check();
+                self.tell(at, input);
             }
         }
         self.check_cache();
+    }
+
+    /// The core is told something.
+    fn tell(&mut self, at: usize, input: Input) {
+        self.counts.add("inputs to the core", 1);
+        let is_new = match &input {
+            Input::Pod(PodWatch::Assigned, pod) => {
+                let node = pod.node_name.as_ref().map(Atom::as_str);
+                let seen = self.told.assigned.get(pod.uid.as_str()).map(String::as_str);
+                seen != node && !self.told.looked_at.contains(pod.uid.as_str())
+            }
+            _ => false,
+        };
+        self.judge.input(&input, is_new, self.now);
+        self.told.input(at, &input);
+        let now = self.now;
+        self.log(Log::Story, || format!("{} -> {}", clock(now), heard(&input)));
+        self.scheduler.apply(input, self.now);
+        self.check();
     }
 
     fn answer(&mut self, input: Input) {
@@ -75,15 +95,22 @@ impl World {
     /// Takes what the core wants done, and does some or all of it.
     pub(super) fn take_effects(&mut self) {
         for effect in self.scheduler.take_effects() {
-            let what = if self.options.log_in_full { format!("{effect:?}") } else { brief(&effect) };
-            self.log.push(format!("{} {what}", self.now.nanos));
+            let now = self.now;
+            self.log(Log::Full, || format!("{} {effect:?}", now.nanos));
+            self.log(Log::Brief, || format!("{} {}", now.nanos, brief(&effect)));
+            self.log(Log::Story, || format!("{} <- {}", clock(now), brief(&effect)));
+            self.judge.effect(&effect, self.options.tenants, self.now);
             match effect {
+                Effect::Observed(Observation::PreemptionPutOff { .. }) => {
+                    self.counts.add("preemptions put off", 1);
+                }
                 Effect::Event(_) | Effect::Observed(_) => {}
                 // The status writer keeps the order of a pod's changes.
                 Effect::PatchStatus { .. } => self.carry_out(effect),
                 _ => self.outbox.push_back(effect),
             }
         }
+        self.judge.turn_ends();
         let lags = self.options.lag && !self.calm;
         let count = if lags { self.random.below(self.outbox.len() + 1) } else { self.outbox.len() };
         for _ in 0..count {
@@ -124,6 +151,7 @@ impl World {
                 let result = if fails || !self.leading {
                     Err("500".to_owned())
                 } else {
+                    self.counts.add("pods evicted by secondmate", 1);
                     self.write_ours(|world| world.delete(&victim.name));
                     Ok(())
                 };
@@ -148,6 +176,7 @@ impl World {
 
     /// The process ends and starts again. What it wanted done may have been sent or not; the answers are lost.
     pub(super) fn crash(&mut self) {
+        self.counts.add("crashes", 1);
         for effect in std::mem::take(&mut self.outbox) {
             if self.one_in(2) {
                 self.carry_out(effect);
@@ -157,7 +186,9 @@ impl World {
         self.earlier_hits = self.standing_hits();
         self.scheduler = new_scheduler(self.seed, self.options, &self.slow, &self.probe);
         self.streams = Default::default();
+        self.silent = [BEGAN; STREAMS];
         self.told = Told::default();
+        self.judge.crashed();
         for input in self.truth.lists() {
             let at = match &input {
                 Input::Node(_) => NODES,
@@ -167,45 +198,48 @@ impl World {
                 _ => OBJECTS,
             };
             // Nothing is scheduled before every list is in.
-            self.told.input(at, &input);
-            self.scheduler.apply(input, self.now);
-            self.check();
+            self.tell(at, input);
         }
     }
 
     fn bind_asked(&mut self, pod: &Arc<Pod>, node: &Atom) -> BindOutcome {
-        let fault = if self.options.bind_faults && !self.calm { self.random.below(12) } else { 12 };
+        // In a living cluster three binds of four find nothing in their way.
+        let spared = self.calm || !self.options.bind_faults || (self.options.living && !self.one_in(4));
+        let fault = if spared { 12 } else { self.random.below(12) };
+        if fault < 6 || fault == 11 {
+            self.counts.add("binds that failed or were lost", 1);
+        }
         match fault {
-            5 => BindOutcome::NotSent,
-            0 => BindOutcome::Refused { code: 500, message: "internal error".to_owned() },
-            1 => BindOutcome::Unknown { message: "time-out, and it was not carried out".to_owned() },
+            5 => return BindOutcome::NotSent,
+            0 => return BindOutcome::Refused { code: 500, message: "internal error".to_owned() },
+            1 => return BindOutcome::Unknown { message: "time-out, and it was not carried out".to_owned() },
             2 => {
                 let _ = self.bind_ours(pod, node);
-                BindOutcome::Unknown { message: "time-out, and it was carried out".to_owned() }
+                return BindOutcome::Unknown { message: "time-out, and it was carried out".to_owned() };
             }
-            3 => {
-                // The answer is lost and the call is sent again by somebody in between.
-                let _ = self.bind_ours(pod, node);
-                match self.bind_ours(pod, node) {
-                    Ok(()) => BindOutcome::Bound,
-                    Err((code, message)) => BindOutcome::Refused { code, message },
-                }
-            }
-            4 if self.options.foreign => {
+            // The answer is lost and the call is sent again by somebody in between.
+            3 => drop(self.bind_ours(pod, node)),
+            4 if self.options.foreign && !self.options.living => {
                 // Somebody else is faster, for another node.
                 let nodes: Vec<String> = self.truth.nodes.keys().cloned().collect();
                 if let Some(other) = self.pick(&nodes) {
                     let _ = self.bind(&pod.name, &other);
                 }
-                match self.bind_ours(pod, node) {
-                    Ok(()) => BindOutcome::Bound,
-                    Err((code, message)) => BindOutcome::Refused { code, message },
-                }
             }
-            _ => match self.bind_ours(pod, node) {
-                Ok(()) => BindOutcome::Bound,
-                Err((code, message)) => BindOutcome::Refused { code, message },
-            },
+            11 if self.options.living => {
+                let _ = self.write_ours(|world| world.ask_bind_slowly(&pod.name, node.as_str()));
+                return BindOutcome::Unknown { message: "time-out, and it is carried out later".to_owned() };
+            }
+            _ => {}
+        }
+        match self.bind_ours(pod, node) {
+            Ok(()) => BindOutcome::Bound,
+            Err((code, message)) => {
+                if code == 409 {
+                    self.counts.add("binds refused with a conflict", 1);
+                }
+                BindOutcome::Refused { code, message }
+            }
         }
     }
 
@@ -220,7 +254,7 @@ impl World {
     }
 
     fn bind_ours(&mut self, pod: &Pod, node: &Atom) -> Result<(), (u16, String)> {
-        self.write_ours(|world| world.bind(&pod.name, node.as_str()))
+        self.write_ours(|world| world.ask_bind(&pod.name, node.as_str()))
     }
 
     fn read_asked(&mut self, node: Atom) {

@@ -2,12 +2,30 @@
 
 use super::*;
 
+/// In a living cluster, users create no more pods while more than these wait.
+const WAITING: usize = 12;
+
+/// A pod that no controller replaces.
+fn is_bare(pod: &Value) -> bool {
+    pod["metadata"]["ownerReferences"].is_null()
+}
+
 impl World {
     pub(super) fn create_pod(&mut self, scheduler: &str) {
-        let name = self.name(if scheduler == OURS { "p" } else { "f" });
+        let waiting = self.truth.facts.values().filter(|facts| facts.waits()).count();
+        if self.options.living && waiting > WAITING {
+            // Who sees that nothing comes of it gives up.
+            return self.delete_waiting_pod();
+        }
+        let pod = self.pod_template(scheduler);
+        self.create(if is_our_name(scheduler) { "p" } else { "f" }, pod);
+    }
+
+    /// The object, all but its name.
+    pub(super) fn pod_template(&mut self, scheduler: &str) -> Value {
         let milli = 100 * (1 + self.random.below(12));
         let mut pod = json!({
-            "metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")},
+            "metadata": {"namespace": self.namespace(scheduler)},
             "spec": {"schedulerName": scheduler, "containers": [{"name": "c", "resources": {"requests": {"cpu": format!("{milli}m")}}}]},
             "status": {"phase": "Pending"},
         });
@@ -22,26 +40,51 @@ impl World {
             let number = 8000 + self.random.below(3);
             pod["spec"]["containers"][0]["ports"] = json!([{"hostPort": number, "containerPort": 1}]);
         }
-        if self.one_in(12) && scheduler == OURS {
+        if self.one_in(12) && is_our_name(scheduler) {
             pod["spec"]["schedulingGates"] = json!([{"name": "example.com/wait"}]);
         }
-        if self.options.topology {
+        if self.options.topology && (is_our_name(scheduler) || !self.options.living) {
             self.look_at_others(&mut pod);
         }
         if self.options.preemption {
             pod["spec"]["priority"] = json!(self.random.below(3) * 100);
-            if !self.options.topology {
+            if pod["metadata"]["labels"].is_null() {
                 let app = ["a", "b", "c"][self.random.below(3)];
                 pod["metadata"]["labels"] = json!({"app": app});
             }
         }
-        if scheduler != OURS && self.one_in(4) {
+        if !is_our_name(scheduler) && !self.options.living && self.one_in(4) {
             let nodes: Vec<String> = self.truth.nodes.keys().cloned().collect();
             if let Some(node) = self.pick(&nodes) {
                 pod["status"]["nominatedNodeName"] = json!(node);
             }
         }
+        pod
+    }
+
+    /// Where a pod of the scheduler lives: where there are tenants, one of twenty is not allowed there.
+    fn namespace(&mut self, scheduler: &str) -> &'static str {
+        match OUR_NAMES.iter().position(|name| *name == scheduler) {
+            _ if !self.options.living => NAMESPACES[0],
+            Some(_) if self.options.tenants && self.one_in(20) => "team-c",
+            Some(at) => NAMESPACES[at],
+            None => NAMESPACES[self.random.below(2)],
+        }
+    }
+
+    pub(super) fn create(&mut self, prefix: &str, mut pod: Value) {
+        let name = self.name(prefix);
+        pod["metadata"]["name"] = json!(name);
+        pod["metadata"]["uid"] = json!(format!("uid-{name}"));
+        self.counts.add("pods created", 1);
         self.write_pod(&name, pod);
+    }
+
+    fn delete_waiting_pod(&mut self) {
+        let names = self.pods_where(|p| node_of(p).is_none() && !ended(p) && is_bare(p));
+        if let Some(name) = self.pick(&names) {
+            self.delete(&name);
+        }
     }
 
     pub(super) fn look_at_others(&mut self, pod: &mut Value) {
@@ -81,9 +124,7 @@ impl World {
     pub(super) fn delete(&mut self, name: &str) {
         let Some(mut pod) = self.truth.pods.get(name).cloned() else { return };
         if pod["spec"]["nodeName"].is_null() || self.one_in(3) {
-            self.truth.pods.remove(name);
-            self.truth.version += 1;
-            self.tell_pod(name);
+            self.erase_pod(name);
         } else {
             pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
             self.write_pod(name, pod);
@@ -92,9 +133,7 @@ impl World {
 
     pub(super) fn finish_deletions(&mut self) {
         for name in self.pods_where(|p| p["metadata"]["deletionTimestamp"].is_string()) {
-            self.truth.pods.remove(&name);
-            self.truth.version += 1;
-            self.tell_pod(&name);
+            self.erase_pod(&name);
         }
     }
 
@@ -111,26 +150,45 @@ impl World {
     }
 
     pub(super) fn finish_pod(&mut self) {
-        let names = self.pods_where(|p| p["spec"]["nodeName"].is_string() && !ended(p));
+        let bare = self.options.living && !self.one_in(4);
+        let names = self.pods_where(|p| node_of(p).is_some() && !ended(p) && (!bare || is_bare(p)));
         let Some(name) = self.pick(&names) else { return };
         let mut pod = self.truth.pods[&name].clone();
         pod["status"]["phase"] = json!(if self.one_in(2) { "Succeeded" } else { "Failed" });
         self.write_pod(&name, pod);
     }
 
+    /// Another scheduler binds a pod of its own, anywhere.
     pub(super) fn foreign_bind(&mut self) {
         let names = self.pods_where(|p| !ours(p) && p["spec"]["nodeName"].is_null());
-        let nodes: Vec<String> = self.truth.nodes.keys().cloned().collect();
-        if let (Some(pod), Some(node)) = (self.pick(&names), self.pick(&nodes)) {
-            let _ = self.bind(&pod, &node);
-        }
+        self.bind_anywhere(&names);
     }
 
     /// Another replica of ours leads meanwhile.
     pub(super) fn other_replica_binds(&mut self) {
         let names = self.pods_where(|p| ours(p) && p["spec"]["nodeName"].is_null());
+        if !self.options.living {
+            return self.bind_anywhere(&names);
+        }
+        // It sees what is, and takes a node that fits.
+        let Some(name) = self.pick(&names) else { return };
+        let pod = &self.truth.pods[&name];
+        let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
+        let nodes: Vec<String> = self
+            .truth
+            .nodes
+            .iter()
+            .filter(|(_, node)| self.has_room(pod, node))
+            .map(|(n, _)| n.clone())
+            .collect();
+        if let (false, Some(node)) = (gated, self.pick(&nodes)) {
+            let _ = self.ask_bind(&name, &node);
+        }
+    }
+
+    fn bind_anywhere(&mut self, names: &[String]) {
         let nodes: Vec<String> = self.truth.nodes.keys().cloned().collect();
-        if let (Some(pod), Some(node)) = (self.pick(&names), self.pick(&nodes)) {
+        if let (Some(pod), Some(node)) = (self.pick(names), self.pick(&nodes)) {
             let _ = self.bind(&pod, &node);
         }
     }
@@ -138,7 +196,8 @@ impl World {
     /// A budget comes, goes, or allows more or less.
     pub(super) fn change_budget(&mut self) {
         let app = ["a", "b", "c"][self.random.below(3)];
-        let name = format!("budget-{app}");
+        let namespace = NAMESPACES[if self.options.living { self.random.below(2) } else { 0 }];
+        let name = format!("budget-{namespace}-{app}");
         if self.one_in(4) {
             if let Some(budget) = self.truth.budgets.remove(&name) {
                 let object = objects::compile_budget(&budget);
@@ -146,22 +205,25 @@ impl World {
             }
             return;
         }
+        // In a living cluster its controller writes the status.
+        let allowed = if self.options.living { 0 } else { self.random.below(3) };
         let budget = json!({
-            "metadata": {"name": name, "namespace": "default"},
-            "spec": {"selector": {"matchLabels": {"app": app}}},
-            "status": {"disruptionsAllowed": self.random.below(3)},
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"selector": {"matchLabels": {"app": app}}, "minAvailable": 1 + self.random.below(6)},
+            "status": {"disruptionsAllowed": allowed},
         });
-        self.streams[OBJECTS].0.push_back(Input::Object(objects::compile_budget(&budget)));
-        self.truth.budgets.insert(name, budget);
+        self.write_budget(&name, budget);
     }
 
     pub(super) fn add_node(&mut self) {
         let name = self.name("n");
         let zone = self.random.below(3);
-        let cpus = 1 + self.random.below(4);
+        let cpus = self.cpus();
+        let pool = POOLS[self.random.below(POOLS.len())];
         let node = json!({
             "metadata": {"name": name, "uid": format!("uid-{name}"),
-                "labels": {"topology.kubernetes.io/zone": format!("z{zone}"), "kubernetes.io/hostname": name}},
+                "labels": {"topology.kubernetes.io/zone": format!("z{zone}"), "kubernetes.io/hostname": name,
+                    "pool": pool}},
             "status": {"allocatable": {"cpu": format!("{cpus}"), "memory": "64Gi", "pods": "10"}},
         });
         let mut node = node;
@@ -171,14 +233,22 @@ impl World {
         self.write_node(&name, node);
     }
 
+    fn cpus(&mut self) -> usize {
+        if self.options.living { 2 + self.random.below(5) } else { 1 + self.random.below(4) }
+    }
+
     pub(super) fn change_node(&mut self) {
         let names: Vec<String> = self.truth.nodes.keys().cloned().collect();
         let Some(name) = self.pick(&names) else { return };
         let mut node = self.truth.nodes[&name].clone();
         if self.one_in(2) {
-            node["spec"]["unschedulable"] = json!(self.one_in(2));
+            // In a living cluster somebody is called to a cordoned node.
+            let odds = if self.options.living { 4 } else { 2 };
+            node["spec"]["unschedulable"] = json!(self.one_in(odds));
+        } else if self.options.living && self.one_in(2) {
+            node["metadata"]["labels"]["pool"] = json!(POOLS[self.random.below(POOLS.len())]);
         } else if self.options.foreign {
-            let cpus = 1 + self.random.below(4);
+            let cpus = self.cpus();
             node["status"]["allocatable"]["cpu"] = json!(format!("{cpus}"));
         } else {
             node["metadata"]["labels"]["disk"] = json!("ssd");
@@ -192,8 +262,7 @@ impl World {
         }
         let names: Vec<String> = self.truth.nodes.keys().cloned().collect();
         let Some(name) = self.pick(&names) else { return };
-        self.truth.nodes.remove(&name);
-        self.truth.version += 1;
-        self.streams[NODES].0.push_back(Input::NodeGone(Atom::new(&name)));
+        self.counts.add("nodes removed", 1);
+        self.erase_node(&name);
     }
 }

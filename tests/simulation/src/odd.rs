@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+/// The probe.
 pub struct Odd {
     random: Mutex<Random>,
     told: Mutex<BTreeMap<&'static str, u64>>,

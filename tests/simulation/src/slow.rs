@@ -52,7 +52,8 @@ impl Slow {
 }
 
 fn number(pod: &Pod) -> u64 {
-    pod.name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0)
+    let digits = pod.name.bytes().filter(u8::is_ascii_digit);
+    digits.fold(0, |number, digit| number.wrapping_mul(10) + u64::from(digit - b'0'))
 }
 
 /// How far PreBind is in this cycle.

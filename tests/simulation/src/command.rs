@@ -1,0 +1,35 @@
+//! The command line. `cargo xtask simulate` has this file too, so that help and mistakes cost no build.
+
+use clap::Parser;
+use std::num::NonZero;
+use std::path::PathBuf;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask simulate",
+    about = "Simulate years of a cluster's life, and check every invariant after every step",
+    long_about = "Simulate years of a cluster's life, and check every invariant after every step.\n\n\
+        Each year has a cluster of its own, made by its seed: 12 nodes at first, three schedulers (secondmate with two names, and \
+        two others), some 150 pods a day and 20 faults. A year that breaks an invariant ends the run: \
+        its seed is printed, and its history is shrunk to a few steps, printed and written to a file."
+)]
+pub(crate) struct Options {
+    /// Years to simulate.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) years: NonZero<u32>,
+    /// Seed of the first year; the following ones have the following seeds.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Years simulated at the same time [default: as many as there are processors].
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZero<usize>>,
+    /// End each year after so many days.
+    #[arg(long, value_name = "N", default_value = "365")]
+    pub(crate) days: NonZero<u32>,
+    /// Folder into which a shrunk history is written.
+    #[arg(long, value_name = "FOLDER", default_value = "target/simulation")]
+    pub(crate) keep: PathBuf,
+    /// Replay the history in this file instead, and print what happens.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["years", "seed", "jobs", "days", "keep"])]
+    pub(crate) replay: Option<PathBuf>,
+}

@@ -1,0 +1,129 @@
+//! Histories as data: what happens from outside, and when. Everything else follows from that.
+
+use crate::Options;
+use secondmate_cycle::Random;
+use serde::{Deserialize, Serialize};
+
+/// Something that happens to the cluster or to its schedulers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Only time passes.
+    Nothing,
+    /// A user creates a pod for a scheduler of ours.
+    CreatePod,
+    /// A user creates a pod for another scheduler.
+    CreateForeignPod,
+    /// A user deletes a pod.
+    DeletePod,
+    /// A pod's labels or gates change.
+    ChangePod,
+    /// A pod on a node ends.
+    FinishPod,
+    /// A user creates a workload: its controller keeps so many pods alive.
+    CreateWorkload,
+    /// A workload gets more or fewer pods.
+    ScaleWorkload,
+    /// A workload is deleted with its pods.
+    DeleteWorkload,
+    /// A node joins.
+    AddNode,
+    /// A node is cordoned, relabelled, or gets another size.
+    ChangeNode,
+    /// A node goes, with what is on it.
+    RemoveNode,
+    /// Another scheduler, which looks at nothing, binds a pod of its own.
+    ForeignBind,
+    /// Another replica of ours binds a pod while we do not lead.
+    OtherReplicaBinds,
+    /// A PodDisruptionBudget comes, goes, or changes.
+    ChangeBudget,
+    /// A watch breaks and is listed anew, which may show an older state.
+    Relist,
+    /// A watch of ours or of the guard's shows nothing for up to three minutes.
+    SilentWatch,
+    /// Our process is killed and starts again.
+    Crash,
+    /// We lose the Lease, or get it back.
+    ChangeLeadership,
+    /// We lose the Lease.
+    LoseLeadership,
+    /// We hold the Lease again.
+    Lead,
+    /// The bind guard does not answer: binds pass unseen.
+    GuardGone,
+    /// A new bind guard has listed everything and decides.
+    GuardBack,
+    /// Faults end for a while, and all that fits has to be placed.
+    CalmDown,
+}
+
+/// An action and its time. What is decided at random in it and after it follows from the history's seed and the step's number, so a
+/// history without some of its steps is a history as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u64, u64, Action)", into = "(u64, u64, Action)")]
+pub struct Step {
+    /// Milliseconds since the history began.
+    pub at: u64,
+    /// Number among the steps.
+    pub number: u64,
+    /// What happens.
+    pub action: Action,
+}
+
+impl From<(u64, u64, Action)> for Step {
+    fn from((at, number, action): (u64, u64, Action)) -> Self {
+        Self { at, number, action }
+    }
+}
+
+impl From<Step> for (u64, u64, Action) {
+    fn from(Step { at, number, action }: Step) -> Self {
+        (at, number, action)
+    }
+}
+
+impl Step {
+    /// Where the decisions of this step come from.
+    pub(crate) fn random(&self, seed: u64) -> Random {
+        Random::new(seed ^ (self.number + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93))
+    }
+}
+
+/// A history that is kept in a file: one that once broke something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// What it broke when it was found.
+    pub broke: String,
+    /// Its seed.
+    pub seed: u64,
+    /// The kind of world.
+    pub options: Options,
+    /// What happened, in order of time.
+    pub steps: Vec<Step>,
+}
+
+impl History {
+    /// As a file: one line a step.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let part = |value: &dyn Fn() -> serde_json::Result<String>| value().expect("plain data");
+        let steps: Vec<String> =
+            self.steps.iter().map(|step| part(&|| serde_json::to_string(step))).collect();
+        format!(
+            "{{\"broke\": {},\n \"seed\": {},\n \"options\": {},\n \"steps\": [\n  {}\n ]}}\n",
+            part(&|| serde_json::to_string(&self.broke)),
+            self.seed,
+            part(&|| serde_json::to_string(&self.options)),
+            steps.join(",\n  ")
+        )
+    }
+
+    /// From a file.
+    ///
+    /// # Errors
+    /// It is no history.
+    pub fn from_text(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
+}

@@ -1,0 +1,132 @@
+//! Faults end: what fits has to be placed.
+
+use super::*;
+
+/// Rounds of eight seconds that a calm has at least: longer than the longest stay among the unschedulable pods, and the backoff
+/// after it.
+const ROUNDS: u32 = 50;
+/// In the end what has been begun may be finished.
+const MORE_ROUNDS: u32 = 10;
+/// Where controllers replace what is evicted, it may take longer until nothing changes any more.
+const MORE_ROUNDS_OF_THE_LIVING: u32 = 250;
+
+impl World {
+    /// Faults end and nothing more is asked for: all that fits must be placed soon.
+    ///
+    /// # Panics
+    /// An invariant is broken; the message says which.
+    pub fn calm_down(&mut self) {
+        self.counts.add("calms", 1);
+        self.calm = true;
+        self.leading = true;
+        self.silent = [BEGAN; STREAMS];
+        self.guard_comes_back();
+        let more = if self.options.living { MORE_ROUNDS_OF_THE_LIVING } else { MORE_ROUNDS };
+        let (mut rounds, mut unchanged) = (0, 0);
+        while rounds < ROUNDS
+            || (rounds < ROUNDS + more
+                && (self.scheduler.sizes().bindings > 0 || (self.options.living && unchanged < 3)))
+        {
+            rounds += 1;
+            let version = self.truth.version;
+            self.now = self.now + Duration::from_secs(8);
+            self.store_binds();
+            self.finish_deletions();
+            if self.options.living {
+                self.controllers_act();
+            }
+            self.decide_on_permit();
+            self.guard_acts();
+            self.deliver();
+            loop {
+                let tried = self.scheduler.step(self.now).is_some();
+                // Time alone may have made it ask for something.
+                self.take_effects();
+                if !tried && self.streams.iter().all(|s| s.0.is_empty()) {
+                    break;
+                }
+                self.guard_acts();
+                self.deliver();
+            }
+            self.check();
+            unchanged = if self.truth.version == version { unchanged + 1 } else { 0 };
+        }
+        self.everything_is_settled();
+        // What looks have shown the watches have shown by now.
+        self.told.looked_at.clear();
+        self.check_cache();
+        self.calm = false;
+    }
+
+    fn everything_is_settled(&self) {
+        let sizes = self.scheduler.sizes();
+        assert_eq!(sizes.cache.assumed_pods, 0, "assumed pods are left over: {sizes:?}");
+        assert_eq!(sizes.bindings, 0, "bindings are left over: {sizes:?}");
+        let on_nodes = self.truth.pods.values().filter(|p| !ended(p) && node_of(p).is_some()).count();
+        assert_eq!(sizes.cache.pods, on_nodes, "the cache has what the cluster has");
+        let waits = |p: &&Value| ours(p) && !ended(p) && node_of(p).is_none() && self.is_served(p);
+        let waiting: Vec<&Value> = self.truth.pods.values().filter(waits).collect();
+        let queue = sizes.queue;
+        let queued = queue.active + queue.backoff + queue.unschedulable + queue.gated;
+        assert_eq!(queued, waiting.len(), "each waiting pod is queued: {queue:?}");
+        for pod in waiting {
+            let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty());
+            // Whom a pod repels is beyond `has_room`; the fresh scheduler below knows.
+            if gated || self.options.topology || is_leaving(pod) {
+                continue;
+            }
+            for node in self.truth.nodes.values() {
+                assert!(
+                    !self.has_room(pod, node),
+                    "invariant 7: {} fits {} and waits",
+                    name(pod),
+                    name(node)
+                );
+            }
+        }
+        self.a_fresh_scheduler_places_none_of_them();
+    }
+
+    fn is_served(&self, pod: &Value) -> bool {
+        self.options.living || pod["spec"]["schedulerName"] == OUR_NAMES[0]
+    }
+
+    /// Another scheduler that starts now, on the same cluster and with no memory, finds no node for any pod that waits.
+    fn a_fresh_scheduler_places_none_of_them(&self) {
+        let mut fresh =
+            new_scheduler(self.seed, self.options, &slow::Shared::default(), &Arc::new(Odd::default()));
+        for input in self.truth.lists() {
+            fresh.apply(input, self.now);
+        }
+        while let Some(report) = fresh.step(self.now) {
+            if let Some(node) = report.node {
+                panic!("invariant 7: pod {} fits {node} and waits", report.pod.full_name());
+            }
+        }
+    }
+
+    /// The rules as a person would check them: cordon, tenant, room, host ports, pods.
+    pub(super) fn has_room(&self, pod: &Value, node: &Value) -> bool {
+        if node["spec"]["unschedulable"] == true || !self.tenant_allows(pod, node) {
+            return false;
+        }
+        let node_name = &node["metadata"]["name"];
+        let here = self.truth.pods.values().filter(|p| {
+            let nominated = p["spec"]["nodeName"].is_null()
+                && p["status"]["nominatedNodeName"] == *node_name
+                && p["metadata"]["uid"] != pod["metadata"]["uid"]
+                && objects::priority(p) >= objects::priority(pod);
+            (p["spec"]["nodeName"] == *node_name || nominated) && !ended(p)
+        });
+        let here: Vec<Needs> = here.map(Needs::of).collect();
+        Room::of(node).takes(&Needs::of(pod), here.iter())
+    }
+
+    /// Whether the tenant of the pod's scheduler name allows the pod, and the pod on this node.
+    pub(super) fn tenant_allows(&self, pod: &Value, node: &Value) -> bool {
+        let scheduler = pod["spec"]["schedulerName"].as_str().unwrap_or_default();
+        let Some(at) = OUR_NAMES.iter().position(|name| *name == scheduler) else { return true };
+        let pool = node["metadata"]["labels"]["pool"].as_str().unwrap_or_default();
+        !self.options.tenants || (pod["metadata"]["namespace"] == NAMESPACES[at] && may_use(at, pool))
+    }
+}

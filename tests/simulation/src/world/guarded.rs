@@ -1,0 +1,251 @@
+//! The way of a bind through the API server: the bind guard is asked, and what passes is stored, at once or a little later.
+//!
+//! The guard has watches of its own, which lag. It goes away now and then, and another one takes its place; meanwhile binds pass unseen.
+//! No kubelet may reject a pod whose bind was approved, but where something could not be known: a bind passed without a decision, the
+//! node itself shrank. From then on the node is unsure until the guard has seen everything.
+
+use super::objects::compile_node;
+use super::*;
+use secondmate_guard::{Bind, Found, Guard, Settled, Standing, Times, Verdict};
+use std::collections::BTreeSet;
+
+/// An API server stores what it lets through within milliseconds; a bad one within two seconds, before anybody looks for it.
+const STORED_WITHIN_MS: usize = 2_000;
+/// Pods that are looked at in a turn.
+const LOOKS: usize = 16;
+
+/// A bind between admission and store.
+pub(super) struct UnderWay {
+    pub pod: String,
+    pub node: String,
+    pub due: Timestamp,
+}
+
+enum News {
+    Waiting(Arc<Pod>),
+    WaitingGone(Uid),
+    OnNode(Arc<Pod>),
+    OffNode(Uid),
+    Node(Arc<secondmate_model::Node>),
+    NodeGone(Atom),
+}
+
+/// The guard, what it has not been told yet, and the nodes about which it cannot be sure.
+pub(super) struct Guarded {
+    guard: Option<Guard>,
+    /// News of pods, and of nodes.
+    news: [VecDeque<News>; 2],
+    silent_until: Timestamp,
+    unsure: BTreeSet<String>,
+}
+
+impl Guarded {
+    pub fn new(now: Timestamp) -> Self {
+        let mut guard = Guard::new(Times::default());
+        guard.listed();
+        Self { guard: Some(guard), news: Default::default(), silent_until: now, unsure: BTreeSet::new() }
+    }
+
+    pub fn is_quiet(&self, now: Timestamp) -> bool {
+        let told = self.news.iter().all(VecDeque::is_empty) || now < self.silent_until;
+        told && self.guard.as_ref().is_none_or(|guard| guard.unseen() == 0 || now < self.silent_until)
+    }
+
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.news.iter().any(|news| !news.is_empty()).then_some(self.silent_until)
+    }
+
+    pub fn be_silent(&mut self, until: Timestamp) {
+        self.silent_until = until;
+    }
+
+    /// A pod changed or is gone.
+    pub fn tell_pod(&mut self, name: &str, pod: Option<&Arc<Pod>>) {
+        let news = &mut self.news[0];
+        match pod {
+            Some(pod) if pod.node_name.is_none() => news.push_back(News::Waiting(Arc::clone(pod))),
+            Some(pod) if !pod.terminal => {
+                news.push_back(News::WaitingGone(uid(name)));
+                news.push_back(News::OnNode(Arc::clone(pod)));
+            }
+            _ => {
+                news.push_back(News::WaitingGone(uid(name)));
+                news.push_back(News::OffNode(uid(name)));
+            }
+        }
+    }
+
+    /// A node changed or is gone. Until the guard knows it, it may approve what does not fit any more.
+    pub fn tell_node(&mut self, name: &str, node: Option<&Value>) {
+        self.unsure.insert(name.to_owned());
+        self.news[1].push_back(match node {
+            Some(node) => News::Node(compile_node(node)),
+            None => News::NodeGone(Atom::new(name)),
+        });
+    }
+
+    fn take(&mut self, at: usize, now: Timestamp) {
+        let Some(news) = self.news[at].pop_front() else { return };
+        let Some(guard) = &mut self.guard else { return };
+        match news {
+            News::Waiting(pod) => guard.waiting(pod),
+            News::WaitingGone(uid) => guard.waiting_gone(&uid),
+            News::OnNode(pod) => drop(guard.on_node(pod, now)),
+            News::OffNode(uid) => guard.off_node(&uid),
+            News::Node(node) => guard.node(node),
+            News::NodeGone(name) => guard.node_gone(&name),
+        }
+    }
+}
+
+impl World {
+    /// The guard hears some of its news, gives back what expired, and looks at pods that it approved and does not see.
+    pub(super) fn guard_acts(&mut self) {
+        let (now, lags) = (self.now, self.options.lag && !self.calm);
+        let Some(mut guarded) = self.guarded.take() else { return };
+        if self.calm {
+            guarded.silent_until = now;
+        }
+        if guarded.silent_until <= now {
+            for at in 0..guarded.news.len() {
+                let most = guarded.news[at].len();
+                let count = if lags { self.random.below(most + 1).min(self.random.below(8)) } else { most };
+                (0..count).for_each(|_| guarded.take(at, now));
+            }
+        }
+        if let Some(guard) = &mut guarded.guard {
+            guard.expire(now);
+            for look in guard.looks(now, LOOKS) {
+                let found = match self.truth.facts.get(&*look.name) {
+                    _ if lags && self.random.below(4) == 0 => Found::Unknown,
+                    None => Found::Gone,
+                    Some(facts) => facts.node().map_or(Found::Unbound, |node| Found::On(Atom::new(node))),
+                };
+                let settled = guard.found(&look, &found, now);
+                // Nothing is stored later than a look.
+                assert!(
+                    settled != Some(Settled::NotCarriedOut)
+                        || self.under_way.iter().all(|bind| bind.pod != *look.name),
+                    "the world stores binds in time"
+                );
+            }
+        }
+        let knows_all = guarded.guard.is_some() && guarded.news.iter().all(VecDeque::is_empty);
+        if knows_all && self.under_way.is_empty() {
+            guarded.unsure.clear();
+        }
+        self.guarded = Some(guarded);
+    }
+
+    pub(super) fn guard_goes(&mut self) {
+        let Some(guarded) = &mut self.guarded else { return };
+        if guarded.guard.take().is_some() {
+            self.counts.add("guard outages", 1);
+        }
+    }
+
+    /// A new guard has listed everything. What the former one approved and was not stored yet, nobody knows.
+    pub(super) fn guard_comes_back(&mut self) {
+        let Some(mut guarded) = self.guarded.take() else { return };
+        if guarded.guard.is_none() {
+            let mut guard = Guard::new(Times::default());
+            guarded.news = Default::default();
+            guarded.silent_until = self.now;
+            self.truth.nodes.values().for_each(|node| guard.node(compile_node(node)));
+            for facts in self.truth.facts.values() {
+                let pod = Arc::clone(&facts.pod);
+                if facts.is_on_node() {
+                    guard.on_node(pod, self.now);
+                } else {
+                    guard.waiting(pod);
+                }
+            }
+            guard.listed();
+            guarded.guard = Some(guard);
+            guarded.unsure.extend(self.under_way.iter().map(|bind| bind.node.clone()));
+        }
+        self.guarded = Some(guarded);
+    }
+
+    /// A bind is asked for: what admission says.
+    pub(super) fn admit(&mut self, pod: &str, node: &str) -> Result<(), (u16, String)> {
+        let (now, stored) = (self.now, self.truth.facts.get(pod).map(|facts| Arc::clone(&facts.pod)));
+        let Some(guarded) = &mut self.guarded else { return Ok(()) };
+        let Some(guard) = &mut guarded.guard else {
+            self.counts.add("binds past the guard", 1);
+            guarded.unsure.insert(node.to_owned());
+            return Ok(());
+        };
+        // A second request takes the place of the first one, which may be stored all the same.
+        let replaced = self.under_way.iter().filter(|bind| bind.pod == pod && bind.node != node);
+        guarded.unsure.extend(replaced.map(|bind| bind.node.clone()));
+        let namespace = stored.as_ref().map(|pod| pod.namespace.clone()).unwrap_or_default();
+        let bind =
+            Bind { namespace, name: pod.into(), uid: Some(uid(pod)), node: Atom::new(node), dry_run: false };
+        let known = guard.pod_of(&bind).or(stored);
+        let standing = if guard.lags() { Standing::NotInSync } else { Standing::Decides };
+        match guard.decide(&bind, known.as_ref(), standing, now).verdict {
+            Verdict::Approved => self.counts.add("binds approved by the guard", 1),
+            Verdict::Passed(_) => {
+                self.counts.add("binds that the guard let pass", 1);
+                guarded.unsure.insert(node.to_owned());
+            }
+            Verdict::Refused(refusal) => {
+                self.counts.add("binds refused by the guard", 1);
+                return Err((403, refusal.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// A bind is asked for: admitted, and stored at once.
+    pub(super) fn ask_bind(&mut self, pod: &str, node: &str) -> Result<(), (u16, String)> {
+        self.admit(pod, node)?;
+        self.bind(pod, node)
+    }
+
+    /// A bind is asked for: admitted, and stored a little later.
+    pub(super) fn ask_bind_slowly(&mut self, pod: &str, node: &str) -> Result<(), (u16, String)> {
+        self.admit(pod, node)?;
+        let due = self.now + Duration::from_millis(self.random.below(STORED_WITHIN_MS) as u64);
+        self.under_way.push(UnderWay { pod: pod.to_owned(), node: node.to_owned(), due });
+        Ok(())
+    }
+
+    /// Stores what is due.
+    pub(super) fn store_binds(&mut self) {
+        let (now, calm) = (self.now, self.calm);
+        let (due, rest) =
+            std::mem::take(&mut self.under_way).into_iter().partition(|bind| calm || bind.due <= now);
+        self.under_way = rest;
+        for UnderWay { pod, node, .. } in due {
+            if self.bind(&pod, &node).is_err() {
+                self.counts.add("binds refused with a conflict", 1);
+            }
+        }
+    }
+
+    /// The kubelet of the node admits the pod that was bound to it, or rejects it.
+    pub(super) fn kubelet_admits(&mut self, pod: &str, node: &str) {
+        let (Some(facts), Some(stored)) = (self.truth.facts.get(pod), self.truth.nodes.get(node)) else {
+            return;
+        };
+        let beside = self
+            .truth
+            .facts
+            .iter()
+            .filter(|(other, facts)| *other != pod && facts.is_on_node() && facts.node() == Some(node));
+        if Room::of(stored).takes(&facts.needs, beside.map(|(_, facts)| &facts.needs)) {
+            return;
+        }
+        self.counts.add("pods that a kubelet rejected", 1);
+        assert!(
+            self.guarded.as_ref().is_none_or(|guarded| guarded.unsure.contains(node)),
+            "guard: the kubelet of {node} rejects {pod}, though the bind guard knew all and approved every bind"
+        );
+        let mut rejected = self.truth.pods[pod].clone();
+        rejected["status"]["phase"] = json!("Failed");
+        rejected["status"]["reason"] = json!("OutOfcpu");
+        self.write_pod(pod, rejected);
+    }
+}

@@ -1,0 +1,229 @@
+//! What the core may not do, whatever it decides: seen from outside, from what it was told and what it asks for.
+//!
+//! * Tenants: a pod is bound only where its namespace may use the scheduler name and the name may use the node, and only pods whose
+//!   scheduler is open to it are evicted.
+//! * Preemption loops: after evictions for a pod whose room somebody else took, nobody is evicted for it again before ten seconds, and
+//!   twice as long each further time.
+//! * Budgets: while evictions of one preemption are not in the status of a budget, no other preemption overdraws it.
+
+use super::*;
+use secondmate_core::port::Verified;
+use secondmate_model::objects::{DisruptionBudget, Object, ObjectName};
+use std::collections::BTreeSet;
+
+/// After a preemption in vain, and twice as long after each further one, up to a day.
+const FIRST_DELAY: Duration = Duration::from_secs(10);
+const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A node that leaves a pool may be bound to for so long by decisions that were made before: a pod may wait on permit, and we may not
+/// lead for a while.
+const DECIDED_WITHIN: Duration = Duration::from_secs(20 * 60);
+/// The core takes the disruption controller to have written a status within ten seconds.
+const OPEN_FOR: Duration = Duration::from_secs(9);
+
+/// The last evictions for a pod.
+struct Rounds {
+    at: Timestamp,
+    node: Atom,
+    /// Controllers of the victims.
+    controllers: BTreeSet<Box<str>>,
+    taken: bool,
+    in_vain: u32,
+}
+
+/// A budget as the core was told of it.
+struct Told {
+    budget: DisruptionBudget,
+    /// Evictions that no status shows yet.
+    open: Vec<Open>,
+}
+
+/// An eviction that the status of a budget does not show yet.
+struct Open {
+    preemptor: Uid,
+    victim: Uid,
+    at: Timestamp,
+}
+
+/// The judge.
+#[derive(Default)]
+pub(super) struct Judge {
+    rounds: BTreeMap<Uid, Rounds>,
+    /// Preemptors of whose evictions one was answered in this turn: the last victim's turn may have come.
+    answered: BTreeSet<Uid>,
+    budgets: BTreeMap<ObjectName, Told>,
+    /// The pools of each node that it is in or was in, with when it left them.
+    pools: BTreeMap<Atom, Vec<(Atom, Option<Timestamp>)>>,
+}
+
+impl Judge {
+    /// The core is told something; `is_new`: of a pod that it has not seen on that node.
+    pub fn input(&mut self, input: &Input, is_new: bool, now: Timestamp) {
+        match input {
+            Input::Node(node) => {
+                let label = node.labels.iter().find(|(key, _)| key.as_str() == "pool");
+                let pool = label.map(|(_, pool)| pool.clone()).unwrap_or_default();
+                let pools = self.pools.entry(node.name.clone()).or_default();
+                pools.retain(|(_, left)| left.is_none_or(|left| now < left + DECIDED_WITHIN));
+                if pools.last().is_none_or(|(last, _)| *last != pool) {
+                    if let Some((_, left)) = pools.last_mut() {
+                        *left = Some(now);
+                    }
+                    pools.push((pool, None));
+                }
+            }
+            Input::NodeGone(node) => {
+                self.pools.remove(node);
+            }
+            Input::Pod(PodWatch::Assigned, pod) => {
+                self.rounds.remove(&pod.uid);
+                if is_new {
+                    self.arrived(pod);
+                }
+            }
+            Input::PodGone(PodWatch::Pending, uid) => {
+                self.rounds.remove(uid);
+            }
+            Input::Verified(uid, Verified::Found(pod)) if pod.node_name.is_some() => {
+                self.rounds.remove(uid);
+            }
+            Input::Verified(uid, Verified::Gone) => {
+                self.rounds.remove(uid);
+            }
+            Input::Object(Object::DisruptionBudget(name, budget)) => {
+                let told = Told { budget: budget.clone(), open: Vec::new() };
+                self.budgets.insert(name.clone(), told);
+            }
+            Input::ObjectGone(_, name) => {
+                self.budgets.remove(name);
+            }
+            Input::EvictFinished { preemptor, victim, result } => {
+                self.answered.insert(preemptor.clone());
+                if result.is_err() {
+                    for told in self.budgets.values_mut() {
+                        told.open.retain(|open| open.victim != *victim);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn arrived(&mut self, pod: &Pod) {
+        let foreign = !is_our_name(pod.scheduler_name.as_str());
+        let controller = pod.controller.as_ref().map(|owner| &owner.uid);
+        for rounds in self.rounds.values_mut().filter(|rounds| pod.node_name.as_ref() == Some(&rounds.node)) {
+            rounds.taken |= foreign || controller.is_some_and(|uid| rounds.controllers.contains(uid));
+        }
+    }
+
+    /// The core wants something done.
+    ///
+    /// # Panics
+    /// It may not.
+    pub fn effect(&mut self, effect: &Effect, tenants: bool, now: Timestamp) {
+        match effect {
+            Effect::Bind { pod, node, .. } | Effect::BindByExtender { pod, node } if tenants => {
+                let at = OUR_NAMES.iter().position(|name| *name == pod.scheduler_name.as_str());
+                let at = at.expect("only pods of our names are bound");
+                let recent = |left: &Option<Timestamp>| left.is_none_or(|left| now < left + DECIDED_WITHIN);
+                let mut pools = self.pools.get(node).into_iter().flatten();
+                let allowed = pools.any(|(pool, left)| recent(left) && may_use(at, pool.as_str()));
+                assert_eq!(
+                    pod.namespace.as_str(),
+                    NAMESPACES[at],
+                    "tenants: pod {} is bound from another namespace",
+                    pod.full_name()
+                );
+                assert!(
+                    allowed,
+                    "tenants: pod {} is bound to node {node}, which its scheduler may not use",
+                    pod.full_name()
+                );
+            }
+            // A victim that was stopped before it was bound is no eviction; from then on that is the last preemption.
+            Effect::Event(event) if event.reason == "Preempted" && event.note.ends_with("memory).") => {
+                let preemptor = event.related.as_ref().expect("somebody is in need of the room");
+                self.rounds.remove(&preemptor.uid);
+            }
+            Effect::Evict { victim, preemptor, .. } => {
+                let at = OUR_NAMES.iter().position(|name| *name == preemptor.scheduler_name.as_str());
+                let at = at.expect("only pods of our names preempt");
+                assert!(
+                    !tenants || may_evict(at, victim.scheduler_name.as_str()),
+                    "tenants: pod {} is evicted for pod {}",
+                    victim.full_name(),
+                    preemptor.full_name()
+                );
+                if self.evicted(victim, preemptor, now) {
+                    self.charged(victim, preemptor, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The effects of a turn are taken.
+    pub fn turn_ends(&mut self) {
+        self.answered.clear();
+    }
+
+    /// The core has no memory any more.
+    pub fn crashed(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Says whether the victim is evicted at once when it is chosen: a last one may come later, when the budget is not what it was.
+    fn evicted(&mut self, victim: &Pod, preemptor: &Pod, now: Timestamp) -> bool {
+        let node = victim.node_name.clone().expect("a victim is on a node");
+        let controller = victim.controller.as_ref().map(|owner| owner.uid.clone());
+        let in_vain = match self.rounds.get_mut(&preemptor.uid) {
+            Some(rounds)
+                if rounds.node == node && (rounds.at == now || self.answered.contains(&preemptor.uid)) =>
+            {
+                rounds.controllers.extend(controller);
+                return rounds.at == now;
+            }
+            Some(rounds) if rounds.taken => {
+                let delay = FIRST_DELAY.saturating_mul(1 << rounds.in_vain.min(20)).min(LONGEST_DELAY);
+                assert!(
+                    now >= rounds.at + delay,
+                    "preemption loop: pod {} evicts again {:?} after the last time, the {} time in vain",
+                    preemptor.full_name(),
+                    now.since(rounds.at),
+                    rounds.in_vain + 1
+                );
+                rounds.in_vain + 1
+            }
+            Some(rounds) => rounds.in_vain,
+            None => 0,
+        };
+        let rounds =
+            Rounds { at: now, node, controllers: controller.into_iter().collect(), taken: false, in_vain };
+        self.rounds.insert(preemptor.uid.clone(), rounds);
+        true
+    }
+
+    fn charged(&mut self, victim: &Pod, preemptor: &Pod, now: Timestamp) {
+        for (name, Told { budget, open }) in &mut self.budgets {
+            if !budget.is_charged_for(&name.namespace, victim) {
+                continue;
+            }
+            open.retain(|eviction| now < eviction.at + OPEN_FOR);
+            if open.iter().any(|eviction| eviction.victim == victim.uid) {
+                // It is asked to leave for a second pod, and counts once.
+                continue;
+            }
+            let others = open.iter().filter(|eviction| eviction.preemptor != preemptor.uid).count();
+            assert!(
+                others == 0 || (open.len() as i64) < i64::from(budget.disruptions_allowed),
+                "budgets: pod {} is evicted for pod {} while {} evictions are not in the status of budget {name}, \
+                 which allows {}",
+                victim.full_name(),
+                preemptor.full_name(),
+                open.len(),
+                budget.disruptions_allowed
+            );
+            open.push(Open { preemptor: preemptor.uid.clone(), victim: victim.uid.clone(), at: now });
+        }
+    }
+}
