@@ -25,6 +25,8 @@ type StepCase struct {
 	Steps   []Step            `json:"steps"`
 	// AtMostMs ends the run early, once so much time was measured.
 	AtMostMs int64 `json:"atMostMs"`
+	// WarmUp is the number of steps at the beginning that are not measured.
+	WarmUp int `json:"warmUp"`
 }
 
 // Step is a pod that arrives and is tried, or one that is deleted.
@@ -104,6 +106,9 @@ func runSteps(c *StepCase, parallelism int) (*StepAnswer, error) {
 		}
 		if err != nil {
 			return nil, fmt.Errorf("step %d: %w", i, err)
+		}
+		if i+1 == c.WarmUp {
+			run.total, run.answer.StepNs = 0, nil
 		}
 	}
 	run.answer.TotalNs, run.answer.Kubernetes = run.total.Nanoseconds(), kubernetesRelease()

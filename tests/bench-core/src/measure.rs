@@ -21,6 +21,8 @@ pub struct Measurement {
     pub pods: usize,
     /// Longest time, making the objects not counted.
     pub at_most: Duration,
+    /// Pods that come first and are not measured, so that the class is known by then.
+    pub warm_up: usize,
 }
 
 /// What became of the pods.
@@ -120,7 +122,7 @@ impl Measurement {
         let (mut tally, pods) = (Tally::default(), self.pods());
         let remember = self.shape.deletes(usize::MAX).is_some();
         let mut number = 0;
-        while number < pods && tally.total < self.at_most {
+        while number < pods && (tally.total < self.at_most || number <= self.warm_up) {
             let batch: Vec<_> = (number..pods.min(number + BATCH))
                 .map(|number| cluster::pod(self.shape.document(number, self.nodes)))
                 .collect();
@@ -153,7 +155,10 @@ impl Measurement {
                 } else {
                     tally.rejected.push(format!("{}/{}", report.pod.namespace, report.pod.name));
                 }
-                if tally.total >= self.at_most {
+                if number == self.warm_up {
+                    tally.total = Duration::ZERO;
+                    tally.steps.clear();
+                } else if number > self.warm_up && tally.total >= self.at_most {
                     break;
                 }
             }

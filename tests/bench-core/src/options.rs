@@ -74,7 +74,7 @@ pub(crate) enum Part {
     Memory,
     /// Every shape, beside kube-scheduler.
     Shapes,
-    /// Large clusters: basic pods, and on the largest a mix of shapes.
+    /// Large clusters: basic pods and a mix of shapes.
     Large,
     /// How the cost of a pod grows with the number of nodes.
     Growth,
@@ -157,6 +157,8 @@ pub(crate) enum Shape {
     AffinityNamespacesRequired,
     /// Seven of the shapes in turn.
     Mixed,
+    /// Five of them, none of which counts pods by node.
+    MixedByZone,
 }
 
 impl fmt::Display for Shape {

@@ -23,6 +23,7 @@ struct Case {
     objects: Vec<Value>,
     steps: Vec<Step>,
     at_most_ms: u128,
+    warm_up: usize,
 }
 
 #[derive(Serialize)]
@@ -117,5 +118,6 @@ fn case(measurement: &Measurement, peer: Peer) -> Case {
         objects: objects.collect(),
         steps,
         at_most_ms: measurement.at_most.as_millis(),
+        warm_up: measurement.warm_up,
     }
 }

@@ -19,7 +19,7 @@ const INITIAL_MAX: usize = 1000;
 /// Number of the first of them, so that they are of other kinds than the first pods that come where kinds end, and of the same where
 /// they come round: all that is taken modulo something above divides it.
 const INITIAL_FROM: usize = 21_000_000;
-/// [`Shape::Mixed`] takes them in turn. On a million nodes their classes fit in what the standing evaluation uses by default, just so.
+/// [`Shape::Mixed`] takes them in turn.
 const MIX: [Shape; 7] = [
     Shape::Basic,
     Shape::NodeAffinity,
@@ -29,6 +29,10 @@ const MIX: [Shape; 7] = [
     Shape::AffinityZone,
     Shape::AffinityZoneRequired,
 ];
+
+/// [`Shape::MixedByZone`] takes them in turn: a million nodes' classes of these fit in what the standing evaluation uses by default.
+const MIX_BY_ZONE: [Shape; 5] =
+    [Shape::Basic, Shape::SpreadSoft, Shape::SpreadHard, Shape::AffinityZone, Shape::AffinityZoneRequired];
 
 /// Namespaces beside `default`, whose pods count where a term selects namespaces.
 pub const NAMESPACES: usize = 5;
@@ -60,7 +64,9 @@ impl Shape {
             Self::AffinityZone | Self::AffinityZoneRequired => at * 3 % nodes,
             Self::AffinityNamespaces | Self::AffinityNamespacesRequired => at * 3 % nodes,
             Self::AffinityHost | Self::AffinityHostRequired => at / TOGETHER % nodes,
-            Self::Mixed if MIX[at % MIX.len()] == Self::AffinityZoneRequired => at * 3 % nodes,
+            Self::Mixed | Self::MixedByZone if self.of_mix(at) == Self::AffinityZoneRequired => {
+                at * 3 % nodes
+            }
             _ => at,
         };
         let mut pod = match self {
@@ -166,13 +172,19 @@ impl Shape {
                 inter_pod(pod, "podAffinity", ZONE, true);
                 in_namespaces(pod, "podAffinity", number);
             }
-            Self::Mixed => {
+            Self::Mixed | Self::MixedByZone => {
                 // Each shape has labels of its own, so that none is in the way of another.
-                let (round, at) = (number / MIX.len(), number % MIX.len());
-                label(pod, &format!("bench-mixed-{at}"));
-                MIX[at].shape(pod, round, nodes);
+                let shape = self.of_mix(number);
+                label(pod, &format!("bench-{shape}"));
+                shape.shape(pod, number, nodes);
             }
         }
+    }
+
+    /// The shape of the pod with this number in a mix.
+    fn of_mix(self, number: usize) -> Self {
+        let mix: &[Self] = if self == Self::MixedByZone { &MIX_BY_ZONE } else { &MIX };
+        mix[number % mix.len()]
     }
 }
 

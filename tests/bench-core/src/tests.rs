@@ -12,7 +12,7 @@ const UNLIMITED: Duration = Duration::from_secs(3600);
 fn tiny(shape: Shape) -> Measurement {
     // More pods than are alive at a time.
     let pods = if shape == Shape::DeletionChurn { 120 } else { PODS };
-    Measurement { shape, nodes: NODES, pods, at_most: UNLIMITED }
+    Measurement { shape, nodes: NODES, pods, at_most: UNLIMITED, warm_up: 0 }
 }
 
 /// Pods that were tried, placed, rejected, gated, evicted and deleted.
@@ -51,6 +51,7 @@ fn the_standing_evaluation_serves_all_but_the_first_pods_of_a_kind() {
             Shape::AntiAffinityZoneRequired,
             Shape::AntiAffinityNamespacesRequired,
             Shape::Mixed,
+            Shape::MixedByZone,
         ];
         let (tally, own) = tiny(*shape).run(Evaluation::Standing).expect("a measurement");
         let plain = own.plain * tally.steps.len() as f64;
@@ -71,6 +72,22 @@ fn kube_scheduler_finds_room_for_the_same_pods() {
         assert_eq!(tally.rejected, own.rejected, "{shape}");
         assert!(release.starts_with("1."), "{release}");
     }
+}
+
+#[test]
+fn the_first_pods_can_be_left_unmeasured() {
+    let warm = Measurement { warm_up: 3, at_most: Duration::ZERO, ..tiny(Shape::Basic) };
+    let (tally, _) = warm.run(Evaluation::Standing).expect("a measurement");
+    assert_eq!((tally.steps.len(), tally.placed), (1, 4));
+    let warm = Measurement { at_most: UNLIMITED, ..warm };
+    let (tally, _) = warm.run(Evaluation::Standing).expect("a measurement");
+    assert_eq!((tally.steps.len(), tally.placed), (17, 20));
+    let Some(oracle) = secondmate_harness::require_oracle_or_skip("the_first_pods_can_be_left_unmeasured")
+    else {
+        return;
+    };
+    let (tally, _) = peer::run(oracle, &warm, Peer::Every).expect("kube-scheduler's steps");
+    assert_eq!((tally.steps.len(), tally.placed), (17, 20));
 }
 
 #[test]
