@@ -47,13 +47,13 @@ pub fn growth(report: &Report) -> Option<String> {
         });
         let mut points: Vec<_> = rows.map(|row| (row.nodes as f64, row.step_p50_us)).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (name, colour) = (format!("{shape}, {scheduler}"), COLOURS[at % COLOURS.len()]);
+        let (name, colour) = ((*shape).to_owned(), COLOURS[at % COLOURS.len()]);
         (Series { name, colour, dashed: scheduler != "secondmate" }, points)
     };
     let own = shapes.iter().enumerate().map(|shape| line("secondmate", "standing", shape));
     let peer = shapes.iter().enumerate().map(|shape| line("kube-scheduler", "sampled", shape));
     let lines = Lines {
-        title: "One scheduling step as the cluster grows".to_owned(),
+        title: "One scheduling step as the cluster grows (dashed: kube-scheduler)".to_owned(),
         x_unit: "nodes (kube-scheduler: a sample of them, as it takes by default)",
         y_unit: "microseconds, median",
         lines: own.chain(peer).filter(|(_, points)| !points.is_empty()).collect(),
@@ -93,6 +93,6 @@ mod tests {
     fn growth_has_a_line_for_each_shape_and_scheduler() {
         let svg = growth(&report()).expect("growth");
         assert_eq!((count(&svg, "<polyline"), count(&svg, "<circle")), (2, 4));
-        assert!(svg.contains("basic, kube-scheduler"));
+        assert_eq!((count(&svg, ">basic<"), count(&svg, "stroke-dasharray")), (2, 2));
     }
 }
