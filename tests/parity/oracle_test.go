@@ -24,6 +24,9 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 func TestMain(m *testing.M) {
 	flag.Parse()
 	quiet()
+	if err := serveExtenders(); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 

@@ -340,7 +340,13 @@ fn kubectls_steps_do_what_they_do_on_a_cluster() {
         // kubectl's own options come before what is run in a container.
         let at = arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len());
         arguments.insert(at, "--request-timeout=100s");
-        let (success, said) = kubectl.run(&arguments);
+        let (mut success, mut said) = kubectl.run(&arguments);
+        // Controllers take their time, here as on a cluster.
+        let until = Instant::now() + Duration::from_secs(60);
+        while step.starts_with("get ") && !said.contains(expected) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(100));
+            (success, said) = kubectl.run(&arguments);
+        }
         assert!(success != fails && said.contains(expected), "kubectl {step}: {said}");
     }
     playground.interrupt();

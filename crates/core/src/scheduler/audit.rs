@@ -101,7 +101,11 @@ impl Audit {
                         self.pending.remove(uid);
                         self.seen.insert(uid.clone());
                     }
-                    Verified::Gone | Verified::Failed(_) => {}
+                    // What is gone was not bound and never will be, though a stale watch may show it for some time.
+                    Verified::Gone => {
+                        self.bound.remove(uid);
+                    }
+                    Verified::Failed(_) => {}
                 }
             }
             Input::NodeRead { node, pods } => {

@@ -90,7 +90,10 @@ impl Generator {
                 table.spare.push(node.clone());
             }
             if self.chance(12) {
-                table.keep.insert(node.clone(), self.random.below(3));
+                // Of several nodes without a victim upstream names any: it goes through a map of Go.
+                let none_yet = table.keep.values().all(|kept| *kept > 0);
+                let kept = if none_yet { self.random.below(3) } else { 1 + self.random.below(2) };
+                table.keep.insert(node.clone(), kept);
             }
             if self.chance(10) {
                 table.violations.insert(node.clone(), self.random.between(0, 3));
