@@ -56,6 +56,14 @@ impl Generator {
             }
             tables.push(table);
         }
+        // Where preemption finds that a pod fits without evicting anybody, which only an extender can bring about, that is an error; upstream
+        // tells those of several nodes in the order in which its workers end.
+        let mut rejected: Option<String> = None;
+        for Table { reject, unresolvable, .. } in &mut tables {
+            reject.retain(|node, _| {
+                unresolvable.contains_key(node) || rejected.get_or_insert_with(|| node.clone()) == node
+            });
+        }
         (configured.into(), tables)
     }
 
