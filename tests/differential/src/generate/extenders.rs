@@ -98,15 +98,13 @@ impl Generator {
                 table.spare.push(node.clone());
             }
             if self.chance(12) {
-                // Of several nodes without a victim upstream names any: it goes through a map of Go.
-                let none_yet = table.keep.values().all(|kept| *kept > 0);
-                let kept = if none_yet { self.random.below(3) } else { 1 + self.random.below(2) };
+                let kept = if is_sound(&table) { self.random.below(3) } else { 1 + self.random.below(2) };
                 table.keep.insert(node.clone(), kept);
             }
             if self.chance(10) {
                 table.violations.insert(node.clone(), self.random.between(0, 3));
             }
-            if self.chance(1) {
+            if self.chance(1) && is_sound(&table) {
                 table.ghosts.push(node);
             }
         }
@@ -123,4 +121,9 @@ impl Generator {
         }
         table
     }
+}
+
+/// Whether no node has a wrong answer about its victims yet. Of several upstream names any: it goes through a map of Go.
+fn is_sound(table: &Table) -> bool {
+    table.ghosts.is_empty() && table.keep.values().all(|kept| *kept > 0)
 }
