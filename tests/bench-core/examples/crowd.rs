@@ -1,16 +1,16 @@
 //! How long pods that fit wait beside a crowd of pods that do not, while nodes change and pods go: the core alone, in real time.
 //!
-//! `cargo run --release -p secondmate-core --example crowd -- 20000 100000` (numbers of pods that do not fit)
+//! `cargo run --release -p secondmate-bench-core --example crowd -- 20000 100000` (numbers of pods that do not fit)
 //!
 //! Nine of ten nodes are full, one of ten is kept for others by a taint. Half of the crowd asks for room on the full nodes, half for a
 //! label that no node has; they are of twenty kinds. Fifty pods a second arrive that fit on the nodes which are kept for them. Each
 //! scene has its own changes: none, a thousand updates of nodes' labels a second, ten pods a second that end on full nodes, both. Inputs
 //! and steps alternate as in the scheduling thread. What is late is late: an input counts from the time at which it was due.
 
+use secondmate_config::{Configuration, make_profiles};
 use secondmate_core::port::{BindOutcome, Effect, Input, PodWatch};
 use secondmate_core::{Scheduler, SchedulerConfig};
-use secondmate_cycle::{Profile, ProfileSpec, Random, multi_point};
-use secondmate_framework::Parity;
+use secondmate_cycle::Random;
 use secondmate_model::{Node, Pod, Timestamp, wire};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,28 +36,6 @@ const SETTLES: Duration = Duration::from_secs(5);
 const TAKEN_AT_ONCE: usize = 1024;
 const STEPS_AT_ONCE: usize = 32;
 
-/// kube-scheduler's default plugins with their weights.
-const PLUGINS: &[(&str, i64)] = &[
-    ("SchedulingGates", 0),
-    ("PrioritySort", 0),
-    ("NodeUnschedulable", 0),
-    ("NodeName", 0),
-    ("TaintToleration", 3),
-    ("NodeAffinity", 2),
-    ("NodePorts", 0),
-    ("NodeResourcesFit", 1),
-    ("VolumeRestrictions", 0),
-    ("NodeVolumeLimits", 0),
-    ("VolumeBinding", 0),
-    ("VolumeZone", 0),
-    ("PodTopologySpread", 2),
-    ("InterPodAffinity", 2),
-    ("DefaultPreemption", 0),
-    ("NodeResourcesBalancedAllocation", 1),
-    ("ImageLocality", 1),
-    ("DefaultBinder", 0),
-];
-
 /// What changes while a scene is measured.
 #[derive(Clone, Copy)]
 struct Scene {
@@ -73,16 +51,16 @@ const SCENES: [Scene; 4] = [
     Scene { name: "both", updates: true, ends: true },
 ];
 
+/// A scheduler with the default profile.
 fn scheduler() -> Result<Scheduler, Box<dyn Error>> {
-    let registry = secondmate_plugins::registry()?;
-    let args = BTreeMap::new();
-    let spec = ProfileSpec {
-        scheduler_name: NAME.to_owned(),
-        plugins: multi_point(PLUGINS, &registry, &args)?,
-        ..ProfileSpec::default()
-    };
-    let profile = Profile::new(&spec, &registry, Parity::Strict)?;
-    Ok(Scheduler::new(SchedulerConfig::default(), vec![profile]))
+    let configuration = json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "profiles": [{"schedulerName": NAME}],
+    });
+    let configuration: Configuration = configuration.to_string().parse()?;
+    let profiles = make_profiles(&configuration, &secondmate_plugins::registry()?)?;
+    Ok(Scheduler::new(SchedulerConfig::default(), profiles))
 }
 
 fn is_kept(node: usize) -> bool {
