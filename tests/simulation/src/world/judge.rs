@@ -24,6 +24,7 @@ const OPEN_FOR: Duration = Duration::from_secs(9);
 struct Rounds {
     at: Timestamp,
     node: Atom,
+    victims: BTreeSet<Uid>,
     /// Controllers of the victims.
     controllers: BTreeSet<Box<str>>,
     taken: bool,
@@ -112,7 +113,12 @@ impl Judge {
     fn arrived(&mut self, pod: &Pod) {
         let foreign = !is_our_name(pod.scheduler_name.as_str());
         let controller = pod.controller.as_ref().map(|owner| &owner.uid);
-        for rounds in self.rounds.values_mut().filter(|rounds| pod.node_name.as_ref() == Some(&rounds.node)) {
+        let there = |rounds: &&mut Rounds| pod.node_name.as_ref() == Some(&rounds.node);
+        for rounds in self.rounds.values_mut().filter(there) {
+            // A victim whose binding the watch shows late was there all along.
+            if rounds.victims.contains(&pod.uid) {
+                continue;
+            }
             rounds.taken |= foreign || controller.is_some_and(|uid| rounds.controllers.contains(uid));
         }
     }
@@ -181,6 +187,7 @@ impl Judge {
             Some(rounds)
                 if rounds.node == node && (rounds.at == now || self.answered.contains(&preemptor.uid)) =>
             {
+                rounds.victims.insert(victim.uid.clone());
                 rounds.controllers.extend(controller);
                 return rounds.at == now;
             }
@@ -198,8 +205,14 @@ impl Judge {
             Some(rounds) => rounds.in_vain,
             None => 0,
         };
-        let rounds =
-            Rounds { at: now, node, controllers: controller.into_iter().collect(), taken: false, in_vain };
+        let rounds = Rounds {
+            at: now,
+            node,
+            victims: [victim.uid.clone()].into(),
+            controllers: controller.into_iter().collect(),
+            taken: false,
+            in_vain,
+        };
         self.rounds.insert(preemptor.uid.clone(), rounds);
         true
     }
