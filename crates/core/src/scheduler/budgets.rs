@@ -4,7 +4,7 @@
 //! disruptions that the first has used up. So each victim is charged to the budgets that protect it from the moment in which it is
 //! chosen: in the snapshot such a budget allows as many disruptions less, and names the victim among the disrupted pods, as the API
 //! server does for evictions that it carries out itself. The charge ends when the budget's status is written after the victim was seen
-//! to leave, [`SETTLES_WITHIN`] after that in any case, and where the victim is spared.
+//! to leave, [`SETTLES_WITHIN`] after that in any case, and where every preemption that chose the victim spares it before it leaves.
 //!
 //! A preemption that would overdraw a budget while charges are open waits until they are settled: it may turn out that it need not.
 
@@ -93,8 +93,13 @@ impl Budgets {
                 .entry(name.clone())
                 .or_insert_with(|| Charged { written: budget.clone(), charges: BTreeMap::new() });
             for victim in victims {
-                let charge = Charge { name: victim.name.clone(), until: now + LEAVES_WITHIN, leaves: false };
-                charged.charges.insert(victim.uid.clone(), charge);
+                let until = now + LEAVES_WITHIN;
+                let charge = Charge { name: victim.name.clone(), until, leaves: false };
+                let charge = charged.charges.entry(victim.uid.clone()).or_insert(charge);
+                // Another preemption may have chosen it before. Where it leaves already, the next status shows it all the same.
+                if !charge.leaves {
+                    charge.until = until;
+                }
             }
             changed.push((name.clone(), charged.effective()));
         }
@@ -113,9 +118,9 @@ impl Budgets {
         }
     }
 
-    /// A victim stays after all. Says whether a budget has no open charges any more.
+    /// No preemption evicts the victim any more, so it stays unless it leaves already. Says whether a budget has no open charges any more.
     pub fn spared(&mut self, objects: &mut Objects, victim: &Uid) -> bool {
-        self.end(objects, |uid, _| uid == victim)
+        self.end(objects, |uid, charge| uid == victim && !charge.leaves)
     }
 
     /// Ends the charges whose time is up. Says whether a budget has no open charges any more.

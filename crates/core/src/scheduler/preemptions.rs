@@ -37,6 +37,13 @@ pub(super) struct Preemptions {
     by_preemptor: BTreeMap<Uid, Preemption>,
 }
 
+impl Preemption {
+    /// Whether the pod is being evicted for it, or will be.
+    fn evicts(&self, victim: &Uid) -> bool {
+        self.outstanding.contains_key(victim) || self.last.as_ref().is_some_and(|last| last.uid == *victim)
+    }
+}
+
 impl Preemptions {
     pub(super) fn len(&self) -> usize {
         self.by_preemptor.len()
@@ -134,8 +141,11 @@ impl Scheduler {
         }
     }
 
-    /// A victim is not evicted after all.
+    /// A preemption does not evict its victim after all; another one may.
     fn spared(&mut self, victim: &Uid, now: Timestamp) {
+        if self.preemptions.by_preemptor.values().any(|preemption| preemption.evicts(victim)) {
+            return;
+        }
         let settled = self.budgets.spared(self.snapshot.objects_mut(), victim);
         self.budgets_settled(settled, now);
     }
@@ -238,12 +248,14 @@ impl Scheduler {
         result: &Result<(), String>,
         now: Timestamp,
     ) {
+        let preemption = self.preemptions.by_preemptor.get_mut(preemptor);
+        let evicted = preemption.and_then(|preemption| preemption.outstanding.remove(victim));
         match result {
             Ok(()) => self.budgets.leaves(victim, now),
             Err(_) => self.spared(victim, now),
         }
+        let Some(evicted) = evicted else { return };
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };
-        let Some(evicted) = preemption.outstanding.remove(victim) else { return };
         let (pod, node, profile) =
             (Arc::clone(&preemption.preemptor), preemption.node.clone(), preemption.profile.clone());
         match result {

@@ -155,3 +155,36 @@ fn the_last_victim_is_spared_where_others_have_used_the_budget_up_meanwhile() {
     cluster.step();
     assert_eq!(evictions(&mut cluster), ["evict v0 for p"]);
 }
+
+#[test]
+fn a_victim_of_two_preemptions_stays_charged_when_one_of_them_ends() {
+    // What has become of the first preemption's eviction when the second one ends.
+    let answers: [Option<Result<(), &str>>; 2] = [None, Some(Ok(()))];
+    for answer in answers {
+        let mut cluster = Cluster::new(&["DefaultPreemption"]);
+        budget(&mut cluster, 1);
+        cluster.node("n1 cpu=2");
+        cluster.assigned("v1 cpu=1 node=n1 label=b priority=110");
+        cluster.assigned("x cpu=1 node=n1 priority=150");
+        cluster.pending("p1 cpu=1 priority=120");
+        cluster.step();
+        assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
+        if let Some(answer) = answer {
+            cluster.evicted("p1", "v1", answer);
+        }
+        // The watch does not show yet that v1 leaves, so it is a victim once more, the last one; then p2 is deleted.
+        cluster.pending("p2 cpu=2 priority=200");
+        cluster.step();
+        assert_eq!(evictions(&mut cluster), ["evict x for p2"]);
+        cluster.gone(PodWatch::Pending, "p2");
+
+        // A pod that may only evict what is on another node.
+        cluster.node("n2 cpu=1");
+        cluster.assigned("v2 cpu=1 node=n2 label=b");
+        cluster.pending("p3 cpu=1 priority=100");
+        cluster.step();
+        let effects = cluster.effects();
+        assert!(effects.iter().any(|line| line.ends_with(WAITS)), "{answer:?}: {effects:?}");
+        assert!(!effects.iter().any(|line| line.starts_with("evict")), "{answer:?}: {effects:?}");
+    }
+}
