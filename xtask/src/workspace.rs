@@ -24,7 +24,7 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 
 /// A cargo command in the top folder: the cargo that runs xtask.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = secondmate_harness::cargo();
     cargo.current_dir(root()).args(arguments);
     cargo
 }

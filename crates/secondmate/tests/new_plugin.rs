@@ -64,7 +64,7 @@ fn the_crate_that_is_written_builds_and_its_tests_pass() {
     let target = target.ancestors().nth(2).expect("a target folder");
     let (out, errors) = (folder.path().join("out"), folder.path().join("errors"));
     let file = |path: &Path| std::fs::File::create(path).expect("a file");
-    let mut tested = Command::new("cargo")
+    let mut tested = secondmate_harness::cargo()
         .args(["test", "--offline"])
         .current_dir(&new)
         .env("CARGO_TARGET_DIR", target)

@@ -238,7 +238,7 @@ fn fail_own_tests(tree: &Path, target: &Path, name: &str) -> Result<bool> {
 }
 
 fn cargo(tree: &Path, target: &Path, arguments: &[&str]) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = secondmate_harness::cargo();
     cargo
         .args(arguments)
         .current_dir(tree)

@@ -43,6 +43,7 @@
 
 mod api;
 mod binaries;
+mod cargo;
 mod certificates;
 mod cluster;
 mod components;
@@ -66,6 +67,7 @@ pub use api::{Api, Response};
 pub use binaries::{
     Binaries, BinariesError, KUBERNETES_VARIABLE, Program, Unavailable, binaries, binaries_of,
 };
+pub use cargo::cargo;
 pub use cluster::{Cluster, Options};
 pub use components::{Component, SchedulerOptions};
 pub use directory::holds_running_cluster;

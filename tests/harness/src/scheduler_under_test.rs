@@ -1,12 +1,12 @@
 //! The `secondmate` binary that tests run.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::cargo::cargo;
 use crate::process::{last_lines, run};
 
 /// A cold build of the whole workspace, on a busy machine.
@@ -37,7 +37,7 @@ fn find_or_build() -> Result<PathBuf> {
     let (folder, profile) = profile_of(&own)
         .with_context(|| format!("{} is not in a target folder: set SECONDMATE_BIN", own.display()))?;
     let target = folder.parent().context("the target folder has no parent")?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .args(["build", "--quiet", "--package", "secondmate", "--profile", profile])

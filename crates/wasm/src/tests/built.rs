@@ -40,7 +40,7 @@ fn rust() -> Option<PathBuf> {
         skip("guest in Rust", &format!("rustc has no library for {TARGET} (`rustup target add {TARGET}`)"));
         return None;
     }
-    run(Command::new(env!("CARGO"))
+    run(secondmate_harness::cargo()
         .args([
             "build",
             "--quiet",
