@@ -1,6 +1,7 @@
 //! A fresh cluster with a scheduler to be measured.
 
-use crate::options::{Subject, Target};
+use crate::options::{Shape, Subject, Target};
+use crate::shapes;
 use crate::watch::client;
 use anyhow::{Context, Result, anyhow, bail};
 use secondmate_harness::{
@@ -38,17 +39,19 @@ pub struct Arena {
     // Ended before the server it talks to.
     scheduler: Option<Process>,
     server: Server,
+    shape: Shape,
     kubeconfig: PathBuf,
     folder: tempfile::TempDir,
 }
 
 impl Arena {
-    /// Starts a cluster with nodes of 32 CPUs, 256 GiB and 110 pods over three zones.
+    /// Starts a cluster with nodes of 32 CPUs, 256 GiB and 110 pods over three zones, for pods of one shape.
     pub fn start(
         runtime: &Runtime,
         target: Target,
         binaries: Option<&Binaries>,
         nodes: usize,
+        shape: Shape,
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let (server, kubeconfig) = match (target, binaries) {
@@ -77,7 +80,7 @@ impl Arena {
             }
             (Target::ControlPlane, None) => bail!("the control plane's programs are not at hand"),
         };
-        Ok(Self { scheduler: None, server, kubeconfig, folder })
+        Ok(Self { scheduler: None, server, shape, kubeconfig, folder })
     }
 
     /// The administrator's kubeconfig.
@@ -87,7 +90,7 @@ impl Arena {
 
     /// Creates pods as fast as it goes.
     pub fn create_pods(&self, runtime: &Runtime, subject: Subject, first: usize, count: usize) -> Result<()> {
-        let pods: Vec<Value> = (first..first + count).map(|n| pod(n, subject)).collect();
+        let pods: Vec<Value> = (first..first + count).map(|n| self.pod(n, subject)).collect();
         match &self.server {
             Server::Real(cluster) => {
                 cluster.api().create_all(&format!("/api/v1/namespaces/{NAMESPACE}/pods"), &pods)
@@ -117,7 +120,7 @@ impl Arena {
                 tokio::time::sleep_until(started + due).await;
                 let slot = std::sync::Arc::clone(&slots).acquire_owned().await?;
                 let client = client.clone();
-                let body = serde_json::to_vec(&pod(first + n, subject))?;
+                let body = serde_json::to_vec(&self.pod(first + n, subject))?;
                 tasks.spawn(async move {
                     let request = kube::core::Request::new(format!("/api/v1/namespaces/{NAMESPACE}/pods"))
                         .create(&kube::api::PostParams::default(), body)?;
@@ -176,21 +179,23 @@ impl Arena {
             _ => String::new(),
         }
     }
-}
 
-fn pod(number: usize, subject: Subject) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": format!("{POD_PREFIX}-{number}"), "namespace": NAMESPACE, "labels": {"app": "bench"}},
-        "spec": {
-            "schedulerName": scheduler_name(subject),
-            "automountServiceAccountToken": false,
-            "containers": [{
-                "name": "c",
-                "image": "registry.example/bench:1",
-                "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
-            }],
-        },
-    })
+    fn pod(&self, number: usize, subject: Subject) -> Value {
+        let mut pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": format!("{POD_PREFIX}-{number}"), "namespace": NAMESPACE, "labels": {"app": "bench"}},
+            "spec": {
+                "schedulerName": scheduler_name(subject),
+                "automountServiceAccountToken": false,
+                "containers": [{
+                    "name": "c",
+                    "image": "registry.example/bench:1",
+                    "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+                }],
+            },
+        });
+        shapes::apply(self.shape, &mut pod, number);
+        pod
+    }
 }

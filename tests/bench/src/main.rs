@@ -9,12 +9,13 @@ mod arena;
 mod neighbour;
 mod options;
 mod report;
+mod shapes;
 mod watch;
 
 use anyhow::{Context, Result};
 use arena::Arena;
 use clap::Parser;
-use options::{Options, Scenario, Subject, Target};
+use options::{Options, Scenario, Shape, Subject, Target};
 use report::Row;
 use secondmate_harness::{Binaries, binaries, secondmate_binary};
 use std::process::ExitCode;
@@ -62,11 +63,14 @@ fn run(options: &Options) -> Result<Vec<Row>> {
         let subjects: &[Subject] =
             if *target == Target::Sandbox { &[Subject::Secondmate] } else { &options.who };
         for nodes in &options.nodes {
-            for subject in subjects {
-                if *target == Target::Sandbox && *nodes != options.nodes[0] {
-                    continue;
+            if *target == Target::Sandbox && *nodes != options.nodes[0] {
+                continue;
+            }
+            for shape in &options.shapes {
+                for subject in subjects {
+                    let size = Size { nodes: *nodes, pods: options.pods, shape: *shape };
+                    rows.push(throughput(&runtime, *target, *subject, binaries, size)?);
                 }
-                rows.push(throughput(&runtime, *target, *subject, binaries, *nodes, options.pods)?);
             }
         }
         if options.rate > 0 && *target == Target::ControlPlane {
@@ -78,17 +82,25 @@ fn run(options: &Options) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// How much there is to do.
+#[derive(Clone, Copy)]
+struct Size {
+    nodes: usize,
+    pods: usize,
+    shape: Shape,
+}
+
 /// All pods wait before the scheduler starts.
 fn throughput(
     runtime: &tokio::runtime::Runtime,
     target: Target,
     subject: Subject,
     binaries: Option<&Binaries>,
-    nodes: usize,
-    pods: usize,
+    size: Size,
 ) -> Result<Row> {
-    eprintln!("{subject} on the {target}: {nodes} nodes, {pods} pods");
-    let mut arena = Arena::start(runtime, target, binaries, nodes)?;
+    let Size { nodes, pods, shape } = size;
+    eprintln!("{subject} on the {target}: {nodes} nodes, {pods} pods ({shape})");
+    let mut arena = Arena::start(runtime, target, binaries, nodes, shape)?;
     arena.create_pods(runtime, subject, 0, pods)?;
     let watch = PodWatch::start(runtime, arena.kubeconfig(), arena::NAMESPACE)?;
     watch.wait_seen(pods, DEADLINE)?;
@@ -103,6 +115,7 @@ fn throughput(
         target: target.to_string(),
         subject: subject.to_string(),
         scenario: "throughput",
+        shape: shape.to_string(),
         nodes,
         pods,
         pods_per_s: (pods.saturating_sub(1)) as f64 / (last - first).as_secs_f64().max(0.001),
@@ -125,7 +138,7 @@ fn latency(
     const WARM_UP: usize = 200;
     let (nodes, pods) = (options.latency_nodes, options.rate * options.seconds);
     eprintln!("{subject} on the {target}: {nodes} nodes, {} pods/s for {} s", options.rate, options.seconds);
-    let mut arena = Arena::start(runtime, target, binaries, nodes)?;
+    let mut arena = Arena::start(runtime, target, binaries, nodes, Shape::Basic)?;
     let watch = PodWatch::start(runtime, arena.kubeconfig(), arena::NAMESPACE)?;
     arena.start_subject(subject)?;
     arena.create_pods(runtime, subject, 0, WARM_UP)?;
@@ -143,6 +156,7 @@ fn latency(
         target: target.to_string(),
         subject: subject.to_string(),
         scenario: "latency",
+        shape: Shape::Basic.to_string(),
         nodes,
         pods,
         pods_per_s: pods as f64 / span,

@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// Number of pods for throughput.
     #[arg(long, default_value_t = 10_000)]
     pub(crate) pods: usize,
+    /// What the pods of throughput are like.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Shape::Basic])]
+    pub(crate) shapes: Vec<Shape>,
     /// Number of nodes for latency.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) latency_nodes: usize,
@@ -68,6 +71,36 @@ pub(crate) struct NeighbourOptions {
     /// One JSON object a row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What the pods are like: their containers ask for CPU and memory, and more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shape {
+    /// Nothing more.
+    Basic,
+    /// Required node affinity: two of three zones.
+    NodeAffinity,
+    /// A spread constraint over zones that is preferred (ScheduleAnyway).
+    SpreadSoft,
+    /// A spread constraint over zones that is required (DoNotSchedule).
+    SpreadHard,
+    /// Required anti-affinity by node, 25 kinds of pods in turn.
+    AntiAffinityHost,
+    /// Required affinity by zone.
+    AffinityZone,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Basic => "basic",
+            Self::NodeAffinity => "node-affinity",
+            Self::SpreadSoft => "spread-soft",
+            Self::SpreadHard => "spread-hard",
+            Self::AntiAffinityHost => "anti-affinity-host",
+            Self::AffinityZone => "affinity-zone",
+        })
+    }
 }
 
 /// Where to measure.

@@ -13,6 +13,8 @@ pub struct Row {
     pub subject: String,
     /// `throughput` or `latency`.
     pub scenario: &'static str,
+    /// What the pods are like.
+    pub shape: String,
     /// Number of nodes.
     pub nodes: usize,
     /// Number of pods.
@@ -45,14 +47,15 @@ pub fn write(rows: &[Row], folder: &Path) -> Result<()> {
 
 /// The table as README has it.
 fn markdown(rows: &[Row]) -> String {
-    let mut text = "| | where | nodes | pods | pods/s | CPU s | peak MiB | p50 ms | p99 ms |\n|---|---|---|---|---|---|---|---|---|\n".to_owned();
+    let mut text = "| | where | shape | nodes | pods | pods/s | CPU s | peak MiB | p50 ms | p99 ms |\n|---|---|---|---|---|---|---|---|---|---|\n".to_owned();
     for row in rows {
         let latency = |at: usize| row.latency_ms.map_or_else(String::new, |l| format!("{:.1}", l[at]));
         text += &format!(
-            "| {}{} | {} | {} | {} | {:.0} | {:.1} | {:.0} | {} | {} |\n",
+            "| {}{} | {} | {} | {} | {} | {:.0} | {:.1} | {:.0} | {} | {} |\n",
             row.subject,
             if row.latency_ms.is_some() { ", at a steady rate" } else { "" },
             row.target,
+            row.shape,
             row.nodes,
             row.pods,
             row.pods_per_s,
@@ -77,15 +80,27 @@ pub fn print(rows: &[Row], json: bool) {
         return;
     }
     println!(
-        "{:<14} {:<11} {:>6} {:>6}  {:<15} {:>8} {:>9} {:>7} {:>9} {:>8} {:>8}",
-        "where", "what", "nodes", "pods", "who", "pods/s", "total s", "CPU s", "peak MiB", "p50 ms", "p99 ms"
+        "{:<14} {:<11} {:<18} {:>6} {:>6}  {:<15} {:>8} {:>9} {:>7} {:>9} {:>8} {:>8}",
+        "where",
+        "what",
+        "shape",
+        "nodes",
+        "pods",
+        "who",
+        "pods/s",
+        "total s",
+        "CPU s",
+        "peak MiB",
+        "p50 ms",
+        "p99 ms"
     );
     for row in rows {
         let latency = |at: usize| row.latency_ms.map_or_else(|| "-".to_owned(), |l| format!("{:.1}", l[at]));
         println!(
-            "{:<14} {:<11} {:>6} {:>6}  {:<15} {:>8.0} {:>9.1} {:>7.2} {:>9.1} {:>8} {:>8}",
+            "{:<14} {:<11} {:<18} {:>6} {:>6}  {:<15} {:>8.0} {:>9.1} {:>7.2} {:>9.1} {:>8} {:>8}",
             row.target,
             row.scenario,
+            row.shape,
             row.nodes,
             row.pods,
             row.subject,
@@ -100,8 +115,8 @@ pub fn print(rows: &[Row], json: bool) {
     for row in rows.iter().filter(|r| r.subject == "secondmate") {
         let same = |r: &&Row| {
             r.subject != row.subject
-                && (&r.target, r.scenario, r.nodes, r.pods)
-                    == (&row.target, row.scenario, row.nodes, row.pods)
+                && (&r.target, r.scenario, &r.shape, r.nodes, r.pods)
+                    == (&row.target, row.scenario, &row.shape, row.nodes, row.pods)
         };
         let Some(peer) = rows.iter().find(same) else { continue };
         let latency = match (row.latency_ms, peer.latency_ms) {
@@ -111,8 +126,9 @@ pub fn print(rows: &[Row], json: bool) {
             _ => String::new(),
         };
         println!(
-            "{} {} nodes, secondmate / {}: pods/s {:.2}x, CPU {:.2}x, memory {:.2}x{latency}",
+            "{} {} {} nodes, secondmate / {}: pods/s {:.2}x, CPU {:.2}x, memory {:.2}x{latency}",
             row.scenario,
+            row.shape,
             row.nodes,
             peer.subject,
             row.pods_per_s / peer.pods_per_s,
@@ -132,6 +148,7 @@ mod tests {
             target: "control-plane".to_owned(),
             subject: "secondmate".to_owned(),
             scenario: "latency",
+            shape: "basic".to_owned(),
             nodes: 1000,
             pods: 6000,
             pods_per_s: 199.6,
@@ -146,8 +163,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "| secondmate | control-plane | 1000 | 6000 | 200 | 5.5 | 39 |  |  |",
-                "| secondmate, at a steady rate | control-plane | 1000 | 6000 | 200 | 5.5 | 39 | 4.3 | 37.3 |",
+                "| secondmate | control-plane | basic | 1000 | 6000 | 200 | 5.5 | 39 |  |  |",
+                "| secondmate, at a steady rate | control-plane | basic | 1000 | 6000 | 200 | 5.5 | 39 | 4.3 | 37.3 |",
             ]
         );
         let folder = tempfile::tempdir().expect("a folder");
