@@ -11,6 +11,7 @@
 mod images;
 mod zones;
 
+use crate::touched::Touched;
 use images::ImageStates;
 use rustc_hash::FxHashMap;
 use secondmate_framework::Snapshot;
@@ -92,6 +93,7 @@ pub struct Cache {
     /// Nodes came or went since the last refresh, or moved between zones.
     list_changed: bool,
     generation: u64,
+    touched: Touched,
 }
 
 impl Cache {
@@ -99,6 +101,11 @@ impl Cache {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The pods that come, go and change.
+    pub(crate) fn touched(&mut self) -> &mut Touched {
+        &mut self.touched
     }
 
     /// Numbers for metrics.
@@ -200,6 +207,7 @@ impl Cache {
     }
 
     fn put(&mut self, pod: Arc<Pod>, assumed: bool) {
+        self.touched.note(&pod.uid);
         let name = pod.node_name.clone().expect("a pod that is placed names its node");
         self.nodes.entry(name.clone()).or_insert_with(|| Entry {
             info: Arc::new(NodeInfo::new(Arc::new(ghost(&name)))),
@@ -214,6 +222,7 @@ impl Cache {
 
     fn take(&mut self, uid: &Uid) -> Option<Arc<Pod>> {
         let state = self.pods.remove(uid)?;
+        self.touched.note(uid);
         self.assumed -= usize::from(state.assumed);
         let name = state.node().clone();
         self.change(&name, |info| {

@@ -15,6 +15,7 @@ pub mod port;
 pub mod queue;
 mod scheduler;
 pub mod shadow;
+mod touched;
 
 pub use nominations::Nominator;
 pub use scheduler::{CacheDifference, CycleReport, EvaluationSettings, Scheduler, SchedulerConfig, Sizes};

@@ -1,5 +1,6 @@
 //! Pods that are nominated to a node: ours after a preemption, and those of other schedulers as their status says.
 
+use crate::touched::Touched;
 use rustc_hash::FxHashMap;
 use secondmate_framework::Nominations;
 use secondmate_model::{Atom, Pod, Uid};
@@ -10,11 +11,13 @@ use std::sync::Arc;
 pub struct Nominator {
     by_node: FxHashMap<Atom, Vec<Arc<Pod>>>,
     node_of: FxHashMap<Uid, Atom>,
+    touched: Touched,
 }
 
 impl Nominator {
     /// Nominates the pod to the node, and to no other.
     pub fn set(&mut self, pod: &Arc<Pod>, node: &Atom) {
+        self.touched.note(&pod.uid);
         if self.node_of.get(&pod.uid) == Some(node)
             && let Some(place) =
                 self.by_node.get_mut(node).and_then(|l| l.iter_mut().find(|p| p.uid == pod.uid))
@@ -30,6 +33,7 @@ impl Nominator {
     /// Withdraws a pod's nomination and returns the node.
     pub fn remove(&mut self, uid: &Uid) -> Option<Atom> {
         let node = self.node_of.remove(uid)?;
+        self.touched.note(uid);
         if let Some(list) = self.by_node.get_mut(&node) {
             list.retain(|p| p.uid != *uid);
             if list.is_empty() {
@@ -37,6 +41,11 @@ impl Nominator {
             }
         }
         Some(node)
+    }
+
+    /// The pods whose nominations change.
+    pub(crate) fn touched(&mut self) -> &mut Touched {
+        &mut self.touched
     }
 
     /// The node to which a pod is nominated.

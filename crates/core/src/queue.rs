@@ -9,6 +9,7 @@
 
 mod active;
 mod backoff;
+mod check;
 mod in_flight;
 mod moves;
 mod places;
@@ -16,7 +17,9 @@ mod waiting;
 
 use crate::changes::UNSCHEDULED_POD_ADD;
 use crate::heap::Heap;
+use crate::touched::Touched;
 use active::Active;
+pub(crate) use check::Counted;
 pub use in_flight::IN_FLIGHT_EVENTS_MAX;
 use in_flight::{InFlight, SincePop};
 use moves::{Move, Strategy};
@@ -182,6 +185,8 @@ pub struct Queue {
     incoming_entities: BTreeMap<(&'static str, &'static str), u64>,
     /// Number of queued pods by the plugin that rejected them in their last attempt, and their profile: for the metric.
     rejected_gauge: BTreeMap<(Atom, Atom), i64>,
+    /// Pods that come, go, move or change.
+    pub(crate) touched: Touched,
 }
 
 impl Queue {
@@ -203,6 +208,7 @@ impl Queue {
             incoming: BTreeMap::new(),
             incoming_entities: BTreeMap::new(),
             rejected_gauge: BTreeMap::new(),
+            touched: Touched::default(),
         }
     }
 
@@ -320,6 +326,7 @@ impl Queue {
 
     /// A pending pod changed. `events` say how; a pod that waits may become worth another attempt by it.
     pub fn update(&mut self, pod: &Arc<Pod>, events: &[ClusterEvent], cx: QueueContext<'_>) {
+        self.touched.note(&pod.uid);
         let Some(entry) = self.entries.get_mut(&pod.uid) else { return };
         let old = std::mem::replace(&mut entry.queued.pod, Arc::clone(pod));
         let change = ObjectChange {
@@ -444,68 +451,5 @@ impl Queue {
         if self.entries.get(uid).is_some_and(|e| e.place == Place::InFlight) {
             self.relocate(uid, Place::Unschedulable, now, profiles, |entry| entry.queued.timestamp = now);
         }
-    }
-
-    /// Checks that every pod is in one place and that the places are counted right.
-    ///
-    /// # Errors
-    /// What is wrong, in words.
-    pub fn check(&self, profiles: &Profiles) -> Result<(), String> {
-        let mut size = QueueSize::default();
-        let mut error_backoff = 0;
-        let by_number = |ticket: &Ticket| (ticket.number, Arc::clone(&ticket.queued.pod));
-        let active: FxHashMap<u64, Arc<Pod>> = self.active.iter().map(by_number).collect();
-        let backoff: FxHashMap<u64, Arc<Pod>> = self.backoff.iter().map(by_number).collect();
-        let error_backoff_tickets: FxHashMap<u64, Arc<Pod>> =
-            self.error_backoff.iter().map(by_number).collect();
-        let mut rejectors: BTreeMap<(Atom, Atom), i64> = BTreeMap::new();
-        for entry in self.entries_sorted() {
-            match entry.place {
-                Place::Active => size.active += 1,
-                Place::Backoff => size.backoff += 1,
-                Place::ErrorBackoff => {
-                    size.backoff += 1;
-                    error_backoff += 1;
-                }
-                Place::Unschedulable => size.unschedulable += 1,
-                Place::Gated => size.gated += 1,
-                Place::InFlight => size.in_flight += 1,
-            }
-            for plugin in entry.rejectors() {
-                let key = (plugin.clone(), entry.queued.pod.scheduler_name.clone());
-                *rejectors.entry(key).or_insert(0) += 1;
-            }
-            let uid = &entry.queued.pod.uid;
-            let waits = matches!(entry.place, Place::Unschedulable | Place::Gated);
-            if waits != (self.waiting.get(entry.ticket) == Some(uid)) {
-                return Err(format!("pod {uid} is {:?}; listed as waiting: {}", entry.place, !waits));
-            }
-            if waits {
-                self.waiting.check(entry, profiles)?;
-            }
-            if (entry.place == Place::Gated) != entry.gated_by.is_some() {
-                return Err(format!("pod {uid} is {:?} and gated by {:?}", entry.place, entry.gated_by));
-            }
-            let tickets = match entry.place {
-                Place::Active => &active,
-                Place::Backoff => &backoff,
-                Place::ErrorBackoff => &error_backoff_tickets,
-                Place::Unschedulable | Place::Gated | Place::InFlight => continue,
-            };
-            if !tickets.get(&entry.ticket).is_some_and(|pod| Arc::ptr_eq(pod, &entry.queued.pod)) {
-                return Err(format!("pod {uid} is {:?} and has no ticket that says so", entry.place));
-            }
-        }
-        if (size, error_backoff) != (self.size, self.error_backoff_len) {
-            return Err(format!("queue sizes {:?}, counted {size:?}", self.size));
-        }
-        if self.waiting.len() != size.unschedulable + size.gated {
-            return Err(format!("{} pods are listed as waiting, {size:?}", self.waiting.len()));
-        }
-        let gauge = self.rejected_gauge.iter().filter(|(_, n)| **n != 0).map(|(k, n)| (k.clone(), *n));
-        if gauge.collect::<BTreeMap<_, _>>() != rejectors {
-            return Err(format!("rejected pods {:?}, counted {rejectors:?}", self.rejected_gauge));
-        }
-        self.in_flight.check(|uid| self.entries.get(uid).is_some_and(|e| e.place == Place::InFlight))
     }
 }

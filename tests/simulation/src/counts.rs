@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// In the order in which they are told.
-pub(crate) const KINDS: [&str; 24] = [
+pub(crate) const KINDS: [&str; 25] = [
     "events from outside",
     "turns",
     "inputs to the core",
@@ -28,6 +28,7 @@ pub(crate) const KINDS: [&str; 24] = [
     "nodes removed",
     "calms",
     "checks of the invariants",
+    "checks of everything",
 ];
 
 /// Counts by kind.

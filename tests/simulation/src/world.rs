@@ -1,6 +1,7 @@
 //! The pretended cluster around the core: who does what, and when.
 
 mod calm;
+mod check;
 mod guarded;
 mod judge;
 mod objects;
@@ -13,13 +14,14 @@ mod workloads;
 
 use crate::odd::Odd;
 use crate::{Action, Counts, Log, Options, Step, slow};
+use check::Judged;
 use guarded::{Guarded, UnderWay};
 use judge::Judge;
-use objects::{Needs, Room, ended, is_leaving, is_our_name, name, node_of, ours, uid};
+use objects::{Needs, StoredPod, is_our_name};
 use others::Other;
 use schedulers::{NAMESPACES, OTHER_NAMES, OUR_NAMES, POOLS, may_evict, may_use, new_scheduler};
+use secondmate_core::Scheduler;
 use secondmate_core::port::{Effect, Input, PodWatch};
-use secondmate_core::{CacheDifference, Scheduler};
 use secondmate_cycle::Random;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use serde_json::{Value, json};
@@ -28,7 +30,10 @@ use shell::Told;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use workloads::Workload;
+use workloads::{Survey, Workload};
+
+/// Name of a pod or node.
+type Name = Arc<str>;
 
 /// A stream with its own delay; the core has seen what was taken from the front.
 #[derive(Default)]
@@ -71,8 +76,10 @@ pub struct World {
     guarded: Option<Guarded>,
     /// Binds that the API server lets through and has not stored yet.
     under_way: Vec<UnderWay>,
-    workloads: BTreeMap<String, Workload>,
+    workloads: BTreeMap<Name, Workload>,
+    surveyed: Survey,
     judge: Judge,
+    judged: Judged,
     /// The step that gives names, and how many it has given.
     naming: (u64, u64),
     calm: bool,
@@ -106,7 +113,9 @@ impl World {
             guarded: options.guard.then(|| Guarded::new(BEGAN)),
             under_way: Vec::new(),
             workloads: BTreeMap::new(),
+            surveyed: Survey::default(),
             judge: Judge::default(),
+            judged: Judged::new(),
             naming: (0, 0),
             calm: false,
             log: Vec::new(),
@@ -122,15 +131,16 @@ impl World {
         self.random.below(n) == 0
     }
 
-    fn pick(&mut self, from: &[String]) -> Option<String> {
+    fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
         (!from.is_empty()).then(|| from[self.random.below(from.len())].clone())
     }
 
     /// A new name: that of the step, so that what a step makes is called the same without the steps before it.
-    fn name(&mut self, prefix: &str) -> String {
+    fn name(&mut self, prefix: &str) -> Name {
         let (step, given) = self.naming;
         self.naming.1 += 1;
-        if given == 0 { format!("{prefix}{step}") } else { format!("{prefix}{step}x{given}") }
+        let name = if given == 0 { format!("{prefix}{step}") } else { format!("{prefix}{step}x{given}") };
+        name.into()
     }
 
     fn log(&mut self, level: Log, line: impl FnOnce() -> String) {
@@ -274,6 +284,7 @@ impl World {
                 break;
             }
         }
+        self.check_whole_if_due();
     }
 
     /// The plugin makes up its mind about pods that wait on permit: most may go on, some may not, some it forgets.
@@ -288,26 +299,6 @@ impl World {
             };
             assert!(taken, "few commands wait");
         }
-    }
-
-    fn check(&mut self) {
-        self.counts.add("checks of the invariants", 1);
-        if let Err(broken) = self.scheduler.check() {
-            panic!("{broken}");
-        }
-    }
-
-    /// The cache has what the core was told, no more and no less; what a look has told it is beside the watches.
-    fn check_cache(&self) {
-        let Told { nodes, assigned, looked_at, .. } = &self.told;
-        let beside = |difference: &CacheDifference| match difference {
-            CacheDifference::RedundantPod { pod, .. } | CacheDifference::MissingPod { pod, .. } => {
-                looked_at.contains(pod)
-            }
-            CacheDifference::MissingNode(_) | CacheDifference::RedundantNode(_) => false,
-        };
-        let different = self.scheduler.compare(nodes, assigned).into_iter().find(|d| !beside(d));
-        assert_eq!(different, None, "the cache is not what the core was told");
     }
 }
 

@@ -224,6 +224,7 @@ impl Queue {
 
     /// Asks the PreEnqueue plugins; where one holds the pod back, it is put among the gated ones and the answer is yes.
     fn gate(&mut self, uid: &Uid, by: Move, cx: QueueContext<'_>) -> bool {
+        self.touched.note(uid);
         let Some(entry) = self.entries.get_mut(uid) else { return false };
         let Some(plugin) = first_that_holds(&entry.queued.pod, entry.gated_by.as_ref(), cx) else {
             entry.gated_by = None;

@@ -51,6 +51,7 @@ impl Queue {
 
     /// Takes a pod out of the lists and counts of its place. An old ticket in a heap does no harm.
     pub(super) fn unlist(&mut self, uid: &Uid) {
+        self.touched.note(uid);
         let Some(entry) = self.entries.get(uid) else { return };
         let place = entry.place;
         if matches!(place, Place::Unschedulable | Place::Gated) {
@@ -62,6 +63,7 @@ impl Queue {
 
     /// Enters a pod into the lists and counts of its place.
     pub(super) fn list(&mut self, uid: &Uid, expiry: Timestamp, profiles: &Profiles) {
+        self.touched.note(uid);
         let Some(entry) = self.entries.get(uid) else { return };
         let (place, number) = (entry.place, entry.ticket);
         let ticket = || Ticket { queued: entry.queued.clone(), expiry, number };
@@ -117,6 +119,7 @@ impl Queue {
 
     /// Counts a pod for each plugin that rejected it: from its return to the queue until it is popped or removed.
     pub(super) fn count_rejectors(&mut self, uid: &Uid, by: i64) {
+        self.touched.note(uid);
         let Some(entry) = self.entries.get(uid) else { return };
         for plugin in entry.rejectors() {
             let key = (plugin.clone(), entry.queued.pod.scheduler_name.clone());

@@ -1,14 +1,20 @@
 //! The books that [`Scheduler::check`] needs to judge decisions, not only states: what was decided, what was asked for, and what
 //! is still to be answered. Tests keep them, a running scheduler does not.
 
-use super::Scheduler;
 use super::binding::{Awaited, Stage, WayOut};
+use super::{Scheduler, plain_context};
 use crate::port::{BindOutcome, Effect, Input, PodWatch, Verified};
+use crate::queue::Counted;
+use crate::touched::Touched;
+use secondmate_cycle::evaluation::{FilterRunner, pre_filter};
 use secondmate_cycle::{Evaluate, Plain, Profile, Question, Random, Scope};
-use secondmate_framework::Nominations;
+use secondmate_framework::{Context, CycleState, Nominations, RunFilters};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// In one choice of so many, every node is looked at.
+const WHOLE_EVERY: u64 = 16;
 
 #[derive(Default)]
 pub(super) struct Audit {
@@ -29,7 +35,13 @@ pub(super) struct Audit {
     /// Pods that the pending watch shows.
     shown: BTreeSet<Uid>,
     /// The pod that the input at hand may have been the last to tell of.
-    touched: Option<Uid>,
+    told: Option<Uid>,
+    /// Nodes that were chosen.
+    choices: u64,
+    /// The queue's pods as they were counted when it was checked last.
+    pub counted: Counted,
+    /// Pods of which the books say something else.
+    pub touched: Touched,
 }
 
 impl Audit {
@@ -47,7 +59,20 @@ impl Audit {
         }
     }
 
+    /// Pods that are somewhere.
+    pub fn pending(&self) -> impl Iterator<Item = &Uid> {
+        self.pending.iter()
+    }
+
     fn input(&mut self, input: &Input, is_ours: impl Fn(&Pod) -> bool) {
+        match input {
+            Input::Pod(_, pod) => self.touched.note(&pod.uid),
+            Input::PodGone(_, uid) | Input::Verified(uid, _) => self.touched.note(uid),
+            Input::NodeRead { pods, .. } => {
+                pods.iter().flatten().for_each(|pod| self.touched.note(&pod.uid));
+            }
+            _ => {}
+        }
         match input {
             Input::Pod(PodWatch::Pending, pod) => {
                 self.shown.insert(pod.uid.clone());
@@ -57,7 +82,7 @@ impl Audit {
             }
             _ => {}
         }
-        self.touched = match input {
+        self.told = match input {
             Input::PodGone(_, uid)
             | Input::BindFinished(uid, _)
             | Input::WriteFinished(uid, _)
@@ -136,7 +161,10 @@ impl Scheduler {
     /// it evaluates each placed pod twice. The profiles must filter by resources and host ports.
     #[must_use]
     pub fn audited(mut self) -> Self {
-        self.audit = Some(Box::default());
+        let mut audit: Box<Audit> = Box::default();
+        audit.touched.keep();
+        self.audit = Some(audit);
+        self.note_changes();
         self
     }
 
@@ -146,17 +174,24 @@ impl Scheduler {
         }
     }
 
-    /// A node was chosen for a pod, in the snapshot at hand: by the plain pass over every node it is one of those that pass.
+    /// A node was chosen for a pod, in the snapshot at hand: asked anew, and with nothing remembered, every filter lets the pod pass there.
+    /// In one choice of [`WHOLE_EVERY`], and where extenders have a say, the plain pass is asked about every node instead.
     pub(super) fn audit_choice(&mut self, profile: &Profile, pod: &Arc<Pod>, node: &Atom, now: Timestamp) {
         let Some(audit) = &mut self.audit else { return };
+        audit.choices += 1;
         let (snapshot, nominations) = (&self.snapshot, &self.nominator);
-        let question = Question { profile, snapshot, nominations, now, pod, scope: Scope::Every };
-        let details = Plain.evaluate(&question, &mut Random::new(0)).details.unwrap_or_default();
-        if !details.feasible.iter().any(|feasible| feasible.name() == node) {
+        let verdict = if audit.choices.is_multiple_of(WHOLE_EVERY) || profile.extenders().choose(pod) {
+            let question = Question { profile, snapshot, nominations, now, pod, scope: Scope::Every };
+            let details = Plain.evaluate(&question, &mut Random::new(0)).details.unwrap_or_default();
+            let passes = details.feasible.iter().any(|feasible| feasible.name() == node);
+            if passes { Ok(()) } else { Err(format!("{:?}", details.statuses)) }
+        } else {
+            verdict_on(profile, &plain_context(snapshot, nominations, now), pod, node)
+        };
+        if let Err(verdict) = verdict {
             audit.broken(format!(
-                "invariant 1: pod {} is to be bound to node {node}, which does not pass the filters: {:?}",
-                pod.full_name(),
-                details.statuses
+                "invariant 1: pod {} is to be bound to node {node}, which does not pass the filters: {verdict}",
+                pod.full_name()
             ));
         }
     }
@@ -196,7 +231,7 @@ impl Scheduler {
             }
         }
         audit.entered = self.effects.len();
-        if let Some(uid) = audit.touched.take()
+        if let Some(uid) = audit.told.take()
             && !(audit.shown.contains(&uid) || self.cache.is_added(&uid) || self.bindings.contains(&uid))
         {
             audit.seen.remove(&uid);
@@ -283,21 +318,24 @@ impl Scheduler {
         if let Some(broken) = &audit.broken {
             return Err(broken.clone());
         }
-        for uid in &audit.pending {
-            if self.queue.get(uid).is_none() && !self.bindings.contains(uid) && !self.cache.is_added(uid) {
-                return Err(format!("invariant 3: pod {uid} is pending and nowhere"));
+        self.bindings
+            .iter()
+            .try_for_each(|(binding, stage)| check_way_out(audit, &binding.pod.uid, &binding.node, stage))
+    }
+
+    /// Whether the books say that an invariant is broken for the pod.
+    pub(super) fn check_audit_of(&self, uid: &Uid) -> Result<(), String> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        let (pending, on_its_way) = (audit.pending.contains(uid), self.bindings.contains(uid));
+        match self.queue.get(uid) {
+            None if pending && !on_its_way && !self.cache.is_added(uid) => {
+                Err(format!("invariant 3: pod {uid} is pending and nowhere"))
             }
-        }
-        for entry in self.queue.entries_sorted() {
-            let uid = &entry.queued.pod.uid;
-            if !audit.pending.contains(uid) && !self.bindings.contains(uid) {
-                return Err(format!("invariant 3: pod {uid} is {:?} and not pending", entry.place));
+            Some(entry) if !pending && !on_its_way => {
+                Err(format!("invariant 3: pod {uid} is {:?} and not pending", entry.place))
             }
+            _ => Ok(()),
         }
-        for (binding, stage) in self.bindings.iter() {
-            check_way_out(audit, &binding.pod.uid, &binding.node, stage)?;
-        }
-        Ok(())
     }
 }
 
@@ -309,4 +347,19 @@ fn check_way_out(audit: &Audit, uid: &Uid, node: &Atom, stage: &Stage) -> Result
         )),
         WayOut::Answer(_) | WayOut::Deadline(_) => Ok(()),
     }
+}
+
+/// What PreFilter and Filter say about the node.
+fn verdict_on(profile: &Profile, cx: &Context<'_>, pod: &Arc<Pod>, node: &Atom) -> Result<(), String> {
+    let mut state = CycleState::new();
+    let pre_filtered = pre_filter(profile, cx, &mut state, pod).map_err(|failure| failure.to_string())?;
+    if !pre_filtered.status.is_success() {
+        return Err(pre_filtered.status.message());
+    }
+    if pre_filtered.nodes.as_ref().is_some_and(|nodes| !nodes.contains(node)) {
+        return Err(pre_filtered.excluded().message());
+    }
+    let node = cx.snapshot.node(node).ok_or("it is not in the snapshot")?;
+    let status = FilterRunner::new(profile, &state).run(cx, &state, pod, node);
+    if status.is_success() { Ok(()) } else { Err(status.message()) }
 }

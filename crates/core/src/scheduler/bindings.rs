@@ -2,6 +2,7 @@
 
 use super::binding::{Held, Stage};
 use super::running::{Measured, Running};
+use crate::touched::Touched;
 use rustc_hash::FxHashMap;
 use secondmate_cycle::Profile;
 use secondmate_cycle::panics::ask_at;
@@ -89,6 +90,7 @@ struct Resting {
 pub(super) struct Bindings {
     by_pod: FxHashMap<Uid, Resting>,
     index: Index,
+    pub touched: Touched,
 }
 
 /// Which bindings something may happen to.
@@ -160,6 +162,7 @@ impl Bindings {
     /// Takes a binding out, for something happens to it.
     pub fn take(&mut self, uid: &Uid) -> Option<(Box<Binding>, Stage)> {
         let Resting { binding, stage } = self.by_pod.remove(uid)?;
+        self.touched.note(uid);
         self.index.remove(&binding, &stage);
         if let Stage::Held(Held::Permit { .. }) = stage {
             binding.profile.handle().waits_no_more(uid);
@@ -169,6 +172,7 @@ impl Bindings {
 
     /// Lets a binding rest in a stage.
     pub fn put(&mut self, binding: Box<Binding>, stage: Stage) {
+        self.touched.note(&binding.pod.uid);
         self.index.insert(&binding, &stage);
         if let Stage::Held(Held::Permit { .. }) = stage {
             binding.profile.handle().waits(&binding.pod);

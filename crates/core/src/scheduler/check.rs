@@ -78,52 +78,87 @@ impl Scheduler {
     /// # Errors
     /// The first invariant that is broken, in words.
     pub fn check(&self) -> Result<(), String> {
-        self.queue.check(&self.profiles).map_err(|broken| format!("invariant 3: {broken}"))?;
+        self.queue.check(&self.profiles).map_err(in_queue)?;
         self.bindings.check()?;
-        for entry in self.queue.entries_sorted() {
-            let pod = &entry.queued.pod;
-            let on_its_way = self.bindings.contains(&pod.uid);
-            if (entry.place == Place::InFlight) != on_its_way {
-                return Err(format!(
-                    "invariant 3: pod {} is {:?}; on its way: {on_its_way}",
-                    pod.full_name(),
-                    entry.place
-                ));
-            }
-            if self.cache.is_added(&pod.uid) && !on_its_way {
-                return Err(format!("invariant 3: pod {} is queued and on a node", pod.full_name()));
-            }
-        }
-        for (binding, stage) in self.bindings.iter() {
-            let (name, assumed) = (binding.pod.full_name(), self.cache.is_assumed(&binding.pod.uid));
-            if stage.holds_room() != assumed {
-                return Err(format!(
-                    "invariant 4: pod {name} is assumed: {assumed}, but its binding is {stage:?}"
-                ));
-            }
-        }
-        for (pod, assumed) in self.cache.pods_sorted() {
-            if assumed && !self.bindings.contains(&pod.uid) {
-                return Err(format!(
-                    "invariant 4: pod {} is assumed and nothing will settle it",
-                    pod.full_name()
-                ));
-            }
-            if self.nominator.node_of(&pod.uid).is_some() {
-                return Err(format!("pod {} is on a node and still nominated to one", pod.full_name()));
-            }
-        }
-        for (what, pod) in self
-            .loops
-            .preemptors()
-            .map(|pod| ("remembered as a preemptor", pod))
-            .chain(self.postponed.pods().map(|pod| ("to be tried when its preemption may be", pod)))
-        {
-            if self.queue.get(pod).is_none() {
-                return Err(format!("pod {pod} is {what}, but it is not pending"));
-            }
-        }
+        let mut pods: BTreeSet<&Uid> = self.loops.preemptors().chain(self.postponed.pods()).collect();
+        pods.extend(self.queue.entries_sorted().into_iter().map(|entry| &entry.queued.pod.uid));
+        pods.extend(self.bindings.iter().map(|(binding, _)| &binding.pod.uid));
+        pods.extend(self.cache.pods_sorted().into_iter().map(|(pod, _)| &pod.uid));
+        pods.extend(self.audit.iter().flat_map(|audit| audit.pending()));
+        pods.into_iter().try_for_each(|uid| self.check_pod(uid))?;
         self.check_audit()
+    }
+
+    /// The same for what changed since the last call, in an [audited](Scheduler::audited) scheduler; returns the pods that were looked at.
+    /// It costs what has changed.
+    ///
+    /// # Errors
+    /// The first invariant that is broken, in words.
+    pub fn check_changes(&mut self) -> Result<BTreeSet<Uid>, String> {
+        let Some(audit) = &mut self.audit else { return self.check().map(|()| BTreeSet::new()) };
+        let mut pods = BTreeSet::new();
+        self.bindings.touched.take_into(&mut pods);
+        if !pods.is_empty() {
+            self.bindings.check()?;
+        }
+        self.queue.touched.take_into(&mut pods);
+        self.cache.touched().take_into(&mut pods);
+        self.nominator.touched().take_into(&mut pods);
+        self.loops.touched.take_into(&mut pods);
+        self.postponed.touched.take_into(&mut pods);
+        audit.touched.take_into(&mut pods);
+        self.queue.check_changes(&pods, &mut audit.counted, &self.profiles).map_err(in_queue)?;
+        pods.iter().try_for_each(|uid| self.check_pod(uid))?;
+        self.check_audit()?;
+        Ok(pods)
+    }
+
+    /// Starts to note what changes, for [`Scheduler::check_changes`].
+    pub(super) fn note_changes(&mut self) {
+        self.bindings.touched.keep();
+        self.queue.touched.keep();
+        self.cache.touched().keep();
+        self.nominator.touched().keep();
+        self.loops.touched.keep();
+        self.postponed.touched.keep();
+    }
+
+    /// What must hold for a pod, wherever it is.
+    fn check_pod(&self, uid: &Uid) -> Result<(), String> {
+        let (queued, on_its_way) = (self.queue.get(uid), self.bindings.contains(uid));
+        if let Some(entry) = queued {
+            let name = entry.queued.pod.full_name();
+            if (entry.place == Place::InFlight) != on_its_way {
+                let place = entry.place;
+                return Err(format!("invariant 3: pod {name} is {place:?}; on its way: {on_its_way}"));
+            }
+            if self.cache.is_added(uid) && !on_its_way {
+                return Err(format!("invariant 3: pod {name} is queued and on a node"));
+            }
+        }
+        let assumed = self.cache.is_assumed(uid);
+        if let Some(stage) = self.bindings.stage(uid)
+            && stage.holds_room() != assumed
+        {
+            return Err(format!(
+                "invariant 4: pod {uid} is assumed: {assumed}, but its binding is {stage:?}"
+            ));
+        }
+        if assumed && !on_its_way {
+            return Err(format!("invariant 4: pod {uid} is assumed and nothing will settle it"));
+        }
+        if self.cache.pod(uid).is_some() && self.nominator.node_of(uid).is_some() {
+            return Err(format!("pod {uid} is on a node and still nominated to one"));
+        }
+        if queued.is_none() && self.loops.remembers(uid) {
+            return Err(format!("pod {uid} is remembered as a preemptor, but it is not pending"));
+        }
+        if queued.is_none() && self.postponed.contains(uid) {
+            return Err(format!(
+                "pod {uid} is to be tried when its preemption may be, but it is not pending"
+            ));
+        }
+        self.check_audit_of(uid)
     }
 
     /// Nodes on which the pods known to the cache ask for more than there is, or for the same host port, with those pods of ours
@@ -142,6 +177,10 @@ impl Scheduler {
     }
 }
 
+fn in_queue(broken: String) -> String {
+    format!("invariant 3: {broken}")
+}
+
 fn is_overcommitted(info: &NodeInfo) -> bool {
     let (used, room) = (info.requested(), &info.node().allocatable);
     let resources = &room.resources;
@@ -153,3 +192,6 @@ fn is_overcommitted(info: &NodeInfo) -> bool {
         || used.scalars.iter().any(|(name, used)| *used > resources.scalar(name).unwrap_or(0))
         || ports.iter().enumerate().any(|(at, port)| ports[..at].iter().any(|other| other.conflicts(port)))
 }
+
+#[cfg(test)]
+mod tests;

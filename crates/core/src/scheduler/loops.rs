@@ -8,6 +8,7 @@
 //!
 //! A history ends when its pod is placed or gone, so there are never more than pending pods, each with the victims of one preemption.
 
+use crate::touched::Touched;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -73,6 +74,7 @@ pub(super) struct Loops {
     by_preemptor: BTreeMap<Uid, History>,
     /// Who made room on a node.
     by_node: BTreeMap<Atom, BTreeSet<Uid>>,
+    pub touched: Touched,
 }
 
 impl Loops {
@@ -81,8 +83,14 @@ impl Loops {
         self.by_preemptor.keys()
     }
 
+    /// Whether something is remembered of the pod.
+    pub fn remembers(&self, pod: &Uid) -> bool {
+        self.by_preemptor.contains_key(pod)
+    }
+
     /// Victims of the pod are evicted from the node.
     pub fn preempted(&mut self, preemptor: &Uid, node: &Atom, victims: Vec<Arc<Pod>>, now: Timestamp) {
+        self.touched.note(preemptor);
         let in_vain = self.forget(preemptor).map_or(0, |before| before.in_vain);
         let history = History { at: now, node: node.clone(), victims, taker: None, in_vain, noticed: false };
         self.by_preemptor.insert(preemptor.clone(), history);

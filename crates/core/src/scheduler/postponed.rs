@@ -1,6 +1,7 @@
 //! Pods whose preemption is put off, with the time at which they are tried again for it.
 //! They are pending pods, so there are never more of them.
 
+use crate::touched::Touched;
 use secondmate_model::{Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,7 @@ pub(super) struct Postponed {
     by_time: BTreeSet<(Timestamp, Uid)>,
     /// Those that wait for the status of a PodDisruptionBudget, and are tried again when it is known.
     for_budgets: BTreeSet<Uid>,
+    pub touched: Touched,
 }
 
 impl Postponed {
@@ -17,8 +19,13 @@ impl Postponed {
         self.by_pod.keys()
     }
 
+    pub fn contains(&self, pod: &Uid) -> bool {
+        self.by_pod.contains_key(pod)
+    }
+
     /// The pod is tried again at this time.
     pub fn insert(&mut self, pod: &Uid, until: Timestamp) {
+        self.touched.note(pod);
         self.remove(pod);
         self.by_pod.insert(pod.clone(), until);
         self.by_time.insert((until, pod.clone()));

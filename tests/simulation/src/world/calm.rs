@@ -1,5 +1,6 @@
 //! Faults end: what fits has to be placed.
 
+use super::objects::StoredNode;
 use super::*;
 
 /// Rounds of eight seconds that a calm has at least: longer than the longest stay among the unschedulable pods, and the backoff
@@ -54,7 +55,7 @@ impl World {
         self.everything_is_settled();
         // What looks have shown the watches have shown by now.
         self.told.looked_at.clear();
-        self.check_cache();
+        self.check_whole();
         self.calm = false;
     }
 
@@ -62,33 +63,28 @@ impl World {
         let sizes = self.scheduler.sizes();
         assert_eq!(sizes.cache.assumed_pods, 0, "assumed pods are left over: {sizes:?}");
         assert_eq!(sizes.bindings, 0, "bindings are left over: {sizes:?}");
-        let on_nodes = self.truth.pods.values().filter(|p| !ended(p) && node_of(p).is_some()).count();
+        let on_nodes = self.truth.pods.values().filter(|stored| stored.is_on_node()).count();
         assert_eq!(sizes.cache.pods, on_nodes, "the cache has what the cluster has");
-        let waits = |p: &&Value| ours(p) && !ended(p) && node_of(p).is_none() && self.is_served(p);
-        let waiting: Vec<&Value> = self.truth.pods.values().filter(waits).collect();
+        let waits = |stored: &&StoredPod| stored.is_ours() && stored.waits() && self.is_served(stored);
+        let waiting: Vec<&StoredPod> = self.truth.pods.values().filter(waits).collect();
         let queue = sizes.queue;
         let queued = queue.active + queue.backoff + queue.unschedulable + queue.gated;
         assert_eq!(queued, waiting.len(), "each waiting pod is queued: {queue:?}");
-        for pod in waiting {
-            let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty());
+        for stored in waiting {
             // Whom a pod repels is beyond `has_room`; the fresh scheduler below knows.
-            if gated || self.options.topology || is_leaving(pod) {
+            if stored.is_gated() || self.options.topology || stored.pod.deleting {
                 continue;
             }
-            for node in self.truth.nodes.values() {
-                assert!(
-                    !self.has_room(pod, node),
-                    "invariant 7: {} fits {} and waits",
-                    name(pod),
-                    name(node)
-                );
+            for (name, node) in &self.truth.nodes {
+                let fits = self.has_room(stored, node);
+                assert!(!fits, "invariant 7: {} fits {name} and waits", stored.pod.name);
             }
         }
         self.a_fresh_scheduler_places_none_of_them();
     }
 
-    fn is_served(&self, pod: &Value) -> bool {
-        self.options.living || pod["spec"]["schedulerName"] == OUR_NAMES[0]
+    fn is_served(&self, stored: &StoredPod) -> bool {
+        self.options.living || stored.pod.scheduler_name.as_str() == OUR_NAMES[0]
     }
 
     /// Another scheduler that starts now, on the same cluster and with no memory, finds no node for any pod that waits.
@@ -106,27 +102,25 @@ impl World {
     }
 
     /// The rules as a person would check them: cordon, tenant, room, host ports, pods.
-    pub(super) fn has_room(&self, pod: &Value, node: &Value) -> bool {
-        if node["spec"]["unschedulable"] == true || !self.tenant_allows(pod, node) {
+    pub(super) fn has_room(&self, stored: &StoredPod, node: &StoredNode) -> bool {
+        if node.is_cordoned() || !self.tenant_allows(stored, node) {
             return false;
         }
-        let node_name = &node["metadata"]["name"];
-        let here = self.truth.pods.values().filter(|p| {
-            let nominated = p["spec"]["nodeName"].is_null()
-                && p["status"]["nominatedNodeName"] == *node_name
-                && p["metadata"]["uid"] != pod["metadata"]["uid"]
-                && objects::priority(p) >= objects::priority(pod);
-            (p["spec"]["nodeName"] == *node_name || nominated) && !ended(p)
+        let name = &node.node.name;
+        let nominated = self.truth.pods.values().filter(|other| {
+            other.waits()
+                && other.pod.nominated_node_name.as_ref() == Some(name)
+                && other.pod.uid != stored.pod.uid
+                && other.needs.priority >= stored.needs.priority
         });
-        let here: Vec<Needs> = here.map(Needs::of).collect();
-        Room::of(node).takes(&Needs::of(pod), here.iter())
+        let there = self.truth.needs_on(name.as_str()).map(|(_, needs)| needs);
+        node.room.takes(&stored.needs, there.chain(nominated.map(|other| &other.needs)))
     }
 
     /// Whether the tenant of the pod's scheduler name allows the pod, and the pod on this node.
-    pub(super) fn tenant_allows(&self, pod: &Value, node: &Value) -> bool {
-        let scheduler = pod["spec"]["schedulerName"].as_str().unwrap_or_default();
+    fn tenant_allows(&self, stored: &StoredPod, node: &StoredNode) -> bool {
+        let scheduler = stored.pod.scheduler_name.as_str();
         let Some(at) = OUR_NAMES.iter().position(|name| *name == scheduler) else { return true };
-        let pool = node["metadata"]["labels"]["pool"].as_str().unwrap_or_default();
-        !self.options.tenants || (pod["metadata"]["namespace"] == NAMESPACES[at] && may_use(at, pool))
+        !self.options.tenants || (stored.pod.namespace.as_str() == NAMESPACES[at] && may_use(at, node.pool()))
     }
 }

@@ -4,9 +4,9 @@
 //! No kubelet may reject a pod whose bind was approved, but where something could not be known: a bind passed without a decision, the
 //! node itself shrank. From then on the node is unsure until the guard has seen everything.
 
-use super::objects::compile_node;
 use super::*;
 use secondmate_guard::{Bind, Found, Guard, Settled, Standing, Times, Verdict};
+use secondmate_model::Node;
 use std::collections::BTreeSet;
 
 /// An API server stores what it lets through within milliseconds; a bad one within two seconds, before anybody looks for it.
@@ -16,8 +16,8 @@ const LOOKS: usize = 16;
 
 /// A bind between admission and store.
 pub(super) struct UnderWay {
-    pub pod: String,
-    pub node: String,
+    pub pod: Name,
+    pub node: Name,
     pub due: Timestamp,
 }
 
@@ -26,7 +26,7 @@ enum News {
     WaitingGone(Uid),
     OnNode(Arc<Pod>),
     OffNode(Uid),
-    Node(Arc<secondmate_model::Node>),
+    Node(Arc<Node>),
     NodeGone(Atom),
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Guarded {
     /// News of pods, and of nodes.
     news: [VecDeque<News>; 2],
     silent_until: Timestamp,
-    unsure: BTreeSet<String>,
+    unsure: BTreeSet<Name>,
 }
 
 impl Guarded {
@@ -60,26 +60,26 @@ impl Guarded {
     }
 
     /// A pod changed or is gone.
-    pub fn tell_pod(&mut self, name: &str, pod: Option<&Arc<Pod>>) {
+    pub fn tell_pod(&mut self, uid: &Uid, pod: Option<&Arc<Pod>>) {
         let news = &mut self.news[0];
         match pod {
             Some(pod) if pod.node_name.is_none() => news.push_back(News::Waiting(Arc::clone(pod))),
             Some(pod) if !pod.terminal => {
-                news.push_back(News::WaitingGone(uid(name)));
+                news.push_back(News::WaitingGone(uid.clone()));
                 news.push_back(News::OnNode(Arc::clone(pod)));
             }
             _ => {
-                news.push_back(News::WaitingGone(uid(name)));
-                news.push_back(News::OffNode(uid(name)));
+                news.push_back(News::WaitingGone(uid.clone()));
+                news.push_back(News::OffNode(uid.clone()));
             }
         }
     }
 
     /// A node changed or is gone. Until the guard knows it, it may approve what does not fit any more.
-    pub fn tell_node(&mut self, name: &str, node: Option<&Value>) {
-        self.unsure.insert(name.to_owned());
+    pub fn tell_node(&mut self, name: &Name, node: Option<&Arc<Node>>) {
+        self.unsure.insert(Arc::clone(name));
         self.news[1].push_back(match node {
-            Some(node) => News::Node(compile_node(node)),
+            Some(node) => News::Node(Arc::clone(node)),
             None => News::NodeGone(Atom::new(name)),
         });
     }
@@ -116,16 +116,16 @@ impl World {
         if let Some(guard) = &mut guarded.guard {
             guard.expire(now);
             for look in guard.looks(now, LOOKS) {
-                let found = match self.truth.facts.get(&*look.name) {
+                let found = match self.truth.pods.get(&*look.name) {
                     _ if lags && self.random.below(4) == 0 => Found::Unknown,
                     None => Found::Gone,
-                    Some(facts) => facts.node().map_or(Found::Unbound, |node| Found::On(Atom::new(node))),
+                    Some(stored) => stored.pod.node_name.clone().map_or(Found::Unbound, Found::On),
                 };
                 let settled = guard.found(&look, &found, now);
                 // Nothing is stored later than a look.
                 assert!(
                     settled != Some(Settled::NotCarriedOut)
-                        || self.under_way.iter().all(|bind| bind.pod != *look.name),
+                        || self.under_way.iter().all(|bind| *bind.pod != *look.name),
                     "the world stores binds in time"
                 );
             }
@@ -151,10 +151,10 @@ impl World {
             let mut guard = Guard::new(Times::default());
             guarded.news = Default::default();
             guarded.silent_until = self.now;
-            self.truth.nodes.values().for_each(|node| guard.node(compile_node(node)));
-            for facts in self.truth.facts.values() {
-                let pod = Arc::clone(&facts.pod);
-                if facts.is_on_node() {
+            self.truth.nodes.values().for_each(|stored| guard.node(Arc::clone(&stored.node)));
+            for stored in self.truth.pods.values() {
+                let pod = Arc::clone(&stored.pod);
+                if stored.is_on_node() {
                     guard.on_node(pod, self.now);
                 } else {
                     guard.waiting(pod);
@@ -168,27 +168,32 @@ impl World {
     }
 
     /// A bind is asked for: what admission says.
-    pub(super) fn admit(&mut self, pod: &str, node: &str) -> Result<(), (u16, String)> {
-        let (now, stored) = (self.now, self.truth.facts.get(pod).map(|facts| Arc::clone(&facts.pod)));
+    fn admit(&mut self, pod: &Name, node: &str) -> Result<(), (u16, String)> {
+        let (now, stored) = (self.now, self.truth.pods.get(pod).map(|stored| Arc::clone(&stored.pod)));
         let Some(guarded) = &mut self.guarded else { return Ok(()) };
         let Some(guard) = &mut guarded.guard else {
             self.counts.add("binds past the guard", 1);
-            guarded.unsure.insert(node.to_owned());
+            guarded.unsure.insert(node.into());
             return Ok(());
         };
         // A second request takes the place of the first one, which may be stored all the same.
-        let replaced = self.under_way.iter().filter(|bind| bind.pod == pod && bind.node != node);
+        let replaced = self.under_way.iter().filter(|bind| bind.pod == *pod && *bind.node != *node);
         guarded.unsure.extend(replaced.map(|bind| bind.node.clone()));
         let namespace = stored.as_ref().map(|pod| pod.namespace.clone()).unwrap_or_default();
-        let bind =
-            Bind { namespace, name: pod.into(), uid: Some(uid(pod)), node: Atom::new(node), dry_run: false };
+        let bind = Bind {
+            namespace,
+            name: (&**pod).into(),
+            uid: Some(Uid::from(&*format!("uid-{pod}"))),
+            node: Atom::new(node),
+            dry_run: false,
+        };
         let known = guard.pod_of(&bind).or(stored);
         let standing = if guard.lags() { Standing::NotInSync } else { Standing::Decides };
         match guard.decide(&bind, known.as_ref(), standing, now).verdict {
             Verdict::Approved => self.counts.add("binds approved by the guard", 1),
             Verdict::Passed(_) => {
                 self.counts.add("binds that the guard let pass", 1);
-                guarded.unsure.insert(node.to_owned());
+                guarded.unsure.insert(node.into());
             }
             Verdict::Refused(refusal) => {
                 self.counts.add("binds refused by the guard", 1);
@@ -199,16 +204,16 @@ impl World {
     }
 
     /// A bind is asked for: admitted, and stored at once.
-    pub(super) fn ask_bind(&mut self, pod: &str, node: &str) -> Result<(), (u16, String)> {
+    pub(super) fn ask_bind(&mut self, pod: &Name, node: &str) -> Result<(), (u16, String)> {
         self.admit(pod, node)?;
         self.bind(pod, node)
     }
 
     /// A bind is asked for: admitted, and stored a little later.
-    pub(super) fn ask_bind_slowly(&mut self, pod: &str, node: &str) -> Result<(), (u16, String)> {
+    pub(super) fn ask_bind_slowly(&mut self, pod: &Name, node: &str) -> Result<(), (u16, String)> {
         self.admit(pod, node)?;
         let due = self.now + Duration::from_millis(self.random.below(STORED_WITHIN_MS) as u64);
-        self.under_way.push(UnderWay { pod: pod.to_owned(), node: node.to_owned(), due });
+        self.under_way.push(UnderWay { pod: Arc::clone(pod), node: node.into(), due });
         Ok(())
     }
 
@@ -226,16 +231,12 @@ impl World {
     }
 
     /// The kubelet of the node admits the pod that was bound to it, or rejects it.
-    pub(super) fn kubelet_admits(&mut self, pod: &str, node: &str) {
-        let (Some(facts), Some(stored)) = (self.truth.facts.get(pod), self.truth.nodes.get(node)) else {
+    pub(super) fn kubelet_admits(&mut self, pod: &Name, node: &str) {
+        let (Some(bound), Some(stored)) = (self.truth.pods.get(pod), self.truth.nodes.get(node)) else {
             return;
         };
-        let beside = self
-            .truth
-            .facts
-            .iter()
-            .filter(|(other, facts)| *other != pod && facts.is_on_node() && facts.node() == Some(node));
-        if Room::of(stored).takes(&facts.needs, beside.map(|(_, facts)| &facts.needs)) {
+        let beside = self.truth.needs_on(node).filter(|(other, _)| other != pod);
+        if stored.room.takes(&bound.needs, beside.map(|(_, needs)| needs)) {
             return;
         }
         self.counts.add("pods that a kubelet rejected", 1);
@@ -243,9 +244,6 @@ impl World {
             self.guarded.as_ref().is_none_or(|guarded| guarded.unsure.contains(node)),
             "guard: the kubelet of {node} rejects {pod}, though the bind guard knew all and approved every bind"
         );
-        let mut rejected = self.truth.pods[pod].clone();
-        rejected["status"]["phase"] = json!("Failed");
-        rejected["status"]["reason"] = json!("OutOfcpu");
-        self.write_pod(pod, rejected);
+        self.change(pod, |pod| pod.terminal = true);
     }
 }

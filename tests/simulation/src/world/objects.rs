@@ -48,33 +48,93 @@ pub(super) fn selects(watch: PodWatch, pod: &Pod) -> bool {
     }
 }
 
-pub(super) fn ours(pod: &Value) -> bool {
-    pod["spec"]["schedulerName"].as_str().is_some_and(is_our_name)
-}
-
 pub(super) fn is_our_name(scheduler: &str) -> bool {
     OUR_NAMES.contains(&scheduler)
 }
 
-pub(super) fn is_leaving(pod: &Value) -> bool {
-    pod["metadata"]["deletionTimestamp"].is_string()
+/// A pod, with what it takes, so that its text need not be read each time.
+pub(super) struct StoredPod {
+    pub pod: Arc<Pod>,
+    pub needs: Needs,
+    /// The object without what became of it: node, status, deletion.
+    pub object: Arc<Value>,
 }
 
-/// The node of a pod, if it has one.
-pub(super) fn node_of(pod: &Value) -> Option<&str> {
-    pod["spec"]["nodeName"].as_str()
+impl StoredPod {
+    pub fn new(object: Value) -> Self {
+        Self { pod: Arc::new(compile(&object)), needs: Needs::of(&object), object: Arc::new(object) }
+    }
+
+    pub fn node(&self) -> Option<&str> {
+        self.pod.node_name.as_ref().map(Atom::as_str)
+    }
+
+    /// Whether it is to be placed.
+    pub fn waits(&self) -> bool {
+        self.pod.node_name.is_none() && !self.pod.terminal
+    }
+
+    /// Whether it takes room on a node.
+    pub fn is_on_node(&self) -> bool {
+        self.pod.node_name.is_some() && !self.pod.terminal
+    }
+
+    pub fn is_ours(&self) -> bool {
+        is_our_name(self.pod.scheduler_name.as_str())
+    }
+
+    /// No controller replaces it.
+    pub fn is_bare(&self) -> bool {
+        self.pod.controller.is_none()
+    }
+
+    pub fn is_gated(&self) -> bool {
+        !self.pod.scheduling_gates.is_empty()
+    }
 }
 
-pub(super) fn uid(pod: &str) -> Uid {
-    Uid::from(&*format!("uid-{pod}"))
+/// A node, with what it has.
+pub(super) struct StoredNode {
+    pub node: Arc<Node>,
+    pub room: Room,
+    pub object: Value,
 }
 
-pub(super) fn ended(pod: &Value) -> bool {
-    matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+impl StoredNode {
+    pub fn new(object: Value) -> Self {
+        Self { node: compile_node(&object), room: Room::of(&object), object }
+    }
+
+    pub fn is_cordoned(&self) -> bool {
+        self.node.unschedulable
+    }
+
+    pub fn pool(&self) -> &str {
+        self.object["metadata"]["labels"]["pool"].as_str().unwrap_or_default()
+    }
 }
 
-pub(super) fn name(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().unwrap_or("?")
+/// A budget, read.
+pub(super) struct StoredBudget {
+    pub compiled: Object,
+    pub object: Value,
+}
+
+impl StoredBudget {
+    pub fn new(object: Value) -> Self {
+        let wire = wire::PodDisruptionBudget::deserialize(&object).expect("a budget");
+        Self { compiled: Object::disruption_budget(&wire), object }
+    }
+
+    /// How many of these pods may go.
+    pub fn allows<'a>(&self, pods: impl Iterator<Item = &'a StoredPod>) -> i64 {
+        let Object::DisruptionBudget(name, rules) = &self.compiled else { return 0 };
+        let healthy = pods.filter(|stored| {
+            stored.is_on_node() && !stored.pod.deleting && rules.is_charged_for(&name.namespace, &stored.pod)
+        });
+        let healthy = i64::try_from(healthy.count()).unwrap_or(i64::MAX);
+        (healthy - self.object["spec"]["minAvailable"].as_i64().unwrap_or(0)).max(0)
+    }
 }
 
 fn cpu(pod: &Value) -> u64 {
@@ -92,7 +152,7 @@ fn gpu(pod: &Value) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-pub(super) fn priority(pod: &Value) -> i64 {
+fn priority(pod: &Value) -> i64 {
     pod["spec"]["priority"].as_i64().unwrap_or(0)
 }
 
@@ -111,7 +171,7 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    pub fn of(pod: &Value) -> Self {
+    fn of(pod: &Value) -> Self {
         Self { cpu: cpu(pod), memory: memory(pod), gpu: gpu(pod), port: port(pod), priority: priority(pod) }
     }
 }
@@ -126,7 +186,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub fn of(node: &Value) -> Self {
+    fn of(node: &Value) -> Self {
         let allocatable = &node["status"]["allocatable"];
         let number =
             |v: &Value| v.as_str().and_then(|t| t.trim_end_matches("Gi").parse::<u64>().ok()).unwrap_or(0);
@@ -155,16 +215,12 @@ impl Room {
     }
 }
 
-pub(super) fn compile(pod: &Value) -> Arc<Pod> {
+pub(super) fn compile(pod: &Value) -> Pod {
     let wire = wire::Pod::deserialize(pod).expect("a pod");
-    Arc::new(Pod::new(&wire).expect("a pod that compiles"))
+    Pod::new(&wire).expect("a pod that compiles")
 }
 
-pub(super) fn compile_node(node: &Value) -> Arc<Node> {
+fn compile_node(node: &Value) -> Arc<Node> {
     let wire = wire::Node::deserialize(node).expect("a node");
     Arc::new(Node::new(&wire).expect("a node that compiles"))
-}
-
-pub(super) fn compile_budget(budget: &Value) -> Object {
-    Object::disruption_budget(&wire::PodDisruptionBudget::deserialize(budget).expect("a budget"))
 }

@@ -1,8 +1,10 @@
 //! Two other schedulers. They decide as kube-scheduler does where it matters to a neighbour: each by what it has seen, which lags, with
 //! what it has decided itself on top; nobody's nominations hold room for them. The second one evicts whom it likes.
 
-use super::server::Facts;
+use super::objects::StoredNode;
+use super::server::{OnNodes, put_on, take_off};
 use super::*;
+use std::collections::BTreeSet;
 
 /// Pods that one of them tries in a turn.
 const TRIES: usize = 3;
@@ -10,8 +12,10 @@ const TRIES: usize = 3;
 /// One of them.
 pub(super) struct Other {
     name: &'static str,
-    /// Pods on nodes as it has seen or decided: where, and what they take.
-    view: BTreeMap<String, (String, Needs)>,
+    /// Pods on nodes as it has seen or decided, and what they take.
+    view: OnNodes,
+    /// Those that it has decided about since it looked.
+    decided: BTreeSet<Name>,
     /// The version of the cluster that it has seen.
     seen: u64,
     /// The version that it had seen when it last found nothing to do.
@@ -20,40 +24,35 @@ pub(super) struct Other {
 
 impl Other {
     pub fn new(name: &'static str) -> Self {
-        Self { name, view: BTreeMap::new(), seen: 0, idle_at: None }
+        Self { name, view: OnNodes::new(), decided: BTreeSet::new(), seen: 0, idle_at: None }
     }
 
     fn look(&mut self, truth: &Truth) {
-        let on_nodes = truth.facts.iter().filter(|(_, facts)| facts.is_on_node());
-        let place =
-            |(name, facts): (&String, &Facts)| Some((name.clone(), (facts.node()?.to_owned(), facts.needs)));
-        self.view = on_nodes.filter_map(place).collect();
+        self.view = truth.on_nodes.clone();
+        self.decided.clear();
         self.seen = truth.version;
     }
 
+    fn there(&self, node: &str) -> &[(Name, Needs)] {
+        self.view.get(node).map_or(&[], |pods| pods)
+    }
+
     /// The nodes that take the pod, as it sees them.
-    fn nodes_for(&self, truth: &Truth, pod: &Needs) -> Vec<String> {
-        let open = truth.nodes.iter().filter(|(_, node)| node["spec"]["unschedulable"] != true);
-        let fits = open.filter(|(name, node)| {
-            let there = self.view.values().filter(|(on, _)| on == *name).map(|(_, needs)| needs);
-            Room::of(node).takes(pod, there)
-        });
-        fits.map(|(name, _)| name.clone()).collect()
+    fn nodes_for(&self, truth: &Truth, pod: &Needs) -> Vec<Name> {
+        let open = truth.nodes.iter().filter(|(_, node)| !node.is_cordoned());
+        let fits =
+            open.filter(|(name, node)| node.room.takes(pod, self.there(name).iter().map(|(_, needs)| needs)));
+        fits.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// Whom to evict from the node for the pod: the least important, as few as will do. `None` where that does not help.
-    fn victims(&self, node: (&str, &Value), pod: &Needs) -> Option<Vec<String>> {
-        let mut there: Vec<(&String, &Needs)> = self
-            .view
-            .iter()
-            .filter(|(_, (on, _))| on == node.0)
-            .map(|(name, (_, needs))| (name, needs))
-            .collect();
+    fn victims(&self, name: &str, node: &StoredNode, pod: &Needs) -> Option<Vec<Name>> {
+        let mut there: Vec<&(Name, Needs)> = self.there(name).iter().collect();
         there.sort_by_key(|(_, needs)| needs.priority);
         let below = there.iter().filter(|(_, needs)| needs.priority < pod.priority).count();
         (1..=below)
-            .find(|count| Room::of(node.1).takes(pod, there[*count..].iter().map(|(_, needs)| *needs)))
-            .map(|count| there[..count].iter().map(|(name, _)| (*name).clone()).collect())
+            .find(|count| node.room.takes(pod, there[*count..].iter().map(|(_, needs)| needs)))
+            .map(|count| there[..count].iter().map(|(name, _)| Arc::clone(name)).collect())
     }
 }
 
@@ -83,15 +82,20 @@ impl World {
 
     fn other_tries(&mut self, other: &mut Other, preempts: bool) {
         let under_way = &self.under_way;
-        let waits = |(name, facts): &(&String, &Facts)| {
-            facts.waits()
-                && facts.pod.scheduler_name.as_str() == other.name
-                && !facts.pod.deleting
-                && !other.view.contains_key(*name)
+        let waits = |(name, stored): &(&Name, &StoredPod)| {
+            stored.waits()
+                && stored.pod.scheduler_name.as_str() == other.name
+                && !stored.pod.deleting
+                && !other.decided.contains(*name)
                 && under_way.iter().all(|bind| bind.pod != **name)
         };
-        let mut waiting: Vec<(String, Needs)> =
-            self.truth.facts.iter().filter(waits).map(|(name, facts)| (name.clone(), facts.needs)).collect();
+        let mut waiting: Vec<(Name, Needs)> = self
+            .truth
+            .pods
+            .iter()
+            .filter(waits)
+            .map(|(name, stored)| (Arc::clone(name), stored.needs))
+            .collect();
         waiting.sort_by_key(|(_, needs)| std::cmp::Reverse(needs.priority));
         let (seen, mut acted) = (other.seen, !self.under_way.is_empty());
         let mut tries = 0;
@@ -103,7 +107,10 @@ impl World {
             if let Some(node) = self.pick(&nodes) {
                 (tries, acted) = (tries + 1, true);
                 match self.ask_bind_slowly(&name, &node) {
-                    Ok(()) => drop(other.view.insert(name, (node, needs))),
+                    Ok(()) => {
+                        put_on(&mut other.view, &node, &name, needs);
+                        other.decided.insert(name);
+                    }
                     // It puts the pod back, and tries again with a fresher view.
                     Err(_) => other.look(&self.truth),
                 }
@@ -116,33 +123,33 @@ impl World {
         other.idle_at = (!acted).then_some(seen);
     }
 
+    fn open_nodes(&self) -> impl Iterator<Item = (&Name, &StoredNode)> {
+        self.truth.nodes.iter().filter(|(_, node)| !node.is_cordoned())
+    }
+
     fn could_preempt(&self, other: &Other, needs: &Needs) -> bool {
-        self.truth.nodes.iter().any(|(name, node)| other.victims((name, node), needs).is_some())
+        self.open_nodes().any(|(name, node)| other.victims(name, node, needs).is_some())
     }
 
     /// It evicts pods, and nominates its own one.
-    fn other_preempts(&mut self, other: &mut Other, name: &str, needs: &Needs) -> bool {
-        let open = self.truth.nodes.iter().filter(|(_, node)| node["spec"]["unschedulable"] != true);
-        let found: Vec<(String, Vec<String>)> = open
-            .filter_map(|(node_name, node)| {
-                Some((node_name.clone(), other.victims((node_name, node), needs)?))
-            })
+    fn other_preempts(&mut self, other: &mut Other, name: &Name, needs: &Needs) -> bool {
+        let found: Vec<(Name, Vec<Name>)> = self
+            .open_nodes()
+            .filter_map(|(at, node)| Some((Arc::clone(at), other.victims(at, node, needs)?)))
             .collect();
         if found.is_empty() {
             return false;
         }
         let (node, victims) = found[self.random.below(found.len())].clone();
         for victim in victims {
-            other.view.remove(&victim);
-            let stays = self.truth.pods.get(&victim).is_some_and(|pod| !is_leaving(pod));
+            take_off(&mut other.view, &node, &victim);
+            let stays = self.truth.pods.get(&victim).is_some_and(|stored| !stored.pod.deleting);
             if stays {
                 self.counts.add("pods evicted by others", 1);
                 self.delete(&victim);
             }
         }
-        let mut pod = self.truth.pods[name].clone();
-        pod["status"]["nominatedNodeName"] = json!(node);
-        self.write_pod(name, pod);
+        self.change(name, |pod| pod.nominated_node_name = Some(Atom::new(&node)));
         true
     }
 }

@@ -1,45 +1,48 @@
 //! The pretended API server: it holds the truth and tells the watches.
 
-use super::objects::{compile, compile_budget, compile_node, selects};
+use super::objects::{StoredBudget, StoredNode, selects};
 use super::*;
+use std::collections::BTreeSet;
 
 const WATCHES: [PodWatch; PODS] = [PodWatch::Pending, PodWatch::Assigned, PodWatch::ForeignNominated];
 
+/// Pods on each node, sorted by name, with what they take.
+pub(super) type OnNodes = BTreeMap<Name, Arc<Vec<(Name, Needs)>>>;
+
 #[derive(Default)]
 pub(super) struct Truth {
-    pub pods: BTreeMap<String, Value>,
-    /// The same pods, read.
-    pub facts: BTreeMap<String, Facts>,
-    pub nodes: BTreeMap<String, Value>,
-    pub budgets: BTreeMap<String, Value>,
+    pub pods: BTreeMap<Name, StoredPod>,
+    pub nodes: BTreeMap<Name, StoredNode>,
+    pub budgets: BTreeMap<String, StoredBudget>,
+    /// Those of the pods that take room on a node.
+    pub on_nodes: OnNodes,
     pub version: u64,
     /// The version at which the controllers had nothing to do.
     pub controlled: Option<u64>,
     /// Which pods each of the pod watches shows.
-    shown: [BTreeMap<String, ()>; PODS],
+    shown: [BTreeSet<Name>; PODS],
     /// What each of the pod watches had to tell.
     told: [Past; PODS],
 }
 
-/// What a pod is, so that its text need not be read each time.
-pub(super) struct Facts {
-    pub pod: Arc<Pod>,
-    pub needs: Needs,
+/// Puts a pod on a node, or elsewhere.
+pub(super) fn put_on(on_nodes: &mut OnNodes, node: &str, name: &Name, needs: Needs) {
+    let pods = match on_nodes.get_mut(node) {
+        Some(pods) => pods,
+        None => on_nodes.entry(node.into()).or_default(),
+    };
+    let pods = Arc::make_mut(pods);
+    match pods.binary_search_by(|(other, _)| other.cmp(name)) {
+        Ok(at) => pods[at].1 = needs,
+        Err(at) => pods.insert(at, (Arc::clone(name), needs)),
+    }
 }
 
-impl Facts {
-    pub fn node(&self) -> Option<&str> {
-        self.pod.node_name.as_ref().map(Atom::as_str)
-    }
-
-    /// Whether it is to be placed.
-    pub fn waits(&self) -> bool {
-        self.pod.node_name.is_none() && !self.pod.terminal
-    }
-
-    /// Whether it takes room on a node.
-    pub fn is_on_node(&self) -> bool {
-        self.pod.node_name.is_some() && !self.pod.terminal
+/// Takes a pod from a node.
+pub(super) fn take_off(on_nodes: &mut OnNodes, node: &str, name: &str) {
+    let Some(pods) = on_nodes.get_mut(node) else { return };
+    if let Ok(at) = pods.binary_search_by(|(other, _)| (**other).cmp(name)) {
+        Arc::make_mut(pods).remove(at);
     }
 }
 
@@ -80,8 +83,8 @@ fn happen(list: &mut BTreeMap<Uid, Input>, event: Input) {
 impl Truth {
     /// What a scheduler that starts is told: lists of everything.
     pub fn lists(&self) -> Vec<Input> {
-        let nodes = self.nodes.values().map(|node| Input::Node(compile_node(node)));
-        let budgets = self.budgets.values().map(|budget| Input::Object(compile_budget(budget)));
+        let nodes = self.nodes.values().map(|stored| Input::Node(Arc::clone(&stored.node)));
+        let budgets = self.budgets.values().map(|stored| Input::Object(stored.compiled.clone()));
         let mut inputs: Vec<Input> = nodes.chain(budgets).collect();
         // Who is there before who is to come, or a new scheduler takes rooms for free that are not.
         for at in [1, 2, 0] {
@@ -92,8 +95,13 @@ impl Truth {
 
     /// A fresh list of a pod watch.
     pub fn list(&self, at: usize) -> Vec<Input> {
-        let selected = self.facts.values().filter(|facts| selects(WATCHES[at], &facts.pod));
-        selected.map(|facts| Input::Pod(WATCHES[at], Arc::clone(&facts.pod))).collect()
+        let selected = self.pods.values().filter(|stored| selects(WATCHES[at], &stored.pod));
+        selected.map(|stored| Input::Pod(WATCHES[at], Arc::clone(&stored.pod))).collect()
+    }
+
+    /// Needs of the pods on the node.
+    pub fn needs_on<'a>(&'a self, node: &str) -> impl Iterator<Item = &'a (Name, Needs)> {
+        self.on_nodes.get(node).into_iter().flat_map(|pods| pods.iter())
     }
 
     /// A list of a pod watch as it was before its last events, and these events.
@@ -107,36 +115,57 @@ impl Truth {
 }
 
 impl World {
-    pub(super) fn write_pod(&mut self, name: &str, mut pod: Value) {
+    /// A pod comes, or is replaced.
+    pub(super) fn write_pod(&mut self, name: &Name, mut stored: StoredPod) {
         self.truth.version += 1;
-        pod["metadata"]["resourceVersion"] = json!(self.truth.version.to_string());
-        let facts = Facts { pod: compile(&pod), needs: Needs::of(&pod) };
-        self.truth.pods.insert(name.to_owned(), pod);
-        self.truth.facts.insert(name.to_owned(), facts);
-        self.tell_pod(name);
-    }
-
-    pub(super) fn write_node(&mut self, name: &str, mut node: Value) {
-        self.truth.version += 1;
-        node["metadata"]["resourceVersion"] = json!(self.truth.version.to_string());
-        let compiled = compile_node(&node);
-        self.truth.nodes.insert(name.to_owned(), node);
-        self.streams[NODES].0.push_back(Input::Node(compiled));
-        if let Some(guarded) = &mut self.guarded {
-            guarded.tell_node(name, self.truth.nodes.get(name));
+        let pod = Arc::make_mut(&mut stored.pod);
+        pod.resource_version = self.truth.version.to_string().into();
+        let (node, needs) =
+            (stored.is_on_node().then(|| stored.pod.node_name.clone()).flatten(), stored.needs);
+        if let Some(before) = self.truth.pods.insert(Arc::clone(name), stored)
+            && let Some(node) = before.node()
+        {
+            take_off(&mut self.truth.on_nodes, node, name);
         }
+        if let Some(node) = node {
+            put_on(&mut self.truth.on_nodes, node.as_str(), name, needs);
+        }
+        let uid = self.truth.pods[name].pod.uid.clone();
+        self.tell_pod(name, uid);
     }
 
-    /// The object is gone.
-    pub(super) fn erase_pod(&mut self, name: &str) {
-        self.truth.pods.remove(name);
-        self.truth.facts.remove(name);
+    /// A pod changes.
+    pub(super) fn change(&mut self, name: &Name, edit: impl FnOnce(&mut Pod)) {
+        let Some(StoredPod { pod, needs, object }) = self.truth.pods.get(name) else { return };
+        let (mut pod, needs, object) = (Pod::clone(pod), *needs, Arc::clone(object));
+        edit(&mut pod);
+        self.write_pod(name, StoredPod { pod: Arc::new(pod), needs, object });
+    }
+
+    pub(super) fn write_node(&mut self, name: &Name, mut object: Value) {
         self.truth.version += 1;
-        self.tell_pod(name);
+        object["metadata"]["resourceVersion"] = json!(self.truth.version.to_string());
+        let stored = StoredNode::new(object);
+        self.streams[NODES].0.push_back(Input::Node(Arc::clone(&stored.node)));
+        if let Some(guarded) = &mut self.guarded {
+            guarded.tell_node(name, Some(&stored.node));
+        }
+        self.truth.nodes.insert(Arc::clone(name), stored);
     }
 
     /// The object is gone.
-    pub(super) fn erase_node(&mut self, name: &str) {
+    pub(super) fn erase_pod(&mut self, name: &Name) {
+        let before = self.truth.pods.remove(name);
+        self.truth.version += 1;
+        let Some(before) = before else { return };
+        if let Some(node) = before.node() {
+            take_off(&mut self.truth.on_nodes, node, name);
+        }
+        self.tell_pod(name, before.pod.uid.clone());
+    }
+
+    /// The object is gone.
+    pub(super) fn erase_node(&mut self, name: &Name) {
         self.truth.nodes.remove(name);
         self.truth.version += 1;
         self.streams[NODES].0.push_back(Input::NodeGone(Atom::new(name)));
@@ -145,25 +174,26 @@ impl World {
         }
     }
 
-    pub(super) fn write_budget(&mut self, name: &str, budget: Value) {
+    pub(super) fn write_budget(&mut self, name: &str, object: Value) {
         self.truth.version += 1;
-        self.streams[OBJECTS].0.push_back(Input::Object(compile_budget(&budget)));
-        self.truth.budgets.insert(name.to_owned(), budget);
+        let stored = StoredBudget::new(object);
+        self.streams[OBJECTS].0.push_back(Input::Object(stored.compiled.clone()));
+        self.truth.budgets.insert(name.to_owned(), stored);
     }
 
     /// Each watch whose selector the pod meets is told; one whose selector it does not meet any more is told that it is gone.
-    pub(super) fn tell_pod(&mut self, name: &str) {
-        let pod = self.truth.facts.get(name).map(|facts| &facts.pod);
+    fn tell_pod(&mut self, name: &Name, uid: Uid) {
+        let pod = self.truth.pods.get(name).map(|stored| &stored.pod);
         if let Some(guarded) = &mut self.guarded {
-            guarded.tell_pod(name, pod);
+            guarded.tell_pod(&uid, pod);
         }
         for (at, watch) in WATCHES.into_iter().enumerate() {
             let shown = &mut self.truth.shown[at];
             let input = if let Some(pod) = pod.filter(|pod| selects(watch, pod)) {
-                shown.insert(name.to_owned(), ());
+                shown.insert(Arc::clone(name));
                 Input::Pod(watch, Arc::clone(pod))
-            } else if shown.remove(name).is_some() {
-                Input::PodGone(watch, uid(name))
+            } else if shown.remove(name) {
+                Input::PodGone(watch, uid.clone())
             } else {
                 continue;
             };
@@ -215,22 +245,22 @@ impl World {
         }
     }
 
-    pub(super) fn bind(&mut self, name: &str, node: &str) -> Result<(), (u16, String)> {
-        let Some(pod) = self.truth.pods.get(name) else {
+    pub(super) fn bind(&mut self, name: &Name, node: &str) -> Result<(), (u16, String)> {
+        let Some(stored) = self.truth.pods.get(name) else {
             return Err((404, format!("pods {name:?} not found")));
         };
-        if pod["metadata"]["deletionTimestamp"].is_string() {
+        if stored.pod.deleting {
             return Err((409, format!("pod {name} is being deleted")));
         }
-        if let Some(node) = pod["spec"]["nodeName"].as_str() {
+        if let Some(node) = stored.node() {
             return Err((409, format!("pod {name} is already assigned to node {node:?}")));
         }
-        let mut pod = pod.clone();
-        pod["spec"]["nodeName"] = json!(node);
-        pod["status"].as_object_mut().expect("a status").remove("nominatedNodeName");
-        let by = if ours(&pod) { "pods bound by secondmate" } else { "pods bound by others" };
+        let by = if stored.is_ours() { "pods bound by secondmate" } else { "pods bound by others" };
         self.counts.add(by, 1);
-        self.write_pod(name, pod);
+        self.change(name, |pod| {
+            pod.node_name = Some(Atom::new(node));
+            pod.nominated_node_name = None;
+        });
         if self.options.living {
             self.kubelet_admits(name, node);
         }

@@ -1,18 +1,19 @@
 //! The pretended shell: it brings the core its inputs and carries out its effects, late and not always.
 
-use super::objects::{brief, compile, heard};
+use super::objects::{brief, heard};
 use super::*;
-use secondmate_core::port::{BindOutcome, NominationPatch, Observation, Verified};
+use secondmate_core::port::{BindOutcome, NominationPatch, Observation, ScheduledCondition, Verified};
+use secondmate_model::PodCondition;
 use std::collections::BTreeSet;
 
 /// What the core has been told and has to know.
 #[derive(Default)]
 pub(super) struct Told {
-    pub nodes: BTreeSet<String>,
-    /// Node of each pod that the assigned watch has shown, by UID.
-    pub assigned: BTreeMap<String, String>,
-    /// Pods that a look at them, or a read of a node, has shown there, by UID.
-    pub looked_at: BTreeSet<String>,
+    pub nodes: BTreeSet<Atom>,
+    /// Node of each pod that the assigned watch has shown.
+    pub assigned: BTreeMap<Uid, Atom>,
+    /// Pods that a look at them, or a read of a node, has shown there.
+    pub looked_at: BTreeSet<Uid>,
     /// Pods that each of the pod watches has shown.
     pub pods: [BTreeSet<Uid>; PODS],
 }
@@ -21,28 +22,28 @@ impl Told {
     fn input(&mut self, at: usize, input: &Input) {
         match input {
             Input::Node(node) => {
-                self.nodes.insert(node.name.to_string());
+                self.nodes.insert(node.name.clone());
             }
             Input::NodeGone(name) => {
-                self.nodes.remove(name.as_str());
+                self.nodes.remove(name);
             }
             Input::Pod(watch, pod) => {
                 self.pods[at].insert(pod.uid.clone());
                 if let (PodWatch::Assigned, Some(node)) = (watch, &pod.node_name) {
-                    self.assigned.insert(pod.uid.to_string(), node.to_string());
+                    self.assigned.insert(pod.uid.clone(), node.clone());
                 }
             }
             Input::PodGone(watch, uid) => {
                 self.pods[at].remove(uid);
                 if *watch == PodWatch::Assigned {
-                    self.assigned.remove(uid.as_str());
+                    self.assigned.remove(uid);
                 }
             }
             Input::Verified(uid, Verified::Found(pod)) if pod.node_name.is_some() => {
-                self.looked_at.insert(uid.to_string());
+                self.looked_at.insert(uid.clone());
             }
             Input::NodeRead { pods, .. } => {
-                self.looked_at.extend(pods.iter().flatten().map(|pod| pod.uid.to_string()));
+                self.looked_at.extend(pods.iter().flatten().map(|pod| pod.uid.clone()));
             }
             _ => {}
         }
@@ -66,7 +67,7 @@ impl World {
                 self.tell(at, input);
             }
         }
-        self.check_cache();
+        self.check_cache_changes();
     }
 
     /// The core is told something.
@@ -74,9 +75,8 @@ impl World {
         self.counts.add("inputs to the core", 1);
         let is_new = match &input {
             Input::Pod(PodWatch::Assigned, pod) => {
-                let node = pod.node_name.as_ref().map(Atom::as_str);
-                let seen = self.told.assigned.get(pod.uid.as_str()).map(String::as_str);
-                seen != node && !self.told.looked_at.contains(pod.uid.as_str())
+                let seen = self.told.assigned.get(&pod.uid);
+                seen != pod.node_name.as_ref() && !self.told.looked_at.contains(&pod.uid)
             }
             _ => false,
         };
@@ -84,6 +84,15 @@ impl World {
         self.told.input(at, &input);
         let now = self.now;
         self.log(Log::Story, || format!("{} -> {}", clock(now), heard(&input)));
+        match &input {
+            Input::Node(node) => {
+                self.judged.nodes.insert(node.name.clone());
+            }
+            Input::NodeGone(name) => {
+                self.judged.nodes.insert(name.clone());
+            }
+            _ => {}
+        }
         self.scheduler.apply(input, self.now);
         self.check();
     }
@@ -134,17 +143,22 @@ impl World {
             Effect::Verify { pod } => self.verify_asked(&pod),
             Effect::ReadNode { node } => self.read_asked(node),
             Effect::PatchStatus { pod, condition, nomination } if self.leading => {
-                let Some(mut stored) = self.truth.pods.get(&*pod.name).cloned() else { return };
-                if let Some(condition) = condition {
-                    stored["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
-                        "reason": condition.reason, "message": condition.message}]);
+                let name = Name::from(&*pod.name);
+                if self.truth.pods.get(&name).is_none_or(|stored| stored.node().is_some()) {
+                    return;
                 }
-                if let NominationPatch::Set(node) = nomination {
-                    stored["status"]["nominatedNodeName"] = json!(node.map(|n| n.to_string()));
-                }
-                if stored["spec"]["nodeName"].is_null() {
-                    self.write_ours(|world| world.write_pod(&pod.name, stored));
-                }
+                self.write_ours(|world| {
+                    world.change(&name, |pod| {
+                        if let Some(ScheduledCondition { reason, message, .. }) = condition {
+                            let (reason, message) = (reason.into(), message.into());
+                            let condition = PodCondition { status: "False".into(), reason, message };
+                            pod.scheduled_condition = Some(Box::new(condition));
+                        }
+                        if let NominationPatch::Set(node) = nomination {
+                            pod.nominated_node_name = node;
+                        }
+                    });
+                });
             }
             Effect::Evict { victim, preemptor, .. } => {
                 let fails = self.options.bind_faults && !self.calm && self.one_in(5);
@@ -152,7 +166,7 @@ impl World {
                     Err("500".to_owned())
                 } else {
                     self.counts.add("pods evicted by secondmate", 1);
-                    self.write_ours(|world| world.delete(&victim.name));
+                    self.write_ours(|world| world.delete(&Name::from(&*victim.name)));
                     Ok(())
                 };
                 let (preemptor, victim) = (preemptor.uid.clone(), victim.uid.clone());
@@ -221,13 +235,14 @@ impl World {
             3 => drop(self.bind_ours(pod, node)),
             4 if self.options.foreign && !self.options.living => {
                 // Somebody else is faster, for another node.
-                let nodes: Vec<String> = self.truth.nodes.keys().cloned().collect();
+                let nodes = self.node_names();
                 if let Some(other) = self.pick(&nodes) {
-                    let _ = self.bind(&pod.name, &other);
+                    let _ = self.bind(&Name::from(&*pod.name), &other);
                 }
             }
             11 if self.options.living => {
-                let _ = self.write_ours(|world| world.ask_bind_slowly(&pod.name, node.as_str()));
+                let _ =
+                    self.write_ours(|world| world.ask_bind_slowly(&Name::from(&*pod.name), node.as_str()));
                 return BindOutcome::Unknown { message: "time-out, and it is carried out later".to_owned() };
             }
             _ => {}
@@ -254,15 +269,15 @@ impl World {
     }
 
     fn bind_ours(&mut self, pod: &Pod, node: &Atom) -> Result<(), (u16, String)> {
-        self.write_ours(|world| world.ask_bind(&pod.name, node.as_str()))
+        self.write_ours(|world| world.ask_bind(&Name::from(&*pod.name), node.as_str()))
     }
 
     fn read_asked(&mut self, node: Atom) {
         let pods = if self.options.bind_faults && !self.calm && self.one_in(4) {
             Err("503".to_owned())
         } else {
-            let here = |pod: &&Value| pod["spec"]["nodeName"] == node.as_str() && !ended(pod);
-            Ok(self.truth.pods.values().filter(here).map(compile).collect())
+            let here = self.truth.needs_on(node.as_str());
+            Ok(here.map(|(name, _)| Arc::clone(&self.truth.pods[name].pod)).collect())
         };
         self.answer(Input::NodeRead { node, pods });
     }
@@ -272,7 +287,7 @@ impl World {
             Verified::Failed("503".to_owned())
         } else {
             match self.truth.pods.get(&*pod.name) {
-                Some(stored) => Verified::Found(compile(stored)),
+                Some(stored) => Verified::Found(Arc::clone(&stored.pod)),
                 None => Verified::Gone,
             }
         };

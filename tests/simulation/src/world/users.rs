@@ -5,14 +5,9 @@ use super::*;
 /// In a living cluster, users create no more pods while more than these wait.
 const WAITING: usize = 12;
 
-/// A pod that no controller replaces.
-fn is_bare(pod: &Value) -> bool {
-    pod["metadata"]["ownerReferences"].is_null()
-}
-
 impl World {
     pub(super) fn create_pod(&mut self, scheduler: &str) {
-        let waiting = self.truth.facts.values().filter(|facts| facts.waits()).count();
+        let waiting = self.truth.pods.values().filter(|stored| stored.waits()).count();
         if self.options.living && waiting > WAITING {
             // Who sees that nothing comes of it gives up.
             return self.delete_waiting_pod();
@@ -54,9 +49,9 @@ impl World {
             }
         }
         if !is_our_name(scheduler) && !self.options.living && self.one_in(4) {
-            let nodes: Vec<String> = self.truth.nodes.keys().cloned().collect();
+            let nodes = self.node_names();
             if let Some(node) = self.pick(&nodes) {
-                pod["status"]["nominatedNodeName"] = json!(node);
+                pod["status"]["nominatedNodeName"] = json!(&*node);
             }
         }
         pod
@@ -74,14 +69,14 @@ impl World {
 
     pub(super) fn create(&mut self, prefix: &str, mut pod: Value) {
         let name = self.name(prefix);
-        pod["metadata"]["name"] = json!(name);
+        pod["metadata"]["name"] = json!(&*name);
         pod["metadata"]["uid"] = json!(format!("uid-{name}"));
         self.counts.add("pods created", 1);
-        self.write_pod(&name, pod);
+        self.write_pod(&name, StoredPod::new(pod));
     }
 
     fn delete_waiting_pod(&mut self) {
-        let names = self.pods_where(|p| node_of(p).is_none() && !ended(p) && is_bare(p));
+        let names = self.pods_where(|stored| stored.waits() && stored.is_bare());
         if let Some(name) = self.pick(&names) {
             self.delete(&name);
         }
@@ -110,29 +105,33 @@ impl World {
         }
     }
 
-    pub(super) fn pods_where(&self, accept: impl Fn(&Value) -> bool) -> Vec<String> {
-        self.truth.pods.iter().filter(|(_, p)| accept(p)).map(|(n, _)| n.clone()).collect()
+    pub(super) fn pods_where(&self, accept: impl Fn(&StoredPod) -> bool) -> Vec<Name> {
+        let pods = self.truth.pods.iter().filter(|(_, stored)| accept(stored));
+        pods.map(|(name, _)| Arc::clone(name)).collect()
+    }
+
+    pub(super) fn node_names(&self) -> Vec<Name> {
+        self.truth.nodes.keys().cloned().collect()
     }
 
     pub(super) fn delete_pod(&mut self) {
-        let names = self.pods_where(|p| p["metadata"]["deletionTimestamp"].is_null());
+        let names = self.pods_where(|stored| !stored.pod.deleting);
         let Some(name) = self.pick(&names) else { return };
         self.delete(&name);
     }
 
     /// A pod on a node is deleted gracefully, one without at once.
-    pub(super) fn delete(&mut self, name: &str) {
-        let Some(mut pod) = self.truth.pods.get(name).cloned() else { return };
-        if pod["spec"]["nodeName"].is_null() || self.one_in(3) {
+    pub(super) fn delete(&mut self, name: &Name) {
+        let Some(stored) = self.truth.pods.get(name) else { return };
+        if stored.node().is_none() || self.one_in(3) {
             self.erase_pod(name);
         } else {
-            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-            self.write_pod(name, pod);
+            self.change(name, |pod| pod.deleting = true);
         }
     }
 
     pub(super) fn finish_deletions(&mut self) {
-        for name in self.pods_where(|p| p["metadata"]["deletionTimestamp"].is_string()) {
+        for name in self.pods_where(|stored| stored.pod.deleting) {
             self.erase_pod(&name);
         }
     }
@@ -140,54 +139,67 @@ impl World {
     pub(super) fn change_pod(&mut self) {
         let names = self.pods_where(|_| true);
         let Some(name) = self.pick(&names) else { return };
-        let mut pod = self.truth.pods[&name].clone();
         if self.one_in(2) {
-            pod["spec"]["schedulingGates"] = json!([]);
+            self.change(&name, |pod| pod.scheduling_gates = Box::default());
         } else {
-            pod["metadata"]["labels"] = json!({"seen": format!("{}", self.random.below(5))});
+            self.relabel_pod(&name);
         }
-        self.write_pod(&name, pod);
+    }
+
+    /// Other things of a pod follow from its labels.
+    fn relabel_pod(&mut self, name: &Name) {
+        let mut object = Value::clone(&self.truth.pods[name].object);
+        object["metadata"]["labels"] = json!({"seen": format!("{}", self.random.below(5))});
+        let mut relabelled = StoredPod::new(object);
+        let (is, was) = (Arc::make_mut(&mut relabelled.pod), &self.truth.pods[name].pod);
+        is.node_name.clone_from(&was.node_name);
+        is.deleting = was.deleting;
+        is.terminal = was.terminal;
+        is.nominated_node_name.clone_from(&was.nominated_node_name);
+        is.scheduled_condition.clone_from(&was.scheduled_condition);
+        is.scheduling_gates.clone_from(&was.scheduling_gates);
+        self.write_pod(name, relabelled);
     }
 
     pub(super) fn finish_pod(&mut self) {
         let bare = self.options.living && !self.one_in(4);
-        let names = self.pods_where(|p| node_of(p).is_some() && !ended(p) && (!bare || is_bare(p)));
+        let names = self.pods_where(|stored| stored.is_on_node() && (!bare || stored.is_bare()));
         let Some(name) = self.pick(&names) else { return };
-        let mut pod = self.truth.pods[&name].clone();
-        pod["status"]["phase"] = json!(if self.one_in(2) { "Succeeded" } else { "Failed" });
-        self.write_pod(&name, pod);
+        // Whether it succeeded is nobody's business here.
+        self.one_in(2);
+        self.change(&name, |pod| pod.terminal = true);
     }
 
     /// Another scheduler binds a pod of its own, anywhere.
     pub(super) fn foreign_bind(&mut self) {
-        let names = self.pods_where(|p| !ours(p) && p["spec"]["nodeName"].is_null());
+        let names = self.pods_where(|stored| !stored.is_ours() && stored.node().is_none());
         self.bind_anywhere(&names);
     }
 
     /// Another replica of ours leads meanwhile.
     pub(super) fn other_replica_binds(&mut self) {
-        let names = self.pods_where(|p| ours(p) && p["spec"]["nodeName"].is_null());
+        let names = self.pods_where(|stored| stored.is_ours() && stored.node().is_none());
         if !self.options.living {
             return self.bind_anywhere(&names);
         }
         // It sees what is, and takes a node that fits.
         let Some(name) = self.pick(&names) else { return };
         let pod = &self.truth.pods[&name];
-        let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
-        let nodes: Vec<String> = self
+        let gated = pod.is_gated();
+        let nodes: Vec<Name> = self
             .truth
             .nodes
             .iter()
             .filter(|(_, node)| self.has_room(pod, node))
-            .map(|(n, _)| n.clone())
+            .map(|(name, _)| Arc::clone(name))
             .collect();
         if let (false, Some(node)) = (gated, self.pick(&nodes)) {
             let _ = self.ask_bind(&name, &node);
         }
     }
 
-    fn bind_anywhere(&mut self, names: &[String]) {
-        let nodes: Vec<String> = self.truth.nodes.keys().cloned().collect();
+    fn bind_anywhere(&mut self, names: &[Name]) {
+        let nodes = self.node_names();
         if let (Some(pod), Some(node)) = (self.pick(names), self.pick(&nodes)) {
             let _ = self.bind(&pod, &node);
         }
@@ -200,7 +212,8 @@ impl World {
         let name = format!("budget-{namespace}-{app}");
         if self.one_in(4) {
             if let Some(budget) = self.truth.budgets.remove(&name) {
-                let object = objects::compile_budget(&budget);
+                self.truth.version += 1;
+                let object = budget.compiled;
                 self.streams[OBJECTS].0.push_back(Input::ObjectGone(object.kind(), object.name().clone()));
             }
             return;
@@ -221,8 +234,8 @@ impl World {
         let cpus = self.cpus();
         let pool = POOLS[self.random.below(POOLS.len())];
         let node = json!({
-            "metadata": {"name": name, "uid": format!("uid-{name}"),
-                "labels": {"topology.kubernetes.io/zone": format!("z{zone}"), "kubernetes.io/hostname": name,
+            "metadata": {"name": &*name, "uid": format!("uid-{name}"),
+                "labels": {"topology.kubernetes.io/zone": format!("z{zone}"), "kubernetes.io/hostname": &*name,
                     "pool": pool}},
             "status": {"allocatable": {"cpu": format!("{cpus}"), "memory": "64Gi", "pods": "10"}},
         });
@@ -238,9 +251,9 @@ impl World {
     }
 
     pub(super) fn change_node(&mut self) {
-        let names: Vec<String> = self.truth.nodes.keys().cloned().collect();
+        let names = self.node_names();
         let Some(name) = self.pick(&names) else { return };
-        let mut node = self.truth.nodes[&name].clone();
+        let mut node = self.truth.nodes[&name].object.clone();
         if self.one_in(2) {
             // In a living cluster somebody is called to a cordoned node.
             let odds = if self.options.living { 4 } else { 2 };
@@ -260,7 +273,7 @@ impl World {
         if self.truth.nodes.len() < 2 {
             return;
         }
-        let names: Vec<String> = self.truth.nodes.keys().cloned().collect();
+        let names = self.node_names();
         let Some(name) = self.pick(&names) else { return };
         self.counts.add("nodes removed", 1);
         self.erase_node(&name);

@@ -1,9 +1,7 @@
 //! What lives in the cluster by itself: controllers that keep workloads alive and budgets up to date, kubelets that end pods, and the
 //! collectors of what is left.
 
-use super::server::Facts;
 use super::*;
-use secondmate_model::objects::Object;
 
 /// Workloads at most: with what users create they fill the nodes.
 const WORKLOADS: usize = 24;
@@ -18,6 +16,57 @@ pub(super) struct Workload {
     replicas: usize,
 }
 
+/// What the controllers have to see to, at a version of the cluster.
+#[derive(Default)]
+pub(super) struct Survey {
+    version: Option<u64>,
+    leaving: Vec<Name>,
+    /// Pods whose node is gone.
+    orphans: Vec<Name>,
+    ended: Vec<Name>,
+    /// Workloads that have not as many pods as they should, with those that they have.
+    wrong: Vec<(Name, Vec<Name>)>,
+    /// Budgets whose status is not what it should be, and what that is.
+    budgets: Vec<(String, i64)>,
+}
+
+impl Survey {
+    fn new(truth: &Truth, workloads: &BTreeMap<Name, Workload>) -> Self {
+        let mut survey = Self { version: Some(truth.version), ..Self::default() };
+        let mut pods: BTreeMap<&str, Vec<&Name>> =
+            workloads.keys().map(|name| (name.as_ref(), Vec::new())).collect();
+        for (name, stored) in &truth.pods {
+            let mut note = |list: fn(&mut Self) -> &mut Vec<Name>| list(&mut survey).push(Arc::clone(name));
+            if stored.pod.deleting {
+                note(|survey| &mut survey.leaving);
+            }
+            if stored.node().is_some_and(|node| !truth.nodes.contains_key(node)) {
+                note(|survey| &mut survey.orphans);
+            }
+            if stored.pod.terminal {
+                note(|survey| &mut survey.ended);
+            }
+            if let Some(pods) = workload_of(stored).and_then(|workload| pods.get_mut(workload)) {
+                pods.push(name);
+            }
+        }
+        let wrong = pods
+            .into_iter()
+            .zip(workloads.values())
+            .filter(|((_, pods), workload)| pods.len() != workload.replicas);
+        survey.wrong =
+            wrong.map(|((name, pods), _)| (name.into(), pods.into_iter().cloned().collect())).collect();
+        survey.budgets = truth
+            .budgets
+            .iter()
+            .map(|(name, budget)| (name, budget, budget.allows(truth.pods.values())))
+            .filter(|(_, budget, allowed)| budget.object["status"]["disruptionsAllowed"] != *allowed)
+            .map(|(name, _, allowed)| (name.clone(), allowed))
+            .collect();
+        survey
+    }
+}
+
 impl World {
     pub(super) fn create_workload(&mut self) {
         if self.workloads.len() >= WORKLOADS {
@@ -28,14 +77,14 @@ impl World {
         let mut template = self.pod_template(scheduler);
         let name = self.name("w");
         template["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet",
-            "name": name, "uid": format!("uid-{name}"), "controller": true}]);
+            "name": &*name, "uid": format!("uid-{name}"), "controller": true}]);
         let replicas = 1 + self.random.below(REPLICAS);
         self.workloads.insert(name, Workload { template, replicas });
         self.truth.version += 1;
     }
 
-    fn pick_workload(&mut self) -> Option<String> {
-        let names: Vec<String> = self.workloads.keys().cloned().collect();
+    fn pick_workload(&mut self) -> Option<Name> {
+        let names: Vec<Name> = self.workloads.keys().cloned().collect();
         self.pick(&names)
     }
 
@@ -50,7 +99,7 @@ impl World {
 
     pub(super) fn delete_workload(&mut self) {
         let Some(name) = self.pick_workload() else { return };
-        self.workloads.remove(&name);
+        self.workloads.remove(&*name);
         for pod in self.pods_of(&name) {
             self.delete(&pod);
         }
@@ -58,18 +107,8 @@ impl World {
     }
 
     /// Pods of a workload that have neither ended nor are about to.
-    fn pods_of(&self, workload: &str) -> Vec<String> {
-        self.facts_where(|facts| {
-            let owner = facts.pod.controller.as_ref();
-            owner.is_some_and(|owner| owner.name.as_str() == workload)
-                && !facts.pod.terminal
-                && !facts.pod.deleting
-        })
-    }
-
-    fn facts_where(&self, accept: impl Fn(&Facts) -> bool) -> Vec<String> {
-        let pods = self.truth.facts.iter().filter(|(_, facts)| accept(facts));
-        pods.map(|(name, _)| name.clone()).collect()
+    fn pods_of(&self, workload: &str) -> Vec<Name> {
+        self.pods_where(|stored| workload_of(stored) == Some(workload))
     }
 
     pub(super) fn controllers_are_quiet(&self) -> bool {
@@ -87,24 +126,31 @@ impl World {
         }
     }
 
+    /// What there is to do now.
+    fn survey(&mut self) -> &Survey {
+        if self.surveyed.version != Some(self.truth.version) {
+            self.surveyed = Survey::new(&self.truth, &self.workloads);
+        }
+        &self.surveyed
+    }
+
     /// Pods end whose time has come, and those go that nobody needs. Says whether something is left to do.
     fn clean_up(&mut self) -> bool {
-        let leaving = self.facts_where(|facts| facts.pod.deleting);
+        let leaving = self.survey().leaving.clone();
         let mut waits = !leaving.is_empty();
         for name in leaving {
             if self.one_in(4) {
                 self.erase_pod(&name);
             }
         }
-        let nodes = &self.truth.nodes;
-        let orphans = self.facts_where(|facts| facts.node().is_some_and(|node| !nodes.contains_key(node)));
+        let orphans = self.survey().orphans.clone();
         waits |= !orphans.is_empty();
         for name in orphans {
             if self.one_in(2) || self.calm {
                 self.erase_pod(&name);
             }
         }
-        let over = self.facts_where(|facts| facts.pod.terminal);
+        let over = self.survey().ended.clone();
         for name in over.iter().take(over.len().saturating_sub(ENDED)) {
             self.erase_pod(name);
         }
@@ -113,17 +159,12 @@ impl World {
 
     fn replace_pods(&mut self) -> bool {
         let mut waits = false;
-        let wanted: Vec<(String, usize)> =
-            self.workloads.iter().map(|(name, workload)| (name.clone(), workload.replicas)).collect();
-        for (name, replicas) in wanted {
-            let pods = self.pods_of(&name);
-            if pods.len() == replicas {
-                continue;
-            }
+        for (name, pods) in self.survey().wrong.clone() {
             if !self.calm && self.one_in(2) {
                 waits = true;
                 continue;
             }
+            let replicas = self.workloads[&name].replicas;
             let surplus = pods.len().saturating_sub(replicas);
             pods.iter().take(surplus).for_each(|pod| self.delete(pod));
             for _ in pods.len()..replicas {
@@ -137,26 +178,21 @@ impl World {
     /// The disruption controller: how many pods of each budget may go.
     fn review_budgets(&mut self) -> bool {
         let mut waits = false;
-        for (name, mut budget) in self.truth.budgets.clone() {
-            let compiled = objects::compile_budget(&budget);
-            let Object::DisruptionBudget(object, rules) = &compiled else { continue };
-            let healthy = self.facts_where(|facts| {
-                facts.is_on_node()
-                    && !facts.pod.deleting
-                    && rules.is_charged_for(&object.namespace, &facts.pod)
-            });
-            let healthy = i64::try_from(healthy.len()).unwrap_or(i64::MAX);
-            let allowed = (healthy - budget["spec"]["minAvailable"].as_i64().unwrap_or(0)).max(0);
-            if budget["status"]["disruptionsAllowed"] == allowed {
-                continue;
-            }
+        for (name, allowed) in self.survey().budgets.clone() {
             if self.calm || self.one_in(3) {
-                budget["status"]["disruptionsAllowed"] = json!(allowed);
-                self.write_budget(&name, budget);
+                let mut object = self.truth.budgets[&name].object.clone();
+                object["status"]["disruptionsAllowed"] = json!(allowed);
+                self.write_budget(&name, object);
             } else {
                 waits = true;
             }
         }
         waits
     }
+}
+
+/// The workload that a pod belongs to, unless it has ended or is about to.
+fn workload_of(stored: &StoredPod) -> Option<&str> {
+    let owner = stored.pod.controller.as_ref()?;
+    (!stored.pod.terminal && !stored.pod.deleting).then(|| owner.name.as_str())
 }
