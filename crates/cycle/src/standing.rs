@@ -14,13 +14,15 @@
 //! PreFilter of a plugin that filters by group leaves the counting over all nodes until a filter asks for it in full: where pods are
 //! nominated, where preemption tries placements out, and on the plain pass.
 //!
-//! Of a kind that was not seen before no class is made: the nodes are looked at over columns ([`first_sight`]), and pods that are each alone
-//! leave nothing behind.
+//! Where many nodes have to be looked at, that is done over columns ([`columns`]), which all classes share: so classes in turn pay little for
+//! what changed meanwhile. Of a kind that was not seen before no class is made ([`first_sight`]), and pods that are each alone leave
+//! nothing behind.
 //!
 //! It holds the classes and those columns, within a budget of bytes; the least recently used classes go first.
 
 mod class;
 mod classes;
+mod columns;
 mod details;
 mod domains;
 mod first_sight;
@@ -42,12 +44,14 @@ use crate::probe::Point;
 use crate::random::Random;
 use class::{Asker, Class, Work};
 use classes::Classes;
+use columns::Columns;
 use first_sight::FirstSight;
 use groups::Groups;
 use key::Key;
 use plan::Plan;
 use secondmate_framework::{Code, CycleState, NodeStatuses};
 use secondmate_model::NodeInfo;
+use split::Split;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -58,12 +62,14 @@ pub struct StandingSettings {
     pub bytes_max: usize,
     /// Makes a class of the first pod of its kind. Otherwise of the second: a pod that stays alone leaves no class behind.
     pub first_sight: bool,
+    /// Nodes from which on they are looked at over columns for a known class, and not one by one.
+    pub columns_from: usize,
 }
 
 impl Default for StandingSettings {
     fn default() -> Self {
         // Some 25 classes of a million nodes, or some thousands of five thousand.
-        Self { bytes_max: 256 << 20, first_sight: false }
+        Self { bytes_max: 256 << 20, first_sight: false, columns_from: 9 }
     }
 }
 
@@ -98,6 +104,7 @@ pub struct StandingCounts {
 pub struct Standing {
     settings: StandingSettings,
     classes: Classes,
+    columns: Columns,
     first_sight: FirstSight,
     counts: StandingCounts,
 }
@@ -124,15 +131,14 @@ impl Standing {
         scoring: &mut CycleState,
         random: &mut Random,
     ) -> Result<Judged, Why> {
-        if !pre_filtered.status.is_success() || pre_filtered.nodes.is_some() {
-            return Err(Why::FewNodes);
-        }
         let plan = Plan::new(pass, scoring)?;
         let key = Key::new(pass.profile, &plan, pass.pod);
         let class = self.classes.take(&key);
         let nodes = pass.cx.snapshot.nodes().len();
         let is_new = class.is_none() && !self.classes.see(&key) && !self.settings.first_sight;
-        if is_new && (pass.scope.is_every() || !self.has_room_for_columns(nodes)) {
+        let has_groups =
+            plan.scorers.iter().any(|scorer| scorer.by_group.is_some()) || !plan.apart.is_empty();
+        if is_new && (pass.scope.is_every() || has_groups || !self.has_room_for_columns(nodes)) {
             return Err(Why::FirstSight);
         }
         if !is_new && class.is_none() && Class::bytes_at_least(nodes) > self.settings.bytes_max {
@@ -162,8 +168,13 @@ impl Standing {
     /// A node for a pod of a kind that was not seen before. Where none passes, the plain pass says why.
     fn judge_at_first_sight(&mut self, asker: &Asker<'_, '_>, random: &mut Random) -> Result<Judged, Why> {
         let probe = asker.pass.profile.probe();
-        let look = || self.first_sight.best(asker);
-        let (best, asked) = asker.runner.search(look, Result::is_err)?.ok_or(Why::FirstSight)?;
+        let bytes_max = self.settings.bytes_max / 2;
+        let look = || -> Result<_, Why> {
+            let split = Split::new(asker)?.ok_or(Why::FirstSight)?;
+            let sheet = self.columns.sheet(asker, &split, true, bytes_max)?.ok_or(Why::FirstSight)?;
+            Ok((self.first_sight.best(asker, &sheet)?, sheet.asked))
+        };
+        let (best, asked) = asker.runner.search(look, Result::is_err)?;
         self.counts.nodes_evaluated += asked;
         if best.feasible == 0 {
             return Err(Why::FirstSight);
@@ -187,7 +198,11 @@ impl Standing {
 
     /// Whether the columns leave at least half of the memory to classes.
     fn has_room_for_columns(&self, nodes: usize) -> bool {
-        FirstSight::bytes_at_least(nodes) <= self.settings.bytes_max / 2
+        Columns::bytes_at_least(nodes) <= self.settings.bytes_max / 2
+    }
+
+    fn bytes_beside_classes(&self) -> usize {
+        self.columns.bytes() + self.first_sight.bytes()
     }
 
     /// Brings a class up to date, or makes it.
@@ -198,23 +213,39 @@ impl Standing {
         asker: &Asker<'_, '_>,
     ) -> Result<Box<Class>, Why> {
         let is_known = class.is_some();
-        let refresh = || match class {
-            Some(mut class) => class.refresh(asker).map(|work| (class, work)),
-            None => Class::new(key, asker).map(|(class, work)| (Box::new(class), work)),
+        let bytes_max = self.settings.bytes_max / 2;
+        let has_room = self.has_room_for_columns(asker.pass.cx.snapshot.nodes().len());
+        let refresh = || -> Result<_, Why> {
+            let mut class = class.unwrap_or_else(|| Box::new(Class::new(key)));
+            let stale = class.stale(asker);
+            let is_worth = stale.as_ref().is_none_or(|stale| stale.len() >= self.settings.columns_from);
+            let is_worth = is_worth && has_room;
+            let split = if is_worth { Split::new(asker)? } else { None };
+            let sheet = match &split {
+                Some(split) => self.columns.sheet(asker, split, stale.is_none(), bytes_max),
+                None => Ok(None),
+            };
+            let sheet = match sheet {
+                // For the class there may be fewer.
+                Err(Why::TooManyGroups) => None,
+                sheet => sheet?,
+            };
+            let work = class.update(asker, stale, sheet.as_ref())?;
+            class::tell(asker, sheet.as_ref(), work);
+            Ok((class, work))
         };
-        let (class, Work { nodes, rebuilt }) = asker.runner.search(refresh, Result::is_err)?;
+        let (class, Work { nodes, rebuilt, .. }) = asker.runner.search(refresh, Result::is_err)?;
         self.counts.nodes_evaluated += nodes;
         match (is_known, rebuilt) {
             (false, _) => self.counts.made += 1,
             (true, true) => self.counts.rebuilds += 1,
             (true, false) => {}
         }
-        class::tell_scores(asker, nodes);
         Ok(class)
     }
 
     fn keep(&mut self, class: Box<Class>) {
-        let bytes_max = self.settings.bytes_max.saturating_sub(self.first_sight.bytes());
+        let bytes_max = self.settings.bytes_max.saturating_sub(self.bytes_beside_classes());
         self.counts.dropped += self.classes.put(class, bytes_max) as u64;
     }
 }
@@ -287,6 +318,12 @@ fn serves(question: &Question<'_>) -> Result<(), Why> {
     }
 }
 
+/// Whether PreFilter left every node to be looked at.
+fn has_many_nodes(pre_filtered: &PreFiltered) -> Result<(), Why> {
+    let all = pre_filtered.status.is_success() && pre_filtered.nodes.is_none();
+    if all { Ok(()) } else { Err(Why::FewNodes) }
+}
+
 impl Evaluate for Standing {
     fn evaluate(&mut self, question: &Question<'_>, random: &mut Random) -> Answer {
         let serves = serves(question);
@@ -295,13 +332,16 @@ impl Evaluate for Standing {
                 pass.state.count_later();
             }
             let mut pre_filtered = pass.pre_filter()?;
+            if let Err(why) = serves.and_then(|()| has_many_nodes(&pre_filtered)) {
+                *self.counts.plain.entry(why).or_insert(0) += 1;
+                return pass.search(pre_filtered, random, looked_at);
+            }
             let runner = FilterRunner::new(pass.profile, &pass.state);
             let mut scoring = pass.state.clone();
-            let judged =
-                serves.and_then(|()| self.judge(&pass, &runner, &mut pre_filtered, &mut scoring, random));
+            let judged = self.judge(&pass, &runner, &mut pre_filtered, &mut scoring, random);
             self.counts.hits += u64::from(judged.is_ok());
             (self.counts.classes, self.counts.bytes) =
-                (self.classes.len(), self.classes.bytes() + self.first_sight.bytes());
+                (self.classes.len(), self.classes.bytes() + self.bytes_beside_classes());
             match judged {
                 Err(why) => {
                     drop(runner);

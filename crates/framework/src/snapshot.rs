@@ -43,10 +43,35 @@ pub struct Snapshot {
     identity: Identity,
     /// Number of times that the list was replaced.
     lists: u64,
-    /// Positions that were replaced since the list was, the latest last.
-    changes: VecDeque<NodeIndex>,
-    /// Number of positions that were replaced since the list was.
-    replaced: u64,
+    /// Positions that were replaced since the list was.
+    changes: Log,
+    /// Those of them where more changed than the pods.
+    changes_beyond_pods: Log,
+}
+
+/// Positions, the latest last.
+#[derive(Clone, Debug, Default)]
+struct Log {
+    latest: VecDeque<NodeIndex>,
+    /// How many there were in all.
+    count: u64,
+}
+
+impl Log {
+    fn push(&mut self, position: NodeIndex) {
+        if self.latest.len() == CHANGES_MAX {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(position);
+        self.count += 1;
+    }
+
+    /// Those after the first so many, where all of them are known.
+    fn since(&self, count: u64) -> Option<impl Iterator<Item = NodeIndex> + '_> {
+        let missed = usize::try_from(self.count - count).ok()?;
+        let known = self.latest.len().checked_sub(missed)?;
+        Some(self.latest.range(known..).copied())
+    }
 }
 
 /// Tells a thing from every other while both live. A clone is another thing.
@@ -79,7 +104,8 @@ impl Eq for Identity {}
 pub struct Cursor {
     snapshot: Identity,
     lists: u64,
-    replaced: u64,
+    changes: u64,
+    changes_beyond_pods: u64,
     storage: u64,
 }
 
@@ -137,7 +163,8 @@ impl Snapshot {
         Cursor {
             snapshot: self.identity.same(),
             lists: self.lists,
-            replaced: self.replaced,
+            changes: self.changes.count,
+            changes_beyond_pods: self.changes_beyond_pods.count,
             storage: self.objects.storage_changed(),
         }
     }
@@ -146,12 +173,17 @@ impl Snapshot {
     /// more: the list was replaced, too much has changed since, or the cursor is that of another snapshot.
     #[must_use]
     pub fn changes_since(&self, cursor: &Cursor) -> Option<impl Iterator<Item = NodeIndex> + '_> {
-        if cursor.snapshot != self.identity || cursor.lists != self.lists {
-            return None;
-        }
-        let missed = usize::try_from(self.replaced - cursor.replaced).ok()?;
-        let known = self.changes.len().checked_sub(missed)?;
-        Some(self.changes.range(known..).copied())
+        self.is_of_this_list(cursor).then(|| self.changes.since(cursor.changes))?
+    }
+
+    /// The same of the nodes where more changed than the pods on them: their objects, or what is known of their images.
+    #[must_use]
+    pub fn changes_beyond_pods_since(&self, cursor: &Cursor) -> Option<impl Iterator<Item = NodeIndex> + '_> {
+        self.is_of_this_list(cursor).then(|| self.changes_beyond_pods.since(cursor.changes_beyond_pods))?
+    }
+
+    fn is_of_this_list(&self, cursor: &Cursor) -> bool {
+        cursor.snapshot == self.identity && cursor.lists == self.lists
     }
 
     /// Positions of the nodes whose storage changed since the cursor was taken, some of them several times: their CSINode, what is attached
@@ -212,13 +244,12 @@ impl Snapshot {
 
     /// For the core, between cycles: replaces one node's info where it stands.
     pub fn replace_node(&mut self, position: NodeIndex, info: Arc<NodeInfo>) {
-        if self.changes.len() == CHANGES_MAX {
-            self.changes.pop_front();
-        }
-        self.changes.push_back(position);
-        self.replaced += 1;
+        self.changes.push(position);
         let old = std::mem::replace(&mut self.nodes[position.get()], info);
         let new = Arc::clone(&self.nodes[position.get()]);
+        if !new.differs_by_pods_only(&old) {
+            self.changes_beyond_pods.push(position);
+        }
         debug_assert_eq!(old.name(), new.name(), "a position holds one node until the list is replaced");
         flip(&mut self.with_affinity, position, !new.pods_with_affinity().is_empty());
         flip(
@@ -235,8 +266,7 @@ impl Snapshot {
         self.replace_terms(&nodes);
         self.nodes = nodes;
         self.lists += 1;
-        self.changes.clear();
-        self.replaced = 0;
+        (self.changes, self.changes_beyond_pods) = (Log::default(), Log::default());
         self.positions.clear();
         self.with_affinity.clear();
         self.with_required_anti_affinity.clear();
@@ -309,6 +339,28 @@ mod tests {
         snapshot.replace_node(NodeIndex(1), node("b"));
         assert_eq!(changes(&snapshot, &first), Some(vec![1, 0, 1]));
         assert_eq!(changes(&snapshot, &second), Some(vec![0, 1]));
+    }
+
+    #[test]
+    fn changes_beyond_pods_are_told_apart() {
+        let mut snapshot = Snapshot::new(vec![node("a"), node("b")], Objects::default());
+        let cursor = snapshot.cursor();
+        let beyond = |snapshot: &Snapshot| {
+            snapshot.changes_beyond_pods_since(&cursor).map(|changes| changes.map(|at| at.0).collect())
+        };
+        let same = NodeInfo::clone(&snapshot.nodes()[0]);
+        snapshot.replace_node(NodeIndex(0), Arc::new(same.clone()));
+        assert_eq!((changes(&snapshot, &cursor), beyond(&snapshot)), (Some(vec![0]), Some(vec![])));
+        let mut other_images = same;
+        other_images.set_images(Arc::new([(
+            Atom::new("image"),
+            secondmate_model::ImageState { size_bytes: 1, node_count: 1 },
+        )]));
+        snapshot.replace_node(NodeIndex(0), Arc::new(other_images));
+        snapshot.replace_node(NodeIndex(1), node("b"));
+        assert_eq!(beyond(&snapshot), Some(vec![0, 1]));
+        snapshot.replace_nodes(vec![node("a")]);
+        assert_eq!(beyond(&snapshot), None);
     }
 
     #[test]

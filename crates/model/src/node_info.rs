@@ -159,6 +159,13 @@ impl NodeInfo {
         self.images.iter()
     }
 
+    /// Whether the other has the same node object and image states, whatever pods are on it.
+    #[must_use]
+    pub fn differs_by_pods_only(&self, other: &Self) -> bool {
+        let same_images = Arc::ptr_eq(&self.images, &other.images) || self.images == other.images;
+        same_images && Arc::ptr_eq(&self.node, &other.node)
+    }
+
     /// Stamp of the last change: greater than that of any change before it, on any node.
     #[must_use]
     pub fn generation(&self) -> u64 {

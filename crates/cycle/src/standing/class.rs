@@ -1,5 +1,6 @@
 //! A class: what outlives the cycle of a pod, for pods that are alike.
 
+use super::columns::Sheet;
 use super::domains::DomainCounts;
 use super::key::Key;
 use super::plan::{Plan, Scorer};
@@ -25,7 +26,8 @@ pub(super) struct Class {
     pub(super) used: u64,
     /// Memory that it takes, in bytes; as of its last use.
     pub(super) bytes: usize,
-    cursor: Cursor,
+    /// How far it has followed the nodes.
+    cursor: Option<Cursor>,
     /// State of the objects that the plugins read.
     epochs: Epochs,
     /// Nodes whose verdict depends on more than the class: on the pods that are nominated to them, or on volumes that the pod asked about last
@@ -42,6 +44,8 @@ pub(super) struct Class {
 pub(super) struct Work {
     /// Nodes that the plugins were asked about.
     pub(super) nodes: u64,
+    /// Those of them that were looked at over columns alone.
+    pub(super) by_row: u64,
     /// Every node was looked at, since what was known had become worthless.
     pub(super) rebuilt: bool,
 }
@@ -57,6 +61,14 @@ pub(super) struct Asker<'a, 'p> {
 impl Asker<'_, '_> {
     fn cx(&self) -> &Context<'_> {
         &self.pass.cx
+    }
+
+    /// Nodes whose verdict depends on more than the class, in no order: on the pods that are nominated to them, or on volumes that this pod has
+    /// there.
+    fn apart(&self) -> Vec<NodeIndex> {
+        let nominated = self.cx().nominations.nodes();
+        let nominated = nominated.into_iter().filter_map(|name| self.cx().snapshot.position(name));
+        nominated.chain(self.plan.particular.iter().copied()).collect()
     }
 
     /// The verdict on a node, and how many filters by group come before it and were not asked. Where nominated pods count they were: a
@@ -123,84 +135,79 @@ impl Class {
     }
 
     /// A class of which nothing is known yet.
-    pub(super) fn new(key: Key, asker: &Asker<'_, '_>) -> Result<(Self, Work), Why> {
-        let snapshot = asker.cx().snapshot;
-        let mut class = Self {
+    pub(super) fn new(key: Key) -> Self {
+        Self {
             key,
             used: 0,
             bytes: 0,
-            cursor: snapshot.cursor(),
-            epochs: epochs(&asker.plan.reads.kinds, snapshot),
+            cursor: None,
+            epochs: Epochs::new(),
             unsettled: Vec::new(),
             ranking: Ranking::new(0),
             domains: DomainCounts::default(),
             widths: SmallVec::new(),
-        };
-        let work = class.rebuild(asker)?;
-        Ok((class, work))
+        }
     }
 
-    /// Brings it up to date with the snapshot and the nominations. Where this fails the class is of no use any more.
-    pub(super) fn refresh(&mut self, asker: &Asker<'_, '_>) -> Result<Work, Why> {
+    /// The nodes that have to be looked at, ascending; `None` where all have to be.
+    pub(super) fn stale(&mut self, asker: &Asker<'_, '_>) -> Option<Vec<NodeIndex>> {
         let cx = asker.cx();
         let now = epochs(&asker.plan.reads.kinds, cx.snapshot);
-        let changes = self.changes(asker).filter(|_| now == self.epochs);
-        let Some(mut stale) = changes else {
-            self.epochs = now;
-            return self.rebuild(asker);
-        };
+        let known = std::mem::replace(&mut self.epochs, now) == self.epochs;
+        let mut stale = self.changes(asker).filter(|_| known)?;
         stale.append(&mut self.unsettled);
-        stale.extend(&asker.plan.particular);
-        let nominated = cx.nominations.nodes();
-        stale.extend(nominated.into_iter().filter_map(|name| cx.snapshot.position(name)));
+        stale.extend(asker.apart());
         stale.sort_unstable();
         stale.dedup();
+        Some(stale)
+    }
+
+    /// The nodes that changed since the class was last used; `None` where that is not known.
+    fn changes(&self, asker: &Asker<'_, '_>) -> Option<Vec<NodeIndex>> {
+        let (snapshot, cursor) = (asker.cx().snapshot, self.cursor.as_ref()?);
+        let mut changes: Vec<NodeIndex> = snapshot.changes_since(cursor)?.collect();
+        if asker.plan.storage {
+            changes.extend(snapshot.storage_changes_since(cursor)?);
+        }
+        Some(changes)
+    }
+
+    /// Brings it up to date with the snapshot and the nominations by a look at the [stale](Self::stale) nodes, over columns where there are
+    /// any. Where this fails the class is of no use any more.
+    pub(super) fn update(
+        &mut self,
+        asker: &Asker<'_, '_>,
+        stale: Option<Vec<NodeIndex>>,
+        sheet: Option<&Sheet<'_, '_>>,
+    ) -> Result<Work, Why> {
+        let snapshot = asker.cx().snapshot;
+        let rebuilt = stale.is_none();
+        let mut stale = stale.unwrap_or_else(|| self.begin_anew(snapshot.nodes().len()));
         let mut moved = Vec::new();
         for node in &stale {
             self.count(asker, *node, &mut moved)?;
+            if rebuilt {
+                // All of them find their places afterwards, whichever moved.
+                moved.clear();
+            }
         }
         if !moved.is_empty() {
             stale.append(&mut moved);
             stale.sort_unstable();
             stale.dedup();
         }
-        for node in &stale {
-            self.place(asker, *node)?;
-        }
-        self.cursor = cx.snapshot.cursor();
+        let by_row = self.place_all(asker, &stale, sheet)?;
+        self.cursor = Some(snapshot.cursor());
         self.bytes = self.count_bytes();
-        Ok(Work { nodes: stale.len() as u64, rebuilt: false })
+        Ok(Work { nodes: stale.len() as u64, by_row, rebuilt })
     }
 
-    /// The nodes that changed since the class was last used; `None` where that is not known.
-    fn changes(&self, asker: &Asker<'_, '_>) -> Option<Vec<NodeIndex>> {
-        let snapshot = asker.cx().snapshot;
-        let mut changes: Vec<NodeIndex> = snapshot.changes_since(&self.cursor)?.collect();
-        if asker.plan.storage {
-            changes.extend(snapshot.storage_changes_since(&self.cursor)?);
-        }
-        Some(changes)
-    }
-
-    fn rebuild(&mut self, asker: &Asker<'_, '_>) -> Result<Work, Why> {
-        let snapshot = asker.cx().snapshot;
-        let nodes = snapshot.nodes().len();
+    /// Forgets everything; all nodes have to be looked at.
+    fn begin_anew(&mut self, nodes: usize) -> Vec<NodeIndex> {
         self.ranking = Ranking::new(nodes);
         self.unsettled.clear();
-        let all = || (0..u32::try_from(nodes).expect("fewer than 2^32 nodes")).map(NodeIndex);
         self.domains = DomainCounts::new(nodes);
-        // All of them find their places afterwards, whichever moved.
-        let mut moved = Vec::new();
-        for node in all() {
-            self.count(asker, node, &mut moved)?;
-            moved.clear();
-        }
-        for node in all() {
-            self.place(asker, node)?;
-        }
-        self.cursor = snapshot.cursor();
-        self.bytes = self.count_bytes();
-        Ok(Work { nodes: nodes as u64, rebuilt: true })
+        (0..u32::try_from(nodes).expect("fewer than 2^32 nodes")).map(NodeIndex).collect()
     }
 
     /// Counts what the node brings to the domains, whether it passes or not. Nodes whose place changes with it are added to `moved`.
@@ -225,15 +232,45 @@ impl Class {
         if coordinates.is_empty() { Ok(()) } else { self.domains.set(at, coordinates, tallied, moved) }
     }
 
-    /// Puts the node where it stands now; what all nodes bring to the domains has been counted.
-    fn place(&mut self, asker: &Asker<'_, '_>, at: NodeIndex) -> Result<(), Why> {
-        let node = asker.cx().snapshot.at(at);
-        let nominated = !asker.cx().nominations.on_node(node.name()).is_empty();
-        if nominated || asker.plan.particular.binary_search(&at).is_ok() {
+    /// Puts the nodes where they stand now; what all of them bring to the domains has been counted. Says how many were looked at over columns
+    /// alone.
+    fn place_all(
+        &mut self,
+        asker: &Asker<'_, '_>,
+        nodes: &[NodeIndex],
+        sheet: Option<&Sheet<'_, '_>>,
+    ) -> Result<u64, Why> {
+        let mut apart = asker.apart();
+        apart.sort_unstable();
+        let Some(sheet) = sheet else {
+            nodes.iter().try_for_each(|at| self.place(asker, *at, &apart))?;
+            return Ok(0);
+        };
+        let mut by_row = 0;
+        sheet.look(nodes, |at, found| {
+            // Why a node does not pass is not in the columns.
+            let Some((kind, own)) = found.filter(|_| apart.binary_search(&at).is_err()) else {
+                return self.place(asker, at, &apart);
+            };
+            by_row += 1;
+            let mut traits = self.coordinates(at);
+            traits.extend_from_slice(&kind.raw);
+            let own = i32::try_from(own).map_err(|_| Why::Failed)?;
+            self.ranking.set(at, Standing::Fits { traits, own })
+        })?;
+        Ok(by_row)
+    }
+
+    /// Asks the plugins about the node. Those `apart` are asked about with each pod.
+    fn place(&mut self, asker: &Asker<'_, '_>, at: NodeIndex, apart: &[NodeIndex]) -> Result<(), Why> {
+        if apart.binary_search(&at).is_ok() {
             self.unsettled.push(at);
         }
-        let traits = (0..self.domains.width()).map(|coordinate| self.domains.trait_of(at, coordinate));
-        self.ranking.set(at, asker.look(node, traits.collect())?)
+        self.ranking.set(at, asker.look(asker.cx().snapshot.at(at), self.coordinates(at))?)
+    }
+
+    fn coordinates(&self, at: NodeIndex) -> Traits {
+        (0..self.domains.width()).map(|coordinate| self.domains.trait_of(at, coordinate)).collect()
     }
 
     fn count_bytes(&self) -> usize {
@@ -259,10 +296,16 @@ impl Class {
     }
 }
 
-/// Tells the probe how often each plugin was asked for a score.
-pub(super) fn tell_scores(asker: &Asker<'_, '_>, nodes: u64) {
+/// Tells the probe how often each plugin was asked.
+pub(super) fn tell(asker: &Asker<'_, '_>, sheet: Option<&Sheet<'_, '_>>, work: Work) {
     let probe = asker.pass.profile.probe();
-    for scorer in asker.plan.scorers.iter().filter(|_| nodes > 0) {
-        probe.plugin_evaluated(scorer.plugin, Point::Score, nodes);
+    for scorer in &asker.plan.scorers {
+        let nodes = if scorer.by_group.is_some() { work.nodes } else { work.nodes - work.by_row };
+        if nodes > 0 {
+            probe.plugin_evaluated(scorer.plugin, Point::Score, nodes);
+        }
+    }
+    if let Some(sheet) = sheet {
+        sheet.tell(asker, work.by_row);
     }
 }

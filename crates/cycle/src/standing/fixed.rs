@@ -7,39 +7,29 @@ use super::split::Split;
 use super::why::Why;
 use crate::panics::run;
 use crate::probe::Point;
+use rustc_hash::FxHashMap;
 use secondmate_framework::{Code, Cursor, NodeIndex, Normalization, Snapshot, Status};
 use smallvec::SmallVec;
 
-/// Different raw scores of a column. They are few: preferences of the pod that a node meets, taints that it does not tolerate.
-const KINDS_MAX: usize = 256;
+/// Kinds of nodes. They are few: images that are there, preferences of the pod that a node meets, taints that it does not tolerate.
+const KINDS_MAX: usize = 1024;
+
+/// Number of a node's kind, or [`REJECTED`].
+pub(super) type Slot = u16;
 /// The kind of nodes that do not pass.
-const REJECTED: u16 = u16::MAX;
-
-/// How a node stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
-    /// Weighted sum of the scores that need no normalisation.
-    pub(super) own: i32,
-    /// Number of its raw scores of the other plugins, or [`REJECTED`].
-    kind: u16,
-}
-
-impl Slot {
-    const UNKNOWN: Self = Self { own: 0, kind: REJECTED };
-
-    /// Whether the node passes.
-    pub(super) fn passes(self) -> bool {
-        self.kind != REJECTED
-    }
-
-    /// The number of the node's raw scores, where it passes.
-    pub(super) fn kind(self) -> usize {
-        usize::from(self.kind)
-    }
-}
+pub(super) const REJECTED: Slot = Slot::MAX;
 
 /// Raw scores of the plugins that normalise them, in the plugins' order.
 pub(super) type RawScores = SmallVec<[i64; 2]>;
+
+/// What the scores say about nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Kind {
+    /// Weighted sum of those that need no normalisation.
+    pub(super) own: i32,
+    /// The others.
+    pub(super) raw: RawScores,
+}
 
 /// How the nodes stand for pods that are alike in this.
 #[derive(Debug)]
@@ -50,20 +40,28 @@ pub(super) struct Fixed {
     cursor: Cursor,
     epochs: Epochs,
     slots: Vec<Slot>,
-    kinds: Vec<RawScores>,
+    kinds: Vec<Kind>,
+    numbers: FxHashMap<Kind, Slot>,
 }
 
 impl Fixed {
     /// Of which nothing is known yet.
     pub(super) fn new(key: Key, snapshot: &Snapshot, split: &Split<'_>) -> Self {
-        let (cursor, epochs) = (snapshot.cursor(), epochs(&split.reads.kinds, snapshot));
-        Self { key, used: 0, cursor, epochs, slots: Vec::new(), kinds: Vec::new() }
+        Self {
+            key,
+            used: 0,
+            cursor: snapshot.cursor(),
+            epochs: epochs(&split.reads.kinds, snapshot),
+            slots: Vec::new(),
+            kinds: Vec::new(),
+            numbers: FxHashMap::default(),
+        }
     }
 
     /// Memory that it takes, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>()
-            + self.kinds.len() * size_of::<RawScores>()
+            + 2 * self.kinds.len() * size_of::<Kind>()
             + size_of::<Self>()
     }
 
@@ -72,38 +70,46 @@ impl Fixed {
         &self.slots
     }
 
-    /// The different raw scores, by number.
-    pub(super) fn kinds(&self) -> &[RawScores] {
+    /// The different kinds, by number.
+    pub(super) fn kinds(&self) -> &[Kind] {
         &self.kinds
+    }
+
+    /// Whether every node has to be looked at for it to be of use.
+    pub(super) fn is_outdated(&self, snapshot: &Snapshot, split: &Split<'_>) -> bool {
+        self.slots.len() != snapshot.nodes().len()
+            || self.epochs != epochs(&split.reads.kinds, snapshot)
+            || snapshot.changes_beyond_pods_since(&self.cursor).is_none()
     }
 
     /// Brings it up to date; says how many nodes were looked at. Where this fails it is of no use any more.
     pub(super) fn refresh(&mut self, asker: &Asker<'_, '_>, split: &Split<'_>) -> Result<u64, Why> {
         let snapshot = asker.pass.cx.snapshot;
-        let now = epochs(&split.reads.kinds, snapshot);
-        let known = self.slots.len() == snapshot.nodes().len() && now == self.epochs;
-        let changes = snapshot.changes_since(&self.cursor).filter(|_| known);
-        let changes = changes.map(|changes| {
-            let mut changes: Vec<NodeIndex> = changes.collect();
+        let looked_at = if self.is_outdated(snapshot, split) {
+            self.look_at_all(asker, split)?
+        } else {
+            let changes = snapshot.changes_beyond_pods_since(&self.cursor);
+            let mut changes: Vec<NodeIndex> = changes.into_iter().flatten().collect();
             changes.sort_unstable();
             changes.dedup();
-            changes
-        });
-        let looked_at = match changes {
-            Some(changes) => {
-                changes.iter().try_for_each(|at| self.set(asker, split, *at))?;
-                changes.len()
-            }
-            None => {
-                self.slots = vec![Slot::UNKNOWN; snapshot.nodes().len()];
-                self.kinds.clear();
-                let all = 0..u32::try_from(self.slots.len()).expect("fewer than 2^32 nodes");
-                all.map(NodeIndex).try_for_each(|at| self.set(asker, split, at))?;
-                self.slots.len()
+            match changes.iter().try_for_each(|at| self.set(asker, split, *at)) {
+                // Of kinds that no node has any more nothing is left then.
+                Err(Why::TooManyGroups) => self.look_at_all(asker, split)?,
+                set => set.map(|()| changes.len())?,
             }
         };
-        (self.cursor, self.epochs) = (snapshot.cursor(), now);
+        (self.cursor, self.epochs) = (snapshot.cursor(), epochs(&split.reads.kinds, snapshot));
         Ok(looked_at as u64)
+    }
+
+    fn look_at_all(&mut self, asker: &Asker<'_, '_>, split: &Split<'_>) -> Result<usize, Why> {
+        let nodes = asker.pass.cx.snapshot.nodes().len();
+        self.slots = vec![REJECTED; nodes];
+        self.kinds.clear();
+        self.numbers.clear();
+        let all = 0..u32::try_from(nodes).expect("fewer than 2^32 nodes");
+        all.map(NodeIndex).try_for_each(|at| self.set(asker, split, at))?;
+        Ok(nodes)
     }
 
     fn set(&mut self, asker: &Asker<'_, '_>, split: &Split<'_>, at: NodeIndex) -> Result<(), Why> {
@@ -114,7 +120,7 @@ impl Fixed {
             match status.code() {
                 Code::Success => {}
                 Code::Unschedulable | Code::UnschedulableAndUnresolvable | Code::Pending => {
-                    self.slots[at.get()] = Slot::UNKNOWN;
+                    self.slots[at.get()] = REJECTED;
                     return Ok(());
                 }
                 Code::Error | Code::Wait | Code::Skip => return Err(Why::Failed),
@@ -132,19 +138,20 @@ impl Fixed {
             }
         }
         let own = i32::try_from(own).map_err(|_| Why::Failed)?;
-        self.slots[at.get()] = Slot { own, kind: self.kind(raw_scores)? };
+        self.slots[at.get()] = self.number(Kind { own, raw: raw_scores })?;
         Ok(())
     }
 
-    fn kind(&mut self, raw_scores: RawScores) -> Result<u16, Why> {
-        let known = self.kinds.iter().position(|known| *known == raw_scores);
-        let kind = known.unwrap_or(self.kinds.len());
-        if known.is_none() {
-            if kind == KINDS_MAX {
-                return Err(Why::TooManyGroups);
-            }
-            self.kinds.push(raw_scores);
+    fn number(&mut self, kind: Kind) -> Result<Slot, Why> {
+        if let Some(number) = self.numbers.get(&kind) {
+            return Ok(*number);
         }
-        Ok(u16::try_from(kind).expect("few kinds"))
+        if self.kinds.len() == KINDS_MAX {
+            return Err(Why::TooManyGroups);
+        }
+        let number = Slot::try_from(self.kinds.len()).expect("few kinds");
+        self.kinds.push(kind.clone());
+        self.numbers.insert(kind, number);
+        Ok(number)
     }
 }

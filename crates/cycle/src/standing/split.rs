@@ -1,5 +1,5 @@
 //! The plugins that act on a pod, told apart by what changes their answers: those that pods on the nodes do not change, and those that
-//! follow from the nodes' rows.
+//! follow from the nodes' rows. Those that judge by group are neither.
 
 use super::class::Asker;
 use super::plan::{Reads, Scorer, bit};
@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 type FilterByRow<'s> = (&'s PluginRef, Box<dyn RowFilter + 's>);
 type ScoreByRow<'s> = (&'s PluginRef, Box<dyn RowScore + 's>, i64);
 
-/// The plugins of a pod that is served without a class.
+/// The plugins of a pod that judge nodes over columns.
 pub(super) struct Split<'s> {
     /// What those read that pods on the nodes do not change.
     pub(super) reads: Reads,
@@ -27,8 +27,8 @@ pub(super) struct Split<'s> {
 }
 
 impl<'s> Split<'s> {
-    /// Of a pod for which there is a plan. `None` where a plugin is neither the one nor the other.
-    pub(super) fn new(asker: &'s Asker<'_, '_>) -> Result<Option<Self>, Why> {
+    /// Of a pod for which there is a plan. `None` where a plugin is none of these.
+    pub(super) fn new(asker: &Asker<'s, '_>) -> Result<Option<Self>, Why> {
         let mut split = Self {
             reads: Reads::default(),
             filters: SmallVec::new(),
@@ -36,17 +36,15 @@ impl<'s> Split<'s> {
             row_filters: SmallVec::new(),
             row_scores: SmallVec::new(),
         };
-        let split_up = asker.plan.group_filters.is_empty()
-            && split.add_filters(asker)?.is_some()
-            && split.add_scores(asker)?.is_some();
+        let split_up = split.add_filters(asker)?.is_some() && split.add_scores(asker)?.is_some();
         Ok(split_up.then_some(split))
     }
 
-    fn add_filters(&mut self, asker: &'s Asker<'_, '_>) -> Result<Option<()>, Why> {
+    fn add_filters(&mut self, asker: &Asker<'s, '_>) -> Result<Option<()>, Why> {
         let (pass, plan) = (asker.pass, asker.plan);
         for (at, filter) in pass.profile.filter.iter().enumerate() {
             let bit = bit(at)?;
-            if plan.reads.filters & bit == 0 {
+            if plan.reads.filters & bit == 0 || plan.apart.contains(&filter.number) {
                 continue;
             }
             if self.takes(asker, filter) {
@@ -61,12 +59,12 @@ impl<'s> Split<'s> {
         Ok(Some(()))
     }
 
-    fn add_scores(&mut self, asker: &'s Asker<'_, '_>) -> Result<Option<()>, Why> {
+    fn add_scores(&mut self, asker: &Asker<'s, '_>) -> Result<Option<()>, Why> {
         let pass = asker.pass;
         for scorer in &asker.plan.scorers {
             let plugin = scorer.plugin;
             if scorer.by_group.is_some() {
-                return Ok(None);
+                continue;
             }
             if self.takes(asker, plugin) {
                 let at = pass.profile.score.iter().position(|(score, _)| score.number == plugin.number);

@@ -1,0 +1,179 @@
+//! What is kept of the nodes for pods of any kind, in columns: what pods change stands in a row for each node, and the plugins that read it
+//! work through many rows at a time. What pods do not change is kept for all pods that are alike in that ([`Fixed`]), whatever they ask for.
+//! So a node costs no call and no allocation.
+
+use super::class::Asker;
+use super::fixed::{Fixed, Kind, REJECTED, Slot};
+use super::key::Key;
+use super::split::Split;
+use super::why::Why;
+use crate::probe::Point;
+use secondmate_framework::{Cursor, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeIndex, NodeRow, Snapshot};
+
+/// Rows at a time: their intermediate results stay in the nearest cache.
+pub(super) const ROWS: usize = 256;
+/// Rows at a time where they have to be picked out.
+const PICKED: usize = 64;
+/// Columns that are kept of what pods do not change, two bytes a node each. Where pods differ in more than what they ask for, they do so in
+/// few ways.
+const FIXED_MAX: usize = 64;
+
+/// The columns.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    rows: Vec<NodeRow>,
+    /// How far the rows have followed the nodes.
+    cursor: Option<Cursor>,
+    fixed: Vec<Fixed>,
+    /// Counts the uses.
+    clock: u64,
+}
+
+impl Columns {
+    /// Memory that they take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<NodeRow>() + self.fixed.iter().map(Fixed::bytes).sum::<usize>()
+    }
+
+    /// Memory that they take at least, for so many nodes, in bytes.
+    pub(super) fn bytes_at_least(nodes: usize) -> usize {
+        nodes * (size_of::<NodeRow>() + size_of::<Slot>())
+    }
+
+    /// The columns for a pod, brought up to date. `None` where they are not at hand without a look at every node, unless `make` says that they
+    /// are worth that. Of what pods do not change the least recently used goes where there are too many of it, or they take more than
+    /// `bytes_max`.
+    pub(super) fn sheet<'c, 's>(
+        &'c mut self,
+        asker: &Asker<'_, '_>,
+        split: &'c Split<'s>,
+        make: bool,
+        bytes_max: usize,
+    ) -> Result<Option<Sheet<'c, 's>>, Why> {
+        let key = Key::of(asker.pass.profile, &split.reads, asker.pass.pod);
+        let snapshot = asker.pass.cx.snapshot;
+        let known = self.fixed.iter().position(|fixed| fixed.key == key);
+        let of_use = known.filter(|at| make || !self.fixed[*at].is_outdated(snapshot, split));
+        let mut fixed = match of_use {
+            Some(at) => self.fixed.swap_remove(at),
+            None if make => Fixed::new(key, snapshot, split),
+            None => return Ok(None),
+        };
+        let asked = fixed.refresh(asker, split)?;
+        self.refresh_rows(snapshot);
+        self.clock += 1;
+        fixed.used = self.clock;
+        self.fixed.push(fixed);
+        while self.fixed.len() > FIXED_MAX || (self.fixed.len() > 1 && self.bytes() > bytes_max) {
+            self.drop_oldest();
+        }
+        let fixed = self.fixed.iter().find(|fixed| fixed.used == self.clock);
+        Ok(fixed.map(|fixed| Sheet { rows: &self.rows, fixed, split, asked }))
+    }
+
+    fn drop_oldest(&mut self) {
+        let oldest = self.fixed.iter().enumerate().min_by_key(|(_, fixed)| fixed.used);
+        if let Some((at, _)) = oldest {
+            self.fixed.swap_remove(at);
+        }
+    }
+
+    fn refresh_rows(&mut self, snapshot: &Snapshot) {
+        let changes = self.cursor.as_ref().and_then(|cursor| snapshot.changes_since(cursor));
+        match changes {
+            Some(changes) => changes.for_each(|at| self.rows[at.get()] = NodeRow::of(snapshot.at(at))),
+            None => self.rows = snapshot.nodes().iter().map(|node| NodeRow::of(node)).collect(),
+        }
+        self.cursor = Some(snapshot.cursor());
+    }
+}
+
+/// The columns for one pod, and the plugins that judge by them.
+pub(super) struct Sheet<'c, 's> {
+    /// By position.
+    pub(super) rows: &'c [NodeRow],
+    pub(super) fixed: &'c Fixed,
+    pub(super) split: &'c Split<'s>,
+    /// Nodes that plugins were asked about one by one.
+    pub(super) asked: u64,
+}
+
+impl Sheet<'_, '_> {
+    /// Which of these nodes pass.
+    pub(super) fn filter(&self, rows: &[NodeRow], slots: &[Slot], passes: &mut [bool]) {
+        passes.iter_mut().zip(slots).for_each(|(passes, slot)| *passes = *slot != REJECTED);
+        for (_, filter) in &self.split.row_filters {
+            filter.filter(rows, passes);
+        }
+    }
+
+    /// The weighted sums of the scores of those that pass which need no normalisation.
+    pub(super) fn score(
+        &self,
+        rows: &[NodeRow],
+        slots: &[Slot],
+        passes: &[bool],
+        sums: &mut [i64],
+    ) -> Result<(), Why> {
+        let kinds = self.fixed.kinds();
+        let own = |slot: &Slot| kinds.get(usize::from(*slot)).map_or(0, |kind| i64::from(kind.own));
+        sums.iter_mut().zip(slots).for_each(|(sum, slot)| *sum = own(slot));
+        let mut raw = [0_i64; ROWS];
+        let raw = &mut raw[..rows.len()];
+        for (_, score, weight) in &self.split.row_scores {
+            score.score(rows, passes, raw);
+            let mut in_range = true;
+            for ((sum, raw), passes) in sums.iter_mut().zip(&*raw).zip(passes) {
+                in_range &= !*passes || (MIN_NODE_SCORE..=MAX_NODE_SCORE).contains(raw);
+                *sum = sum.wrapping_add(raw.wrapping_mul(*weight));
+            }
+            if !in_range {
+                return Err(Why::Failed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of each of these nodes how it stands: its kind and the sum of its scores, or nothing where it does not pass. Pods that are
+    /// nominated to it are not looked at.
+    pub(super) fn look(
+        &self,
+        nodes: &[NodeIndex],
+        mut tell: impl FnMut(NodeIndex, Option<(&Kind, i64)>) -> Result<(), Why>,
+    ) -> Result<(), Why> {
+        let (mut rows, mut slots) = (Vec::new(), Vec::new());
+        let (mut passes, mut sums) = ([false; PICKED], [0_i64; PICKED]);
+        for nodes in nodes.chunks(PICKED) {
+            rows.clear();
+            rows.extend(nodes.iter().map(|at| self.rows[at.get()]));
+            slots.clear();
+            slots.extend(nodes.iter().map(|at| self.fixed.slots()[at.get()]));
+            let (passes, sums) = (&mut passes[..nodes.len()], &mut sums[..nodes.len()]);
+            self.filter(&rows, &slots, passes);
+            self.score(&rows, &slots, passes, sums)?;
+            for (((at, slot), passes), sum) in nodes.iter().zip(&slots).zip(&*passes).zip(&*sums) {
+                let kind = &self.fixed.kinds().get(usize::from(*slot)).filter(|_| *passes);
+                tell(*at, kind.map(|kind| (kind, *sum)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the probe which plugins were asked about how many nodes, where so many rows were looked at.
+    pub(super) fn tell(&self, asker: &Asker<'_, '_>, rows: u64) {
+        let (probe, split) = (asker.pass.profile.probe(), self.split);
+        let filters = split.filters.iter().map(|filter| (&***filter, self.asked));
+        let by_row = split.row_filters.iter().map(|(plugin, _)| (*plugin, rows));
+        let scorers = split.scorers.iter().map(|scorer| (&**scorer.plugin, self.asked));
+        let scores_by_row = split.row_scores.iter().map(|(plugin, _, _)| (*plugin, rows));
+        let tell = |point| {
+            move |(plugin, nodes): (_, u64)| {
+                if nodes > 0 {
+                    probe.plugin_evaluated(plugin, point, nodes);
+                }
+            }
+        };
+        filters.chain(by_row).for_each(tell(Point::Filter));
+        scorers.chain(scores_by_row).for_each(tell(Point::Score));
+    }
+}
