@@ -191,6 +191,9 @@ impl Class {
                 moved.clear();
             }
         }
+        if rebuilt {
+            self.domains.tally(self.widths.iter().take(asker.plan.group_filters.len()).sum());
+        }
         if !moved.is_empty() {
             stale.append(&mut moved);
             stale.sort_unstable();
@@ -221,7 +224,6 @@ impl Class {
             self.widths.push(own.len());
             coordinates.extend(own);
         }
-        let tallied = coordinates.len();
         for scorer in &plan.scorers {
             let Some(by_group) = &scorer.by_group else { continue };
             let ask = || by_group.look(node);
@@ -229,7 +231,7 @@ impl Class {
             self.widths.push(own.len());
             coordinates.extend(own);
         }
-        if coordinates.is_empty() { Ok(()) } else { self.domains.set(at, coordinates, tallied, moved) }
+        if coordinates.is_empty() { Ok(()) } else { self.domains.set(at, coordinates, moved) }
     }
 
     /// Puts the nodes where they stand now; what all of them bring to the domains has been counted. Says how many were looked at over columns

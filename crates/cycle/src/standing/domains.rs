@@ -38,16 +38,30 @@ struct Domain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
     /// Pods that count for the domain, or the number of the node's own.
-    pods: i64,
-    /// [`OWN`], [`NOWHERE`], or the number of a domain.
-    domain: u32,
-    mark: bool,
-    counts: bool,
+    pods: i32,
+    /// [`OWN`], [`NOWHERE`], or the number of a domain with the [flags](MARK).
+    whose: u32,
 }
 
-const NOWHERE: u32 = u32::MAX;
-const OWN: u32 = u32::MAX - 1;
-const NO_SHARE: Share = Share { pods: 0, domain: NOWHERE, mark: false, counts: false };
+/// The node has a mark.
+const MARK: u32 = 1 << 31;
+/// The domain counts on account of the node.
+const COUNTS: u32 = 1 << 30;
+const FLAGS: u32 = MARK | COUNTS;
+const NOWHERE: u32 = !FLAGS;
+const OWN: u32 = NOWHERE - 1;
+const NO_SHARE: Share = Share { pods: 0, whose: NOWHERE };
+
+impl Share {
+    /// The number of the domain, or [`OWN`], or [`NOWHERE`].
+    fn domain(self) -> u32 {
+        self.whose & !FLAGS
+    }
+
+    fn has(self, flag: u32) -> bool {
+        self.whose & flag != 0
+    }
+}
 
 /// Bytes of a domain: its row, and its name in the map.
 const DOMAIN_BYTES: usize = size_of::<Domain>() + 40;
@@ -59,6 +73,8 @@ pub(super) struct DomainCounts {
     domains: Vec<Domains>,
     /// What each node brings, a row of coordinates for each.
     shares: Vec<Share>,
+    /// Whose totals are kept up: this many coordinates, the first ones.
+    tallied: usize,
 }
 
 impl DomainCounts {
@@ -78,8 +94,13 @@ impl DomainCounts {
         self.domains.len()
     }
 
-    /// Takes over what a node brings now. The first `tallied` coordinates are those of filters, which read totals. Other nodes whose
-    /// place changes with it are added to `moved`.
+    /// Keeps the totals of the first so many coordinates from now on: those of filters, which read them.
+    pub(super) fn tally(&mut self, tallied: usize) {
+        self.tallied = tallied.min(self.domains.len());
+        self.domains[..self.tallied].iter_mut().for_each(Domains::tally_all);
+    }
+
+    /// Takes over what a node brings now. Other nodes whose place changes with it are added to `moved`.
     ///
     /// # Errors
     /// The numbers are out of range, or there are not as many coordinates as before. The counts are of no use then.
@@ -87,7 +108,6 @@ impl DomainCounts {
         &mut self,
         node: NodeIndex,
         coordinates: Coordinates,
-        tallied: usize,
         moved: &mut Vec<NodeIndex>,
     ) -> Result<(), Why> {
         if self.domains.is_empty() {
@@ -99,19 +119,22 @@ impl DomainCounts {
             return Err(Why::Failed);
         }
         for (at, coordinate) in coordinates.into_iter().enumerate() {
-            let (domains, tallied) = (&mut self.domains[at], at < tallied);
+            let (domains, tallied) = (&mut self.domains[at], at < self.tallied);
             let share = &mut self.shares[node.get() * width + at];
+            let pods = |pods: i64| {
+                let few = i32::try_from(pods).ok().filter(|pods| (-PODS_MAX..=PODS_MAX).contains(pods));
+                few.ok_or(Why::Failed)
+            };
             let new = match coordinate {
-                Coordinate::Own(number) => Share { pods: number, domain: OWN, ..NO_SHARE },
-                Coordinate::Domain { name, mark, pods, counts } => {
-                    let stays = share.domain < OWN && domains.rows[share.domain as usize].name == name;
-                    let domain = if stays { share.domain } else { domains.number(name)? };
-                    Share { pods, domain, mark, counts }
+                Coordinate::Own(number) => Share { pods: pods(number)?, whose: OWN },
+                Coordinate::Domain { name, mark, pods: brought, counts } => {
+                    let old = share.domain();
+                    let stays = old < OWN && domains.rows[old as usize].name == name;
+                    let domain = if stays { old } else { domains.number(name)? };
+                    let flags = if mark { MARK } else { 0 } | if counts { COUNTS } else { 0 };
+                    Share { pods: pods(brought)?, whose: domain | flags }
                 }
             };
-            if !(-PODS_MAX..=PODS_MAX).contains(&new.pods) {
-                return Err(Why::Failed);
-            }
             if *share != new {
                 domains.change(node, *share, new, tallied, moved);
                 *share = new;
@@ -123,12 +146,13 @@ impl DomainCounts {
     /// What tells the node's place at a coordinate from others: see [`DomainCounts::place`].
     pub(super) fn trait_of(&self, node: NodeIndex, coordinate: usize) -> i64 {
         let share = self.shares[node.get() * self.width() + coordinate];
-        if share.domain >= OWN {
-            return share.pods << 2;
+        if share.domain() >= OWN {
+            return i64::from(share.pods) << 2;
         }
-        let domain = &self.domains[coordinate].rows[share.domain as usize];
-        let (kind, number) = if domain.nodes == 1 { (2, domain.pods) } else { (1, i64::from(share.domain)) };
-        (number << 3) | (i64::from(share.mark) << 2) | kind
+        let domain = &self.domains[coordinate].rows[share.domain() as usize];
+        let (kind, number) =
+            if domain.nodes == 1 { (2, domain.pods) } else { (1, i64::from(share.domain())) };
+        (number << 3) | (i64::from(share.has(MARK)) << 2) | kind
     }
 
     /// The place behind a trait.
@@ -158,7 +182,7 @@ impl DomainCounts {
 }
 
 /// Numbers up to this leave room for what a trait says beside them, also where they are added up over all nodes.
-const PODS_MAX: i64 = 1 << 26;
+const PODS_MAX: i32 = 1 << 26;
 
 impl Domains {
     fn number(&mut self, name: Atom) -> Result<u32, Why> {
@@ -183,43 +207,56 @@ impl Domains {
 
     /// A node brings something else than it did.
     fn change(&mut self, node: NodeIndex, old: Share, new: Share, tallied: bool, moved: &mut Vec<NodeIndex>) {
-        if old.domain == new.domain && new.domain < OWN {
+        let (from, to) = (old.domain(), new.domain());
+        let counts = |share: Share| u32::from(share.has(COUNTS));
+        let (less, more) = (i64::from(old.pods), i64::from(new.pods));
+        if from == to && to < OWN {
             let change = |domain: &mut Domain| {
-                domain.pods += new.pods - old.pods;
-                domain.counting = domain.counting + u32::from(new.counts) - u32::from(old.counts);
+                domain.pods += more - less;
+                domain.counting = domain.counting + counts(new) - counts(old);
             };
-            self.update(new.domain, tallied, change);
+            self.update(to, tallied, change);
             return;
         }
         // The new one first: a domain that the node leaves may be gone afterwards.
-        if new.domain < OWN {
-            let before = &self.rows[new.domain as usize];
+        if to < OWN {
+            let before = &self.rows[to as usize];
             if before.nodes == 1 {
                 moved.push(NodeIndex(before.together));
             }
-            self.update(new.domain, tallied, |domain| {
-                domain.pods += new.pods;
-                domain.counting += u32::from(new.counts);
+            self.update(to, tallied, |domain| {
+                domain.pods += more;
+                domain.counting += counts(new);
                 domain.nodes += 1;
                 domain.together ^= node.0;
             });
         }
-        if old.domain < OWN {
-            self.update(old.domain, tallied, |domain| {
-                domain.pods -= old.pods;
-                domain.counting -= u32::from(old.counts);
+        if from < OWN {
+            self.update(from, tallied, |domain| {
+                domain.pods -= less;
+                domain.counting -= counts(old);
                 domain.nodes -= 1;
                 domain.together ^= node.0;
             });
-            let after = &mut self.rows[old.domain as usize];
+            let after = &mut self.rows[from as usize];
             match after.nodes {
                 0 => {
                     self.numbers.remove(&std::mem::take(&mut after.name));
-                    self.vacant.push(old.domain);
+                    self.vacant.push(from);
                 }
                 1 => moved.push(NodeIndex(after.together)),
                 _ => {}
             }
+        }
+    }
+
+    /// Counts the totals afresh.
+    fn tally_all(&mut self) {
+        self.tally.clear();
+        self.count = 0;
+        for row in self.rows.iter().filter(|row| row.counting > 0) {
+            self.count += 1;
+            *self.tally.entry(row.pods).or_insert(0) += 1;
         }
     }
 
@@ -259,14 +296,18 @@ mod tests {
     struct Counts(DomainCounts);
 
     impl Counts {
+        /// Of nodes that are nowhere yet.
         fn of(nodes: usize) -> Self {
-            Self(DomainCounts::new(nodes))
+            let mut counts = Self(DomainCounts::new(nodes));
+            counts.set(0, Coordinate::Own(0));
+            counts.0.tally(1);
+            counts
         }
 
         fn set(&mut self, node: u32, coordinate: Coordinate) -> Vec<u32> {
             let mut moved = Vec::new();
             let coordinates = Coordinates::from_iter([coordinate]);
-            self.0.set(NodeIndex(node), coordinates, 1, &mut moved).expect("few domains");
+            self.0.set(NodeIndex(node), coordinates, &mut moved).expect("few domains");
             moved.into_iter().map(|node| node.0).collect()
         }
 

@@ -2,8 +2,9 @@
 
 use super::class::{Class, weighted};
 use super::domains::DomainCounts;
+use super::members::Best;
 use super::plan::{Plan, Scorer};
-use super::ranking::{Best, GroupRef};
+use super::ranking::GroupRef;
 use super::why::Why;
 use crate::panics::run;
 use crate::probe::Point;
@@ -65,7 +66,8 @@ impl<'a> Groups<'a> {
     /// The best of the nodes that pass. A single one is found without a score.
     pub(super) fn best(&self, plan: &Plan<'_>) -> Result<Best<'a>, Why> {
         let scores = if self.feasible > 1 { self.scores(plan)? } else { vec![0; self.passing.len()] };
-        Ok(self.class.ranking().best(self.passing.iter().map(|(number, _)| *number).zip(scores)))
+        let (_, best) = self.class.ranking().best(self.passing.iter().map(|(number, _)| *number).zip(scores));
+        Ok(best)
     }
 
     /// Each passing group's part of the score, by number.

@@ -1,8 +1,8 @@
 //! Where the nodes stand for a class: those that pass in groups of equal traits, ranked inside a group by what is the node's own;
 //! those that do not, by their verdict. Where filters by group come before the verdict, the group has it: theirs may come first.
 
+use super::members::{Best, Members, NOWHERE, Slots};
 use super::why::Why;
-use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use secondmate_framework::{KeptVerdicts, NodeIndex, Status};
 use smallvec::SmallVec;
@@ -14,12 +14,18 @@ const GROUPS_MAX: usize = 4096;
 /// Different verdicts of a class.
 const VERDICTS_MAX: usize = 1024;
 
-/// Bytes of a node in a class: its slot, and its share of a bucket's bitmap (an array of 2-byte numbers at most).
-pub(super) const NODE_BYTES: usize = size_of::<Slot>() + 2;
-/// Bytes of a bucket: its node in the map and one container of its bitmap.
-const BUCKET_BYTES: usize = 128;
-/// Bytes of a group without its buckets, in the list and in the map.
+/// Places of a class.
+const PLACES_MAX: usize = 1 << 20;
+
+/// Bytes of a node in a class at least: the number of its place, and its share of a bitmap of those among which the choice is made (an array
+/// of 2-byte numbers at most).
+pub(super) const NODE_BYTES: usize = size_of::<u16>() + 2;
+/// Bytes of a place, in the list and with its group.
+const PLACE_BYTES: usize = size_of::<Place>() + 24;
+/// Bytes of a group without its places, in the list and in the map.
 const GROUP_BYTES: usize = size_of::<Group>() + size_of::<Kind>() + 32;
+/// Bytes of a verdict.
+const VERDICT_BYTES: usize = 256;
 
 /// What the nodes of a group have in common: their coordinates, and the raw scores that are brought into their range over all
 /// feasible nodes.
@@ -47,15 +53,18 @@ pub(super) enum Standing {
     },
 }
 
-/// A node's place: the number of a group, or that of a verdict above [`REJECTED`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Slot {
-    place: u32,
+/// Where nodes stand that are alike: the number of their group with the sum of their own scores, or that of their verdict above
+/// [`REJECTED`].
+#[derive(Debug)]
+struct Place {
+    standing: u32,
     own: i32,
+    /// How many they are.
+    nodes: u32,
+    members: Members,
 }
 
 const REJECTED: u32 = 1 << 31;
-const NOWHERE: Slot = Slot { place: u32::MAX, own: 0 };
 
 /// What tells a group from others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -69,28 +78,42 @@ struct Kind {
 struct Group {
     kind: Kind,
     nodes: usize,
-    /// Positions of the nodes by their own score.
-    buckets: BTreeMap<i32, RoaringBitmap>,
+    /// The numbers of its places, by the nodes' own score.
+    places: BTreeMap<i32, u32>,
+}
+
+/// A verdict of nodes, with the number of nodes that have it.
+#[derive(Debug)]
+struct Verdict {
+    status: Status,
+    nodes: u32,
+    /// The place of those in no group.
+    place: Option<u32>,
 }
 
 /// The nodes of a snapshot as they stand for a class.
 #[derive(Debug)]
 pub(super) struct Ranking {
     /// Shared with verdicts that were handed out.
-    slots: Arc<Vec<Slot>>,
+    slots: Arc<Slots>,
+    places: Vec<Place>,
+    /// Places without nodes, to be used again.
+    vacant_places: Vec<u32>,
     groups: Vec<Group>,
-    /// Groups without nodes, to be used again.
+    /// Groups without nodes, likewise.
     vacant: Vec<u32>,
     by_kind: FxHashMap<Kind, u32>,
-    /// Verdicts with the number of nodes that have them; a verdict that no node has is used again.
-    verdicts: Vec<(Status, u32)>,
+    /// A verdict that no node has is used again.
+    verdicts: Vec<Verdict>,
 }
 
 impl Ranking {
     /// So many nodes, of which nothing is known yet.
     pub(super) fn new(nodes: usize) -> Self {
         Self {
-            slots: Arc::new(vec![NOWHERE; nodes]),
+            slots: Arc::new(Slots::new(nodes)),
+            places: Vec::new(),
+            vacant_places: Vec::new(),
             groups: Vec::new(),
             vacant: Vec::new(),
             by_kind: FxHashMap::default(),
@@ -100,33 +123,42 @@ impl Ranking {
 
     /// Memory that it takes, at most, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let buckets: usize = self.groups.iter().map(|group| group.buckets.len()).sum();
-        self.slots.len() * NODE_BYTES
-            + buckets * BUCKET_BYTES
+        self.slots.bytes()
+            + self.slots.len() * 2
+            + self.places.len() * PLACE_BYTES
             + self.groups.len() * GROUP_BYTES
-            + self.verdicts.len() * 256
+            + self.verdicts.len() * VERDICT_BYTES
     }
 
     /// Puts a node where it stands now.
     ///
     /// # Errors
-    /// There are too many groups or verdicts. The ranking is of no use then.
+    /// There are too many groups, places or verdicts. The ranking is of no use then.
     pub(super) fn set(&mut self, node: NodeIndex, standing: Standing) -> Result<(), Why> {
-        let old = self.slots[node.get()];
+        let old = self.slots.get(node);
         let new = match standing {
             Standing::Fits { traits, own } => {
-                if old.place < REJECTED && old.own == own {
-                    let kind = &self.groups[old.place as usize].kind;
-                    if kind.traits == traits && kind.late.is_none() {
-                        return Ok(());
+                let group = match self.group_at(old) {
+                    Some((at, kind)) if kind.late.is_none() && kind.traits == traits => at,
+                    _ => self.group(Kind { traits, late: None })?,
+                };
+                self.place_in(group, own)?
+            }
+            Standing::Rejected(status) => {
+                let verdict = self.verdict(status)?;
+                match self.verdicts[verdict as usize].place {
+                    Some(place) => place,
+                    None => {
+                        let place = self.new_place(REJECTED | verdict, 0)?;
+                        self.verdicts[verdict as usize].place = Some(place);
+                        place
                     }
                 }
-                Slot { place: self.group(Kind { traits, late: None })?, own }
             }
-            Standing::Rejected(status) => Slot { place: REJECTED | self.verdict(status)?, own: 0 },
             Standing::RejectedLate { traits, status, after } => {
                 let late = Some((self.verdict(status)?, after));
-                Slot { place: self.group(Kind { traits, late })?, own: 0 }
+                let group = self.group(Kind { traits, late })?;
+                self.place_in(group, 0)?
             }
         };
         if new == old {
@@ -134,9 +166,17 @@ impl Ranking {
         }
         // In this order a node that is alone in its group and only moves inside of it does not make the group vacant meanwhile.
         self.insert(node, new);
-        self.remove(node, old);
-        Arc::make_mut(&mut self.slots)[node.get()] = new;
+        if old != NOWHERE {
+            self.remove(node, old);
+        }
+        Arc::make_mut(&mut self.slots).set(node, new);
         Ok(())
+    }
+
+    /// The group of a place.
+    fn group_at(&self, place: u32) -> Option<(u32, &Kind)> {
+        let standing = self.places.get(place as usize)?.standing;
+        (standing & REJECTED == 0).then(|| (standing, &self.groups[standing as usize].kind))
     }
 
     /// The group of this kind.
@@ -157,59 +197,96 @@ impl Ranking {
         Ok(at)
     }
 
+    /// The place in the group of nodes with this score of their own.
+    fn place_in(&mut self, group: u32, own: i32) -> Result<u32, Why> {
+        if let Some(place) = self.groups[group as usize].places.get(&own) {
+            return Ok(*place);
+        }
+        let place = self.new_place(group, own)?;
+        self.groups[group as usize].places.insert(own, place);
+        Ok(place)
+    }
+
+    fn new_place(&mut self, standing: u32, own: i32) -> Result<u32, Why> {
+        let place = Place { standing, own, nodes: 0, members: Members::default() };
+        if let Some(at) = self.vacant_places.pop() {
+            self.places[at as usize] = place;
+            return Ok(at);
+        }
+        if self.places.len() == PLACES_MAX {
+            return Err(Why::TooManyGroups);
+        }
+        self.places.push(place);
+        Ok(u32::try_from(self.places.len() - 1).expect("few places"))
+    }
+
     fn verdict(&mut self, status: Status) -> Result<u32, Why> {
         let mut unused = None;
-        for (at, (known, nodes)) in (0..).zip(&self.verdicts) {
-            if *known == status {
+        for (at, known) in (0..).zip(&self.verdicts) {
+            if known.status == status {
                 return Ok(at);
             }
-            if *nodes == 0 {
+            if known.nodes == 0 {
                 unused = Some(at);
             }
         }
         match unused {
-            Some(at) => self.verdicts[at as usize].0 = status,
-            None if self.verdicts.len() < VERDICTS_MAX => self.verdicts.push((status, 0)),
+            Some(at) => self.verdicts[at as usize].status = status,
+            None if self.verdicts.len() < VERDICTS_MAX => {
+                self.verdicts.push(Verdict { status, nodes: 0, place: None });
+            }
             None => return Err(Why::TooManyVerdicts),
         }
         Ok(unused.unwrap_or_else(|| u32::try_from(self.verdicts.len() - 1).expect("few verdicts")))
     }
 
-    fn insert(&mut self, node: NodeIndex, slot: Slot) {
-        if slot.place & REJECTED != 0 {
-            self.verdicts[(slot.place & !REJECTED) as usize].1 += 1;
-            return;
+    /// The number of the verdict that the nodes of a place have, if they have one whatever the filters by group say.
+    fn verdict_of(&self, standing: u32) -> Option<u32> {
+        if standing & REJECTED != 0 {
+            return Some(standing & !REJECTED);
         }
-        let group = &mut self.groups[slot.place as usize];
-        group.buckets.entry(slot.own).or_default().insert(node.0);
-        group.nodes += 1;
-        if let Some((verdict, _)) = group.kind.late {
-            self.verdicts[verdict as usize].1 += 1;
+        self.groups[standing as usize].kind.late.map(|(verdict, _)| verdict)
+    }
+
+    fn insert(&mut self, node: NodeIndex, at: u32) {
+        let place = &mut self.places[at as usize];
+        place.nodes += 1;
+        place.members.insert(node);
+        let standing = place.standing;
+        if standing & REJECTED == 0 {
+            self.groups[standing as usize].nodes += 1;
+        }
+        if let Some(verdict) = self.verdict_of(standing) {
+            self.verdicts[verdict as usize].nodes += 1;
         }
     }
 
-    fn remove(&mut self, node: NodeIndex, slot: Slot) {
-        if slot.place == NOWHERE.place {
-            return;
+    fn remove(&mut self, node: NodeIndex, at: u32) {
+        let place = &mut self.places[at as usize];
+        place.nodes -= 1;
+        place.members.remove(node);
+        let (standing, own, is_vacant) = (place.standing, place.own, place.nodes == 0);
+        if let Some(verdict) = self.verdict_of(standing) {
+            self.verdicts[verdict as usize].nodes -= 1;
         }
-        if slot.place & REJECTED != 0 {
-            self.verdicts[(slot.place & !REJECTED) as usize].1 -= 1;
-            return;
+        if is_vacant {
+            self.places[at as usize].members = Members::default();
+            self.vacant_places.push(at);
         }
-        let group = &mut self.groups[slot.place as usize];
-        group.nodes -= 1;
-        if let Some((verdict, _)) = group.kind.late {
-            self.verdicts[verdict as usize].1 -= 1;
-        }
-        if let Some(bucket) = group.buckets.get_mut(&slot.own) {
-            bucket.remove(node.0);
-            if bucket.is_empty() {
-                group.buckets.remove(&slot.own);
+        if standing & REJECTED != 0 {
+            if is_vacant {
+                self.verdicts[(standing & !REJECTED) as usize].place = None;
             }
+            return;
         }
-        if group.buckets.is_empty() {
+        let group = &mut self.groups[standing as usize];
+        group.nodes -= 1;
+        if is_vacant {
+            group.places.remove(&own);
+        }
+        if group.nodes == 0 {
             self.by_kind.remove(&std::mem::take(&mut group.kind));
-            self.vacant.push(slot.place);
+            self.vacant.push(standing);
         }
     }
 
@@ -218,7 +295,8 @@ impl Ranking {
         let groups = self.groups.iter().enumerate().filter(|(_, group)| group.nodes > 0);
         groups.map(|(at, group)| {
             let late = group.kind.late;
-            let late = late.map(|(verdict, after)| (&self.verdicts[verdict as usize].0, usize::from(after)));
+            let status = |verdict: u32| &self.verdicts[verdict as usize].status;
+            let late = late.map(|(verdict, after)| (status(verdict), usize::from(after)));
             (at, GroupRef { traits: &group.kind.traits, late, nodes: group.nodes })
         })
     }
@@ -229,40 +307,44 @@ impl Ranking {
         for (group, status) in of_groups {
             groups[group] = (status, self.groups[group].nodes);
         }
-        let late = |group: &Group| group.kind.late.map(|(verdict, _)| (verdict, group.nodes));
         // Those of late verdicts stand with their groups.
-        let mut alone: Vec<(Status, usize)> =
-            self.verdicts.iter().map(|(status, nodes)| (status.clone(), *nodes as usize)).collect();
-        for (verdict, nodes) in self.groups.iter().filter(|group| group.nodes > 0).filter_map(late) {
-            alone[verdict as usize].1 -= nodes;
+        let in_no_group = |verdict: &Verdict| verdict.place.map_or(0, |at| self.places[at as usize].nodes);
+        let alone =
+            self.verdicts.iter().map(|verdict| (verdict.status.clone(), in_no_group(verdict) as usize));
+        Verdicts {
+            slots: Arc::clone(&self.slots),
+            standings: self.places.iter().map(|place| place.standing).collect(),
+            groups,
+            alone: alone.collect(),
         }
-        Verdicts { slots: Arc::clone(&self.slots), groups, alone }
     }
 
-    /// The best nodes of these groups, each with its part of the score.
-    pub(super) fn best(&self, scores: impl Iterator<Item = (usize, i64)>) -> Best<'_> {
-        let mut best = Best { total: i64::MIN, buckets: SmallVec::new() };
+    /// The best nodes of these groups, each with its part of the score; and their score.
+    pub(super) fn best(&self, scores: impl Iterator<Item = (usize, i64)>) -> (i64, Best<'_>) {
+        let (mut best, mut places) = (i64::MIN, SmallVec::<[u32; 2]>::new());
         for (group, score) in scores {
-            let Some((own, bucket)) = self.groups[group].buckets.last_key_value() else { continue };
+            let Some((own, place)) = self.groups[group].places.last_key_value() else { continue };
             let total = score + i64::from(*own);
-            if total > best.total {
-                best.total = total;
-                best.buckets.clear();
+            if total > best {
+                best = total;
+                places.clear();
             }
-            if total == best.total {
-                best.buckets.push(bucket);
+            if total == best {
+                places.push(*place);
             }
         }
-        best
+        let set = |place: &u32| self.places[*place as usize].members.at(*place, &self.slots);
+        (best, Best { sets: places.iter().map(set).collect() })
     }
 
     /// Each node with what it has: the number of its group and its own score, or its verdict.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (NodeIndex, Result<(usize, i32), &Status>)> {
-        (0..).map(NodeIndex).zip(&*self.slots).map(|(at, slot)| {
-            let standing = if slot.place & REJECTED != 0 {
-                Err(&self.verdicts[(slot.place & !REJECTED) as usize].0)
+        self.slots.iter().map(|(at, place)| {
+            let Place { standing, own, .. } = self.places[place as usize];
+            let standing = if standing & REJECTED != 0 {
+                Err(&self.verdicts[(standing & !REJECTED) as usize].status)
             } else {
-                Ok((slot.place as usize, slot.own))
+                Ok((standing as usize, own))
             };
             (at, standing)
         })
@@ -282,7 +364,9 @@ pub(super) struct GroupRef<'a> {
 /// The verdicts of all nodes, as they stand.
 #[derive(Debug)]
 pub(super) struct Verdicts {
-    slots: Arc<Vec<Slot>>,
+    slots: Arc<Slots>,
+    /// What each place stands for.
+    standings: Vec<u32>,
     /// By group, with the number of nodes.
     groups: Vec<(Status, usize)>,
     /// Of nodes in no group, by number, likewise.
@@ -295,56 +379,16 @@ impl KeptVerdicts for Verdicts {
     }
 
     fn get(&self, node: NodeIndex) -> &Status {
-        let place = self.slots[node.get()].place;
-        if place & REJECTED != 0 {
-            return &self.alone[(place & !REJECTED) as usize].0;
+        let standing = self.standings[self.slots.get(node) as usize];
+        if standing & REJECTED != 0 {
+            return &self.alone[(standing & !REJECTED) as usize].0;
         }
-        &self.groups[place as usize].0
+        &self.groups[standing as usize].0
     }
 
     fn tally(&self) -> Vec<(&Status, usize)> {
         let all = self.groups.iter().chain(&self.alone);
         all.filter(|(_, nodes)| *nodes > 0).map(|(status, nodes)| (status, *nodes)).collect()
-    }
-}
-
-/// The nodes among which the choice is made.
-#[derive(Debug)]
-pub(super) struct Best<'a> {
-    /// Their score.
-    pub(super) total: i64,
-    /// Their positions; no node is in two of them.
-    buckets: SmallVec<[&'a RoaringBitmap; 2]>,
-}
-
-impl Best<'_> {
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        usize::try_from(self.buckets.iter().map(|bucket| bucket.len()).sum::<u64>()).unwrap_or(usize::MAX)
-    }
-
-    /// How many of them stand before a position.
-    fn before(&self, position: u32) -> u64 {
-        let Some(last) = position.checked_sub(1) else { return 0 };
-        self.buckets.iter().map(|bucket| bucket.rank(last)).sum()
-    }
-
-    /// The `nth` of them, counted from the position `start` on and round the list of `nodes` nodes.
-    pub(super) fn nth_from(&self, start: u32, nth: usize, nodes: u32) -> NodeIndex {
-        let (before, all) = (self.before(start), self.len() as u64);
-        let nth = nth as u64;
-        let wanted = if nth < all - before { before + nth } else { nth - (all - before) };
-        if let [one] = self.buckets.as_slice() {
-            let found = u32::try_from(wanted).ok().and_then(|wanted| one.select(wanted));
-            return NodeIndex(found.expect("the number is below that of the best nodes"));
-        }
-        // The last position with no more of them before it than wanted.
-        let (mut low, mut high) = (0, nodes);
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if self.before(middle) <= wanted { low = middle } else { high = middle }
-        }
-        NodeIndex(low)
     }
 }
 
@@ -363,9 +407,9 @@ mod tests {
 
     /// The best nodes, in the order from a position on.
     fn best_from(ranking: &Ranking, start: u32) -> (i64, Vec<u32>) {
-        let best = ranking.best(ranking.groups().map(|(at, group)| (at, group.traits[0])));
+        let (total, best) = ranking.best(ranking.groups().map(|(at, group)| (at, group.traits[0])));
         let nodes = u32::try_from(ranking.slots.len()).expect("few nodes");
-        (best.total, (0..best.len()).map(|nth| best.nth_from(start, nth, nodes).0).collect())
+        (total, (0..best.len()).map(|nth| best.nth_from(start, nth, nodes).0).collect())
     }
 
     #[test]
@@ -402,6 +446,7 @@ mod tests {
             ranking.set(NodeIndex(1), verdict).expect("one verdict at most");
         }
         assert!(ranking.groups.len() <= 2 && ranking.verdicts.len() <= 2, "{ranking:?}");
+        assert!(ranking.places.len() <= 3, "{ranking:?}");
         assert_eq!((feasible(&ranking), ranking.groups().count()), (1, 1));
     }
 
@@ -438,7 +483,7 @@ mod tests {
         assert_eq!((feasible(&ranking), groups(&ranking)), (1, vec![(None, 1), (full(), 1)]));
         ranking.set(NodeIndex(2), fits(1, 0)).expect("few groups");
         assert_eq!((feasible(&ranking), groups(&ranking)), (2, vec![(None, 2)]));
-        assert_eq!(ranking.verdicts.iter().map(|(_, nodes)| *nodes).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(ranking.verdicts.iter().map(|verdict| verdict.nodes).collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]
