@@ -51,6 +51,10 @@ impl Preferences {
 
     /// Tells what the pods on the node score, by key.
     pub(super) fn add(&self, info: &NodeInfo, add: &mut impl FnMut(&Atom, i64)) {
+        // Asked for each node, and most pods have none.
+        if self.pod.affinity.is_none() {
+            return;
+        }
         for (at, (weight, term)) in weighted(&self.pod).enumerate() {
             if info.node().labels.get(&term.topology_key).is_none() {
                 continue;
