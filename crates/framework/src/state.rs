@@ -22,7 +22,7 @@ pub struct CycleState {
     // A handful of entries: searching a row is faster than hashing.
     entries: Vec<(TypeId, Box<dyn State>)>,
     /// Plugins whose filter PreFilter has turned off.
-    skipped_filters: SmallVec<[Atom; 8]>,
+    skipped_filters: SmallVec<[Atom; 12]>,
     timed: bool,
     counts_later: bool,
 }

@@ -102,9 +102,12 @@ impl Ord for Atom {
     }
 }
 
+/// Asked for so often that it is not looked up each time.
+static EMPTY: LazyLock<Atom> = LazyLock::new(|| Atom::new(""));
+
 impl Default for Atom {
     fn default() -> Self {
-        Self::new("")
+        EMPTY.clone()
     }
 }
 

@@ -271,6 +271,17 @@ impl NodeInfo {
         without.recount_ports();
         without
     }
+
+    /// Whether it is the other with the pod with this UID added last, and nothing else.
+    #[must_use]
+    pub fn is_with_pod(&self, other: &Self, uid: &crate::Uid) -> bool {
+        let Some((last, others)) = self.pods.split_last() else { return false };
+        let same = |(one, other): (&Arc<Pod>, &Arc<Pod>)| Arc::ptr_eq(one, other);
+        last.uid == *uid
+            && others.len() == other.pods.len()
+            && others.iter().zip(&other.pods).all(same)
+            && self.differs_by_pods_only(other)
+    }
 }
 
 fn full_claim_name(pod: &Pod, volume: &Volume) -> Option<Box<str>> {
@@ -287,6 +298,29 @@ mod tests {
         let pod = json!({"metadata": {"name": name, "uid": name}, "spec": {"priority": priority, "containers": []}});
         let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
         Arc::new(Pod::new(&wire).expect("a pod that compiles"))
+    }
+
+    #[test]
+    fn a_node_with_one_more_pod_is_the_other_without_it() {
+        let node: wire::Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).expect("a node");
+        let node = Arc::new(Node::new(&node).expect("a node that compiles"));
+        let mut before = NodeInfo::new(Arc::clone(&node));
+        before.add_pod(pod("a", 3));
+        let mut with = before.clone();
+        with.add_pod(pod("b", 1));
+        let [a, b] = ["a", "b"].map(Uid::from);
+        assert!(with.is_with_pod(&before, &b) && !with.is_with_pod(&before, &a));
+        assert!(!before.is_with_pod(&before, &a), "it was there before");
+        assert_eq!(with.without_pod(&b), before);
+        let mut others = before.clone();
+        others.add_pod(pod("c", 1));
+        assert!(!with.is_with_pod(&others, &b), "another one went");
+        let mut instead = NodeInfo::new(Arc::clone(&node));
+        instead.add_pod(pod("c", 3));
+        assert!(!with.is_with_pod(&instead, &b), "another one came in its place");
+        let mut relabelled = before.clone();
+        relabelled.set_node(Arc::new(Node::clone(&node)));
+        assert!(!with.is_with_pod(&relabelled, &b), "the node changed");
     }
 
     #[test]

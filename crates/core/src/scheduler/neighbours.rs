@@ -9,6 +9,7 @@ use crate::port::{Effect, Observation};
 use secondmate_cycle::evaluation::still_fits;
 use secondmate_framework::{Code, Status};
 use secondmate_model::{Atom, Timestamp};
+use std::borrow::Cow;
 
 impl Scheduler {
     /// Whether the pod can still be bound: the node is there, and the profile's own filters still let the pod onto it. If not, the
@@ -41,7 +42,13 @@ impl Scheduler {
             let message = format!("node {node:?} was deleted before the pod was bound to it");
             return Err((Status::error(message), None));
         };
-        let without = info.without_pod(&binding.pod.uid);
+        // Where nothing else came meanwhile, that is the node as it stood when it was chosen.
+        let chosen = self.snapshot.node(&binding.node);
+        let chosen = chosen.filter(|chosen| info.is_with_pod(chosen, &binding.pod.uid));
+        let without = match chosen {
+            Some(chosen) => Cow::Borrowed(&**chosen),
+            None => Cow::Owned(info.without_pod(&binding.pod.uid)),
+        };
         let cx = plain_context(&self.snapshot, &self.nominator, now);
         let status = still_fits(&binding.profile, &cx, &binding.state, &binding.pod, &without);
         if status.is_success() {

@@ -159,24 +159,18 @@ impl<'a> FilterRunner<'a> {
     /// The filters of the profile but those that PreFilter turned off.
     #[must_use]
     pub fn new(profile: &'a Profile, state: &CycleState) -> Self {
-        let filters: Vec<_> = profile
-            .filter
-            .iter()
-            .filter(|p| !state.skips_filter(&p.name))
-            .map(|plugin| RunningFilter { plugin, filter: &*plugin.point, ended: Cell::new(0) })
-            .collect();
-        Self {
-            profile,
-            passed: Cell::new(0),
-            to_time: Cell::new(TIMED_NODES),
-            filters,
-            hooks: profile
-                .pre_filter
-                .iter()
-                .filter(|p| !state.skips_filter(&p.name))
-                .map(|p| (&p.name, &*p.point))
-                .collect(),
-        }
+        // Of a known size: it is made for each pod.
+        let mut filters = Vec::with_capacity(profile.filter.len());
+        let running = profile.filter.iter().filter(|p| !state.skips_filter(&p.name));
+        filters.extend(running.map(|plugin| RunningFilter {
+            plugin,
+            filter: &*plugin.point,
+            ended: Cell::new(0),
+        }));
+        let mut hooks = Vec::with_capacity(profile.pre_filter.len());
+        let hooked = profile.pre_filter.iter().filter(|p| !state.skips_filter(&p.name));
+        hooks.extend(hooked.map(|p| (&p.name, &*p.point)));
+        Self { profile, passed: Cell::new(0), to_time: Cell::new(TIMED_NODES), filters, hooks }
     }
 
     /// The node and the state with the pods that are nominated to it and count for the pod, if there are any.
