@@ -542,7 +542,22 @@ impl Cluster {
     ///
     /// When there is no binary or it cannot be started.
     pub fn start_secondmate(&self, name: &str, kubeconfig: &Path, arguments: &[&str]) -> Result<Process> {
-        let mut command = Command::new(secondmate_binary()?);
+        self.start_program(secondmate_binary()?, name, kubeconfig, arguments)
+    }
+
+    /// The same with another program that has secondmate's subcommands.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_program(
+        &self,
+        program: &Path,
+        name: &str,
+        kubeconfig: &Path,
+        arguments: &[&str],
+    ) -> Result<Process> {
+        let mut command = Command::new(program);
         command
             .arg("run")
             .arg("--kubeconfig")

@@ -50,6 +50,7 @@ mod components;
 mod directory;
 mod go_build;
 mod guard;
+mod guests;
 mod kubeconfig;
 mod measured;
 mod nodes;
@@ -72,12 +73,13 @@ pub use cluster::{Cluster, Options};
 pub use components::{Component, SchedulerOptions};
 pub use directory::holds_running_cluster;
 pub use guard::{Guard, GuardCertificate, sum};
+pub use guests::{guest_folder, guest_in_go_or_skip, guest_in_rust_or_skip};
 pub use measured::MeasuredScheduler;
 pub use nodes::NodeShape;
 pub use oracle::{chart_renderer, extender_program, oracle_tests, parity_oracle, promtool};
 pub use process::{Process, Usage, run};
 pub use releases::{Release, modules_dir, release_of, releases};
-pub use scheduler_under_test::secondmate_binary;
+pub use scheduler_under_test::{example_binary, secondmate_binary};
 pub use skip::{
     LACKS_VARIABLE, SKIP_REPORT_VARIABLE, in_ci, require_chart_renderer_or_skip, require_or_skip,
     require_oracle_or_skip, require_programs_or_skip, require_promtool_or_skip, skip, skip_unless_ci,

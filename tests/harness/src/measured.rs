@@ -1,5 +1,7 @@
 //! A scheduler of the program under test whose metrics are read.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::api::Api;
@@ -7,6 +9,7 @@ use crate::cluster::Cluster;
 use crate::guard::sum;
 use crate::ports::Port;
 use crate::process::Process;
+use crate::scheduler_under_test::secondmate_binary;
 
 /// A running scheduler.
 #[derive(Debug)]
@@ -24,10 +27,24 @@ impl Cluster {
     ///
     /// When it cannot be started.
     pub fn start_measured_secondmate(&self, name: &str, arguments: &[&str]) -> Result<MeasuredScheduler> {
+        self.start_measured(secondmate_binary()?, name, arguments)
+    }
+
+    /// The same with another program that has secondmate's subcommands.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_measured(
+        &self,
+        program: &Path,
+        name: &str,
+        arguments: &[&str],
+    ) -> Result<MeasuredScheduler> {
         let port = Port::claim()?;
         let listen = format!("127.0.0.1:{}", port.number());
         let arguments = [arguments, &["--listen", &listen, "--debug-listen", "off"]].concat();
-        let process = self.start_secondmate(name, self.kubeconfig(), &arguments)?;
+        let process = self.start_program(program, name, self.kubeconfig(), &arguments)?;
         Ok(MeasuredScheduler { process, metrics: self.api().at(&format!("http://{listen}")), _port: port })
     }
 }

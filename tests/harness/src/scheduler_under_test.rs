@@ -1,4 +1,4 @@
-//! The `secondmate` binary that tests run.
+//! The `secondmate` binary that tests run, and the examples of schedulers with plugins of their own.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -33,6 +33,19 @@ fn find_or_build() -> Result<PathBuf> {
         }
         return Ok(path);
     }
+    build("secondmate")
+}
+
+/// The path of the program of an example (the name of its package), built in the caller's profile.
+///
+/// # Errors
+///
+/// When the build fails.
+pub fn example_binary(package: &str) -> Result<PathBuf> {
+    build(package)
+}
+
+fn build(package: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find the own program")?;
     let (folder, profile) = profile_of(&own)
         .with_context(|| format!("{} is not in a target folder: set SECONDMATE_BIN", own.display()))?;
@@ -40,15 +53,15 @@ fn find_or_build() -> Result<PathBuf> {
     let mut cargo = cargo();
     cargo
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
-        .args(["build", "--quiet", "--package", "secondmate", "--profile", profile])
+        .args(["build", "--quiet", "--package", package, "--profile", profile])
         .arg("--target-dir")
         .arg(target);
     let output = run(cargo, b"", BUILD_DEADLINE)?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        bail!("`cargo build --package secondmate` failed:\n{}", last_lines(&errors, 40));
+        bail!("`cargo build --package {package}` failed:\n{}", last_lines(&errors, 40));
     }
-    Ok(folder.join("secondmate"))
+    Ok(folder.join(package))
 }
 
 /// The folder of built programs (`target/debug`) that holds `program`, and the profile that fills it.

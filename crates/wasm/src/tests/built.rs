@@ -3,77 +3,11 @@
 use super::{context, handle, node, pod};
 use crate::Guests;
 use secondmate_framework::{CycleState, ExtensionPoint, Plugin, Snapshot};
-use secondmate_harness::{skip, skip_unless_ci};
+use secondmate_harness::{guest_folder, guest_in_go_or_skip, guest_in_rust_or_skip};
 use secondmate_model::objects::Objects;
 use serde_json::json;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
-
-const TARGET: &str = "wasm32-unknown-unknown";
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// Where guests are built, and kept compiled.
-fn folder() -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    target.join("guests")
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// NodeNumber from Rust, or nothing where this machine has no Rust for WebAssembly.
-fn rust() -> Option<PathBuf> {
-    let library = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
-    let library = library.expect("rustc is there").stdout;
-    if !Path::new(String::from_utf8_lossy(&library).trim())
-        .join("../lib")
-        .read_dir()
-        .is_ok_and(|mut d| d.next().is_some())
-    {
-        skip("guest in Rust", &format!("rustc has no library for {TARGET} (`rustup target add {TARGET}`)"));
-        return None;
-    }
-    run(secondmate_harness::cargo()
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--release",
-            "--package",
-            "wasm-node-number",
-            "--target",
-            TARGET,
-        ])
-        .arg("--target-dir")
-        .arg(folder())
-        .current_dir(workspace()));
-    Some(folder().join(TARGET).join("release/wasm_node_number.wasm"))
-}
-
-/// NodeNumber from Go, or nothing where this machine has no Go.
-fn go() -> Option<PathBuf> {
-    if Command::new("go").arg("version").output().is_err() {
-        skip_unless_ci("guest in Go", "there is no go");
-        return None;
-    }
-    std::fs::create_dir_all(folder()).expect("ours");
-    let file = folder().join("node-number-go.wasm");
-    run(Command::new("go")
-        .args(["build", "-trimpath", "-buildmode=c-shared", "-ldflags=-s -w", "-o"])
-        .arg(&file)
-        .arg(".")
-        .env("GOOS", "wasip1")
-        .env("GOARCH", "wasm")
-        .current_dir(workspace().join("examples/wasm-node-number/go")));
-    Some(file)
-}
 
 /// What the guest scores for the pod on `glad8` and `glad9`.
 fn scores(guests: &Guests, file: &Path, config: &str, name: &str) -> Vec<i64> {
@@ -106,7 +40,7 @@ fn scores(guests: &Guests, file: &Path, config: &str, name: &str) -> Vec<i64> {
 }
 
 fn check(file: &Path) {
-    let guests = Guests::new(Some(folder().join("compiled"))).expect("this machine runs guests");
+    let guests = Guests::new(Some(guest_folder().join("compiled"))).expect("this machine runs guests");
     assert_eq!(scores(&guests, file, "", "pod8"), [10, 0]);
     assert_eq!(scores(&guests, file, r#"{"reverse": true}"#, "pod8"), [0, 10]);
     assert_eq!(scores(&guests, file, "", "pod"), [10, 10]);
@@ -119,14 +53,14 @@ fn check(file: &Path) {
 
 #[test]
 fn the_guest_in_rust_scores() {
-    if let Some(file) = rust() {
+    if let Some(file) = guest_in_rust_or_skip("the_guest_in_rust_scores").expect("it builds") {
         check(&file);
     }
 }
 
 #[test]
 fn the_guest_in_go_scores() {
-    if let Some(file) = go() {
+    if let Some(file) = guest_in_go_or_skip("the_guest_in_go_scores").expect("it builds") {
         check(&file);
     }
 }

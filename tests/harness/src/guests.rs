@@ -1,0 +1,89 @@
+//! The guests among the examples, built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::cargo;
+use crate::process::{last_lines, run};
+use crate::skip::{skip, skip_unless_ci};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Either takes seconds; a busy machine may need more.
+const BUILD_DEADLINE: Duration = Duration::from_secs(10 * 60);
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Where guests are built, and kept compiled.
+#[must_use]
+pub fn guest_folder() -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    target.join("guests")
+}
+
+/// NodeNumber from Rust, or nothing, after the skip has been reported, where this machine has no Rust for WebAssembly.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn guest_in_rust_or_skip(test: &str) -> Result<Option<PathBuf>> {
+    let library = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
+    let library = library.context("cannot start rustc")?.stdout;
+    let library = Path::new(String::from_utf8_lossy(&library).trim()).join("../lib");
+    if !library.read_dir().is_ok_and(|mut files| files.next().is_some()) {
+        skip(test, &format!("rustc has no library for {TARGET} (`rustup target add {TARGET}`)"));
+        return Ok(None);
+    }
+    let mut cargo = cargo();
+    cargo
+        .args(["build", "--quiet", "--locked", "--release", "--package", "wasm-node-number"])
+        .args(["--target", TARGET, "--target-dir"])
+        .arg(guest_folder())
+        .current_dir(workspace());
+    build(cargo)?;
+    Ok(Some(guest_folder().join(TARGET).join("release/wasm_node_number.wasm")))
+}
+
+/// NodeNumber from Go, or nothing, after the skip has been reported, where this machine has no Go.
+///
+/// # Errors
+///
+/// When it cannot be built.
+///
+/// # Panics
+///
+/// In CI, where a skip is a failure.
+pub fn guest_in_go_or_skip(test: &str) -> Result<Option<PathBuf>> {
+    if Command::new("go").arg("version").output().is_err() {
+        skip_unless_ci(test, "there is no go");
+        return Ok(None);
+    }
+    std::fs::create_dir_all(guest_folder()).context("cannot create the folder of guests")?;
+    let file = guest_folder().join("node-number-go.wasm");
+    // Tests of several processes build it: none may see half a file.
+    let unfinished = guest_folder().join(format!("node-number-go-{}.wasm", std::process::id()));
+    let mut go = Command::new("go");
+    go.args(["build", "-trimpath", "-buildmode=c-shared", "-ldflags=-s -w", "-o"])
+        .arg(&unfinished)
+        .arg(".")
+        .envs([("GOOS", "wasip1"), ("GOARCH", "wasm")])
+        .current_dir(workspace().join("examples/wasm-node-number/go"));
+    build(go)?;
+    std::fs::rename(&unfinished, &file).with_context(|| format!("cannot create {}", file.display()))?;
+    Ok(Some(file))
+}
+
+fn build(command: Command) -> Result<()> {
+    let what = format!("{command:?}");
+    let output = run(command, b"", BUILD_DEADLINE)?;
+    if !output.status.success() {
+        bail!("{what} failed:\n{}", last_lines(&String::from_utf8_lossy(&output.stderr), 40));
+    }
+    Ok(())
+}
