@@ -105,6 +105,12 @@ pub(crate) struct RowAllocation {
 impl RowAllocation {
     /// As [`Allocation::of`] has it.
     pub(crate) fn on(&self, row: &NodeRow) -> Option<Allocation> {
+        let allocation = self.amounts(row);
+        (allocation.allocatable != 0).then_some(allocation)
+    }
+
+    /// The same, whether it counts or not.
+    pub(crate) fn amounts(&self, row: &NodeRow) -> Allocation {
         let taken = if self.taken == Taken::NonZeroRequested { &row.non_zero } else { &row.requested };
         let (allocatable, allocated) = if self.is_memory {
             (row.allocatable.memory, taken.memory)
@@ -112,9 +118,12 @@ impl RowAllocation {
             (row.allocatable.milli_cpu, taken.milli_cpu)
         };
         let requested = allocated.wrapping_add(self.pod_request);
-        (allocatable != 0).then_some(Allocation { allocatable, allocated, requested })
+        Allocation { allocatable, allocated, requested }
     }
 }
+
+/// Rows whose intermediate results are kept at a time, so that the processor divides several at once.
+pub(crate) const ROWS_AT_ONCE: usize = 64;
 
 /// The allocations of these resources by row; `None` where one of them is in no row.
 pub(crate) fn row_allocations(
@@ -145,6 +154,48 @@ pub(crate) fn quotient(dividend: i64, divisor: i64) -> i64 {
     } else {
         dividend.wrapping_div(divisor)
     }
+}
+
+/// Rows of nodes that have CPU and memory, of which little or much is taken, or too much; some of them nearly full of whole percents.
+#[cfg(test)]
+pub(crate) fn usual_rows(count: usize) -> Vec<NodeRow> {
+    use secondmate_framework::CpuAndMemory;
+    let mut seed = 7_u64;
+    let mut below = |bound: i64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as i64 % bound
+    };
+    let row = |_| {
+        let has = CpuAndMemory { milli_cpu: 1 + below(64_000), memory: 1 + (below(1 << 30) << 7) };
+        let mut taken = || {
+            let percent = below(104);
+            CpuAndMemory {
+                milli_cpu: has.milli_cpu * percent / 100,
+                memory: below(has.memory + has.memory / 8 + 1),
+            }
+        };
+        NodeRow { allocatable: has, requested: taken(), non_zero: taken(), pods_left: 1 }
+    };
+    (0..count).map(row).collect()
+}
+
+/// The same, some of them without one or the other, or with amounts that no node has.
+#[cfg(test)]
+pub(crate) fn some_rows(count: usize) -> Vec<NodeRow> {
+    let mut rows = usual_rows(count);
+    for (at, row) in rows.iter_mut().enumerate() {
+        match at % 90 {
+            0 => row.allocatable.milli_cpu = 0,
+            1 => row.allocatable.memory = 0,
+            2 => row.allocatable = secondmate_framework::CpuAndMemory::default(),
+            3 => row.requested.memory = i64::MAX - 3,
+            4 => row.non_zero.memory = -(1 << 40),
+            5 => row.requested.milli_cpu = -7,
+            6 => row.allocatable.memory = i64::MAX,
+            _ => {}
+        }
+    }
+    rows
 }
 
 #[cfg(test)]

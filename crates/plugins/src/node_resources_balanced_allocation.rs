@@ -3,8 +3,8 @@
 //! Since 1.36 the score is about the improvement: balance with the pod against balance without it, between 50 and 100.
 
 use crate::allocation::{
-    Allocation, ResourceArgs, RowAllocation, ScoredRequests, ScoredResource, Taken, requests_of,
-    row_allocations, scored_resources,
+    Allocation, ROWS_AT_ONCE, ResourceArgs, RowAllocation, ScoredRequests, ScoredResource, Taken,
+    requests_of, row_allocations, scored_resources,
 };
 use crate::arguments;
 use secondmate_framework::{
@@ -95,6 +95,49 @@ struct RowScores(SmallVec<[RowAllocation; 2]>);
 
 impl RowScore for RowScores {
     fn score(&self, rows: &[NodeRow], passes: &[bool], scores: &mut [i64]) {
+        let each = rows.chunks(ROWS_AT_ONCE).zip(passes.chunks(ROWS_AT_ONCE));
+        for ((rows, passes), scores) in each.zip(scores.chunks_mut(ROWS_AT_ONCE)) {
+            if !self.score_two(rows, scores) {
+                self.score_each(rows, passes, scores);
+            }
+        }
+    }
+}
+
+impl RowScores {
+    /// The scores by two resources that every node has; says whether these are such. As [`score_of_two`] has it.
+    fn score_two(&self, rows: &[NodeRow], scores: &mut [i64]) -> bool {
+        let [a, b] = *self.0 else { return false };
+        let mut has = [[1.0; ROWS_AT_ONCE]; 2];
+        let (mut with, mut without) = ([[0.0; ROWS_AT_ONCE]; 2], [[0.0; ROWS_AT_ONCE]; 2]);
+        let mut usual = true;
+        let columns = has.iter_mut().zip(with.iter_mut().zip(&mut without));
+        for (resource, (has, (with, without))) in [a, b].into_iter().zip(columns) {
+            for (row, (has, (with, without))) in
+                rows.iter().zip(has.iter_mut().zip(with.iter_mut().zip(without)))
+            {
+                let Allocation { allocatable, allocated, requested } = resource.amounts(row);
+                usual &= (allocatable > 0) & (allocated >= 0) & (requested >= 0);
+                *has = allocatable as f64;
+                *with = requested as f64;
+                *without = allocated as f64;
+            }
+        }
+        if !usual {
+            return false;
+        }
+        let part = |used: f64, has: f64| (used / has).min(1.0);
+        let balance = |a: f64, b: f64| ((1.0 - ((a - b) / 2.0).abs()) * MAX_NODE_SCORE as f64) as i32;
+        for (at, score) in scores.iter_mut().enumerate() {
+            let used = |of: &[[f64; ROWS_AT_ONCE]; 2]| {
+                balance(part(of[0][at], has[0][at]), part(of[1][at], has[1][at]))
+            };
+            *score = score_by(i64::from(used(&with)), i64::from(used(&without)));
+        }
+        true
+    }
+
+    fn score_each(&self, rows: &[NodeRow], passes: &[bool], scores: &mut [i64]) {
         for ((row, passes), score) in rows.iter().zip(passes).zip(scores) {
             if *passes {
                 *score = match *self.0 {
@@ -224,6 +267,7 @@ impl Score for NodeResourcesBalancedAllocation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::allocation::{some_rows, usual_rows};
     use crate::fixture::{context, node, pod};
     use secondmate_framework::Snapshot;
     use serde_json::json;
@@ -248,6 +292,24 @@ mod tests {
         let prepared = scorer.score(&cx, &state, &pod, &node);
         assert_eq!(unprepared, prepared);
         (status, prepared.expect("a score"))
+    }
+
+    #[test]
+    fn several_rows_at_once_score_as_each_does() {
+        let resources = scored_resources(None).expect("CPU and memory");
+        for requests in [[0, 0], [150, 1 << 30], [-100_000, 7]] {
+            let allocations = row_allocations(&resources, &requests, Taken::Requested);
+            let scores = RowScores(allocations.expect("CPU and memory"));
+            let rows = [usual_rows(100), some_rows(300)].concat();
+            let (passes, mut at_once, mut each) = (vec![true; 400], vec![0; 400], vec![0; 400]);
+            scores.score(&rows, &passes, &mut at_once);
+            scores.score_each(&rows, &passes, &mut each);
+            assert_eq!(at_once, each, "{requests:?}");
+            assert_eq!(
+                scores.score_two(&rows[..ROWS_AT_ONCE], &mut at_once[..ROWS_AT_ONCE]),
+                requests[0] >= 0
+            );
+        }
     }
 
     #[test]
