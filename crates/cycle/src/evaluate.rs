@@ -59,6 +59,14 @@ impl Scope {
     pub fn is_every(self) -> bool {
         self == Self::Every
     }
+
+    /// Position of the first of so many nodes.
+    pub(crate) fn start_of(self, nodes: usize) -> usize {
+        match self {
+            Self::Every => 0,
+            Self::Sample { start } => start % nodes,
+        }
+    }
 }
 
 /// The answer to a [`Question`].

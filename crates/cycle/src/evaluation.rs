@@ -17,6 +17,7 @@ pub use feasible::{
 };
 pub use last_look::still_fits;
 pub use post_filter::post_filter;
+pub(crate) use score::Scorers;
 pub use score::{PluginScores, Scored, score};
 
 use secondmate_model::Atom;

@@ -203,12 +203,7 @@ impl<'a> Pass<'a> {
         let keep = self.scope.is_every();
         let scored =
             evaluation::score(self.profile, &self.cx, &mut self.state, self.pod, &feasible.nodes, keep)?;
-        let best = scored.best();
-        let is_best = |total: &i64| Some(*total) == best;
-        let pick = random.below(scored.totals.iter().filter(|t| is_best(t)).count());
-        let at = scored.totals.iter().enumerate().filter(|(_, t)| is_best(t)).nth(pick);
-        let (at, _) = at.expect("the pick is below the number of ties");
-        Ok((Arc::clone(&feasible.nodes[at]), scored))
+        Ok((Arc::clone(&feasible.nodes[scored.pick(random)]), scored))
     }
 
     /// No node passed: PostFilter is asked, and the message is made.

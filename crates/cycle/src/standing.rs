@@ -3,7 +3,8 @@
 //!
 //! Pods are of one class where the plugins that act on them read the same of them ([`key`]). It answers as the plain pass does when
 //! that looks at every node: the same verdicts and scores, and of the best nodes the same one for the same random number. What it
-//! cannot stand for, plugins whose answer depends on more than the node, takes the plain pass, and [`StandingCounts`] says why.
+//! cannot stand for, filters whose answer depends on more than the node, takes the plain pass, and [`StandingCounts`] says why. Scores
+//! of which that is true are asked for afterwards, about the nodes that pass ([`asked`]).
 //!
 //! How it works: PreFilter and PreScore are asked for each pod as ever, and say which plugins act on it ([`plan`]). Filters and scores
 //! are asked about the nodes that changed since the class was last used (the snapshot remembers them). Raw scores that are normalised
@@ -20,6 +21,7 @@
 //!
 //! It holds the classes and those columns, within a budget of bytes; the least recently used classes go first.
 
+mod asked;
 mod class;
 mod classes;
 mod columns;
@@ -39,7 +41,7 @@ pub use key::{hash_parts, same_parts};
 pub use why::Why;
 
 use crate::evaluate::{Answer, Details, Evaluate, Outcome, Question, Scope};
-use crate::evaluation::{FilterRunner, PreFiltered};
+use crate::evaluation::{Failure, FilterRunner, PreFiltered};
 use crate::plain::{self, Pass};
 use crate::probe::Point;
 use crate::random::Random;
@@ -51,7 +53,7 @@ use groups::Groups;
 use key::Key;
 use plan::Plan;
 use secondmate_framework::{Code, CycleState, NodeStatuses};
-use secondmate_model::NodeInfo;
+use secondmate_model::{Atom, NodeInfo};
 use split::Split;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,6 +98,8 @@ pub struct StandingCounts {
     pub nodes_evaluated: u64,
     /// Groups of nodes that were given verdicts and scores, so far.
     pub groups_visited: u64,
+    /// Pods for which a plugin was asked about each node that passes, so far, by the plugin: no class can stand for its score.
+    pub asked: BTreeMap<Atom, u64>,
     /// Pods that took the plain pass so far, by the reason.
     pub plain: BTreeMap<Why, u64>,
 }
@@ -139,7 +143,8 @@ impl Standing {
         let is_new = class.is_none() && !self.classes.see(&key) && !self.settings.first_sight;
         let has_groups =
             plan.scorers.iter().any(|scorer| scorer.by_group.is_some()) || !plan.apart.is_empty();
-        if is_new && (pass.scope.is_every() || has_groups || !self.has_room_for_columns(nodes)) {
+        let needs_a_class = has_groups || !plan.asked.is_empty() || pass.scope.is_every();
+        if is_new && (needs_a_class || !self.has_room_for_columns(nodes)) {
             return Err(Why::FirstSight);
         }
         if !is_new && class.is_none() && Class::bytes_at_least(nodes) > self.settings.bytes_max {
@@ -156,14 +161,52 @@ impl Standing {
             return self.judge_at_first_sight(&asker, random);
         }
         let judged = self.refresh(class, key, &asker).and_then(|class| {
-            let judged = choose(&class, &asker, nominated, random, &mut self.counts.groups_visited);
+            let judged = self.choose(&class, pass, &plan, runner, scoring, random);
             self.keep(class);
             judged
         });
-        if judged.is_err() {
-            self.classes.give_up(hash);
+        match (judged, nominated) {
+            (Ok(Judged::Chosen { scored, details, .. }), Some(node)) => {
+                Ok(Judged::Chosen { node, scored, details })
+            }
+            (Err(why), _) => {
+                self.classes.give_up(hash);
+                Err(why)
+            }
+            (judged, _) => judged,
         }
-        judged
+    }
+
+    /// One of the best nodes. A single node is taken without a score.
+    fn choose<'p>(
+        &mut self,
+        class: &Class,
+        pass: &Pass<'p>,
+        plan: &Plan<'p>,
+        runner: &FilterRunner<'_>,
+        scoring: &mut CycleState,
+        random: &mut Random,
+    ) -> Result<Judged, Why> {
+        let groups = Groups::new(class, plan)?;
+        self.counts.groups_visited += groups.len() as u64;
+        if groups.feasible == 0 {
+            return Ok(Judged::Rejected(details::rejections(class, &groups)));
+        }
+        let scored = groups.feasible > 1;
+        if !scored || plan.asked.is_empty() {
+            return choose(class, &groups, &Asker { pass, plan, runner, scoring }, random);
+        }
+        for plugin in pass.profile.score.iter().filter(|(plugin, _)| plan.asked.contains(&plugin.number)) {
+            *self.counts.asked.entry(plugin.0.name.clone()).or_insert(0) += 1;
+        }
+        let (node, asked) = match asked::choose(class, &groups, pass, plan, scoring, random)? {
+            Ok(chosen) => chosen,
+            Err(failure) => return Ok(Judged::Failed(failure)),
+        };
+        let asker = Asker { pass, plan, runner, scoring };
+        let details = || details::details(class, &groups, &asker, Some(asked)).map(Box::new);
+        let details = pass.scope.is_every().then(details).transpose()?;
+        Ok(Judged::Chosen { node, scored, details })
     }
 
     /// A node for a pod of a kind that was not seen before. Where none passes, the plain pass says why.
@@ -184,10 +227,7 @@ impl Standing {
         let scored = best.feasible > 1;
         let nodes = asker.pass.cx.snapshot.nodes();
         let pick = if scored { random.below(best.len()) } else { 0 };
-        let start = match asker.pass.scope {
-            Scope::Every => 0,
-            Scope::Sample { start } => start % nodes.len(),
-        };
+        let start = asker.pass.scope.start_of(nodes.len());
         if scored {
             asker.plan.tell(probe);
             // What it took is in the time of Filter: both are worked out together.
@@ -264,45 +304,33 @@ enum Judged {
     },
     /// No node passes.
     Rejected(NodeStatuses),
+    /// A plugin failed that was asked about the nodes that pass.
+    Failed(Failure),
 }
 
-/// One of the best nodes. A single node is taken without a score.
+/// One of the best nodes, by what the class knows.
 fn choose(
     class: &Class,
+    groups: &Groups<'_>,
     asker: &Asker<'_, '_>,
-    nominated: Option<Arc<NodeInfo>>,
     random: &mut Random,
-    groups_visited: &mut u64,
 ) -> Result<Judged, Why> {
     let probe = asker.pass.profile.probe();
-    let groups = Groups::new(class, asker.plan)?;
-    *groups_visited += groups.len() as u64;
-    if groups.feasible == 0 {
-        return Ok(Judged::Rejected(details::rejections(class, &groups)));
-    }
     let scored = groups.feasible > 1;
     let began = probe.now();
     let best = groups.best(asker.plan)?;
-    let details = asker
-        .pass
-        .scope
-        .is_every()
-        .then(|| details::details(class, &groups, asker).map(Box::new))
-        .transpose()?;
+    let details = || details::details(class, groups, asker, None).map(Box::new);
+    let details = asker.pass.scope.is_every().then(details).transpose()?;
     let nodes = asker.pass.cx.snapshot.nodes();
     let pick = if scored { random.below(best.len()) } else { 0 };
-    let start = match asker.pass.scope {
-        Scope::Every => 0,
-        Scope::Sample { start } => start % nodes.len(),
-    };
     let index = |at: usize| u32::try_from(at).expect("fewer than 2^32 nodes");
+    let start = asker.pass.scope.start_of(nodes.len());
     let chosen = best.nth_from(index(start), pick, index(nodes.len()));
     if scored {
         asker.plan.tell(probe);
         probe.point_done(Point::Score, Code::Success, probe.now().since(began));
     }
-    let node = nominated.unwrap_or_else(|| Arc::clone(&nodes[chosen.get()]));
-    Ok(Judged::Chosen { node, scored, details })
+    Ok(Judged::Chosen { node: Arc::clone(&nodes[chosen.get()]), scored, details })
 }
 
 /// Whether the profile has every node looked at, as a class does.
@@ -354,6 +382,10 @@ impl Evaluate for Standing {
                     *looked_at = pass.cx.snapshot.nodes().len();
                     let state = if scored { scoring } else { pass.state };
                     Ok((Outcome::Placed { node, state }, details.map(|details| *details)))
+                }
+                Ok(Judged::Failed(failure)) => {
+                    *looked_at = pass.cx.snapshot.nodes().len();
+                    Err(failure)
                 }
                 Ok(Judged::Rejected(statuses)) => {
                     *looked_at = pass.cx.snapshot.nodes().len();

@@ -42,9 +42,9 @@ impl<T> Default for State<T> {
 
 /// Where bytes lie, as the host reads it: the address in the upper half, the length in the lower.
 #[must_use]
-pub fn place(numbers: &[i32]) -> i64 {
-    let address = u64::try_from(numbers.as_ptr().addr()).unwrap_or(0) << 32;
-    let length = u64::try_from(size_of_val(numbers)).unwrap_or(0) & 0xffff_ffff;
+pub fn place<T>(items: &[T]) -> i64 {
+    let address = u64::try_from(items.as_ptr().addr()).unwrap_or(0) << 32;
+    let length = u64::try_from(size_of_val(items)).unwrap_or(0) & 0xffff_ffff;
     i64::from_le_bytes((address | length).to_le_bytes())
 }
 

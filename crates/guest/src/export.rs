@@ -7,18 +7,19 @@ use crate::cycle::Cycle;
 use crate::objects::Pod;
 use crate::plugin::{
     Bind, Enqueue, Filter, NormalizeScore, Permit, PostBind, PostFilter, PreBind, PreFilter, PreScore,
-    Reserve, Score,
+    Reading, Reserve, Score,
 };
 use crate::status::{Code, Status};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// A plugin in its cycle, and the numbers that the host reads from memory.
+/// A plugin in its cycle, and the numbers and bytes that the host reads from memory.
 #[derive(Default)]
 pub struct Running<P> {
     plugin: P,
     cycle: Cycle,
     numbers: Vec<i32>,
+    key: Vec<u8>,
 }
 
 /// Tells the reason, and returns the code.
@@ -76,6 +77,20 @@ impl<P: Default> State<Running<P>> {
             abi::tell_nodes(list.as_bytes());
         }
         answer(&status)
+    }
+
+    #[doc(hidden)]
+    pub fn reading(&self) -> i64
+    where
+        P: Reading,
+    {
+        self.with(Running::default, |Running { plugin, cycle, key, .. }| match plugin.reading(cycle) {
+            Some(told) => {
+                *key = told;
+                abi::place(key)
+            }
+            None => -1,
+        })
     }
 
     #[doc(hidden)]
@@ -142,7 +157,7 @@ impl<P: Default> State<Running<P>> {
         P: Score,
     {
         let names = abi::feasible_nodes();
-        self.with(Running::default, |Running { plugin, cycle, numbers }| {
+        self.with(Running::default, |Running { plugin, cycle, numbers, .. }| {
             numbers.clear();
             numbers.push(Code::Success as i32);
             for name in json::texts(&names) {
@@ -247,6 +262,9 @@ macro_rules! __export_begin {
 #[macro_export]
 macro_rules! __export_point {
     (PreFilter) => {};
+    (Reading) => {
+        $crate::__export!(secondmate_reading, reading, i64);
+    };
     (Enqueue) => {
         $crate::__export!(enqueue, enqueue, ());
     };

@@ -58,6 +58,6 @@ pub use log::{Severity, log};
 pub use objects::{Node, Pod, node, node_list};
 pub use plugin::{
     Bind, Enqueue, Filter, NormalizeScore, Permit, PostBind, PostFilter, PreBind, PreFilter, PreScore,
-    Reserve, Score,
+    Reading, Reserve, Score,
 };
 pub use status::{Code, Status};

@@ -20,6 +20,17 @@ pub trait PreFilter {
     fn pre_filter(&mut self, cycle: &Cycle) -> (Option<Vec<String>>, Status);
 }
 
+/// Says what the plugin's verdicts and scores follow from, so that secondmate keeps them from one pod to the next, and asks again only about
+/// nodes that changed. Other hosts do not ask.
+pub trait Reading {
+    /// A key: for pods with the same key, Filter and Score say the same of a node as long as that node and the pods on it stay the same,
+    /// whatever else happens in the cluster, and neither they nor PreScore look at the other nodes. `None` where that cannot be promised for
+    /// the pod.
+    ///
+    /// At most 4096 bytes. Asked after PreFilter.
+    fn reading(&mut self, cycle: &Cycle) -> Option<Vec<u8>>;
+}
+
 /// Once per node.
 pub trait Filter {
     /// Whether the pod may run on the node.

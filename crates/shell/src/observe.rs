@@ -50,6 +50,8 @@ pub(crate) struct Observer {
     rejected: BTreeMap<(Atom, Atom), Gauge>,
     /// Gauges of events kept for pods in flight.
     in_flight: BTreeMap<&'static str, Gauge>,
+    /// Counters of pods for which a plugin was asked about each node that passes, with the count that they show.
+    asked: BTreeMap<Atom, (Counter, u64)>,
     /// Counters of pods that took the plain pass, with the count that they show.
     plain: BTreeMap<Why, (Counter, u64)>,
 }
@@ -66,6 +68,7 @@ impl Observer {
             incoming_entities: BTreeMap::new(),
             rejected: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            asked: BTreeMap::new(),
             plain: BTreeMap::new(),
         }
     }
@@ -134,6 +137,12 @@ impl Observer {
             (&metrics.dropped, counts.dropped),
         ] {
             counter.inc_by(count - counter.get());
+        }
+        for (plugin, count) in &counts.asked {
+            let make = || (metrics.asked(plugin.as_str()), 0);
+            let (counter, shown) = self.asked.entry(plugin.clone()).or_insert_with(make);
+            counter.inc_by(count - *shown);
+            *shown = *count;
         }
         for (why, count) in &counts.plain {
             let make = || (metrics.plain(why.reason(), why.plugin().map_or("", |plugin| plugin.as_str())), 0);

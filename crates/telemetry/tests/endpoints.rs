@@ -276,6 +276,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_shadow_decisions counter",
             "secondmate_shadow_score_difference histogram",
             "secondmate_shadow_worse_nodes counter",
+            "secondmate_standing_asked counter",
             "secondmate_standing_bytes gauge",
             "secondmate_standing_class_changes counter",
             "secondmate_standing_classes gauge",

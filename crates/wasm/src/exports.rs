@@ -11,6 +11,8 @@ use wasmtime::{ExternType, Module, ValType};
 pub(crate) enum Export {
     Enqueue,
     PreFilter,
+    /// Our own: what verdicts and scores follow from, for one pod.
+    Reading,
     AddPod,
     RemovePod,
     Filter,
@@ -29,9 +31,10 @@ pub(crate) enum Export {
 }
 
 impl Export {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Enqueue,
         Self::PreFilter,
+        Self::Reading,
         Self::AddPod,
         Self::RemovePod,
         Self::Filter,
@@ -53,6 +56,7 @@ impl Export {
         match self {
             Self::Enqueue => "enqueue",
             Self::PreFilter => "prefilter",
+            Self::Reading => "secondmate_reading",
             Self::AddPod => "addpod",
             Self::RemovePod => "removepod",
             Self::Filter => "filter",
@@ -74,7 +78,7 @@ impl Export {
     fn result(self) -> &'static str {
         match self {
             Self::Enqueue | Self::Unreserve | Self::PostBind => "()",
-            Self::PostFilter | Self::Score | Self::ScoreNodes | Self::Permit => "(i64)",
+            Self::PostFilter | Self::Score | Self::ScoreNodes | Self::Reading | Self::Permit => "(i64)",
             _ => "(i32)",
         }
     }

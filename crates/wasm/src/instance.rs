@@ -13,6 +13,8 @@ use wasmtime::{Error, Store, StoreLimitsBuilder, Trap, TypedFunc, WasmResults};
 /// Most tables of an instance, and elements of each.
 const TABLES_MAX: usize = 16;
 const TABLE_ELEMENTS_MAX: usize = 1 << 20;
+/// Longest key of a reading: it is kept for each kind of pods.
+const KEY_BYTES_MAX: usize = 4096;
 
 /// A call that did not return: the instance must not be used again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,11 +105,13 @@ impl Instance {
         } else {
             return Ok(Reply::default());
         };
-        let numbers = match export {
-            Export::ScoreNodes => self.numbers(export, value)?,
-            _ => Vec::new(),
-        };
-        Ok(Reply { value, numbers, results })
+        let mut reply = Reply { value, results, ..Reply::default() };
+        match export {
+            Export::ScoreNodes => reply.numbers = self.numbers(export, value)?,
+            Export::Reading => reply.key = self.key(export, value)?,
+            _ => {}
+        }
+        Ok(reply)
     }
 
     /// The list of numbers at a place in the guest's memory: pointer in the upper half, length in bytes in the lower.
@@ -119,6 +123,20 @@ impl Instance {
             return Err(CallError::new(export, "there is no status"));
         }
         Ok(numbers.iter().map(|number| i32::from_le_bytes(*number)).collect())
+    }
+
+    /// The key at a place in the guest's memory, likewise; nothing for -1.
+    fn key(&self, export: Export, at: i64) -> Result<Option<Vec<u8>>, CallError> {
+        if at == -1 {
+            return Ok(None);
+        }
+        let bytes = self.memory(high(at), low(at));
+        let bytes = bytes.ok_or_else(|| CallError::new(export, "the key is outside of its memory"))?;
+        if bytes.len() > KEY_BYTES_MAX {
+            let text = format!("the key has {} bytes, and {KEY_BYTES_MAX} are allowed", bytes.len());
+            return Err(CallError::new(export, text));
+        }
+        Ok(Some(bytes.to_vec()))
     }
 
     /// What the guest did since this was last asked.
@@ -169,6 +187,9 @@ pub(crate) struct Reply {
     /// The list that it returned the place of: a status, and a score for each node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub numbers: Vec<i32>,
+    /// The key that it returned the place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Vec<u8>>,
     #[serde(flatten)]
     pub results: Results,
 }

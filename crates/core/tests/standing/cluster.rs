@@ -1,5 +1,6 @@
 //! A random cluster, and both evaluations beside it.
 
+use crate::asked;
 use crate::compare;
 use crate::objects::{compile, manifest, node, node_in, object, one, sibling, template};
 use crate::volumes;
@@ -81,13 +82,23 @@ fn profile_with_gaps(random: &mut Random) -> Profile {
     })
 }
 
+/// The default profile with scores for which no class can stand.
+fn profile_with_asked() -> Profile {
+    let plugins = [PLUGINS, &[("Secretive", 3), ("OwnWay", 2)]].concat();
+    profile_of(100, &plugins, BTreeMap::new(), |lists| {
+        // Some of the others are asked after them.
+        lists.at_mut(ExtensionPoint::Score).rotate_right(4);
+    })
+}
+
 fn profile_of(
     percentage: u8,
     plugins: &[(&str, i64)],
     args: BTreeMap<String, Value>,
     edit: impl FnOnce(&mut PluginLists),
 ) -> Profile {
-    let registry = secondmate_plugins::registry().expect("in-tree plugins");
+    let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
+    asked::register(&mut registry);
     let mut lists = multi_point(plugins, &registry, &args).expect("in-tree plugins");
     edit(&mut lists);
     let spec = ProfileSpec {
@@ -107,6 +118,8 @@ pub enum About {
     Anything,
     /// Pods of which no two ask for as much.
     PodsAlone,
+    /// Pods about which plugins have a say that declare nothing.
+    Asked,
     /// Pods that differ in nothing but their volumes, and changes of these.
     Volumes,
 }
@@ -115,7 +128,7 @@ pub struct Cluster {
     random: Random,
     seed: u64,
     /// The same name, but not the same plugins.
-    profiles: [Profile; 3],
+    profiles: [Profile; 4],
     cache: Cache,
     snapshot: Snapshot,
     nominator: Nominator,
@@ -136,7 +149,7 @@ pub struct Cluster {
 impl Cluster {
     pub fn new(seed: u64, settings: StandingSettings, about: About) -> Self {
         let mut random = Random::new(seed);
-        let profiles = [profile(100), other_profile(), profile_with_gaps(&mut random)];
+        let profiles = [profile(100), other_profile(), profile_with_gaps(&mut random), profile_with_asked()];
         let mut cluster = Self {
             random,
             seed,
@@ -370,8 +383,11 @@ impl Cluster {
 
     /// The node that both chose.
     fn ask_about(&mut self, pod: &Arc<Pod>, scope: Scope) -> Result<Option<Atom>, String> {
-        let profile =
-            if self.is_about_volumes() { 0 } else { one(&mut self.random, &[0, 0, 0, 0, 0, 1, 1, 2]) };
+        let profile = match self.about {
+            About::Volumes => 0,
+            About::Asked => 3,
+            About::Anything | About::PodsAlone => one(&mut self.random, &[0, 0, 0, 0, 0, 1, 1, 2]),
+        };
         let question = Question {
             profile: &self.profiles[profile],
             snapshot: &self.snapshot,

@@ -5,6 +5,7 @@
 //! `SEED=17 cargo test -p secondmate-core --test standing` replays one, `HISTORIES=1000` runs more of them, `STEPS=1000` longer ones,
 //! and `-- --nocapture` shows what they did.
 
+mod asked;
 mod cluster;
 mod compare;
 mod counts;
@@ -14,6 +15,7 @@ mod volumes;
 
 use cluster::{About, Cluster};
 use secondmate_cycle::{StandingCounts, StandingSettings};
+use secondmate_model::Atom;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
@@ -34,6 +36,9 @@ fn histories(name: &str, count: u64, settings: StandingSettings, about: About) -
         sum.dropped += counts.dropped;
         sum.nodes_evaluated += counts.nodes_evaluated;
         sum.groups_visited += counts.groups_visited;
+        for (plugin, pods) in counts.asked {
+            *sum.asked.entry(plugin).or_insert(0) += pods;
+        }
         for (why, pods) in counts.plain {
             *sum.plain.entry(why).or_insert(0) += pods;
         }
@@ -87,4 +92,16 @@ fn both_answer_alike_whatever_becomes_of_volumes() {
     let (counts, claims_served) = histories("volumes", 24, settings, About::Volumes);
     assert!(claims_served > counts.hits / 2, "most pods have claims");
     assert!(claims_served > 2 * (counts.made + counts.rebuilds), "most classes are known: {counts:?}");
+}
+
+#[test]
+fn both_answer_alike_where_plugins_declare_nothing() {
+    for first_sight in [true, false] {
+        let settings = StandingSettings { first_sight, ..StandingSettings::default() };
+        let (counts, _) = histories("asked", 24, settings, About::Asked);
+        for plugin in ["Secretive", "OwnWay"] {
+            let asked = counts.asked.get(&Atom::new(plugin)).copied().unwrap_or(0);
+            assert!(asked > 400, "{plugin} is asked about the nodes that pass: {counts:?}");
+        }
+    }
 }

@@ -4,9 +4,11 @@ use super::{Failure, prioritize_by_extenders};
 use crate::panics::run;
 use crate::probe::{Laps, Point, Probe, TIMED_NODES, call};
 use crate::profile::{PluginRef, Profile};
+use crate::random::Random;
 use secondmate_framework::{Code, Context, CycleState, MAX_NODE_SCORE, MIN_NODE_SCORE, Status};
 use secondmate_model::{Atom, NodeInfo, Pod};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Scores that one plugin gave, one for each feasible node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,15 @@ impl Scored {
     pub fn best(&self) -> Option<i64> {
         self.totals.iter().max().copied()
     }
+
+    /// The position of one of the best, of which there has to be one.
+    pub(crate) fn pick(&self, random: &mut Random) -> usize {
+        let best = self.best();
+        let is_best = |total: &i64| Some(*total) == best;
+        let pick = random.below(self.totals.iter().filter(|total| is_best(total)).count());
+        let picked = self.totals.iter().enumerate().filter(|(_, total)| is_best(total)).nth(pick);
+        picked.expect("the pick is below the number of ties").0
+    }
 }
 
 /// Scores all feasible nodes. With `keep` the scores of each plugin are kept, for explanations; without, only the totals.
@@ -55,49 +66,156 @@ pub fn score(
     if profile.score.is_empty() && profile.extenders().is_empty() {
         return Ok(Scored { plugins: Vec::new(), totals: vec![1; feasible.len()] });
     }
-    let probe = profile.probe();
-    let code = |ok| if ok { Code::Success } else { Code::Error };
-    let began = probe.now();
-    let skipped = pre_score(profile, cx, state, pod, feasible);
-    let scoring = probe.now();
-    probe.point_done(Point::PreScore, code(skipped.is_ok()), scoring.since(began));
-    let scored = score_without(profile, &skipped?, cx, state, pod, feasible, keep);
-    probe.point_done(Point::Score, code(scored.is_ok()), probe.now().since(scoring));
-    let mut scored = scored?;
+    let scorers = Scorers { profile, only: None, before: Duration::ZERO };
+    let mut scored = scorers.score(cx, state, pod, feasible, keep)?;
     prioritize_by_extenders(profile, pod, feasible, &mut scored);
     Ok(scored)
 }
 
-/// Runs the PreScore plugins; those that have nothing to say about this pod are returned.
-fn pre_score<'a>(
-    profile: &'a Profile,
-    cx: &Context<'_>,
-    state: &mut CycleState,
-    pod: &Arc<Pod>,
-    feasible: &[Arc<NodeInfo>],
-) -> Result<Vec<&'a Atom>, Failure> {
-    let mut laps = state.is_timed().then(|| Laps::begin(profile.probe(), Point::PreScore));
-    let mut skipped = Vec::new();
-    for plugin in &profile.pre_score {
-        let ask = || plugin.point.pre_score(cx, state, pod, feasible);
-        let status = run(&plugin.name, Point::PreScore.name(), None, ask);
-        if let Some(laps) = &mut laps {
-            laps.lap(plugin, status.code());
-        }
-        if !status.is_skip() {
-            profile.probe().plugin_evaluated(plugin, Point::PreScore, 1);
-        }
-        match status.code() {
-            Code::Success => {}
-            Code::Skip => skipped.push(&plugin.name),
-            _ => {
-                let message =
-                    format!("running PreScore plugin {:?}: {}", plugin.name.as_str(), status.message());
-                return Err(Failure::new(&plugin.name, message));
+/// Plugins that score, one after the other.
+pub(crate) struct Scorers<'a> {
+    pub profile: &'a Profile,
+    /// Only these, by number; the others have been asked.
+    pub only: Option<&'a [usize]>,
+    /// The time that PreScore of the others took.
+    pub before: Duration,
+}
+
+impl<'a> Scorers<'a> {
+    /// PreScore, Score and NormalizeScore; the totals are weighted sums.
+    ///
+    /// # Errors
+    /// A plugin failed, or answered with a score out of range.
+    pub fn score(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        feasible: &[Arc<NodeInfo>],
+        keep: bool,
+    ) -> Result<Scored, Failure> {
+        let probe = self.profile.probe();
+        let code = |ok| if ok { Code::Success } else { Code::Error };
+        let began = probe.now();
+        let skipped = self.pre_score(cx, state, pod, feasible);
+        let scoring = probe.now();
+        let took = self.before + scoring.since(began);
+        probe.point_done(Point::PreScore, code(skipped.is_ok()), took);
+        let scored = self.score_without(&skipped?, cx, state, pod, feasible, keep);
+        probe.point_done(Point::Score, code(scored.is_ok()), probe.now().since(scoring));
+        scored
+    }
+
+    fn has(&self, plugin: &PluginRef) -> bool {
+        self.only.is_none_or(|only| only.contains(&plugin.number))
+    }
+
+    /// Runs the PreScore plugins; those that have nothing to say about this pod are returned.
+    fn pre_score(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        feasible: &[Arc<NodeInfo>],
+    ) -> Result<Vec<&'a Atom>, Failure> {
+        let mut laps = state.is_timed().then(|| Laps::begin(self.profile.probe(), Point::PreScore));
+        let mut skipped = Vec::new();
+        for plugin in self.profile.pre_score.iter().filter(|plugin| self.has(plugin)) {
+            let ask = || plugin.point.pre_score(cx, state, pod, feasible);
+            let status = run(&plugin.name, Point::PreScore.name(), None, ask);
+            if let Some(laps) = &mut laps {
+                laps.lap(plugin, status.code());
+            }
+            if !status.is_skip() {
+                self.profile.probe().plugin_evaluated(plugin, Point::PreScore, 1);
+            }
+            match status.code() {
+                Code::Success => {}
+                Code::Skip => skipped.push(&plugin.name),
+                _ => {
+                    let message =
+                        format!("running PreScore plugin {:?}: {}", plugin.name.as_str(), status.message());
+                    return Err(Failure::new(&plugin.name, message));
+                }
             }
         }
+        Ok(skipped)
     }
-    Ok(skipped)
+
+    fn score_without(
+        &self,
+        skipped: &[&Atom],
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        feasible: &[Arc<NodeInfo>],
+        keep: bool,
+    ) -> Result<Scored, Failure> {
+        let (probe, timed) = (self.profile.probe(), state.is_timed());
+        let mut scored = Scored { plugins: Vec::new(), totals: vec![0; feasible.len()] };
+        let mut scores = Vec::with_capacity(feasible.len());
+        let mut failed = FirstFailure::default();
+        for (plugin, weight) in &self.profile.score {
+            if !self.has(plugin) || skipped.contains(&&plugin.name) {
+                continue;
+            }
+            let name = plugin.name.as_str();
+            let point = &plugin.point;
+            let ask = |node: &NodeInfo| {
+                run(&plugin.name, Point::Score.name(), Some(node.name()), || {
+                    point.score(cx, state, pod, node)
+                })
+            };
+            let asked = &feasible[..failed.scoring.as_ref().map_or(feasible.len(), |(node, _)| *node)];
+            scores.clear();
+            let refused = score_nodes(probe, timed, plugin, asked, ask, &mut scores).err();
+            let calls = scores.len() + usize::from(refused.is_some());
+            probe.plugin_evaluated(plugin, Point::Score, u64::try_from(calls).unwrap_or(u64::MAX));
+            if let Some(status) = refused {
+                let message =
+                    format!("running Score plugins: plugin {name:?} failed with: {}", status.message());
+                failed.scoring = Some((scores.len(), Failure::new(&plugin.name, message)));
+            }
+            if failed.scoring.is_some() || failed.normalizing.is_some() {
+                continue;
+            }
+            let raw = if keep { scores.clone() } else { Vec::new() };
+            let normalize = Point::ScoreExtensionNormalize;
+            let ask = || {
+                let ask = || point.normalize(cx, state, pod, feasible, &mut scores);
+                run(&plugin.name, normalize.name(), None, ask)
+            };
+            let status = call(probe, timed, plugin, normalize, ask, Status::code);
+            if !status.is_success() {
+                let message = format!(
+                    "running Normalize on Score plugins: plugin {name:?} failed with: {}",
+                    status.message()
+                );
+                failed.normalizing = Some(Failure::new(&plugin.name, message));
+                continue;
+            }
+            let weighed = failed.weighing.as_ref().map_or(feasible.len(), |(node, _)| *node);
+            for (node, (total, score)) in scored.totals.iter_mut().zip(&scores).enumerate().take(weighed) {
+                if !(MIN_NODE_SCORE..=MAX_NODE_SCORE).contains(score) {
+                    let message = format!(
+                        "applying score defaultWeights on Score plugins: plugin {name:?} returns an invalid score {score}, it should in the range of [{MIN_NODE_SCORE}, {MAX_NODE_SCORE}] after normalizing"
+                    );
+                    failed.weighing = Some((node, Failure::new(&plugin.name, message)));
+                    break;
+                }
+                *total += score * weight;
+            }
+            if keep {
+                scored.plugins.push(PluginScores {
+                    plugin: plugin.name.clone(),
+                    weight: *weight,
+                    raw,
+                    normalized: scores.clone(),
+                });
+            }
+        }
+        failed.told().map_or(Ok(scored), Err)
+    }
 }
 
 /// The failure that is told. Upstream asks all plugins about one node after the other, then normalises the scores of one plugin
@@ -118,78 +236,6 @@ impl FirstFailure {
         let at_a_node = |(_, failure)| failure;
         self.scoring.map(at_a_node).or(self.normalizing).or(self.weighing.map(at_a_node))
     }
-}
-
-fn score_without(
-    profile: &Profile,
-    skipped: &[&Atom],
-    cx: &Context<'_>,
-    state: &CycleState,
-    pod: &Arc<Pod>,
-    feasible: &[Arc<NodeInfo>],
-    keep: bool,
-) -> Result<Scored, Failure> {
-    let (probe, timed) = (profile.probe(), state.is_timed());
-    let mut scored = Scored { plugins: Vec::new(), totals: vec![0; feasible.len()] };
-    let mut scores = Vec::with_capacity(feasible.len());
-    let mut failed = FirstFailure::default();
-    for (plugin, weight) in &profile.score {
-        if skipped.contains(&&plugin.name) {
-            continue;
-        }
-        let name = plugin.name.as_str();
-        let point = &plugin.point;
-        let ask = |node: &NodeInfo| {
-            run(&plugin.name, Point::Score.name(), Some(node.name()), || point.score(cx, state, pod, node))
-        };
-        let asked = &feasible[..failed.scoring.as_ref().map_or(feasible.len(), |(node, _)| *node)];
-        scores.clear();
-        let refused = score_nodes(probe, timed, plugin, asked, ask, &mut scores).err();
-        let calls = scores.len() + usize::from(refused.is_some());
-        probe.plugin_evaluated(plugin, Point::Score, u64::try_from(calls).unwrap_or(u64::MAX));
-        if let Some(status) = refused {
-            let message = format!("running Score plugins: plugin {name:?} failed with: {}", status.message());
-            failed.scoring = Some((scores.len(), Failure::new(&plugin.name, message)));
-        }
-        if failed.scoring.is_some() || failed.normalizing.is_some() {
-            continue;
-        }
-        let raw = if keep { scores.clone() } else { Vec::new() };
-        let normalize = Point::ScoreExtensionNormalize;
-        let ask = || {
-            let ask = || point.normalize(cx, state, pod, feasible, &mut scores);
-            run(&plugin.name, normalize.name(), None, ask)
-        };
-        let status = call(probe, timed, plugin, normalize, ask, Status::code);
-        if !status.is_success() {
-            let message = format!(
-                "running Normalize on Score plugins: plugin {name:?} failed with: {}",
-                status.message()
-            );
-            failed.normalizing = Some(Failure::new(&plugin.name, message));
-            continue;
-        }
-        let weighed = failed.weighing.as_ref().map_or(feasible.len(), |(node, _)| *node);
-        for (node, (total, score)) in scored.totals.iter_mut().zip(&scores).enumerate().take(weighed) {
-            if !(MIN_NODE_SCORE..=MAX_NODE_SCORE).contains(score) {
-                let message = format!(
-                    "applying score defaultWeights on Score plugins: plugin {name:?} returns an invalid score {score}, it should in the range of [{MIN_NODE_SCORE}, {MAX_NODE_SCORE}] after normalizing"
-                );
-                failed.weighing = Some((node, Failure::new(&plugin.name, message)));
-                break;
-            }
-            *total += score * weight;
-        }
-        if keep {
-            scored.plugins.push(PluginScores {
-                plugin: plugin.name.clone(),
-                weight: *weight,
-                raw,
-                normalized: scores.clone(),
-            });
-        }
-    }
-    failed.told().map_or(Ok(scored), Err)
 }
 
 /// The raw scores of a plugin, up to the node at which it failed.

@@ -33,8 +33,13 @@ fn statuses(class: &Class, groups: &Groups<'_>) -> NodeStatuses {
     statuses
 }
 
-/// Verdicts and scores of all nodes. The totals are the class's; what each plugin said is asked again, since a class keeps sums.
-pub(super) fn details(class: &Class, groups: &Groups<'_>, asker: &Asker<'_, '_>) -> Result<Details, Why> {
+/// Verdicts and scores of all nodes; `asked` has those of the plugins that were asked about the nodes that pass. The totals are the class's; what each plugin said is asked again, since a class keeps sums.
+pub(super) fn details(
+    class: &Class,
+    groups: &Groups<'_>,
+    asker: &Asker<'_, '_>,
+    asked: Option<Scored>,
+) -> Result<Details, Why> {
     let (cx, pod) = (&asker.pass.cx, asker.pass.pod);
     let mut details = Details { statuses: statuses(class, groups), ..Details::default() };
     let scores = groups.numbered_scores(asker.plan)?;
@@ -49,6 +54,9 @@ pub(super) fn details(class: &Class, groups: &Groups<'_>, asker: &Asker<'_, '_>)
         return Ok(details);
     }
     let mut plugins = Vec::new();
+    if let Some(asked) = asked {
+        (plugins, totals) = (asked.plugins, asked.totals);
+    }
     for scorer in &asker.plan.scorers {
         let point = &scorer.plugin.point;
         let name = &scorer.plugin.name;
@@ -83,6 +91,10 @@ pub(super) fn details(class: &Class, groups: &Groups<'_>, asker: &Asker<'_, '_>)
         let plugin = name.clone();
         plugins.push(PluginScores { plugin, weight: scorer.weight, raw, normalized: scores });
     }
+    let order = |scores: &PluginScores| {
+        asker.pass.profile.score.iter().position(|(plugin, _)| plugin.name == scores.plugin)
+    };
+    plugins.sort_by_key(order);
     details.scored = Scored { plugins, totals };
     Ok(details)
 }

@@ -69,11 +69,13 @@ pub(super) struct Plan<'a> {
     /// The numbers of their plugins.
     pub(super) apart: SmallVec<[usize; 2]>,
     pub(super) scorers: SmallVec<[Scorer<'a>; 8]>,
+    /// Plugins for whose score no class can stand, by number: they are asked about the nodes that pass, as on the plain pass.
+    pub(super) asked: SmallVec<[usize; 2]>,
     /// Scores by group, by the number of the plugin.
     by_group: SmallVec<[(usize, Arc<dyn GroupScore>); 1]>,
     /// Plugins whose PreScore had something to say, and the time that all took.
     prepared: SmallVec<[&'a PluginRef; 8]>,
-    took: Duration,
+    pub(super) took: Duration,
 }
 
 /// A plugin that scores.
@@ -108,12 +110,9 @@ fn scores_the_node_alone(pass: &Pass<'_>, plugin: &PluginRef) -> bool {
             || plugin.plugin.score_reach(&pass.cx, pass.pod) == Some(Reach::Node))
 }
 
-/// Why a class cannot stand for the score.
-fn not_served(pass: &Pass<'_>, score: &PluginRef) -> Why {
-    if reads_volumes(pass, pass.profile.declaration(score)) {
-        return Why::Volumes(score.name.clone());
-    }
-    Why::Score(score.name.clone())
+/// Whether only the plugin itself knows what becomes of its raw scores.
+fn is_normalized_alone(score: &At<dyn Score>) -> bool {
+    score.point.normalization() == Normalization::Own
 }
 
 impl<'a> Plan<'a> {
@@ -127,6 +126,7 @@ impl<'a> Plan<'a> {
             group_filters: SmallVec::new(),
             apart: SmallVec::new(),
             scorers: SmallVec::new(),
+            asked: SmallVec::new(),
             by_group: SmallVec::new(),
             prepared: SmallVec::new(),
             took: Duration::ZERO,
@@ -203,20 +203,28 @@ impl<'a> Plan<'a> {
         let began = probe.now();
         let mut skipped = SmallVec::new();
         for plugin in &pass.profile.pre_score {
+            let score = pass.profile.score.iter().find(|(score, _)| score.number == plugin.number);
             let has_reading = self.has_reading(pass, plugin, Point::PreScore);
             if !has_reading && !scores_the_node_alone(pass, plugin) {
-                let score = pass.profile.score.iter().find(|(score, _)| score.number == plugin.number);
                 let ask = || score.and_then(|(score, _)| score.point.by_group(&pass.cx, pass.pod));
                 let by_group = run(&plugin.name, Point::Score.name(), None, ask);
-                let Some(by_group) = by_group else { return Err(not_served(pass, plugin)) };
-                self.by_group.push((plugin.number, Arc::from(by_group)));
-                self.prepared.push(plugin);
+                match by_group {
+                    Some(by_group) => {
+                        self.by_group.push((plugin.number, Arc::from(by_group)));
+                        self.prepared.push(plugin);
+                    }
+                    None => self.asked.push(plugin.number),
+                }
                 continue;
             }
             // It does not look at the feasible nodes: so it has declared.
             let ask = || plugin.point.pre_score(&pass.cx, scoring, pass.pod, &[]);
             let status = run(&plugin.name, Point::PreScore.name(), None, ask);
             match status.code() {
+                // Asked once more, with the nodes that pass.
+                Code::Success if score.is_some_and(|(score, _)| is_normalized_alone(score)) => {
+                    self.asked.push(plugin.number);
+                }
                 Code::Success => {
                     self.prepared.push(plugin);
                     if !has_reading {
@@ -233,15 +241,22 @@ impl<'a> Plan<'a> {
 
     /// Tells the probe of PreScore: where the pod takes the plain pass after all, that asks once more, and tells of it.
     pub(super) fn tell(&self, probe: &dyn Probe) {
+        self.tell_prepared(probe);
+        probe.point_done(Point::PreScore, Code::Success, self.took);
+    }
+
+    /// Tells the probe which plugins PreScore has asked so far.
+    pub(super) fn tell_prepared(&self, probe: &dyn Probe) {
         for plugin in &self.prepared {
             probe.plugin_evaluated(plugin, Point::PreScore, 1);
         }
-        probe.point_done(Point::PreScore, Code::Success, self.took);
     }
 
     fn add_scores(&mut self, pass: &Pass<'a>, skipped: &[&PluginRef]) -> Result<(), Why> {
         for (at, (plugin, weight)) in pass.profile.score.iter().enumerate() {
-            if skipped.iter().any(|skipped| skipped.number == plugin.number) {
+            if skipped.iter().any(|skipped| skipped.number == plugin.number)
+                || self.asked.contains(&plugin.number)
+            {
                 continue;
             }
             let by_group = self.by_group.iter().find(|(number, _)| *number == plugin.number);
@@ -256,8 +271,9 @@ impl<'a> Plan<'a> {
             let has_reading = self.has_reading(pass, plugin, Point::Score);
             let normalization = plugin.point.normalization();
             let alone = has_reading || scores_the_node_alone(pass, plugin);
-            if normalization == Normalization::Own || !alone {
-                return Err(not_served(pass, plugin));
+            if is_normalized_alone(plugin) || !alone {
+                self.asked.push(plugin.number);
+                continue;
             }
             self.reads.scores |= bit(at)?;
             if !has_reading {

@@ -20,8 +20,6 @@ pub enum Why {
     Volumes(Atom),
     /// This filter looks further than the node, or at everything of the pod.
     Filter(Atom),
-    /// This score looks further than the node, or at everything of the pod, or is normalised in a way of its own.
-    Score(Atom),
     /// No such pod has been seen lately.
     FirstSight,
     /// A plugin failed, or gave a score out of range: the plain pass says what comes of it.
@@ -46,7 +44,6 @@ impl Why {
             Self::FewNodes => "few_nodes",
             Self::Volumes(_) => "volumes",
             Self::Filter(_) => "filter",
-            Self::Score(_) => "score",
             Self::FirstSight => "first_sight",
             Self::Failed => "failed",
             Self::TooManyGroups => "too_many_groups",
@@ -59,7 +56,7 @@ impl Why {
     #[must_use]
     pub fn plugin(&self) -> Option<&Atom> {
         match self {
-            Self::Filter(plugin) | Self::Score(plugin) | Self::Volumes(plugin) => Some(plugin),
+            Self::Filter(plugin) | Self::Volumes(plugin) => Some(plugin),
             _ => None,
         }
     }

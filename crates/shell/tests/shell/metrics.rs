@@ -148,6 +148,7 @@ const STAY_AT_ZERO: &[(&str, &str)] = &[
     ("secondmate_binds_averted", "the same, and a watch that lags"),
     ("secondmate_preemptions_put_off", "room made by evictions that others take again and again"),
     ("secondmate_plugin_panics", "a plugin that panics"),
+    ("secondmate_standing_asked", "a plugin that does not say what its score follows from"),
     ("secondmate_extender_calls", "an extender"),
     ("secondmate_extender_call_duration_seconds", "an extender"),
     ("secondmate_extender_suspended", "an extender that fails"),

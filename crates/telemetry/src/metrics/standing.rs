@@ -26,6 +26,7 @@ pub struct StandingMetrics {
     pub rebuilt: Counter,
     /// Classes that were dropped for want of memory.
     pub dropped: Counter,
+    asked: Labelled<Counter, 1>,
     plain: Labelled<Counter, 2>,
 }
 
@@ -65,6 +66,12 @@ impl StandingMetrics {
             "Kinds of pods that were made, that were rebuilt (every node was looked at again), and that were dropped for want of memory",
             changes.family(),
         );
+        let asked = Labelled::counter(["plugin"]);
+        registry.register(
+            "standing_asked",
+            "Pods whose node the standing evaluation found and for which this plugin was asked about each node that passes, since it does not say what its score follows from",
+            asked.family(),
+        );
         let plain = Labelled::counter(["reason", "plugin"]);
         registry.register(
             "standing_plain",
@@ -81,8 +88,14 @@ impl StandingMetrics {
             made: changes.get(["made"]),
             rebuilt: changes.get(["rebuilt"]),
             dropped: changes.get(["dropped"]),
+            asked,
             plain,
         }
+    }
+
+    /// Pods for which this plugin was asked about each node that passes.
+    pub fn asked(&self, plugin: &str) -> Counter {
+        self.asked.get([plugin])
     }
 
     /// Pods that took the plain pass for this reason, on account of this plugin (empty where it was none's).

@@ -53,6 +53,7 @@ pub fn touch(metrics: &Metrics) {
     metrics.polls.polls("NodeUse", "metrics.k8s.io", "ok").inc();
     metrics.polls.expired("NodeUse", "metrics.k8s.io").set(0);
     metrics.polls.left_out("NodeUse", "metrics.k8s.io").set(1);
+    metrics.standing.asked("NodeNumber").inc();
     metrics.standing.plain("filter", "PodTopologySpread").inc();
     metrics.event_handling_duration("NodeAdd").observe(0.001);
     metrics.queueing_hint_execution_duration("NodeName", "NodeAdd", "Queue").observe(0.001);

@@ -8,8 +8,9 @@ use crate::instance::Reply;
 use crate::status::{high, low, status};
 use secondmate_framework::{
     Bind, BindStep, Context, CycleState, Declaration, EventRegistration, ExtensionPoint, Filter,
-    NodeStatuses, Nomination, Permit, Plugin, PostBind, PostFilter, PostFilterOutcome, PreBind, PreBindStep,
-    PreFilter, PreFilterOutcome, PreScore, Reserve, RunFilters, Score, Status,
+    NodeStatuses, Nomination, Normalization, Permit, Plugin, PostBind, PostFilter, PostFilterOutcome,
+    PreBind, PreBindStep, PreFilter, PreFilterOutcome, PreScore, Reading, Reserve, RunFilters, Score, Status,
+    alike_by_key,
 };
 use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
 use std::sync::Arc;
@@ -49,8 +50,29 @@ impl Plugin for GuestPlugin {
         if self.imports.objects { unknown.with_whole_objects() } else { unknown }
     }
 
+    /// What the guest says itself. Where it fails to, nothing is known.
+    fn reading(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>) -> Option<Reading> {
+        if !self.has(Export::Reading) {
+            return None;
+        }
+        let ask = |cycle: &Cycle| self.call(Export::Reading, cycle, &about(pod), cx.now);
+        self.within(cx, state, pod, ask).ok()?.key.map(|key| Reading::of(Key(key)))
+    }
+
     fn events(&self) -> Vec<EventRegistration> {
         self.events.clone()
+    }
+}
+
+/// What a guest's answers follow from, as it says.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key(Vec<u8>);
+
+alike_by_key!(Key);
+
+impl Key {
+    fn key(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -238,7 +260,8 @@ impl PreScore for GuestPlugin {
                 return status;
             }
         }
-        if self.has(Export::ScoreNodes) {
+        // Whose answers are kept is asked about single nodes, and not told which pass.
+        if self.has(Export::ScoreNodes) && !feasible.is_empty() {
             match self.score_at_once(cycle, cx.now, feasible, &context) {
                 Ok(scores) => cycle.scores = Some(scores),
                 Err(status) => return status,
@@ -265,6 +288,10 @@ impl Score for GuestPlugin {
             let status = status(low(both), results.reason);
             if status.is_success() { Ok(i64::from(high(both))) } else { Err(status) }
         })
+    }
+
+    fn normalization(&self) -> Normalization {
+        if self.has(Export::NormalizeScore) { Normalization::Own } else { Normalization::Identity }
     }
 
     fn normalize(

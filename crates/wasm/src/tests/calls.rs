@@ -310,7 +310,7 @@ fn a_trap_in_any_export_is_an_error_that_names_it() {
                 &cx,
                 &mut state(),
                 &p,
-                &[],
+                snapshot.nodes(),
             ),
         ),
         (

@@ -5,7 +5,7 @@
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
-use secondmate_guest::{Cycle, Enqueue, PreScore, Score, Status, config};
+use secondmate_guest::{Cycle, Enqueue, PreScore, Reading, Score, Status, config};
 
 extern crate alloc;
 use alloc::vec::Vec;
@@ -28,6 +28,13 @@ impl Enqueue for NodeNumber {
     }
 }
 
+/// The digit is all that counts of a pod, so what was scored for one pod holds for the next one with the same digit.
+impl Reading for NodeNumber {
+    fn reading(&mut self, cycle: &Cycle) -> Option<Vec<u8>> {
+        Some(Vec::from_iter(last_digit(cycle.pod().name()).map(|digit| digit as u8)))
+    }
+}
+
 impl PreScore for NodeNumber {
     fn pre_score(&mut self, cycle: &Cycle) -> Status {
         self.digit = last_digit(cycle.pod().name());
@@ -43,4 +50,4 @@ impl Score for NodeNumber {
     }
 }
 
-secondmate_guest::guest!(NodeNumber: Enqueue, PreScore, Score);
+secondmate_guest::guest!(NodeNumber: Enqueue, Reading, PreScore, Score);
