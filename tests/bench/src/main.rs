@@ -6,8 +6,10 @@
 //! scheduler share the machine: compare rows of one run, not rows of different runs.
 
 mod arena;
+mod extender;
 mod neighbour;
 mod options;
+mod plugs;
 mod report;
 mod shapes;
 mod watch;
@@ -31,6 +33,12 @@ fn main() -> ExitCode {
         Some(Scenario::Neighbour(options)) => runtime()
             .and_then(|runtime| neighbour::run(&runtime, options))
             .map(|rows| neighbour::print(&rows, options.json)),
+        Some(Scenario::Plugs(options)) => runtime().and_then(|runtime| {
+            let rows = plugs::run(&runtime, options)?;
+            plugs::print(&rows, options.json);
+            let write = |folder| report::write_as("plugs", plugs::markdown(&rows), &rows, folder);
+            options.out.as_deref().map_or(Ok(()), write)
+        }),
         None => run(&options).and_then(|rows| {
             report::print(&rows, options.json);
             options.out.as_deref().map_or(Ok(()), |folder| report::write(&rows, folder))

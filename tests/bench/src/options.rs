@@ -51,6 +51,32 @@ pub(crate) enum Scenario {
     /// Two schedulers that fill the same nodes, with and without the bind guard, and with and without a read of nearly full nodes before a
     /// bind: pods bound where there is no room.
     Neighbour(NeighbourOptions),
+    /// The same plugin as a WebAssembly guest, with and without what such a guest may tell this scheduler alone, and as an HTTP extender on
+    /// loopback, beside none.
+    Plugs(PlugsOptions),
+}
+
+/// Options of `plugs`.
+#[derive(Debug, Args)]
+pub(crate) struct PlugsOptions {
+    /// Number of nodes.
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) nodes: usize,
+    /// Number of pods.
+    #[arg(long, default_value_t = 3_000)]
+    pub(crate) pods: usize,
+    /// How often each is measured.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) runs: usize,
+    /// Only those whose name in the table contains one of these.
+    #[arg(long, value_delimiter = ',', value_name = "TEXT")]
+    pub(crate) only: Vec<String>,
+    /// One JSON object a row instead of the table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the table as plugs.md and the rows as plugs.json into this folder as well.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Options of `neighbour`.

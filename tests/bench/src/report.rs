@@ -36,10 +36,18 @@ pub struct Row {
 /// # Errors
 /// The folder cannot be written to.
 pub fn write(rows: &[Row], folder: &Path) -> Result<()> {
+    write_as("bench", markdown(rows), rows, folder)
+}
+
+/// Writes a table and its rows as JSON, as files of this name.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn write_as<R: Serialize>(name: &str, markdown: String, rows: &[R], folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let json = serde_json::to_string_pretty(rows).context("the rows as JSON")? + "\n";
-    for (name, text) in [("bench.md", markdown(rows)), ("bench.json", json)] {
-        let path = folder.join(name);
+    for (ending, text) in [("md", markdown), ("json", json)] {
+        let path = folder.join(format!("{name}.{ending}"));
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
