@@ -6,6 +6,9 @@
 //! time; the delay doubles with each time in a row, up to [`LONGEST_DELAY`]. A first preemption is never delayed, nor one after which
 //! nothing came to the node.
 //!
+//! A preemption that is given up half way, since an eviction failed, and tried again on the same node is one with what follows: the victims that
+//! left already count.
+//!
 //! A history ends when its pod is placed or gone, so there are never more than pending pods, each with the victims of one preemption.
 
 use crate::touched::Touched;
@@ -49,6 +52,8 @@ struct History {
     in_vain: u32,
     /// This one was noticed to be in vain.
     noticed: bool,
+    /// It was given up before all its victims were evicted: the next one to the same node goes on with it.
+    unfinished: bool,
 }
 
 /// Why a pod may not preempt now.
@@ -89,12 +94,19 @@ impl Loops {
     }
 
     /// Victims of the pod are evicted from the node.
-    pub fn preempted(&mut self, preemptor: &Uid, node: &Atom, victims: Vec<Arc<Pod>>, now: Timestamp) {
+    pub fn preempted(&mut self, preemptor: &Uid, node: &Atom, mut victims: Vec<Arc<Pod>>, now: Timestamp) {
         self.touched.note(preemptor);
-        let in_vain = self.forget(preemptor).map_or(0, |before| before.in_vain);
-        let history = History { at: now, node: node.clone(), victims, taker: None, in_vain, noticed: false };
+        let before = self.forget(preemptor);
+        let in_vain = before.as_ref().map_or(0, |before| before.in_vain);
+        if let Some(before) = before.filter(|b| b.unfinished && b.taker.is_none() && b.node == *node) {
+            let is_other = |victim: &Arc<Pod>| victims.iter().all(|other| other.uid != victim.uid);
+            let others: Vec<_> = before.victims.into_iter().filter(is_other).collect();
+            victims.extend(others);
+        }
+        let (node, unfinished) = (node.clone(), false);
+        let history = History { at: now, node, victims, taker: None, in_vain, noticed: false, unfinished };
+        self.by_node.entry(history.node.clone()).or_default().insert(preemptor.clone());
         self.by_preemptor.insert(preemptor.clone(), history);
-        self.by_node.entry(node.clone()).or_default().insert(preemptor.clone());
     }
 
     /// A pod came to the node; `foreign`: another scheduler put it there.
@@ -131,6 +143,13 @@ impl Loops {
             cause: taker.cause,
             is_news,
         })
+    }
+
+    /// The preemption is given up before all its victims were evicted.
+    pub fn gave_up(&mut self, preemptor: &Uid) {
+        if let Some(history) = self.by_preemptor.get_mut(preemptor) {
+            history.unfinished = true;
+        }
     }
 
     /// The pod is placed or gone.

@@ -225,6 +225,7 @@ impl Scheduler {
             && !preemption.overdraws
             && preemption.last.as_ref().is_some_and(is_protected)
         {
+            self.loops.gave_up(preemptor);
             self.give_up(preemptor, now);
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);
@@ -268,6 +269,7 @@ impl Scheduler {
         }
         if preemption.failed {
             // What the pod waits for will not come.
+            self.loops.gave_up(preemptor);
             self.give_up(preemptor, now);
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);

@@ -137,3 +137,42 @@ fn a_preemption_after_which_nothing_came_is_followed_by_another_at_once() {
     assert_eq!(cluster.step(), "p: unschedulable");
     assert!(cluster.effects().contains(&"evict x for p".to_owned()));
 }
+
+/// Two victims, of which the second one's eviction fails at first: when the first one is gone, then or later, it counts all the same.
+fn tried_again(gone_before: bool) {
+    let mut cluster = Cluster::preempting(true);
+    cluster.node("n1 cpu=2");
+    cluster.assigned("v cpu=1 node=n1 owner=rs priority=2");
+    cluster.assigned("w cpu=1 node=n1 owner=other priority=1");
+    cluster.pending("p cpu=2 priority=100");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    let evicted = |cluster: &mut Cluster| -> Vec<String> {
+        cluster.effects().into_iter().filter(|line| line.starts_with("evict ")).collect()
+    };
+    assert_eq!(evicted(&mut cluster), ["evict v for p"]);
+    cluster.evicted("p", "v", Ok(()));
+    assert_eq!(evicted(&mut cluster), ["evict w for p"]);
+    cluster.assigned("v cpu=1 node=n1 owner=rs priority=2 deleting");
+    if gone_before {
+        cluster.gone(PodWatch::Assigned, "v");
+    }
+    cluster.evicted("p", "w", Err("500"));
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(evicted(&mut cluster), ["evict w for p"], "the other one left");
+    cluster.evicted("p", "w", Ok(()));
+    cluster.gone(PodWatch::Assigned, "v");
+    cluster.gone(PodWatch::Assigned, "w");
+    cluster.assigned("v1 cpu=1 node=n1 owner=rs priority=2");
+    cluster.wait(3.0);
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(evicted(&mut cluster), [""; 0], "its successor came back");
+    cluster.wait(10.0);
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(evicted(&mut cluster), ["evict v1 for p"]);
+}
+
+#[test]
+fn a_preemption_that_is_tried_again_is_one_with_what_follows() {
+    tried_again(false);
+    tried_again(true);
+}

@@ -53,6 +53,9 @@ pub(super) struct Judge {
     /// Preemptors of whose evictions one was answered in this turn: the last victim's turn may have come.
     answered: BTreeSet<Uid>,
     budgets: BTreeMap<ObjectName, Told>,
+    /// Pods whose eviction was answered with yes, until the assigned watch says that they are gone. The core may not have seen yet that they
+    /// leave, and have one of them evicted once more: that is no further disruption.
+    evicted: BTreeSet<Uid>,
     /// The pools of each node that it is in or was in, with when it left them.
     pools: BTreeMap<Atom, Vec<(Atom, Option<Timestamp>)>>,
 }
@@ -85,6 +88,9 @@ impl Judge {
             Input::PodGone(PodWatch::Pending, uid) => {
                 self.rounds.remove(uid);
             }
+            Input::PodGone(PodWatch::Assigned, uid) => {
+                self.evicted.remove(uid);
+            }
             Input::Verified(uid, Verified::Found(pod)) if pod.node_name.is_some() => {
                 self.rounds.remove(uid);
             }
@@ -100,7 +106,9 @@ impl Judge {
             }
             Input::EvictFinished { preemptor, victim, result } => {
                 self.answered.insert(preemptor.clone());
-                if result.is_err() {
+                if result.is_ok() {
+                    self.evicted.insert(victim.clone());
+                } else {
                     for told in self.budgets.values_mut() {
                         told.open.retain(|open| open.victim != *victim);
                     }
@@ -161,7 +169,7 @@ impl Judge {
                     victim.full_name(),
                     preemptor.full_name()
                 );
-                if self.evicted(victim, preemptor, now) {
+                if self.evicts(victim, preemptor, now) && !self.evicted.contains(&victim.uid) {
                     self.charged(victim, preemptor, now);
                 }
             }
@@ -180,7 +188,7 @@ impl Judge {
     }
 
     /// Says whether the victim is evicted at once when it is chosen: a last one may come later, when the budget is not what it was.
-    fn evicted(&mut self, victim: &Pod, preemptor: &Pod, now: Timestamp) -> bool {
+    fn evicts(&mut self, victim: &Pod, preemptor: &Pod, now: Timestamp) -> bool {
         let node = victim.node_name.clone().expect("a victim is on a node");
         let controller = victim.controller.as_ref().map(|owner| owner.uid.clone());
         let in_vain = match self.rounds.get_mut(&preemptor.uid) {
