@@ -108,6 +108,11 @@ impl Cache {
         &mut self.touched
     }
 
+    /// Grows with each change.
+    pub(crate) fn changes(&self) -> u64 {
+        self.generation
+    }
+
     /// Numbers for metrics.
     #[must_use]
     pub fn size(&self) -> CacheSize {
@@ -279,6 +284,7 @@ impl Cache {
     pub fn remove_node(&mut self, name: &Atom) -> Option<Arc<Node>> {
         let entry = self.nodes.get_mut(name).filter(|e| !e.ghost)?;
         let old = Arc::clone(entry.info.node());
+        self.generation += 1;
         entry.ghost = true;
         entry.changed = false;
         self.zones.remove(name);

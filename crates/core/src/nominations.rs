@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub struct Nominator {
     by_node: FxHashMap<Atom, Vec<Arc<Pod>>>,
     node_of: FxHashMap<Uid, Atom>,
+    /// Number of changes.
+    changes: u64,
     touched: Touched,
 }
 
@@ -18,6 +20,7 @@ impl Nominator {
     /// Nominates the pod to the node, and to no other.
     pub fn set(&mut self, pod: &Arc<Pod>, node: &Atom) {
         self.touched.note(&pod.uid);
+        self.changes += 1;
         if self.node_of.get(&pod.uid) == Some(node)
             && let Some(place) =
                 self.by_node.get_mut(node).and_then(|l| l.iter_mut().find(|p| p.uid == pod.uid))
@@ -34,6 +37,7 @@ impl Nominator {
     pub fn remove(&mut self, uid: &Uid) -> Option<Atom> {
         let node = self.node_of.remove(uid)?;
         self.touched.note(uid);
+        self.changes += 1;
         if let Some(list) = self.by_node.get_mut(&node) {
             list.retain(|p| p.uid != *uid);
             if list.is_empty() {
@@ -41,6 +45,11 @@ impl Nominator {
             }
         }
         Some(node)
+    }
+
+    /// Grows with each change.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The pods whose nominations change.

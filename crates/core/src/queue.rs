@@ -10,6 +10,7 @@
 mod active;
 mod backoff;
 mod check;
+mod futile;
 mod in_flight;
 mod moves;
 mod places;
@@ -20,12 +21,13 @@ use crate::heap::Heap;
 use crate::touched::Touched;
 use active::Active;
 pub(crate) use check::Counted;
+use futile::Futile;
 pub use in_flight::IN_FLIGHT_EVENTS_MAX;
 use in_flight::{InFlight, SincePop};
 use moves::{Move, Strategy};
 use places::{Ticket, by_expiry, by_queue_sort};
 use rustc_hash::FxHashMap;
-use secondmate_cycle::Profile;
+use secondmate_cycle::{Profile, Rejection};
 use secondmate_framework::{ActionType, ClusterEvent, EventResource, ObjectChange, QueuedPod};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,6 +171,7 @@ pub struct Queue {
     config: QueueConfig,
     entries: FxHashMap<Uid, Entry>,
     active: Active,
+    futile: Futile,
     backoff: Heap<Ticket>,
     error_backoff: Heap<Ticket>,
     /// Unschedulable and gated pods.
@@ -197,6 +200,7 @@ impl Queue {
             config,
             entries: FxHashMap::default(),
             active: Active::default(),
+            futile: Futile::default(),
             backoff: Heap::default(),
             error_backoff: Heap::default(),
             waiting: Waiting::default(),
@@ -292,7 +296,7 @@ impl Queue {
     /// Number of tickets in the heaps, stale ones included: bounded by the number of pods.
     #[must_use]
     pub fn ticket_count(&self) -> usize {
-        self.active.len() + self.backoff.len() + self.error_backoff.len()
+        self.active.len() + self.futile.len() + self.backoff.len() + self.error_backoff.len()
     }
 
     /// A pending pod was seen for the first time: it is ready to be tried, unless a PreEnqueue plugin holds it back.
@@ -368,9 +372,25 @@ impl Queue {
         self.entries.remove(uid)
     }
 
-    /// Takes the next pod to be tried.
-    pub fn pop(&mut self, profiles: &Profiles) -> Option<QueuedPod> {
-        let uid = self.next_ready(profiles)?;
+    /// What attempts look at has changed: they may end otherwise now.
+    pub fn world_changed(&mut self) {
+        self.futile.world_changed();
+    }
+
+    /// The pod was rejected in an attempt, and so would be those that are alike while nothing changes. From now on they stand aside.
+    pub fn remember_rejection(&mut self, pod: &Arc<Pod>, rejection: Arc<Rejection>) {
+        self.futile.remember(pod, rejection);
+    }
+
+    /// What an attempt would come to, where it is known to be rejected: see [`Queue::remember_rejection`].
+    #[must_use]
+    pub fn known_rejection(&self, pod: &Pod) -> Option<Arc<Rejection>> {
+        self.futile.answer(pod)
+    }
+
+    /// Takes the next pod to be tried. A pod that `is_promised` a node is like no other.
+    pub fn pop(&mut self, profiles: &Profiles, is_promised: &dyn Fn(&Uid) -> bool) -> Option<QueuedPod> {
+        let uid = self.next_ready(profiles, is_promised)?;
         self.count_rejectors(&uid, -1);
         self.relocate(&uid, Place::InFlight, Timestamp::default(), profiles, |entry| {
             entry.queued.attempts += 1;
@@ -382,11 +402,11 @@ impl Queue {
         Some(entry.queued.clone())
     }
 
-    fn next_ready(&mut self, profiles: &Profiles) -> Option<Uid> {
+    fn next_ready(&mut self, profiles: &Profiles, is_promised: &dyn Fn(&Uid) -> bool) -> Option<Uid> {
         let compare = by_queue_sort(profiles);
         let entries = &self.entries;
         let holds = |ticket: &Ticket| ticket.holds(entries, Place::Active);
-        if let Some(ticket) = self.active.pop(holds, &compare) {
+        if let Some(ticket) = self.active.pop(&mut self.futile, is_promised, holds, &compare) {
             return Some(ticket.queued.pod.uid.clone());
         }
         // Nothing is ready: a pod whose backoff has not ended yet is better than idling. Not so for errors, which are

@@ -157,6 +157,10 @@ pub struct Scheduler {
     evaluation: Box<dyn Evaluate + Send>,
     random: Random,
     next_start: usize,
+    /// The state of the cluster that attempts look at: changes of the cache, of objects and of nominations.
+    world: [u64; 3],
+    /// Attempts that were known to be rejected.
+    attempts_repeated: u64,
     effects: Vec<Effect>,
     probe: Arc<dyn Probe>,
     /// Amounts of pods and nodes are bounded, where upstream lets them overflow: under sensible parity.
@@ -212,6 +216,8 @@ impl Scheduler {
             evaluation: config.evaluation.make(),
             random: Random::new(config.seed),
             next_start: 0,
+            world: [0; 3],
+            attempts_repeated: 0,
             effects: Vec::new(),
             probe: Arc::new(()),
             handled: Vec::new(),
@@ -271,6 +277,12 @@ impl Scheduler {
         self.evaluation.standing()
     }
 
+    /// Attempts so far that were answered without a look at the nodes: a pod that is alike had been rejected, and nothing had changed since.
+    #[must_use]
+    pub fn attempts_repeated(&self) -> u64 {
+        self.attempts_repeated
+    }
+
     /// What has to be done outside, in the order in which it came up.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         self.audit_effects_taken();
@@ -310,8 +322,10 @@ impl Scheduler {
 
     /// The next pod that is worth an attempt.
     fn next_pod(&mut self, now: Timestamp) -> Option<Arc<Pod>> {
+        self.look_for_changes();
         loop {
-            let pod = self.queue.pop(&self.profiles)?.pod;
+            let is_promised = |uid: &Uid| self.nominator.node_of(uid).is_some();
+            let pod = self.queue.pop(&self.profiles, &is_promised)?.pod;
             if !pod.deleting {
                 return Some(pod);
             }
@@ -321,9 +335,24 @@ impl Scheduler {
         }
     }
 
+    /// Notes whether attempts may end otherwise than before.
+    fn look_for_changes(&mut self) {
+        let world = [self.cache.changes(), self.snapshot.objects().changes(), self.nominator.changes()];
+        if std::mem::replace(&mut self.world, world) != world {
+            self.queue.world_changed();
+        }
+    }
+
     fn try_pod(&mut self, pod: Arc<Pod>, now: Timestamp) -> CycleReport {
         let profile = self.profiles.get(&pod.scheduler_name);
         let profile = Arc::clone(profile.expect("only pods of a profile are queued"));
+        let is_promised = self.nominator.node_of(&pod.uid).is_some();
+        if let Some(known) = self.queue.known_rejection(&pod).filter(|_| !is_promised) {
+            self.attempts_repeated += 1;
+            self.audit_repeated(&profile, &pod, &known, now);
+            self.reject(&profile, &pod, Rejection::clone(&known), now);
+            return CycleReport { pod, node: None, result: "unschedulable" };
+        }
         self.cache.refresh(&mut self.snapshot);
         let question = Question {
             profile: &profile,
@@ -349,6 +378,9 @@ impl Scheduler {
                 }
             }
             Outcome::Rejected(rejection) => {
+                if !is_promised && profile.rejects_alike() && finds_nothing(&rejection) {
+                    self.queue.remember_rejection(&pod, Arc::new(rejection.clone()));
+                }
                 self.reject(&profile, &pod, rejection, now);
                 (None, "unschedulable")
             }
@@ -557,6 +589,14 @@ impl Scheduler {
         let (queue, cx) = self.queue_at(now);
         queue.on_event_for(&changes::ASSIGNED_POD_DELETE, &change, &concerns, cx);
     }
+}
+
+/// Whether PostFilter, where it was asked, has neither found a way nor failed.
+fn finds_nothing(rejection: &Rejection) -> bool {
+    let found = &rejection.post_filter;
+    found.victims.is_empty()
+        && !matches!(found.nomination, Some(Nomination::Node(_)))
+        && !(rejection.post_filter_ran && found.status.code() != Code::Unschedulable)
 }
 
 fn skip_deleting(pod: &Pod) -> String {

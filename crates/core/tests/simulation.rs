@@ -60,10 +60,15 @@ fn other_schedulers_and_a_changing_cluster_disturb_nothing() {
         Options { bind_faults: true, lag: true, foreign: true, log: Log::Brief, ..Options::default() };
     histories("foreign", 500, options);
     // Nodes are read before pods are bound to them, and reads show what no watch has shown.
-    let log: Vec<String> = (0..8).flat_map(|seed| run(seed, options, 500)).collect();
-    for what in ["\"nothing_new\"", "\"new_pods\"", "\"failed\"", "averted: 1"] {
-        assert!(log.iter().any(|line| line.contains("NodeRead") && line.contains(what)), "{what}");
+    let mut missing = vec!["\"nothing_new\"", "\"new_pods\"", "\"failed\"", "averted: 1"];
+    for seed in 0..40 {
+        let log = run(seed, options, 500);
+        missing.retain(|what| !log.iter().any(|line| line.contains("NodeRead") && line.contains(what)));
+        if missing.is_empty() {
+            return;
+        }
     }
+    panic!("no read showed this: {missing:?}");
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub enum Outcome {
 }
 
 /// Why no node passed, and what PostFilter made of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rejection {
     /// Text for event and condition.
     pub message: String,

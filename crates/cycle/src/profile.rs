@@ -369,6 +369,16 @@ impl Profile {
         self.evicts_pods
     }
 
+    /// Whether a rejection counts for all pods that are alike, while nothing changes that the plugins declare to read.
+    #[must_use]
+    pub fn rejects_alike(&self) -> bool {
+        let tell = |plugin: &PluginRef| self.declaration(plugin).tells_what_it_reads();
+        self.extenders().is_empty()
+            && self.pre_filter.iter().all(|plugin| tell(plugin))
+            && self.filter.iter().all(|plugin| tell(plugin))
+            && self.post_filter.iter().all(|plugin| plugin.point.fails_alike())
+    }
+
     /// The filters that are asked once more before a pod is bound, in order.
     #[must_use]
     pub fn guards(&self) -> &[At<dyn Filter>] {

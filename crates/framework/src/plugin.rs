@@ -352,6 +352,13 @@ pub trait PostFilter: Plugin {
         statuses: &NodeStatuses,
         filters: &dyn RunFilters,
     ) -> PostFilterOutcome;
+
+    /// Whether what it answers where it finds nothing follows from the context, from the pod's parts
+    /// ([`PodParts::ALL`](crate::PodParts::ALL)) and from whether the pod preempts at all: then the answer counts for others that are alike in
+    /// these, while nothing changes.
+    fn fails_alike(&self) -> bool {
+        false
+    }
 }
 
 /// Once per cycle, before scoring.

@@ -121,6 +121,11 @@ impl PostFilter for DefaultPreemption {
             }
         }
     }
+
+    /// Where no candidate is found every potential node was looked at, wherever the search began.
+    fn fails_alike(&self) -> bool {
+        true
+    }
 }
 
 impl DefaultPreemption {

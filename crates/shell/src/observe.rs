@@ -118,6 +118,8 @@ impl Observer {
         for (event, count) in scheduler.queue().in_flight_by_label() {
             set(self.in_flight.entry(event).or_insert_with(|| self.metrics.inflight_events(event)), count);
         }
+        let repeated = &self.metrics.attempts_repeated;
+        repeated.inc_by(scheduler.attempts_repeated() - repeated.get());
         if let Some(counts) = scheduler.standing() {
             self.standing(counts);
         }

@@ -94,6 +94,8 @@ pub struct Metrics {
     pub pods_bound_by_others: Counter,
     /// Pods that were not bound to a node, since a read of its pods showed that they do not fit.
     pub binds_averted: Counter,
+    /// Attempts that were answered as that of a pod that is alike, since nothing had changed.
+    pub attempts_repeated: Counter,
     /// Pods whose scheduler name nobody serves, where this process looks for them.
     pub pods_unserved: Gauge,
     /// The bind guard's.

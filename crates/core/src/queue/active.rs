@@ -5,9 +5,10 @@
 //! (stride scheduling: each lane has a pass, which grows by the inverse of the weight with each pod that it gives; the lowest pass goes
 //! first). A lane that was empty takes up where the others are, so it has saved nothing up.
 
+use super::futile::Futile;
 use super::places::Ticket;
 use crate::heap::Heap;
-use secondmate_model::Atom;
+use secondmate_model::{Atom, Uid};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
@@ -62,7 +63,7 @@ impl Active {
     }
 
     pub fn push(&mut self, ticket: Ticket, compare: impl Fn(&Ticket, &Ticket) -> Ordering) {
-        let lane = self.by_name.get(&ticket.queued.pod.scheduler_name).copied().unwrap_or(0);
+        let lane = self.lane_of(&ticket);
         let lane = &mut self.lanes[lane];
         if lane.tickets.is_empty() {
             lane.pass = lane.pass.max(self.served);
@@ -70,27 +71,78 @@ impl Active {
         lane.tickets.push(ticket, compare);
     }
 
-    /// Takes the next ticket that is valid.
+    fn lane_of(&self, ticket: &Ticket) -> usize {
+        self.by_name.get(&ticket.queued.pod.scheduler_name).copied().unwrap_or(0)
+    }
+
+    /// Takes the next ticket that is valid. Pods for which an attempt is futile stand aside, and come when there are no others; see
+    /// [`super::futile`]. A pod that `is_promised` a node is like no other.
     pub fn pop(
         &mut self,
+        futile: &mut Futile,
+        is_promised: &dyn Fn(&Uid) -> bool,
         is_valid: impl Fn(&Ticket) -> bool,
         compare: impl Fn(&Ticket, &Ticket) -> Ordering,
     ) -> Option<Ticket> {
-        for lane in &mut self.lanes {
-            // Stale tickets do not keep a lane from being empty.
-            while lane.tickets.peek().is_some_and(|head| !is_valid(head)) {
-                lane.tickets.pop(&compare);
+        futile.drop_stale(&is_valid, &compare);
+        loop {
+            for lane in &mut self.lanes {
+                // Stale tickets do not keep a lane from being empty.
+                while lane.tickets.peek().is_some_and(|head| !is_valid(head)) {
+                    lane.tickets.pop(&compare);
+                }
+            }
+            let heads = self.lanes.iter().filter_map(|lane| Some((None, lane.tickets.peek()?)));
+            let again = futile.heads(false).map(|(kind, ticket)| (Some(kind), ticket));
+            if let Some((lane, kind)) = self.first(heads.chain(again), &compare) {
+                let ticket = match kind {
+                    Some(kind) => futile.pop(kind, &compare)?,
+                    None => {
+                        let ticket = self.lanes[lane].tickets.pop(&compare)?;
+                        match futile.set_aside(ticket, is_promised, &compare) {
+                            Some(ticket) => ticket,
+                            None => continue,
+                        }
+                    }
+                };
+                self.serve(lane);
+                return Some(ticket);
+            }
+            let aside = futile.heads(true).map(|(kind, ticket)| (Some(kind), ticket));
+            let (lane, kind) = self.first(aside, &compare)?;
+            self.serve(lane);
+            return futile.pop(kind?, compare);
+        }
+    }
+
+    /// Whose turn it is, of the first tickets of lanes and kinds: its lane, and its kind where it stands aside.
+    fn first<'a>(
+        &self,
+        heads: impl Iterator<Item = (Option<u64>, &'a Ticket)>,
+        compare: impl Fn(&Ticket, &Ticket) -> Ordering,
+    ) -> Option<(usize, Option<u64>)> {
+        let mut first: Option<(usize, Option<u64>, &Ticket)> = None;
+        for (kind, ticket) in heads {
+            let lane = self.lane_of(ticket);
+            let is_before = |before: &(usize, Option<u64>, &Ticket)| {
+                let turn = |lane: usize, ticket: &Ticket| {
+                    (Reverse(ticket.queued.pod.priority), self.lanes[lane].pass, lane)
+                };
+                // In a lane the order of the queue sort plugin holds, among lanes that of their shares.
+                let by_lane = turn(lane, ticket).cmp(&turn(before.0, before.2));
+                (if lane == before.0 { compare(ticket, before.2) } else { by_lane }) == Ordering::Less
+            };
+            if first.as_ref().is_none_or(is_before) {
+                first = Some((lane, kind, ticket));
             }
         }
-        let heads = self.lanes.iter_mut().filter_map(|lane| {
-            let priority = lane.tickets.peek()?.queued.pod.priority;
-            Some((Reverse(priority), lane.pass, lane))
-        });
-        // The first of equals.
-        let (_, pass, lane) = heads.min_by_key(|(priority, pass, _)| (*priority, *pass))?;
-        self.served = pass;
-        lane.pass = pass.saturating_add(lane.stride);
-        lane.tickets.pop(compare)
+        first.map(|(lane, kind, _)| (lane, kind))
+    }
+
+    fn serve(&mut self, lane: usize) {
+        let lane = &mut self.lanes[lane];
+        self.served = lane.pass;
+        lane.pass = lane.pass.saturating_add(lane.stride);
     }
 
     /// Keeps the tickets for which `keep` says so.
@@ -132,7 +184,10 @@ mod tests {
 
     /// So many pods, by scheduler name in the order in which they leave.
     fn leave(active: &mut Active, count: usize) -> String {
-        let next = || active.pop(|_| true, order).map(|t| t.queued.pod.scheduler_name.to_string());
+        let futile = &mut Futile::default();
+        let next = || {
+            active.pop(futile, &|_| false, |_| true, order).map(|t| t.queued.pod.scheduler_name.to_string())
+        };
         std::iter::from_fn(next).take(count).collect()
     }
 
@@ -185,7 +240,7 @@ mod tests {
         active.push(ticket(100, "b", 0), order);
         let valid = |ticket: &Ticket| ticket.number != 100;
         for _ in 0..50 {
-            assert!(active.pop(valid, order).is_some());
+            assert!(active.pop(&mut Futile::default(), &|_| false, valid, order).is_some());
         }
         for number in 101..150 {
             active.push(ticket(number, "b", 0), order);

@@ -49,7 +49,7 @@ impl Queue {
         let tickets = |tickets: &mut dyn Iterator<Item = &Ticket>| -> FxHashMap<u64, Ticket> {
             tickets.map(|ticket| (ticket.number, ticket.clone())).collect()
         };
-        let active = tickets(&mut self.active.iter());
+        let active = tickets(&mut self.active.iter().chain(self.futile.iter()));
         let backoff = tickets(&mut self.backoff.iter());
         let error_backoff = tickets(&mut self.error_backoff.iter());
         let mut counted = Counted::default();
@@ -81,7 +81,7 @@ impl Queue {
                 match entry.place {
                     Place::Backoff => self.backoff.iter().find(is_its),
                     Place::ErrorBackoff => self.error_backoff.iter().find(is_its),
-                    _ => self.active.iter().find(is_its),
+                    _ => self.active.iter().chain(self.futile.iter()).find(is_its),
                 }
             })?;
         }

@@ -97,8 +97,9 @@ impl Queue {
         let entries = &self.entries;
         let keep = |t: &Ticket| entries.get(&t.queued.pod.uid).is_some_and(|e| e.ticket == t.number);
         let limit = |pods: usize| 2 * pods + SLACK;
-        if self.active.len() > limit(self.size.active) {
+        if self.active.len() + self.futile.len() > limit(self.size.active) {
             self.active.retain(keep, &compare);
+            self.futile.retain(keep, &compare);
         }
         for heap in [&mut self.backoff, &mut self.error_backoff] {
             if heap.len() > limit(self.size.backoff) {

@@ -7,7 +7,7 @@ use crate::port::{BindOutcome, Effect, Input, PodWatch, Verified};
 use crate::queue::Counted;
 use crate::touched::Touched;
 use secondmate_cycle::evaluation::{FilterRunner, pre_filter};
-use secondmate_cycle::{Evaluate, Plain, Profile, Question, Random, Scope};
+use secondmate_cycle::{Evaluate, Outcome, Plain, Profile, Question, Random, Rejection, Scope};
 use secondmate_framework::{Context, CycleState, Nominations, RunFilters};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,6 +192,35 @@ impl Scheduler {
             audit.broken(format!(
                 "invariant 1: pod {} is to be bound to node {node}, which does not pass the filters: {verdict}",
                 pod.full_name()
+            ));
+        }
+    }
+
+    /// The pod is rejected without an attempt: the plain pass says the same.
+    pub(super) fn audit_repeated(
+        &mut self,
+        profile: &Profile,
+        pod: &Arc<Pod>,
+        known: &Rejection,
+        now: Timestamp,
+    ) {
+        let Some(audit) = &mut self.audit else { return };
+        let (snapshot, nominations, scope) = (&self.snapshot, &self.nominator, Scope::Sample { start: 0 });
+        let question = Question { profile, snapshot, nominations, now, pod, scope };
+        let is_same = match Plain.evaluate(&question, &mut Random::new(0)).outcome {
+            Outcome::Rejected(rejection) => {
+                (&rejection.message, &rejection.rejected_by, &rejection.pending_by)
+                    == (&known.message, &known.rejected_by, &known.pending_by)
+                    && rejection.post_filter.victims.is_empty()
+                    && rejection.post_filter.nomination == known.post_filter.nomination
+            }
+            Outcome::Placed { .. } | Outcome::Failed(_) => false,
+        };
+        if !is_same {
+            audit.broken(format!(
+                "pod {} is rejected as another was that is not like it: {}",
+                pod.full_name(),
+                known.message
             ));
         }
     }

@@ -107,7 +107,7 @@ impl World {
             queue.add(Arc::clone(&pod), cx);
         }
         queue.force_activate(&pod.uid, cx);
-        let popped = queue.pop(cx.profiles).expect("a pod is ready");
+        let popped = queue.pop(cx.profiles, &|_| false).expect("a pod is ready");
         assert_eq!(popped.pod.uid, pod.uid, "nothing else is ready");
         let rejected_by = by.iter().map(|name| atom(name)).collect();
         queue.put_back(&pod.uid, AttemptOutcome { rejected_by, ..AttemptOutcome::default() }, cx);
@@ -121,7 +121,9 @@ impl World {
 
     /// What has left the unschedulable pods, and into which order.
     fn ready(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.queue.pop(&self.profiles)).map(|pod| pod.pod.name.to_string()).collect()
+        std::iter::from_fn(|| self.queue.pop(&self.profiles, &|_| false))
+            .map(|pod| pod.pod.name.to_string())
+            .collect()
     }
 }
 

@@ -7,6 +7,7 @@ mod cycle;
 mod extenders;
 mod extreme;
 mod fixture;
+mod futile;
 mod kinds;
 mod loops;
 mod neighbours;

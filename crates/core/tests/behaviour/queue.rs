@@ -78,7 +78,7 @@ impl Fixture {
     }
 
     fn pop(&mut self) -> String {
-        let popped = self.queue.pop(&self.profiles);
+        let popped = self.queue.pop(&self.profiles, &|_| false);
         self.check();
         popped.map_or("-".to_owned(), |p| p.pod.name.to_string())
     }

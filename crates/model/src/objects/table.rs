@@ -54,6 +54,8 @@ pub struct Objects {
     attachments_by_node: BTreeMap<Atom, BTreeSet<Box<str>>>,
     /// What belongs together of storage, and what of it has changed.
     storage: StorageIndex,
+    /// Number of changes.
+    changes: u64,
     /// Number of changes by kind.
     epochs: [u64; ObjectKind::ALL.len()],
     /// What plugins read as types of their own, a table for each type: no more than a handful.
@@ -117,6 +119,12 @@ impl Objects {
         self.storage.changes_since(changed)
     }
 
+    /// Grows with each change of an object.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Grows with each change of an object of the kind.
     #[must_use]
     pub fn epoch(&self, kind: ObjectKind) -> u64 {
@@ -140,6 +148,7 @@ impl Objects {
 
     /// Notes a change of an object of the kind.
     fn changed(&mut self, kind: ObjectKind) {
+        self.changes += 1;
         match kind.position() {
             Ok(position) => self.epochs[position] += 1,
             Err(own) => self.own_table(own).epoch += 1,

@@ -268,6 +268,12 @@ impl Metrics {
             "Pods that were not bound to a node since a read of its pods showed that they do not fit; they are tried again",
             binds_averted.clone(),
         );
+        let attempts_repeated = Counter::default();
+        registry.register(
+            "attempts_repeated",
+            "Attempts that were answered without a look at the nodes: a pod that is alike was rejected, and nothing had changed since",
+            attempts_repeated.clone(),
+        );
         let bind_requests = Labelled::counter(["code"]);
         registry.register(
             "bind_requests",
@@ -365,6 +371,7 @@ impl Metrics {
             preemptions_put_off,
             node_reads,
             binds_averted,
+            attempts_repeated,
             bind_requests,
             extenders,
             polls,

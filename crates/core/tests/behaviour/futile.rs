@@ -1,0 +1,98 @@
+//! What is known to be futile is not tried again: attempts are counted by what the plugins were asked.
+
+use crate::fixture::Cluster;
+use secondmate_core::port::PodWatch;
+
+/// Two full nodes, and so many pods that are alike and do not fit; each was tried.
+fn crowded(more: &[&str], count: usize) -> Cluster {
+    let mut cluster = Cluster::new(more);
+    for node in ["a", "b"] {
+        cluster.node(&format!("{node} cpu=1"));
+        cluster.assigned(&format!("on-{node} cpu=1 node={node}"));
+    }
+    for number in 0..count {
+        cluster.pending(&format!("crowd-{number} cpu=1"));
+        assert_eq!(cluster.step(), format!("crowd-{number}: unschedulable"));
+    }
+    cluster
+}
+
+/// Attempts of pods with a look at the nodes, and without one.
+fn attempts(cluster: &mut Cluster) -> (Vec<String>, u64) {
+    let repeated = cluster.core.attempts_repeated();
+    let steps: Vec<String> = std::iter::from_fn(|| Some(cluster.step()).filter(|step| step != "-")).collect();
+    (steps, cluster.core.attempts_repeated() - repeated)
+}
+
+#[test]
+fn pods_that_are_alike_are_rejected_by_one_attempt_while_nothing_changes() {
+    let mut cluster = crowded(&[], 1);
+    let first = cluster.effects();
+    for number in 1..5 {
+        cluster.pending(&format!("crowd-{number} cpu=1"));
+        assert_eq!(cluster.step(), format!("crowd-{number}: unschedulable"));
+        assert_eq!(cluster.place(&format!("crowd-{number}")), "Unschedulable");
+        let expected: Vec<String> =
+            first.iter().map(|line| line.replace("crowd-0", &format!("crowd-{number}"))).collect();
+        assert_eq!(cluster.effects(), expected, "event and condition are those of an attempt");
+    }
+    assert_eq!(cluster.core.attempts_repeated(), 4);
+    // Another kind is none of them, nor is a pod after a change.
+    cluster.pending("small cpu=100m");
+    cluster.step();
+    cluster.node("a cpu=1 label=x");
+    cluster.pending("crowd-5 cpu=1");
+    assert_eq!(cluster.step(), "crowd-5: unschedulable");
+    assert_eq!(cluster.core.attempts_repeated(), 4);
+}
+
+#[test]
+fn room_for_one_costs_one_attempt_more_than_that() {
+    let mut cluster = crowded(&[], 50);
+    cluster.wait(20.0);
+    cluster.gone(PodWatch::Assigned, "on-a");
+    assert_eq!(cluster.core.queue().size().active, 50, "all of them are woken, as in kube-scheduler");
+    let (steps, repeated) = attempts(&mut cluster);
+    assert_eq!(steps[..2], ["crowd-0 -> a", "crowd-1: unschedulable"]);
+    assert_eq!((steps.len(), repeated), (50, 48));
+}
+
+#[test]
+fn pods_that_may_fit_go_before_those_of_which_it_is_known_that_they_do_not() {
+    let mut cluster = crowded(&[], 50);
+    cluster.node("c cpu=0");
+    cluster.wait(20.0);
+    cluster.gone(PodWatch::Assigned, "on-a");
+    assert_eq!(cluster.step(), "crowd-0 -> a");
+    assert_eq!(cluster.step(), "crowd-1: unschedulable");
+    // It came last, and takes no place that another could have.
+    cluster.pending("none");
+    assert_eq!(cluster.step(), "none -> c");
+    // That was a change: the first of the crowd is tried in earnest, in its turn.
+    cluster.pending("another");
+    let repeated = cluster.core.attempts_repeated();
+    assert_eq!(
+        (cluster.step(), cluster.core.attempts_repeated()),
+        ("crowd-2: unschedulable".to_owned(), repeated)
+    );
+    assert_eq!(cluster.step(), "another -> c");
+    // Room for one: it goes to the one that has waited longest.
+    cluster.gone(PodWatch::Assigned, "on-b");
+    cluster.pending("late cpu=1");
+    assert_eq!(cluster.step(), "crowd-3 -> b");
+}
+
+#[test]
+fn a_pod_that_is_promised_a_node_is_like_no_other() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("a cpu=1");
+    cluster.assigned("low cpu=1 node=a");
+    cluster.pending("high-0 cpu=1 priority=5");
+    assert_eq!(cluster.step(), "high-0: unschedulable");
+    cluster.evicted("high-0", "low", Ok(()));
+    cluster.pending("high-1 cpu=1 priority=5");
+    assert_eq!(cluster.step(), "high-1: unschedulable");
+    cluster.wait(20.0);
+    cluster.gone(PodWatch::Assigned, "low");
+    assert_eq!(cluster.step(), "high-0 -> a");
+}
