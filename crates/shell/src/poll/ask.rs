@@ -136,3 +136,6 @@ async fn get(client: &Client, path: &str) -> Result<String, String> {
     let quote: String = text.chars().take(QUOTE_CHARS_MAX).collect();
     Err(format!("{status}: {}", quote.trim()))
 }
+
+#[cfg(test)]
+mod tests;
