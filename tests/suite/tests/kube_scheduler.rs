@@ -130,6 +130,8 @@ fn the_command_line_of_kubeadm_schedules_and_serves_as_kube_scheduler() -> Resul
     let refused = scheduler.answers("/metrics", Asker::Nobody, 403)?;
     assert!(refused.contains("User \\\"system:anonymous\\\" cannot get path \\\"/metrics\\\""), "{refused}");
     scheduler.answers("/metrics", Asker::Token("nonsense"), 401)?;
+    // kube-scheduler has these in the same chain.
+    scheduler.answers("/metrics/slis", Asker::Nobody, 403)?;
     // Whoever has a token that is wrong is not served as if he had none.
     scheduler.answers("/healthz", Asker::Token("nonsense"), 401)?;
     let scraper = json!([{ "nonResourceURLs": ["/metrics"], "verbs": ["get"] }]);
@@ -143,6 +145,8 @@ fn the_command_line_of_kubeadm_schedules_and_serves_as_kube_scheduler() -> Resul
     let administrator = Asker::Certificate(&certificate, &key);
     let configuration = scheduler.answers("/configz", administrator, 200)?;
     assert!(configuration.contains("default-scheduler"), "{configuration}");
+    let checks = scheduler.answers("/metrics/slis", administrator, 200)?;
+    assert!(checks.contains("kubernetes_healthcheck{"), "{checks}");
     let resources = scheduler.answers("/metrics/resources", administrator, 200)?;
     let of_web = |line: &&str| {
         line.starts_with("kube_pod_resource_request{namespace=\"") && line.contains("resource=\"cpu\"")
