@@ -20,13 +20,20 @@ pub struct Times {
     /// After this the pod itself is looked at, and after this again if nobody could say. An API server carries a bind out within
     /// milliseconds, and its watches tell as fast.
     pub look_after: Duration,
+    /// So long after a look has shown a bind as carried out the watch lags if it still does not show it: a slow API server may have carried
+    /// it out just before the look.
+    pub lags_after: Duration,
     /// After this without a sign the room is given back. No request to an API server lasts longer than its 60 s by default.
     pub expire_after: Duration,
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Self { look_after: Duration::from_secs(3), expire_after: Duration::from_secs(60) }
+        Self {
+            look_after: Duration::from_secs(3),
+            lags_after: Duration::from_secs(1),
+            expire_after: Duration::from_secs(60),
+        }
     }
 }
 
@@ -38,8 +45,10 @@ struct Approval {
     expires: Timestamp,
     /// When the pod is looked at next.
     look: Timestamp,
-    /// A look has shown the pod on the node.
-    carried_out: bool,
+    /// When a look first showed the pod on the node.
+    carried_out: Option<Timestamp>,
+    /// A later one did as well: the watch lags.
+    lags: bool,
 }
 
 /// A pod to be looked at in the API server, because its approval is unseen for too long.
@@ -299,7 +308,8 @@ impl Guard {
             at: now,
             expires: now + self.times.expire_after,
             look: now + self.times.look_after,
-            carried_out: false,
+            carried_out: None,
+            lags: false,
         };
         self.approvals.insert(pod.uid.clone(), approval);
     }
@@ -365,7 +375,12 @@ impl Guard {
             Found::On(seen_on) if node.as_ref() == Some(seen_on) => {
                 // The watch will show it, and tell its end: only from then on it is counted as seen.
                 approval.expires = now + self.times.expire_after;
-                approval.carried_out = true;
+                let since = *approval.carried_out.get_or_insert(now);
+                if now.since(since) < self.times.lags_after {
+                    approval.look = now + self.times.lags_after;
+                    return None;
+                }
+                approval.lags = true;
                 Some(Settled::WatchLags)
             }
             Found::On(_) => {
@@ -382,7 +397,7 @@ impl Guard {
     /// Whether the watch of pods on nodes is known to lag: a bind was carried out that it does not show.
     #[must_use]
     pub fn lags(&self) -> bool {
-        self.approvals.values().any(|approval| approval.carried_out)
+        self.approvals.values().any(|approval| approval.lags)
     }
 
     /// Gives back what is unseen for so long that nobody will say any more; returns how many approvals that ended.
