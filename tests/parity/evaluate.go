@@ -281,6 +281,11 @@ func (e *evaluation) activeScorePlugins() []scorePlugin {
 func (e *evaluation) fail(diagnosis *framework.Diagnosis) error {
 	fitError := &framework.FitError{Pod: e.pod, NumAllNodes: e.snapshot.NumNodesInPlacement(), Diagnosis: *diagnosis}
 	if e.fw.HasPostFilterPlugins() {
+		if part, err := e.asksAboutAPart(diagnosis); err != nil {
+			return err
+		} else if part {
+			return inconsistency{"extenders are asked about a part of the candidates only"}
+		}
 		result, status := e.fw.RunPostFilterPlugins(e.ctx, e.state, e.pod, diagnosis.NodeToStatus)
 		said := status.Message()
 		fitError.Diagnosis.PostFilterMsg = said

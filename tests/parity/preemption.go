@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -37,10 +38,6 @@ func (e *evaluation) preemptionAnswers(diagnosis *framework.Diagnosis) ([]*PostF
 		return nil, err
 	}
 	_, wanted := preemptor.GetOffsetAndNumCandidates(count)
-	if len(e.extenders) > 0 && count > wanted {
-		// Which candidates the extenders are asked about depends on where the search begins, and on that what they say.
-		return nil, inconsistency{"extenders are asked about a part of the candidates only"}
-	}
 	confirmed, err := e.confirmVictims(preemptor, candidates)
 	if err != nil {
 		return nil, err
@@ -65,6 +62,25 @@ func (e *evaluation) preemptionAnswers(diagnosis *framework.Diagnosis) ([]*PostF
 		return nil, fmt.Errorf("pod %s: a node is nominated, but the dry run finds no candidate", e.result.Pod)
 	}
 	return answers, nil
+}
+
+// asksAboutAPart says whether the extenders are asked about a part of the candidates only. Which part depends on where the search
+// begins, and on that whatever comes of it: a nomination, none, or an error.
+func (e *evaluation) asksAboutAPart(diagnosis *framework.Diagnosis) (bool, error) {
+	preemptor, ok := e.plugins[e.fw.ProfileName()][names.DefaultPreemption].(*defaultpreemption.DefaultPreemption)
+	asked := slices.ContainsFunc(e.extenders, func(extender fwk.Extender) bool {
+		return extender.SupportsPreemption() && extender.IsInterested(e.pod)
+	})
+	if !ok || !asked {
+		return false, nil
+	}
+	potential, err := diagnosis.NodeToStatus.NodesForStatusCode(e.snapshot, fwk.Unschedulable)
+	if err != nil {
+		return false, err
+	}
+	count := int32(len(potential))
+	_, wanted := preemptor.GetOffsetAndNumCandidates(count)
+	return count > wanted, nil
 }
 
 func nominates(answers []*PostFilter, node string) bool {
