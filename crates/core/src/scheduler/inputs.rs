@@ -1,7 +1,7 @@
 //! What each input does.
 
 use super::Scheduler;
-use super::binding::Event;
+use super::binding::{Event, Sent, Stage};
 use crate::cache::Added;
 use crate::changes;
 use crate::port::{Input, PodWatch, Verified};
@@ -103,8 +103,13 @@ impl Scheduler {
         let on_its_way = self.bindings.contains(&pod.uid);
         let Some(entry) = self.queue.get(&pod.uid) else {
             if on_its_way {
-                // The watch lost it, by a stale list, and has found it again.
+                // The watch lost it, by a stale list, and has found it again. It may have been seen on its node, and ended, before the
+                // binding is answered.
+                let uid = pod.uid.clone();
                 self.lingering.insert(pod);
+                if self.bindings.stage(&uid) == Some(&Stage::Sent(Sent::Seen)) {
+                    self.lingering.seen(&uid);
+                }
             } else {
                 self.note_event(changes::UNSCHEDULED_POD_ADD);
                 // Before the PreEnqueue plugins are asked, and whatever they say.

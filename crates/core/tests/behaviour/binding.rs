@@ -441,3 +441,19 @@ fn a_pod_that_was_seen_on_a_node_is_not_queued_again_whichever_watch_lists_an_ol
     cluster.assigned("p cpu=500m node=n1");
     assert_eq!(bound_and_seen(&cluster), (0, 0, 1));
 }
+
+#[test]
+fn a_pod_that_ran_and_ended_before_its_binding_was_answered_is_not_queued_again() {
+    for outcome in [BindOutcome::Bound, refused(409, "bound already"), unknown()] {
+        let mut cluster = sent(&[]);
+        cluster.gone(PodWatch::Pending, "p");
+        cluster.assigned("p cpu=500m node=n1");
+        cluster.gone(PodWatch::Assigned, "p");
+        // A list from before it was bound.
+        cluster.pending("p cpu=500m");
+        cluster.answer("p", outcome);
+        assert_eq!((cluster.place("p").as_str(), cluster.step().as_str()), ("-", "-"));
+        cluster.gone(PodWatch::Pending, "p");
+        assert_eq!(bound_and_seen(&cluster), (0, 0, 0));
+    }
+}
