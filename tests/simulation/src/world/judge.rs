@@ -6,6 +6,9 @@
 //!   twice as long each further time.
 //! * Budgets: while evictions of one preemption are not in the status of a budget, no other preemption overdraws it.
 
+#[cfg(test)]
+mod tests;
+
 use super::*;
 use secondmate_core::port::Verified;
 use secondmate_model::objects::{DisruptionBudget, Object, ObjectName};
@@ -155,10 +158,13 @@ impl Judge {
                     pod.full_name()
                 );
             }
-            // A victim that was stopped before it was bound is no eviction; from then on that is the last preemption.
+            // A victim that was stopped before it was bound is no eviction; from then on that is the last preemption, unless others are
+            // evicted in the same one.
             Effect::Event(event) if event.reason == "Preempted" && event.note.ends_with("memory).") => {
-                let preemptor = event.related.as_ref().expect("somebody is in need of the room");
-                self.rounds.remove(&preemptor.uid);
+                let preemptor = &event.related.as_ref().expect("somebody is in need of the room").uid;
+                if !self.goes_on(preemptor, now) {
+                    self.rounds.remove(preemptor);
+                }
             }
             Effect::Evict { victim, preemptor, .. } => {
                 let at = OUR_NAMES.iter().position(|name| *name == preemptor.scheduler_name.as_str());
@@ -187,14 +193,19 @@ impl Judge {
         *self = Self::default();
     }
 
+    /// Whether what is done for the pod now belongs to its last preemption: it was chosen now, or the last victim's turn has come.
+    fn goes_on(&self, preemptor: &Uid, now: Timestamp) -> bool {
+        let began_now = self.rounds.get(preemptor).is_some_and(|rounds| rounds.at == now);
+        began_now || self.answered.contains(preemptor)
+    }
+
     /// Says whether the victim is evicted at once when it is chosen: a last one may come later, when the budget is not what it was.
     fn evicts(&mut self, victim: &Pod, preemptor: &Pod, now: Timestamp) -> bool {
         let node = victim.node_name.clone().expect("a victim is on a node");
         let controller = victim.controller.as_ref().map(|owner| owner.uid.clone());
+        let goes_on = self.goes_on(&preemptor.uid, now);
         let in_vain = match self.rounds.get_mut(&preemptor.uid) {
-            Some(rounds)
-                if rounds.node == node && (rounds.at == now || self.answered.contains(&preemptor.uid)) =>
-            {
+            Some(rounds) if rounds.node == node && goes_on => {
                 rounds.victims.insert(victim.uid.clone());
                 rounds.controllers.extend(controller);
                 return rounds.at == now;

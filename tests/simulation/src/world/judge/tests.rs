@@ -1,0 +1,77 @@
+//! The judge's own rules.
+
+use super::super::objects::StoredPod;
+use super::*;
+use secondmate_core::port::{EventType, PodEvent};
+
+fn pod(name: &str, scheduler: &str, node: Option<&str>) -> Arc<Pod> {
+    StoredPod::new(json!({
+        "metadata": {"name": name, "namespace": NAMESPACES[0], "uid": name},
+        "spec": {"schedulerName": scheduler, "nodeName": node, "containers": [{"name": "c"}]},
+    }))
+    .pod
+}
+
+fn at(millis: u64) -> Timestamp {
+    BEGAN + Duration::from_millis(millis)
+}
+
+fn evict(judge: &mut Judge, victim: &str, now: Timestamp) {
+    let victim = pod(victim, OTHER_NAMES[0], Some("n"));
+    let preemptor = pod("preemptor", OUR_NAMES[0], None);
+    judge.effect(&Effect::Evict { victim, preemptor, profile: Atom::new(OUR_NAMES[0]) }, false, now);
+}
+
+fn answered(judge: &mut Judge, victim: &str, now: Timestamp) {
+    let (preemptor, victim) = (Uid::from("preemptor"), Uid::from(victim));
+    judge.input(&Input::EvictFinished { preemptor, victim, result: Ok(()) }, false, now);
+}
+
+fn stopped_in_memory(judge: &mut Judge, victim: &str, now: Timestamp) {
+    let event = PodEvent {
+        regarding: pod(victim, OUR_NAMES[0], None),
+        related: Some(pod("preemptor", OUR_NAMES[0], None)),
+        kind: EventType::Normal,
+        reason: "Preempted".into(),
+        action: "Preempting".into(),
+        note: "Preempted by pod preemptor on node n (in kube-scheduler memory).".to_owned(),
+        profile: Atom::new(OUR_NAMES[0]),
+    };
+    judge.effect(&Effect::Event(event), false, now);
+}
+
+/// One preemption with three victims: one is evicted at once, one is on its way and stopped, the last one is evicted a second later. Then
+/// another scheduler takes the room.
+fn a_preemption_in_vain() -> Judge {
+    let mut judge = Judge::default();
+    evict(&mut judge, "first", at(0));
+    stopped_in_memory(&mut judge, "second", at(0));
+    judge.turn_ends();
+    answered(&mut judge, "first", at(1000));
+    evict(&mut judge, "last", at(1000));
+    judge.turn_ends();
+    answered(&mut judge, "last", at(2000));
+    judge.turn_ends();
+    let taker = pod("taker", OTHER_NAMES[1], Some("n"));
+    judge.input(&Input::Pod(PodWatch::Assigned, taker), true, at(3000));
+    judge
+}
+
+#[test]
+fn the_delay_counts_from_when_the_victims_were_chosen_also_where_one_was_stopped_in_memory() {
+    evict(&mut a_preemption_in_vain(), "another", at(10_000));
+}
+
+#[test]
+#[should_panic(expected = "preemption loop")]
+fn nobody_is_evicted_again_before_the_delay_is_over() {
+    evict(&mut a_preemption_in_vain(), "another", at(9_999));
+}
+
+#[test]
+fn a_preemption_that_only_stops_pods_in_memory_is_the_last_one_from_then_on() {
+    let mut judge = a_preemption_in_vain();
+    stopped_in_memory(&mut judge, "another", at(4000));
+    judge.turn_ends();
+    evict(&mut judge, "yet-another", at(4500));
+}
