@@ -14,12 +14,22 @@ use std::time::Duration;
 /// Arrivals that are remembered of each node, to say who took the room.
 const ARRIVALS_MAX: usize = 8;
 
+/// See [`Times::carried_out_within`].
+const PATIENCE: u32 = 3;
+/// How long a slow bind is remembered, and at most twice as long.
+const SLOW_FOR: Duration = Duration::from_secs(60);
+
 /// How long what was approved may stay unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// After this the pod itself is looked at, and after this again if nobody could say. An API server carries a bind out within
+    /// After this the pod itself is looked at, and after this again while that settles nothing. An API server carries a bind out within
     /// milliseconds, and its watches tell as fast.
     pub look_after: Duration,
+    /// A look that shows the pod on no node, and that began so long after the approval, says that the bind will not be carried out. Where
+    /// binds were slow to be seen lately, it takes three times as long as the slowest of them.
+    pub carried_out_within: Duration,
+    /// But no longer than this: an API server gives a request up after 34 s (`requestTimeoutUpperBound` of its handlers).
+    pub carried_out_at_last: Duration,
     /// So long after a look has shown a bind as carried out the watch lags if it still does not show it: a slow API server may have carried
     /// it out just before the look.
     pub lags_after: Duration,
@@ -31,6 +41,8 @@ impl Default for Times {
     fn default() -> Self {
         Self {
             look_after: Duration::from_secs(3),
+            carried_out_within: Duration::from_secs(9),
+            carried_out_at_last: Duration::from_secs(35),
             lags_after: Duration::from_secs(1),
             expire_after: Duration::from_secs(60),
         }
@@ -62,6 +74,8 @@ pub struct Look {
     pub uid: Uid,
     /// Which approval it is about: a later one of the same pod may take its place.
     at: Timestamp,
+    /// When it begins. What it finds may be no newer.
+    begins: Timestamp,
 }
 
 /// What a look at a pod found.
@@ -106,6 +120,34 @@ impl Settled {
     }
 }
 
+/// The slowest of the approved binds that were seen lately.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slowest {
+    now: Duration,
+    before: Duration,
+    since: Option<Timestamp>,
+}
+
+impl Slowest {
+    fn turn(&mut self, now: Timestamp) {
+        let since = *self.since.get_or_insert(now);
+        if now.since(since) >= SLOW_FOR {
+            let before = if now.since(since) < SLOW_FOR * 2 { self.now } else { Duration::ZERO };
+            *self = Self { now: Duration::ZERO, before, since: Some(now) };
+        }
+    }
+
+    fn seen(&mut self, after: Duration, now: Timestamp) {
+        self.turn(now);
+        self.now = self.now.max(after);
+    }
+
+    fn get(&mut self, now: Timestamp) -> Duration {
+        self.turn(now);
+        self.now.max(self.before)
+    }
+}
+
 /// The last to come to a node, oldest first.
 type Arrivals = VecDeque<(Uid, Timestamp)>;
 
@@ -118,6 +160,7 @@ pub struct Guard {
     waiting: Waiting,
     /// One for each assumed pod of the cache.
     approvals: BTreeMap<Uid, Approval>,
+    slowest: Slowest,
     arrivals: FxHashMap<Atom, Arrivals>,
     /// The first lists are in: who comes from now on comes now.
     listed: bool,
@@ -132,6 +175,7 @@ impl Guard {
             cache: Cache::new(),
             waiting: Waiting::default(),
             approvals: BTreeMap::new(),
+            slowest: Slowest::default(),
             arrivals: FxHashMap::default(),
             listed: false,
         }
@@ -202,11 +246,12 @@ impl Guard {
             self.arrived(&node, &uid, now);
         }
         let approval = self.approvals.remove(&uid)?;
-        if known.as_ref() == Some(&node) {
-            Some(Settled::Seen(now.since(approval.at)))
-        } else {
-            Some(Settled::Elsewhere)
+        if known.as_ref() != Some(&node) {
+            return Some(Settled::Elsewhere);
         }
+        let after = now.since(approval.at);
+        self.slowest.seen(after, now);
+        Some(Settled::Seen(after))
     }
 
     /// A pod on a node has ended or is gone.
@@ -361,6 +406,7 @@ impl Guard {
                 name: pod.name.clone(),
                 uid: uid.clone(),
                 at: approval.at,
+                begins: now,
             })
         })
         .collect()
@@ -369,6 +415,7 @@ impl Guard {
     /// What a look at a pod has found. Says what that means for the approval; `None` where it means nothing (yet).
     pub fn found(&mut self, look: &Look, found: &Found, now: Timestamp) -> Option<Settled> {
         let node = self.cache.pod(&look.uid).and_then(|pod| pod.node_name.clone());
+        let patience = self.patience(now);
         let approval = self.approvals.get_mut(&look.uid).filter(|approval| approval.at == look.at)?;
         match found {
             Found::Unknown => None,
@@ -387,11 +434,18 @@ impl Guard {
                 self.take(&look.uid);
                 Some(Settled::Elsewhere)
             }
+            Found::Unbound if look.begins.since(look.at) < patience => None,
             Found::Unbound | Found::Gone => {
                 self.take(&look.uid);
                 Some(Settled::NotCarriedOut)
             }
         }
+    }
+
+    /// How long after its approval a bind may still be carried out.
+    fn patience(&mut self, now: Timestamp) -> Duration {
+        let Times { carried_out_within, carried_out_at_last, .. } = self.times;
+        (self.slowest.get(now) * PATIENCE).max(carried_out_within).min(carried_out_at_last)
     }
 
     /// Whether the watch of pods on nodes is known to lag: a bind was carried out that it does not show.

@@ -165,7 +165,8 @@ impl World {
             Verdict::Approved => {
                 assert!(fits, "{wanted:?} does not fit by what the guard knows");
                 self.approved.insert(name.clone(), wanted);
-                let due = self.now + Duration::from_millis(self.dice.below(2900) as u64);
+                let slowest_ms = if self.chance(4) { 8900 } else { 500 };
+                let due = self.now + Duration::from_millis(self.dice.below(slowest_ms) as u64);
                 let carried_out = !self.chance(5);
                 self.under_way.push(UnderWay { due, pod: name, node: target, carried_out });
                 self.counts[0] += 1;
@@ -216,14 +217,15 @@ impl World {
                 Some(Pod { node: None, .. }) => Found::Unbound,
                 Some(Pod { node: Some(node), .. }) => Found::On(atom(&format!("n{node}"))),
             };
-            self.guard.found(&look, &found, now);
+            let settled = self.guard.found(&look, &found, now);
             let approved = self.approved.get(look.uid.as_str()).and_then(|pod| pod.node);
             let stands = match &found {
                 Found::Unknown => true,
                 Found::On(node) => {
                     approved.map(|number| format!("n{number}")).as_deref() == Some(node.as_str())
                 }
-                Found::Unbound | Found::Gone => false,
+                Found::Unbound => settled.is_none(),
+                Found::Gone => false,
             };
             if !stands {
                 self.approved.remove(look.uid.as_str());

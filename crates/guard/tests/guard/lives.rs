@@ -46,13 +46,46 @@ fn what_was_not_carried_out_is_found_out_and_given_back() {
     assert_eq!(desk.found(&look, &Found::Unknown), None);
     assert!(desk.bind("b", "n1").contains("default/a was bound"));
     desk.wait_ms(3000);
-    let look = desk.look().expect("it is looked at again");
+    let early = desk.look().expect("it is looked at again");
+    assert_eq!(desk.found(&early, &Found::Unbound), None, "it may be carried out yet");
+    desk.wait_ms(3000);
+    let look = desk.look().expect("and again");
+    assert_eq!(desk.found(&early, &Found::Unbound), None, "what an early look found is as old");
+    assert!(desk.bind("b", "n1").contains("default/a was bound"));
     assert_eq!(desk.found(&look, &Found::Unbound), Some(Settled::NotCarriedOut));
     assert_eq!(desk.bind("b", "n1"), "ok");
     desk.wait_ms(3000);
     let look = desk.look().expect("of the other");
     assert_eq!(desk.found(&look, &Found::Gone), Some(Settled::NotCarriedOut));
     assert_eq!(desk.found(&look, &Found::Gone), None, "told twice");
+}
+
+#[test]
+fn where_binds_are_slow_it_takes_longer_to_say_that_one_was_not_carried_out() {
+    for (seen_after_s, given_back_after_s) in [(1, 9), (3, 9), (4, 12), (6, 18), (11, 33), (12, 36), (50, 36)]
+    {
+        let mut desk = Desk::new(&["n1 cpu=1", "n2 cpu=1"], &["a cpu=1", "slow cpu=1"]);
+        desk.bind("slow", "n2");
+        desk.wait_ms(seen_after_s * 1000);
+        desk.see("slow cpu=1 on=n2");
+        desk.bind("a", "n1");
+        let gives_back = |desk: &mut Desk| {
+            (1_u64..30).find(|_| {
+                desk.wait_ms(3000);
+                let look = desk.look().expect("unseen still");
+                desk.found(&look, &Found::Unbound).is_some()
+            })
+        };
+        assert_eq!(
+            gives_back(&mut desk),
+            Some(given_back_after_s / 3),
+            "one was seen after {seen_after_s} s"
+        );
+        // Two minutes later nobody remembers.
+        desk.wait_ms(120_000);
+        desk.bind("a", "n1");
+        assert_eq!(gives_back(&mut desk), Some(3));
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use secondmate_guard::{Bind, Found, Guard, Settled, Standing, Times, Verdict};
 use secondmate_model::Node;
 use std::collections::BTreeSet;
 
-/// An API server stores what it lets through within milliseconds; a bad one within two seconds, before anybody looks for it.
-const STORED_WITHIN_MS: usize = 2_000;
+/// An API server stores what it lets through within milliseconds; a bad one within seconds, and some of it after somebody looked for it.
+const STORED_WITHIN_MS: [usize; 4] = [2_000, 2_000, 2_000, 8_500];
 /// Pods that are looked at in a turn.
 const LOOKS: usize = 16;
 
@@ -122,9 +122,10 @@ impl World {
                     Some(stored) => stored.pod.node_name.clone().map_or(Found::Unbound, Found::On),
                 };
                 let settled = guard.found(&look, &found, now);
-                // Nothing is stored later than a look.
+                // Nothing is stored after it was given up.
                 assert!(
                     settled != Some(Settled::NotCarriedOut)
+                        || found == Found::Gone
                         || self.under_way.iter().all(|bind| *bind.pod != *look.name),
                     "the world stores binds in time"
                 );
@@ -212,7 +213,8 @@ impl World {
     /// A bind is asked for: admitted, and stored a little later.
     pub(super) fn ask_bind_slowly(&mut self, pod: &Name, node: &str) -> Result<(), (u16, String)> {
         self.admit(pod, node)?;
-        let due = self.now + Duration::from_millis(self.random.below(STORED_WITHIN_MS) as u64);
+        let within = STORED_WITHIN_MS[self.random.below(STORED_WITHIN_MS.len())];
+        let due = self.now + Duration::from_millis(self.random.below(within) as u64);
         self.under_way.push(UnderWay { pod: Arc::clone(pod), node: node.into(), due });
         Ok(())
     }
