@@ -15,8 +15,8 @@ pub(crate) struct Pool {
 const VALUES_MAX: usize = 4_000;
 /// How deep a chain is nested: beyond what any object has, and beyond what parsers take.
 const DEPTHS: [usize; 4] = [2, 20, 127, 600];
-/// Copies of one element.
-const COPIES: [usize; 3] = [1, 10, 300];
+/// Copies of one element. Many are seldom: they cost as much as a hundred inputs, and say the same each time.
+const COPIES: [usize; 16] = [1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 5, 10, 10, 300];
 
 impl Pool {
     pub fn new(trees: &[Value]) -> Self {
