@@ -91,4 +91,8 @@ impl Nominations for Nominator {
     fn nodes(&self) -> Vec<&Atom> {
         self.by_node.keys().collect()
     }
+
+    fn is_empty(&self) -> bool {
+        self.by_node.is_empty()
+    }
 }

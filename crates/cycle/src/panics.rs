@@ -84,17 +84,20 @@ struct Running<'a> {
 }
 
 impl Drop for Running<'_> {
-    #[cold]
+    // Inlined, so that the fields stay in registers that hold them anyway: nothing is stored for a call that does not panic.
+    #[inline(always)]
     fn drop(&mut self) {
-        CULPRIT.with_borrow_mut(|culprit| {
-            // A plugin that others run inside of, such as the filters of a preemption, is dropped after them.
-            culprit.get_or_insert_with(|| Culprit {
-                plugin: self.plugin.clone(),
-                point: self.point,
-                node: self.node.cloned(),
-            });
-        });
+        note_culprit(self.plugin, self.point, self.node);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn note_culprit(plugin: &Atom, point: &'static str, node: Option<&Atom>) {
+    CULPRIT.with_borrow_mut(|culprit| {
+        // A plugin that others run inside of, such as the filters of a preemption, is dropped after them.
+        culprit.get_or_insert_with(|| Culprit { plugin: plugin.clone(), point, node: node.cloned() });
+    });
 }
 
 /// Runs a plugin: a panic inside is its, and is told by [`catch`].

@@ -201,6 +201,10 @@ pub trait Nominations {
     fn on_node(&self, node: &Atom) -> &[Arc<Pod>];
     /// Names of the nodes to which pods are nominated, in no order.
     fn nodes(&self) -> Vec<&Atom>;
+    /// Whether no pod is nominated to any node.
+    fn is_empty(&self) -> bool {
+        self.nodes().is_empty()
+    }
 }
 
 /// Holds a pod back before it enters the active queue.

@@ -79,6 +79,7 @@ fn sweep() {
 }
 
 impl PartialEq for Atom {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

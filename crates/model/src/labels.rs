@@ -19,9 +19,17 @@ impl Labels {
 
     /// Value of a key.
     #[must_use]
+    #[inline]
     pub fn get(&self, key: &Atom) -> Option<&Atom> {
         // Label sets are small: comparing pointers in a row beats searching by text.
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v)
+    }
+
+    /// Whether the key is there with this value.
+    #[must_use]
+    #[inline]
+    pub fn has(&self, key: &Atom, value: &Atom) -> bool {
+        self.get(key).is_some_and(|v| v == value)
     }
 
     /// Whether there is no label.
@@ -196,8 +204,16 @@ impl LabelSelector {
 
     /// Whether the label set meets all requirements.
     #[must_use]
+    #[inline]
     pub fn matches(&self, labels: &Labels) -> bool {
-        !self.nothing && self.requirements.iter().all(|r| r.matches(labels))
+        if self.nothing {
+            return false;
+        }
+        match &*self.requirements {
+            // What most Services and workloads select by. It is asked of every pod on every node, so it is answered without a call.
+            [Requirement::In(key, values)] if values.len() == 1 => labels.has(key, &values[0]),
+            requirements => requirements.iter().all(|r| r.matches(labels)),
+        }
     }
 }
 

@@ -449,6 +449,7 @@ fn look_round(
     let count = if pre_filtered.nodes.is_some() { candidates.len() } else { all.len() };
     let wanted = search.wanted(count);
     let mut nodes = Vec::with_capacity(wanted.min(count));
+    let nominated = !cx.nominations.is_empty();
     for step in 0..count {
         if nodes.len() >= wanted {
             break;
@@ -460,7 +461,8 @@ fn look_round(
             NodeIndex(u32::try_from(at).expect("fewer than 2^32 nodes"))
         };
         let node = &all[position.get()];
-        let status = runner.run(cx, state, pod, node);
+        let status =
+            if nominated { runner.run(cx, state, pod, node) } else { runner.run_once(cx, state, pod, node) };
         match status.code() {
             Code::Success => nodes.push(Arc::clone(node)),
             Code::Unschedulable | Code::UnschedulableAndUnresolvable | Code::Pending => {
