@@ -46,7 +46,7 @@ use crate::plain::{self, Pass};
 use crate::probe::Point;
 use crate::random::Random;
 use class::{Asker, Class, Work};
-use classes::Classes;
+use classes::{Classes, Seen};
 use columns::Columns;
 use first_sight::FirstSight;
 use groups::Groups;
@@ -140,10 +140,17 @@ impl Standing {
         let key = Key::new(pass.profile, &plan, pass.pod);
         let class = self.classes.take(&key);
         let nodes = pass.cx.snapshot.nodes().len();
-        let is_new = class.is_none() && !self.classes.see(&key) && !self.settings.first_sight;
+        let seen = if class.is_some() { Seen::Before } else { self.classes.see(&key) };
         let has_groups =
             plan.scorers.iter().any(|scorer| scorer.by_group.is_some()) || !plan.apart.is_empty();
         let needs_a_class = has_groups || !plan.asked.is_empty() || pass.scope.is_every();
+        // What looks at every node with its pods costs a class no more than the plain pass, and the next pods of it next to nothing.
+        let at_once = has_groups
+            && seen == Seen::Never
+            && plan.asked.is_empty()
+            && !pass.scope.is_every()
+            && Class::bytes_at_least(nodes) <= self.settings.bytes_max / 8;
+        let is_new = seen != Seen::Before && !at_once && !self.settings.first_sight;
         if is_new && (needs_a_class || !self.has_room_for_columns(nodes)) {
             return Err(Why::FirstSight);
         }
@@ -160,7 +167,7 @@ impl Standing {
         if is_new {
             return self.judge_at_first_sight(&asker, random);
         }
-        let judged = self.refresh(class, key, &asker).and_then(|class| {
+        let judged = self.refresh(class, key, seen == Seen::Before, &asker).and_then(|class| {
             let judged = self.choose(&class, pass, &plan, runner, scoring, random);
             self.keep(class);
             judged
@@ -246,11 +253,12 @@ impl Standing {
         self.columns.bytes() + self.first_sight.bytes()
     }
 
-    /// Brings a class up to date, or makes it.
+    /// Brings a class up to date, or makes it. It has `proven` of use where this is not the first pod of it.
     fn refresh(
         &mut self,
         class: Option<Box<Class>>,
         key: Key,
+        proven: bool,
         asker: &Asker<'_, '_>,
     ) -> Result<Box<Class>, Why> {
         let is_known = class.is_some();
@@ -258,6 +266,7 @@ impl Standing {
         let has_room = self.has_room_for_columns(asker.pass.cx.snapshot.nodes().len());
         let refresh = || -> Result<_, Why> {
             let mut class = class.unwrap_or_else(|| Box::new(Class::new(key)));
+            class.proven = proven;
             let stale = class.stale(asker);
             let is_worth = stale.as_ref().is_none_or(|stale| stale.len() >= self.settings.columns_from);
             let is_worth = is_worth && has_room;

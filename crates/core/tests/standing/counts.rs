@@ -282,6 +282,35 @@ fn the_first_pod_of_a_kind_makes_no_class_unless_told_otherwise() {
 }
 
 #[test]
+fn the_first_pod_of_a_kind_makes_a_class_where_domains_count() {
+    let mut world = World::new(10, 0, StandingSettings::default());
+    let kind = |app: &str| with_affinity("podAntiAffinity", true, "zone", app);
+    assert_eq!(world.nodes_for(&kind("a")), 10);
+    let looked_at = world.nodes_for(&kind("a"));
+    assert!(looked_at < 10, "{looked_at}: the class is known");
+    let counts = world.standing.counts();
+    assert_eq!((counts.hits, counts.made, counts.plain.len()), (2, 1, 0), "{counts:?}");
+}
+
+#[test]
+fn for_want_of_memory_those_go_first_of_which_one_pod_came() {
+    let settings = StandingSettings { bytes_max: 64 << 10, ..StandingSettings::default() };
+    let mut world = World::new(500, 0, settings);
+    let kind = |app: &str| with_affinity("podAntiAffinity", true, "zone", app);
+    for _ in 0..2 {
+        world.place(&kind("known"));
+    }
+    for other in 0..50 {
+        world.place(&kind(&format!("other-{other}")));
+    }
+    let made = world.standing.counts().made;
+    world.place(&kind("known"));
+    let counts = world.standing.counts();
+    assert_eq!(counts.made, made, "it is there still: {counts:?}");
+    assert!(counts.dropped > 0, "{counts:?}");
+}
+
+#[test]
 fn pods_that_are_each_alone_look_at_nodes_that_change_by_more_than_pods_and_leave_no_class_behind() {
     for nodes in [10, 2000] {
         let mut world = World::new(nodes, 0, StandingSettings::default());

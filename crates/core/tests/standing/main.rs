@@ -81,8 +81,8 @@ fn both_answer_alike_where_classes_come_with_the_second_pod_and_go_for_want_of_m
 fn both_answer_alike_where_every_pod_is_alone() {
     let (counts, _) = histories("alone", 24, StandingSettings::default(), About::PodsAlone);
     assert!(
-        counts.first_sights > 500 && counts.made < counts.hits / 4,
-        "pods are answered over columns: {counts:?}"
+        counts.first_sights > 500 && counts.made < counts.hits / 2,
+        "pods are answered over columns, and by a class of their own where domains count: {counts:?}"
     );
 }
 

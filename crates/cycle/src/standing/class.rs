@@ -24,6 +24,8 @@ pub(super) struct Class {
     pub(super) key: Key,
     /// When a pod of it was tried last, counted in pods.
     pub(super) used: u64,
+    /// A second pod of it came. Until then it is the first to go where there is not enough memory.
+    pub(super) proven: bool,
     /// Memory that it takes, in bytes; as of its last use.
     pub(super) bytes: usize,
     /// How far it has followed the nodes.
@@ -139,6 +141,7 @@ impl Class {
         Self {
             key,
             used: 0,
+            proven: false,
             bytes: 0,
             cursor: None,
             epochs: Epochs::new(),

@@ -4,6 +4,7 @@ use super::class::Class;
 use super::key::Key;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
+use std::collections::BTreeMap;
 
 /// Hashes of keys that are remembered to know a class that has been seen before: a power of two.
 const SEEN: usize = 4096;
@@ -18,12 +19,24 @@ struct Sight {
     to_pass: u32,
 }
 
+/// How a class has been met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// No pod of it was seen lately.
+    Never,
+    /// One was.
+    Before,
+    /// It turned out to be of no use.
+    GivenUp,
+}
+
 /// Classes by key.
 #[derive(Debug, Default)]
 pub(super) struct Classes {
     /// By the hash of the key; different keys with the same hash stand in a row.
     by_hash: FxHashMap<u64, SmallVec<[Box<Class>; 1]>>,
-    count: usize,
+    /// The hashes in the order in which the classes go: those that have not proven of use first, and then by their last use.
+    order: BTreeMap<(bool, u64), u64>,
     bytes: usize,
     /// Counts the uses.
     clock: u64,
@@ -34,7 +47,7 @@ pub(super) struct Classes {
 impl Classes {
     /// Number of classes.
     pub(super) fn len(&self) -> usize {
-        self.count
+        self.order.len()
     }
 
     /// Memory that they take, in bytes.
@@ -50,55 +63,52 @@ impl Classes {
         if row.is_empty() {
             self.by_hash.remove(&key.hash());
         }
-        self.count -= 1;
+        self.order.remove(&(class.proven, class.used));
         self.bytes -= class.bytes;
         Some(class)
     }
 
-    /// Keeps a class that was just used. Where there is not enough memory for all, those go that were not used for the longest
-    /// time; says how many.
+    /// Keeps a class that was just used. Where there is not enough memory for all, those go of which one pod came only, and then those that
+    /// were not used for the longest time; says how many.
     pub(super) fn put(&mut self, mut class: Box<Class>, bytes_max: usize) -> usize {
         self.clock += 1;
         class.used = self.clock;
-        self.count += 1;
         self.bytes += class.bytes;
+        self.order.insert((class.proven, class.used), class.key.hash());
         self.by_hash.entry(class.key.hash()).or_default().push(class);
         let mut dropped = 0;
-        while self.bytes > bytes_max && self.count > 0 {
-            self.drop_oldest();
+        while self.bytes > bytes_max && self.drop_first() {
             dropped += 1;
         }
         dropped
     }
 
-    fn drop_oldest(&mut self) {
-        // The order does not show: every class was used at another time.
-        let all = self.by_hash.iter().flat_map(|(hash, row)| row.iter().map(|class| (class.used, *hash)));
-        let Some((used, hash)) = all.min() else { return };
-        let Some(row) = self.by_hash.get_mut(&hash) else { return };
-        row.retain(|class| {
-            let stays = class.used != used;
-            if !stays {
-                self.count -= 1;
-                self.bytes -= class.bytes;
-            }
-            stays
-        });
+    fn drop_first(&mut self) -> bool {
+        let Some(((_, used), hash)) = self.order.pop_first() else { return false };
+        let Some(row) = self.by_hash.get_mut(&hash) else { return false };
+        if let Some(at) = row.iter().position(|class| class.used == used) {
+            self.bytes -= row.swap_remove(at).bytes;
+        }
         if row.is_empty() {
             self.by_hash.remove(&hash);
         }
+        true
     }
 
-    /// Whether a class is worth making: a pod of it was seen lately. From now on one was.
-    pub(super) fn see(&mut self, key: &Key) -> bool {
+    /// How the class has been met. From now on a pod of it was seen.
+    pub(super) fn see(&mut self, key: &Key) -> Seen {
         let sight = self.sight(key.hash());
         if sight.hash != key.hash() {
             *sight = Sight { hash: key.hash(), to_pass: 0 };
-            return false;
+            return Seen::Never;
         }
-        let worth = sight.to_pass == 0;
-        sight.to_pass = sight.to_pass.saturating_sub(1);
-        worth
+        match sight.to_pass {
+            0 => Seen::Before,
+            _ => {
+                sight.to_pass -= 1;
+                Seen::GivenUp
+            }
+        }
     }
 
     /// A class with this hash turned out to be of no use: the next pods of it take the plain pass without another try.
