@@ -40,21 +40,62 @@ pub(crate) struct Shared {
     pub mirror: Mutex<Mirror>,
 }
 
-/// What an instance can ask during a call: what is not given reads as empty.
-#[derive(Clone, Default)]
-pub(crate) struct CallContext {
+/// What a call is about: what is not given reads as empty.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct About<'a> {
+    /// The time of the cycle.
+    pub now: Timestamp,
     /// The pod that is scheduled.
-    pub pod: Option<Arc<Pod>>,
+    pub pod: Option<&'a Arc<Pod>>,
     /// The pod that is added or removed.
-    pub target: Option<Arc<Pod>>,
+    pub target: Option<&'a Arc<Pod>>,
     /// The node that is judged or was chosen.
-    pub node: Option<Atom>,
+    pub node: Option<&'a Atom>,
     /// JSON list of the names of the feasible nodes.
-    pub feasible: Option<Arc<str>>,
+    pub feasible: Option<&'a Arc<str>>,
     /// JSON object from node to status code.
-    pub statuses: Option<String>,
+    pub statuses: Option<&'a str>,
     /// JSON object from node to score.
-    pub scores: Option<String>,
+    pub scores: Option<&'a str>,
+}
+
+/// What an instance can ask during a call.
+#[derive(Default)]
+struct Asked {
+    pod: Option<Arc<Pod>>,
+    target: Option<Arc<Pod>>,
+    /// A text and no atom: most calls differ in the node alone, and the counts of atoms are shared by threads.
+    node: String,
+    feasible: Option<Arc<str>>,
+    statuses: String,
+    scores: String,
+}
+
+impl Asked {
+    /// Of the next call. What is the same as in the last one stays.
+    fn set(&mut self, of: &About<'_>) {
+        set_shared(&mut self.pod, of.pod);
+        set_shared(&mut self.target, of.target);
+        set_text(&mut self.node, of.node.map_or("", Atom::as_str));
+        set_shared(&mut self.feasible, of.feasible);
+        set_text(&mut self.statuses, of.statuses.unwrap_or_default());
+        set_text(&mut self.scores, of.scores.unwrap_or_default());
+    }
+}
+
+fn set_shared<T: ?Sized>(old: &mut Option<Arc<T>>, new: Option<&Arc<T>>) {
+    let same = match (&*old, new) {
+        (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+        (old, new) => old.is_none() && new.is_none(),
+    };
+    if !same {
+        *old = new.cloned();
+    }
+}
+
+fn set_text(old: &mut String, new: &str) {
+    old.clear();
+    old.push_str(new);
 }
 
 /// What a call left beside its result.
@@ -94,7 +135,7 @@ pub(crate) struct Host {
     /// The guest's memory, once it is instantiated.
     pub memory: Option<Memory>,
     /// Of the call that runs.
-    pub context: CallContext,
+    asked: Asked,
     /// Of the call that runs.
     pub results: Results,
     /// What it did since somebody last took note; as long as the queues of the handle at most, which refuse what is more.
@@ -117,7 +158,7 @@ impl Host {
             shared,
             limits,
             memory: None,
-            context: CallContext::default(),
+            asked: Asked::default(),
             results: Results::default(),
             done: Vec::new(),
             output: Vec::new(),
@@ -140,6 +181,16 @@ impl Host {
         let bytes = protobuf::pod(&pod);
         self.encoded = Some((pod, Arc::clone(&bytes)));
         bytes
+    }
+
+    /// Gets ready for a call.
+    pub fn begin(&mut self, of: &About<'_>) {
+        self.asked.set(of);
+        // A binding has no time of its own, and a clock does not go back.
+        self.now = self.now.max(of.now);
+        self.slept = 0;
+        self.results = Results::default();
+        self.output.clear();
     }
 
     /// Keeps what the guest wrote, up to a limit.

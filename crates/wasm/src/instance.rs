@@ -3,12 +3,11 @@
 use crate::LoadError;
 use crate::exports::Export;
 use crate::guest::Guest;
-use crate::host::{CallContext, Done, Exit, Host, Results};
+use crate::host::{About, Done, Exit, Host, Results};
 use crate::status::{high, low};
-use secondmate_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use wasmtime::{Error, Store, StoreLimitsBuilder, Trap, TypedFunc, WasmResults};
+use wasmtime::{Error, Store, StoreLimitsBuilder, Trap, TypedFunc};
 
 /// Most tables of an instance, and elements of each.
 const TABLES_MAX: usize = 16;
@@ -36,15 +35,16 @@ impl CallError {
 /// A guest in memory. Whoever has it calls it; after an error it is of no use any more.
 pub(crate) struct Instance {
     store: Store<Host>,
-    functions: Functions,
+    /// Each at the place of its [`Export`].
+    functions: Vec<Function>,
 }
 
-/// The exported functions by what they return, each at the place of its [`Export`].
-#[derive(Default)]
-struct Functions {
-    plain: Vec<Option<TypedFunc<(), ()>>>,
-    narrow: Vec<Option<TypedFunc<(), i32>>>,
-    wide: Vec<Option<TypedFunc<(), i64>>>,
+/// An exported function, by what it returns.
+enum Function {
+    Missing,
+    Plain(TypedFunc<(), ()>),
+    Narrow(TypedFunc<(), i32>),
+    Wide(TypedFunc<(), i64>),
 }
 
 impl Instance {
@@ -67,7 +67,7 @@ impl Instance {
         Ok(Self { store, functions })
     }
 
-    fn start(guest: &Guest, store: &mut Store<Host>) -> wasmtime::Result<Functions> {
+    fn start(guest: &Guest, store: &mut Store<Host>) -> wasmtime::Result<Vec<Function>> {
         store.set_fuel(guest.fuel_per_call)?;
         let instance = guest.compiled.module.instantiate(&mut *store)?;
         store.data_mut().memory = instance.get_memory(&mut *store, "memory");
@@ -82,29 +82,23 @@ impl Instance {
             }
             break;
         }
-        let mut functions = Functions::default();
-        for export in Export::ALL {
+        let function = |export: Export| {
             let name = export.name();
-            functions.plain.push(instance.get_typed_func(&mut *store, name).ok());
-            functions.narrow.push(instance.get_typed_func(&mut *store, name).ok());
-            functions.wide.push(instance.get_typed_func(&mut *store, name).ok());
-        }
-        Ok(functions)
+            let plain = instance.get_typed_func(&mut *store, name).map(Function::Plain);
+            let narrow = plain.or_else(|_| instance.get_typed_func(&mut *store, name).map(Function::Narrow));
+            let wide = narrow.or_else(|_| instance.get_typed_func(&mut *store, name).map(Function::Wide));
+            wide.unwrap_or(Function::Missing)
+        };
+        Ok(Export::ALL.into_iter().map(function).collect())
     }
 
     /// Calls an export. One that is not there succeeds.
-    pub fn call(&mut self, export: Export, guest: &Guest, of: Given<'_>) -> Result<Reply, CallError> {
-        let at = export as usize;
-        let (value, results) = if let Some(function) = self.functions.narrow[at].clone() {
-            let (status, results) = self.run(export, &function, guest, of)?;
-            (i64::from(status), results)
-        } else if let Some(function) = self.functions.wide[at].clone() {
-            self.run(export, &function, guest, of)?
-        } else if let Some(function) = self.functions.plain[at].clone() {
-            (0, self.run(export, &function, guest, of)?.1)
-        } else {
+    pub fn call(&mut self, export: Export, guest: &Guest, of: &About<'_>) -> Result<Reply, CallError> {
+        if matches!(self.functions[export as usize], Function::Missing) {
             return Ok(Reply::default());
-        };
+        }
+        let value = self.run(export, guest, of)?;
+        let results = std::mem::take(&mut self.store.data_mut().results);
         let mut reply = Reply { value, results, ..Reply::default() };
         match export {
             Export::ScoreNodes => reply.numbers = self.numbers(export, value)?,
@@ -112,6 +106,19 @@ impl Instance {
             _ => {}
         }
         Ok(reply)
+    }
+
+    /// Calls an export of which nothing counts but what it returns, and why. This is what is called for each node: it copies no more.
+    pub fn number(
+        &mut self,
+        export: Export,
+        guest: &Guest,
+        of: &About<'_>,
+    ) -> Result<(i64, String), CallError> {
+        let value = self.run(export, guest, of)?;
+        let host = self.store.data_mut();
+        host.done.clear();
+        Ok((value, std::mem::take(&mut host.results.reason)))
     }
 
     /// The list of numbers at a place in the guest's memory: pointer in the upper half, length in bytes in the lower.
@@ -144,31 +151,21 @@ impl Instance {
         std::mem::take(&mut self.store.data_mut().done)
     }
 
-    fn run<R: WasmResults>(
-        &mut self,
-        export: Export,
-        function: &TypedFunc<(), R>,
-        guest: &Guest,
-        of: Given<'_>,
-    ) -> Result<(R, Results), CallError> {
-        let host = self.store.data_mut();
-        host.context.clone_from(of.context);
-        // A binding has no time of its own, and a clock does not go back.
-        host.now = host.now.max(of.now);
-        host.slept = 0;
-        host.results = Results::default();
-        host.output.clear();
-        let called =
-            self.store.set_fuel(guest.fuel_per_call).and_then(|()| function.call(&mut self.store, ()));
-        let host = self.store.data_mut();
-        match called {
-            Ok(result) => Ok((result, std::mem::take(&mut host.results))),
-            Err(error) => Err(CallError {
-                export: export.name(),
-                output: String::from_utf8_lossy(&host.output).into_owned(),
-                cause: cause(&error, guest.fuel_per_call),
-            }),
-        }
+    /// What it returns; what it said besides is in the host.
+    fn run(&mut self, export: Export, guest: &Guest, of: &About<'_>) -> Result<i64, CallError> {
+        let Self { store, functions } = self;
+        store.data_mut().begin(of);
+        let called = store.set_fuel(guest.fuel_per_call).and_then(|()| match &functions[export as usize] {
+            Function::Missing => Ok(0),
+            Function::Plain(function) => function.call(&mut *store, ()).map(|()| 0),
+            Function::Narrow(function) => function.call(&mut *store, ()).map(i64::from),
+            Function::Wide(function) => function.call(&mut *store, ()),
+        });
+        called.map_err(|error| CallError {
+            export: export.name(),
+            output: String::from_utf8_lossy(&store.data().output).into_owned(),
+            cause: cause(&error, guest.fuel_per_call),
+        })
     }
 
     /// What the guest has at this place in its memory; nothing where that is outside.
@@ -192,14 +189,6 @@ pub(crate) struct Reply {
     pub key: Option<Vec<u8>>,
     #[serde(flatten)]
     pub results: Results,
-}
-
-/// What a call is about.
-#[derive(Clone, Copy)]
-pub(crate) struct Given<'a> {
-    pub context: &'a CallContext,
-    /// The time of the cycle.
-    pub now: Timestamp,
 }
 
 /// Why a guest stopped, without the list of its functions that led there.

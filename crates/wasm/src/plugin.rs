@@ -6,8 +6,8 @@ use crate::LoadError;
 use crate::cycle::{Cycle, Cycles, Edit};
 use crate::exports::{Export, Exports};
 use crate::guest::{Guest, Imports};
-use crate::host::{self, CallContext, Done};
-use crate::instance::{CallError, Given, Instance, Reply};
+use crate::host::{self, About, Done};
+use crate::instance::{CallError, Instance, Reply};
 use crate::pool::{Pool, Slot, lock};
 use crate::record::{Answer, Described, Outcome, Question, Record, Recorder};
 use crate::status::{default_events, event};
@@ -29,6 +29,8 @@ pub struct GuestPlugin {
     events: Vec<EventRegistration>,
     /// The cycle of a pod for which the guest is asked without its PreFilter, which the profile has not got.
     loose: Mutex<Option<Loose>>,
+    /// The feasible nodes as they were told last.
+    told: Mutex<Told>,
     failures: AtomicU64,
 }
 
@@ -38,6 +40,13 @@ enum Source {
     Guest(Arc<Pool>, Option<Arc<Recorder>>),
     /// A record of what it answered.
     Record(Arc<Record>),
+}
+
+/// Names of nodes, and the list of them in JSON.
+#[derive(Default)]
+struct Told {
+    names: Vec<Atom>,
+    list: Arc<str>,
 }
 
 struct Loose {
@@ -53,9 +62,7 @@ impl GuestPlugin {
         let (name, handle) = (guest.shared.name.clone(), guest.shared.handle.clone());
         let pool = Arc::new(Pool::new(guest)?);
         let mut instance = pool.take().map_err(LoadError::Instantiate)?;
-        let none = CallContext::default();
-        let asked =
-            instance.call(Export::Enqueue, &pool.guest, Given { context: &none, now: Timestamp::default() });
+        let asked = instance.call(Export::Enqueue, &pool.guest, &About::default());
         let events = asked.map_err(|error| LoadError::Enqueue(error.to_string()))?.results.events;
         pool.put(instance);
         if let Some((recorder, args)) = &recorder {
@@ -97,8 +104,18 @@ impl GuestPlugin {
         if registered.is_empty() {
             events = default_events();
         }
-        let (loose, failures) = (Mutex::default(), AtomicU64::new(0));
-        Self { name, source, exports, imports, handle, points: exports.points(), events, loose, failures }
+        Self {
+            name,
+            source,
+            exports,
+            imports,
+            handle,
+            points: exports.points(),
+            events,
+            loose: Mutex::default(),
+            told: Mutex::default(),
+            failures: AtomicU64::new(0),
+        }
     }
 
     fn has(&self, export: Export) -> bool {
@@ -177,18 +194,12 @@ impl GuestPlugin {
     }
 
     /// Calls an export in a cycle.
-    fn call(
-        &self,
-        export: Export,
-        cycle: &Cycle,
-        context: &CallContext,
-        now: Timestamp,
-    ) -> Result<Reply, Status> {
-        let question = || Question::new(&self.handle.profile, &self.name, export, context);
+    fn call(&self, export: Export, cycle: &Cycle, of: &About<'_>) -> Result<Reply, Status> {
+        let question = || Question::new(&self.handle.profile, &self.name, export, of);
         let outcome = match &self.source {
             Source::Guest(pool, recorder) => {
                 let mut done = Vec::new();
-                let called = self.call_instance(pool, export, cycle, Given { context, now }, &mut done);
+                let called = self.call_instance(pool, export, cycle, of, &mut done);
                 let outcome = called.map_or_else(Outcome::Failed, Outcome::Returned);
                 if let Some(recorder) = recorder {
                     recorder.call(question(), Answer { outcome: outcome.clone(), done });
@@ -198,16 +209,31 @@ impl GuestPlugin {
             Source::Record(record) => {
                 let Answer { outcome, done } = record.answer(&question());
                 let tried_out = cycle.edits.iter().map(|edit| &edit.target);
-                let pods: Vec<_> =
-                    [&context.pod, &context.target].into_iter().flatten().chain(tried_out).collect();
+                let pods: Vec<_> = [of.pod, of.target].into_iter().flatten().chain(tried_out).collect();
                 done.into_iter().for_each(|done| host::repeat(done, &self.handle, &self.name, &pods));
                 outcome
             }
         };
         match outcome {
             Outcome::Returned(reply) => Ok(reply),
-            Outcome::Failed(text) => Err(self.failed(context.pod.as_ref(), text)),
+            Outcome::Failed(text) => Err(self.failed(of.pod, text)),
         }
+    }
+
+    /// [Calls](Self::call) an export of which nothing counts but what it returns, and why: what is called for each node.
+    fn number(&self, export: Export, cycle: &Cycle, of: &About<'_>) -> Result<(i64, String), Status> {
+        if let (Source::Guest(pool, None), Some(slot)) = (&self.source, &cycle.slot) {
+            let mut held = slot.instance();
+            if let Some(instance) = held.as_mut() {
+                return instance.number(export, &pool.guest, of).map_err(|error| {
+                    *held = None;
+                    pool.lost();
+                    self.failed(of.pod, error.to_string())
+                });
+            }
+        }
+        let Reply { value, results, .. } = self.call(export, cycle, of)?;
+        Ok((value, results.reason))
     }
 
     /// Calls the instance of a cycle. After an error it is thrown away: who knows in what state it is.
@@ -216,7 +242,7 @@ impl GuestPlugin {
         pool: &Pool,
         export: Export,
         cycle: &Cycle,
-        given: Given<'_>,
+        of: &About<'_>,
         done: &mut Vec<Done>,
     ) -> Result<Reply, String> {
         let slot = cycle.slot.as_ref().expect("a cycle of a plugin with instances has a place for one");
@@ -225,9 +251,9 @@ impl GuestPlugin {
             Some(instance) => instance,
             // It begins a cycle, whatever was before.
             None if export == Export::PreFilter => pool.take()?,
-            None => self.restore(pool, cycle, given, done)?,
+            None => self.restore(pool, cycle, of, done)?,
         };
-        let called = instance.call(export, &pool.guest, given);
+        let called = instance.call(export, &pool.guest, of);
         done.append(&mut instance.take_done());
         match called {
             Ok(reply) => {
@@ -246,18 +272,18 @@ impl GuestPlugin {
         &self,
         pool: &Pool,
         cycle: &Cycle,
-        given: Given<'_>,
+        of: &About<'_>,
         done: &mut Vec<Done>,
     ) -> Result<Instance, String> {
         let mut instance = pool.take()?;
         let restored = (|| {
-            let mut context = CallContext { pod: given.context.pod.clone(), ..CallContext::default() };
+            let begin = About { now: of.now, pod: of.pod, ..About::default() };
             // Upstream's SDK forgets the last cycle in PreFilter, and only there.
-            instance.call(Export::PreFilter, &pool.guest, Given { context: &context, ..given })?;
+            instance.call(Export::PreFilter, &pool.guest, &begin)?;
             for Edit { added, target, node } in &cycle.edits {
                 let export = if *added { Export::AddPod } else { Export::RemovePod };
-                (context.target, context.node) = (Some(Arc::clone(target)), Some(node.clone()));
-                instance.call(export, &pool.guest, Given { context: &context, ..given })?;
+                let edit = About { target: Some(target), node: Some(node), ..begin };
+                instance.call(export, &pool.guest, &edit)?;
             }
             Ok::<_, CallError>(())
         })();

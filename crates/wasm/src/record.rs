@@ -9,7 +9,7 @@
 use crate::exports::{Export, Exports};
 use crate::fetch::sha256;
 use crate::guest::Imports;
-use crate::host::{CallContext, Done};
+use crate::host::{About, Done};
 use crate::instance::Reply;
 use crate::pool::lock;
 use secondmate_model::Atom;
@@ -74,18 +74,17 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    pub fn new(profile: &Atom, guest: &Atom, export: Export, context: &CallContext) -> Self {
-        let pod = context.pod.as_deref();
-        let lists = [context.feasible.as_deref(), context.statuses.as_deref(), context.scores.as_deref()]
-            .map(|l| l.unwrap_or(""));
+    pub fn new(profile: &Atom, guest: &Atom, export: Export, of: &About<'_>) -> Self {
+        let pod = of.pod;
+        let lists = [of.feasible.map(|names| &**names), of.statuses, of.scores].map(|l| l.unwrap_or(""));
         Self {
             profile: profile.to_string(),
             guest: guest.to_string(),
             export: export.name().to_owned(),
             pod: pod.map(|pod| pod.full_name()).unwrap_or_default(),
             uid: pod.map(|pod| pod.uid.to_string()).unwrap_or_default(),
-            target: context.target.as_ref().map(|pod| pod.uid.to_string()),
-            node: context.node.as_ref().map(Atom::to_string),
+            target: of.target.map(|pod| pod.uid.to_string()),
+            node: of.node.map(Atom::to_string),
             lists: (lists != [""; 3]).then(|| sha256(lists.join("\0").as_bytes())),
         }
     }
@@ -296,8 +295,7 @@ mod tests {
 
     #[test]
     fn a_record_that_gets_too_long_says_at_its_end_that_it_is_not_whole() {
-        let question =
-            Question::new(&Atom::new("p"), &Atom::new("g"), Export::Filter, &CallContext::default());
+        let question = Question::new(&Atom::new("p"), &Atom::new("g"), Export::Filter, &About::default());
         let answer = Answer { outcome: Outcome::Failed("why".to_owned()), done: Vec::new() };
         let recorder = Recorder::with_limit(Box::new(io::sink()), 100);
         assert_eq!(recorder.end(), Ok(()));

@@ -57,9 +57,31 @@ pub(super) fn write(caller: &mut Caller<'_, Host>, pointer: u32, bytes: &[u8]) -
     Ok(())
 }
 
+/// [Hands over](hand_over) a value of the host's own, without a copy of it.
+pub(super) fn hand_over_own(
+    caller: &mut Caller<'_, Host>,
+    buffer: u32,
+    limit: u32,
+    of: impl FnOnce(&Host) -> &[u8],
+) -> Result<u32> {
+    let memory = memory(caller)?;
+    let (data, host) = memory.data_and_store_mut(&mut *caller);
+    let bytes = of(host);
+    let length = length_of(bytes)?;
+    if length > 0 && length <= limit {
+        let target = data.get_mut(range(buffer, length));
+        target.ok_or_else(|| outside(buffer, length))?.copy_from_slice(bytes);
+    }
+    Ok(length)
+}
+
+fn length_of(bytes: &[u8]) -> Result<u32> {
+    u32::try_from(bytes.len()).map_err(|_| Error::msg("the value has more than 4 GiB"))
+}
+
 /// Hands a value over: its length is returned in any case, and it is written where it fits; else the guest asks again with more room.
 pub(super) fn hand_over(caller: &mut Caller<'_, Host>, buffer: u32, limit: u32, bytes: &[u8]) -> Result<u32> {
-    let length = u32::try_from(bytes.len()).map_err(|_| Error::msg("the value has more than 4 GiB"))?;
+    let length = length_of(bytes)?;
     if length > 0 && length <= limit {
         write(caller, buffer, bytes)?;
     }

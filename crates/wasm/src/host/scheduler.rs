@@ -32,40 +32,42 @@ pub(super) fn add(linker: &mut Linker<Host>) -> Result<()> {
 }
 
 fn config(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
-    let shared = Arc::clone(&caller.data().shared);
-    memory::hand_over(&mut caller, buffer, limit, shared.config.as_bytes())
+    memory::hand_over_own(&mut caller, buffer, limit, |host| host.shared.config.as_bytes())
 }
 
 fn current_pod(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
     let host = caller.data_mut();
-    let bytes = host.encoded(host.context.pod.clone());
+    let bytes = host.encoded(host.asked.pod.clone());
     memory::hand_over(&mut caller, buffer, limit, &bytes)
 }
 
 fn target_pod(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
     let host = caller.data_mut();
-    let bytes = host.encoded(host.context.target.clone());
+    let bytes = host.encoded(host.asked.target.clone());
     memory::hand_over(&mut caller, buffer, limit, &bytes)
 }
 
 fn node_name(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
-    let name = caller.data().context.node.clone().unwrap_or_default();
-    memory::hand_over(&mut caller, buffer, limit, name.as_str().as_bytes())
+    memory::hand_over_own(&mut caller, buffer, limit, |host| host.asked.node.as_bytes())
 }
 
 fn feasible(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
-    let names = caller.data().context.feasible.clone().unwrap_or_else(|| "[]".into());
-    memory::hand_over(&mut caller, buffer, limit, names.as_bytes())
+    memory::hand_over_own(&mut caller, buffer, limit, |host| {
+        host.asked.feasible.as_deref().unwrap_or("[]").as_bytes()
+    })
+}
+
+/// The object, where there is one.
+fn object(text: &str) -> &[u8] {
+    if text.is_empty() { b"{}" } else { text.as_bytes() }
 }
 
 fn statuses(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
-    let text = caller.data().context.statuses.clone().unwrap_or_else(|| "{}".to_owned());
-    memory::hand_over(&mut caller, buffer, limit, text.as_bytes())
+    memory::hand_over_own(&mut caller, buffer, limit, |host| object(&host.asked.statuses))
 }
 
 fn scores(mut caller: Caller<'_, Host>, buffer: u32, limit: u32) -> Result<u32> {
-    let text = caller.data().context.scores.clone().unwrap_or_else(|| "{}".to_owned());
-    memory::hand_over(&mut caller, buffer, limit, text.as_bytes())
+    memory::hand_over_own(&mut caller, buffer, limit, |host| object(&host.asked.scores))
 }
 
 fn images(mut caller: Caller<'_, Host>, name: u32, length: u32, buffer: u32, limit: u32) -> Result<u32> {
@@ -104,12 +106,12 @@ fn event(mut caller: Caller<'_, Host>, pointer: u32, length: u32) -> Result<()> 
     let bytes = memory::read(&mut caller, pointer, length)?;
     let event: Event = serde_json::from_slice(&bytes)
         .map_err(|error| Error::msg(format!("the event is not as it should be: {error}")))?;
-    let Host { shared, context, .. } = caller.data();
+    let Host { shared, asked, .. } = caller.data();
     let regards = |pod: &&Arc<Pod>| {
         let of = &event.regarding_reference;
         pod.uid.as_str() == of.uid || *pod.name == *of.name && pod.namespace.as_str() == of.namespace
     };
-    let Some(pod) = [&context.pod, &context.target].into_iter().flatten().find(regards) else {
+    let Some(pod) = [&asked.pod, &asked.target].into_iter().flatten().find(regards) else {
         let Reference { name, namespace, .. } = &event.regarding_reference;
         warn!(guest = %shared.name, "an event about {namespace}/{name}, which is not the pod of the call, is dropped");
         return Ok(());

@@ -1,10 +1,11 @@
 //! The extension points, each a call or two.
 
-use super::GuestPlugin;
+use super::{GuestPlugin, Told};
 use crate::cycle::{Cycle, Edit, NodeScores};
 use crate::exports::Export;
-use crate::host::CallContext;
+use crate::host::About;
 use crate::instance::Reply;
+use crate::pool::lock;
 use crate::status::{high, low, status};
 use secondmate_framework::{
     Bind, BindStep, Context, CycleState, Declaration, EventRegistration, ExtensionPoint, Filter,
@@ -12,7 +13,7 @@ use secondmate_framework::{
     PreBind, PreBindStep, PreFilter, PreFilterOutcome, PreScore, Reading, Reserve, RunFilters, Score, Status,
     alike_by_key,
 };
-use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
+use secondmate_model::{Atom, NodeInfo, Pod};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
@@ -55,7 +56,7 @@ impl Plugin for GuestPlugin {
         if !self.has(Export::Reading) {
             return None;
         }
-        let ask = |cycle: &Cycle| self.call(Export::Reading, cycle, &about(pod), cx.now);
+        let ask = |cycle: &Cycle| self.call(Export::Reading, cycle, &about(cx, pod));
         self.within(cx, state, pod, ask).ok()?.key.map(|key| Reading::of(Key(key)))
     }
 
@@ -76,19 +77,19 @@ impl Key {
     }
 }
 
-fn about(pod: &Arc<Pod>) -> CallContext {
-    CallContext { pod: Some(Arc::clone(pod)), ..CallContext::default() }
+fn about<'a>(cx: &Context<'_>, pod: &'a Arc<Pod>) -> About<'a> {
+    About { now: cx.now, pod: Some(pod), ..About::default() }
 }
 
-fn about_node(pod: &Arc<Pod>, node: &Atom) -> CallContext {
-    CallContext { pod: Some(Arc::clone(pod)), node: Some(node.clone()), ..CallContext::default() }
+fn about_node<'a>(cx: &Context<'_>, pod: &'a Arc<Pod>, node: &'a Atom) -> About<'a> {
+    About { node: Some(node), ..about(cx, pod) }
 }
 
 impl GuestPlugin {
     /// Calls an export that returns a status.
-    fn ask(&self, export: Export, cycle: &Cycle, now: Timestamp, context: &CallContext) -> Status {
-        match self.call(export, cycle, context, now) {
-            Ok(Reply { value, results, .. }) => status(low(value), results.reason),
+    fn ask(&self, export: Export, cycle: &Cycle, of: &About<'_>) -> Status {
+        match self.number(export, cycle, of) {
+            Ok((value, reason)) => status(low(value), reason),
             Err(status) => status,
         }
     }
@@ -104,25 +105,21 @@ impl GuestPlugin {
             // Another copy of the state has the same instance, and must not see this.
             cycle.slot = self.slot();
         }
-        let context = CallContext { target: Some(Arc::clone(&edit.target)), ..about_node(pod, &edit.node) };
-        let status = self.ask(export, cycle, cx.now, &context);
+        let of = About { target: Some(&edit.target), ..about_node(cx, pod, &edit.node) };
+        let status = self.ask(export, cycle, &of);
         cycle.edits.push(edit);
         status
     }
 
-    /// The names of nodes as a list in JSON.
+    /// The names of nodes as a list in JSON: from one pod to the next most often the same.
     fn names(&self, nodes: &[Arc<NodeInfo>]) -> Option<Arc<str>> {
         self.imports.feasible.then(|| {
-            let mut text = String::with_capacity(nodes.len() * 16 + 2);
-            for node in nodes {
-                text.push(if text.is_empty() { '[' } else { ',' });
-                text.push_str(&quoted(node.name()));
+            let mut told = lock(&self.told);
+            if told.list.is_empty() || !nodes.iter().map(|node| node.name()).eq(&told.names) {
+                let names: Vec<Atom> = nodes.iter().map(|node| node.name().clone()).collect();
+                *told = Told { list: list(&names).into(), names };
             }
-            if text.is_empty() {
-                text.push('[');
-            }
-            text.push(']');
-            text.into()
+            Arc::clone(&told.list)
         })
     }
 
@@ -131,11 +128,10 @@ impl GuestPlugin {
     fn score_at_once(
         &self,
         cycle: &Cycle,
-        now: Timestamp,
         feasible: &[Arc<NodeInfo>],
-        context: &CallContext,
+        of: &About<'_>,
     ) -> Result<Arc<NodeScores>, Status> {
-        let Reply { numbers, results, .. } = self.call(Export::ScoreNodes, cycle, context, now)?;
+        let Reply { numbers, results, .. } = self.call(Export::ScoreNodes, cycle, of)?;
         let (code, scores) = numbers.split_first().map_or((0, &[][..]), |(code, scores)| (*code, scores));
         let status = status(code, results.reason);
         if !status.is_success() {
@@ -143,11 +139,25 @@ impl GuestPlugin {
         }
         if scores.len() != feasible.len() {
             let text = format!("wasm: {} scores for {} nodes", scores.len(), feasible.len());
-            return Err(self.failed(context.pod.as_ref(), text));
+            return Err(self.failed(of.pod, text));
         }
         let scores = scores.iter().copied().map(i64::from).collect();
         Ok(Arc::new(NodeScores::new(feasible, scores)))
     }
+}
+
+/// A list in JSON.
+fn list(names: &[Atom]) -> String {
+    let mut text = String::with_capacity(names.len() * 24 + 2);
+    text.push('[');
+    for (at, name) in names.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        text.push_str(&quoted(name));
+    }
+    text.push(']');
+    text
 }
 
 /// A text as JSON has it.
@@ -173,7 +183,7 @@ fn object<'a>(entries: impl Iterator<Item = (&'a Atom, i64)>) -> String {
 impl PreFilter for GuestPlugin {
     fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
         let cycle = self.begin(cx);
-        let called = self.call(Export::PreFilter, &cycle, &about(pod), cx.now);
+        let called = self.call(Export::PreFilter, &cycle, &about(cx, pod));
         self.keep(state, cycle);
         match called {
             Ok(Reply { value, results, .. }) => PreFilterOutcome {
@@ -211,8 +221,8 @@ impl PreFilter for GuestPlugin {
 
 impl Filter for GuestPlugin {
     fn filter(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
-        let context = about_node(pod, node.name());
-        self.within(cx, state, pod, |cycle| self.ask(Export::Filter, cycle, cx.now, &context))
+        let of = about_node(cx, pod, node.name());
+        self.within(cx, state, pod, |cycle| self.ask(Export::Filter, cycle, &of))
     }
 }
 
@@ -226,9 +236,10 @@ impl PostFilter for GuestPlugin {
         _filters: &dyn RunFilters,
     ) -> PostFilterOutcome {
         let codes = statuses.iter().map(|(at, status)| (cx.snapshot.at(at).name(), status.code() as i64));
-        let context = CallContext { statuses: Some(object(codes)), ..about(pod) };
+        let codes = object(codes);
+        let of = About { statuses: Some(&codes), ..about(cx, pod) };
         let cycle = self.enter(cx, state, pod);
-        match self.call(Export::PostFilter, cycle, &context, cx.now) {
+        match self.call(Export::PostFilter, cycle, &of) {
             Ok(Reply { value: both, results, .. }) => {
                 // 1: the nomination is overridden; 0: it stays.
                 let nomination = (high(both) == 1).then(|| match results.nominated.as_str() {
@@ -251,18 +262,19 @@ impl PreScore for GuestPlugin {
         pod: &Arc<Pod>,
         feasible: &[Arc<NodeInfo>],
     ) -> Status {
-        let context = CallContext { feasible: self.names(feasible), ..about(pod) };
+        let names = self.names(feasible);
+        let of = About { feasible: names.as_ref(), ..about(cx, pod) };
         let cycle = self.enter(cx, state, pod);
         cycle.scores = None;
         if self.has(Export::PreScore) {
-            let status = self.ask(Export::PreScore, cycle, cx.now, &context);
+            let status = self.ask(Export::PreScore, cycle, &of);
             if !status.is_success() {
                 return status;
             }
         }
         // Whose answers are kept is asked about single nodes, and not told which pass.
         if self.has(Export::ScoreNodes) && !feasible.is_empty() {
-            match self.score_at_once(cycle, cx.now, feasible, &context) {
+            match self.score_at_once(cycle, feasible, &of) {
                 Ok(scores) => cycle.scores = Some(scores),
                 Err(status) => return status,
             }
@@ -283,9 +295,8 @@ impl Score for GuestPlugin {
             if let Some(score) = cycle.scores.as_ref().and_then(|scores| scores.get(node)) {
                 return Ok(score);
             }
-            let context = about_node(pod, node.name());
-            let Reply { value: both, results, .. } = self.call(Export::Score, cycle, &context, cx.now)?;
-            let status = status(low(both), results.reason);
+            let (both, reason) = self.number(Export::Score, cycle, &about_node(cx, pod, node.name()))?;
+            let status = status(low(both), reason);
             if status.is_success() { Ok(i64::from(high(both))) } else { Err(status) }
         })
     }
@@ -306,9 +317,9 @@ impl Score for GuestPlugin {
             return Status::SUCCESS;
         }
         let given = feasible.iter().map(|node| node.name()).zip(scores.iter().copied());
-        let context = CallContext { scores: Some(object(given)), ..about(pod) };
-        let called =
-            self.within(cx, state, pod, |cycle| self.call(Export::NormalizeScore, cycle, &context, cx.now));
+        let given = object(given);
+        let of = About { scores: Some(&given), ..about(cx, pod) };
+        let called = self.within(cx, state, pod, |cycle| self.call(Export::NormalizeScore, cycle, &of));
         let (code, results) = match called {
             Ok(Reply { value, results, .. }) => (low(value), results),
             Err(status) => return status,
@@ -336,8 +347,8 @@ impl Score for GuestPlugin {
 
 impl Reserve for GuestPlugin {
     fn reserve(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) -> Status {
-        let context = about_node(pod, node);
-        self.ask(Export::Reserve, self.enter(cx, state, pod), cx.now, &context)
+        let of = about_node(cx, pod, node);
+        self.ask(Export::Reserve, self.enter(cx, state, pod), &of)
     }
 
     fn unreserve(&self, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) {
@@ -353,13 +364,13 @@ impl Permit for GuestPlugin {
         pod: &Arc<Pod>,
         node: &Atom,
     ) -> (Status, Duration) {
-        let context = about_node(pod, node);
+        let of = about_node(cx, pod, node);
         let cycle = self.enter(cx, state, pod);
-        match self.call(Export::Permit, cycle, &context, cx.now) {
+        match self.number(Export::Permit, cycle, &of) {
             // The other way round than everywhere else: the status is above, the time-out in milliseconds below.
-            Ok(Reply { value: both, results, .. }) => {
+            Ok((both, reason)) => {
                 let millis = u32::from_le_bytes(low(both).to_le_bytes());
-                (status(high(both), results.reason), Duration::from_millis(millis.into()))
+                (status(high(both), reason), Duration::from_millis(millis.into()))
             }
             Err(status) => (status, Duration::ZERO),
         }
@@ -372,8 +383,8 @@ impl PreBind for GuestPlugin {
     }
 
     fn pre_bind(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, node: &Atom) -> PreBindStep {
-        let context = about_node(pod, node);
-        let status = self.ask(Export::PreBind, self.enter(cx, state, pod), cx.now, &context);
+        let of = about_node(cx, pod, node);
+        let status = self.ask(Export::PreBind, self.enter(cx, state, pod), &of);
         if status.is_success() { PreBindStep::Done } else { PreBindStep::Fail(status) }
     }
 }
@@ -382,8 +393,8 @@ impl PreBind for GuestPlugin {
 /// everything and does nothing loses no pod.
 impl Bind for GuestPlugin {
     fn bind(&self, state: &CycleState, pod: &Arc<Pod>, node: &Atom) -> BindStep {
-        let context = about_node(pod, node);
-        let ask = |cycle: &Cycle| self.ask(Export::Bind, cycle, Timestamp::default(), &context);
+        let of = About { pod: Some(pod), node: Some(node), ..About::default() };
+        let ask = |cycle: &Cycle| self.ask(Export::Bind, cycle, &of);
         let status = self.after(state, pod, ask);
         if status.is_success() {
             return BindStep::Binding { annotations: std::collections::BTreeMap::new() };
@@ -401,8 +412,8 @@ impl PostBind for GuestPlugin {
 impl GuestPlugin {
     /// Calls an export that has nothing to answer.
     fn tell(&self, export: Export, state: &CycleState, pod: &Arc<Pod>, node: &Atom) {
-        let context = about_node(pod, node);
-        let told = self.after(state, pod, |cycle| self.call(export, cycle, &context, Timestamp::default()));
+        let of = About { pod: Some(pod), node: Some(node), ..About::default() };
+        let told = self.after(state, pod, |cycle| self.call(export, cycle, &of));
         if let Err(status) = told {
             let name = export.name();
             warn!(guest = %self.name, pod = pod.full_name(), "{name} has no effect: {}", status.message());
