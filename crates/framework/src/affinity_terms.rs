@@ -4,7 +4,8 @@
 //! pods that have them.
 
 use rustc_hash::FxHashMap;
-use secondmate_model::{NodeInfo, Pod, PodAffinityTerm};
+use secondmate_model::{Atom, Labels, NodeInfo, Pod, PodAffinityTerm, Requirement};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// In which of a pod's lists a term stands.
@@ -29,6 +30,22 @@ pub struct ExistingTerm {
     pub term: PodAffinityTerm,
 }
 
+impl ExistingTerm {
+    /// The terms that a pod has, or will have once it is on a node.
+    pub fn of(pod: &Pod) -> impl Iterator<Item = Self> {
+        pod.affinity.iter().flat_map(|affinity| {
+            let term = |list| move |term: &PodAffinityTerm| Self { list, term: term.clone() };
+            let affinities = affinity.required_affinity.iter().map(term(TermList::RequiredAffinity));
+            let anti = affinity.required_anti_affinity.iter().map(term(TermList::RequiredAntiAffinity));
+            let preferred = affinity.preferred_affinity.iter();
+            let preferred = preferred.map(move |w| term(TermList::PreferredAffinity(w.weight))(&w.term));
+            let avoided = affinity.preferred_anti_affinity.iter();
+            let avoided = avoided.map(move |w| term(TermList::PreferredAntiAffinity(w.weight))(&w.term));
+            affinities.chain(anti).chain(preferred).chain(avoided)
+        })
+    }
+}
+
 /// The terms of the pods on the nodes of a snapshot, each once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AffinityTerms {
@@ -36,12 +53,51 @@ pub(crate) struct AffinityTerms {
     rows: Vec<Option<(Arc<ExistingTerm>, usize)>>,
     numbers: FxHashMap<Arc<ExistingTerm>, usize>,
     vacant: Vec<usize>,
+    /// Rows by a label that their selectors ask for: a key, and its value.
+    by_label: FxHashMap<Atom, FxHashMap<Atom, Vec<usize>>>,
+    /// Rows whose selectors ask for no label with one value.
+    others: Vec<usize>,
+}
+
+/// A label that every pod has which the term matches.
+fn label(term: &PodAffinityTerm) -> Option<(&Atom, &Atom)> {
+    term.selector.requirements().iter().find_map(|requirement| match requirement {
+        Requirement::In(key, values) => {
+            values.first().filter(|_| values.len() == 1).map(|value| (key, value))
+        }
+        _ => None,
+    })
 }
 
 impl AffinityTerms {
-    /// The terms, in an order that follows from the history alone.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<ExistingTerm>> {
-        self.rows.iter().flatten().map(|(term, _)| term)
+    /// The terms that may match a pod with these labels, in an order that follows from the history alone. All others do not.
+    pub(crate) fn about(&self, labels: &Labels) -> impl Iterator<Item = &Arc<ExistingTerm>> {
+        let with = labels.iter().filter_map(|(key, value)| self.by_label.get(key)?.get(value));
+        let mut rows: SmallVec<[usize; 8]> = with.flatten().chain(&self.others).copied().collect();
+        rows.sort_unstable();
+        rows.into_iter().filter_map(|at| self.rows[at].as_ref()).map(|(term, _)| term)
+    }
+
+    fn file(&mut self, term: &PodAffinityTerm) -> &mut Vec<usize> {
+        match label(term) {
+            Some((key, value)) => {
+                self.by_label.entry(key.clone()).or_default().entry(value.clone()).or_default()
+            }
+            None => &mut self.others,
+        }
+    }
+
+    fn unfile(&mut self, term: &PodAffinityTerm, at: usize) {
+        let rows = self.file(term);
+        rows.retain(|row| *row != at);
+        if let (true, Some((key, value))) = (rows.is_empty(), label(term))
+            && let Some(values) = self.by_label.get_mut(key)
+        {
+            values.remove(value);
+            if values.is_empty() {
+                self.by_label.remove(key);
+            }
+        }
     }
 
     /// A node has other pods than it had.
@@ -54,10 +110,10 @@ impl AffinityTerms {
         // A node has at most some hundred pods, and a change is mostly one of them.
         let has = |list: &[Arc<Pod>], pod: &Arc<Pod>| list.iter().any(|other| Arc::ptr_eq(other, pod));
         for pod in new.iter().filter(|pod| !has(old, pod)) {
-            terms(pod, |term| self.add(term));
+            ExistingTerm::of(pod).for_each(|term| self.add(term));
         }
         for pod in old.iter().filter(|pod| !has(new, pod)) {
-            terms(pod, |term| self.remove(&term));
+            ExistingTerm::of(pod).for_each(|term| self.remove(&term));
         }
     }
 
@@ -78,6 +134,7 @@ impl AffinityTerms {
                 self.rows.len() - 1
             }
         };
+        self.file(&term.term).push(at);
         self.numbers.insert(term, at);
     }
 
@@ -87,27 +144,10 @@ impl AffinityTerms {
         *count -= 1;
         if *count == 0 {
             self.rows[at] = None;
+            self.unfile(&term.term, at);
             self.numbers.remove(term);
             self.vacant.push(at);
         }
-    }
-}
-
-/// Tells the terms of a pod.
-fn terms(pod: &Pod, mut tell: impl FnMut(ExistingTerm)) {
-    let Some(affinity) = &pod.affinity else { return };
-    let mut tell = |list, term: &PodAffinityTerm| tell(ExistingTerm { list, term: term.clone() });
-    for term in &affinity.required_affinity {
-        tell(TermList::RequiredAffinity, term);
-    }
-    for term in &affinity.required_anti_affinity {
-        tell(TermList::RequiredAntiAffinity, term);
-    }
-    for weighted in &affinity.preferred_affinity {
-        tell(TermList::PreferredAffinity(weighted.weight), &weighted.term);
-    }
-    for weighted in &affinity.preferred_anti_affinity {
-        tell(TermList::PreferredAntiAffinity(weighted.weight), &weighted.term);
     }
 }
 
@@ -138,7 +178,8 @@ mod tests {
     }
 
     fn told(terms: &AffinityTerms) -> Vec<(TermList, String)> {
-        terms.iter().map(|term| (term.list, term.term.selector.to_string())).collect()
+        let rows = terms.rows.iter().flatten();
+        rows.map(|(term, _)| (term.list, term.term.selector.to_string())).collect()
     }
 
     #[test]
@@ -164,6 +205,29 @@ mod tests {
         terms.replace(None, Some(&nodes[1]));
         terms.replace(Some(&nodes[1]), None);
         assert_eq!((told(&terms), terms.numbers.len(), terms.rows.len()), (vec![], 0, 4));
+    }
+
+    #[test]
+    fn a_pod_is_told_the_terms_that_may_match_it_and_no_longer_than_a_pod_has_them() {
+        let any = json!({"metadata": {"name": "4", "uid": "4", "namespace": "ns"}, "spec": {"containers": [], "affinity": {
+            "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "zone", "labelSelector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}}]}}}});
+        let any = Arc::new(Pod::new(&from::<wire::Pod>(any)).expect("a pod that compiles"));
+        let nodes = [node(&[&pod("1", "a"), &pod("2", "b")]), node(&[&any]), node(&[&pod("3", "b")])];
+        let mut terms = AffinityTerms::default();
+        nodes.iter().for_each(|node| terms.replace(None, Some(node)));
+        let about = |terms: &AffinityTerms, app: &str| {
+            let labels = [("app", app), ("x", "y")].into_iter().collect();
+            terms.about(&labels).map(|term| term.term.selector.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(about(&terms, "a"), "app=a app=a app");
+        assert_eq!(about(&terms, "b"), "app=b app=b app");
+        assert_eq!(about(&terms, "c"), "app");
+        terms.replace(Some(&nodes[0]), None);
+        assert_eq!(about(&terms, "a"), "app");
+        assert_eq!(about(&terms, "b"), "app=b app=b app");
+        nodes[1..].iter().for_each(|node| terms.replace(Some(node), None));
+        assert!(terms.by_label.is_empty() && terms.others.is_empty(), "{terms:?}");
     }
 
     fn one_selector(app: &str) -> String {

@@ -4,7 +4,7 @@ use crate::affinity_terms::{AffinityTerms, ExistingTerm};
 use crate::claims_in_use::ClaimsInUse;
 use rustc_hash::FxHashMap;
 use secondmate_model::objects::{ObjectName, Objects, StorageChange};
-use secondmate_model::{Atom, NodeInfo};
+use secondmate_model::{Atom, Labels, NodeInfo};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -152,9 +152,10 @@ impl Snapshot {
         self.with_required_anti_affinity.iter().map(|at| &self.nodes[at.get()])
     }
 
-    /// The different terms of pod affinity and anti-affinity that pods on the nodes have, each once.
-    pub fn existing_terms(&self) -> impl Iterator<Item = &Arc<ExistingTerm>> {
-        self.terms.iter()
+    /// The different terms of pod affinity and anti-affinity that pods on the nodes have, each once: all that may match a pod with these
+    /// labels. That takes no look at the others.
+    pub fn existing_terms_about(&self, labels: &Labels) -> impl Iterator<Item = &Arc<ExistingTerm>> {
+        self.terms.about(labels)
     }
 
     /// Where the changes of the nodes stand now.

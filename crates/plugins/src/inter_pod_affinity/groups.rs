@@ -38,11 +38,30 @@ pub(super) fn existing(
     namespace_labels: &Labels,
     lists: impl Fn(TermList) -> bool,
 ) -> ExistingTerms {
-    let terms = snapshot.existing_terms();
+    let terms = snapshot.existing_terms_about(&pod.labels);
     terms
         .filter(|existing| lists(existing.list) && existing.term.matches(pod, namespace_labels))
         .cloned()
         .collect()
+}
+
+/// [`existing`], and the pod's own terms that mean it: once it is placed they are there, so that the first pod of a kind is like those that
+/// follow.
+fn existing_and_own(
+    snapshot: &Snapshot,
+    pod: &Pod,
+    namespace_labels: &Labels,
+    lists: impl Fn(TermList) -> bool,
+) -> ExistingTerms {
+    let mut terms = existing(snapshot, pod, namespace_labels, &lists);
+    for own in ExistingTerm::of(pod) {
+        if lists(own.list) && own.term.matches(pod, namespace_labels) {
+            // The own ones last, whether they are there already or not.
+            terms.retain(|existing| **existing != own);
+            terms.push(Arc::new(own));
+        }
+    }
+    terms
 }
 
 /// A coordinate for each key: the domain, with what `amount` says about the key at this place in the list.
@@ -191,7 +210,7 @@ impl InterPodAffinity {
         }
         let incoming = Incoming::new(pod, cx.snapshot.objects());
         let required = |list| list == TermList::RequiredAntiAffinity;
-        let existing = existing(cx.snapshot, pod, &incoming.namespace_labels, required);
+        let existing = existing_and_own(cx.snapshot, pod, &incoming.namespace_labels, required);
         Some(Box::new(Required {
             affinity_keys: keys(incoming.affinity().iter()),
             anti_affinity_keys: keys(incoming.anti_affinity().iter()),
