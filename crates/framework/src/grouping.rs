@@ -46,8 +46,8 @@ pub fn hash_of(key: &impl Hash) -> u64 {
 /// Nodes whose coordinates are equal score the same. [`GroupScore::score`] must come to the scores that PreScore, Score and
 /// normalisation come to.
 pub trait GroupScore: Alike {
-    /// The node's coordinates, always as many. They depend on the node and the pods on it only.
-    fn look(&self, node: &NodeInfo) -> Coordinates;
+    /// Adds the node's coordinates, always as many. They depend on the node and the pods on it only.
+    fn look<'a>(&'a self, node: &'a NodeInfo, coordinates: &mut Coordinates<'a>);
     /// The normalised scores of the groups of feasible nodes, in their order.
     fn score(&self, groups: &[NodeGroup<'_>]) -> Vec<i64>;
 }
@@ -57,8 +57,8 @@ pub trait GroupScore: Alike {
 /// Nodes whose coordinates are equal get the same verdict. [`GroupFilter::filter`] must come to the verdict that PreFilter and Filter
 /// come to.
 pub trait GroupFilter: Alike {
-    /// The node's coordinates, always as many. They depend on the node and the pods on it only.
-    fn look(&self, node: &NodeInfo) -> Coordinates;
+    /// Adds the node's coordinates, always as many. They depend on the node and the pods on it only.
+    fn look<'a>(&'a self, node: &'a NodeInfo, coordinates: &mut Coordinates<'a>);
     /// The verdict on nodes at these places. Of the domains at each coordinate the totals tell what counts beside the node's own.
     fn filter(&self, places: &[Place], totals: &[DomainTotals]) -> Status;
 }
@@ -75,17 +75,17 @@ pub struct DomainTotals {
 }
 
 /// Where a node stands for a [`GroupFilter`] or a [`GroupScore`].
-pub type Coordinates = SmallVec<[Coordinate; 4]>;
+pub type Coordinates<'a> = SmallVec<[Coordinate<'a>; 4]>;
 
 /// One of a node's coordinates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Coordinate {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coordinate<'a> {
     /// A number of the node's own.
     Own(i64),
     /// A domain, to which the node brings so many pods, feasible or not.
     Domain {
         /// Name of the domain.
-        name: Atom,
+        name: &'a Atom,
         /// Something that tells nodes of one domain apart.
         mark: bool,
         /// Pods on the node that count for the domain.

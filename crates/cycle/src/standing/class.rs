@@ -221,20 +221,21 @@ impl Class {
         let (plan, node) = (asker.plan, asker.cx().snapshot.at(at));
         let mut coordinates = Coordinates::new();
         self.widths.clear();
+        let mut before = 0;
         for (filter, by_group) in &plan.group_filters {
-            let ask = || by_group.look(node);
-            let own = run(&filter.name, Point::Filter.name(), Some(node.name()), ask);
-            self.widths.push(own.len());
-            coordinates.extend(own);
+            let look = || by_group.look(node, &mut coordinates);
+            run(&filter.name, Point::Filter.name(), Some(node.name()), look);
+            self.widths.push(coordinates.len() - before);
+            before = coordinates.len();
         }
         for scorer in &plan.scorers {
             let Some(by_group) = &scorer.by_group else { continue };
-            let ask = || by_group.look(node);
-            let own = run(&scorer.plugin.name, Point::Score.name(), Some(node.name()), ask);
-            self.widths.push(own.len());
-            coordinates.extend(own);
+            let look = || by_group.look(node, &mut coordinates);
+            run(&scorer.plugin.name, Point::Score.name(), Some(node.name()), look);
+            self.widths.push(coordinates.len() - before);
+            before = coordinates.len();
         }
-        if coordinates.is_empty() { Ok(()) } else { self.domains.set(at, coordinates, moved) }
+        if coordinates.is_empty() { Ok(()) } else { self.domains.set(at, &coordinates, moved) }
     }
 
     /// Puts the nodes where they stand now; what all of them bring to the domains has been counted. Says how many were looked at over columns

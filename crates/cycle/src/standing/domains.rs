@@ -5,7 +5,7 @@
 
 use super::why::Why;
 use rustc_hash::FxHashMap;
-use secondmate_framework::{Coordinate, Coordinates, DomainTotals, NodeIndex, Place};
+use secondmate_framework::{Coordinate, DomainTotals, NodeIndex, Place};
 use secondmate_model::Atom;
 use std::collections::BTreeMap;
 
@@ -107,7 +107,7 @@ impl DomainCounts {
     pub(super) fn set(
         &mut self,
         node: NodeIndex,
-        coordinates: Coordinates,
+        coordinates: &[Coordinate<'_>],
         moved: &mut Vec<NodeIndex>,
     ) -> Result<(), Why> {
         if self.domains.is_empty() {
@@ -118,18 +118,18 @@ impl DomainCounts {
         if width != self.domains.len() {
             return Err(Why::Failed);
         }
-        for (at, coordinate) in coordinates.into_iter().enumerate() {
+        for (at, coordinate) in coordinates.iter().enumerate() {
             let (domains, tallied) = (&mut self.domains[at], at < self.tallied);
             let share = &mut self.shares[node.get() * width + at];
             let pods = |pods: i64| {
                 let few = i32::try_from(pods).ok().filter(|pods| (-PODS_MAX..=PODS_MAX).contains(pods));
                 few.ok_or(Why::Failed)
             };
-            let new = match coordinate {
+            let new = match *coordinate {
                 Coordinate::Own(number) => Share { pods: pods(number)?, whose: OWN },
                 Coordinate::Domain { name, mark, pods: brought, counts } => {
                     let old = share.domain();
-                    let stays = old < OWN && domains.rows[old as usize].name == name;
+                    let stays = old < OWN && domains.rows[old as usize].name == *name;
                     let domain = if stays { old } else { domains.number(name)? };
                     let flags = if mark { MARK } else { 0 } | if counts { COUNTS } else { 0 };
                     Share { pods: pods(brought)?, whose: domain | flags }
@@ -185,8 +185,8 @@ impl DomainCounts {
 const PODS_MAX: i32 = 1 << 26;
 
 impl Domains {
-    fn number(&mut self, name: Atom) -> Result<u32, Why> {
-        if let Some(known) = self.numbers.get(&name) {
+    fn number(&mut self, name: &Atom) -> Result<u32, Why> {
+        if let Some(known) = self.numbers.get(name) {
             return Ok(*known);
         }
         let domain = Domain { name: name.clone(), ..Domain::default() };
@@ -201,7 +201,7 @@ impl Domains {
                 number.ok_or(Why::TooManyGroups)?
             }
         };
-        self.numbers.insert(name, number);
+        self.numbers.insert(name.clone(), number);
         Ok(number)
     }
 
@@ -288,8 +288,12 @@ impl Domains {
 mod tests {
     use super::*;
 
-    fn zone(name: &str, pods: i64) -> Coordinate {
-        Coordinate::Domain { name: Atom::new(name), mark: false, pods, counts: true }
+    fn zone(name: &str, pods: i64) -> Coordinate<'static> {
+        Coordinate::Domain { name: leaked(name), mark: false, pods, counts: true }
+    }
+
+    fn leaked(name: &str) -> &'static Atom {
+        Box::leak(Box::new(Atom::new(name)))
     }
 
     /// Counts at one coordinate, with what each step moves.
@@ -304,10 +308,9 @@ mod tests {
             counts
         }
 
-        fn set(&mut self, node: u32, coordinate: Coordinate) -> Vec<u32> {
+        fn set(&mut self, node: u32, coordinate: Coordinate<'_>) -> Vec<u32> {
             let mut moved = Vec::new();
-            let coordinates = Coordinates::from_iter([coordinate]);
-            self.0.set(NodeIndex(node), coordinates, &mut moved).expect("few domains");
+            self.0.set(NodeIndex(node), &[coordinate], &mut moved).expect("few domains");
             moved.into_iter().map(|node| node.0).collect()
         }
 
@@ -368,7 +371,7 @@ mod tests {
     #[test]
     fn domains_that_no_node_makes_count_are_in_no_total() {
         let mut counts = Counts::of(2);
-        let outside = |pods| Coordinate::Domain { name: Atom::new("a"), mark: true, pods, counts: false };
+        let outside = |pods| Coordinate::Domain { name: leaked("a"), mark: true, pods, counts: false };
         counts.set(0, outside(0));
         assert_eq!(
             (counts.totals(), counts.place(0)),

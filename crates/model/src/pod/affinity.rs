@@ -68,9 +68,11 @@ impl PodAffinityTerm {
 
     /// Whether the term means the pod; `namespace_labels` are those of the pod's namespace.
     #[must_use]
+    #[inline]
     pub fn matches(&self, pod: &Pod, namespace_labels: &Labels) -> bool {
-        (self.namespaces.contains(&pod.namespace) || self.namespace_selector.matches(namespace_labels))
-            && self.selector.matches(&pod.labels)
+        // Most terms are about other pods of the same namespace.
+        self.selector.matches(&pod.labels)
+            && (self.namespaces.contains(&pod.namespace) || self.namespace_selector.matches(namespace_labels))
     }
 }
 

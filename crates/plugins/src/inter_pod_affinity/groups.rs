@@ -68,12 +68,10 @@ fn existing_and_own(
 fn coordinates<'a>(
     keys: &'a [Atom],
     node: &'a NodeInfo,
-    amount: impl Fn(usize) -> i64 + 'a,
-) -> impl Iterator<Item = Coordinate> + 'a {
+    amount: impl Fn(usize) -> i64,
+) -> impl Iterator<Item = Coordinate<'a>> {
     keys.iter().enumerate().map(move |(at, key)| match node.node().labels.get(key) {
-        Some(value) => {
-            Coordinate::Domain { name: value.clone(), mark: false, pods: amount(at), counts: true }
-        }
+        Some(value) => Coordinate::Domain { name: value, mark: false, pods: amount(at), counts: true },
         None => Coordinate::Own(0),
     })
 }
@@ -106,7 +104,7 @@ impl Required {
 alike_by_key!(Required);
 
 impl GroupFilter for Required {
-    fn look(&self, node: &NodeInfo) -> Coordinates {
+    fn look<'a>(&'a self, node: &'a NodeInfo, to: &mut Coordinates<'a>) {
         let (incoming, wanted, unwanted) =
             (&self.incoming, self.incoming.affinity(), self.incoming.anti_affinity());
         let mut wanted_here = 0;
@@ -135,10 +133,9 @@ impl GroupFilter for Required {
                 }
             }
         }
-        coordinates(&self.affinity_keys, node, |_| wanted_here)
-            .chain(coordinates(&self.anti_affinity_keys, node, |at| unwanted_here[at]))
-            .chain(coordinates(&self.existing_keys, node, |at| existing_here[at]))
-            .collect()
+        to.extend(coordinates(&self.affinity_keys, node, |_| wanted_here));
+        to.extend(coordinates(&self.anti_affinity_keys, node, |at| unwanted_here[at]));
+        to.extend(coordinates(&self.existing_keys, node, |at| existing_here[at]));
     }
 
     fn filter(&self, places: &[Place], totals: &[DomainTotals]) -> Status {
@@ -174,7 +171,7 @@ impl Preferred {
 alike_by_key!(Preferred);
 
 impl GroupScore for Preferred {
-    fn look(&self, node: &NodeInfo) -> Coordinates {
+    fn look<'a>(&'a self, node: &'a NodeInfo, to: &mut Coordinates<'a>) {
         let mut here: SmallVec<[i64; 2]> = SmallVec::from_elem(0, self.keys.len());
         let mut add = |key: &Atom, score: i64| {
             if let Some(at) = self.keys.iter().position(|known| known == key) {
@@ -191,7 +188,7 @@ impl GroupScore for Preferred {
                 &mut add,
             );
         }
-        coordinates(&self.keys, node, |at| here[at]).collect()
+        to.extend(coordinates(&self.keys, node, |at| here[at]));
     }
 
     fn score(&self, groups: &[NodeGroup<'_>]) -> Vec<i64> {

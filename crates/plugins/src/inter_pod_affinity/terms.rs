@@ -66,7 +66,7 @@ impl ExpandedNamespaces {
 
     /// Whether the term at this place in the list means the pod.
     pub(super) fn matches(&self, at: usize, term: &PodAffinityTerm, pod: &Pod) -> bool {
-        self.0[at].contains(&pod.namespace) && term.selector.matches(&pod.labels)
+        term.selector.matches(&pod.labels) && self.0[at].contains(&pod.namespace)
     }
 
     /// Whether all terms, and at least one, mean the pod.

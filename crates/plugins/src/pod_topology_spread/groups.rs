@@ -77,7 +77,7 @@ impl HardSpread {
 alike_by_key!(HardSpread);
 
 impl GroupFilter for HardSpread {
-    fn look(&self, node: &NodeInfo) -> Coordinates {
+    fn look<'a>(&'a self, node: &'a NodeInfo, to: &mut Coordinates<'a>) {
         let (info, node) = (node, node.node());
         let has_all_keys = self.constraints.keys_on(&node.labels);
         let mut inclusion = Inclusion::new(&self.pod, node);
@@ -91,9 +91,9 @@ impl GroupFilter for HardSpread {
             } else {
                 0
             };
-            Coordinate::Domain { name: value.clone(), mark: false, pods, counts: counts_here }
+            Coordinate::Domain { name: value, mark: false, pods, counts: counts_here }
         };
-        self.constraints.list.iter().map(look).collect()
+        to.extend(self.constraints.list.iter().map(look));
     }
 
     fn filter(&self, places: &[Place], totals: &[DomainTotals]) -> Status {
@@ -116,17 +116,17 @@ impl SoftSpread {
 alike_by_key!(SoftSpread);
 
 impl GroupScore for SoftSpread {
-    fn look(&self, node: &NodeInfo) -> Coordinates {
+    fn look<'a>(&'a self, node: &'a NodeInfo, to: &mut Coordinates<'a>) {
         let (info, node) = (node, node.node());
         let list = &self.constraints.list;
         if self.requires_all_keys && !self.constraints.keys_on(&node.labels) {
-            return std::iter::once(Coordinate::Own(1))
-                .chain(list.iter().map(|_| Coordinate::Own(0)))
-                .collect();
+            to.push(Coordinate::Own(1));
+            to.extend(list.iter().map(|_| Coordinate::Own(0)));
+            return;
         }
         let mut inclusion = Inclusion::new(&self.pod, node);
         let mut counts = SmallVec::new();
-        let mut coordinates = Coordinates::from_iter([Coordinate::Own(0)]);
+        to.push(Coordinate::Own(0));
         for constraint in list {
             let value = node.labels.get(&constraint.key);
             let coordinate = if constraint.is_hostname {
@@ -138,12 +138,11 @@ impl GroupScore for SoftSpread {
                 } else {
                     0
                 };
-                let name = value.unwrap_or(&self.no_value).clone();
+                let name = value.unwrap_or(&self.no_value);
                 Coordinate::Domain { name, mark: value.is_none(), pods, counts: true }
             };
-            coordinates.push(coordinate);
+            to.push(coordinate);
         }
-        coordinates
     }
 
     fn score(&self, groups: &[NodeGroup<'_>]) -> Vec<i64> {
