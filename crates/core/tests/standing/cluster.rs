@@ -2,6 +2,7 @@
 
 use crate::asked;
 use crate::compare;
+use crate::counts::Fenced;
 use crate::objects::{compile, manifest, node, node_in, object, one, sibling, template};
 use crate::volumes;
 use secondmate_core::Nominator;
@@ -47,6 +48,11 @@ const TEMPLATES: usize = 6;
 /// The default profile.
 pub fn profile(percentage: u8) -> Profile {
     profile_of(percentage, PLUGINS, BTreeMap::new(), |_| {})
+}
+
+/// The default profile with another plugin.
+pub fn profile_with(plugin: &'static str) -> Profile {
+    profile_of(100, &[PLUGINS, &[(plugin, 1)]].concat(), BTreeMap::new(), |_| {})
 }
 
 /// A profile with other scores, hard default constraints, and the filters that look at domains before most of the others, so that those
@@ -99,6 +105,7 @@ fn profile_of(
 ) -> Profile {
     let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
     asked::register(&mut registry);
+    registry.register("Fenced", |_, _| Ok(Arc::new(Fenced))).expect("a free name");
     let mut lists = multi_point(plugins, &registry, &args).expect("in-tree plugins");
     edit(&mut lists);
     let spec = ProfileSpec {

@@ -1,11 +1,13 @@
 //! What a pod of a known class costs, in numbers that do not depend on the machine.
 
-use crate::cluster::profile;
+use crate::cluster::{profile, profile_with};
 use crate::objects::{object, pod};
 use secondmate_core::Nominator;
 use secondmate_core::cache::Cache;
 use secondmate_cycle::{Evaluate, Outcome, Profile, Question, Random, Scope, Standing, StandingSettings};
-use secondmate_framework::Snapshot;
+use secondmate_framework::{
+    Context, CycleState, Declaration, Filter, NodeParts, Plugin, PodParts, Snapshot, Status,
+};
 use secondmate_model::objects::{ObjectKind, ObjectName};
 use secondmate_model::{Atom, Node, NodeInfo, Pod, Timestamp, wire};
 use serde_json::{Value, json};
@@ -390,6 +392,45 @@ fn every_node_is_scored_by_default() {
     }
     let node = world.place(&asking("100m")).expect("a node");
     assert_eq!(node.name().as_str(), "n1999");
+}
+
+/// Closes nodes after which a namespace is named.
+pub struct Fenced;
+
+impl Plugin for Fenced {
+    fn name(&self) -> &str {
+        "Fenced"
+    }
+    fn declaration(&self) -> Declaration {
+        Declaration::of(PodParts::NONE, NodeParts::NAME).with_objects(&[ObjectKind::Namespace])
+    }
+    fn as_filter(self: Arc<Self>) -> Option<Arc<dyn Filter>> {
+        Some(self)
+    }
+}
+
+impl Filter for Fenced {
+    fn filter(&self, cx: &Context<'_>, _: &CycleState, _: &Arc<Pod>, node: &NodeInfo) -> Status {
+        if cx.snapshot.objects().namespaces.contains_key(node.name()) {
+            return Status::unresolvable("node is closed");
+        }
+        Status::SUCCESS
+    }
+}
+
+#[test]
+fn an_object_that_a_plugin_reads_has_every_node_looked_at_for_pods_that_are_alone() {
+    let mut world = World::new(10, 0, StandingSettings::default());
+    world.profile = profile_with("Fenced");
+    assert_eq!(world.nodes_for(&asking("1m")), 10);
+    assert_eq!(world.nodes_for(&asking("2m")), 0);
+    for at in 1..10 {
+        let namespace = json!({"metadata": {"name": format!("n{at}")}});
+        world.snapshot.objects_mut().apply(object(ObjectKind::Namespace, namespace));
+    }
+    let node = world.place(&asking("3m")).expect("a node is open");
+    assert_eq!(node.name().as_str(), "n0");
+    assert_eq!(world.standing.counts().first_sights, 3);
 }
 
 #[test]

@@ -224,12 +224,15 @@ impl InterPodAffinity {
         pod: &Pod,
         namespace_labels: &Labels,
     ) -> ExistingTerms {
-        let scores = |list| match list {
+        existing(snapshot, pod, namespace_labels, |list| self.scores(list))
+    }
+
+    fn scores(&self, list: TermList) -> bool {
+        match list {
             TermList::RequiredAffinity => self.args.hard_pod_affinity_weight > 0,
             TermList::RequiredAntiAffinity => false,
             TermList::PreferredAffinity(_) | TermList::PreferredAntiAffinity(_) => true,
-        };
-        existing(snapshot, pod, namespace_labels, scores)
+        }
     }
 
     /// The score by group.
@@ -239,7 +242,11 @@ impl InterPodAffinity {
         }
         let namespace_labels = namespace_labels(pod, cx.snapshot.objects());
         let preferences = Preferences::of(pod, cx);
-        let existing = self.scoring_terms(cx.snapshot, pod, &namespace_labels);
+        // A pod that no term scores yet is not scored at all: its own ones alone make no group.
+        let mut existing = self.scoring_terms(cx.snapshot, pod, &namespace_labels);
+        if !existing.is_empty() || preferences.terms().next().is_some() {
+            existing = existing_and_own(cx.snapshot, pod, &namespace_labels, |list| self.scores(list));
+        }
         let keys = keys(preferences.terms().chain(existing.iter().map(|existing| &existing.term)));
         (!keys.is_empty()).then(|| -> Box<dyn GroupScore> {
             Box::new(Preferred {
