@@ -2,9 +2,9 @@
 //!
 //! The disruption controller writes the status some time after a pod was evicted; until then a second preemption would count on
 //! disruptions that the first has used up. So each victim is charged to the budgets that protect it from the moment in which it is
-//! chosen: in the snapshot such a budget allows as many disruptions less, and names the victim among the disrupted pods, as the API
+//! chosen, and the last one, which is evicted later, to those of that time as well: in the snapshot such a budget allows as many disruptions less, and names the victim among the disrupted pods, as the API
 //! server does for evictions that it carries out itself. The charge ends when the budget's status is written after the victim was seen
-//! to leave, [`SETTLES_WITHIN`] after that in any case, and where every preemption that chose the victim spares it before it leaves.
+//! to leave, [`SETTLES_WITHIN`] after that in any case, and where every preemption that chose the victim spares it before it leaves and no eviction of it is on its way.
 //!
 //! A preemption that would overdraw a budget while charges are open waits until they are settled: it may turn out that it need not.
 
@@ -73,10 +73,10 @@ impl Budgets {
         })
     }
 
-    /// Whether the eviction of a victim that is charged overdraws a budget by what its status says now.
-    pub fn is_overdrawn_for(&self, victim: &Uid) -> bool {
-        let charged = |charged: &&Charged| charged.charges.contains_key(victim);
-        self.by_name.values().filter(charged).any(|charged| charged.effective().disruptions_allowed < 0)
+    /// The budgets that the eviction of a victim that is charged overdraws, by what their status says now.
+    pub fn overdrawn_for(&self, victim: &Uid) -> impl Iterator<Item = &ObjectName> {
+        let charged = self.by_name.iter().filter(|(_, charged)| charged.charges.contains_key(victim));
+        charged.filter(|(_, charged)| charged.effective().disruptions_allowed < 0).map(|(name, _)| name)
     }
 
     /// Charges the victims to the budgets that protect them.

@@ -7,8 +7,9 @@ use crate::port::{Effect, EventType, Observation, PodEvent};
 use crate::queue::Gates;
 use secondmate_cycle::Profile;
 use secondmate_framework::{Nomination, PostFilterOutcome};
+use secondmate_model::objects::ObjectName;
 use secondmate_model::{Atom, Pod, Timestamp, Uid, duration};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 struct Preemption {
@@ -27,14 +28,16 @@ struct Preemption {
     released: bool,
     /// An eviction failed: the last victim is spared, and the pod tries again.
     failed: bool,
-    /// It overdraws a PodDisruptionBudget, and did so when it was chosen.
-    overdraws: bool,
+    /// The PodDisruptionBudgets that it overdraws, and did so when it was chosen.
+    overdraws: BTreeSet<ObjectName>,
 }
 
 /// Preemptions by preemptor.
 #[derive(Default)]
 pub(super) struct Preemptions {
     by_preemptor: BTreeMap<Uid, Preemption>,
+    /// How many evictions of each victim are on their way. They are carried out also where their preemption has ended.
+    on_the_way: BTreeMap<Uid, u32>,
 }
 
 impl Preemption {
@@ -47,6 +50,21 @@ impl Preemption {
 impl Preemptions {
     pub(super) fn len(&self) -> usize {
         self.by_preemptor.len()
+    }
+
+    /// Whether the pod is being evicted, or will be.
+    fn evicts(&self, victim: &Uid) -> bool {
+        self.on_the_way.contains_key(victim) || self.by_preemptor.values().any(|p| p.evicts(victim))
+    }
+
+    /// An eviction is answered.
+    fn answered(&mut self, victim: &Uid) {
+        if let Some(count) = self.on_the_way.get_mut(victim) {
+            *count -= 1;
+            if *count == 0 {
+                self.on_the_way.remove(victim);
+            }
+        }
     }
 }
 
@@ -143,7 +161,7 @@ impl Scheduler {
 
     /// A preemption does not evict its victim after all; another one may.
     fn spared(&mut self, victim: &Uid, now: Timestamp) {
-        if self.preemptions.by_preemptor.values().any(|preemption| preemption.evicts(victim)) {
+        if self.preemptions.evicts(victim) {
             return;
         }
         let settled = self.budgets.spared(self.snapshot.objects_mut(), victim);
@@ -175,7 +193,8 @@ impl Scheduler {
             self.loops.preempted(&preemptor.uid, node, victims.clone(), now);
             self.budgets.charge(self.snapshot.objects_mut(), &victims, now);
         }
-        let overdraws = victims.iter().any(|victim| self.budgets.is_overdrawn_for(&victim.uid));
+        let overdraws =
+            victims.iter().flat_map(|victim| self.budgets.overdrawn_for(&victim.uid)).cloned().collect();
         let Some(last) = victims.pop() else { return };
         let preemption = Preemption {
             preemptor: Arc::clone(preemptor),
@@ -210,6 +229,7 @@ impl Scheduler {
             self.spared(&victim.uid, now);
         } else {
             preemption.outstanding.insert(victim.uid.clone(), Arc::clone(victim));
+            *self.preemptions.on_the_way.entry(victim.uid.clone()).or_default() += 1;
             self.effects.push(Effect::Evict { victim: Arc::clone(victim), preemptor: pod, profile });
         }
         in_memory
@@ -220,19 +240,25 @@ impl Scheduler {
     /// the pod for which room is made is tried again at once.
     fn evict_last(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.preemptions.by_preemptor.get_mut(preemptor) else { return };
-        let is_protected = |last: &Arc<Pod>| self.budgets.is_overdrawn_for(&last.uid);
-        if preemption.outstanding.is_empty()
-            && !preemption.overdraws
-            && preemption.last.as_ref().is_some_and(is_protected)
+        if !preemption.outstanding.is_empty() {
+            return;
+        }
+        if let Some(last) = &preemption.last
+            && self.cache.pod(&last.uid).is_some_and(|pod| !pod.deleting)
         {
+            self.budgets.charge(self.snapshot.objects_mut(), std::slice::from_ref(last), now);
+        }
+        let overdraws = |last: &Arc<Pod>| {
+            self.budgets.overdrawn_for(&last.uid).any(|budget| !preemption.overdraws.contains(budget))
+        };
+        if preemption.last.as_ref().is_some_and(overdraws) {
             self.loops.gave_up(preemptor);
             self.give_up(preemptor, now);
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);
             return;
         }
-        if preemption.outstanding.is_empty()
-            && let Some(victim) = preemption.last.take()
+        if let Some(victim) = preemption.last.take()
             && self.evict(preemptor, &victim, now)
         {
             self.preemptions.by_preemptor.remove(preemptor);
@@ -249,6 +275,7 @@ impl Scheduler {
         result: &Result<(), String>,
         now: Timestamp,
     ) {
+        self.preemptions.answered(victim);
         let preemption = self.preemptions.by_preemptor.get_mut(preemptor);
         let evicted = preemption.and_then(|preemption| preemption.outstanding.remove(victim));
         match result {

@@ -188,3 +188,79 @@ fn a_victim_of_two_preemptions_stays_charged_when_one_of_them_ends() {
         assert!(!effects.iter().any(|line| line.starts_with("evict")), "{answer:?}: {effects:?}");
     }
 }
+
+#[test]
+fn an_eviction_on_its_way_stays_charged_though_nobody_needs_it_any_more() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    budget(&mut cluster, 1);
+    cluster.node("n1 cpu=2");
+    cluster.assigned("v1 cpu=1 node=n1 label=b priority=110");
+    cluster.assigned("x cpu=1 node=n1 priority=150");
+    cluster.pending("p1 cpu=1 priority=120");
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
+    cluster.gone(PodWatch::Pending, "p1");
+    // Another pod has the same victim, as the last one, and is deleted before its turn.
+    cluster.pending("p2 cpu=2 priority=200");
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict x for p2"]);
+    cluster.gone(PodWatch::Pending, "p2");
+
+    cluster.node("n2 cpu=1");
+    cluster.assigned("v2 cpu=1 node=n2 label=b");
+    cluster.pending("p3 cpu=1 priority=100");
+    cluster.step();
+    let effects = cluster.effects();
+    assert!(effects.iter().any(|line| line.ends_with(WAITS)), "{effects:?}");
+    assert!(!effects.iter().any(|line| line.starts_with("evict")), "{effects:?}");
+    // It fails after all.
+    cluster.evicted("p1", "v1", Err("500"));
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict v2 for p3"]);
+}
+
+/// A pod needs the room of two on a node; the first is evicted, and no budget protects the last one then.
+fn two_victims() -> Cluster {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=2");
+    cluster.assigned("v0 cpu=1 node=n1 label=b");
+    cluster.assigned("v1 cpu=1 node=n1 priority=1");
+    cluster.pending("p cpu=2 priority=100");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p"]);
+    cluster
+}
+
+#[test]
+fn the_last_victim_is_charged_to_the_budgets_of_the_time_when_its_turn_comes() {
+    let mut cluster = two_victims();
+    budget(&mut cluster, 1);
+    cluster.node("n2 cpu=1");
+    cluster.assigned("w cpu=1 node=n2 label=b");
+    cluster.pending("p2 cpu=1 priority=100");
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict w for p2"]);
+    cluster.evicted("p", "v1", Ok(()));
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new(), "the budget is used up");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    let effects = cluster.effects();
+    assert!(effects.iter().any(|line| line.ends_with(WAITS)), "{effects:?}");
+}
+
+#[test]
+fn a_preemption_that_overdraws_one_budget_does_not_overdraw_another_that_came_later() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    let object = json!({"metadata": {"name": "none", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"a": "c"}}}, "status": {"disruptionsAllowed": 0}});
+    let wire: wire::PodDisruptionBudget = serde_json::from_value(object).expect("a budget");
+    cluster.apply(Input::Object(Object::disruption_budget(&wire)));
+    cluster.node("n1 cpu=2");
+    cluster.assigned("v0 cpu=1 node=n1 label=b");
+    cluster.assigned("v1 cpu=1 node=n1 label=c priority=1");
+    cluster.pending("p cpu=2 priority=100");
+    cluster.step();
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p"]);
+    budget(&mut cluster, 0);
+    cluster.evicted("p", "v1", Ok(()));
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new(), "it looks for another way first");
+}
