@@ -4,7 +4,8 @@
 //!   scheduler is open to it are evicted.
 //! * Preemption loops: after evictions for a pod whose room somebody else took, nobody is evicted for it again before ten seconds, and
 //!   twice as long each further time.
-//! * Budgets: while evictions of one preemption are not in the status of a budget, no other preemption overdraws it.
+//! * Budgets: while evictions of one preemption are not in the status of a budget, no other preemption overdraws it; nor does one by its
+//!   last victim, whose turn comes later, unless it did so when it was chosen.
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,8 @@ struct Rounds {
     controllers: BTreeSet<Box<str>>,
     taken: bool,
     in_vain: u32,
+    /// What each budget has to spare for them: below zero, they overdraw it.
+    spare: BTreeMap<ObjectName, i64>,
 }
 
 /// A budget as the core was told of it.
@@ -39,6 +42,13 @@ struct Told {
     budget: DisruptionBudget,
     /// Evictions that no status shows yet.
     open: Vec<Open>,
+}
+
+impl Told {
+    fn spare(&mut self, now: Timestamp) -> i64 {
+        self.open.retain(|eviction| now < eviction.at + OPEN_FOR);
+        i64::from(self.budget.disruptions_allowed) - self.open.len() as i64
+    }
 }
 
 /// An eviction that the status of a budget does not show yet.
@@ -175,7 +185,8 @@ impl Judge {
                     victim.full_name(),
                     preemptor.full_name()
                 );
-                if self.evicts(victim, preemptor, now) && !self.evicted.contains(&victim.uid) {
+                self.evicts(victim, preemptor, now);
+                if !self.evicted.contains(&victim.uid) {
                     self.charged(victim, preemptor, now);
                 }
             }
@@ -199,8 +210,7 @@ impl Judge {
         began_now || self.answered.contains(preemptor)
     }
 
-    /// Says whether the victim is evicted at once when it is chosen: a last one may come later, when the budget is not what it was.
-    fn evicts(&mut self, victim: &Pod, preemptor: &Pod, now: Timestamp) -> bool {
+    fn evicts(&mut self, victim: &Pod, preemptor: &Pod, now: Timestamp) {
         let node = victim.node_name.clone().expect("a victim is on a node");
         let controller = victim.controller.as_ref().map(|owner| owner.uid.clone());
         let goes_on = self.goes_on(&preemptor.uid, now);
@@ -208,7 +218,7 @@ impl Judge {
             Some(rounds) if rounds.node == node && goes_on => {
                 rounds.victims.insert(victim.uid.clone());
                 rounds.controllers.extend(controller);
-                return rounds.at == now;
+                return;
             }
             Some(rounds) if rounds.taken => {
                 let delay = FIRST_DELAY.saturating_mul(1 << rounds.in_vain.min(20)).min(LONGEST_DELAY);
@@ -231,12 +241,13 @@ impl Judge {
             controllers: controller.into_iter().collect(),
             taken: false,
             in_vain,
+            spare: self.budgets.iter_mut().map(|(name, told)| (name.clone(), told.spare(now))).collect(),
         };
         self.rounds.insert(preemptor.uid.clone(), rounds);
-        true
     }
 
     fn charged(&mut self, victim: &Pod, preemptor: &Pod, now: Timestamp) {
+        let mut rounds = self.rounds.get_mut(&preemptor.uid);
         for (name, Told { budget, open }) in &mut self.budgets {
             if !budget.is_charged_for(&name.namespace, victim) {
                 continue;
@@ -246,6 +257,13 @@ impl Judge {
                 // It is asked to leave for a second pod, and counts once.
                 continue;
             }
+            let mut overdrew = false;
+            if let Some(rounds) = &mut rounds
+                && let Some(spare) = rounds.spare.get_mut(name)
+            {
+                *spare -= 1;
+                overdrew = *spare < 0 && rounds.at < now;
+            }
             // A preemption that finds nothing better may overdraw a budget, and its last victim goes after the others. A second one may take
             // that victim first: it is on the same node.
             let others = open.iter().filter(|eviction| {
@@ -253,7 +271,7 @@ impl Judge {
             });
             let others = others.count();
             assert!(
-                others == 0 || (open.len() as i64) < i64::from(budget.disruptions_allowed),
+                overdrew || others == 0 || (open.len() as i64) < i64::from(budget.disruptions_allowed),
                 "budgets: pod {} is evicted for pod {} while {} evictions are not in the status of budget {name}, \
                  which allows {}",
                 victim.full_name(),

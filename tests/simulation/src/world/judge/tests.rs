@@ -3,10 +3,11 @@
 use super::super::objects::StoredPod;
 use super::*;
 use secondmate_core::port::{EventType, PodEvent};
+use secondmate_model::wire;
 
 fn pod(name: &str, scheduler: &str, node: Option<&str>) -> Arc<Pod> {
     StoredPod::new(json!({
-        "metadata": {"name": name, "namespace": NAMESPACES[0], "uid": name},
+        "metadata": {"name": name, "namespace": NAMESPACES[0], "uid": name, "labels": {"a": "b"}},
         "spec": {"schedulerName": scheduler, "nodeName": node, "containers": [{"name": "c"}]},
     }))
     .pod
@@ -74,4 +75,45 @@ fn a_preemption_that_only_stops_pods_in_memory_is_the_last_one_from_then_on() {
     stopped_in_memory(&mut judge, "another", at(4000));
     judge.turn_ends();
     evict(&mut judge, "yet-another", at(4500));
+}
+
+fn evict_from(judge: &mut Judge, [victim, node, preemptor]: [&str; 3], now: Timestamp) {
+    let (victim, preemptor) = (pod(victim, OTHER_NAMES[0], Some(node)), pod(preemptor, OUR_NAMES[0], None));
+    judge.effect(&Effect::Evict { victim, preemptor, profile: Atom::new(OUR_NAMES[0]) }, false, now);
+}
+
+/// A budget that protects every pod.
+fn budget(judge: &mut Judge, allowed: i32) {
+    let wire: wire::PodDisruptionBudget = serde_json::from_value(json!({
+        "metadata": {"name": "b", "namespace": NAMESPACES[0]},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}}, "status": {"disruptionsAllowed": allowed},
+    }))
+    .expect("a budget");
+    judge.input(&Input::Object(Object::disruption_budget(&wire)), false, BEGAN);
+}
+
+/// The last victim's turn comes after another preemption has used the budget up.
+fn a_last_victim_too_many(judge: &mut Judge) {
+    evict_from(judge, ["first", "n", "preemptor"], at(0));
+    judge.turn_ends();
+    budget(judge, 1);
+    evict_from(judge, ["other", "m", "other-preemptor"], at(500));
+    judge.turn_ends();
+    answered(judge, "first", at(1000));
+    evict_from(judge, ["last", "n", "preemptor"], at(1000));
+}
+
+#[test]
+#[should_panic(expected = "budgets")]
+fn a_last_victim_may_not_overdraw_a_budget_that_others_use() {
+    let mut judge = Judge::default();
+    budget(&mut judge, 2);
+    a_last_victim_too_many(&mut judge);
+}
+
+#[test]
+fn a_last_victim_may_overdraw_what_its_preemption_overdrew_when_it_was_chosen() {
+    let mut judge = Judge::default();
+    budget(&mut judge, 1);
+    a_last_victim_too_many(&mut judge);
 }
