@@ -191,27 +191,23 @@ fn wanted_and_unwanted(snapshot: &Snapshot, incoming: &Incoming) -> (Pairs, Pair
     if keys.is_empty() {
         return (affinity, anti_affinity);
     }
-    let mut unwanted_here: SmallVec<[i64; 4]> = SmallVec::from_elem(0, unwanted.len());
     for info in snapshot.nodes() {
         let node: &Node = info.node();
         if !keys.iter().any(|key| node.labels.get(key).is_some()) {
             continue;
         }
         // The pods of a node share its pairs: count them here, and add to the pairs once.
-        let mut wanted_here = 0;
-        unwanted_here.fill(0);
-        for pod in info.pods() {
-            wanted_here += i64::from(incoming.affinity_namespaces.all_match(wanted, pod));
-            for (at, term) in unwanted.iter().enumerate() {
-                unwanted_here[at] += i64::from(incoming.anti_affinity_namespaces.matches(at, term, pod));
+        if !wanted.is_empty() {
+            let all_match = |pod: &&Arc<Pod>| incoming.affinity_namespaces.all_match(wanted, pod);
+            let count = info.pods().iter().filter(all_match).count() as i64;
+            if count > 0 {
+                wanted.iter().for_each(|term| affinity.add(&term.topology_key, node, count));
             }
         }
-        if wanted_here > 0 {
-            wanted.iter().for_each(|term| affinity.add(&term.topology_key, node, wanted_here));
-        }
-        for (term, count) in unwanted.iter().zip(&unwanted_here) {
-            if *count > 0 {
-                anti_affinity.add(&term.topology_key, node, *count);
+        for (at, term) in unwanted.iter().enumerate() {
+            let count = incoming.anti_affinity_namespaces.count(at, term, info.pods());
+            if count > 0 {
+                anti_affinity.add(&term.topology_key, node, count);
             }
         }
     }

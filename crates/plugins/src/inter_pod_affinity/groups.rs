@@ -107,20 +107,16 @@ impl GroupFilter for Required {
     fn look<'a>(&'a self, node: &'a NodeInfo, to: &mut Coordinates<'a>) {
         let (incoming, wanted, unwanted) =
             (&self.incoming, self.incoming.affinity(), self.incoming.anti_affinity());
-        let mut wanted_here = 0;
+        let all_match = |pod: &&Arc<Pod>| incoming.affinity_namespaces.all_match(wanted, pod);
+        // A node holds at most some hundred pods.
+        let wanted_here =
+            if wanted.is_empty() { 0 } else { node.pods().iter().filter(all_match).count() as i64 };
         let mut unwanted_here: SmallVec<[i64; 2]> = SmallVec::from_elem(0, self.anti_affinity_keys.len());
         let place =
             |keys: &Keys, term: &PodAffinityTerm| keys.iter().position(|key| *key == term.topology_key);
-        if !wanted.is_empty() || !unwanted.is_empty() {
-            for pod in node.pods() {
-                wanted_here += i64::from(incoming.affinity_namespaces.all_match(wanted, pod));
-                for (at, term) in unwanted.iter().enumerate() {
-                    if incoming.anti_affinity_namespaces.matches(at, term, pod)
-                        && let Some(key) = place(&self.anti_affinity_keys, term)
-                    {
-                        unwanted_here[key] += 1;
-                    }
-                }
+        for (at, term) in unwanted.iter().enumerate() {
+            if let Some(key) = place(&self.anti_affinity_keys, term) {
+                unwanted_here[key] += incoming.anti_affinity_namespaces.count(at, term, node.pods());
             }
         }
         let mut existing_here: SmallVec<[i64; 2]> = SmallVec::from_elem(0, self.existing_keys.len());

@@ -56,14 +56,25 @@ impl Preferences {
             return;
         }
         for (at, (weight, term)) in weighted(&self.pod).enumerate() {
-            if info.node().labels.get(&term.topology_key).is_none() {
-                continue;
-            }
-            let matching = info.pods().iter().filter(|pod| self.namespaces.matches(at, term, pod)).count();
-            if matching > 0 {
-                // A node holds at most some hundred pods.
-                add(&term.topology_key, weight * matching as i64);
-            }
+            self.add_term(at, weight, term, info, add);
+        }
+    }
+
+    /// Tells what the pods on the node score by the term at this place.
+    fn add_term(
+        &self,
+        at: usize,
+        weight: i64,
+        term: &PodAffinityTerm,
+        info: &NodeInfo,
+        add: &mut impl FnMut(&Atom, i64),
+    ) {
+        if info.node().labels.get(&term.topology_key).is_none() {
+            return;
+        }
+        let matching = self.namespaces.count(at, term, info.pods());
+        if matching > 0 {
+            add(&term.topology_key, weight * matching);
         }
     }
 }
@@ -149,9 +160,10 @@ impl PreScore for InterPodAffinity {
         let preferences = Preferences::of(pod, cx);
         let namespace_labels = namespace_labels(pod, cx.snapshot.objects());
         let mut scores = Pairs::default();
-        if !preferences.is_empty() {
+        for (at, (weight, term)) in weighted(pod).enumerate() {
             for info in cx.snapshot.nodes() {
-                preferences.add(info, &mut |key, score| scores.add(key, info.node(), score));
+                let mut add = |key: &Atom, score| scores.add(key, info.node(), score);
+                preferences.add_term(at, weight, term, info, &mut add);
             }
         }
         if !self.scoring_terms(cx.snapshot, pod, &namespace_labels).is_empty() {

@@ -5,6 +5,7 @@ use secondmate_model::objects::Objects;
 use secondmate_model::{Atom, Pod, PodAffinityTerm};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// The namespaces of the pods that a term means.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +68,15 @@ impl ExpandedNamespaces {
     /// Whether the term at this place in the list means the pod.
     pub(super) fn matches(&self, at: usize, term: &PodAffinityTerm, pod: &Pod) -> bool {
         term.selector.matches(&pod.labels) && self.0[at].contains(&pod.namespace)
+    }
+
+    /// How many of a node's pods the term at this place in the list means.
+    pub(super) fn count(&self, at: usize, term: &PodAffinityTerm, pods: &[Arc<Pod>]) -> i64 {
+        let namespaces = &self.0[at];
+        let meant =
+            |pod: &&Arc<Pod>| term.selector.matches(&pod.labels) && namespaces.contains(&pod.namespace);
+        // A node holds at most some hundred pods.
+        pods.iter().filter(meant).count() as i64
     }
 
     /// Whether all terms, and at least one, mean the pod.

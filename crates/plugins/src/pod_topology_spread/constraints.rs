@@ -74,6 +74,14 @@ impl Constraints {
         namespace: &Atom,
         counts: &mut SmallVec<[Option<i64>; 2]>,
     ) -> i64 {
+        if let [selector] = &*self.selectors {
+            if let Some(Some(known)) = counts.first() {
+                return *known;
+            }
+            let counted = count(pods, selector, namespace);
+            counts.push(Some(counted));
+            return counted;
+        }
         if counts.is_empty() {
             counts.resize(self.selectors.len(), None);
         }
