@@ -216,10 +216,12 @@ impl Cluster {
     /// When it cannot be started.
     pub fn start_as_kube_scheduler(&self, program: &Path, flags: &[&str]) -> Result<(Process, String)> {
         let place = self.directory.path().join(Component::KubeScheduler.name());
-        if !place.exists() {
-            std::os::unix::fs::symlink(program, &place)
-                .with_context(|| format!("cannot link {}", place.display()))?;
+        if place.is_symlink() {
+            // Of whoever had the place before.
+            std::fs::remove_file(&place).with_context(|| format!("cannot remove {}", place.display()))?;
         }
+        std::os::unix::fs::symlink(program, &place)
+            .with_context(|| format!("cannot link {}", place.display()))?;
         let kubeconfig = self.component_kubeconfig(Component::KubeScheduler)?;
         let port = self.port(Component::KubeScheduler);
         let mut command = Command::new(place);

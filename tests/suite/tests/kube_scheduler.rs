@@ -3,11 +3,14 @@
 
 use anyhow::{Context, Result, ensure};
 use secondmate_harness::{
-    Asker, Cluster, Options, Process, Response, get_unverified, run, secondmate_binary, skip_unless_ci,
+    Asker, Cluster, Options, Process, Program, Response, binaries, get_unverified, run, secondmate_binary,
+    skip_unless_ci,
 };
-use secondmate_suite::{DEADLINE, DEFAULT, SharedStage, Stage, World, events, node, node_of, object};
+use secondmate_suite::{
+    DEADLINE, DEFAULT, SharedStage, Stage, World, events, node, node_of, object, pod, queries_side_by_side,
+};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,7 +33,12 @@ struct Started<'a> {
 impl<'a> Started<'a> {
     /// Starts it, and waits until it is ready, as a kubelet does.
     fn new(stage: &'a Stage, flags: &[&str]) -> Result<Self> {
-        let (process, url) = stage.cluster.start_as_kube_scheduler(secondmate_binary()?, flags)?;
+        Self::of(secondmate_binary()?, stage, flags)
+    }
+
+    /// Of any program.
+    fn of(program: &Path, stage: &'a Stage, flags: &[&str]) -> Result<Self> {
+        let (process, url) = stage.cluster.start_as_kube_scheduler(program, flags)?;
         let mut started = Self { stage, process, url };
         stage.wait("the scheduler to be ready", || {
             ensure!(started.process.is_running()?, "it ended:\n{}", started.process.tail(20));
@@ -215,4 +223,47 @@ fn go_tool_pprof_opens_a_live_profile() -> Result<()> {
     ensure!(named > 10, "there are too few names of functions:\n{text}");
     text.lines().find(|line| line.contains("Total samples")).with_context(|| text.to_string())?;
     scheduler.end()
+}
+
+/// What a scheduler shows after it has bound pods, rejected one and evicted one, once all queries are answered by it.
+fn show_everything(world: &World<'_>, scheduler: &Started<'_>) -> Result<()> {
+    let (certificate, key) = administrator(world.stage);
+    let administrator = Asker::Certificate(&certificate, &key);
+    // Early: the API server learns of it by a watch.
+    let class = object("scheduling.k8s.io/v1", "PriorityClass", &world.namespace, json!({ "value": 1000 }));
+    world.create_outside("/apis/scheduling.k8s.io/v1/priorityclasses", &class)?;
+    world.create_nodes(
+        &(0..3).map(|n| node(&format!("{}-{n}", world.namespace), json!({}))).collect::<Vec<_>>(),
+    )?;
+    // Plugins are timed in one cycle of ten.
+    world.create("apps/v1/deployments", &deployment("web", 100))?;
+    wait_placed(world, 100)?;
+    let request =
+        |cpu: &str| json!([{ "name": "main", "image": "main", "resources": { "requests": { "cpu": cpu } } }]);
+    let large = json!({ "spec": { "containers": request("400") } });
+    world.create("pods", &pod("large", DEFAULT, large))?;
+    let urgent = json!({ "spec": { "priorityClassName": world.namespace, "containers": request("3900m") } });
+    world.create("pods", &pod("urgent", DEFAULT, urgent))?;
+    let queries = queries_side_by_side()?;
+    world.stage.wait("every query to find its series", || {
+        let shown = scheduler.ask("/metrics", administrator)?;
+        ensure!(shown.status == 200, "{}: {}", shown.status, shown.body);
+        let unanswered: Vec<_> = queries.iter().filter(|query| !query.is_answered_by(&shown.body)).collect();
+        ensure!(unanswered.is_empty(), "no series for {unanswered:#?}");
+        Ok(Some(()))
+    })
+}
+
+#[test]
+fn the_board_shows_kube_scheduler_and_secondmate_side_by_side() -> Result<()> {
+    let test = "the_board_shows_kube_scheduler_and_secondmate_side_by_side";
+    let Some(stage) = stage(test)? else { return Ok(()) };
+    let kube_scheduler = binaries()?.path(Program::KubeScheduler)?;
+    for (name, program) in [("board-upstream", kube_scheduler), ("board-own", secondmate_binary()?)] {
+        let world = World::new(stage, name)?;
+        let scheduler = Started::of(program, stage, &[])?;
+        show_everything(&world, &scheduler).with_context(|| name.to_owned())?;
+        scheduler.end()?;
+    }
+    Ok(())
 }
