@@ -78,6 +78,35 @@ fn parse_field(text: &'static str) -> Option<(u64, Field)> {
     Some((number.parse().ok()?, Field { name, kind, shape }))
 }
 
+/// Why a body in protobuf cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum WireError {
+    #[error("it does not begin with \"k8s\"")]
+    Magic,
+    #[error("the sandbox does not know the kind \"{kind}\" of \"{api_version}\" in this format; send JSON")]
+    UnknownKind { api_version: String, kind: String },
+    #[error("no message {0}")]
+    UnknownMessage(&'static str),
+    #[error("it is cut off")]
+    CutOff,
+    #[error("a number is too long")]
+    LongNumber,
+    #[error(transparent)]
+    Length(#[from] std::num::TryFromIntError),
+    #[error("unknown wire type {0}")]
+    UnknownType(u64),
+    #[error(transparent)]
+    Text(#[from] std::string::FromUtf8Error),
+    #[error(transparent)]
+    Time(#[from] jiff::Error),
+    #[error("it is nested too deeply")]
+    TooDeep,
+    #[error("a map entry is no message")]
+    MapEntry,
+    #[error("a field is not of its type {0:?}")]
+    OtherType(Kind),
+}
+
 /// The JSON form of a protobuf body.
 pub(crate) fn to_json(body: &[u8]) -> Result<Value, ApiError> {
     decode_envelope(body).map_err(|why| {
@@ -85,8 +114,8 @@ pub(crate) fn to_json(body: &[u8]) -> Result<Value, ApiError> {
     })
 }
 
-fn decode_envelope(body: &[u8]) -> Result<Value, String> {
-    let envelope = body.strip_prefix(MAGIC).ok_or("it does not begin with \"k8s\"")?;
+fn decode_envelope(body: &[u8]) -> Result<Value, WireError> {
+    let envelope = body.strip_prefix(MAGIC).ok_or(WireError::Magic)?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
     for field in fields(envelope) {
         match field? {
@@ -103,11 +132,9 @@ fn decode_envelope(body: &[u8]) -> Result<Value, String> {
             _ => {}
         }
     }
-    let name = message_of(&api_version, &kind).ok_or_else(|| {
-        format!(
-            "the sandbox does not know the kind \"{kind}\" of \"{api_version}\" in this format; send JSON"
-        )
-    })?;
+    let Some(name) = message_of(&api_version, &kind) else {
+        return Err(WireError::UnknownKind { api_version, kind });
+    };
     let mut object = decode_message(name, raw, 0)?;
     object["apiVersion"] = Value::from(api_version);
     object["kind"] = Value::from(kind);
@@ -208,11 +235,11 @@ enum Wire<'a> {
 }
 
 /// The fields of one message as they stand on the wire.
-fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u64, Wire<'_>), String>> {
+fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u64, Wire<'_>), WireError>> {
     std::iter::from_fn(move || if rest.is_empty() { None } else { Some(next_field(&mut rest)) })
 }
 
-fn next_field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Wire<'a>), String> {
+fn next_field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Wire<'a>), WireError> {
     let result = (|| {
         let tag = varint(rest)?;
         let wire = match tag & 7 {
@@ -222,14 +249,14 @@ fn next_field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Wire<'a>), String> {
                 Wire::Fixed
             }
             2 => {
-                let length = usize::try_from(varint(rest)?).map_err(|e| e.to_string())?;
+                let length = usize::try_from(varint(rest)?)?;
                 Wire::Bytes(take(rest, length)?)
             }
             5 => {
                 take(rest, 4)?;
                 Wire::Fixed
             }
-            other => return Err(format!("unknown wire type {other}")),
+            other => return Err(WireError::UnknownType(other)),
         };
         Ok((tag >> 3, wire))
     })();
@@ -240,13 +267,13 @@ fn next_field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Wire<'a>), String> {
     result
 }
 
-fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], String> {
-    let (taken, left) = rest.split_at_checked(length).ok_or("it is cut off")?;
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], WireError> {
+    let (taken, left) = rest.split_at_checked(length).ok_or(WireError::CutOff)?;
     *rest = left;
     Ok(taken)
 }
 
-fn varint(rest: &mut &[u8]) -> Result<u64, String> {
+fn varint(rest: &mut &[u8]) -> Result<u64, WireError> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
         let byte = take(rest, 1)?[0];
@@ -255,21 +282,21 @@ fn varint(rest: &mut &[u8]) -> Result<u64, String> {
             return Ok(value);
         }
     }
-    Err("a number is too long".to_owned())
+    Err(WireError::LongNumber)
 }
 
-fn utf8(bytes: &[u8]) -> Result<String, String> {
-    String::from_utf8(bytes.to_vec()).map_err(|e| e.to_string())
+fn utf8(bytes: &[u8]) -> Result<String, WireError> {
+    Ok(String::from_utf8(bytes.to_vec())?)
 }
 
-fn decode_message(name: &'static str, bytes: &[u8], depth: usize) -> Result<Value, String> {
+fn decode_message(name: &'static str, bytes: &[u8], depth: usize) -> Result<Value, WireError> {
     if depth > DEPTH_MAX {
-        return Err("it is nested too deeply".to_owned());
+        return Err(WireError::TooDeep);
     }
     if let Some(value) = decode_special(name, bytes)? {
         return Ok(value);
     }
-    let known = messages().get(name).ok_or_else(|| format!("no message {name}"))?;
+    let known = messages().get(name).ok_or(WireError::UnknownMessage(name))?;
     let mut object = Map::new();
     for field in fields(bytes) {
         let (number, wire) = field?;
@@ -290,7 +317,7 @@ fn decode_message(name: &'static str, bytes: &[u8], depth: usize) -> Result<Valu
                 }
             }
             Shape::Map => {
-                let Wire::Bytes(entry) = wire else { return Err("a map entry is no message".to_owned()) };
+                let Wire::Bytes(entry) = wire else { return Err(WireError::MapEntry) };
                 let (key, value) = decode_entry(field.kind, entry, depth)?;
                 object.entry(field.name).or_insert_with(|| json!({}))[key] = value;
             }
@@ -304,7 +331,7 @@ fn decode_message(name: &'static str, bytes: &[u8], depth: usize) -> Result<Valu
     Ok(Value::Object(object))
 }
 
-fn decode_entry(kind: Kind, entry: &[u8], depth: usize) -> Result<(String, Value), String> {
+fn decode_entry(kind: Kind, entry: &[u8], depth: usize) -> Result<(String, Value), WireError> {
     let (mut key, mut value) = (String::new(), Value::from(""));
     for field in fields(entry) {
         match field? {
@@ -316,7 +343,7 @@ fn decode_entry(kind: Kind, entry: &[u8], depth: usize) -> Result<(String, Value
     Ok((key, value))
 }
 
-fn decode_value(kind: Kind, wire: Wire<'_>, depth: usize) -> Result<Value, String> {
+fn decode_value(kind: Kind, wire: Wire<'_>, depth: usize) -> Result<Value, WireError> {
     Ok(match (kind, wire) {
         (Kind::Text, Wire::Bytes(text)) => Value::from(utf8(text)?),
         (Kind::Boolean, Wire::Varint(n)) => Value::from(n != 0),
@@ -324,12 +351,12 @@ fn decode_value(kind: Kind, wire: Wire<'_>, depth: usize) -> Result<Value, Strin
         (Kind::Integer, Wire::Varint(n)) => Value::from(n.cast_signed()),
         (Kind::Bytes, Wire::Bytes(bytes)) => Value::from(BASE64_STANDARD.encode(bytes)),
         (Kind::Message(name), Wire::Bytes(bytes)) => decode_message(name, bytes, depth + 1)?,
-        (kind, _) => return Err(format!("a field is not of its type {kind:?}")),
+        (kind, _) => return Err(WireError::OtherType(kind)),
     })
 }
 
 /// The messages whose JSON is no object of their fields.
-fn decode_special(name: &str, bytes: &[u8]) -> Result<Option<Value>, String> {
+fn decode_special(name: &str, bytes: &[u8]) -> Result<Option<Value>, WireError> {
     let mut numbers = [0i64; 3];
     let mut text = "";
     for field in fields(bytes) {
@@ -347,7 +374,7 @@ fn decode_special(name: &str, bytes: &[u8]) -> Result<Option<Value>, String> {
             if bytes.is_empty() {
                 return Ok(Some(Value::Null));
             }
-            let at = jiff::Timestamp::new(numbers[1], numbers[2] as i32).map_err(|e| e.to_string())?;
+            let at = jiff::Timestamp::new(numbers[1], numbers[2] as i32)?;
             let format = if name == "meta.Time" { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S%.6fZ" };
             Value::from(at.strftime(format).to_string())
         }

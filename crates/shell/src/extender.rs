@@ -6,6 +6,7 @@
 
 pub(crate) mod answer;
 mod breaker;
+pub(crate) mod error;
 mod go_json;
 mod http;
 mod request;
@@ -18,8 +19,9 @@ use crate::inbox::{Inbox, Message};
 use crate::options::StartError;
 use crate::tasks::Tasks;
 use crate::write::{EventNote, EventSink, Leading, PodRef};
-use answer::Said;
 use breaker::{Breaker, Change, FAILURES_MAX, PAUSE};
+use error::AskError;
+pub use error::ExtenderConfigError;
 use http::Http;
 use secondmate_core::port::{BindOutcome, EventType, Input};
 use secondmate_framework::{
@@ -52,10 +54,10 @@ pub(crate) struct Client {
 pub(crate) async fn clients(configured: &[secondmate_config::Extender]) -> Result<Vec<Client>, StartError> {
     let mut clients = Vec::new();
     for (number, extender) in configured.iter().enumerate() {
-        let http = Http::new(extender).await.map_err(|reason| StartError::Extender {
+        let http = Http::new(extender).await.map_err(|source| StartError::Extender {
             number,
             url: extender.url_prefix.clone(),
-            reason,
+            source,
         })?;
         clients.push(Client { configured: extender.clone(), http });
     }
@@ -157,8 +159,8 @@ impl HttpExtender {
         verb: Verb,
         pod: &Pod,
         body: Vec<u8>,
-        read: impl FnOnce(&[u8]) -> Result<Said<T>, String>,
-    ) -> Result<T, String> {
+        read: impl FnOnce(&[u8]) -> Result<T, AskError>,
+    ) -> Result<T, AskError> {
         let metrics = &self.context.metrics.extenders;
         let count = |result| metrics.calls(&self.name, verb.label(), result).inc();
         if let Some(breaker) = &self.breaker
@@ -170,10 +172,9 @@ impl HttpExtender {
         let began = Instant::now();
         let answer = self.http.post(self.path(verb), body).await;
         metrics.duration(&self.name, verb.label()).observe(began.elapsed().as_secs_f64());
-        let said = answer.and_then(|answer| read(&answer));
-        // An extender that says what is wrong is not one that fails.
-        self.note_failure(pod, said.as_ref().err().map(String::as_str));
-        let result = said.and_then(|said| said);
+        let result = answer.and_then(|answer| read(&answer));
+        let failure = result.as_ref().err().filter(|error| error.is_failure());
+        self.note_failure(pod, failure.map(AskError::to_string).as_deref());
         count(if result.is_ok() { "ok" } else { "error" });
         if let Err(error) = &result
             && (self.configured.ignorable || verb == Verb::Prioritize)
@@ -219,6 +220,13 @@ impl HttpExtender {
     }
 }
 
+/// The core knows the text alone: it is part of what is recorded.
+impl From<AskError> for ExtenderError {
+    fn from(error: AskError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// The calls of the core.
 struct Calls(Arc<HttpExtender>);
 
@@ -229,7 +237,7 @@ impl Calls {
         verb: Verb,
         pod: &Arc<Pod>,
         body: Vec<u8>,
-        read: impl FnOnce(&[u8]) -> Result<Said<T>, String> + Send + 'static,
+        read: impl FnOnce(&[u8]) -> Result<T, AskError> + Send + 'static,
     ) -> Box<dyn FnOnce() -> Result<T, ExtenderError>> {
         let (sender, answer) = sync_channel(1);
         let (extender, pod) = (Arc::clone(&self.0), Arc::clone(pod));
@@ -242,7 +250,7 @@ impl Calls {
         Box::new(move || {
             loop {
                 match answer.recv_timeout(SIGN_OF_LIFE) {
-                    Ok(answer) => return answer.map_err(ExtenderError),
+                    Ok(answer) => return Ok(answer?),
                     Err(RecvTimeoutError::Timeout) => heartbeat.beat(),
                     Err(RecvTimeoutError::Disconnected) => {
                         return Err(ExtenderError(
@@ -268,7 +276,7 @@ impl CallExtender for Calls {
 
     fn prioritize<'a>(&'a self, pod: &'a Arc<Pod>, nodes: &'a [Arc<NodeInfo>]) -> AwaitScores<'a> {
         let body = request::about_nodes(pod, nodes, self.sends_objects());
-        self.begin(Verb::Prioritize, pod, body, |body| answer::priorities(body).map(Ok))
+        self.begin(Verb::Prioritize, pod, body, |body| Ok(answer::priorities(body)?))
     }
 
     fn preempt(
@@ -277,7 +285,7 @@ impl CallExtender for Calls {
         candidates: &[PreemptionCandidate],
     ) -> Result<BTreeMap<String, ExtenderVictims>, ExtenderError> {
         let body = request::about_victims(pod, candidates, self.sends_objects());
-        self.begin(Verb::Preempt, pod, body, |body| answer::preempted(body).map(Ok))()
+        self.begin(Verb::Preempt, pod, body, |body| Ok(answer::preempted(body)?))()
     }
 }
 
@@ -313,9 +321,10 @@ impl ExtenderBinder {
                     let body = request::binding(&pod, &node);
                     match extender.ask(Verb::Bind, &pod, body, answer::bound).await {
                         Ok(()) => BindOutcome::Bound,
-                        Err(message) => {
-                            BindOutcome::ExtenderFailed { message, ignorable: extender.configured.ignorable }
-                        }
+                        Err(error) => BindOutcome::ExtenderFailed {
+                            message: error.to_string(),
+                            ignorable: extender.configured.ignorable,
+                        },
                     }
                 }
                 _ => BindOutcome::NotSent,

@@ -5,6 +5,7 @@ use crate::ConnectError;
 use crate::call::chain;
 use crate::connect::{self, of_kubeconfig};
 use crate::extender::answer::{bound, filtered, preempted, priorities};
+use crate::extender::error::AskError;
 pub use crate::extender::without_http::{Post, extenders as extenders_without_http};
 use crate::guard::certificate::{Facts, server_config};
 use crate::guard::review;
@@ -102,14 +103,17 @@ pub fn bind_review(body: &[u8]) -> Result<(Bind, Vec<u8>), String> {
 
 /// Reads what an extender answered as if it had been asked for each verb. What was understood is shown.
 pub fn extender_answer(body: &[u8]) -> [(&'static str, Result<String, String>); 5] {
-    fn shown<T: std::fmt::Debug>(read: Result<T, String>) -> Result<String, String> {
-        read.map(|said| format!("{said:?}"))
+    fn shown<T: std::fmt::Debug>(read: Result<T, AskError>) -> Result<String, String> {
+        match read {
+            Err(error) if error.is_failure() => Err(error.to_string()),
+            understood => Ok(format!("{understood:?}")),
+        }
     }
     [
         ("filter, nodes by name", shown(filtered(body, true))),
         ("filter, whole nodes", shown(filtered(body, false))),
-        ("prioritize", shown(priorities(body))),
-        ("preempt", shown(preempted(body))),
+        ("prioritize", shown(priorities(body).map_err(AskError::from))),
+        ("preempt", shown(preempted(body).map_err(AskError::from))),
         ("bind", shown(bound(body))),
     ]
 }

@@ -1,6 +1,7 @@
 //! How a scheduler is run, why it did not start, and how it ended.
 
 use crate::connect::ConnectError;
+use crate::extender::ExtenderConfigError;
 use crate::lease::{ElectionConfig, ElectionConfigError};
 use crate::tasks::Failure;
 use crate::unserved::report::Pace as UnservedPace;
@@ -92,14 +93,14 @@ pub enum StartError {
     #[error(transparent)]
     Election(#[from] ElectionConfigError),
     /// An extender cannot be called as it is configured.
-    #[error("extenders[{number}] ({url}): {reason}")]
+    #[error("extenders[{number}] ({url}): {source}")]
     Extender {
         /// Which of the configuration's.
         number: usize,
         /// Its URL.
         url: String,
         /// What is wrong.
-        reason: String,
+        source: ExtenderConfigError,
     },
     /// The client for the Lease cannot be made, or a thread cannot be started.
     #[error("{what}: {reason}")]

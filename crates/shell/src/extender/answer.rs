@@ -1,10 +1,11 @@
 //! What extenders answer. Upstream's types (`k8s.io/kube-scheduler/extender/v1`) have no names of their own for JSON, so that Go takes
 //! a field's name however it is written, and `null` for what is left out; so does this. Errors are in Go's words.
 
-use super::go_json::first_value;
+use super::error::AskError;
+use super::go_json::{JsonError, first_value};
 use secondmate_framework::{ExtenderVerdict, ExtenderVictims, PassedNodes};
-use secondmate_model::Node;
 use secondmate_model::objects::Source;
+use secondmate_model::{Node, NodeError};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -13,12 +14,33 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) type Read<T> = Result<T, String>;
-/// What an answer that was understood says: what was asked for, or the extender's own error.
-pub(crate) type Said<T> = Result<T, String>;
+/// Why an answer cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerError {
+    /// It is no JSON.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// It is none after all, such as a text with half a character.
+    #[error(transparent)]
+    Value(#[from] serde_json::Error),
+    /// A value is of another type.
+    #[error("json: cannot unmarshal {kind} into {into}")]
+    Type { kind: Cow<'static, str>, into: String },
+    /// Upstream's scheduler does not survive this.
+    #[error("the extender answered null for the victims on node {0:?}")]
+    NullVictims(String),
+    /// A node is not as a node is.
+    #[error("a node that the extender sent back cannot be understood: {0}")]
+    Node(#[source] serde_json::Error),
+    /// What a node says makes no sense.
+    #[error(transparent)]
+    NodeMeaning(#[from] NodeError),
+}
+
+pub(crate) type Read<T> = Result<T, AnswerError>;
 
 /// The answer to filter: `ExtenderFilterResult`. By name are the nodes of an extender that keeps nodes itself.
-pub(crate) fn filtered(answer: &[u8], by_name: bool) -> Read<Said<ExtenderVerdict>> {
+pub(crate) fn filtered(answer: &[u8], by_name: bool) -> Result<ExtenderVerdict, AskError> {
     let fields = Fields::read(raw(&text_of(answer)?)?, "ExtenderFilterResult")?;
     let error = fields.get("Error").map_or(Ok(String::new()), text)?;
     let names = fields.get("NodeNames").map_or(Ok(None), texts)?;
@@ -26,14 +48,14 @@ pub(crate) fn filtered(answer: &[u8], by_name: bool) -> Read<Said<ExtenderVerdic
     let failed = fields.get("FailedNodes").map_or(Ok(BTreeMap::new()), text_map)?;
     let unresolvable = fields.get("FailedAndUnresolvableNodes").map_or(Ok(BTreeMap::new()), text_map)?;
     if !error.is_empty() {
-        return Ok(Err(error));
+        return Err(AskError::Said(error));
     }
     let passed = match (names.filter(|_| by_name), nodes) {
         (Some(names), _) => PassedNodes::Names(names),
         (None, Some(nodes)) => PassedNodes::Nodes(nodes),
         (None, None) => PassedNodes::default(),
     };
-    Ok(Ok(ExtenderVerdict { passed, failed, unresolvable }))
+    Ok(ExtenderVerdict { passed, failed, unresolvable })
 }
 
 /// The answer to prioritize: `HostPriorityList`.
@@ -57,8 +79,7 @@ pub(crate) fn preempted(answer: &[u8]) -> Read<BTreeMap<String, ExtenderVictims>
     };
     let victims = |(node, raw): &(String, Box<RawValue>)| {
         if kind(raw) == "null" {
-            // Upstream's scheduler does not survive this.
-            return Err(format!("the extender answered null for the victims on node {node:?}"));
+            return Err(AnswerError::NullVictims(node.clone()));
         }
         let fields = Fields::read(raw, "MetaVictims")?;
         let pods = fields
@@ -74,19 +95,19 @@ pub(crate) fn preempted(answer: &[u8]) -> Read<BTreeMap<String, ExtenderVictims>
 }
 
 /// The answer to bind: `ExtenderBindingResult`.
-pub(crate) fn bound(answer: &[u8]) -> Read<Said<()>> {
+pub(crate) fn bound(answer: &[u8]) -> Result<(), AskError> {
     let fields = Fields::read(raw(&text_of(answer)?)?, "ExtenderBindingResult")?;
     let error = fields.get("Error").map_or(Ok(String::new()), text)?;
-    Ok(if error.is_empty() { Ok(()) } else { Err(error) })
+    if error.is_empty() { Ok(()) } else { Err(AskError::Said(error)) }
 }
 
 /// The text of an answer's first value. As in Go, bytes that are no UTF-8 do not make it unreadable.
 fn text_of(answer: &[u8]) -> Read<Cow<'_, str>> {
-    first_value(answer).map(String::from_utf8_lossy)
+    Ok(first_value(answer).map(String::from_utf8_lossy)?)
 }
 
 fn raw(text: &str) -> Read<&RawValue> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
+    Ok(serde_json::from_str(text)?)
 }
 
 /// The members of an object, in their order.
@@ -158,19 +179,16 @@ fn kind(raw: &RawValue) -> &'static str {
     }
 }
 
-fn wrong(kind: &str, into: &str) -> String {
-    format!("json: cannot unmarshal {kind} into {into}")
+fn wrong(kind: impl Into<Cow<'static, str>>, into: String) -> AnswerError {
+    AnswerError::Type { kind: kind.into(), into }
 }
 
 /// The members of an object; none of `null`.
 fn members(raw: &RawValue, into: impl FnOnce() -> String) -> Read<Vec<(String, Box<RawValue>)>> {
     match kind(raw) {
         "null" => Ok(Vec::new()),
-        "object" => {
-            let read: Members = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
-            Ok(read.0)
-        }
-        other => Err(wrong(other, &into())),
+        "object" => Ok(serde_json::from_str::<Members>(raw.get())?.0),
+        other => Err(wrong(other, into())),
     }
 }
 
@@ -178,16 +196,16 @@ fn members(raw: &RawValue, into: impl FnOnce() -> String) -> Read<Vec<(String, B
 fn list(raw: &RawValue, into: impl FnOnce() -> String) -> Read<Option<Vec<Box<RawValue>>>> {
     match kind(raw) {
         "null" => Ok(None),
-        "array" => serde_json::from_str(raw.get()).map(Some).map_err(|error| error.to_string()),
-        other => Err(wrong(other, &into())),
+        "array" => Ok(Some(serde_json::from_str(raw.get())?)),
+        other => Err(wrong(other, into())),
     }
 }
 
 fn a_text(raw: &RawValue, field: &Field<'_>) -> Read<String> {
     match kind(raw) {
         "null" => Ok(String::new()),
-        "string" => serde_json::from_str(raw.get()).map_err(|error| error.to_string()),
-        other => Err(wrong(other, &field.of_type("string"))),
+        "string" => Ok(serde_json::from_str(raw.get())?),
+        other => Err(wrong(other, field.of_type("string"))),
     }
 }
 
@@ -212,8 +230,8 @@ fn int64(field: Field<'_>) -> Read<i64> {
             .raw
             .get()
             .parse()
-            .map_err(|_| wrong(&format!("number {}", field.raw.get()), &field.of_type("int64"))),
-        other => Err(wrong(other, &field.of_type("int64"))),
+            .map_err(|_| wrong(format!("number {}", field.raw.get()), field.of_type("int64"))),
+        other => Err(wrong(other, field.of_type("int64"))),
     }
 }
 
@@ -228,11 +246,9 @@ fn nodes(field: Field<'_>) -> Read<Option<Vec<Arc<Node>>>> {
         return Ok(Some(Vec::new()));
     };
     let node = |raw: &RawValue| {
-        let node = Source::Text(raw.get())
-            .node()
-            .map_err(|error| format!("a node that the extender sent back cannot be understood: {error}"))?;
+        let node = Node::new(&Source::Text(raw.get()).node().map_err(AnswerError::Node)?)?;
         // The next extender is sent what this one sent back.
-        Node::new(&node).map(|node| Arc::new(node.with_json(raw.get()))).map_err(|error| error.to_string())
+        Ok(Arc::new(node.with_json(raw.get())))
     };
     let items = list(items, || field.of_type("[]v1.Node"))?.unwrap_or_default();
     items.iter().map(|item| node(item)).collect::<Read<_>>().map(Some)
@@ -242,11 +258,11 @@ fn nodes(field: Field<'_>) -> Read<Option<Vec<Arc<Node>>>> {
 mod tests {
     use super::*;
 
-    fn verdict(answer: &str, by_name: bool) -> Read<ExtenderVerdict> {
-        filtered(answer.as_bytes(), by_name).and_then(|said| said)
+    fn verdict(answer: &str, by_name: bool) -> Result<ExtenderVerdict, AskError> {
+        filtered(answer.as_bytes(), by_name)
     }
 
-    fn names(verdict: Read<ExtenderVerdict>) -> Vec<String> {
+    fn names(verdict: Result<ExtenderVerdict, AskError>) -> Vec<String> {
         match verdict.expect("understood").passed {
             PassedNodes::Names(names) => names,
             PassedNodes::Nodes(nodes) => nodes.iter().map(|node| format!("{}!", node.name)).collect(),
@@ -259,10 +275,8 @@ mod tests {
         let verdict = verdict(answer, true).expect("understood");
         assert_eq!(verdict.passed, PassedNodes::Names(vec!["a".to_owned()]));
         assert_eq!((&*verdict.failed["b"], &*verdict.unresolvable["c"]), ("full", "no"));
-        assert_eq!(
-            priorities(br#"[{"host":"a","score":7},{"Host":"b"}]"#),
-            Ok(vec![("a".to_owned(), 7), ("b".to_owned(), 0)])
-        );
+        let scores = priorities(br#"[{"host":"a","score":7},{"Host":"b"}]"#).expect("understood");
+        assert_eq!(scores, [("a".to_owned(), 7), ("b".to_owned(), 0)]);
     }
 
     #[test]
@@ -286,16 +300,22 @@ mod tests {
     #[test]
     fn an_error_in_the_answer_is_its_text() {
         let answer = br#"{"NodeNames":["a"],"Error":"no devices"}"#;
-        assert_eq!(filtered(answer, true), Ok(Err("no devices".to_owned())));
-        assert_eq!(bound(br#"{"Error":"in use"}"#), Ok(Err("in use".to_owned())));
-        assert_eq!(bound(br#"{"Error":""}"#), Ok(Ok(())));
-        assert_eq!(bound(b"{}"), Ok(Ok(())));
-        assert_eq!(bound(b"done"), Err("invalid character 'd' looking for beginning of value".to_owned()));
+        let said = |error: AskError| {
+            assert!(!error.is_failure(), "{error:?}");
+            error.to_string()
+        };
+        assert_eq!(said(filtered(answer, true).expect_err("an error")), "no devices");
+        assert_eq!(said(bound(br#"{"Error":"in use"}"#).expect_err("an error")), "in use");
+        assert!(bound(br#"{"Error":""}"#).is_ok() && bound(b"{}").is_ok());
+        let error = bound(b"done").expect_err("no JSON");
+        assert_eq!(error.to_string(), "invalid character 'd' looking for beginning of value");
+        assert!(error.is_failure());
     }
 
     #[test]
     fn bytes_that_are_no_text_are_replaced() {
-        assert_eq!(bound(b"{\"Error\":\"caf\xe9 full\"}"), Ok(Err("caf\u{fffd} full".to_owned())));
+        let error = bound(b"{\"Error\":\"caf\xe9 full\"}").expect_err("an error");
+        assert_eq!(error.to_string(), "caf\u{fffd} full");
     }
 
     #[test]
@@ -320,7 +340,8 @@ mod tests {
                 "array into Go struct field ExtenderFilterResult.FailedNodes of type map[string]string",
             ),
         ] {
-            assert_eq!(verdict(answer, true), Err(format!("json: cannot unmarshal {expected}")), "{answer}");
+            let error = verdict(answer, true).expect_err(answer);
+            assert_eq!(error.to_string(), format!("json: cannot unmarshal {expected}"), "{answer}");
         }
         for (answer, expected) in [
             (r#"[{"Host":1}]"#, "number into Go struct field HostPriority.Host of type string"),
@@ -329,11 +350,8 @@ mod tests {
             ("{}", "object into Go value of type v1.HostPriorityList"),
             ("[1]", "number into Go value of type v1.HostPriority"),
         ] {
-            assert_eq!(
-                priorities(answer.as_bytes()),
-                Err(format!("json: cannot unmarshal {expected}")),
-                "{answer}"
-            );
+            let error = priorities(answer.as_bytes()).expect_err(answer);
+            assert_eq!(error.to_string(), format!("json: cannot unmarshal {expected}"), "{answer}");
         }
     }
 
@@ -346,7 +364,7 @@ mod tests {
             (&["u".to_owned(), "v".to_owned()][..], 2)
         );
         assert_eq!(victims["m"], ExtenderVictims::default());
-        assert_eq!(preempted(b"{}"), Ok(BTreeMap::new()));
+        assert!(preempted(b"{}").expect("understood").is_empty());
         assert!(preempted(br#"{"NodeNameToMetaVictims":{"n":null}}"#).is_err());
     }
 }

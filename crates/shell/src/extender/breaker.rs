@@ -1,5 +1,6 @@
 //! An extender that may be ignored and keeps failing is not asked for a while: each failure can take as long as its time-out.
 
+use super::error::AskError;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,11 +37,11 @@ impl Breaker {
     ///
     /// # Errors
     /// It is not asked, and why.
-    pub fn admit(&self) -> Result<(), String> {
+    pub fn admit(&self) -> Result<(), AskError> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match state.until {
             Some(until) if Instant::now() < until => {
-                Err(format!("not asked, as it has failed {} times in a row: {}", state.failures, state.last))
+                Err(AskError::Suspended { failures: state.failures, last: state.last.clone() })
             }
             Some(_) => {
                 // One call shows whether it answers again; the others do not wait for it.
@@ -84,17 +85,18 @@ mod tests {
         for _ in 1..FAILURES_MAX {
             assert_eq!(breaker.record(Some("EOF")), None);
         }
-        assert_eq!(breaker.admit(), Ok(()));
+        assert!(breaker.admit().is_ok());
         assert_eq!(breaker.record(Some("EOF")), Some(Change::Suspended));
+        let admitted = || breaker.admit().map_err(|error| error.to_string());
         let not_asked = Err("not asked, as it has failed 5 times in a row: EOF".to_owned());
-        assert_eq!(breaker.admit(), not_asked);
+        assert_eq!(admitted(), not_asked);
         advance(PAUSE).await;
-        assert_eq!(breaker.admit(), Ok(()));
-        assert_eq!(breaker.admit(), not_asked, "one call at a time");
+        assert_eq!(admitted(), Ok(()));
+        assert_eq!(admitted(), not_asked, "one call at a time");
         assert_eq!(breaker.record(Some("EOF")), None, "told once");
         advance(PAUSE).await;
-        assert_eq!(breaker.admit(), Ok(()));
+        assert_eq!(admitted(), Ok(()));
         assert_eq!(breaker.record(None), Some(Change::Recovered));
-        assert_eq!(breaker.admit(), Ok(()));
+        assert_eq!(admitted(), Ok(()));
     }
 }

@@ -1,14 +1,38 @@
 //! The first JSON value of an answer, and what is wrong with one that is none, in the words of Go's `encoding/json`.
 
+use std::borrow::Cow;
+
+/// Why there is no complete value, in Go's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum JsonError {
+    /// There is nothing.
+    #[error("EOF")]
+    Nothing,
+    /// It ends in the middle.
+    #[error("unexpected EOF")]
+    Incomplete,
+    /// It is nested too deeply.
+    #[error("exceeded max depth")]
+    TooDeep,
+    /// A byte is out of place.
+    #[error("invalid character {} {place}", quoted(*byte))]
+    Invalid {
+        /// The byte.
+        byte: u8,
+        /// Where it is, as Go says it.
+        place: Cow<'static, str>,
+    },
+}
+
 /// The text of the first value; what follows it is not looked at, as upstream's decoder reads no further.
 ///
 /// # Errors
 /// There is no complete value; in Go's words.
-pub(super) fn first_value(answer: &[u8]) -> Result<&[u8], String> {
+pub(super) fn first_value(answer: &[u8]) -> Result<&[u8], JsonError> {
     let mut scan = Scan { text: answer, at: 0 };
     scan.spaces();
     if scan.at == answer.len() {
-        return Err("EOF".to_owned());
+        return Err(JsonError::Nothing);
     }
     let begin = scan.at;
     scan.value(0)?;
@@ -25,7 +49,7 @@ struct Scan<'a> {
     at: usize,
 }
 
-type Scanned = Result<(), String>;
+type Scanned = Result<(), JsonError>;
 
 impl Scan<'_> {
     fn spaces(&mut self) {
@@ -35,20 +59,20 @@ impl Scan<'_> {
     }
 
     /// The next byte after white space.
-    fn next(&mut self) -> Result<u8, String> {
+    fn next(&mut self) -> Result<u8, JsonError> {
         self.spaces();
         self.byte()
     }
 
-    fn byte(&mut self) -> Result<u8, String> {
-        let byte = self.text.get(self.at).copied().ok_or_else(|| "unexpected EOF".to_owned())?;
+    fn byte(&mut self) -> Result<u8, JsonError> {
+        let byte = self.text.get(self.at).copied().ok_or(JsonError::Incomplete)?;
         self.at += 1;
         Ok(byte)
     }
 
     fn value(&mut self, depth: usize) -> Scanned {
         if depth > DEPTH_READ.min(DEPTH_MAX) {
-            return Err("exceeded max depth".to_owned());
+            return Err(JsonError::TooDeep);
         }
         match self.next()? {
             b'{' => self.object(depth),
@@ -129,7 +153,7 @@ impl Scan<'_> {
             let found = self.byte()?;
             if found != expected {
                 let context = format!("in literal {word} (expecting {})", quoted(expected));
-                return Err(invalid(found, &context));
+                return Err(invalid(found, context));
             }
         }
         Ok(())
@@ -166,7 +190,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn digit(&mut self, context: &str) -> Scanned {
+    fn digit(&mut self, context: &'static str) -> Scanned {
         let digit = self.byte()?;
         if !digit.is_ascii_digit() {
             return Err(invalid(digit, context));
@@ -176,8 +200,8 @@ impl Scan<'_> {
     }
 }
 
-fn invalid(byte: u8, context: &str) -> String {
-    format!("invalid character {} {context}", quoted(byte))
+fn invalid(byte: u8, place: impl Into<Cow<'static, str>>) -> JsonError {
+    JsonError::Invalid { byte, place: place.into() }
 }
 
 /// A byte as Go quotes it, as if it were a character.
@@ -229,7 +253,8 @@ mod tests {
             ("1ex", "invalid character 'x' in exponent of numeric literal"),
             ("é", "invalid character 'Ã' looking for beginning of value"),
         ] {
-            assert_eq!(first_value(answer.as_bytes()), Err(expected.to_owned()), "{answer}");
+            let error = first_value(answer.as_bytes()).expect_err(answer);
+            assert_eq!(error.to_string(), expected, "{answer}");
         }
     }
 
@@ -245,6 +270,6 @@ mod tests {
             assert_eq!(first_value(answer.as_bytes()), Ok(value.as_bytes()));
         }
         let deep = "[".repeat(200) + &"]".repeat(200);
-        assert_eq!(first_value(deep.as_bytes()), Err("exceeded max depth".to_owned()));
+        assert_eq!(first_value(deep.as_bytes()), Err(JsonError::TooDeep));
     }
 }

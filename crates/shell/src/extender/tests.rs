@@ -36,7 +36,8 @@ async fn ask(url: &str, timeout: Duration) -> Result<String, String> {
     let extender =
         Extender { url_prefix: format!("{url}/base//"), http_timeout: Some(timeout), ..Extender::default() };
     let http = Http::new(&extender).await.expect("a client");
-    http.post("filter", b"question".to_vec()).await.map(|body| String::from_utf8_lossy(&body).into_owned())
+    let answer = http.post("filter", b"question".to_vec()).await.map_err(|error| error.to_string());
+    answer.map(|body| String::from_utf8_lossy(&body).into_owned())
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -109,7 +110,7 @@ async fn what_cannot_be_called_is_refused_when_it_is_made() {
         (tls(with_key), "needs its key"),
         (tls(lost), "/does/not/exist"),
     ] {
-        let refused = Http::new(&extender).await.err().expect("it is refused");
+        let refused = Http::new(&extender).await.err().expect("it is refused").to_string();
         assert!(refused.contains(expected), "{refused}");
     }
 }

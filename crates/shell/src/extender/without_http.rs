@@ -1,7 +1,8 @@
 //! Extenders that are asked what an HTTP extender is asked, and whose answers are read as its answers are, without a connection: for
 //! tests in which the extender is a table.
 
-use super::{answer, as_configured, http, request};
+use super::error::AskError;
+use super::{answer, as_configured, request};
 use secondmate_config::Extender;
 use secondmate_framework::{
     AwaitScores, CallExtender, ExtenderError, ExtenderVerdict, ExtenderVictims, Extenders,
@@ -28,11 +29,11 @@ struct Asked {
 }
 
 impl Asked {
-    fn ask(&self, verb: &str, body: &[u8]) -> Result<Vec<u8>, ExtenderError> {
+    fn ask(&self, verb: &str, body: &[u8]) -> Result<Vec<u8>, AskError> {
         let url = format!("{}/{verb}", self.configured.url_prefix.trim_end_matches('/'));
         match (self.post)(&url, body) {
             (200, answer) => Ok(answer),
-            (code, _) => Err(ExtenderError(http::failed(verb, &url, code))),
+            (code, _) => Err(AskError::Code { verb: verb.to_owned(), url, code }),
         }
     }
 
@@ -45,14 +46,14 @@ impl CallExtender for Asked {
     fn filter(&self, pod: &Arc<Pod>, nodes: &[Arc<NodeInfo>]) -> Result<ExtenderVerdict, ExtenderError> {
         let body = request::about_nodes(pod, nodes, self.whole());
         let answer = self.ask(&self.configured.filter_verb, &body)?;
-        answer::filtered(&answer, !self.whole()).and_then(|said| said).map_err(ExtenderError)
+        Ok(answer::filtered(&answer, !self.whole())?)
     }
 
     fn prioritize<'a>(&'a self, pod: &'a Arc<Pod>, nodes: &'a [Arc<NodeInfo>]) -> AwaitScores<'a> {
         let body = request::about_nodes(pod, nodes, self.whole());
         Box::new(move || {
             let answer = self.ask(&self.configured.prioritize_verb, &body)?;
-            answer::priorities(&answer).map_err(ExtenderError)
+            Ok(answer::priorities(&answer).map_err(AskError::from)?)
         })
     }
 
@@ -63,6 +64,6 @@ impl CallExtender for Asked {
     ) -> Result<BTreeMap<String, ExtenderVictims>, ExtenderError> {
         let body = request::about_victims(pod, candidates, self.whole());
         let answer = self.ask(&self.configured.preempt_verb, &body)?;
-        answer::preempted(&answer).map_err(ExtenderError)
+        Ok(answer::preempted(&answer).map_err(AskError::from)?)
     }
 }
