@@ -58,7 +58,6 @@ impl Cluster {
             .arg(format!("--listen=127.0.0.1:{metrics}"))
             .arg("--kubeconfig")
             .arg(self.kubeconfig())
-            .args(["--lease-duration=3s", "--renew-deadline=2s", "--retry-period=500ms"])
             .env("HOME", self.directory())
             .env_remove("KUBECONFIG");
         let mut client = json!({ "url": format!("https://127.0.0.1:{listen}/bind") });
