@@ -388,6 +388,12 @@ impl Queue {
         self.futile.answer(pod)
     }
 
+    /// Rejections so far that were not remembered, since too many kinds of pods are known to fit nowhere.
+    #[must_use]
+    pub fn rejections_not_kept(&self) -> u64 {
+        self.futile.not_kept()
+    }
+
     /// Takes the next pod to be tried. A pod that `is_promised` a node is like no other.
     pub fn pop(&mut self, profiles: &Profiles, is_promised: &dyn Fn(&Uid) -> bool) -> Option<QueuedPod> {
         let uid = self.next_ready(profiles, is_promised)?;

@@ -120,6 +120,8 @@ impl Observer {
         }
         let repeated = &self.metrics.attempts_repeated;
         repeated.inc_by(scheduler.attempts_repeated() - repeated.get());
+        let not_kept = &self.metrics.rejections_not_kept;
+        not_kept.inc_by(scheduler.queue().rejections_not_kept() - not_kept.get());
         if let Some(counts) = scheduler.standing() {
             self.standing(counts);
         }

@@ -96,6 +96,8 @@ pub struct Metrics {
     pub binds_averted: Counter,
     /// Attempts that were answered as that of a pod that is alike, since nothing had changed.
     pub attempts_repeated: Counter,
+    /// Rejections that were not remembered for pods that are alike, for want of room.
+    pub rejections_not_kept: Counter,
     /// Pods whose scheduler name nobody serves, where this process looks for them.
     pub pods_unserved: Gauge,
     /// The bind guard's.

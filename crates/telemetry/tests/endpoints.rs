@@ -274,6 +274,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_queue_full counter",
             "secondmate_queue_length gauge",
             "secondmate_queue_limit gauge",
+            "secondmate_rejections_not_kept counter",
             "secondmate_shadow_decisions counter",
             "secondmate_shadow_score_difference histogram",
             "secondmate_shadow_worse_nodes counter",

@@ -7,7 +7,7 @@
 //!
 //! Nobody's chance gets smaller: a pod stands aside only while an attempt would fail.
 //!
-//! There are at most [`KINDS_MAX`] kinds; pods of others are tried one by one.
+//! There are at most [`KINDS_MAX`] kinds; pods of others are tried one by one, and counted.
 
 use super::places::Ticket;
 use crate::heap::Heap;
@@ -41,6 +41,8 @@ pub(super) struct Futile {
     kinds: BTreeMap<u64, Kind>,
     /// Counts the states of the cluster.
     world: u64,
+    /// Answers that were not kept, for want of room.
+    not_kept: u64,
 }
 
 fn hash(pod: &Pod) -> u64 {
@@ -68,9 +70,19 @@ impl Futile {
         if self.kinds.len() >= KINDS_MAX {
             self.kinds.retain(|_, kind| kind.world == world || !kind.aside.is_empty());
         }
-        if self.kinds.len() < KINDS_MAX && is_alike(pod, pod) {
-            self.kinds.insert(key, Kind { like: Arc::clone(pod), answer, world, aside: Heap::default() });
+        if !is_alike(pod, pod) {
+            return;
         }
+        if self.kinds.len() >= KINDS_MAX {
+            self.not_kept += 1;
+            return;
+        }
+        self.kinds.insert(key, Kind { like: Arc::clone(pod), answer, world, aside: Heap::default() });
+    }
+
+    /// Answers so far that were not kept, since there are [`KINDS_MAX`] kinds.
+    pub fn not_kept(&self) -> u64 {
+        self.not_kept
     }
 
     fn key(&self, pod: &Pod) -> Option<u64> {

@@ -47,6 +47,30 @@ fn pods_that_are_alike_are_rejected_by_one_attempt_while_nothing_changes() {
 }
 
 #[test]
+fn what_is_rejected_beyond_256_kinds_is_counted_and_tried_each_time() {
+    let mut cluster = Cluster::new(&[]);
+    cluster.node("a cpu=1");
+    for number in 1..=300 {
+        cluster.pending(&format!("p{number} cpu={number}001m"));
+        assert_eq!(cluster.step(), format!("p{number}: unschedulable"));
+    }
+    assert_eq!(cluster.core.queue().rejections_not_kept(), 44);
+    let mut repeated = Vec::new();
+    for number in [256, 257] {
+        cluster.pending(&format!("again-{number} cpu={number}001m"));
+        assert_eq!(cluster.step(), format!("again-{number}: unschedulable"));
+        repeated.push(cluster.core.attempts_repeated());
+    }
+    assert_eq!(repeated, [1, 1]);
+    assert_eq!(cluster.core.queue().rejections_not_kept(), 45);
+    // After a change those that nobody waits with make room.
+    cluster.node("a cpu=1 label=x");
+    cluster.pending("last cpu=999001m");
+    assert_eq!(cluster.step(), "last: unschedulable");
+    assert_eq!(cluster.core.queue().rejections_not_kept(), 45);
+}
+
+#[test]
 fn room_for_one_costs_one_attempt_more_than_that() {
     let mut cluster = crowded(&[], 50);
     cluster.wait(20.0);

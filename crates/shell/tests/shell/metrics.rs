@@ -146,6 +146,7 @@ const STAY_AT_ZERO: &[(&str, &str)] = &[
     ("secondmate_kubelet_rejections", "another scheduler that takes the same room"),
     ("secondmate_node_reads", "another scheduler that binds pods"),
     ("secondmate_binds_averted", "the same, and a watch that lags"),
+    ("secondmate_rejections_not_kept", "hundreds of pods, each of its own kind, that fit nowhere"),
     ("secondmate_attempts_repeated", "many pods that are alike and fit nowhere"),
     ("secondmate_preemptions_put_off", "room made by evictions that others take again and again"),
     ("secondmate_plugin_panics", "a plugin that panics"),

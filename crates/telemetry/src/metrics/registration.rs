@@ -274,6 +274,12 @@ impl Metrics {
             "Attempts that were answered without a look at the nodes: a pod that is alike was rejected, and nothing had changed since",
             attempts_repeated.clone(),
         );
+        let rejections_not_kept = Counter::default();
+        registry.register(
+            "rejections_not_kept",
+            "Rejections that were not remembered, since 256 kinds of pods that fit nowhere were known: pods of further kinds are tried one by one",
+            rejections_not_kept.clone(),
+        );
         let bind_requests = Labelled::counter(["code"]);
         registry.register(
             "bind_requests",
@@ -372,6 +378,7 @@ impl Metrics {
             node_reads,
             binds_averted,
             attempts_repeated,
+            rejections_not_kept,
             bind_requests,
             extenders,
             polls,
