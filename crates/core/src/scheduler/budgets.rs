@@ -2,9 +2,11 @@
 //!
 //! The disruption controller writes the status some time after a pod was evicted; until then a second preemption would count on
 //! disruptions that the first has used up. So each victim is charged to the budgets that protect it from the moment in which it is
-//! chosen, and the last one, which is evicted later, to those of that time as well: in the snapshot such a budget allows as many disruptions less, and names the victim among the disrupted pods, as the API
-//! server does for evictions that it carries out itself. The charge ends when the budget's status is written after the victim was seen
-//! to leave, [`SETTLES_WITHIN`] after that in any case, and where every preemption that chose the victim spares it before it leaves and no eviction of it is on its way.
+//! chosen, and the last one, which is evicted later, to those of that time as well. In the snapshot such a budget allows as many
+//! disruptions less, and names the victim among the disrupted pods, as the API server does for evictions that it carries out itself.
+//!
+//! The charge ends when the budget's status is written after the victim was seen to leave, and [`SETTLES_WITHIN`] after that in any case.
+//! It also ends where every preemption that chose the victim spares it before it leaves, unless an eviction of it is on its way.
 //!
 //! A preemption that would overdraw a budget while charges are open waits until they are settled: it may turn out that it need not.
 

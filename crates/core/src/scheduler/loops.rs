@@ -6,10 +6,11 @@
 //! time; the delay doubles with each time in a row, up to [`LONGEST_DELAY`]. A first preemption is never delayed, nor one after which
 //! nothing came to the node.
 //!
-//! A preemption that is given up half way, since an eviction failed, and tried again on the same node is one with what follows: the victims that
-//! left already count.
+//! Where the pod preempts on the same node again before its room was lost, since an eviction failed or the room was not enough, the victims
+//! of before still count: what comes in their place takes the room as well.
 //!
-//! A history ends when its pod is placed or gone, so there are never more than pending pods, each with the victims of one preemption.
+//! A history ends when its pod is placed or gone, so there are never more than pending pods, each with the victims of its last preemption and at
+//! most [`BEFORE_MAX`] of those before it; older ones are forgotten.
 
 use crate::touched::Touched;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
@@ -21,6 +22,9 @@ use std::time::Duration;
 pub(super) const FIRST_DELAY: Duration = Duration::from_secs(10);
 /// The delay grows no further.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Victims of earlier preemptions that are remembered for a pod: more than a node has pods.
+const BEFORE_MAX: usize = 256;
 
 /// How the room was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +56,6 @@ struct History {
     in_vain: u32,
     /// This one was noticed to be in vain.
     noticed: bool,
-    /// It was given up before all its victims were evicted: the next one to the same node goes on with it.
-    unfinished: bool,
 }
 
 /// Why a pod may not preempt now.
@@ -98,13 +100,12 @@ impl Loops {
         self.touched.note(preemptor);
         let before = self.forget(preemptor);
         let in_vain = before.as_ref().map_or(0, |before| before.in_vain);
-        if let Some(before) = before.filter(|b| b.unfinished && b.taker.is_none() && b.node == *node) {
+        if let Some(before) = before.filter(|before| before.taker.is_none() && before.node == *node) {
             let is_other = |victim: &Arc<Pod>| victims.iter().all(|other| other.uid != victim.uid);
-            let others: Vec<_> = before.victims.into_iter().filter(is_other).collect();
+            let others: Vec<_> = before.victims.into_iter().filter(is_other).take(BEFORE_MAX).collect();
             victims.extend(others);
         }
-        let (node, unfinished) = (node.clone(), false);
-        let history = History { at: now, node, victims, taker: None, in_vain, noticed: false, unfinished };
+        let history = History { at: now, node: node.clone(), victims, taker: None, in_vain, noticed: false };
         self.by_node.entry(history.node.clone()).or_default().insert(preemptor.clone());
         self.by_preemptor.insert(preemptor.clone(), history);
     }
@@ -143,13 +144,6 @@ impl Loops {
             cause: taker.cause,
             is_news,
         })
-    }
-
-    /// The preemption is given up before all its victims were evicted.
-    pub fn gave_up(&mut self, preemptor: &Uid) {
-        if let Some(history) = self.by_preemptor.get_mut(preemptor) {
-            history.unfinished = true;
-        }
     }
 
     /// The pod is placed or gone.
@@ -271,5 +265,25 @@ mod tests {
         assert_eq!((loops.preemptors().count(), loops.by_node.len()), (1, 1));
         loops.ended(&Uid::from("p"));
         assert_eq!((loops.preemptors().count(), loops.by_node.len()), (0, 0));
+    }
+
+    #[test]
+    fn victims_count_until_their_room_is_lost_also_where_the_pod_preempts_on_the_node_again() {
+        let (mut loops, p, n) = (Loops::default(), Uid::from("p"), Atom::new("n"));
+        loops.preempted(
+            &p,
+            &n,
+            vec![pod("v", "theirs", Some("one")), pod("w", "theirs", Some("other"))],
+            at(0),
+        );
+        // The watch does not show yet that w leaves, so it is chosen once more.
+        loops.preempted(&p, &n, vec![pod("w", "theirs", Some("other"))], at(1));
+        loops.arrived(&pod("x", "ours", Some("one")), &n, false);
+        let delayed = loops.delays(&p, at(2)).expect("a victim of the first time is back");
+        assert_eq!((delayed.until, delayed.in_vain, delayed.cause), (at(11), 1, Cause::VictimsCameBack));
+        // Elsewhere it is another matter, and so it is once it is known that the room was lost.
+        loops.preempted(&p, &Atom::new("m"), vec![pod("u", "theirs", Some("third"))], at(11));
+        loops.arrived(&pod("y", "ours", Some("other")), &Atom::new("m"), false);
+        assert_eq!(loops.delays(&p, at(12)), None);
     }
 }

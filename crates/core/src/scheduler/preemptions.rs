@@ -252,7 +252,6 @@ impl Scheduler {
             self.budgets.overdrawn_for(&last.uid).any(|budget| !preemption.overdraws.contains(budget))
         };
         if preemption.last.as_ref().is_some_and(overdraws) {
-            self.loops.gave_up(preemptor);
             self.give_up(preemptor, now);
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);
@@ -296,7 +295,6 @@ impl Scheduler {
         }
         if preemption.failed {
             // What the pod waits for will not come.
-            self.loops.gave_up(preemptor);
             self.give_up(preemptor, now);
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);
