@@ -169,10 +169,12 @@ impl Judge {
                 );
             }
             // A victim that was stopped before it was bound is no eviction; from then on that is the last preemption, unless others are
-            // evicted in the same one.
+            // evicted in the same one, which is about one node.
             Effect::Event(event) if event.reason == "Preempted" && event.note.ends_with("memory).") => {
                 let preemptor = &event.related.as_ref().expect("somebody is in need of the room").uid;
-                if !self.goes_on(preemptor, now) {
+                let rounds = self.rounds.get(preemptor);
+                let here = rounds.is_some_and(|r| event.note.contains(&format!(" on node {} (", r.node)));
+                if !here || !self.goes_on(preemptor, now) {
                     self.rounds.remove(preemptor);
                 }
             }

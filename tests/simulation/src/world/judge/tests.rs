@@ -28,14 +28,14 @@ fn answered(judge: &mut Judge, victim: &str, now: Timestamp) {
     judge.input(&Input::EvictFinished { preemptor, victim, result: Ok(()) }, false, now);
 }
 
-fn stopped_in_memory(judge: &mut Judge, victim: &str, now: Timestamp) {
+fn stopped_in_memory(judge: &mut Judge, [victim, node]: [&str; 2], now: Timestamp) {
     let event = PodEvent {
         regarding: pod(victim, OUR_NAMES[0], None),
         related: Some(pod("preemptor", OUR_NAMES[0], None)),
         kind: EventType::Normal,
         reason: "Preempted".into(),
         action: "Preempting".into(),
-        note: "Preempted by pod preemptor on node n (in kube-scheduler memory).".to_owned(),
+        note: format!("Preempted by pod preemptor on node {node} (in kube-scheduler memory)."),
         profile: Atom::new(OUR_NAMES[0]),
     };
     judge.effect(&Effect::Event(event), false, now);
@@ -46,7 +46,7 @@ fn stopped_in_memory(judge: &mut Judge, victim: &str, now: Timestamp) {
 fn a_preemption_in_vain() -> Judge {
     let mut judge = Judge::default();
     evict(&mut judge, "first", at(0));
-    stopped_in_memory(&mut judge, "second", at(0));
+    stopped_in_memory(&mut judge, ["second", "n"], at(0));
     judge.turn_ends();
     answered(&mut judge, "first", at(1000));
     evict(&mut judge, "last", at(1000));
@@ -72,9 +72,23 @@ fn nobody_is_evicted_again_before_the_delay_is_over() {
 #[test]
 fn a_preemption_that_only_stops_pods_in_memory_is_the_last_one_from_then_on() {
     let mut judge = a_preemption_in_vain();
-    stopped_in_memory(&mut judge, "another", at(4000));
+    stopped_in_memory(&mut judge, ["another", "n"], at(4000));
     judge.turn_ends();
     evict(&mut judge, "yet-another", at(4500));
+}
+
+#[test]
+fn what_is_stopped_in_memory_on_another_node_is_another_preemption_also_in_the_turn_of_an_answer() {
+    let mut judge = Judge::default();
+    evict(&mut judge, "first", at(0));
+    judge.turn_ends();
+    // The eviction failed, so the pod was tried again at once.
+    answered(&mut judge, "first", at(1000));
+    stopped_in_memory(&mut judge, ["second", "m"], at(1000));
+    judge.turn_ends();
+    let other = pod("other", OTHER_NAMES[1], Some("n"));
+    judge.input(&Input::Pod(PodWatch::Assigned, other), true, at(2000));
+    evict(&mut judge, "another", at(3000));
 }
 
 fn evict_from(judge: &mut Judge, [victim, node, preemptor]: [&str; 3], now: Timestamp) {
