@@ -144,7 +144,8 @@ impl Standing {
         let has_groups =
             plan.scorers.iter().any(|scorer| scorer.by_group.is_some()) || !plan.apart.is_empty();
         let needs_a_class = has_groups || !plan.asked.is_empty() || pass.scope.is_every();
-        // What looks at every node with its pods costs a class no more than the plain pass, and the next pods of it next to nothing.
+        // Where domains count every node is looked at with its pods: to make a class of that costs about as much as the plain pass, and the next
+        // pod of it next to nothing.
         let at_once = has_groups
             && seen == Seen::Never
             && plan.asked.is_empty()

@@ -156,41 +156,8 @@ fn the_last_victim_is_spared_where_others_have_used_the_budget_up_meanwhile() {
     assert_eq!(evictions(&mut cluster), ["evict v0 for p"]);
 }
 
-#[test]
-fn a_victim_of_two_preemptions_stays_charged_when_one_of_them_ends() {
-    // What has become of the first preemption's eviction when the second one ends.
-    let answers: [Option<Result<(), &str>>; 2] = [None, Some(Ok(()))];
-    for answer in answers {
-        let mut cluster = Cluster::new(&["DefaultPreemption"]);
-        budget(&mut cluster, 1);
-        cluster.node("n1 cpu=2");
-        cluster.assigned("v1 cpu=1 node=n1 label=b priority=110");
-        cluster.assigned("x cpu=1 node=n1 priority=150");
-        cluster.pending("p1 cpu=1 priority=120");
-        cluster.step();
-        assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
-        if let Some(answer) = answer {
-            cluster.evicted("p1", "v1", answer);
-        }
-        // The watch does not show yet that v1 leaves, so it is a victim once more, the last one; then p2 is deleted.
-        cluster.pending("p2 cpu=2 priority=200");
-        cluster.step();
-        assert_eq!(evictions(&mut cluster), ["evict x for p2"]);
-        cluster.gone(PodWatch::Pending, "p2");
-
-        // A pod that may only evict what is on another node.
-        cluster.node("n2 cpu=1");
-        cluster.assigned("v2 cpu=1 node=n2 label=b");
-        cluster.pending("p3 cpu=1 priority=100");
-        cluster.step();
-        let effects = cluster.effects();
-        assert!(effects.iter().any(|line| line.ends_with(WAITS)), "{answer:?}: {effects:?}");
-        assert!(!effects.iter().any(|line| line.starts_with("evict")), "{answer:?}: {effects:?}");
-    }
-}
-
-#[test]
-fn an_eviction_on_its_way_stays_charged_though_nobody_needs_it_any_more() {
+/// A budget allows one disruption, and a pod has its victim evicted.
+fn one_eviction() -> Cluster {
     let mut cluster = Cluster::new(&["DefaultPreemption"]);
     budget(&mut cluster, 1);
     cluster.node("n1 cpu=2");
@@ -199,20 +166,49 @@ fn an_eviction_on_its_way_stays_charged_though_nobody_needs_it_any_more() {
     cluster.pending("p1 cpu=1 priority=120");
     cluster.step();
     assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
-    cluster.gone(PodWatch::Pending, "p1");
-    // Another pod has the same victim, as the last one, and is deleted before its turn.
+    cluster
+}
+
+/// Another pod has the same victim, as its last one, and is deleted before its turn.
+fn a_second_preemption_ends(cluster: &mut Cluster) {
     cluster.pending("p2 cpu=2 priority=200");
     cluster.step();
-    assert_eq!(evictions(&mut cluster), ["evict x for p2"]);
+    assert_eq!(evictions(cluster), ["evict x for p2"]);
     cluster.gone(PodWatch::Pending, "p2");
+}
 
+/// A pod that may only evict what is on another node waits, since the budget is used up.
+fn a_third_one_waits(cluster: &mut Cluster, why: &str) {
     cluster.node("n2 cpu=1");
     cluster.assigned("v2 cpu=1 node=n2 label=b");
     cluster.pending("p3 cpu=1 priority=100");
     cluster.step();
     let effects = cluster.effects();
-    assert!(effects.iter().any(|line| line.ends_with(WAITS)), "{effects:?}");
-    assert!(!effects.iter().any(|line| line.starts_with("evict")), "{effects:?}");
+    assert!(effects.iter().any(|line| line.ends_with(WAITS)), "{why}: {effects:?}");
+    assert!(!effects.iter().any(|line| line.starts_with("evict")), "{why}: {effects:?}");
+}
+
+#[test]
+fn a_victim_of_two_preemptions_stays_charged_when_one_of_them_ends() {
+    // What has become of the first preemption's eviction when the second one ends. Where it is answered, the watch does not show yet that the
+    // victim leaves.
+    let answers: [Option<Result<(), &str>>; 2] = [None, Some(Ok(()))];
+    for answer in answers {
+        let mut cluster = one_eviction();
+        if let Some(answer) = answer {
+            cluster.evicted("p1", "v1", answer);
+        }
+        a_second_preemption_ends(&mut cluster);
+        a_third_one_waits(&mut cluster, &format!("{answer:?}"));
+    }
+}
+
+#[test]
+fn an_eviction_on_its_way_stays_charged_though_nobody_needs_it_any_more() {
+    let mut cluster = one_eviction();
+    cluster.gone(PodWatch::Pending, "p1");
+    a_second_preemption_ends(&mut cluster);
+    a_third_one_waits(&mut cluster, "the eviction may be carried out");
     // It fails after all.
     cluster.evicted("p1", "v1", Err("500"));
     cluster.step();
