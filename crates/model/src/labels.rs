@@ -4,15 +4,20 @@ use crate::Atom;
 use crate::label_syntax;
 use crate::wire;
 use std::fmt;
+use std::sync::Arc;
 
-/// A label set, sorted by key.
+/// A label set, sorted by key. Clones share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Labels(Box<[(Atom, Atom)]>);
+pub struct Labels(Arc<[(Atom, Atom)]>);
 
 impl Labels {
     /// Compiles a string map.
     #[must_use]
     pub fn new(map: &wire::StringMap) -> Self {
+        if map.is_empty() {
+            // Takes no memory.
+            return Self::default();
+        }
         // The map is in key order already.
         Self(map.iter().map(|(k, v)| (Atom::new(k), Atom::new(v))).collect())
     }

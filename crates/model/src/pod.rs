@@ -112,12 +112,19 @@ pub struct PodError {
     pub error: ResourceError,
 }
 
-/// A compiled pod. Immutable: a change of the object makes a new one. All but the node is shared by clones, so a pod that is placed
-/// ([`Pod::on_node`]) costs no copy; its fields are read as the pod's own.
+/// A compiled pod. Immutable: a change of the object makes a new one. Nearly all of it is shared by clones, so a pod that is placed
+/// ([`Pod::on_node`]) costs no copy; those fields are read as the pod's own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
     /// Node, once bound.
     pub node_name: Option<Atom>,
+    // What is asked of every pod on every node: it is at hand without a look at the rest.
+    /// Namespace.
+    pub namespace: Atom,
+    /// Labels.
+    pub labels: Labels,
+    /// Being deleted.
+    pub deleting: bool,
     content: Arc<PodContent>,
 }
 
@@ -136,25 +143,19 @@ impl DerefMut for Pod {
     }
 }
 
-/// What a [`Pod`] is beside its node.
+/// What a [`Pod`] is beside that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodContent {
     /// UID.
     pub uid: Uid,
-    /// Namespace.
-    pub namespace: Atom,
     /// Name.
     pub name: Box<str>,
     /// Resource version of the object that this was compiled from.
     pub resource_version: Box<str>,
     /// `metadata.generation`, for the condition's `observedGeneration`.
     pub generation: i64,
-    /// Labels.
-    pub labels: Labels,
     /// The managing controller.
     pub controller: Option<Box<Owner>>,
-    /// Being deleted.
-    pub deleting: bool,
     /// Phase Succeeded or Failed.
     pub terminal: bool,
     /// The scheduler that the pod asks for.
@@ -243,7 +244,6 @@ impl Pod {
                     uid: o.uid.clone(),
                 })
             }),
-            deleting: meta.deletion_timestamp.is_some(),
             terminal: matches!(&*status.phase, "Succeeded" | "Failed"),
             scheduler_name: name_of(&spec.scheduler_name)
                 .unwrap_or_else(|| Atom::new(DEFAULT_SCHEDULER_NAME)),
@@ -281,10 +281,14 @@ impl Pod {
             preempted_by_scheduler: condition("DisruptionTarget")
                 .is_some_and(|c| &*c.status == "True" && &*c.reason == "PreemptionByScheduler"),
             json: None,
+        };
+        Ok(Self {
+            node_name: name_of(&spec.node_name),
             namespace,
             labels,
-        };
-        Ok(Self { node_name: name_of(&spec.node_name), content: Arc::new(content) })
+            deleting: meta.deletion_timestamp.is_some(),
+            content: Arc::new(content),
+        })
     }
 
     /// The same pod, with the object in full.
@@ -303,7 +307,7 @@ impl Pod {
     /// The same pod as placed on a node.
     #[must_use]
     pub fn on_node(&self, node: &Atom) -> Self {
-        Self { node_name: Some(node.clone()), content: Arc::clone(&self.content) }
+        Self { node_name: Some(node.clone()), ..self.clone() }
     }
 
     /// Name of the claim behind a volume of this pod: given, or `POD-VOLUME` for a generic ephemeral volume.
