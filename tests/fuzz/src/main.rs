@@ -19,8 +19,11 @@ struct Options {
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
     /// Inputs for each target.
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(..INPUTS_MAX))]
     inputs: u64,
+    /// Number of the first input: a long run can be had in parts.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..INPUTS_MAX))]
+    first: u64,
     /// The inputs follow from it [default: another one each time].
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -35,6 +38,8 @@ struct Options {
     list: bool,
 }
 
+/// Above every number of an input.
+const INPUTS_MAX: u64 = 1 << 48;
 /// Inputs between two lines about how far it is.
 const REPORT_EVERY: u64 = 1_000_000;
 
@@ -86,18 +91,19 @@ fn run(options: &Options) -> Result<bool> {
                 println!("{}", String::from_utf8_lossy(&campaign.input(number)));
                 report(target, seed, &campaign.run(number..number + 1, Limits::default()))
             }
-            None => long(target, seed, &campaign, options.inputs),
+            None => long(target, seed, &campaign, options.first, options.inputs),
         };
     }
     Ok(clean)
 }
 
 /// A campaign in pieces, with a line after each.
-fn long(target: &Target, seed: u64, campaign: &Campaign<'_>, inputs: u64) -> bool {
+fn long(target: &Target, seed: u64, campaign: &Campaign<'_>, first: u64, inputs: u64) -> bool {
     let mut sum = Summary::default();
     while sum.inputs < inputs && sum.findings.is_empty() {
-        let end = (sum.inputs + REPORT_EVERY).min(inputs);
-        let part = campaign.run(sum.inputs..end, Limits::default());
+        let part = REPORT_EVERY.min(inputs - sum.inputs);
+        let begin = first + sum.inputs;
+        let part = campaign.run(begin..begin + part, Limits::default());
         sum.inputs += part.inputs;
         sum.accepted += part.accepted;
         sum.time += part.time;
