@@ -1,11 +1,11 @@
 //! What a kubelet checks when a pod arrives, as far as other pods decide it: resources, the number of pods, host ports.
 //!
 //! Upstream: `pkg/kubelet/lifecycle/predicate.go`, which asks the scheduler's own `Fits` of `noderesources` and `nodeports`, after
-//! taking out of the pod what extended resources the node does not offer. What no other pod can change (affinity, taints, the
+//! taking out of the pod what extended resources the node does not offer, or a claim stands for. What no other pod can change (affinity, taints, the
 //! operating system) is not looked at: no second scheduler makes that wrong.
 
 use secondmate_model::resources::{ResourceKey, is_extended_resource_name};
-use secondmate_model::{HostPort, NodeInfo, Pod, Resources};
+use secondmate_model::{Atom, HostPort, NodeInfo, Pod, Resources};
 use std::fmt;
 
 /// What a node lacks for a pod.
@@ -123,6 +123,19 @@ pub(crate) fn shortages(pod: &Pod, node: &NodeInfo) -> Vec<Shortage> {
     compare(pod, node, &held)
 }
 
+/// The extended resources that a DeviceClass provides by its own name.
+const DEVICE_CLASS: &str = "deviceclass.resource.kubernetes.io/";
+
+/// Whether a ResourceClaim may stand for what the pod asks of a resource, so that the kubelet does not count it. A scheduler makes the
+/// claim where the node has none of the resource itself, and writes it into the pod's status just before the bind: what is known of the
+/// status may be older.
+fn may_be_claimed(pod: &Pod, name: &Atom, offered: Option<i64>) -> bool {
+    let name = name.as_str();
+    let is_missing = offered.is_none_or(|amount| amount <= 0);
+    name.starts_with(DEVICE_CLASS)
+        || is_extended_resource_name(name) && (is_missing || pod.has_extended_resource_claim)
+}
+
 fn compare(pod: &Pod, node: &NodeInfo, held: &Resources) -> Vec<Shortage> {
     let mut found = Vec::new();
     let allocatable = &node.node().allocatable;
@@ -132,11 +145,10 @@ fn compare(pod: &Pod, node: &NodeInfo, held: &Resources) -> Vec<Shortage> {
     }
     let asked = &pod.requests.filter;
     let natives = [ResourceKey::Cpu, ResourceKey::Memory, ResourceKey::EphemeralStorage];
-    let offered = |name: &_| allocatable.resources.scalar(name).is_some();
     let scalars = asked
         .scalars
         .iter()
-        .filter(|(name, _)| offered(name) || !is_extended_resource_name(name.as_str()))
+        .filter(|(name, _)| !may_be_claimed(pod, name, allocatable.resources.scalar(name)))
         .map(|(name, _)| ResourceKey::Scalar(name.clone()));
     for resource in natives.into_iter().chain(scalars) {
         let (asked, bound) = (asked.get(&resource), held.get(&resource));

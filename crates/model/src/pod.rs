@@ -192,6 +192,8 @@ pub struct PodContent {
     pub has_resource_claims: bool,
     /// Generated claims in the status are compared, not read: a hash of them.
     pub claim_statuses_hash: u64,
+    /// A claim stands for some of its extended resources (`status.extendedResourceClaimStatus`).
+    pub has_extended_resource_claim: bool,
     /// Features that the node must declare (see NodeDeclaredFeatures).
     pub required_features: Box<[Atom]>,
     /// `PodScheduled`, as the status has it.
@@ -270,6 +272,10 @@ impl Pod {
                 &status.resource_claim_statuses,
                 &status.extended_resource_claim_status,
             )),
+            has_extended_resource_claim: status
+                .extended_resource_claim_status
+                .as_ref()
+                .is_some_and(|claim| !claim.request_mappings.is_empty()),
             required_features: crate::features::required(spec),
             scheduled_condition: condition("PodScheduled").map(|c| {
                 Box::new(PodCondition {

@@ -21,6 +21,13 @@ pub fn pod(text: &str) -> Arc<Pod> {
             "cpu" | "memory" | "ephemeral-storage" => drop(requests.insert(key.to_owned(), value.into())),
             "mem" => drop(requests.insert("memory".to_owned(), value.into())),
             "gpu" => drop(requests.insert("example.com/gpu".to_owned(), value.into())),
+            "class" => {
+                drop(requests.insert("deviceclass.resource.kubernetes.io/gpu".to_owned(), value.into()))
+            }
+            "claim" => {
+                pod["status"]["extendedResourceClaimStatus"] =
+                    json!({ "requestMappings": [{ "resourceName": value }] });
+            }
             "hugepages" => drop(requests.insert("hugepages-2Mi".to_owned(), value.into())),
             "port" => {
                 let port: i32 = value.parse().expect("a port");

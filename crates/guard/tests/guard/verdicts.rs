@@ -100,6 +100,19 @@ fn it_is_never_stricter_than_a_kubelet() {
 }
 
 #[test]
+fn what_a_resource_claim_may_stand_for_is_not_counted() {
+    let mut desk = Desk::new(
+        &["n1 gpu=1", "gone gpu=0"],
+        &["old gpu=1 on=n1", "a class=1", "b gpu=1", "c gpu=1", "d gpu=1 claim=example.com/gpu"],
+    );
+    assert_eq!(desk.bind("a", "n1"), "ok");
+    // Its device plugin has left, and the claim may have been made just now.
+    assert_eq!(desk.bind("b", "gone"), "ok");
+    assert!(desk.bind("c", "n1").contains("Insufficient example.com/gpu (1 asked, 1 of 1 bound)"));
+    assert_eq!(desk.bind("d", "n1"), "ok");
+}
+
+#[test]
 fn requests_are_summed_up_as_a_kubelet_sums_them_up() {
     let mut desk = Desk::new(&["n1 cpu=1"], &["a cpu=100m init=900m overhead=100m", "b cpu=1m"]);
     assert_eq!(desk.bind("a", "n1"), "ok");
