@@ -32,7 +32,7 @@ parity: sensible
 ```
 
 Durations are written as in Go (`15s`, `1m30s`). `[]` in the name of a field stands for each entry of a list. A default that is not shown
-is empty. The last column but one has the values that are refused, in the words of the message.
+is empty. The column *refused* has the values that are refused, in the words of the message.
 
 Generated from the code, and compared with it by a test.
 ";

@@ -44,8 +44,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ("clientConnection.contentType", "Content type of requests"),
     (
         "clientConnection.qps",
-        "Writes a second, on average; negative: no limit. Only a value that is written limits: the API server's own limits do it \
-         better",
+        "Maximum writes per second, on average; negative means no limit. Only a value that is written limits: the API server's own \
+         limits do it better",
     ),
     ("clientConnection.burst", "Writes at once above that"),
     ("enableProfiling", "Whether `/debug/pprof/profile` gives CPU profiles"),
