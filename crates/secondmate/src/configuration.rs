@@ -24,28 +24,36 @@ impl ConfigurationSource {
     /// There is neither name nor file; the file cannot be read or has problems; it has several profiles and names are given
     /// too; something is configured that does not exist yet; `default-scheduler` would be taken without leave.
     pub fn read(&self, app: &App) -> anyhow::Result<Configuration> {
+        self.parse(app, self.text()?.as_deref())
+    }
+
+    /// The text of the file, where there is one.
+    pub(crate) fn text(&self) -> anyhow::Result<Option<String>> {
+        let Some(path) = &self.file else { return Ok(None) };
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("cannot read the configuration {}: give a readable file by --config", path.display())
+        })?;
+        Ok(Some(text))
+    }
+
+    /// Makes a configuration of the file's text, and checks it.
+    pub(crate) fn parse(&self, app: &App, text: Option<&str>) -> anyhow::Result<Configuration> {
         let names = &self.scheduler_names;
-        let mut configuration = match &self.file {
-            None if names.is_empty() => {
-                bail!(
-                    "there is nothing to schedule: give --scheduler-name NAME (it may be repeated), or --config FILE"
-                )
-            }
-            None => Configuration::for_scheduler_names(names).context("--scheduler-name")?,
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| {
-                    format!(
-                        "cannot read the configuration {}: give a readable file by --config",
-                        path.display()
-                    )
-                })?;
+        let mut configuration = match (&self.file, text) {
+            (Some(path), Some(text)) => {
                 let mut configuration = app
-                    .catalogue_for(&text)
-                    .and_then(|catalogue| Ok(Configuration::parse(&text, &catalogue)?))
+                    .catalogue_for(text)
+                    .and_then(|catalogue| Ok(Configuration::parse(text, &catalogue)?))
                     .with_context(|| path.display().to_string())?;
                 rename(&mut configuration, names).with_context(|| path.display().to_string())?;
                 configuration
             }
+            _ if names.is_empty() => {
+                bail!(
+                    "there is nothing to schedule: give --scheduler-name NAME (it may be repeated), or --config FILE"
+                )
+            }
+            _ => Configuration::for_scheduler_names(names).context("--scheduler-name")?,
         };
         if !configuration.unsupported().is_empty() {
             let list: Vec<String> =

@@ -2,8 +2,9 @@
 
 use crate::endpoints::{self, DebugListen};
 use crate::log::LogArgs;
+use crate::process::{self, Stop};
 use crate::version::VERSION;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{ArgAction, Args};
 use secondmate_shell::{CertificateSource, ClusterConfig, Endpoint, GuardOptions, GuardService};
 use secondmate_telemetry::{Admin, Probe};
@@ -12,7 +13,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -142,21 +142,10 @@ fn own_namespace() -> String {
 
 pub(crate) fn guard(args: GuardArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
     log.init(false)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let code = runtime.block_on(serve(args));
-    // Whatever still runs has been given its time.
-    runtime.shutdown_background();
-    code
+    process::run(Some(WORKERS), |stop| serve(args, stop))
 }
 
-async fn serve(args: GuardArgs) -> anyhow::Result<ExitCode> {
-    // From the first moment on, so that no signal finds nobody.
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+async fn serve(args: GuardArgs, mut stop: Stop) -> anyhow::Result<ExitCode> {
     let admin = Admin::new(VERSION.metrics());
     // The guard takes this check over once it has connected; until then nothing is ready.
     let _starting = admin.health.flag("guard", Probe::Ready, "the guard is starting");
@@ -165,14 +154,12 @@ async fn serve(args: GuardArgs) -> anyhow::Result<ExitCode> {
     let mut serving = endpoints::serve(&admin, args.listen, debug, &stop_serving).await?;
     let mut guard = tokio::select! {
         guard = start(&args, admin, serving.listen.unwrap_or(args.listen)) => guard?,
-        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
-        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+        _ = stop.asked() => return Ok(ExitCode::SUCCESS),
     };
     let failed = tokio::select! {
         failure = guard.failed() => Some(failure.to_string()),
         Some(_) = serving.tasks.join_next() => Some("the server of probes and metrics ended".to_owned()),
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+        _ = stop.asked() => None,
     };
     match &failed {
         Some(failure) => error!("{failure}: stopping"),

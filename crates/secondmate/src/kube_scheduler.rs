@@ -12,7 +12,7 @@ pub(crate) use pages::mount as mount_pages;
 use crate::config::documents;
 use crate::endpoints::{Endpoints, Reviews, SecureEndpoint};
 use crate::log::LogArgs;
-use crate::run::{ClusterSource, Plan, execute};
+use crate::run::{ClusterSource, Plan, Ready, execute};
 use crate::version::VERSION;
 use crate::{App, ConfigurationSource};
 use anyhow::{Context, anyhow, bail};
@@ -74,8 +74,9 @@ pub(crate) fn kube_scheduler(app: &App, args: &KubeSchedulerArgs, log: LogArgs) 
     let gates = gates::read(&args.features.feature_gates).map_err(|why| anyhow!("--feature-gates: {why}"))?;
     remarks.extend(gates.remarks.iter().cloned());
     answers::check(args)?;
-    let configuration = configuration(app, args)?;
     if let Some(file) = path(args.write_config_to.as_ref()) {
+        let mut configuration = source(args).read(app)?;
+        apply(args, &mut configuration)?;
         std::fs::write(&file, documents(&configuration)?)
             .with_context(|| format!("--write-config-to: cannot write {}", file.display()))?;
         return Ok(ExitCode::SUCCESS);
@@ -94,7 +95,11 @@ pub(crate) fn kube_scheduler(app: &App, args: &KubeSchedulerArgs, log: LogArgs) 
         guard: None,
         remarks,
     };
-    execute(app, plan, configuration, log)
+    execute(log, async {
+        let (mut configuration, profiles) = source(args).load(app).await?;
+        apply(args, &mut configuration)?;
+        Ok(Ready { plan, configuration, profiles })
+    })
 }
 
 fn version(form: &str) -> anyhow::Result<ExitCode> {
@@ -114,14 +119,16 @@ fn version(form: &str) -> anyhow::Result<ExitCode> {
     crate::output::print(text.as_bytes())
 }
 
-/// The configuration of the file, or kube-scheduler's defaults, with the flags that count over it.
-fn configuration(app: &App, args: &KubeSchedulerArgs) -> anyhow::Result<Configuration> {
+/// The configuration of the file, or kube-scheduler's defaults.
+fn source(args: &KubeSchedulerArgs) -> ConfigurationSource {
     let file = path(args.config.as_ref());
     let names = if file.is_none() { vec![DEFAULT_SCHEDULER_NAME.to_owned()] } else { Vec::new() };
-    let source =
-        ConfigurationSource { file: file.clone(), scheduler_names: names, replace_default_scheduler: true };
-    let mut configuration = source.read(app)?;
-    if file.is_none() {
+    ConfigurationSource { file, scheduler_names: names, replace_default_scheduler: true }
+}
+
+/// The flags that count over the configuration.
+fn apply(args: &KubeSchedulerArgs, configuration: &mut Configuration) -> anyhow::Result<()> {
+    if path(args.config.as_ref()).is_none() {
         let deprecated = &args.deprecated;
         let connection = &mut configuration.client_connection;
         connection.kubeconfig = deprecated.kubeconfig.clone().filter(|path| !path.is_empty());
@@ -158,7 +165,7 @@ fn configuration(app: &App, args: &KubeSchedulerArgs) -> anyhow::Result<Configur
             *field = Some(given);
         }
     }
-    Ok(configuration)
+    Ok(())
 }
 
 /// Where and how it is served.

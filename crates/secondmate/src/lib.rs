@@ -27,6 +27,7 @@ mod man;
 mod new_plugin;
 mod output;
 mod playground;
+mod process;
 mod run;
 mod secure_args;
 mod shadow;

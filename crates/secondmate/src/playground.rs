@@ -29,6 +29,7 @@ pub(crate) use options::PlaygroundArgs;
 
 use crate::App;
 use crate::log::LogArgs;
+use crate::process::{self, Stop};
 use anyhow::Context;
 use options::{Output, Plan};
 use progress::Progress;
@@ -38,7 +39,6 @@ use stage::Stage;
 use std::path::Path;
 use std::process::ExitCode;
 use summary::{Ended, Summary, counted};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a shell says of a process that Ctrl-C ended.
 const INTERRUPTED_EXIT_CODE: u8 = 130;
@@ -83,44 +83,14 @@ pub(crate) fn playground(app: &App, args: PlaygroundArgs, log: LogArgs) -> anyho
     let plan = Plan::new(app, args)?;
     // The progress is what is to be seen, not the scheduler's log.
     log.init(true)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let end = runtime.block_on(perform(app, plan));
-    // Whatever still runs has been given its time.
-    runtime.shutdown_background();
-    end
-}
-
-/// Ctrl-C, or what a supervisor sends.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn listen() -> anyhow::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
-            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
+    process::run(None, |stop| perform(app, plan, stop))
 }
 
 /// Sets the stage, creates the pods, waits until they are settled, says how it went, and stays up where that is wanted.
-async fn perform(app: &App, plan: Plan) -> anyhow::Result<ExitCode> {
-    let mut stop = Stop::listen()?;
+async fn perform(app: &App, plan: Plan, mut stop: Stop) -> anyhow::Result<ExitCode> {
     let mut stage = tokio::select! {
         stage = Stage::set(&plan) => stage?,
-        () = stop.asked() => return Ok(ExitCode::from(INTERRUPTED_EXIT_CODE)),
+        _ = stop.asked() => return Ok(ExitCode::from(INTERRUPTED_EXIT_CODE)),
     };
     let mut progress = Progress::new(plan.pods_expected());
     progress.note(&format!("{}, API server at {}", counted(stage.nodes(), "node"), stage.url()));
@@ -131,7 +101,7 @@ async fn perform(app: &App, plan: Plan) -> anyhow::Result<ExitCode> {
     let cluster = stage.kubeconfig();
     let mut scheduler = tokio::select! {
         scheduler = RunningScheduler::start(app, &plan, &cluster) => scheduler?,
-        () = stop.asked() => return Ok(ExitCode::from(INTERRUPTED_EXIT_CODE)),
+        _ = stop.asked() => return Ok(ExitCode::from(INTERRUPTED_EXIT_CODE)),
     };
     for (what, address) in scheduler.endpoints() {
         progress.note(&format!("{what} at http://{address}"));
@@ -140,7 +110,7 @@ async fn perform(app: &App, plan: Plan) -> anyhow::Result<ExitCode> {
     let ended = tokio::select! {
         ended = stage.settle(&plan, idle, &mut progress) => ended?,
         error = scheduler.failed() => return Err(error),
-        () = stop.asked() => Ended::Interrupted,
+        _ = stop.asked() => Ended::Interrupted,
     };
     let (summary, sandbox) = stage.summary(&plan, ended).await?;
     print(&summary, plan.output)?;
@@ -153,7 +123,7 @@ async fn perform(app: &App, plan: Plan) -> anyhow::Result<ExitCode> {
         logging::print(&format!("\n{}", invitation(&plan, kubeconfig)));
         tokio::select! {
             error = scheduler.failed() => return Err(error),
-            () = stop.asked() => {}
+            _ = stop.asked() => {}
         }
     }
     scheduler.stop().await;

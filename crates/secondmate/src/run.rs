@@ -3,10 +3,11 @@
 use crate::endpoints::{self, DebugListen, Endpoints, Serving};
 use crate::guard::ServingArgs;
 use crate::log::LogArgs;
+use crate::process::{self, Stop};
 use crate::secure_args::SecureArgs;
 use crate::started;
 use crate::version::VERSION;
-use crate::{App, ConfigurationSource, profiles};
+use crate::{App, ConfigurationSource};
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args};
 use secondmate_config::{Configuration, LeaderElection};
@@ -160,12 +161,20 @@ pub(crate) fn run(app: &App, args: RunArgs, log: LogArgs) -> anyhow::Result<Exit
         scheduler_names: args.scheduler_names.clone(),
         replace_default_scheduler: args.i_replace_the_default_scheduler,
     };
-    let mut configuration = source.read(app)?;
-    args.apply_to(&mut configuration.leader_election);
+    let app = app.clone();
+    execute(log, async move {
+        let (mut configuration, profiles) = source.load(&app).await?;
+        args.apply_to(&mut configuration.leader_election);
+        let plan = plan(args, &configuration);
+        Ok(Ready { plan, configuration, profiles })
+    })
+}
+
+fn plan(args: RunArgs, configuration: &Configuration) -> Plan {
     let configured = configuration.client_connection.kubeconfig.as_ref().map(PathBuf::from);
     let secure = args.secure.endpoint(args.kubeconfig.clone().or(configured));
     let plain = Endpoints::Plain { listen: args.listen, debug_listen: args.debug_listen };
-    let plan = Plan {
+    Plan {
         cluster: ClusterSource { kubeconfig: args.kubeconfig, server: None },
         replace_default_scheduler: args.i_replace_the_default_scheduler,
         bind_concurrency: usize::from(args.bind_concurrency),
@@ -174,46 +183,42 @@ pub(crate) fn run(app: &App, args: RunArgs, log: LogArgs) -> anyhow::Result<Exit
         endpoints: secure.unwrap_or(plain),
         guard: args.guard_listen.map(|listen| (listen, args.guard)),
         remarks: Vec::new(),
-    };
-    execute(app, plan, configuration, log)
+    }
 }
 
-/// Runs a scheduler until it ends.
+/// What a scheduler is run with, once it is read.
+pub(crate) struct Ready {
+    pub plan: Plan,
+    pub configuration: Configuration,
+    pub profiles: Vec<Profile>,
+}
+
+/// Runs a scheduler until it ends. What it is run with is read after the signals are taken.
 pub(crate) fn execute(
-    app: &App,
-    plan: Plan,
-    configuration: Configuration,
     log: LogArgs,
+    ready: impl Future<Output = anyhow::Result<Ready>>,
 ) -> anyhow::Result<ExitCode> {
-    let profiles = profiles(app, &configuration)?;
     log.init(false)?;
+    // I/O and decoding beside the scheduling thread: two workers keep up with it, and more would only wake each other.
+    process::run(Some(WORKERS), |stop| serve(stop, ready))
+}
+
+async fn serve(
+    mut signals: Stop,
+    ready: impl Future<Output = anyhow::Result<Ready>>,
+) -> anyhow::Result<ExitCode> {
+    // Like the others from the first moment on: it would end a process that does not take it.
+    let mut dump = signal(SignalKind::user_defined2()).context("cannot listen for SIGUSR2")?;
+    let Ready { plan, configuration, profiles } = tokio::select! {
+        ready = ready => ready?,
+        _ = signals.asked() => return Ok(ExitCode::SUCCESS),
+    };
     for notice in configuration.notices() {
         warn!("{notice}");
     }
     for remark in &plan.remarks {
         warn!("{remark}");
     }
-    // I/O and decoding beside the scheduling thread: two workers keep up with it, and more would only wake each other.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let code = runtime.block_on(serve(plan, &configuration, profiles));
-    // Whatever still runs has been given its time.
-    runtime.shutdown_background();
-    code
-}
-
-async fn serve(
-    plan: Plan,
-    configuration: &Configuration,
-    profiles: Vec<Profile>,
-) -> anyhow::Result<ExitCode> {
-    // From the first moment on, so that no signal finds nobody.
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let mut dump = signal(SignalKind::user_defined2()).context("cannot listen for SIGUSR2")?;
     let admin = Admin::new(VERSION.metrics());
     admin.set_configuration(configuration.to_value());
     admin.set_profiling(configuration.enable_profiling);
@@ -226,13 +231,12 @@ async fn serve(
         Start { cluster, replace_default_scheduler, bind_concurrency, max_unschedulable, guard: plan.guard };
     let started = async {
         let serving = plan.endpoints.serve(&admin, &stop_serving).await?;
-        let (shell, guard) = start.start(configuration, profiles, admin.clone(), &serving).await?;
+        let (shell, guard) = start.start(&configuration, profiles, admin.clone(), &serving).await?;
         anyhow::Ok((serving, shell, guard))
     };
     let (mut serving, mut shell, mut guard) = tokio::select! {
         started = started => started?,
-        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
-        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+        _ = signals.asked() => return Ok(ExitCode::SUCCESS),
     };
     let end = loop {
         break tokio::select! {
@@ -263,8 +267,7 @@ async fn serve(
                 shell.log_state();
                 continue;
             }
-            _ = terminate.recv() => stop(shell, "SIGTERM").await,
-            _ = interrupt.recv() => stop(shell, "SIGINT").await,
+            signal = signals.asked() => stop(shell, signal).await,
         };
     };
     // Last, because the API server asks it about the bindings that are still on their way.

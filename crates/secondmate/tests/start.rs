@@ -39,12 +39,16 @@ struct Process {
 
 impl Process {
     fn start(folder: &Path, kubeconfig: &Path, environment: &[(&str, &str)]) -> Result<Self> {
+        let kubeconfig = kubeconfig.to_str().context("a path of letters")?;
+        let run = ["run", "--scheduler-name", "mate", "--listen", "127.0.0.1:0", "--debug-listen", "off"];
+        Self::start_as(folder, &[&run[..], &["--kubeconfig", kubeconfig]].concat(), environment)
+    }
+
+    fn start_as(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let log = folder.join("log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
         command
-            .args(["run", "--scheduler-name", "mate", "--listen", "127.0.0.1:0", "--debug-listen", "off"])
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log)?);
@@ -86,6 +90,38 @@ async fn a_kubeconfig_to_which_nobody_writes_can_be_stopped() -> Result<()> {
     ensure!(Command::new("mkfifo").arg(&fifo).status()?.success());
     let process = Process::start(folder.path(), &fifo, &[])?;
     process.waits_for_and_stops("kubeconfig ").await
+}
+
+/// The first process of a container is not ended by a signal that it does not take, so it has to end by itself.
+#[tokio::test]
+async fn a_configuration_to_which_nobody_writes_can_be_stopped() -> Result<()> {
+    for command in [&["run"][..], &["run", "--shadow", "mate"], &["kube-scheduler", "--secure-port=0"]] {
+        let folder = tempfile::tempdir()?;
+        let fifo = folder.path().join("fifo");
+        ensure!(Command::new("mkfifo").arg(&fifo).status()?.success());
+        let config = format!("--config={}", fifo.display());
+        let process = Process::start_as(folder.path(), &[command, &[&config]].concat(), &[])?;
+        process.waits_for_and_stops("the configuration ").await.with_context(|| format!("{command:?}"))?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guest_that_never_comes_can_be_stopped() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // It takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let config = folder.path().join("config.yaml");
+    let guest = format!("{{guestURL: \"http://{}/guest.wasm\"}}", silent.local_addr()?);
+    std::fs::write(
+        &config,
+        format!(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{{schedulerName: mate, plugins: {{multiPoint: {{enabled: [{{name: guest}}]}}}}, pluginConfig: [{{name: guest, args: {guest}}}]}}]\n"
+        ),
+    )?;
+    let config = config.to_str().context("a path of letters")?;
+    let process = Process::start_as(folder.path(), &["run", "--config", config], &[])?;
+    process.waits_for_and_stops("plugins and guests of the configuration ").await
 }
 
 #[tokio::test]

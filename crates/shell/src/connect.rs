@@ -9,6 +9,7 @@ mod server;
 mod step;
 
 pub(crate) use client::{client, observed};
+pub use step::in_time;
 pub(crate) use step::step;
 
 use crate::call::{Call, CallError, Caller, chain};
@@ -96,7 +97,7 @@ pub enum ConnectError {
 }
 
 fn remedy_for_silence(what: &str) -> &'static str {
-    if what.contains("plugin") {
+    if what.contains("credential plugin") {
         "run the plugin by hand to see what it waits for"
     } else {
         "check that what it reads or asks is there and answers"

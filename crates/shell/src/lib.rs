@@ -60,7 +60,7 @@ mod watch;
 mod write;
 
 pub use compare::CompareError;
-pub use connect::{ConnectError, cluster, cluster_in};
+pub use connect::{ConnectError, cluster, cluster_in, in_time};
 pub use doctor::{DoctorOptions, Examination, Finding, Severity, examine};
 pub use dump::{DumpError, Each, dump, kinds_to_dump};
 pub use engine::Progress;

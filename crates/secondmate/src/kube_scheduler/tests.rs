@@ -24,7 +24,9 @@ fn refused(flags: &[&str]) -> String {
 
 fn configured(flags: &[&str]) -> Configuration {
     let args = parsed(flags).expect("flags");
-    configuration(&App::new(), &args).expect("a configuration")
+    let mut configuration = source(&args).read(&App::new()).expect("a configuration");
+    apply(&args, &mut configuration).expect("flags that count");
+    configuration
 }
 
 fn served(flags: &[&str]) -> anyhow::Result<Endpoints> {

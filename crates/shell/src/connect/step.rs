@@ -1,6 +1,8 @@
 //! A step of the start: it says what it waits for, and it has an end.
 
+use super::ConnectError;
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -38,6 +40,23 @@ pub(crate) async fn step<T>(
                 next += SAY_EVERY.min(at_most - waited);
             }
         }
+    }
+}
+
+/// Does what may hang, such as reading a file, as a step of the start: on a thread that nobody waits for once the future is dropped. A
+/// panic goes on in the caller.
+///
+/// # Errors
+/// It took longer.
+pub async fn in_time<T: Send + 'static>(
+    what: String,
+    at_most: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ConnectError> {
+    match step(&what, at_most, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => resume_unwind(error.into_panic()),
+        Err(TooLong) => Err(ConnectError::TooLong { what, at_most }),
     }
 }
 
