@@ -87,7 +87,10 @@ impl App {
     /// Runs the command line of this process; call it from `main`.
     #[must_use]
     pub fn main(self) -> ExitCode {
-        let cli = Cli::parse_from(crate::kube_scheduler::arguments(std::env::args_os()));
+        let mut cli = Cli::parse_from(crate::kube_scheduler::arguments(std::env::args_os()));
+        if let Command::KubeScheduler(args) = &cli.command {
+            cli.log = crate::kube_scheduler::log_of(args, cli.log);
+        }
         let format = cli.log.format();
         let _last_lines = logging::guard();
         match self.dispatch(cli) {

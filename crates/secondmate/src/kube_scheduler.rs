@@ -64,12 +64,11 @@ pub(crate) fn kube_scheduler(app: &App, args: &KubeSchedulerArgs, log: LogArgs) 
     if let Some(form) = &args.version {
         return version(form);
     }
-    let format = match args.logs.logging_format.as_deref() {
-        None | Some("" | "text") => None,
-        Some("json") => Some(LogFormat::Json),
-        Some(other) => bail!("--logging-format={other}: there are text and json"),
-    };
-    let log = log.or_format(format);
+    if let Some(other) = args.logs.logging_format.as_deref()
+        && !["", "text", "json"].contains(&other)
+    {
+        bail!("--logging-format={other}: there are text and json");
+    }
     let mut remarks = answers::remarks(args);
     let gates = gates::read(&args.features.feature_gates).map_err(|why| anyhow!("--feature-gates: {why}"))?;
     remarks.extend(gates.remarks.iter().cloned());
@@ -100,6 +99,12 @@ pub(crate) fn kube_scheduler(app: &App, args: &KubeSchedulerArgs, log: LogArgs) 
         apply(args, &mut configuration)?;
         Ok(Ready { plan, configuration, profiles })
     })
+}
+
+/// The log as kube-scheduler's own flag wants it, which counts before there is a log, too.
+pub(crate) fn log_of(args: &KubeSchedulerArgs, log: LogArgs) -> LogArgs {
+    let json = args.logs.logging_format.as_deref() == Some("json");
+    log.or_format(json.then_some(LogFormat::Json))
 }
 
 fn version(form: &str) -> anyhow::Result<ExitCode> {

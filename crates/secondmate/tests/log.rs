@@ -117,13 +117,22 @@ fn the_last_lines_arrive() -> Result<()> {
 /// Programs read a JSON line, also where the process fails before the log is set up.
 #[test]
 fn the_fatal_error_is_a_line_of_the_log_in_json() -> Result<()> {
-    for (arguments, filter, expected) in [
-        (vec!["--scheduler-name", "x", "--kubeconfig", "/nowhere"], "off", "kubeconfig /nowhere: "),
-        (vec!["--config", "/nowhere.yaml"], "", "cannot read the configuration /nowhere.yaml: "),
-        (vec!["--scheduler-name", "x"], "a=loud", "RUST_LOG=\"a=loud\" is not a log filter"),
+    let run = ["run", "--log-format", "json", "--listen", "127.0.0.1:0"];
+    let kube_scheduler = ["kube-scheduler", "--logging-format=json", "--secure-port=0"];
+    let nowhere = "cannot read the configuration /nowhere.yaml: ";
+    for (command, arguments, filter, expected) in [
+        (
+            &run[..],
+            &["--scheduler-name", "x", "--kubeconfig", "/nowhere"][..],
+            "off",
+            "kubeconfig /nowhere: ",
+        ),
+        (&run, &["--config", "/nowhere.yaml"], "", nowhere),
+        (&kube_scheduler, &["--config", "/nowhere.yaml"], "", nowhere),
+        (&run, &["--scheduler-name", "x"], "a=loud", "RUST_LOG=\"a=loud\" is not a log filter"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_secondmate"))
-            .args(["run", "--log-format", "json", "--listen", "127.0.0.1:0"])
+            .args(command)
             .args(arguments)
             .env("RUST_LOG", filter)
             .output()?;
