@@ -78,7 +78,7 @@ pub(crate) fn dump(app: &App, args: &DumpArgs) -> Result<ExitCode> {
     let mut writer = Writer { out: BufWriter::new(io::stdout().lock()), format: args.output, objects: 0 };
     let written = if args.redact {
         // Pseudonyms sort as the texts do, so that all texts have to be known first.
-        let mut objects = live_objects(&args.cluster, &profiles)?;
+        let Live { mut objects, .. } = live(&args.cluster, &profiles)?;
         let pseudonyms = Pseudonyms::of(&objects);
         objects.iter_mut().try_for_each(|object| {
             pseudonyms.redact(object);
@@ -99,27 +99,36 @@ pub(crate) fn dump(app: &App, args: &DumpArgs) -> Result<ExitCode> {
     }
 }
 
-/// Everything of a live cluster that the profiles' plugins read.
+/// What a live cluster has.
+pub(crate) struct Live {
+    /// Everything that the profiles' plugins read.
+    pub objects: Vec<Value>,
+    /// The namespace that is meant where none is named: that of the kubeconfig's context, or of the pod.
+    pub namespace: String,
+}
+
+/// Reads a live cluster.
 ///
 /// # Errors
 /// The cluster cannot be reached or listed.
-pub(crate) fn live_objects(cluster: &ClusterArgs, profiles: &[Profile]) -> Result<Vec<Value>> {
-    let mut all = Vec::new();
-    list(cluster, profiles, |objects| {
-        all.append(objects);
+pub(crate) fn live(cluster: &ClusterArgs, profiles: &[Profile]) -> Result<Live> {
+    let mut objects = Vec::new();
+    let namespace = list(cluster, profiles, |more| {
+        objects.append(more);
         Ok(())
     })?;
-    Ok(all)
+    Ok(Live { objects, namespace })
 }
 
+/// Hands each list over; returns the namespace that is meant where none is named.
 fn list(
     args: &ClusterArgs,
     profiles: &[Profile],
     mut each: impl FnMut(&mut Vec<Value>) -> io::Result<()>,
-) -> Result<()> {
+) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
-    let absent = runtime.block_on(async {
+    let (absent, namespace) = runtime.block_on(async {
         let cluster =
             secondmate_shell::cluster_in(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
         let own = own_kinds(profiles);
@@ -128,12 +137,13 @@ fn list(
             objects.iter_mut().for_each(slim);
             each(&mut objects)
         };
-        anyhow::Ok(secondmate_shell::dump(&cluster, profiles, &mut slimmed).await?)
+        let absent = secondmate_shell::dump(&cluster, profiles, &mut slimmed).await?;
+        anyhow::Ok((absent, cluster.default_namespace))
     })?;
     for kind in absent {
         print(&format!("the cluster has no {kind}"));
     }
-    Ok(())
+    Ok(namespace)
 }
 
 /// Kinds that plugins read as types of their own: which of their fields is not known here.

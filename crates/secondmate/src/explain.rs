@@ -1,6 +1,6 @@
 //! `secondmate explain`: what the scheduler would say about the pods of a live cluster, or of one in a file.
 
-use crate::dump::{ClusterArgs, live_objects};
+use crate::dump::{ClusterArgs, Live, live};
 use crate::{App, ConfigurationSource, profiles};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -21,6 +21,8 @@ use std::sync::Arc;
 const NAMES_TOLD_MAX: usize = 3;
 /// The profile's name where neither file nor option gives one.
 const DEFAULT_NAME: &str = "my-scheduler";
+/// Namespace of pods in a file that are named without one.
+const FILE_NAMESPACE: &str = "default";
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -43,9 +45,9 @@ pub(crate) struct ExplainArgs {
     /// node, where it would go now.
     #[arg(value_name = "POD")]
     pods: Vec<String>,
-    /// Namespace of pods that are named without one.
-    #[arg(long, short, value_name = "NAME", default_value = "default")]
-    namespace: String,
+    /// Namespace of pods that are named without one [default: that of the kubeconfig's context, else default; with -f default].
+    #[arg(long, short, value_name = "NAME")]
+    namespace: Option<String>,
     /// A KubeSchedulerConfiguration. Without it: one profile with kube-scheduler's defaults.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -119,8 +121,9 @@ fn explained(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
     }
     let mut configuration = source.read(app)?;
     let mut profiles = profiles(app, &configuration)?;
-    let (Reading { mut items, ignored, filled_in }, name) = input(args, &profiles)?;
-    let asked = args.named_pods();
+    let Input { reading, name, namespace } = input(args, &profiles)?;
+    let Reading { mut items, ignored, filled_in } = reading;
+    let asked = args.named_pods(&namespace);
     take_off_their_nodes(&mut items, &asked);
     let schedulers = schedulers_of(&items, &asked);
     if unnamed && !schedulers.is_empty() {
@@ -164,11 +167,12 @@ fn explained(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
 }
 
 impl ExplainArgs {
-    /// The pods that were asked for, as `NAMESPACE/NAME`.
-    fn named_pods(&self) -> Vec<String> {
+    /// The pods that were asked for, as `NAMESPACE/NAME`, with this namespace where none was given.
+    fn named_pods(&self, namespace: &str) -> Vec<String> {
+        let namespace = self.namespace.as_deref().unwrap_or(namespace);
         let full = |name: &String| match name.contains('/') {
             true => name.clone(),
-            false => format!("{}/{name}", self.namespace),
+            false => format!("{namespace}/{name}"),
         };
         self.pods.iter().chain(&self.pod).map(full).collect()
     }
@@ -209,28 +213,38 @@ fn schedulers_of(items: &[Item], names: &[String]) -> Vec<String> {
     schedulers
 }
 
-/// The objects, and the name of where they come from.
-fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<(Reading, String)> {
+/// What is explained.
+struct Input {
+    reading: Reading,
+    /// Of where it comes from.
+    name: String,
+    /// Of pods that are named without one.
+    namespace: String,
+}
+
+fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<Input> {
     let keep = Keep::for_profiles(profiles);
     let Some(from) = &args.from else {
         let name = "the cluster".to_owned();
-        let objects = live_objects(&args.cluster, profiles)?;
+        let Live { objects, namespace } = live(&args.cluster, profiles)?;
         let (items, ignored) = read_values(&objects, &name, keep)?;
-        return Ok((Reading { items, ignored, ..Reading::default() }, name));
+        return Ok(Input { reading: Reading { items, ignored, ..Reading::default() }, name, namespace });
     };
-    if from.as_os_str() == "-" {
+    let (name, text) = if from.as_os_str() == "-" {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        let name = "standard input".to_owned();
-        return Ok((read(&text, &name, keep)?, name));
-    }
-    let name = from.display().to_string();
-    if from.is_dir() {
-        bail!("{name} is a folder: give a file, or `-` and the objects on standard input");
-    }
-    let text = std::fs::read_to_string(from)
-        .with_context(|| format!("cannot read {name}: give a readable file by -f"))?;
-    Ok((read(&text, &name, keep)?, name))
+        ("standard input".to_owned(), text)
+    } else {
+        let name = from.display().to_string();
+        if from.is_dir() {
+            bail!("{name} is a folder: give a file, or `-` and the objects on standard input");
+        }
+        let text = std::fs::read_to_string(from)
+            .with_context(|| format!("cannot read {name}: give a readable file by -f"))?;
+        (name, text)
+    };
+    // A file is of no context.
+    Ok(Input { reading: read(&text, &name, keep)?, name, namespace: FILE_NAMESPACE.to_owned() })
 }
 
 /// Tells which pods are not evaluated as they are written.

@@ -92,7 +92,7 @@ async fn cluster() -> Result<Sandbox> {
 
 fn kubeconfig(folder: &Path, server: &str) -> Result<String> {
     let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: wrong\ncontexts: [{{name: right, context: {{cluster: x, user: x}}}}, {{name: wrong, context: {{cluster: y, user: x}}}}]\nclusters: [{{name: x, cluster: {{server: \"{server}\"}}}}, {{name: y, cluster: {{server: \"http://127.0.0.1:1\"}}}}]\nusers: [{{name: x, user: {{}}}}]\n"
+        "apiVersion: v1\nkind: Config\ncurrent-context: wrong\ncontexts: [{{name: right, context: {{cluster: x, user: x}}}}, {{name: acme, context: {{cluster: x, user: x, namespace: acme}}}}, {{name: wrong, context: {{cluster: y, user: x}}}}]\nclusters: [{{name: x, cluster: {{server: \"{server}\"}}}}, {{name: y, cluster: {{server: \"http://127.0.0.1:1\"}}}}]\nusers: [{{name: x, user: {{}}}}]\n"
     );
     let path = folder.join("kubeconfig");
     std::fs::write(&path, text)?;
@@ -144,5 +144,15 @@ async fn a_dump_gives_the_same_answers_as_the_cluster_and_holds_no_secrets() -> 
     std::os::unix::fs::symlink(program(), &plugin)?;
     let (table, _) = ask(&plugin, &[&["explain", "-n", "acme", "plain"][..], &there].concat(), "")?;
     assert!(table.starts_with("acme/plain (acme-scheduler): fits on 5 of 8 nodes\n"), "{table}");
+    // The namespace is the context's, where none is given.
+    let of = |arguments: &[&str], context: &str| {
+        let there = ["--kubeconfig", kubeconfig.as_str(), "--context", context];
+        ask(&plugin, &[&["explain", "plain"][..], arguments, &there].concat(), "")
+    };
+    assert_eq!(of(&[], "acme")?.0, table);
+    for (arguments, context) in [(&["-n", "default"][..], "acme"), (&[], "right")] {
+        let error = of(arguments, context).expect_err("it is in acme").to_string();
+        assert!(error.contains("default/plain"), "{error}");
+    }
     Ok(())
 }
