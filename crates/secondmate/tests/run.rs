@@ -443,6 +443,15 @@ async fn the_log_says_what_starts_and_what_is_decided() -> Result<()> {
     Ok(())
 }
 
+const BOUND_BY_OTHERS: &str = "a pod of this scheduler was bound by somebody else: ";
+
+/// Who holds a Lease, given as NAMESPACE/NAME.
+fn holder_of(sandbox: &Sandbox, lease: &str) -> Option<String> {
+    let (namespace, name) = lease.split_once('/')?;
+    let lease = sandbox.objects().get("leases", namespace, name)?;
+    Some(lease["spec"]["holderIdentity"].as_str()?.to_owned())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_of_a_name_under_two_leases_say_so() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -467,8 +476,23 @@ async fn two_processes_of_a_name_under_two_leases_say_so() -> Result<()> {
     for round in 0.. {
         create_pods(&sandbox, &format!("p{round}"), 20)?;
         until_bound(&sandbox, 20 * (round + 1)).await?;
-        let says = "a pod of this scheduler was bound by somebody else: ";
-        if first.log().contains(says) || second.log().contains(says) {
+        let logs = [(first.log(), "default/mine"), (second.log(), "kube-system/mate")];
+        let said = logs
+            .iter()
+            .find_map(|(log, lease)| Some((log.lines().find(|line| line.contains(BOUND_BY_OTHERS))?, lease)));
+        if let Some((line, lease)) = said {
+            // Which pod, who holds which other Lease, and what to do.
+            let line: serde_json::Value = serde_json::from_str(line)?;
+            assert!(line["pod"].as_str().is_some_and(|pod| pod.starts_with("default/p")), "{line}");
+            assert!(line["node"].is_string(), "{line}");
+            let holder = holder_of(&sandbox, lease).context("a Lease")?;
+            let says = format!(
+                "{BOUND_BY_OTHERS}{holder} holds the Lease {lease} and serves the scheduler name mate too; let all processes of the name take one Lease"
+            );
+            assert!(
+                line["message"].as_str().is_some_and(|message| message.starts_with(&says)),
+                "{line}\n{says}"
+            );
             break;
         }
         ensure!(Instant::now() < end, "nobody noticed:\n{}\n{}", first.log(), second.log());
