@@ -14,6 +14,7 @@
 //! through and is unseen is given back after a time.
 
 pub(crate) mod certificate;
+mod connections;
 mod desk;
 mod endpoint;
 mod feed;

@@ -81,6 +81,11 @@ impl Desk {
         self.shared.clock.now()
     }
 
+    /// The right to decide.
+    pub fn leading(&self) -> Leading {
+        self.shared.leading.clone()
+    }
+
     /// Whether it may refuse now.
     ///
     /// # Errors

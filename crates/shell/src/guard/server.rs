@@ -2,13 +2,16 @@
 //!
 //! What counts is that nobody waits: a request that is not answered in time passes, and nobody counts it. So connections are accepted at
 //! once into a long backlog, handshakes run beside each other, connections are kept, and HTTP/2 carries as many requests side by side as
-//! the API server cares to send.
+//! the API server cares to send. Only an instance that does not lead closes what it has answered on: the next request is to find the one
+//! that does.
 
+use super::connections::keep;
 use super::desk::Desk;
 use super::review;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -19,7 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -112,30 +115,46 @@ async fn connection(stream: TcpStream, config: Arc<ServerConfig>, desk: Desk, me
         }
     };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+    let leading = desk.leading();
+    let elsewhere = Arc::new(Notify::new());
+    let tell_elsewhere = Arc::clone(&elsewhere);
     let service = service_fn(move |request| {
-        let desk = desk.clone();
-        async move { Ok::<_, Infallible>(answer(&desk, request).await) }
+        let (desk, elsewhere) = (desk.clone(), Arc::clone(&tell_elsewhere));
+        async move { Ok::<_, Infallible>(answer(&desk, request, &elsewhere).await) }
     });
     let stream = TokioIo::new(stream);
     let result = if is_http2 {
-        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
-            .serve_connection(stream, service)
-            .await
+            .serve_connection(stream, service);
+        keep(connection, http2::Connection::graceful_shutdown, leading, &elsewhere).await
     } else {
-        hyper::server::conn::http1::Builder::new()
+        let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE_TIMEOUT)
-            .serve_connection(stream, service)
-            .await
+            .serve_connection(stream, service);
+        keep(connection, http1::Connection::graceful_shutdown, leading, &elsewhere).await
     };
     if let Err(error) = result {
         debug!(%error, "a connection to the bind guard ended");
     }
 }
 
-async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// Answers, and lets the other side look for the instance that decides where this one does not.
+async fn answer(desk: &Desk, request: Request<Incoming>, elsewhere: &Notify) -> Response<Full<Bytes>> {
+    let version = request.version();
+    let mut response = reply_to(desk, request).await;
+    if !desk.leading().may_write() {
+        elsewhere.notify_one();
+        if version < Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    response
+}
+
+async fn reply_to(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>> {
     if request.uri().path() != PATH {
         return text(StatusCode::NOT_FOUND, format!("not found; reviews of bindings are posted to {PATH}\n"));
     }
@@ -162,6 +181,6 @@ fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
 fn reply(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

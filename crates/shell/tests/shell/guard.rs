@@ -1,5 +1,8 @@
 //! The bind guard on a sandbox whose API server asks it and whose kubelets reject what does not fit.
 
+mod client;
+mod connections;
+
 use crate::fixture::*;
 use secondmate_sandbox::{Fault, Sandbox, Target, Verb, When};
 use secondmate_shell::{
