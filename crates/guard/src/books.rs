@@ -316,7 +316,8 @@ impl Guard {
     fn judge(&mut self, bind: &Bind, pod: &Arc<Pod>, standing: Standing, now: Timestamp) -> Verdict {
         let is_other = bind.uid.as_ref().is_some_and(|uid| *uid != pod.uid);
         let is_bound = pod.node_name.is_some() || self.cache.is_added(&pod.uid);
-        if is_other || is_bound || pod.deleting || !pod.scheduling_gates.is_empty() {
+        // Not its gates: the last one may have been removed just now, and what is known be older.
+        if is_other || is_bound || pod.deleting {
             return Verdict::Passed(Pass::Moot);
         }
         let pass = match standing {

@@ -176,15 +176,12 @@ fn a_guard_that_does_not_lead_or_is_behind_passes_everything_and_keeps_count() {
 
 #[test]
 fn what_the_api_server_refuses_by_itself_takes_no_room() {
-    let mut desk = Desk::new(
-        &["n1 cpu=1"],
-        &["bound cpu=1 on=n2", "stops cpu=1 stop", "gated cpu=1 gate", "ended cpu=1 end", "a cpu=1"],
-    );
+    let mut desk =
+        Desk::new(&["n1 cpu=1"], &["bound cpu=1 on=n2", "stops cpu=1 stop", "ended cpu=1 end", "a cpu=1"]);
     // Old news that comes late: it is still shown as waiting.
     desk.see("bound cpu=1");
     assert_eq!(desk.bind("bound", "n1"), "moot");
     assert_eq!(desk.bind("stops", "n1"), "moot");
-    assert_eq!(desk.bind("gated", "n1"), "moot");
     assert_eq!(desk.bind("ended", "n1"), "ok");
     let earlier = Bind { uid: Some(uid("another")), ..desk.request("a", "n1") };
     assert_eq!(desk.guard.pod_of(&earlier), None, "the pod of the UID is gone");
@@ -193,6 +190,14 @@ fn what_the_api_server_refuses_by_itself_takes_no_room() {
     assert_eq!(text(&decision.verdict), "moot");
     assert_eq!(desk.guard.unseen(), 0);
     assert_eq!(desk.bind("a", "n1"), "ok");
+}
+
+#[test]
+fn a_gate_that_was_removed_just_now_is_no_reason_to_let_a_pod_pass_uncounted() {
+    let mut desk = Desk::new(&["n1 cpu=1"], &["a cpu=1 gate", "b cpu=1", "c cpu=1 gate"]);
+    assert_eq!(desk.bind("a", "n1"), "ok");
+    assert!(desk.bind("b", "n1").contains("default/a was bound"));
+    assert!(desk.bind("c", "n1").contains("default/a was bound"));
 }
 
 #[test]
