@@ -1,5 +1,6 @@
 //! The books: who is where, who was let through, and what became of that.
 
+use crate::approvals::{About, Approval, Found, InVain, Look, Settled, Slowest, Times, Tries};
 use crate::room::shortages;
 use crate::waiting::Waiting;
 use crate::{Bind, CRITICAL_PRIORITY, Decision, First, Pass, Refusal, Shortage, Standing, Verdict};
@@ -9,144 +10,12 @@ use secondmate_model::{Allocatable, Atom, Node, NodeInfo, Pod, Timestamp, Uid};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Arrivals that are remembered of each node, to say who took the room.
 const ARRIVALS_MAX: usize = 8;
 
-/// See [`Times::carried_out_within`].
-const PATIENCE: u32 = 3;
-/// How long a slow bind is remembered, and at most twice as long.
-const SLOW_FOR: Duration = Duration::from_secs(60);
-
-/// How long what was approved may stay unseen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
-    /// After this the pod itself is looked at, and after this again while that settles nothing. An API server carries a bind out within
-    /// milliseconds, and its watches tell as fast.
-    pub look_after: Duration,
-    /// A look that shows the pod on no node, and that began so long after the approval, says that the bind will not be carried out. Where
-    /// binds were slow to be seen lately, it takes three times as long as the slowest of them.
-    pub carried_out_within: Duration,
-    /// But no longer than this: an API server gives a request up after 34 s (`requestTimeoutUpperBound` of its handlers).
-    pub carried_out_at_last: Duration,
-    /// So long after a look has shown a bind as carried out the watch lags if it still does not show it: a slow API server may have carried
-    /// it out just before the look.
-    pub lags_after: Duration,
-    /// After this without a sign the room is given back. No request to an API server lasts longer than its 60 s by default.
-    pub expire_after: Duration,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self {
-            look_after: Duration::from_secs(3),
-            carried_out_within: Duration::from_secs(9),
-            carried_out_at_last: Duration::from_secs(35),
-            lags_after: Duration::from_secs(1),
-            expire_after: Duration::from_secs(60),
-        }
-    }
-}
-
-/// What was let through and is not seen yet.
-#[derive(Clone, Debug)]
-struct Approval {
-    at: Timestamp,
-    /// When it expires; moves when a look shows that the bind was carried out and only the watch lags.
-    expires: Timestamp,
-    /// When the pod is looked at next.
-    look: Timestamp,
-    /// When a look first showed the pod on the node.
-    carried_out: Option<Timestamp>,
-    /// A later one did as well: the watch lags.
-    lags: bool,
-}
-
-/// A pod to be looked at in the API server, because its approval is unseen for too long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
-    /// Namespace.
-    pub namespace: Atom,
-    /// Name.
-    pub name: Box<str>,
-    /// UID.
-    pub uid: Uid,
-    /// Which approval it is about: a later one of the same pod may take its place.
-    at: Timestamp,
-    /// When it begins. What it finds may be no newer.
-    begins: Timestamp,
-}
-
-/// What a look at a pod found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// It is on this node.
-    On(Atom),
-    /// It is on no node.
-    Unbound,
-    /// There is no pod of this UID.
-    Gone,
-    /// Nobody could say.
-    Unknown,
-}
-
-/// What became of an approval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// The watch has shown the pod on its node, this long after the approval.
-    Seen(Duration),
-    /// The pod went to another node.
-    Elsewhere,
-    /// A look has shown that the bind was not carried out.
-    NotCarriedOut,
-    /// A look has shown the pod on its node, but the watch has not: it lags. The approval stands.
-    WatchLags,
-    /// Nobody could say for too long.
-    Expired,
-}
-
-impl Settled {
-    /// One word, for metrics.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Seen(_) => "seen",
-            Self::Elsewhere => "elsewhere",
-            Self::NotCarriedOut => "not-carried-out",
-            Self::WatchLags => "watch-lags",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-/// The slowest of the approved binds that were seen lately.
-#[derive(Clone, Copy, Debug, Default)]
-struct Slowest {
-    now: Duration,
-    before: Duration,
-    since: Option<Timestamp>,
-}
-
-impl Slowest {
-    fn turn(&mut self, now: Timestamp) {
-        let since = *self.since.get_or_insert(now);
-        if now.since(since) >= SLOW_FOR {
-            let before = if now.since(since) < SLOW_FOR * 2 { self.now } else { Duration::ZERO };
-            *self = Self { now: Duration::ZERO, before, since: Some(now) };
-        }
-    }
-
-    fn seen(&mut self, after: Duration, now: Timestamp) {
-        self.turn(now);
-        self.now = self.now.max(after);
-    }
-
-    fn get(&mut self, now: Timestamp) -> Duration {
-        self.turn(now);
-        self.now.max(self.before)
-    }
-}
+/// Nodes for which a pod's earlier binds may be on their way; of further ones the oldest is given up.
+const EARLIER_MAX: usize = 4;
 
 /// The last to come to a node, oldest first.
 type Arrivals = VecDeque<(Uid, Timestamp)>;
@@ -158,12 +27,18 @@ pub struct Guard {
     /// What was approved is assumed here.
     cache: Cache,
     waiting: Waiting,
-    /// One for each assumed pod of the cache.
+    /// One for each assumed pod of the cache: a pod itself, or a [`stand_in`].
     approvals: BTreeMap<Uid, Approval>,
+    in_vain: InVain,
     slowest: Slowest,
     arrivals: FxHashMap<Atom, Arrivals>,
     /// The first lists are in: who comes from now on comes now.
     listed: bool,
+}
+
+/// What holds the room on a node for which an earlier bind of a pod may be on its way, while a later one is for another node.
+fn stand_in(pod: &Uid, node: &str) -> Uid {
+    Uid::from(&*format!("{pod}@{node}"))
 }
 
 impl Guard {
@@ -175,6 +50,7 @@ impl Guard {
             cache: Cache::new(),
             waiting: Waiting::default(),
             approvals: BTreeMap::new(),
+            in_vain: InVain::default(),
             slowest: Slowest::default(),
             arrivals: FxHashMap::default(),
             listed: false,
@@ -197,7 +73,7 @@ impl Guard {
     /// Whether a pod is counted on a node: seen there, or approved.
     #[must_use]
     pub fn knows(&self, uid: &Uid) -> bool {
-        self.cache.pod(uid).is_some()
+        self.cache.pod(uid).is_some() || !self.earlier(uid).is_empty()
     }
 
     /// The first lists of all watches are in.
@@ -240,16 +116,20 @@ impl Guard {
     pub fn on_node(&mut self, pod: Arc<Pod>, now: Timestamp) -> Option<Settled> {
         let (uid, node) = (pod.uid.clone(), pod.node_name.clone()?);
         let known = self.cache.pod(&uid).and_then(|known| known.node_name.clone());
+        let earlier = self.approvals.get(&stand_in(&uid, node.as_str())).map(|approval| approval.at);
+        self.earlier(&uid).iter().for_each(|earlier| self.take(earlier));
+        self.in_vain.remove(&uid);
         self.cache.add(pod);
         self.cache.forget_changes();
-        if self.listed && known.as_ref() != Some(&node) {
+        let is_news = known.as_ref() != Some(&node);
+        if self.listed && is_news {
             self.arrived(&node, &uid, now);
         }
-        let approval = self.approvals.remove(&uid)?;
-        if known.as_ref() != Some(&node) {
-            return Some(Settled::Elsewhere);
-        }
-        let after = now.since(approval.at);
+        let approved = self.approvals.remove(&uid).map(|approval| approval.at);
+        let Some(at) = approved.filter(|_| !is_news).or(earlier) else {
+            return approved.map(|_| Settled::Elsewhere);
+        };
+        let after = now.since(at);
         self.slowest.seen(after, now);
         Some(Settled::Seen(after))
     }
@@ -293,7 +173,8 @@ impl Guard {
     /// Decides about a request for a pod: what [`Self::pod_of`] gave or what the API server has, `None` where neither knows it.
     ///
     /// What may be carried out is counted from now on, whether it was decided about or only let pass. A later request for the same pod
-    /// takes the place of an earlier one, unless it is refused: then the earlier one may still be carried out, and stays counted.
+    /// takes the place of an earlier one for the same node, unless it is refused. One for another node may still be carried out: it stays
+    /// counted until a look says otherwise.
     pub fn decide(
         &mut self,
         bind: &Bind,
@@ -345,19 +226,53 @@ impl Guard {
     }
 
     fn approve(&mut self, pod: &Pod, node: &Atom, now: Timestamp) {
+        let before = self.approvals.get(&pod.uid).map(|approval| approval.tries);
+        let before = before.or_else(|| self.in_vain.remove(&pod.uid));
+        self.set_aside(&pod.uid, node);
+        self.take(&stand_in(&pod.uid, node.as_str()));
         self.take(&pod.uid);
-        let placed = Arc::new(pod.on_node(node));
-        self.cache.assume(placed).expect("it was taken out before, and pods that were seen are not approved");
-        self.cache.forget_changes();
+        self.assume(pod.on_node(node));
         self.arrived(node, &pod.uid, now);
-        let approval = Approval {
-            at: now,
-            expires: now + self.times.expire_after,
-            look: now + self.times.look_after,
-            carried_out: None,
-            lags: false,
-        };
+        let tries = Tries::one_more(before, now);
+        let approval = Approval::new(pod.uid.clone(), tries, now, &self.times);
         self.approvals.insert(pod.uid.clone(), approval);
+    }
+
+    fn assume(&mut self, pod: Pod) {
+        self.cache
+            .assume(Arc::new(pod))
+            .expect("it was taken out before, and pods that were seen are not approved");
+        self.cache.forget_changes();
+    }
+
+    /// Keeps what a pod holds elsewhere when it asks for this node: its earlier bind may still be carried out.
+    fn set_aside(&mut self, uid: &Uid, node: &Atom) {
+        let Some(pod) = self.cache.pod(uid) else { return };
+        let Some(on) = pod.node_name.clone().filter(|on| on != node) else { return };
+        let Some(approval) = self.approvals.get(uid).cloned() else { return };
+        let mut pod = (**pod).clone();
+        pod.uid = stand_in(uid, on.as_str());
+        let key = pod.uid.clone();
+        let earlier = self.earlier(uid);
+        if let Some(oldest) = earlier.iter().min_by_key(|key| self.approvals[*key].at)
+            && earlier.len() >= EARLIER_MAX
+        {
+            self.take(oldest);
+        }
+        if let Some((arrived, _)) =
+            self.arrivals.get_mut(&on).into_iter().flatten().find(|(arrived, _)| arrived == uid)
+        {
+            *arrived = key.clone();
+        }
+        self.take(uid);
+        self.assume(pod);
+        self.approvals.insert(key, approval);
+    }
+
+    /// How a pod's earlier binds are held.
+    fn earlier(&self, uid: &Uid) -> Vec<Uid> {
+        let from = self.approvals.range(stand_in(uid, "")..);
+        from.take_while(|(_, approval)| approval.pod == *uid).map(|(key, _)| key.clone()).collect()
     }
 
     fn refusal(&self, pod: &Pod, node: &Atom, now: Timestamp) -> Option<Refusal> {
@@ -365,9 +280,10 @@ impl Guard {
             return None;
         }
         let info = self.cache.node_info(node)?;
-        let approved_here = info.pods().iter().any(|on_node| on_node.uid == pod.uid);
+        let own = [pod.uid.clone(), stand_in(&pod.uid, node.as_str())];
+        let own = info.pods().iter().map(|on_node| &on_node.uid).find(|uid| own.contains(uid));
         let info: Cow<'_, NodeInfo> =
-            if approved_here { Cow::Owned(info.without_pod(&pod.uid)) } else { Cow::Borrowed(info) };
+            own.map_or(Cow::Borrowed(info), |own| Cow::Owned(info.without_pod(own)));
         let shortages = shortages(pod, &info);
         let first = self.first(shortages.first()?, &info, now);
         Some(Refusal { node: node.clone(), pod: pod.full_name().into(), shortages, first })
@@ -399,14 +315,15 @@ impl Guard {
     pub fn looks(&mut self, now: Timestamp, at_most: usize) -> Vec<Look> {
         let again = now + self.times.look_after;
         let due = self.approvals.iter_mut().filter(|(_, approval)| approval.look <= now).take(at_most);
-        due.filter_map(|(uid, approval)| {
+        due.filter_map(|(key, approval)| {
             approval.look = again;
-            let pod = self.cache.pod(uid)?;
+            let pod = self.cache.pod(key)?;
             Some(Look {
                 namespace: pod.namespace.clone(),
                 name: pod.name.clone(),
-                uid: uid.clone(),
-                at: approval.at,
+                uid: approval.pod.clone(),
+                node: pod.node_name.clone()?,
+                about: About::Approval(key.clone(), approval.at),
                 begins: now,
             })
         })
@@ -415,12 +332,12 @@ impl Guard {
 
     /// What a look at a pod has found. Says what that means for the approval; `None` where it means nothing (yet).
     pub fn found(&mut self, look: &Look, found: &Found, now: Timestamp) -> Option<Settled> {
-        let node = self.cache.pod(&look.uid).and_then(|pod| pod.node_name.clone());
-        let patience = self.patience(now);
-        let approval = self.approvals.get_mut(&look.uid).filter(|approval| approval.at == look.at)?;
+        let About::Approval(key, at) = &look.about;
+        let slowest = self.slowest.get(now);
+        let approval = self.approvals.get_mut(key).filter(|approval| approval.at == *at)?;
         match found {
             Found::Unknown => None,
-            Found::On(seen_on) if node.as_ref() == Some(seen_on) => {
+            Found::On(seen_on) if look.node == *seen_on => {
                 // The watch will show it, and tell its end: only from then on it is counted as seen.
                 approval.expires = now + self.times.expire_after;
                 let since = *approval.carried_out.get_or_insert(now);
@@ -432,21 +349,21 @@ impl Guard {
                 Some(Settled::WatchLags)
             }
             Found::On(_) => {
-                self.take(&look.uid);
+                self.take(key);
                 Some(Settled::Elsewhere)
             }
-            Found::Unbound if look.begins.since(look.at) < patience => None,
-            Found::Unbound | Found::Gone => {
-                self.take(&look.uid);
+            Found::Unbound if look.begins.since(*at) < approval.patience(slowest, &self.times) => None,
+            Found::Unbound => {
+                let tries = approval.tries;
+                self.in_vain.add(look.uid.clone(), tries, now + self.times.expire_after);
+                self.take(key);
+                Some(Settled::NotCarriedOut)
+            }
+            Found::Gone => {
+                self.take(key);
                 Some(Settled::NotCarriedOut)
             }
         }
-    }
-
-    /// How long after its approval a bind may still be carried out.
-    fn patience(&mut self, now: Timestamp) -> Duration {
-        let Times { carried_out_within, carried_out_at_last, .. } = self.times;
-        (self.slowest.get(now) * PATIENCE).max(carried_out_within).min(carried_out_at_last)
     }
 
     /// Whether the watch of pods on nodes is known to lag: a bind was carried out that it does not show.
@@ -462,6 +379,7 @@ impl Guard {
         for uid in &expired {
             self.take(uid);
         }
+        self.in_vain.expire(now);
         expired.len()
     }
 

@@ -17,13 +17,15 @@
 //! last. It has one owner, knows neither clock nor network, and iterates in a defined order: the same calls with the same times give
 //! the same answers.
 
+mod approvals;
 mod books;
 mod rejection;
 mod room;
 mod verdict;
 mod waiting;
 
-pub use books::{Found, Guard, Look, Settled, Times};
+pub use approvals::{Found, Look, Settled, Times};
+pub use books::Guard;
 pub use rejection::rejection;
 pub use room::Shortage;
 pub use verdict::{Bind, CRITICAL_PRIORITY, Decision, First, Pass, Refusal, Standing, Verdict};

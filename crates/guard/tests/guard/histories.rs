@@ -71,7 +71,7 @@ struct World {
     under_way: Vec<UnderWay>,
     /// What the guard was told of pods on nodes, and what it approved and was not told of.
     seen: BTreeMap<String, Pod>,
-    approved: BTreeMap<String, Pod>,
+    approved: BTreeMap<(String, usize), Pod>,
     /// Binds past the guard happen too.
     past: bool,
     created: usize,
@@ -164,7 +164,7 @@ impl World {
         match decision.verdict {
             Verdict::Approved => {
                 assert!(fits, "{wanted:?} does not fit by what the guard knows");
-                self.approved.insert(name.clone(), wanted);
+                self.approved.insert((name.clone(), target), wanted);
                 let slowest_ms = if self.chance(4) { 8900 } else { 500 };
                 let due = self.now + Duration::from_millis(self.dice.below(slowest_ms) as u64);
                 let carried_out = !self.chance(5);
@@ -218,22 +218,21 @@ impl World {
                 Some(Pod { node: Some(node), .. }) => Found::On(atom(&format!("n{node}"))),
             };
             let settled = self.guard.found(&look, &found, now);
-            let approved = self.approved.get(look.uid.as_str()).and_then(|pod| pod.node);
             let stands = match &found {
                 Found::Unknown => true,
-                Found::On(node) => {
-                    approved.map(|number| format!("n{number}")).as_deref() == Some(node.as_str())
-                }
+                Found::On(node) => look.node == *node,
                 Found::Unbound => settled.is_none(),
                 Found::Gone => false,
             };
             if !stands {
-                self.approved.remove(look.uid.as_str());
+                let number = look.node.as_str()[1..].parse().expect("a number");
+                self.approved.remove(&(look.uid.as_str().to_owned(), number));
             }
         }
         if self.guard.expire(now) > 0 {
             // Only what was never carried out lasts so long without a sign.
-            self.approved.retain(|name, _| self.pods.get(name).is_some_and(|pod| pod.node.is_some()));
+            self.approved
+                .retain(|(name, node), _| self.pods.get(name).is_some_and(|pod| pod.node == Some(*node)));
         }
         self.guard.check().expect("the books agree");
         assert_eq!(self.guard.unseen(), self.approved.len());
@@ -245,7 +244,7 @@ impl World {
             Told::Waiting(told) => self.guard.waiting(pod(&told.text())),
             Told::WaitingGone(name) => self.guard.waiting_gone(&uid(&name)),
             Told::OnNode(told) => {
-                self.approved.remove(&told.name);
+                self.approved.retain(|(name, _), _| *name != told.name);
                 self.guard.on_node(pod(&told.text()), self.now);
                 self.seen.insert(told.name.clone(), told);
             }

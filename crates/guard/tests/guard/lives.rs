@@ -9,13 +9,89 @@ fn a_second_request_of_a_pod_takes_the_place_of_the_first() {
     let mut desk = Desk::new(&["n1 cpu=1", "n2 cpu=1"], &["a cpu=1", "b cpu=1"]);
     assert_eq!(desk.bind("a", "n1"), "ok");
     assert_eq!(desk.bind("a", "n1"), "ok", "its own room");
-    assert_eq!(desk.bind("a", "n2"), "ok");
     assert_eq!(desk.guard.unseen(), 1);
-    assert_eq!(desk.bind("b", "n1"), "ok", "it was given back");
+    assert_eq!(desk.bind("b", "n2"), "ok");
     // One that is refused changes nothing: the first may still be carried out.
-    assert!(desk.bind("b", "n2").contains("default/a was bound"));
-    assert!(desk.bind("a", "n1").contains("default/b was bound"));
+    assert!(desk.bind("b", "n1").contains("default/a was bound"));
+    assert!(desk.bind("a", "n2").contains("default/b was bound"));
     assert_eq!(desk.guard.unseen(), 2);
+}
+
+#[test]
+fn a_request_for_another_node_leaves_the_first_one_its_room_until_that_is_looked_at() {
+    let pods = ["a cpu=1", "b cpu=1"];
+    let moved = || {
+        let mut desk = Desk::new(&["n1 cpu=1", "n2 cpu=1"], &pods);
+        assert_eq!(desk.bind("a", "n1"), "ok");
+        desk.wait_ms(2000);
+        assert_eq!((desk.bind("a", "n2"), desk.guard.unseen()), ("ok".to_owned(), 2));
+        assert!(desk.bind("b", "n1").contains("default/a was bound by default-scheduler 2 s ago"));
+        desk
+    };
+    // A look shows that it was not carried out.
+    let mut desk = moved();
+    desk.wait_ms(7000);
+    let looks = desk.guard.looks(desk.now, 10);
+    assert_eq!(looks.len(), 2);
+    let settled: Vec<_> = looks.iter().map(|look| desk.found(look, &Found::Unbound)).collect();
+    assert_eq!(settled.iter().filter(|settled| **settled == Some(Settled::NotCarriedOut)).count(), 1);
+    assert_eq!(desk.bind("b", "n1"), "ok");
+    // It was carried out after all.
+    let mut desk = moved();
+    assert_eq!(desk.see("a cpu=1 on=n1"), Some(Settled::Seen(Duration::from_secs(2))));
+    assert_eq!(desk.guard.unseen(), 0);
+    assert_eq!(desk.bind("b", "n2"), "ok");
+    // The second was.
+    let mut desk = moved();
+    assert_eq!(desk.see("a cpu=1 on=n2"), Some(Settled::Seen(Duration::ZERO)));
+    assert_eq!((desk.bind("b", "n1"), desk.guard.unseen()), ("ok".to_owned(), 1));
+    // It comes back to the first: that is one request again.
+    let mut desk = moved();
+    assert_eq!((desk.bind("a", "n1"), desk.guard.unseen()), ("ok".to_owned(), 2));
+    assert!(desk.bind("b", "n2").contains("default/a was bound"));
+    // Nobody can say.
+    let mut desk = moved();
+    desk.wait_ms(60_000);
+    assert_eq!(desk.guard.expire(desk.now), 2);
+}
+
+#[test]
+fn who_goes_round_the_nodes_does_not_hold_them_all() {
+    let nodes: Vec<String> = (0..9).map(|number| format!("n{number} cpu=1")).collect();
+    let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    let mut desk = Desk::new(&nodes, &["a cpu=1", "b cpu=1"]);
+    for number in 0..9 {
+        desk.wait_ms(1);
+        assert_eq!(desk.bind("a", &format!("n{number}")), "ok");
+    }
+    assert_eq!(desk.guard.unseen(), 5);
+    assert_eq!(desk.bind("b", "n3"), "ok", "it was the oldest");
+    assert!(desk.bind("b", "n4").contains("default/a was bound"));
+}
+
+#[test]
+fn who_asks_again_and_again_in_vain_does_not_hold_the_room_for_ever() {
+    for every_ms in [2_000, 5_000, 9_000, 10_000] {
+        let mut desk = Desk::new(&["n1 cpu=1"], &["a cpu=1", "b cpu=1"]);
+        let mut free_ms = 0;
+        for at_ms in (0..120_000).step_by(250) {
+            if at_ms % every_ms == 0 {
+                assert_eq!(desk.bind("a", "n1"), "ok");
+            }
+            if let Some(look) = desk.look() {
+                desk.found(&look, &Found::Unbound);
+            }
+            free_ms += if desk.guard.unseen() == 0 { 250 } else { 0 };
+            desk.wait_ms(250);
+        }
+        assert!(free_ms > 30_000, "every {every_ms} ms: free for {free_ms} ms of two minutes");
+        // Once it is seen, all is forgotten.
+        desk.see("a cpu=1 on=n1");
+        desk.guard.off_node(&uid("a"));
+        assert_eq!(desk.bind("a", "n1"), "ok");
+        desk.wait_ms(1000);
+        assert_eq!(desk.look(), None);
+    }
 }
 
 #[test]

@@ -126,7 +126,10 @@ impl World {
                 assert!(
                     settled != Some(Settled::NotCarriedOut)
                         || found == Found::Gone
-                        || self.under_way.iter().all(|bind| *bind.pod != *look.name),
+                        || self
+                            .under_way
+                            .iter()
+                            .all(|bind| *bind.pod != *look.name || *bind.node != *look.node.as_str()),
                     "the world stores binds in time"
                 );
             }
@@ -177,9 +180,6 @@ impl World {
             guarded.unsure.insert(node.into());
             return Ok(());
         };
-        // A second request takes the place of the first one, which may be stored all the same.
-        let replaced = self.under_way.iter().filter(|bind| bind.pod == *pod && *bind.node != *node);
-        guarded.unsure.extend(replaced.map(|bind| bind.node.clone()));
         let namespace = stored.as_ref().map(|pod| pod.namespace.clone()).unwrap_or_default();
         let bind = Bind {
             namespace,
