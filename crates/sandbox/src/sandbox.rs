@@ -2,7 +2,9 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::access::Access;
 use crate::api::{self, Api};
@@ -106,7 +108,7 @@ pub struct Sandbox {
     address: SocketAddr,
     server: Arc<Server>,
     kubelets: Arc<Kubelets>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Tasks,
 }
 
 impl Sandbox {
@@ -143,21 +145,20 @@ impl Sandbox {
         });
         let shutdown = || server.shutdown.subscribe();
         let kubelets = Arc::new(Kubelets::default());
-        let mut tasks = vec![
-            tokio::spawn(http::serve(listener, Arc::clone(&server), shutdown())),
-            tokio::spawn(workloads::run(Arc::clone(&api), shutdown())),
-            tokio::spawn(expire(Arc::clone(&api), shutdown())),
-        ];
+        let mut tasks = Tasks::new(server.shutdown.subscribe());
+        tasks.start("API server", http::serve(listener, Arc::clone(&server), shutdown()));
+        tasks.start("controllers of workloads", workloads::run(Arc::clone(&api), shutdown()));
+        tasks.start("expiry", expire(Arc::clone(&api), shutdown()));
         if options.disruption_controller {
-            tasks.push(tokio::spawn(disruption::run(Arc::clone(&api), shutdown())));
+            tasks.start("controller of disruption budgets", disruption::run(Arc::clone(&api), shutdown()));
         }
         if options.volume_binder {
-            tasks.push(tokio::spawn(volumes::run(Arc::clone(&api), shutdown())));
+            tasks.start("volume binder", volumes::run(Arc::clone(&api), shutdown()));
         }
         if options.kubelets.enabled {
             let run =
                 kubelet::run(api, Arc::clone(&kubelets), options.kubelets, options.heartbeat, shutdown());
-            tasks.push(tokio::spawn(run));
+            tasks.start("kubelets", run);
         }
         Ok(Sandbox { address, server, kubelets, tasks })
     }
@@ -251,13 +252,23 @@ impl Sandbox {
         self.server.api.store.read(kubelet::overcommitted)
     }
 
+    /// Waits until a part of it ends though it was not shut down, which none should: what is asked of that part stays undone from
+    /// then on. Says which, and why.
+    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+        let mut failure = self.tasks.failure.subscribe();
+        async move {
+            match failure.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone()) {
+                Some(failure) => failure,
+                // The sandbox is gone.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Stops: watches end cleanly, requests under way are answered, then everything is gone.
     pub async fn shutdown(mut self) {
         self.server.shutdown.send_replace(true);
-        for task in std::mem::take(&mut self.tasks) {
-            // A task that panicked has said so on standard error.
-            let _ = task.await;
-        }
+        while self.tasks.running.join_next().await.is_some() {}
     }
 }
 
@@ -272,11 +283,72 @@ async fn expire(api: Arc<Api>, mut shutdown: watch::Receiver<bool>) {
     }
 }
 
+/// The parts of a sandbox. They end when it is dropped.
+#[derive(Debug)]
+struct Tasks {
+    running: JoinSet<()>,
+    shutdown: watch::Receiver<bool>,
+    /// The first that ended before its time.
+    failure: watch::Sender<Option<String>>,
+}
+
+impl Tasks {
+    fn new(shutdown: watch::Receiver<bool>) -> Tasks {
+        Tasks { running: JoinSet::new(), shutdown, failure: watch::Sender::new(None) }
+    }
+
+    fn start(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let (shutdown, failure) = (self.shutdown.clone(), self.failure.clone());
+        self.running.spawn(async move {
+            let how = match AssertUnwindSafe(task).catch_unwind().await {
+                Ok(()) if *shutdown.borrow() => return,
+                Ok(()) => "ended by itself".to_owned(),
+                Err(panic) => {
+                    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+                    text.map_or_else(|| "panicked".to_owned(), |text| format!("panicked: {text}"))
+                }
+            };
+            failure.send_if_modified(|failure| {
+                let first = failure.is_none();
+                failure.get_or_insert_with(|| format!("{name} of the sandbox: {how}"));
+                first
+            });
+        });
+    }
+}
+
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.server.shutdown.send_replace(true);
-        for task in &self.tasks {
-            task.abort();
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_part_is_told_unless_it_was_shut_down() {
+        let shutdown = watch::Sender::new(false);
+        let mut tasks = Tasks::new(shutdown.subscribe());
+        let mut told = tasks.failure.subscribe();
+        let mut down = shutdown.subscribe();
+        tasks.start("expiry", async move { until_down(&mut down).await });
+        shutdown.send_replace(true);
+        assert!(tasks.running.join_next().await.is_some_and(|end| end.is_ok()));
+        assert_eq!(*told.borrow_and_update(), None);
+        shutdown.send_replace(false);
+        tasks.start("kubelets", async { panic!("node {} is lost", 7) });
+        told.changed().await.expect("it is told");
+        assert_eq!(
+            told.borrow_and_update().as_deref(),
+            Some("kubelets of the sandbox: panicked: node 7 is lost")
+        );
+        let mut tasks = Tasks::new(shutdown.subscribe());
+        tasks.start("volume binder", async {});
+        let mut told = tasks.failure.subscribe();
+        let told = told.wait_for(Option::is_some).await.expect("it is told");
+        assert_eq!(told.as_deref(), Some("volume binder of the sandbox: ended by itself"));
     }
 }

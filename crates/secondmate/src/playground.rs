@@ -30,13 +30,14 @@ pub(crate) use options::PlaygroundArgs;
 use crate::App;
 use crate::log::LogArgs;
 use crate::process::{self, Stop};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use options::{Output, Plan};
 use progress::Progress;
 use scheduler::RunningScheduler;
 use secondmate_telemetry::logging;
 use stage::Stage;
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use summary::{Ended, Summary, counted};
 
@@ -107,9 +108,11 @@ async fn perform(app: &App, plan: Plan, mut stop: Stop) -> anyhow::Result<ExitCo
         progress.note(&format!("{what} at http://{address}"));
     }
     let idle = scheduler.idleness();
+    let mut cluster_failed = pin!(stage.failed());
     let ended = tokio::select! {
         ended = stage.settle(&plan, idle, &mut progress) => ended?,
         error = scheduler.failed() => return Err(error),
+        failure = &mut cluster_failed => bail!("{failure}: this is a bug, please report it with the log"),
         _ = stop.asked() => Ended::Interrupted,
     };
     let (summary, sandbox) = stage.summary(&plan, ended).await?;
@@ -123,6 +126,7 @@ async fn perform(app: &App, plan: Plan, mut stop: Stop) -> anyhow::Result<ExitCo
         logging::print(&format!("\n{}", invitation(&plan, kubeconfig)));
         tokio::select! {
             error = scheduler.failed() => return Err(error),
+            failure = &mut cluster_failed => bail!("{failure}: this is a bug, please report it with the log"),
             _ = stop.asked() => {}
         }
     }

@@ -39,20 +39,21 @@ use desk::Desk;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use registration::Registration;
-use secondmate_telemetry::{Admin, Metrics, Probe};
+use secondmate_telemetry::{Admin, Probe};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch as value;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 /// Name of the Lease, and where it is: one guard decides for the whole cluster, however many run.
 const LEASE: (&str, &str) = ("kube-system", "secondmate-guard");
+/// What the task is called that stands for it.
+const ELECTION: &str = "election of the bind guard";
 /// Longest wait for an answer of the API server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the Lease to be given back.
@@ -119,7 +120,8 @@ impl GuardOptions {
 pub struct GuardService {
     address: SocketAddr,
     failures: Failures,
-    election: Option<JoinHandle<()>>,
+    /// Cancelled when the Lease was given back; `None` without an election.
+    election_ended: Option<CancellationToken>,
     end_of_election: CancellationToken,
     _tasks: DropGuard,
 }
@@ -154,7 +156,7 @@ impl GuardService {
 
         let (term, leading) = value::channel(None);
         let leading = Leading::new(leading);
-        let election = elect(&options, &metrics, term, &end_of_election).await?;
+        let election_ended = elect(&options, &tasks, term, &end_of_election).await?;
         let currency = Currency::default();
         let desk = Desk::new(leading.clone(), currency.clone(), caller.clone(), metrics.clone());
         let (tls, certificate) = value::channel(None);
@@ -189,7 +191,7 @@ impl GuardService {
         tasks.spawn_lasting("certificate of the bind guard", registration.keep());
         tasks.spawn_lasting("server of the bind guard", server::serve(listener, certificate, desk, metrics));
         info!(%address, path = server::PATH, "the bind guard is served");
-        Ok(Self { address, failures, election, end_of_election, _tasks: guard })
+        Ok(Self { address, failures, election_ended, end_of_election, _tasks: guard })
     }
 
     /// Where it is served.
@@ -206,8 +208,8 @@ impl GuardService {
     /// Gives the Lease back, so that another one decides at once, and ends.
     pub async fn stop(mut self) {
         self.end_of_election.cancel();
-        if let Some(election) = self.election.take()
-            && timeout(RELEASE_TIMEOUT, election).await.is_err()
+        if let Some(ended) = self.election_ended.take()
+            && timeout(RELEASE_TIMEOUT, ended.cancelled()).await.is_err()
         {
             warn!("the Lease of the bind guard was not given back within {RELEASE_TIMEOUT:?}");
         }
@@ -238,26 +240,30 @@ fn register_checks(
     });
 }
 
-/// Stands for election until cancelled.
+/// Stands for election until cancelled; the token tells its end.
 async fn elect(
     options: &GuardOptions,
-    metrics: &Metrics,
+    tasks: &Tasks,
     term: value::Sender<Option<Term>>,
     cancel: &CancellationToken,
-) -> Result<Option<JoinHandle<()>>, StartError> {
+) -> Result<Option<CancellationToken>, StartError> {
     let Some(config) = options.election.clone() else {
         term.send_replace(Some(Term::unlimited()));
         // Ends with whoever asks for it.
-        tokio::spawn(async move { term.closed().await });
+        tasks.spawn("term without end of the bind guard", async move { term.closed().await });
         return Ok(None);
     };
     // A client of its own, because renewals must not wait behind other requests.
+    let metrics = &options.admin.metrics;
     let client = connect::client(&options.cluster, metrics, None).await?;
     let gauge = metrics.leader_election_master_status(&config.lease.name);
     // Checks the times; the first one to stand.
     let mut next = Election::new(KubeLease::new(client.clone(), &config.lease), config.clone())?;
-    let cancel = cancel.clone();
-    Ok(Some(tokio::spawn(async move {
+    let (cancel, ended, teller) = (cancel.clone(), CancellationToken::new(), tasks.clone());
+    let end = ended.clone().drop_guard();
+    // Without it nobody decides any more, and every bind passes.
+    tasks.spawn(ELECTION, async move {
+        let _end = end;
         loop {
             let (election, handle) = next;
             let mut own = handle.term;
@@ -279,8 +285,9 @@ async fn elect(
             }
             match Election::new(KubeLease::new(client.clone(), &config.lease), config.clone()) {
                 Ok(election) => next = election,
-                Err(error) => return warn!("{error}"),
+                Err(error) => return teller.tell(ELECTION.to_owned(), error.to_string()),
             }
         }
-    })))
+    });
+    Ok(Some(ended))
 }

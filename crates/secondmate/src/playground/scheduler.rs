@@ -9,6 +9,7 @@ use secondmate_shell::{End, Shell};
 use secondmate_telemetry::Admin;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Longest wait for the scheduler's first lists.
@@ -19,7 +20,9 @@ pub(super) struct RunningScheduler {
     shell: Shell,
     /// Where probes and metrics, and debug endpoints, are served.
     addresses: [Option<SocketAddr>; 2],
-    _serving: DropGuard,
+    /// What serves them.
+    serving: JoinSet<()>,
+    _end_of_serving: DropGuard,
 }
 
 impl RunningScheduler {
@@ -32,20 +35,21 @@ impl RunningScheduler {
         let admin = Admin::new(VERSION.metrics());
         admin.set_configuration(plan.configuration.to_value());
         let cancel = CancellationToken::new();
-        let mut addresses = [None; 2];
+        let (mut addresses, mut serving) = ([None; 2], JoinSet::new());
         if let Some(address) = plan.listen {
             let listener = Admin::listen(address).await?;
             addresses[0] = Some(listener.local_addr()?);
-            tokio::spawn(admin.clone().serve(listener, cancel.clone()));
+            serving.spawn(admin.clone().serve(listener, cancel.clone()));
         }
         if let Some(address) = plan.debug_listen {
             let listener = Admin::listen_debug(address).await?;
             addresses[1] = Some(listener.local_addr()?);
-            tokio::spawn(admin.clone().serve_debug(listener, cancel.clone()));
+            serving.spawn(admin.clone().serve_debug(listener, cancel.clone()));
         }
         let cluster = api::cluster(kubeconfig).await?;
         let options = run::shell_options(&plan.configuration, cluster, profiles, admin);
-        let mut this = Self { shell: Shell::start(options).await?, addresses, _serving: cancel.drop_guard() };
+        let shell = Shell::start(options).await?;
+        let mut this = Self { shell, addresses, serving, _end_of_serving: cancel.drop_guard() };
         let mut progress = this.shell.progress();
         tokio::select! {
             synced = tokio::time::timeout(SYNC_TIMEOUT, progress.wait_for(|progress| progress.synced)) => {
@@ -78,7 +82,14 @@ impl RunningScheduler {
 
     /// Waits until it ends by itself, which it never should.
     pub async fn failed(&mut self) -> anyhow::Error {
-        match self.shell.ended().await {
+        let end = tokio::select! {
+            end = self.shell.ended() => end,
+            Some(end) = self.serving.join_next() => {
+                let reason = end.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
+                return anyhow::anyhow!("the server of probes and metrics, or of debug endpoints, ended ({reason}): this is a bug, please report it with the log");
+            }
+        };
+        match end {
             End::Failed(failure) => {
                 anyhow::anyhow!("{failure}: this is a bug, please report it with the log")
             }

@@ -114,6 +114,11 @@ impl Stage {
         self.sandbox.kubeconfig()
     }
 
+    /// Waits until a part of the cluster ends by itself, which none should.
+    pub fn failed(&self) -> impl Future<Output = String> + use<> {
+        self.sandbox.failed()
+    }
+
     /// Writes the kubeconfig to where it is wanted.
     ///
     /// # Errors

@@ -334,3 +334,23 @@ async fn a_guard_that_may_not_do_what_it_has_to_says_so_at_the_start() {
         "{text}"
     );
 }
+
+/// Without an election nobody decides, and every bind passes: nobody may go on as if all were well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_election_ends_the_guard() {
+    let sandbox = sandbox(1).await;
+    register(&sandbox, "Ignore");
+    let metrics = Metrics::new();
+    let mut options = guard_options(&sandbox, &metrics);
+    // It is asked for the time when it renews; the first time is that of its creation.
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let election = options.election.as_mut().expect("there is one");
+    election.wall_clock = std::sync::Arc::new(move || {
+        assert_eq!(asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed), 0, "no more time");
+        jiff::Timestamp::now()
+    });
+    let mut guard = GuardService::start(options).await.expect("the guard starts");
+    let failure = tokio::time::timeout(Duration::from_secs(60), guard.failed()).await.expect("it is told");
+    assert_eq!(failure.task, "election of the bind guard");
+    assert!(failure.reason.contains("no more time"), "{}", failure.reason);
+}
