@@ -354,3 +354,17 @@ async fn the_end_of_the_election_ends_the_guard() {
     assert_eq!(failure.task, "election of the bind guard");
     assert!(failure.reason.contains("no more time"), "{}", failure.reason);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_part_of_the_guard_that_could_be_stuck_fails_livez() {
+    let sandbox = sandbox(1).await;
+    register(&sandbox, "Ignore");
+    let options = guard_options(&sandbox, &Metrics::new());
+    let admin = options.admin.clone();
+    let guard = GuardService::start(options).await.expect("the guard starts");
+    assert_eq!(
+        crate::probes::livez(&admin).await,
+        "[+]ping ok\n[+]guard-watches ok\n[+]guard-books ok\nlivez check passed\n"
+    );
+    guard.stop().await;
+}

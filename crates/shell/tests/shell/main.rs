@@ -12,6 +12,7 @@ mod leading;
 mod load_aware;
 mod metrics;
 mod own_kinds;
+mod probes;
 mod random;
 mod reads;
 mod shadow;
