@@ -562,15 +562,16 @@ fn options_that_cannot_be_are_refused() {
 /// `script` gives it a terminal.
 #[test]
 fn on_a_terminal_a_bar_is_drawn_unless_a_log_is_asked_for() {
-    let on_a_terminal = |options: &str| {
+    let on_a_terminal = |options: &str, no_color: &str| {
         let command = format!("{} playground --nodes 1 --pods 1 {options}", env!("CARGO_BIN_EXE_secondmate"));
         Command::new("script")
             .args(["-qec", &command, "/dev/null"])
             .env_remove("RUST_LOG")
+            .env("NO_COLOR", no_color)
             .stdin(Stdio::null())
             .output()
     };
-    let quiet = match on_a_terminal("") {
+    let quiet = match on_a_terminal("", "") {
         Ok(output) => text(&output.stdout),
         Err(error) => {
             let test = "on_a_terminal_a_bar_is_drawn_unless_a_log_is_asked_for";
@@ -579,6 +580,11 @@ fn on_a_terminal_a_bar_is_drawn_unless_a_log_is_asked_for() {
     };
     let erased = "\u{1b}[2K";
     assert!(quiet.contains(erased) && quiet.contains("1 of 1 pod bound"), "{quiet:?}");
-    let logged = text(&on_a_terminal("-v 4").unwrap().stdout);
-    assert!(logged.contains("chose a node") && !logged.contains(erased), "{logged:?}");
+    // Dim times; without colours nothing of the kind.
+    for (no_color, expected) in [("", "\u{1b}[2m"), ("1", "")] {
+        let logged = text(&on_a_terminal("-v 4", no_color).unwrap().stdout);
+        assert!(logged.contains("chose a node") && !logged.contains(erased), "{logged:?}");
+        assert!(logged.contains(expected), "{logged:?}");
+        assert_eq!(logged.contains('\u{1b}'), no_color.is_empty(), "{logged:?}");
+    }
 }
