@@ -1,10 +1,14 @@
 //! `cargo xtask fuzz`: builds the fuzzing runner, fast and with every check, and runs it.
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Parser};
 
 use crate::runner::check;
 use crate::workspace::cargo;
+
+// The runner's own: help and mistakes are told before anything is built.
+#[path = "../../tests/fuzz/src/options.rs"]
+mod options;
 
 #[derive(Debug, Args)]
 pub(crate) struct FuzzArgs {
@@ -14,6 +18,8 @@ pub(crate) struct FuzzArgs {
 }
 
 pub(crate) fn fuzz(arguments: &FuzzArgs) -> Result<()> {
+    let own_name = "cargo xtask fuzz".to_owned();
+    options::Options::parse_from(std::iter::once(&own_name).chain(&arguments.arguments));
     let mut run = cargo(&["run", "--profile", "fuzz", "--quiet", "--package", "secondmate-fuzz", "--"]);
     run.args(&arguments.arguments);
     check(run)

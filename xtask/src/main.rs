@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", about = "The chores of secondmate", disable_help_subcommand = true)]
+#[command(name = "cargo xtask", about = "Development tasks of secondmate", disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     chore: Chore,
@@ -40,26 +40,26 @@ enum Chore {
     Test(test_command::TestArgs),
     /// Check formatting, lints and documentation, then run every test. A skipped test is a failure where CI is set.
     Ci,
-    /// Measure pods a second, latency, processor time and memory, side by side with kube-scheduler.
+    /// Measure pods per second, latency, CPU time and memory, side by side with kube-scheduler.
     #[command(disable_help_flag = true)]
     Bench(bench::BenchArgs),
-    /// Hold the decisions against those of the real kube-scheduler framework, on random clusters.
+    /// Compare decisions with those of the real kube-scheduler framework, on random clusters.
     #[command(disable_help_flag = true)]
     Parity(parity::ParityArgs),
-    /// Feed every parser that reads what others write with damaged inputs, in a release build with checks of overflow.
+    /// Feed every parser of untrusted input with damaged inputs, in a release build with overflow checks.
     #[command(disable_help_flag = true)]
     Fuzz(fuzz::FuzzArgs),
     /// Simulate years of a cluster's life, and check every invariant after every step.
     #[command(disable_help_flag = true)]
     Simulate(simulate::SimulateArgs),
-    /// Break the real control plane, and the way to it, while the scheduler binds pods, and judge what came of the pods.
+    /// Break the real control plane, and the way to it, while the scheduler binds pods, and check what became of the pods.
     #[command(disable_help_flag = true)]
     Chaos(chaos::ChaosArgs),
     /// Run the end-to-end tests on API servers of every release of Kubernetes that is pinned, and print a table.
     Compatibility(compatibility::CompatibilityArgs),
     /// Move the reference to another release of Kubernetes: change the pins, build, and show by plugin what differs.
     Upstream(upstream::UpstreamArgs),
-    /// A real control plane with simulated nodes, to try things on.
+    /// Run a real control plane with simulated nodes, to try things on.
     #[command(subcommand)]
     Cluster(ClusterChore),
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask parity`: builds the differential test in release and runs it.
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, Parser};
 use secondmate_harness::{BinariesError, Unavailable, in_ci, oracle_tests, parity_oracle};
 
 use crate::runner::{check, stream_tests};
@@ -15,6 +15,10 @@ const SELF_CHECKED_CASES: &str = "1000";
 /// Cases of the oracle's own tests, which have a generator of their own.
 const ORACLE_TEST_CASES: u32 = 300;
 
+// The differential test's own: help and mistakes are told before anything is built.
+#[path = "../../tests/differential/src/command.rs"]
+mod command;
+
 #[derive(Debug, Args)]
 pub(crate) struct ParityArgs {
     /// Arguments of the differential test; `--help` lists them.
@@ -23,6 +27,8 @@ pub(crate) struct ParityArgs {
 }
 
 pub(crate) fn parity(arguments: &ParityArgs) -> Result<()> {
+    let own_name = "cargo xtask parity".to_owned();
+    command::Cli::parse_from(std::iter::once(&own_name).chain(&arguments.arguments));
     let mut run = cargo(&[
         "run",
         "--release",

@@ -74,21 +74,28 @@ fn a_release_that_is_not_pinned_is_refused_with_those_that_are() -> Result<()> {
 }
 
 #[test]
-fn help_of_the_measurement_and_a_mistake_in_its_options_build_nothing() -> Result<()> {
-    let bench = |arguments: &[&str]| {
+fn help_of_a_chore_and_a_mistake_in_its_options_build_nothing() -> Result<()> {
+    let chore = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         // No build can be started.
-        command.arg("bench").args(arguments).env("CARGO", "/nowhere/cargo");
+        command.args(arguments).env("CARGO", "/nowhere/cargo");
         run(command, b"", DEADLINE)
     };
-    let of_its_own: [(&[&str], _, _); 2] =
-        [(&[], "--latency-nodes", "--nodes"), (&["core"], "--growth-nodes", "--shapes")];
+    let of_its_own: [(&[&str], _, _); 6] = [
+        (&["bench"], "--latency-nodes", "--nodes"),
+        (&["bench", "core"], "--growth-nodes", "--shapes"),
+        (&["parity"], "--self-check", "--jobs"),
+        (&["fuzz"], "--list", "--target"),
+        (&["chaos"], "Scenes:", "--pods"),
+        (&["simulate"], "--replay", "--years"),
+    ];
     for (which, option, meant) in of_its_own {
-        let help = bench(&[which, &["--help"]].concat())?;
+        let help = chore(&[which, &["--help"]].concat())?;
         assert!(help.status.success(), "{}", String::from_utf8_lossy(&help.stderr));
         let help = String::from_utf8(help.stdout)?;
-        assert!(help.contains(option) && help.contains("Usage: cargo xtask bench"), "{help}");
-        let mistake = bench(&[which, &[&meant[..meant.len() - 1]]].concat())?;
+        let usage = format!("Usage: cargo xtask {}", which.join(" "));
+        assert!(help.contains(option) && help.contains(&usage), "{help}");
+        let mistake = chore(&[which, &[&meant[..meant.len() - 1]]].concat())?;
         assert!(!mistake.status.success());
         let errors = String::from_utf8(mistake.stderr)?;
         assert!(errors.contains(meant) && !errors.contains("nowhere"), "{errors}");

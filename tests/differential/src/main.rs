@@ -1,7 +1,10 @@
 //! `cargo xtask parity`: the differential test from the command line.
 
+mod command;
+
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use command::Cli;
 use secondmate_differential::case::Case;
 use secondmate_differential::judge::{Judge, Verdict};
 use secondmate_differential::oracle::Oracle;
@@ -10,68 +13,11 @@ use secondmate_differential::run::{Options, Outcome, run};
 use secondmate_differential::shrink::shrink;
 use secondmate_differential::{corpus, coverage, mutants, self_check, timing};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Most differing cases of one kind that are made small: one or two are enough to work on.
 const SHRUNK_OF_A_KIND: u32 = 2;
-
-#[derive(Debug, Parser)]
-#[command(
-    name = "cargo xtask parity",
-    about = "Holds secondmate's decisions against those of the real kube-scheduler framework"
-)]
-struct Cli {
-    /// Number of random cases.
-    #[arg(long, default_value_t = 10_000, value_name = "N")]
-    cases: u64,
-    /// Seed of the cases [default: the time].
-    #[arg(long, value_name = "S")]
-    seed: Option<u64>,
-    /// Number of the first case: with --cases 1 it runs one case again.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    first: u64,
-    /// Workers, each with an oracle of its own.
-    #[arg(long, default_value_t = 2, value_name = "N")]
-    jobs: usize,
-    /// Stop after so many differing cases.
-    #[arg(long, default_value_t = 20, value_name = "N")]
-    differences: usize,
-    /// Where differing cases are written, made small.
-    #[arg(long, default_value = "target/parity", value_name = "FOLDER")]
-    out: PathBuf,
-    /// No coverage table at the end.
-    #[arg(long)]
-    no_coverage: bool,
-    /// Fail where a known reason or branch was never met. Meant for 100,000 cases and more.
-    #[arg(long)]
-    complete: bool,
-    /// Instead: ask both sides about the case in this file, and make it small where they differ. May be repeated.
-    #[arg(long, value_name = "FILE")]
-    case: Vec<PathBuf>,
-    /// Instead: the regression corpus, against its recorded answers, and where there is Go the oracle against them too.
-    #[arg(long)]
-    corpus: bool,
-    /// Instead: put this case (or each line of a .jsonl file) into the regression corpus, with the oracle's answer.
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
-    /// Instead: whether whole cycles of the real scheduler say what the oracle says about the cases.
-    #[arg(long)]
-    self_check: bool,
-    /// Instead: what one decision costs on both sides for 100, 1,000 and 5,000 nodes.
-    #[arg(long)]
-    timing: bool,
-    /// Instead: change the source of plugins and evaluation in small ways, one at a time in a copy, and see whether the cases catch it. With a
-    /// text only in files whose path contains it.
-    #[arg(long, value_name = "TEXT", num_args = 0..=1, default_missing_value = "")]
-    mutants: Option<String>,
-    /// With --mutants: at most so many changes, spread over all.
-    #[arg(long, default_value_t = usize::MAX, hide_default_value = true, value_name = "N")]
-    mutants_max: usize,
-    /// Hold this program against answers that --mutants has recorded.
-    #[arg(long, value_name = "FILE", hide = true)]
-    replay: Option<PathBuf>,
-}
 
 fn main() -> ExitCode {
     match parity(&Cli::parse()) {

@@ -1,45 +1,18 @@
 //! `cargo xtask fuzz` runs this, in a build with every assertion and check of overflow.
 
-use std::path::PathBuf;
+mod options;
+
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use options::Options;
 use secondmate_fuzz::{Campaign, Limits, Summary, TARGETS, Target, target};
 
 /// As in the program itself; a third of the time of an input went into an allocator that is slower.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Feeds parsers with inputs made from their seeds; says what breaks them, and how to have it again.
-#[derive(Debug, Parser)]
-#[command(name = "secondmate-fuzz")]
-struct Options {
-    /// The target [default: all, one after the other]. May be repeated.
-    #[arg(long, value_name = "NAME")]
-    target: Vec<String>,
-    /// Inputs for each target.
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(..INPUTS_MAX))]
-    inputs: u64,
-    /// Number of the first input: a long run can be had in parts.
-    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..INPUTS_MAX))]
-    first: u64,
-    /// The inputs follow from it [default: another one each time].
-    #[arg(long, value_name = "NUMBER")]
-    seed: Option<u64>,
-    /// Only the input with this number; it is printed.
-    #[arg(long, value_name = "NUMBER", conflicts_with = "file")]
-    input: Option<u64>,
-    /// Only the input in this file.
-    #[arg(long, value_name = "FILE", requires = "target")]
-    file: Option<PathBuf>,
-    /// List the targets.
-    #[arg(long)]
-    list: bool,
-}
-
-/// Above every number of an input.
-const INPUTS_MAX: u64 = 1 << 48;
 /// Inputs between two lines about how far it is.
 const REPORT_EVERY: u64 = 1_000_000;
 
