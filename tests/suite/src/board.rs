@@ -96,6 +96,16 @@ impl Query {
     }
 }
 
+/// The names of the labels of each metric that a scheduler shows.
+#[must_use]
+pub fn labels_by_metric(exposition: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (name, labels) in exposition.lines().filter_map(series) {
+        found.entry(name).or_default().extend(labels.into_keys());
+    }
+    found
+}
+
 fn until<'a>(end: &'static str) -> impl Fn(&'a str) -> Option<&'a str> {
     move |text| Some(text.split_once(end)?.0)
 }
