@@ -4,6 +4,7 @@
 //! cache. See `go_build` for the cache, and `releases` for what can be built.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -124,7 +125,7 @@ pub fn binaries() -> Result<&'static Binaries, BinariesError> {
         let named = std::env::var(KUBERNETES_VARIABLE).ok().filter(|version| !version.is_empty());
         let release = named.map(|version| release_of(&version)).transpose();
         let release = release.with_context(|| KUBERNETES_VARIABLE.to_owned()).map_err(failed)?;
-        find_or_build(release.as_ref(), &Program::ALL)
+        find_or_build(assets().as_deref(), release.as_ref(), &Program::ALL)
     };
     FOUND.get_or_init(find).as_ref().map_err(Clone::clone)
 }
@@ -135,7 +136,11 @@ pub fn binaries() -> Result<&'static Binaries, BinariesError> {
 ///
 /// As [`binaries`].
 pub fn binaries_of(release: Option<&Release>, programs: &[Program]) -> Result<Binaries, BinariesError> {
-    find_or_build(release, programs)
+    find_or_build(assets().as_deref(), release, programs)
+}
+
+fn assets() -> Option<OsString> {
+    std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
@@ -144,8 +149,12 @@ fn failed(error: anyhow::Error) -> BinariesError {
 }
 
 /// Of no release in particular, what `KUBEBUILDER_ASSETS` has comes first, and the newest's for the rest.
-fn find_or_build(release: Option<&Release>, programs: &[Program]) -> Result<Binaries, BinariesError> {
-    let (mut paths, stages) = from_assets().map_err(failed)?;
+fn find_or_build(
+    assets: Option<&OsStr>,
+    release: Option<&Release>,
+    programs: &[Program],
+) -> Result<Binaries, BinariesError> {
+    let (mut paths, stages) = from_assets(assets).map_err(failed)?;
     let from_assets = !paths.is_empty();
     if release.is_some() {
         // Nobody knows of which release those are.
@@ -194,10 +203,8 @@ fn find_or_build(release: Option<&Release>, programs: &[Program]) -> Result<Bina
 }
 
 /// The programs that `KUBEBUILDER_ASSETS` has.
-fn from_assets() -> Result<(BTreeMap<Program, PathBuf>, Option<PathBuf>)> {
-    let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()) else {
-        return Ok((BTreeMap::new(), None));
-    };
+fn from_assets(assets: Option<&OsStr>) -> Result<(BTreeMap<Program, PathBuf>, Option<PathBuf>)> {
+    let Some(assets) = assets else { return Ok((BTreeMap::new(), None)) };
     let assets = std::path::absolute(PathBuf::from(assets)).context("KUBEBUILDER_ASSETS")?;
     if !assets.is_dir() {
         bail!("KUBEBUILDER_ASSETS names {}, which is no folder: correct it or unset it", assets.display());
@@ -245,4 +252,47 @@ pub(crate) fn cache_root() -> Result<PathBuf> {
         .or_else(|| from("HOME").map(|home| home.join(".cache")))
         .context("there is no place for a cache: set HOME or XDG_CACHE_HOME")?;
     Ok(base.join("secondmate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// A folder with these programs, none of which runs, and with the stages.
+    fn folder(programs: &[Program], stages: bool) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let names = programs.iter().map(|program| program.name()).chain(stages.then_some(STAGES_FILE));
+        for name in names {
+            std::fs::write(folder.path().join(name), "").expect("a writable folder");
+        }
+        folder
+    }
+
+    /// What is found in it, where nothing has to be built.
+    fn found(folder: &tempfile::TempDir, programs: &[Program]) -> BTreeSet<Program> {
+        let assets = folder.path().as_os_str();
+        let binaries = find_or_build(Some(assets), None, programs).expect("all is there");
+        assert_eq!(binaries.missing, "", "something was looked for elsewhere");
+        assert!(binaries.stages.iter().chain(binaries.paths.values()).all(|path| path.starts_with(assets)));
+        binaries.paths.into_keys().collect()
+    }
+
+    #[test]
+    fn nothing_is_built_that_is_in_the_assets() {
+        let all = folder(&Program::ALL, true);
+        assert_eq!(found(&all, &Program::ALL), BTreeSet::from(Program::ALL));
+        // What nobody asked for may be missing, the stages too.
+        let few = [Program::Etcd, Program::KubeApiserver, Program::Kubectl];
+        assert_eq!(found(&folder(&few, false), &few), BTreeSet::from(few));
+    }
+
+    #[test]
+    fn assets_that_are_no_folder_are_refused() {
+        let error = find_or_build(Some(OsStr::new("/nowhere")), None, &Program::ALL).expect_err("none");
+        assert!(
+            error.to_string().contains("KUBEBUILDER_ASSETS names /nowhere, which is no folder"),
+            "{error}"
+        );
+    }
 }
