@@ -11,16 +11,16 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// From whole seconds.
+    /// From whole seconds; what is out of range is the first or last point in time.
     #[must_use]
     pub const fn from_secs(secs: i64) -> Self {
-        Self { nanos: secs * 1_000_000_000 }
+        Self { nanos: secs.saturating_mul(1_000_000_000) }
     }
 
-    /// From milliseconds.
+    /// From milliseconds; what is out of range is the first or last point in time.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
-        Self { nanos: millis * 1_000_000 }
+        Self { nanos: millis.saturating_mul(1_000_000) }
     }
 
     /// Parses RFC 3339, as `metav1.Time` has it.
@@ -33,7 +33,7 @@ impl Timestamp {
     /// Down to the whole second, as upstream does with backoff times.
     #[must_use]
     pub const fn truncate_to_second(self) -> Self {
-        Self { nanos: self.nanos - self.nanos.rem_euclid(1_000_000_000) }
+        Self { nanos: self.nanos.saturating_sub(self.nanos.rem_euclid(1_000_000_000)) }
     }
 
     /// Time passed since an earlier point; zero where it is later.

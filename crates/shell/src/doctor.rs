@@ -3,7 +3,7 @@
 //! Each check says what it found and what to do about it. What it cannot find out, because it may not look or nothing answers, it says as
 //! well: a check that was not made is no good news.
 
-mod guard;
+pub(crate) mod guard;
 mod leases;
 mod names;
 mod server;

@@ -9,10 +9,13 @@ use crate::extender::error::AskError;
 pub use crate::extender::without_http::{Post, extenders as extenders_without_http};
 use crate::guard::certificate::{Facts, server_config};
 use crate::guard::review;
+use crate::lease::{Claim, LeaseName, Observation};
 use crate::watch::Originals;
 use crate::watch::compiled::Watched;
 use crate::watch::needs::{Roles, Subject};
 use http::Uri;
+use k8s_openapi::List;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube_client::Config;
 use kube_client::api::WatchEvent;
 use kube_client::config::Kubeconfig;
@@ -99,6 +102,34 @@ pub fn bind_review(body: &[u8]) -> Result<(Bind, Vec<u8>), String> {
     let asked = review::read(body)?;
     let approval = review::answer(&asked, &Verdict::Approved);
     Ok((asked.bind, approval))
+}
+
+/// Reads a list of Leases as the search for other holders does, and each of them as a candidate for it does. What was understood is shown.
+///
+/// # Errors
+/// It is no list of Leases.
+pub fn leases(body: &[u8]) -> Result<String, String> {
+    let held = crate::holders::understood(body)?;
+    let list: List<Lease> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let own = Claim::new(&["my-scheduler"], "configuration");
+    let name = LeaseName { namespace: "kube-system".to_owned(), name: "my-scheduler".to_owned() };
+    let seen = list.items.iter().map(|lease| {
+        let observation = Observation::of(lease, &name, "host_1");
+        let conflict = observation.conflict(&own).map(|conflict| conflict.to_string());
+        (observation, conflict)
+    });
+    Ok(format!("{held} {:?}", seen.collect::<Vec<_>>()))
+}
+
+/// Reads what an API server answers about a token and about a right, and the ConfigMap with its authorities. What was understood is shown.
+pub fn access_answer(body: &[u8]) -> [(&'static str, Result<String, String>); 3] {
+    crate::secure::understood(body)
+}
+
+/// Reads an API server's metrics as `secondmate doctor` does. What was understood is shown.
+#[must_use]
+pub fn server_metrics(text: &str) -> String {
+    crate::doctor::guard::understood(text)
 }
 
 /// Reads what an extender answered as if it had been asked for each verb. What was understood is shown.

@@ -74,14 +74,25 @@ pub(crate) struct Term {
 
 /// The Leases that have a holder.
 pub(crate) async fn held(caller: &Caller, listed: Listed) -> Result<BTreeMap<Holder, Term>, CallError> {
+    let body = caller.read(&Call::get(listed.path())).await?;
+    of_list(&body).map_err(|error| CallError::Lost(format!("no list: {error}")))
+}
+
+fn of_list(body: &[u8]) -> serde_json::Result<BTreeMap<Holder, Term>> {
     #[derive(Deserialize)]
     struct List {
         items: Vec<Lease>,
     }
-    let body = caller.read(&Call::get(listed.path())).await?;
-    let list: List =
-        serde_json::from_slice(&body).map_err(|error| CallError::Lost(format!("no list: {error}")))?;
+    let list: List = serde_json::from_slice(body)?;
     Ok(list.items.iter().filter_map(read).collect())
+}
+
+/// What is understood of a list of Leases.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn understood(body: &[u8]) -> Result<String, String> {
+    of_list(body).map(|held| format!("{held:?}")).map_err(|error| error.to_string())
 }
 
 fn read(lease: &Lease) -> Option<(Holder, Term)> {

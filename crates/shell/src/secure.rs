@@ -166,8 +166,20 @@ async fn caller(cluster: Option<&Config>, metrics: &Metrics) -> Result<Option<Ca
 /// It did not answer, or with something else; in words.
 async fn review<T: DeserializeOwned>(caller: &Caller, path: &str, body: &Value) -> Result<T, String> {
     let call = Call::new(Method::POST, path.to_owned(), Content::Json, body.to_string().into_bytes());
-    let answer = caller.read(&call).await.map_err(|error| error.to_string())?;
-    serde_json::from_slice(&answer).map_err(|error| error.to_string())
+    answer(&caller.read(&call).await.map_err(|error| error.to_string())?)
+}
+
+fn answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+/// What is understood of an API server's answer about a token, about a right, and of the ConfigMap with its authorities.
+pub(crate) fn understood(body: &[u8]) -> [(&'static str, Result<String, String>); 3] {
+    [
+        ("TokenReview", authenticate::understood(body)),
+        ("SubjectAccessReview", authorize::understood(body)),
+        ("ConfigMap", authorities::understood(body)),
+    ]
 }
 
 /// Who somebody is, and what he may.

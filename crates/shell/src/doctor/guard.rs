@@ -312,6 +312,11 @@ fn leads_somewhere(list: &[u8]) -> bool {
     endpoints.any(|endpoint| endpoint.conditions.ready != Some(false))
 }
 
+/// What is understood of an API server's metrics.
+pub(crate) fn understood(metrics: &str) -> String {
+    format!("{:?}", count(metrics))
+}
+
 /// What an API server's metrics tell of validating webhooks, by name.
 fn count(metrics: &str) -> BTreeMap<String, Calls> {
     let mut calls: BTreeMap<String, Calls> = BTreeMap::new();
@@ -329,11 +334,12 @@ fn count(metrics: &str) -> BTreeMap<String, Calls> {
         let (Some(name), Ok(value)) = (label("name"), value.parse::<f64>()) else { continue };
         let value = value as u64;
         let of = calls.entry(name.to_owned()).or_default();
-        match family {
-            "apiserver_admission_webhook_fail_open_count" => of.unanswered += value,
-            "apiserver_admission_webhook_request_total" => of.all += value,
-            _ => {}
-        }
+        let sum = match family {
+            "apiserver_admission_webhook_fail_open_count" => &mut of.unanswered,
+            "apiserver_admission_webhook_request_total" => &mut of.all,
+            _ => continue,
+        };
+        *sum = sum.saturating_add(value);
     }
     calls
 }

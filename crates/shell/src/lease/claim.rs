@@ -68,7 +68,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    pub(super) fn of(lease: &Lease, name: &LeaseName, identity: &str) -> Self {
+    pub(crate) fn of(lease: &Lease, name: &LeaseName, identity: &str) -> Self {
         let spec = lease.spec.as_ref();
         let holder = spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
         Self {

@@ -66,6 +66,21 @@ struct ReviewStatus {
     user: User,
 }
 
+impl Review {
+    fn user(self) -> Option<User> {
+        Some(self.status.user).filter(|_| self.status.authenticated)
+    }
+}
+
+/// Whose token it is, by the answer to a review.
+///
+/// # Errors
+/// It is no such answer.
+pub(super) fn understood(body: &[u8]) -> Result<String, String> {
+    let user = super::answer::<Review>(body)?.user();
+    Ok(format!("{:?}", user.map(User::known)))
+}
+
 /// Finds out who asks.
 pub(super) struct Authenticator {
     trusted: watch::Receiver<Arc<Trusted>>,
@@ -135,8 +150,8 @@ impl Authenticator {
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": { "token": token },
         });
         match review::<Review>(caller, PATH, &body).await {
-            Ok(Review { status }) => {
-                let user = Some(status.user).filter(|_| status.authenticated);
+            Ok(review) => {
+                let user = review.user();
                 self.tokens.keep(key, user.clone(), self.remember);
                 user
             }

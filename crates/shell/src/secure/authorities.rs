@@ -115,6 +115,23 @@ impl ConfigMap {
     }
 }
 
+impl Read {
+    fn of_config_map(body: &[u8]) -> Result<Self, String> {
+        let map: ConfigMap = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        Ok(Self { clients: map.text("client-ca-file"), proxy: map.proxy() })
+    }
+}
+
+/// What is understood of the ConfigMap, and whether its authorities can be used.
+///
+/// # Errors
+/// It is no ConfigMap, or they cannot.
+pub(super) fn understood(body: &[u8]) -> Result<String, String> {
+    let read = Read::of_config_map(body)?;
+    trusted(&read)?;
+    Ok(format!("{read:?}"))
+}
+
 impl AuthoritySources {
     async fn read(&self) -> Result<Read, String> {
         let mut read_now = Read::default();
@@ -129,9 +146,9 @@ impl AuthoritySources {
             let body = caller.read(&Call::get(CONFIG_MAP.to_owned())).await.map_err(|error| {
                 format!("cannot read the ConfigMap kube-system/extension-apiserver-authentication: {error}")
             })?;
-            let map: ConfigMap = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-            read_now.clients = read_now.clients.or_else(|| map.text("client-ca-file"));
-            read_now.proxy = read_now.proxy.or_else(|| map.proxy());
+            let said = Read::of_config_map(&body)?;
+            read_now.clients = read_now.clients.or(said.clients);
+            read_now.proxy = read_now.proxy.or(said.proxy);
         }
         Ok(read_now)
     }

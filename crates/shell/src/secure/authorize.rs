@@ -31,6 +31,15 @@ struct ReviewStatus {
     reason: String,
 }
 
+/// What somebody may, by the answer to a review.
+///
+/// # Errors
+/// It is no such answer.
+pub(super) fn understood(body: &[u8]) -> Result<String, String> {
+    let ReviewStatus { allowed, reason } = super::answer::<Review>(body)?.status;
+    Ok(format!("{allowed} {reason:?}"))
+}
+
 /// Who, how, what.
 type Question = (User, String, String);
 

@@ -2,8 +2,8 @@
 
 use secondmate_guest::protobuf::Message;
 use secondmate_model::wire;
-use secondmate_wasm::GuestArgs;
 use secondmate_wasm::fuzzing::object as encode;
+use secondmate_wasm::{GuestArgs, Record};
 use serde_json::Value;
 
 use super::{ensure, ensure_told, text};
@@ -60,3 +60,14 @@ pub(super) fn object(input: &[u8]) -> Result<bool, String> {
 
 /// A field that no message has.
 const LAST: u32 = 1023;
+
+pub(super) fn record(input: &[u8]) -> Result<bool, String> {
+    match Record::read(input) {
+        Ok(record) => {
+            let again = Record::read(input).map(|again| format!("{again:?}"));
+            ensure(again == Ok(format!("{record:?}")), "read again it is the same", || format!("{again:?}"))?;
+            Ok(true)
+        }
+        Err(message) => ensure_told(&message).map(|()| false),
+    }
+}

@@ -1,11 +1,15 @@
 //! What other services say and show: reviews for the bind guard, answers of extenders, certificates, the way to a proxy.
 
 use http::Uri;
+use secondmate_framework::Timestamp;
+use secondmate_load_aware::{NodeUse, Samples};
 use secondmate_shell::fuzzing::{
-    bind_review as read_review, certificate as read_certificate, extender_answer as read_answer,
-    proxy as choose_proxy,
+    access_answer as read_access_answer, bind_review as read_review, certificate as read_certificate,
+    extender_answer as read_answer, leases as read_leases, proxy as choose_proxy,
+    server_metrics as read_metrics,
 };
 use serde_json::Value;
+use std::time::Duration;
 
 use super::{ensure, ensure_told, text};
 
@@ -43,6 +47,89 @@ pub(super) fn extender_answer(input: &[u8]) -> Result<bool, String> {
         }
     }
     Ok(taken)
+}
+
+pub(super) fn leases(input: &[u8]) -> Result<bool, String> {
+    match read_leases(input) {
+        Ok(said) => {
+            let again = read_leases(input);
+            ensure(again.as_ref() == Ok(&said), "read again it is the same", || {
+                format!("{said}\n{again:?}")
+            })?;
+            Ok(true)
+        }
+        Err(message) => ensure_told(&message).map(|()| false),
+    }
+}
+
+pub(super) fn access_answer(input: &[u8]) -> Result<bool, String> {
+    let answer: Value = serde_json::from_slice(input).unwrap_or_default();
+    let mut taken = false;
+    for (kind, said) in read_access_answer(input) {
+        let said = match said {
+            Ok(said) => said,
+            Err(message) => {
+                ensure_told(&message)?;
+                continue;
+            }
+        };
+        taken = true;
+        let yes = match kind {
+            "TokenReview" if said.starts_with("Some") => {
+                ensure(said.contains("system:authenticated"), "whoever is known is said to be", || {
+                    said.clone()
+                })?;
+                &answer["status"]["authenticated"]
+            }
+            "SubjectAccessReview" if said.starts_with("true") => &answer["status"]["allowed"],
+            _ => continue,
+        };
+        // A name that stands twice is refused, so a tree has what was read; only what is nested too deep is no tree.
+        ensure(answer.is_null() || *yes == true, "nobody is let in who is not said to be", || {
+            format!("{kind}: {said} {answer}")
+        })?;
+    }
+    Ok(taken)
+}
+
+pub(super) fn server_metrics(input: &[u8]) -> Result<bool, String> {
+    let Some(input) = text(input) else { return Ok(false) };
+    let said = read_metrics(input);
+    // Families come in any order.
+    let turned: Vec<&str> = input.lines().rev().collect();
+    let again = read_metrics(&turned.join("\n"));
+    ensure(said == again, "the order of lines does not count", || format!("{said}\n{again}"))?;
+    Ok(said != "{}")
+}
+
+pub(super) fn usage(input: &[u8]) -> Result<bool, String> {
+    let told_at = Timestamp::from_millis(NOW_S * 1000);
+    let stale_after = Duration::from_secs(60);
+    let nodes: Result<NodeUse, _> = serde_json::from_slice(input);
+    let samples: Result<Samples, _> = serde_json::from_slice(input);
+    if let Ok(list) = &nodes {
+        for (name, used) in &list.nodes {
+            let finite = used.milli_cpu.is_finite() && used.memory.is_finite();
+            ensure(finite, "what a node uses is a number", || format!("{name}: {used:?}"))?;
+        }
+        let left_out = list.left_out(told_at, stale_after);
+        ensure(left_out <= list.nodes.len() + list.misread, "no more is left out than there is", || {
+            format!("{left_out} of {list:?}")
+        })?;
+    }
+    if let Ok(samples) = &samples {
+        for value in ["a", "n1", "10.0.0.1:9100"] {
+            let number = samples.of("node", value).or_else(|| samples.of("instance", value));
+            ensure(number.is_none_or(|sample| sample.value.is_finite()), "a sample is a number", || {
+                format!("{number:?}")
+            })?;
+        }
+        std::hint::black_box(samples.left_out(told_at, stale_after));
+    }
+    for message in [nodes.as_ref().err(), samples.as_ref().err()].into_iter().flatten() {
+        ensure_told(&message.to_string())?;
+    }
+    Ok(nodes.is_ok() || samples.is_ok())
 }
 
 /// Some day on which the certificates of the seeds are valid, in seconds since 1970.
