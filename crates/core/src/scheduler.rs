@@ -283,6 +283,13 @@ impl Scheduler {
         self.attempts_repeated
     }
 
+    /// Failures of guests so far: profile, plugin, and their number.
+    pub fn guest_failures(&self) -> impl Iterator<Item = (&Atom, Atom, u64)> {
+        self.profiles.iter().flat_map(|(profile, of)| {
+            of.handle().failures().into_iter().map(move |(plugin, count)| (profile, plugin, count))
+        })
+    }
+
     /// What has to be done outside, in the order in which it came up.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         self.audit_effects_taken();

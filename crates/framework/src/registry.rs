@@ -84,6 +84,9 @@ struct Commands {
     events_count: AtomicUsize,
     /// Pods that wait on permit.
     pods: Mutex<BTreeMap<Uid, Arc<Pod>>>,
+    /// Failures of plugins, ever, and their sum.
+    failures: Mutex<BTreeMap<Atom, u64>>,
+    failures_count: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -129,6 +132,25 @@ impl Handle {
     #[must_use]
     pub fn waiting_pod(&self, pod: &Uid) -> Option<Arc<Pod>> {
         lock(&self.commands.pods).get(pod).cloned()
+    }
+
+    /// Counts a failure of a plugin that runs what others have written, such as a WebAssembly guest: a call that trapped, say. Says how
+    /// many there are of it now.
+    pub fn count_failure(&self, plugin: &Atom) -> u64 {
+        let mut failures = lock(&self.commands.failures);
+        let of_plugin = failures.entry(plugin.clone()).or_default();
+        *of_plugin += 1;
+        self.commands.failures_count.fetch_add(1, Ordering::Release);
+        *of_plugin
+    }
+
+    /// Failures so far by plugin, of those that have any.
+    #[must_use]
+    pub fn failures(&self) -> Vec<(Atom, u64)> {
+        if self.commands.failures_count.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        lock(&self.commands.failures).iter().map(|(plugin, count)| (plugin.clone(), *count)).collect()
     }
 
     /// For the core: the pod waits on permit from now on.

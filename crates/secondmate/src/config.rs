@@ -69,7 +69,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
 /// # Errors
 /// All that is wrong with it.
 fn check(app: &App, text: &str) -> anyhow::Result<String> {
-    let configuration = Configuration::parse(text, &app.catalogue()?)?;
+    let configuration = Configuration::parse(text, &app.catalogue_for(text)?)?;
     if !configuration.unsupported().is_empty() {
         let list: Vec<String> = configuration.unsupported().iter().map(|u| format!("\n  - {u}")).collect();
         bail!("the configuration asks for what secondmate does not have yet:{}", list.concat());

@@ -1,6 +1,15 @@
 //! WebAssembly guests in a configuration, from the command line.
 
-use std::process::{Command, Output};
+mod support;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use secondmate_harness::{Asker, get_unverified};
+use secondmate_sandbox::{NodeShape, Options, Sandbox};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use support::{Killed, PATIENCE, free_address};
 
 /// Rejects node `n1`, and scores every other node 7.
 const GUEST: &str = r#"(module
@@ -25,17 +34,46 @@ const CLUSTER: &str = r#"
 {apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {schedulerName: mine, containers: [{name: c}]}}
 "#;
 
+/// Breaks in its filter, in a way that the letter behind `~~` anywhere in the pod says: `l` loops, `g` grows and stores beyond that, `t` traps,
+/// `w` has the host write outside.
+const FAULTY: &str = r#"(module
+    (import "k8s.io/scheduler" "currentPod" (func $pod (param i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func $letter (result i32) (local $at i32) (local $end i32)
+        (local.set $end (i32.add (i32.const 4096) (call $pod (i32.const 4096) (i32.const 32768))))
+        (local.set $at (i32.const 4096))
+        (loop $on
+            (if (i32.eq (i32.load16_u (local.get $at)) (i32.const 0x7e7e))
+                (then (return (i32.load8_u (i32.add (local.get $at) (i32.const 2))))))
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br_if $on (i32.lt_u (local.get $at) (local.get $end))))
+        (i32.const 0))
+    (func (export "filter") (result i32) (local $letter i32)
+        (local.set $letter (call $letter))
+        (if (i32.eq (local.get $letter) (i32.const 108)) (then (loop $on (br $on))))
+        (if (i32.eq (local.get $letter) (i32.const 103)) (then
+            (drop (memory.grow (i32.const 1024)))
+            (i32.store (i32.const 4194304) (i32.const 1))))
+        (if (i32.eq (local.get $letter) (i32.const 116)) (then unreachable))
+        (if (i32.eq (local.get $letter) (i32.const 119)) (then
+            (drop (call $pod (i32.const 65530) (i32.const 32768)))))
+        (i32.const 0)))"#;
+
+/// A configuration with the guest in this file as `Picky`.
+fn configuration(guest: &Path, args: &str) -> String {
+    format!(
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- schedulerName: mine\n  plugins: {{multiPoint: {{enabled: [{{name: Picky, weight: 3}}]}}}}\n  pluginConfig: [{{name: Picky, args: {{guestURL: \"file://{}\"{args}}}}}]\n",
+        guest.display()
+    )
+}
+
 /// Explains the cluster with this guest under the name `Picky`, weight 3.
 fn explain(guest: &[u8], args: &str) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("guest.wasm"), guest).expect("ours");
     std::fs::write(path("cluster.yaml"), CLUSTER).expect("ours");
-    let configuration = format!(
-        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- schedulerName: mine\n  plugins: {{multiPoint: {{enabled: [{{name: Picky, weight: 3}}]}}}}\n  pluginConfig: [{{name: Picky, args: {{guestURL: \"file://{}\"{args}}}}}]\n",
-        path("guest.wasm").display()
-    );
-    std::fs::write(path("config.yaml"), configuration).expect("ours");
+    std::fs::write(path("config.yaml"), configuration(&path("guest.wasm"), args)).expect("ours");
     Command::new(env!("CARGO_BIN_EXE_secondmate"))
         .args(["explain", "-o", "json", "--from"])
         .arg(path("cluster.yaml"))
@@ -50,13 +88,13 @@ fn explain(guest: &[u8], args: &str) -> Output {
 fn a_guest_filters_and_scores_under_the_name_of_the_configuration() {
     let output = explain(&wat::parse_str(GUEST).expect("text"), "");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one pod");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("one pod");
     let rejected = &answer["nodes"]["n1"];
     let text = rejected.to_string();
     assert!(text.contains("Picky") && text.contains("the guest does not like it"), "{rejected}");
     let scored = answer["nodes"]["n2"].to_string();
     assert!(scored.contains("Picky"), "{scored}");
-    assert_eq!(answer["best"], serde_json::json!(["n2", "n3"]));
+    assert_eq!(answer["best"], json!(["n2", "n3"]));
 }
 
 #[test]
@@ -91,17 +129,13 @@ fn what_guests_answered_is_explained_elsewhere_without_them() {
             .output()
             .expect("the program starts")
     };
-    let configuration = |file: &str, guest: &str| {
-        let text = format!(
-            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- schedulerName: mine\n  plugins: {{multiPoint: {{enabled: [{{name: Picky}}]}}}}\n  pluginConfig: [{{name: Picky, args: {{guestURL: \"file://{}\"}}}}]\n",
-            path(guest).display()
-        );
-        std::fs::write(path(file), text).expect("ours");
+    let write = |file: &str, guest: &str| {
+        std::fs::write(path(file), configuration(&path(guest), "")).expect("ours");
     };
     std::fs::write(path("cluster.yaml"), CLUSTER).expect("ours");
     std::fs::write(path("guest.wasm"), wat::parse_str(GUEST).expect("text")).expect("ours");
-    configuration("config.yaml", "guest.wasm");
-    configuration("other.yaml", "other.wasm");
+    write("config.yaml", "guest.wasm");
+    write("other.yaml", "other.wasm");
 
     let asked = explain("config.yaml", ["--record-guests", "answers.jsonl"]);
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
@@ -122,4 +156,119 @@ fn what_guests_answered_is_explained_elsewhere_without_them() {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && errors.contains(part), "{more:?}: {errors}");
     }
+}
+
+#[test]
+fn a_configuration_with_a_guest_is_checked_with_the_guest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("guest.wasm"), wat::parse_str(GUEST).expect("text")).expect("ours");
+    let check = |configuration: &str| {
+        std::fs::write(path("config.yaml"), configuration).expect("ours");
+        Command::new(env!("CARGO_BIN_EXE_secondmate"))
+            .args(["config", "check"])
+            .arg(path("config.yaml"))
+            .env("SECONDMATE_GUEST_CACHE", path("cache"))
+            .output()
+            .expect("the program starts")
+    };
+    let output = check(&configuration(&path("guest.wasm"), ""));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout.starts_with(b"valid: a profile for mine"), "{output:?}");
+    let output = check(&configuration(&path("no.wasm"), ""));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && errors.contains("\"Picky\""), "{errors}");
+}
+
+fn pod(sandbox: &Sandbox, name: &str, annotation: &str) {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "annotations": {"example.com/guest": annotation}},
+        "spec": {"schedulerName": "mine", "containers": [{"name": "c", "image": "nginx"}]},
+    });
+    sandbox.objects().create(pod).expect("a valid pod");
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        ensure!(Instant::now() < end, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_breaks_fails_its_pods_attempts_with_an_event_and_nothing_else() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("guest.wasm"), wat::parse_str(FAULTY)?)?;
+    let limits = ", fuelPerCall: 1000000, memoryMiB: 2";
+    std::fs::write(path("config.yaml"), configuration(&path("guest.wasm"), limits))?;
+    let sandbox = Sandbox::start(Options::default()).await?;
+    sandbox.add_nodes(0, 5, &NodeShape::default());
+    let server = sandbox.url();
+    std::fs::write(
+        path("kubeconfig"),
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{{name: x, context: {{cluster: x, user: x}}}}]\nclusters: [{{name: x, cluster: {{server: \"{server}\"}}}}]\nusers: [{{name: x, user: {{}}}}]\n"
+        ),
+    )?;
+    let address = free_address()?;
+    let scheduler = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+        .args(["run", "--listen", &address, "--config"])
+        .arg(path("config.yaml"))
+        .arg("--kubeconfig")
+        .arg(path("kubeconfig"))
+        .env("SECONDMATE_GUEST_CACHE", path("cache"))
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(path("log"))?)
+        .spawn()?;
+    let _scheduler = Killed(scheduler);
+
+    let faulty = [
+        ("loops", "~~l", "it used more than 1000000 units of fuel in one call"),
+        ("grows", "~~g", "out of bounds memory access"),
+        ("traps", "~~t", "wasm `unreachable` instruction executed"),
+        ("writes", "~~w", "are outside of the guest's memory"),
+    ];
+    for (name, annotation, _) in faulty {
+        pod(&sandbox, name, annotation);
+    }
+    for at in 0..20 {
+        pod(&sandbox, &format!("fine-{at}"), "");
+    }
+    let bound = || sandbox.objects().count_where("pods", "spec.nodeName!=").unwrap_or_default();
+    let told = || std::fs::read_to_string(path("log")).unwrap_or_default();
+    until("the other pods are bound", || bound() == 20).await.with_context(told)?;
+    for (name, _, part) in faulty {
+        until(&format!("{name} has its event"), || {
+            sandbox.objects().list("events").iter().any(|event| {
+                let note = event["message"].as_str().unwrap_or_default();
+                event["involvedObject"]["name"] == name
+                    && event["reason"] == "FailedScheduling"
+                    && note.starts_with("running \"Picky\" filter plugin: wasm: filter error: ")
+                    && note.contains(part)
+            })
+        })
+        .await
+        .with_context(told)?;
+    }
+    let metrics = get_unverified(&format!("http://{address}/metrics"), Asker::Nobody)?.body;
+    let failures = metrics.lines().find_map(|line| {
+        line.strip_prefix("secondmate_guest_failures_total{plugin=\"Picky\",profile=\"mine\"} ")
+    });
+    assert!(failures.is_some_and(|count| count.parse().is_ok_and(|count: u64| count >= 4)), "{failures:?}");
+
+    // The pods that it failed for are tried again, and bound once it breaks no more.
+    for (name, ..) in faulty {
+        let change = json!({"metadata": {"annotations": {"example.com/guest": ""}}});
+        sandbox
+            .objects()
+            .merge("pods", "default", name, "", &change)
+            .map_err(|error| anyhow!("{error:?}"))?;
+    }
+    until("all are bound", || bound() == 24).await.with_context(told)?;
+    ensure!(sandbox.history().bound_twice().is_empty());
+    Ok(())
 }

@@ -117,6 +117,45 @@ fn the_image_is_pinned_to_this_version_and_the_namespaces_are_restricted() -> Re
     Ok(())
 }
 
+/// An image from scratch has nothing but what is copied into it.
+#[test]
+fn the_images_have_the_authorities_of_certificates_and_ours_has_the_name_of_kube_schedulers_program()
+-> Result<()> {
+    let root = manifests().join("..");
+    for file in ["Containerfile", "crates/secondmate/src/new_plugin/template/Containerfile.txt"] {
+        let text = std::fs::read_to_string(root.join(file))?;
+        let (build, image) = text.split_once("FROM scratch").context("an image from scratch")?;
+        ensure!(build.contains("ca-certificates"), "{file}");
+        let copied = image.contains("/etc/ssl/certs/ca-certificates.crt")
+            || build.contains("cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/")
+                && image.contains("/image/ /");
+        ensure!(copied, "{file}");
+    }
+    let text = std::fs::read_to_string(root.join("Containerfile"))?;
+    ensure!(text.contains("ln -s /secondmate /image/usr/local/bin/kube-scheduler"));
+    Ok(())
+}
+
+/// Compiled guests are kept where the program may write, as the root of the file system is read-only.
+#[test]
+fn the_deployment_has_a_place_for_compiled_guests() -> Result<()> {
+    let deployment = read("base/deployment.yaml")?;
+    let spec = &deployment["spec"]["template"]["spec"];
+    let container = &spec["containers"][0];
+    let cache = &container["env"][0];
+    ensure!(cache["name"] == "SECONDMATE_GUEST_CACHE", "{cache}");
+    let folder = Path::new(cache["value"].as_str().context("a folder")?);
+    let mounts = container["volumeMounts"].as_array().context("mounts")?;
+    let mount = mounts.iter().find(|mount| {
+        // A folder in the volume: the volume itself may be written by all, and then nothing is kept there.
+        mount["mountPath"].as_str().is_some_and(|path| folder.starts_with(path) && folder != Path::new(path))
+    });
+    let volume = &mount.context("a mount")?["name"];
+    let volumes = spec["volumes"].as_array().context("volumes")?;
+    ensure!(volumes.iter().any(|of| of["name"] == *volume && of["emptyDir"].is_object()), "{volumes:?}");
+    Ok(())
+}
+
 /// The arguments of the Deployment are some that the program takes.
 #[test]
 fn the_program_understands_the_arguments_of_the_deployment() -> Result<()> {

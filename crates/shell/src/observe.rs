@@ -122,6 +122,11 @@ impl Observer {
         repeated.inc_by(scheduler.attempts_repeated() - repeated.get());
         let not_kept = &self.metrics.rejections_not_kept;
         not_kept.inc_by(scheduler.queue().rejections_not_kept() - not_kept.get());
+        for (profile, plugin, count) in scheduler.guest_failures() {
+            let Some(metrics) = self.profiles.get(profile) else { continue };
+            let counter = metrics.guest_failures(plugin.as_str());
+            counter.inc_by(count - counter.get());
+        }
         if let Some(counts) = scheduler.standing() {
             self.standing(counts);
         }

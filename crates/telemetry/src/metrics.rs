@@ -113,6 +113,7 @@ pub struct Metrics {
     build_info: Labelled<Gauge, 3>,
     pub(crate) http_connections_closed: Labelled<Counter, 1>,
     plugin_panics: Labelled<Counter, 3>,
+    guest_failures: Labelled<Counter, 2>,
     bind_conflicts: Labelled<Counter, 1>,
     kubelet_rejections: Labelled<Counter, 1>,
     preemptions_put_off: Labelled<Counter, 1>,

@@ -259,6 +259,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_guard_refused counter",
             "secondmate_guard_settled counter",
             "secondmate_guard_unseen gauge",
+            "secondmate_guest_failures counter",
             "secondmate_http_connections_closed counter",
             "secondmate_kubelet_rejections counter",
             "secondmate_log_lines_dropped counter",

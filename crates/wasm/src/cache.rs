@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use tracing::debug;
+use tracing::{debug, warn};
 use wasmtime::{Engine, Module};
 
 /// Length of the digest behind the compiled code.
@@ -33,7 +33,7 @@ pub(crate) fn compile(engine: &Engine, bytes: &[u8], folder: Option<&Path>) -> w
     let module = Module::new(engine, bytes)?;
     let written = module.serialize().map_err(io::Error::other).and_then(|code| write(&file, &code));
     if let Err(error) = written {
-        debug!("the compiled guest is not kept in {}: {error}", file.display());
+        warn!("the compiled guest is not kept in {}: {error}: each start compiles it", file.display());
     }
     Ok(module)
 }
@@ -45,11 +45,14 @@ fn is_private(folder: &Path) -> bool {
     match checked {
         Ok(metadata) if metadata.permissions().mode() & 0o022 == 0 => true,
         Ok(_) => {
-            debug!("compiled guests are not kept in {}: others may write there", folder.display());
+            warn!(
+                "compiled guests are not kept in {}, since others may write there: each start compiles them",
+                folder.display()
+            );
             false
         }
         Err(error) => {
-            debug!("compiled guests are not kept in {}: {error}", folder.display());
+            warn!("compiled guests are not kept in {}: {error}: each start compiles them", folder.display());
             false
         }
     }

@@ -14,7 +14,6 @@ use crate::status::{default_events, event};
 use secondmate_framework::{Context, CycleState, EventRegistration, ExtensionPoint, Handle, Status};
 use secondmate_model::{Atom, Pod, Timestamp};
 use serde_json::Value;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tracing::{debug, warn};
 
@@ -31,7 +30,6 @@ pub struct GuestPlugin {
     loose: Mutex<Option<Loose>>,
     /// The feasible nodes as they were told last.
     told: Mutex<Told>,
-    failures: AtomicU64,
 }
 
 /// Who answers.
@@ -114,7 +112,6 @@ impl GuestPlugin {
             events,
             loose: Mutex::default(),
             told: Mutex::default(),
-            failures: AtomicU64::new(0),
         }
     }
 
@@ -299,7 +296,7 @@ impl GuestPlugin {
 
     /// A guest that keeps failing fills no log: each doubling of the number of failures is told.
     fn failed(&self, pod: Option<&Arc<Pod>>, text: String) -> Status {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        let failures = self.handle.count_failure(&self.name);
         let pod = pod.map(|pod| pod.full_name()).unwrap_or_default();
         if failures.is_power_of_two() {
             warn!(guest = %self.name, pod, failures, "the guest failed: {text}");

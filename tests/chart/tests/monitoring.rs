@@ -35,6 +35,7 @@ const NOT_IN_A_PLAYGROUND: &[(&str, &str)] = &[
     ("secondmate_guard_refused_total", "a bind guard"),
     ("secondmate_guard_settled_total", "a bind guard"),
     ("secondmate_guard_unseen", "a bind guard"),
+    ("secondmate_guest_failures_total", "a guest that fails"),
     ("secondmate_kubelet_rejections_total", "a kubelet that rejects a pod"),
     ("secondmate_object_rejected_total", "an object that is not understood"),
     ("secondmate_plugin_panics_total", "a plugin that panics"),

@@ -150,6 +150,7 @@ const STAY_AT_ZERO: &[(&str, &str)] = &[
     ("secondmate_attempts_repeated", "many pods that are alike and fit nowhere"),
     ("secondmate_preemptions_put_off", "room made by evictions that others take again and again"),
     ("secondmate_plugin_panics", "a plugin that panics"),
+    ("secondmate_guest_failures", "a guest that fails"),
     ("secondmate_standing_asked", "a plugin that does not say what its score follows from"),
     ("secondmate_extender_calls", "an extender"),
     ("secondmate_extender_call_duration_seconds", "an extender"),

@@ -133,6 +133,11 @@ impl ProfileMetrics {
         self.metrics.plugin_panics.get([plugin, extension_point, &*self.scheduler_name])
     }
 
+    /// Failures of a guest (`secondmate_guest_failures_total`).
+    pub fn guest_failures(&self, plugin: &str) -> Counter {
+        self.metrics.guest_failures.get([plugin, &*self.scheduler_name])
+    }
+
     /// Unschedulable pods that a plugin rejected (`unschedulable_pods`).
     pub fn unschedulable_pods(&self, plugin: &str) -> Gauge {
         self.metrics.unschedulable_pods.get([plugin, &*self.scheduler_name])

@@ -238,6 +238,12 @@ impl Metrics {
             "Panics of plugins, each of which failed an attempt",
             plugin_panics.family(),
         );
+        let guest_failures = Labelled::counter(["plugin", "profile"]);
+        registry.register(
+            "guest_failures",
+            "Calls of WebAssembly guests that did not return: a trap, no fuel left, a place outside of their memory",
+            guest_failures.family(),
+        );
         let bind_conflicts = Labelled::counter(["reason"]);
         registry.register(
             "bind_conflicts",
@@ -372,6 +378,7 @@ impl Metrics {
             pods_bound_by_others,
             pods_unserved,
             plugin_panics,
+            guest_failures,
             bind_conflicts,
             kubelet_rejections,
             preemptions_put_off,

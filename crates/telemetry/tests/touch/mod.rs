@@ -13,6 +13,7 @@ pub fn touch(metrics: &Metrics) {
     profile.plugin("NodeName", "Filter").evaluated(7);
     profile.unschedulable_pods("NodeResourcesFit").inc();
     profile.plugin_panics("NodeNumber", "Score").inc();
+    profile.guest_failures("NodeNumber").inc();
     metrics.scheduling_algorithm_duration.observe(0.002);
     metrics.pod_scheduling_attempts.observe(2.0);
     for attempts in [1, 1, 14, 15, 400] {

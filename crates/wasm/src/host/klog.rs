@@ -8,6 +8,8 @@ use wasmtime::{Caller, Linker, Result};
 const MODULE: &str = "k8s.io/klog";
 /// Longest message; the rest is cut off.
 const MESSAGE_BYTES_MAX: usize = 4096;
+/// Fuel for a message that is written: a log is read by people.
+const MESSAGE_FUEL: u64 = 10_000;
 
 pub(super) fn add(linker: &mut Linker<Host>) -> Result<()> {
     linker.func_wrap(MODULE, "log", log)?;
@@ -28,6 +30,10 @@ fn logs(caller: Caller<'_, Host>, severity: i32, message: u32, length: u32, pair
 /// (Upstream's `log` compares the severities the wrong way round, and loses errors.)
 fn tell(mut caller: Caller<'_, Host>, severity: i32, message: (u32, u32), pairs: (u32, u32)) {
     if severity < caller.data().shared.log_severity {
+        return;
+    }
+    if memory::spend(&mut caller, MESSAGE_FUEL).is_err() {
+        // Its next instruction ends the call.
         return;
     }
     let Ok(mut text) = memory::read_text(&mut caller, message.0, message.1) else { return };

@@ -1,10 +1,32 @@
 //! Reading and writing a guest's memory. Pointers and lengths are unsigned, and whatever lies outside traps.
+//!
+//! What the host does for a guest is paid for with the guest's fuel, as its own instructions are: else a loop of calls would take the
+//! scheduling thread for as long as it likes.
 
 use super::Host;
-use wasmtime::{Caller, Error, Extern, Memory, Result};
+use serde::de::DeserializeOwned;
+use wasmtime::{Caller, Error, Extern, Memory, Result, Trap};
 
 /// Longest text or list that a guest may hand over at once.
 const BYTES_MAX: u32 = 16 << 20;
+/// Fuel for a look at the guest's memory, in which so many instructions would have run; a byte that is copied or made costs one more.
+const LOOK_FUEL: u64 = 100;
+/// Fuel for a byte of JSON that is read.
+const JSON_BYTE_FUEL: u64 = 10;
+
+/// Takes fuel from the guest.
+///
+/// # Errors
+/// It has not got as much; it has none after that.
+pub(super) fn spend(caller: &mut Caller<'_, Host>, fuel: u64) -> Result<()> {
+    let left = caller.get_fuel()?;
+    caller.set_fuel(left.saturating_sub(fuel))?;
+    if left < fuel { Err(Trap::OutOfFuel.into()) } else { Ok(()) }
+}
+
+fn spend_for(caller: &mut Caller<'_, Host>, bytes: usize) -> Result<()> {
+    spend(caller, LOOK_FUEL.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)))
+}
 
 fn memory(caller: &mut Caller<'_, Host>) -> Result<Memory> {
     if let Some(memory) = caller.data().memory {
@@ -31,6 +53,7 @@ pub(super) fn read(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> 
     if length > BYTES_MAX {
         return Err(Error::msg(format!("{length} bytes are more than a guest may hand over at once")));
     }
+    spend(caller, LOOK_FUEL + u64::from(length))?;
     let memory = memory(caller)?;
     let bytes = memory.data(&*caller).get(range(pointer, length));
     Ok(bytes.ok_or_else(|| outside(pointer, length))?.to_vec())
@@ -39,6 +62,21 @@ pub(super) fn read(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> 
 /// Text that the guest points to.
 pub(super) fn read_text(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> Result<String> {
     Ok(String::from_utf8_lossy(&read(caller, pointer, length)?).into_owned())
+}
+
+/// What the guest wrote as JSON.
+///
+/// # Errors
+/// It is not: `what`, with the reason.
+pub(super) fn read_json<T: DeserializeOwned>(
+    caller: &mut Caller<'_, Host>,
+    pointer: u32,
+    length: u32,
+    what: &str,
+) -> Result<T> {
+    let bytes = read(caller, pointer, length)?;
+    spend(caller, JSON_BYTE_FUEL * u64::from(length))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::msg(format!("{what}: {error}")))
 }
 
 /// A list of texts, each with a zero byte behind it; empty ones do not count.
@@ -50,6 +88,11 @@ pub(super) fn read_list(caller: &mut Caller<'_, Host>, pointer: u32, length: u32
 
 /// Writes bytes to where the guest says.
 pub(super) fn write(caller: &mut Caller<'_, Host>, pointer: u32, bytes: &[u8]) -> Result<()> {
+    spend_for(caller, bytes.len())?;
+    put(caller, pointer, bytes)
+}
+
+fn put(caller: &mut Caller<'_, Host>, pointer: u32, bytes: &[u8]) -> Result<()> {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let memory = memory(caller)?;
     let target = memory.data_mut(&mut *caller).get_mut(range(pointer, length));
@@ -62,8 +105,10 @@ pub(super) fn hand_over_own(
     caller: &mut Caller<'_, Host>,
     buffer: u32,
     limit: u32,
-    of: impl FnOnce(&Host) -> &[u8],
+    of: impl Fn(&Host) -> &[u8],
 ) -> Result<u32> {
+    let length = of(caller.data()).len();
+    spend_for(caller, length)?;
     let memory = memory(caller)?;
     let (data, host) = memory.data_and_store_mut(&mut *caller);
     let bytes = of(host);
@@ -82,8 +127,10 @@ fn length_of(bytes: &[u8]) -> Result<u32> {
 /// Hands a value over: its length is returned in any case, and it is written where it fits; else the guest asks again with more room.
 pub(super) fn hand_over(caller: &mut Caller<'_, Host>, buffer: u32, limit: u32, bytes: &[u8]) -> Result<u32> {
     let length = length_of(bytes)?;
+    // Also where it does not fit: it was made for the guest.
+    spend_for(caller, bytes.len())?;
     if length > 0 && length <= limit {
-        write(caller, buffer, bytes)?;
+        put(caller, buffer, bytes)?;
     }
     Ok(length)
 }

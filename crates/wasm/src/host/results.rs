@@ -1,7 +1,7 @@
 //! The imports by which a guest says more than its exports return.
 
 use super::{Host, memory};
-use wasmtime::{Caller, Error, Linker, Result};
+use wasmtime::{Caller, Linker, Result};
 
 const MODULE: &str = "k8s.io/scheduler";
 
@@ -43,9 +43,8 @@ fn nominated(mut caller: Caller<'_, Host>, pointer: u32, length: u32) -> Result<
 }
 
 fn scores(mut caller: Caller<'_, Host>, pointer: u32, length: u32) -> Result<()> {
-    let bytes = memory::read(&mut caller, pointer, length)?;
-    let scores = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::msg(format!("the normalized scores are not as they should be: {error}")))?;
+    let what = "the normalized scores are not as they should be";
+    let scores = memory::read_json(&mut caller, pointer, length, what)?;
     // `null` is what a guest sends that has changed nothing.
     caller.data_mut().results.scores = scores;
     Ok(())

@@ -6,7 +6,7 @@ use secondmate_model::{Atom, Pod, Uid};
 use serde::Deserialize;
 use std::sync::{Arc, PoisonError};
 use tracing::warn;
-use wasmtime::{Caller, Error, Linker, Result};
+use wasmtime::{Caller, Linker, Result};
 
 const MODULE: &str = "k8s.io/scheduler";
 /// What upstream says about a pod that a guest rejects while it waits.
@@ -103,9 +103,7 @@ fn cut(mut text: String, bytes_max: usize) -> String {
 }
 
 fn event(mut caller: Caller<'_, Host>, pointer: u32, length: u32) -> Result<()> {
-    let bytes = memory::read(&mut caller, pointer, length)?;
-    let event: Event = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::msg(format!("the event is not as it should be: {error}")))?;
+    let event: Event = memory::read_json(&mut caller, pointer, length, "the event is not as it should be")?;
     let Host { shared, asked, .. } = caller.data();
     let regards = |pod: &&Arc<Pod>| {
         let of = &event.regarding_reference;

@@ -19,6 +19,45 @@ fn a_guest_that_loops_is_stopped_at_its_fuel() {
 }
 
 #[test]
+fn what_the_host_does_for_a_guest_costs_fuel() {
+    let imports = r#"
+        (import "k8s.io/api" "nodeList" (func $nodes (param i32 i32) (result i32)))
+        (import "k8s.io/scheduler" "get_config" (func $config (param i32 i32) (result i32)))
+        (import "k8s.io/scheduler" "nodeImageStates" (func $images (param i32 i32 i32 i32) (result i32)))
+        (import "k8s.io/klog" "log" (func $log (param i32 i32 i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (data (i32.const 0) "\00\00\00\00\00\80\00\00")
+        (global $calls (mut i32) (i32.const 0))"#;
+    // What is called for ever, and how often at most with a hundred thousand units.
+    for (call, most) in [
+        ("(drop (call $nodes (i32.const 0) (i32.const 0)))", 1_000),
+        ("(drop (call $nodes (i32.const 0) (i32.const 65536)))", 1_000),
+        ("(drop (call $config (i32.const 0) (i32.const 65536)))", 1_000),
+        ("(drop (call $images (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 0)))", 500),
+        ("(call $log (i32.const 2) (i32.const 0) (i32.const 9))", 10),
+        ("(drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 0)))", 4),
+        ("(drop (call $random (i32.const 0) (i32.const 32768)))", 2),
+        ("(call $reason (i32.const 0) (i32.const 32768))", 4),
+    ] {
+        // The memory of an instance that failed is gone, so the calls are counted by those that ended well: it fails at the last one.
+        let text = module(&format!(
+            r#"{imports}
+            (func (export "filter") (result i32)
+                (loop $on
+                    {call}
+                    (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+                    (if (i32.gt_u (global.get $calls) (i32.const {most})) (then unreachable))
+                    (br $on))
+                (i32.const 0))"#
+        ));
+        let plugin = load(&text, json!({"fuelPerCall": 100_000}), &Handle::default()).expect("a guest");
+        let status = filter(&plugin);
+        assert!(status.message().contains("more than 100000 units of fuel"), "{call}: {status}");
+    }
+}
+
+#[test]
 fn a_guest_gets_no_more_memory_than_it_may() {
     // It answers 2 where it got 2 MiB more, and 0 where it did not.
     let text = module(
