@@ -2,13 +2,20 @@
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::ring;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use secondmate_telemetry::admin::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER};
-use secondmate_telemetry::{Admin, DebugResponse, Metrics};
+use secondmate_telemetry::{Admin, Asked, DebugResponse, Gate, Metrics, Refusal, Security};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 /// Less than the time after which a silent connection is closed, and far more than an answer takes: it tells being served from
@@ -45,11 +52,16 @@ impl Port {
     }
 
     fn closed(&self, reason: &str) -> u64 {
-        let name = format!("secondmate_http_connections_closed_total{{reason=\"{reason}\"}} ");
-        let text = self.admin.metrics.encode();
-        let count = text.lines().find_map(|line| line.strip_prefix(&name));
-        count.map_or(0, |count| count.parse().expect("a number"))
+        closed(&self.admin, reason)
     }
+}
+
+/// Connections that were closed for this reason.
+fn closed(admin: &Admin, reason: &str) -> u64 {
+    let name = format!("secondmate_http_connections_closed_total{{reason=\"{reason}\"}} ");
+    let text = admin.metrics.encode();
+    let count = text.lines().find_map(|line| line.strip_prefix(&name));
+    count.map_or(0, |count| count.parse().expect("a number"))
 }
 
 #[track_caller]
@@ -181,4 +193,91 @@ async fn debugging_takes_nothing_from_probes() {
     let more = hold(SELF, port.debug, 2 * MAX_CONNECTIONS, bodies).await;
     within(get(SELF, port.debug, "/debug")).await;
     drop((held, more));
+}
+
+/// The port with TLS, where probes and debugging are together.
+struct SecurePort {
+    admin: Admin,
+    address: SocketAddr,
+    client: TlsConnector,
+}
+
+struct Everybody;
+
+impl Gate for Everybody {
+    fn admit<'a>(&'a self, _: Asked<'a>) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl SecurePort {
+    fn open() -> Self {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let certificate = own.cert.der().clone();
+        let key = PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
+        let provider = Arc::new(ring::default_provider());
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let server = server.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+        let server = server.with_single_cert(vec![certificate.clone()], key).expect("a pair");
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).expect("a certificate");
+        let client = ClientConfig::builder_with_provider(provider);
+        let client = client.with_safe_default_protocol_versions().expect("versions");
+        let client = client.with_root_certificates(roots).with_no_client_auth();
+
+        let admin = Admin::new(Metrics::new());
+        let listener = Admin::listen_secure(SocketAddr::from((SELF, 0)), false).expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let security = Security { tls: watch::channel(Arc::new(server)).1, gate: Arc::new(Everybody) };
+        tokio::spawn(admin.clone().serve_secure(listener, security, CancellationToken::new()));
+        Self { admin, address, client: TlsConnector::from(Arc::new(client)) }
+    }
+
+    async fn get(&self, from: Ipv4Addr, path: &str) -> String {
+        let stream = connect(from, self.address).await;
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut stream = self.client.connect(name, stream).await.expect("a handshake");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        answer
+    }
+
+    async fn assert_alive(&self) {
+        for peer in [SELF, Ipv4Addr::new(127, 0, 0, 99)] {
+            let answer = within(self.get(peer, "/livez")).await;
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nok"), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_that_never_finish_a_handshake() {
+    // Silent; half of a ClientHello; its first bytes only.
+    let half = format!("\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}{}", "x".repeat(100));
+    for said in ["", &half, "\u{16}\u{3}\u{1}"] {
+        let port = SecurePort::open();
+        let held = hold(SELF, port.address, 2 * MAX_CONNECTIONS, said).await;
+        port.assert_alive().await;
+        assert!(closed(&port.admin, "peer_limit") > 0, "as many are open as come");
+        drop(held);
+    }
+}
+
+#[tokio::test]
+async fn clients_with_tls_that_are_silent_or_debug_for_ever() {
+    let port = SecurePort::open();
+    port.admin.mount("slow", "never ends", |_| std::future::pending::<DebugResponse>());
+    for said in ["", "GET /livez HT", "GET /debug/slow HTTP/1.1\r\nHost: test\r\n\r\n"] {
+        let mut held = Vec::new();
+        for _ in 0..MAX_CONNECTIONS_PER_PEER {
+            let name = ServerName::try_from("localhost").expect("a name");
+            let stream = connect(SELF, port.address).await;
+            let mut stream = within(port.client.connect(name, stream)).await.expect("a handshake");
+            stream.write_all(said.as_bytes()).await.expect("sent");
+            held.push(stream);
+        }
+        port.assert_alive().await;
+    }
 }
