@@ -12,6 +12,10 @@ use std::time::Instant;
 use support::{Killed, PATIENCE, terminate, until_ended};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// What no error may repeat.
 const SECRET: &str = "t0ken-of-the-plugin";
@@ -244,10 +248,40 @@ async fn socks5(mut client: TcpStream) -> Result<TcpStream> {
     Ok(client)
 }
 
+/// TLS in front of an address, as the cluster's name; where it is, and its certificate as PEM.
+async fn with_tls(target: String) -> Result<(String, String)> {
+    let (name, _) = CLUSTER.split_once(':').context("a port")?;
+    let own = rcgen::generate_simple_self_signed([name.to_owned()])?;
+    let key = PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)?;
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (target, acceptor) = (target.clone(), acceptor.clone());
+            tokio::spawn(async move {
+                let mut client = acceptor.accept(client).await?;
+                let mut server = TcpStream::connect(target).await?;
+                copy_bidirectional(&mut client, &mut server).await?;
+                anyhow::Ok(())
+            });
+        }
+    });
+    Ok((address, own.cert.pem()))
+}
+
 /// Starts it with this proxy and waits until everything runs: lists, watches and the Lease.
 async fn runs_through(proxy: &Proxy, cluster: &str, environment: &[(&str, &str)]) -> Result<()> {
+    reaches(&format!("http://{CLUSTER}"), proxy, cluster, environment).await
+}
+
+async fn reaches(server: &str, proxy: &Proxy, cluster: &str, environment: &[(&str, &str)]) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let path = kubeconfig(folder.path(), &format!("http://{CLUSTER}"), cluster, "");
+    let path = kubeconfig(folder.path(), server, cluster, "");
     let mut process = Process::start(folder.path(), &path, environment)?;
     process.until_logged("caches synced").await?;
     process.until_logged("became leader").await?;
@@ -267,6 +301,22 @@ async fn it_runs_behind_a_connect_proxy_of_the_environment_and_of_the_kubeconfig
     runs_through(&proxy, "", &[("HTTP_PROXY", url.as_str()), ("NO_PROXY", "10.0.0.0/8,other.test")]).await?;
     proxy.connections.store(0, Ordering::Relaxed);
     runs_through(&proxy, &format!(", proxy-url: \"{url}\""), &[("NO_PROXY", "*")]).await
+}
+
+/// TLS is spoken with the API server, through the tunnel.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_runs_with_tls_behind_a_connect_proxy() -> Result<()> {
+    let sandbox = sandbox().await?;
+    let target = sandbox.url().strip_prefix("http://").context("a URL")?.trim_end_matches('/').to_owned();
+    let (address, certificate) = with_tls(target).await?;
+    let proxy = Proxy::start(address, connect).await?;
+    let folder = tempfile::tempdir()?;
+    let authority = folder.path().join("ca.crt");
+    std::fs::write(&authority, certificate)?;
+    let url = format!("http://user:p%40ss@{}", proxy.address);
+    let authority = format!(", certificate-authority: \"{}\"", authority.display());
+    let environment = [("HTTPS_PROXY", url.as_str()), ("HTTP_PROXY", "http://127.0.0.1:1")];
+    reaches(&format!("https://{CLUSTER}"), &proxy, &authority, &environment).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
