@@ -52,8 +52,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ("enableContentionProfiling", "kube-scheduler's profiles of blocked goroutines"),
     (
         "percentageOfNodesToScore",
-        "Share of the nodes after which the search for feasible nodes may end. Not given, 0 and 100: see the README under Every node \
-         scored",
+        "Percentage of the nodes after which the search for feasible nodes may end. Not given, 0 and 100: \
+         [every node is scored](every-node-scored.md)",
     ),
     ("podInitialBackoffSeconds", "Backoff of a pod after its first failure; it doubles with each"),
     ("podMaxBackoffSeconds", "Longest backoff of a pod"),
