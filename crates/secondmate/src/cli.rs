@@ -42,44 +42,43 @@ pub(crate) enum Command {
     /// Schedule the pods of one or more scheduler names in a cluster.
     #[command(after_help = crate::run::EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Schedule with kube-scheduler's flags, files and HTTPS port, in its place; also where the program is called kube-scheduler.
+    /// Schedule with kube-scheduler's flags, files and HTTPS port, in its place; also if the program is called kube-scheduler.
     #[command(after_help = crate::kube_scheduler::EXAMPLES)]
     KubeScheduler(Box<KubeSchedulerArgs>),
     /// Try it without a cluster: an API server, simulated nodes, pods and the scheduler in one process.
     #[command(after_help = crate::playground::EXAMPLES, after_long_help = crate::playground::SUMMARY_HELP)]
     Playground(PlaygroundArgs),
-    /// Refuse binds, of any scheduler, that the node's kubelet would reject: the admission webhook by which several schedulers share
-    /// nodes.
+    /// Serve the admission webhook that refuses binds, of any scheduler, that the node's kubelet would reject.
     #[command(after_help = crate::guard::EXAMPLES)]
     Guard(GuardArgs),
     /// Explain placement, in a live cluster or from a dump of one: where pods would go, why not elsewhere, and which pods they would
     /// preempt. Nothing is changed.
     #[command(after_help = crate::explain::EXAMPLES)]
     Explain(ExplainArgs),
-    /// Write everything of a cluster that scheduling reads into one file, for explain: no secrets, and nothing is changed.
+    /// Write everything that scheduling reads of a cluster into one file, for explain: no secrets, and nothing is changed.
     #[command(after_help = crate::dump::EXAMPLES)]
     Dump(DumpArgs),
-    /// Look for what is wrong with the schedulers of a cluster: pods that nobody will ever schedule, names that two processes serve,
-    /// Leases that point nowhere, rights that are missing, a bind guard that is not reached. Nothing is changed.
+    /// Check the schedulers of a cluster: pods that nobody will ever schedule, names that two processes serve, stale Leases, missing
+    /// permissions, a bind guard that cannot be reached. Nothing is changed.
     #[command(after_help = crate::doctor::EXAMPLES)]
     Doctor(DoctorArgs),
     /// Check a configuration file, or print the default configuration.
-    #[command(after_help = crate::config::EXAMPLES)]
+    #[command(after_help = crate::config::EXAMPLES, arg = crate::log::no_verbosity())]
     Config(ConfigArgs),
-    /// Write manifests with a scheduler for each tenant of a configuration.
-    #[command(after_help = crate::tenants::EXAMPLES)]
+    /// Write manifests for a scheduler per tenant of a configuration.
+    #[command(after_help = crate::tenants::EXAMPLES, arg = crate::log::no_verbosity())]
     Tenants(TenantsArgs),
-    /// Write a crate with a plugin of your own: its configuration, a test on an API server in memory, and a Containerfile.
-    #[command(after_help = crate::new_plugin::EXAMPLES)]
+    /// Create a crate for a plugin of your own, with a configuration, a test on an in-memory API server, and a Containerfile.
+    #[command(after_help = crate::new_plugin::EXAMPLES, arg = crate::log::no_verbosity())]
     NewPlugin(NewPluginArgs),
     /// Print the version, commit, build and Kubernetes version.
-    #[command(after_help = "Examples:\n  secondmate version\n  secondmate version -o json")]
+    #[command(after_help = crate::version::EXAMPLES, arg = crate::log::no_verbosity())]
     Version(VersionArgs),
     /// Print a shell completion script.
-    #[command(after_help = crate::completion::EXAMPLES)]
+    #[command(after_help = crate::completion::EXAMPLES, arg = crate::log::no_verbosity())]
     Completion(CompletionArgs),
     /// Print the manual page of secondmate or of one of its commands.
-    #[command(after_help = crate::man::EXAMPLES)]
+    #[command(after_help = crate::man::EXAMPLES, arg = crate::log::no_verbosity())]
     Man(ManArgs),
 }
 
@@ -126,6 +125,64 @@ impl App {
             Command::Version(args) => crate::version::version(&args),
             Command::Completion(args) => crate::completion::completion(&args, Cli::command()),
             Command::Man(args) => crate::man::man(&args, Cli::command()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Arg;
+    use std::collections::BTreeMap;
+
+    /// Options that mean different things in different commands.
+    const DIFFERENT: [&str; 1] = [
+        // kube-scheduler's takes a form.
+        "version",
+    ];
+
+    fn options<'a>(command: &'a clap::Command, found: &mut Vec<(String, &'a Arg)>) {
+        let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+        let arguments = command.get_arguments().filter(|arg| !arg.is_hide_set());
+        found.extend(arguments.map(|arg| (name.to_owned(), arg)));
+        command.get_subcommands().for_each(|sub| options(sub, found));
+    }
+
+    #[test]
+    fn one_option_is_written_alike_in_all_commands() {
+        let mut program = Cli::command();
+        program.build();
+        let mut all = Vec::new();
+        options(&program, &mut all);
+        let mut by_name: BTreeMap<&str, BTreeMap<String, Vec<String>>> = BTreeMap::new();
+        for (command, arg) in &all {
+            let Some(name) = arg.get_long().filter(|name| !DIFFERENT.contains(name)) else { continue };
+            let short = arg.get_short().map_or_else(String::new, |short| format!("-{short} "));
+            let values: Vec<&str> = arg.get_value_names().into_iter().flatten().map(|v| v.as_str()).collect();
+            let form = format!("{short}{}", values.join(" "));
+            by_name.entry(name).or_default().entry(form).or_default().push(command.clone());
+        }
+        assert!(by_name.len() > 60, "{}", by_name.len());
+        by_name.retain(|_, forms| forms.len() > 1);
+        assert_eq!(by_name, BTreeMap::new());
+    }
+
+    #[test]
+    fn words_for_what_options_take_are_few() {
+        let mut program = Cli::command();
+        program.build();
+        let mut all = Vec::new();
+        options(&program, &mut all);
+        let told = |arg: &Arg| arg.get_help().map(ToString::to_string).unwrap_or_default();
+        for (command, arg) in all {
+            let help = told(arg);
+            for another in ["COUNT", "FOLDER", "NUMBER"] {
+                let named = arg.get_value_names().into_iter().flatten().any(|value| value == another);
+                assert!(!named, "{command}: {another} of --{}: it is N or DIR elsewhere", arg.get_id());
+            }
+            for another in ["Repeat it", "Can be repeated", "Repeatable"] {
+                assert!(!help.contains(another), "{command}: {help:?}: say \"May be repeated\"");
+            }
         }
     }
 }

@@ -10,11 +10,22 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub(crate) const EXAMPLES: &str = "\
+macro_rules! check_examples {
+    () => {
+        "\
 Examples:
   secondmate config check scheduler.yaml
-  helm template my-chart | secondmate config check -
-  secondmate config defaults --scheduler-name my-scheduler > scheduler.yaml";
+  helm template my-chart | secondmate config check -"
+    };
+}
+
+pub(crate) const EXAMPLES: &str =
+    concat!(check_examples!(), "\n  secondmate config defaults > scheduler.yaml");
+
+const DEFAULTS_EXAMPLES: &str = "\
+Examples:
+  secondmate config defaults > scheduler.yaml
+  secondmate config defaults --scheduler-name red --scheduler-name blue";
 
 /// Options of `config`.
 #[derive(Debug, Args)]
@@ -26,15 +37,20 @@ pub(crate) struct ConfigArgs {
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Check a KubeSchedulerConfiguration file: every mistake at once, with its line and what to do. Nothing is started.
+    #[command(after_help = check_examples!())]
     Check {
-        /// The file; `-` is standard input.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
+        /// KubeSchedulerConfiguration file (kubescheduler.config.k8s.io/v1); - for standard input.
+        #[arg(value_name = "FILE", required_unless_present = "filename", conflicts_with = "filename")]
+        file: Option<PathBuf>,
+        /// The same as FILE.
+        #[arg(short, long, value_name = "FILE")]
+        filename: Option<PathBuf>,
     },
     /// Print the configuration that a scheduler of these names has without a file: every default, and the plugins of each extension
     /// point.
+    #[command(after_help = DEFAULTS_EXAMPLES)]
     Defaults {
-        /// Scheduler name. Repeat it for several profiles.
+        /// Scheduler name. May be repeated, for several profiles.
         #[arg(long = "scheduler-name", value_name = "NAME", default_value = "my-scheduler")]
         scheduler_names: Vec<String>,
     },
@@ -42,7 +58,8 @@ enum ConfigCommand {
 
 pub(crate) fn config(app: &App, args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
-        ConfigCommand::Check { file } => {
+        ConfigCommand::Check { file, filename } => {
+            let file = file.as_ref().or(filename.as_ref()).context("clap requires one of the two")?;
             let text = read(file)?;
             let said = check(app, &text).with_context(|| file.display().to_string())?;
             print(said.as_bytes())

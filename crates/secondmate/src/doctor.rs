@@ -21,27 +21,29 @@ const NOT_ALL_LOOKED_AT: u8 = 3;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   secondmate doctor
-  secondmate doctor --config scheduler.yaml --service-account secondmate/secondmate
+  secondmate doctor --config scheduler.yaml \\
+    --service-account secondmate/secondmate
   secondmate doctor -o json --context production
 
-Exits with 0 where nothing is wrong, 1 where something is, and 3 where nothing was found but not everything could be looked at.";
+Exit codes: 0 nothing is wrong, 1 something is, 3 nothing was found but not
+everything could be checked.";
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// A KubeSchedulerConfiguration: the rights that its plugins and its Lease need are looked at, and the nodes of its tenants. Without it:
-    /// the rights that kube-scheduler's default plugins need.
+    /// KubeSchedulerConfiguration file (kubescheduler.config.k8s.io/v1): check the permissions that its plugins and its Lease need, and
+    /// the nodes of its tenants [default: the permissions that kube-scheduler's default plugins need].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Scheduler name whose Lease is looked at, too, when rights are. May be repeated, for one process that serves several.
+    /// Check the permissions on the Lease of this scheduler name, too. May be repeated, for one process that serves several.
     #[arg(long, value_name = "NAME")]
     scheduler_name: Vec<String>,
-    /// Service account whose rights are looked at [default: whoever asks].
+    /// Service account whose permissions are checked [default: your own].
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service_account)]
     service_account: Option<(String, String)>,
-    /// Pods that wait for a shorter time are not judged.
+    /// Ignore pods that have been pending for less time.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1m")]
     pending_for: Duration,
     /// ValidatingWebhookConfiguration of the bind guard.
@@ -58,7 +60,7 @@ pub(crate) struct DoctorArgs {
 /// Output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// A line for each finding, with its remedy.
+    /// One line per finding, with its remedy.
     #[default]
     Text,
     /// A JSON object.

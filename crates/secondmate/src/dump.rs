@@ -28,7 +28,7 @@ Examples:
 /// How a cluster is found.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ClusterArgs {
-    /// Path of a kubeconfig [default: as in kubectl: KUBECONFIG, ~/.kube/config].
+    /// Kubeconfig file [default: KUBECONFIG, ~/.kube/config, the pod's service account].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig [default: its current one].
@@ -41,11 +41,12 @@ pub(crate) struct ClusterArgs {
 pub(crate) struct DumpArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// A KubeSchedulerConfiguration: what its plugins read is dumped. Without it: what kube-scheduler's default plugins read.
+    /// KubeSchedulerConfiguration file (kubescheduler.config.k8s.io/v1): dump what its plugins read [default: what kube-scheduler's
+    /// default plugins read].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Replace names and labels by pseudonyms, the same name by the same one everywhere. Amounts, taints' effects, names of
-    /// resources and schedulers, and keys in the domains of Kubernetes stay.
+    /// Replace names and labels with pseudonyms, consistently. Quantities, taint effects, names of resources and schedulers, and
+    /// keys in Kubernetes' own domains stay.
     #[arg(long)]
     redact: bool,
     /// Output format.
@@ -56,7 +57,7 @@ pub(crate) struct DumpArgs {
 /// Output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A List, one object a line.
+    /// A List, one object per line.
     #[default]
     Json,
     /// YAML documents.

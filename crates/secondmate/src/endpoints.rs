@@ -160,11 +160,11 @@ impl SecureEndpoint {
             remember_denied: self.remember_denied,
         };
         if authentication.cluster.is_none() {
-            warn!("no --authentication-kubeconfig, and no service account: tokens count for nothing");
+            warn!("no --authentication-kubeconfig, and no service account: tokens are rejected");
         }
         if authorization.cluster.is_none() {
             warn!(
-                "no --authorization-kubeconfig, and no service account: nobody may anything but the paths that are always allowed"
+                "no --authorization-kubeconfig, and no service account: only the always-allowed paths are served"
             );
         }
         let options = SecureOptions {

@@ -29,47 +29,48 @@ Examples:
   secondmate explain web-1 -n shop
   secondmate dump > cluster.json && secondmate explain -f cluster.json
   secondmate explain -f cluster.json shop/web-1 -o json
-  secondmate explain -f cluster.json --config scheduler.yaml --record-guests answers.jsonl
-  secondmate explain -f cluster.json --config scheduler.yaml --replay-guests answers.jsonl";
+  secondmate explain -f cluster.json --config scheduler.yaml \\
+    --record-guests answers.jsonl
+  secondmate explain -f cluster.json --config scheduler.yaml \\
+    --replay-guests answers.jsonl";
 
 /// Options of `explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// A dump, as `secondmate dump` or `kubectl get -o yaml` writes it, or manifests: YAML or JSON, several documents and lists too;
-    /// `-` is standard input. Without it the live cluster is read, and only read.
+    /// A dump, as `secondmate dump` or `kubectl get -o yaml` writes it, or manifests: YAML or JSON, multiple documents and lists
+    /// included; - for standard input [default: read the live cluster, and change nothing].
     #[arg(short = 'f', long = "filename", visible_alias = "from", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
     from: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// The pods to explain [default: all that wait for the profiles' schedulers], as NAME or NAMESPACE/NAME. Of one that is on a
-    /// node, where it would go now.
+    /// Pods to explain, as NAME or NAMESPACE/NAME [default: all that are pending for the profiles' schedulers]. For a pod already on
+    /// a node: where it would go now.
     #[arg(value_name = "POD")]
     pods: Vec<String>,
     /// Namespace of pods that are named without one [default: that of the kubeconfig's context, else default; with -f default].
     #[arg(long, short, value_name = "NAME")]
     namespace: Option<String>,
-    /// A KubeSchedulerConfiguration. Without it: one profile with kube-scheduler's defaults.
+    /// KubeSchedulerConfiguration file (kubescheduler.config.k8s.io/v1) [default: one profile with kube-scheduler's defaults].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Scheduler name of the profile [default: as the configuration has it, or that of the named pods, or my-scheduler]. May be
-    /// repeated.
+    /// Scheduler name of the profile. May be repeated [default: those in --config, else those of the named pods, else my-scheduler].
     #[arg(long, value_name = "NAME")]
     scheduler_name: Vec<String>,
     /// The same as POD. May be repeated.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     pod: Vec<String>,
-    /// Record what WebAssembly guests answer into this file, so that the same is explained elsewhere without the guests.
+    /// Record the answers of WebAssembly guests in this file, to explain the same elsewhere without the guests.
     #[arg(long, value_name = "FILE", requires = "config")]
     record_guests: Option<PathBuf>,
-    /// Take the answers of WebAssembly guests from such a file. No guest is loaded; the configuration and the dump must be those with
-    /// which it was recorded.
+    /// Replay the answers of WebAssembly guests from such a file. No guest is loaded; configuration and dump must be those of the
+    /// recording.
     #[arg(long, value_name = "FILE", requires = "config", conflicts_with = "record_guests")]
     replay_guests: Option<PathBuf>,
     /// Output format.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
     /// Maximum nodes shown per table.
-    #[arg(long, value_name = "COUNT", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5)]
     nodes: usize,
 }
 

@@ -25,29 +25,35 @@ const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
 /// Where no pod says otherwise: that of the manifests.
 const NAMESPACE: &str = "secondmate-guard";
 
+/// Above its options in a help.
+pub(crate) const HEADING: &str = "Bind guard";
+
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  kubectl apply -k manifests/overlays/guard          # in a cluster
-  secondmate guard --kubeconfig ~/.kube/config --guard-listen 10.0.0.5:10362 --guard-name 10.0.0.5
-  secondmate guard --tls-cert-file tls.crt --tls-private-key-file tls.key
+  kubectl apply -k manifests/overlays/guard    # in a cluster
+  secondmate guard --kubeconfig admin.conf --guard-listen 10.0.0.5:10362 \\
+    --guard-name 10.0.0.5
+  secondmate guard --guard-tls-cert-file tls.crt \\
+    --guard-tls-private-key-file tls.key
 
-The ValidatingWebhookConfiguration must be there; see manifests/overlays/guard/webhook.yaml.";
+The ValidatingWebhookConfiguration must exist: see
+manifests/overlays/guard/webhook.yaml.";
 
 /// How the guard is served; the same for `guard` and `run`.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Bind guard")]
+#[command(next_help_heading = HEADING)]
 pub(crate) struct ServingArgs {
     /// Namespace of the guard's Service and Secret [default: that of the pod's service account, else secondmate-guard].
     #[arg(long, value_name = "NAME")]
     pub guard_namespace: Option<String>,
-    /// Service by which the API server reaches the guard; empty: none. The guard lets it lead to the instance that decides, which
-    /// needs --guard-address.
+    /// Service by which the API server reaches the guard; empty: none. The instance that decides writes its --guard-address into
+    /// the Service's EndpointSlice.
     #[arg(long, value_name = "NAME", default_value = "secondmate-guard")]
     pub guard_service: String,
-    /// Address at which the Service reaches this instance: that of the pod.
+    /// Address of this instance behind the Service: the pod's IP.
     #[arg(long, value_name = "IP", env = "POD_IP")]
     pub guard_address: Option<IpAddr>,
-    /// Further DNS name or address by which the API server reaches the guard, for the certificate. Can be repeated.
+    /// Additional DNS name or address by which the API server reaches the guard, for the certificate. May be repeated.
     #[arg(long = "guard-name", value_name = "NAME")]
     pub guard_names: Vec<String>,
     /// Secret in which the guard keeps its certificate.
@@ -56,13 +62,13 @@ pub(crate) struct ServingArgs {
     /// ValidatingWebhookConfiguration into which the guard writes its caBundle.
     #[arg(long, value_name = "NAME", default_value = "secondmate-guard")]
     pub guard_webhook: String,
-    /// Certificate chain (PEM), read again when it changes. Neither Secret nor caBundle is written then.
-    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
-    pub tls_cert_file: Option<PathBuf>,
+    /// Certificate chain (PEM) of the guard, read again when it changes; the Secret and the caBundle are then left alone.
+    #[arg(long, alias = "tls-cert-file", value_name = "FILE", requires = "guard_tls_private_key_file")]
+    pub guard_tls_cert_file: Option<PathBuf>,
     /// Key of the certificate (PEM).
-    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
-    pub tls_private_key_file: Option<PathBuf>,
-    /// Authority (PEM) of the client certificates that are required of whoever asks the guard [default: none are].
+    #[arg(long, alias = "tls-private-key-file", value_name = "FILE", requires = "guard_tls_cert_file")]
+    pub guard_tls_private_key_file: Option<PathBuf>,
+    /// CA bundle (PEM) for client certificates, which are then required of the guard's clients [default: none are required].
     #[arg(long, value_name = "FILE")]
     pub guard_client_ca_file: Option<PathBuf>,
 }
@@ -100,7 +106,7 @@ impl ServingArgs {
     pub fn options(&self, cluster: ClusterConfig, listen: SocketAddr, admin: Admin) -> GuardOptions {
         let namespace = self.guard_namespace.clone().unwrap_or_else(own_namespace);
         let service = Some(&self.guard_service).filter(|service| !service.is_empty());
-        let certificate = match (&self.tls_cert_file, &self.tls_private_key_file) {
+        let certificate = match (&self.guard_tls_cert_file, &self.guard_tls_private_key_file) {
             (Some(certificate), Some(key)) => {
                 CertificateSource::Files { certificate: certificate.clone(), key: key.clone() }
             }

@@ -1,6 +1,6 @@
 //! Options of the log, which all commands share.
 
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args, ValueEnum};
 use secondmate_telemetry::{LogOptions, LoggingError, logging};
 
 /// Options of the log.
@@ -35,6 +35,12 @@ impl LogArgs {
     pub fn init(self, quiet: bool) -> Result<(), LoggingError> {
         logging::init(LogOptions { format: self.format(), verbosity: self.verbosity, quiet })
     }
+}
+
+/// In place of `-v`, for commands that write no log.
+pub(crate) fn no_verbosity() -> Arg {
+    let refuse = |_: &str| Err::<u8, _>("this command writes no log");
+    Arg::new("verbosity").short('v').long("verbosity").alias("v").hide(true).value_parser(refuse)
 }
 
 /// Log format.

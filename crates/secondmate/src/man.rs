@@ -11,6 +11,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   secondmate man | man -l -
   secondmate man explain | man -l -
+  secondmate man config check | man -l -
   secondmate man --dir ~/.local/share/man/man1";
 
 /// Options of `man`.
@@ -18,8 +19,8 @@ Examples:
 pub(crate) struct ManArgs {
     /// Command to describe [default: secondmate itself].
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
-    command: Option<String>,
-    /// Write a page for secondmate and one for each command into this directory, which is made if it is not there.
+    command: Vec<String>,
+    /// Write a page for secondmate and one for each command into this directory, which is created if it does not exist.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -30,50 +31,93 @@ pub(crate) fn man(args: &ManArgs, program: Command) -> anyhow::Result<ExitCode> 
         write_all(dir, &pages)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let wanted = args.command.as_ref().map_or_else(|| pages[0].name.clone(), |name| file_name(Some(name)));
+    let words = std::iter::once("secondmate").chain(args.command.iter().flat_map(|given| given.split(' ')));
+    let wanted = words.collect::<Vec<_>>().join("-");
     let Some(page) = pages.iter().find(|page| page.name == wanted) else {
         let names: Vec<&str> =
             pages.iter().filter_map(|page| page.name.split_once('-')).map(|n| n.1).collect();
-        bail!(
-            "no command is called {:?}: use one of {}",
-            args.command.as_deref().unwrap_or_default(),
-            names.join(", ")
-        );
+        bail!("no command is called {:?}: use one of {}", args.command.join(" "), names.join(", "));
     };
-    print(&page.render()?)
+    print(&page.render().context("cannot write a page")?)
 }
 
 struct Page {
-    /// `secondmate-run`.
+    /// `secondmate-run`, `secondmate-config-check`.
     name: String,
     command: Command,
 }
 
 impl Page {
-    fn render(&self) -> anyhow::Result<Vec<u8>> {
-        let mut text = Vec::new();
+    fn render(&self) -> std::io::Result<Vec<u8>> {
         let source = concat!("secondmate ", env!("CARGO_PKG_VERSION"));
         let man = Man::new(self.command.clone()).title(&self.name).source(source);
-        man.render(&mut text).context("cannot write a page")?;
+        let mut text = Vec::new();
+        man.render_title(&mut text)?;
+        man.render_name_section(&mut text)?;
+        man.render_synopsis_section(&mut text)?;
+        man.render_description_section(&mut text)?;
+        man.render_options_section(&mut text)?;
+        if self.command.has_subcommands() {
+            man.render_subcommands_section(&mut text)?;
+        }
+        text.extend(self.after_help().bytes());
+        man.render_version_section(&mut text)?;
         Ok(text)
+    }
+
+    /// What stands below the options in a help: the examples, and what there is to know besides, each line as it is.
+    fn after_help(&self) -> String {
+        let command = &self.command;
+        let Some(help) = command.get_after_long_help().or_else(|| command.get_after_help()) else {
+            return String::new();
+        };
+        let help = help.to_string();
+        let (examples, notes) = help.split_once("\n\n").unwrap_or((&help, ""));
+        let examples = examples.strip_prefix("Examples:\n").unwrap_or(examples);
+        let mut text = format!(".SH EXAMPLES\n{}", as_it_is(examples));
+        if !notes.is_empty() {
+            text.push_str(&format!(".SH NOTES\n{}", as_it_is(notes)));
+        }
+        text
     }
 }
 
-fn file_name(command: Option<&str>) -> String {
-    command.map_or_else(|| "secondmate".to_owned(), |command| format!("secondmate-{command}"))
+/// Lines that roff neither fills nor reads as its own.
+fn as_it_is(lines: &str) -> String {
+    let mut text = ".nf\n".to_owned();
+    for line in lines.lines() {
+        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        if line.starts_with(['.', '\'']) {
+            text.push_str("\\&");
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text.push_str(".fi\n");
+    text
 }
 
-/// The page of the program, then one for each command.
-fn pages(mut program: Command) -> Vec<Page> {
-    // Options for all commands are handed down to them, and `help` is made.
+/// The page of the program, then one for each command, commands of commands after theirs.
+fn pages(program: Command) -> Vec<Page> {
+    let mut program = without_help(program);
+    // Options for all commands are handed down to them.
     program.build();
-    let of_command = |command: &Command| {
-        let name = file_name(Some(command.get_name()));
-        Page { command: command.clone(), name }
-    };
-    let mut pages = vec![Page { name: file_name(None), command: program.clone() }];
-    pages.extend(program.get_subcommands().filter(|c| c.get_name() != "help").map(of_command));
+    let mut pages = Vec::new();
+    add(&program, &[], &mut pages);
     pages
+}
+
+/// Without the commands `help`, which have no pages.
+fn without_help(command: Command) -> Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
+}
+
+fn add(command: &Command, above: &[&str], pages: &mut Vec<Page>) {
+    let words: Vec<&str> = above.iter().copied().chain([command.get_name()]).collect();
+    pages.push(Page { name: words.join("-"), command: command.clone() });
+    for sub in command.get_subcommands() {
+        add(sub, &words, pages);
+    }
 }
 
 fn write_all(dir: &Path, pages: &[Page]) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   secondmate new-plugin green-nodes && cd green-nodes && cargo test
-  secondmate new-plugin GreenNodes --path plugins/green --source ~/src/secondmate";
+  secondmate new-plugin GreenNodes --dir plugins/green --source ../secondmate";
 
 /// Where this program was built from. It need not be there any more.
 const BUILT_FROM: &str = env!("CARGO_MANIFEST_DIR");
@@ -29,14 +29,14 @@ const FILES: [(&str, &str); 8] = [
 /// Options of `new-plugin`.
 #[derive(Debug, Args)]
 pub(crate) struct NewPluginArgs {
-    /// Name of the plugin, as GreenNodes or green-nodes.
+    /// Name of the plugin, such as GreenNodes or green-nodes.
     #[arg(value_name = "NAME")]
     name: String,
-    /// The folder that is made [default: the name, as green-nodes].
-    #[arg(long, value_name = "FOLDER")]
-    path: Option<PathBuf>,
-    /// A clone of secondmate, which the crate is built with [default: the one that this program was built from].
-    #[arg(long, value_name = "FOLDER")]
+    /// Directory of the new crate [default: the name, such as green-nodes].
+    #[arg(long, alias = "path", value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Clone of secondmate to build the crate with [default: the one that this program was built from].
+    #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
 }
 
@@ -106,9 +106,9 @@ pub(crate) fn new_plugin(app: &crate::App, args: &NewPluginArgs) -> Result<ExitC
         names.package
     );
     let source = source(args.source.as_deref())?;
-    let folder = args.path.clone().unwrap_or_else(|| PathBuf::from(&names.package));
+    let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(&names.package));
     if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-        bail!("{} is there and not empty: give another folder by --path", folder.display());
+        bail!("{} is there and not empty: give another directory by --dir", folder.display());
     }
     for (name, text) in FILES {
         let text = text

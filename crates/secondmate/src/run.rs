@@ -33,8 +33,8 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   secondmate run --scheduler-name my-scheduler
   secondmate run --config scheduler.yaml --log-format json
-  secondmate run --scheduler-name my-scheduler --kubeconfig ~/.kube/config -v 4
-  secondmate run --shadow default-scheduler     # decide for its pods, compare, write nothing";
+  secondmate run --scheduler-name my-scheduler --kubeconfig admin.conf -v 4
+  secondmate run --shadow default-scheduler    # compare only, write nothing";
 
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
@@ -42,7 +42,7 @@ pub(crate) struct RunArgs {
     /// Kubeconfig file [default: the one in the configuration, then KUBECONFIG, ~/.kube/config, the pod's service account].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Schedule pods with this spec.schedulerName. Repeat it for several profiles.
+    /// Schedule pods with this spec.schedulerName. May be repeated, for several profiles.
     #[arg(long = "scheduler-name", value_name = "NAME")]
     pub scheduler_names: Vec<String>,
     /// KubeSchedulerConfiguration file (kubescheduler.config.k8s.io/v1).
@@ -65,7 +65,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10359")]
     pub listen: SocketAddr,
     /// Address for /debug/ and /configz, which show pod names of all namespaces to anyone who can connect; "off" disables them
-    /// [default: 127.0.0.1:10360, or off if that port is taken].
+    /// [default: 127.0.0.1:10360, or off if that port is in use].
     #[arg(long, value_name = "ADDR")]
     pub debug_listen: Option<DebugListen>,
     /// Maximum concurrent binding requests.
@@ -74,9 +74,8 @@ pub(crate) struct RunArgs {
     /// Allow the name default-scheduler, and take kube-scheduler's Lease. Stop kube-scheduler first.
     #[arg(long)]
     pub i_replace_the_default_scheduler: bool,
-    /// Decide for the pods of the scheduler of this name and write nothing: what it decides is held against that, and told by metrics,
-    /// at /debug/shadow, and in a summary on standard output at the end. Of --config the profile of this name counts, or its only
-    /// one.
+    /// Compare decisions with the scheduler of this name without writing anything; report by metrics, at /debug/shadow, and in a
+    /// summary on standard output at the end. Uses the profile of this name from --config, or its only one.
     #[arg(long, value_name = "NAME", conflicts_with_all = [
         "scheduler_names", "leader_elect", "lease_duration", "renew_deadline", "retry_period", "bind_concurrency",
         "i_replace_the_default_scheduler", "guard_listen",
@@ -85,7 +84,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub secure: SecureArgs,
     /// Run the bind guard too, at this address (HTTPS, POST /bind), with a Lease of its own; see secondmate guard [default: off].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", help_heading = crate::guard::HEADING)]
     pub guard_listen: Option<SocketAddr>,
     #[command(flatten)]
     pub guard: ServingArgs,

@@ -14,21 +14,22 @@ const REMEMBER: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "HTTPS")]
 pub(crate) struct SecureArgs {
-    /// Serve probes, metrics and debugging over HTTPS at this address, in place of --listen and --debug-listen. As with kube-scheduler,
-    /// the API server is asked who somebody is and what he may (TokenReview, SubjectAccessReview) [default: off].
+    /// Serve probes, metrics and debug endpoints over HTTPS at this address, in place of --listen and --debug-listen. As
+    /// kube-scheduler does, it authenticates and authorizes clients through the API server (TokenReview, SubjectAccessReview)
+    /// [default: off].
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "debug_listen", "shadow"])]
     pub secure_listen: Option<SocketAddr>,
-    /// Certificate chain (PEM) of that port, read again when it changes [default: a self-made one].
+    /// Certificate chain (PEM) for --secure-listen, read again when it changes [default: self-signed].
     #[arg(long, value_name = "FILE", requires_all = ["secure_listen", "secure_tls_private_key_file"])]
     pub secure_tls_cert_file: Option<PathBuf>,
     /// Key of the certificate (PEM).
     #[arg(long, value_name = "FILE", requires = "secure_tls_cert_file")]
     pub secure_tls_private_key_file: Option<PathBuf>,
-    /// Authority (PEM) of client certificates, read again when it changes [default: the cluster's, of the ConfigMap
+    /// CA bundle (PEM) for client certificates, read again when it changes [default: the cluster's, from the ConfigMap
     /// kube-system/extension-apiserver-authentication].
     #[arg(long, value_name = "FILE", requires = "secure_listen")]
     pub secure_client_ca_file: Option<PathBuf>,
-    /// Path that everybody may read; * at the end stands for the rest. Can be repeated [default: /healthz, /readyz, /livez].
+    /// Path served without authorization; a trailing * matches any suffix. May be repeated [default: /healthz, /readyz, /livez].
     #[arg(long = "secure-always-allow-path", value_name = "PATH", action = ArgAction::Append, requires = "secure_listen")]
     pub secure_always_allow_paths: Vec<String>,
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  secondmate tenants render -f tenants.yaml -o manifests/overlays/tenants
+  secondmate tenants render -f tenants.yaml --dir manifests/overlays/tenants
   kubectl apply -k manifests/overlays/tenants";
 
 /// The longest name of a tenant: with what is put in front of it, the name of a Service and the value of a label.
@@ -28,30 +28,31 @@ pub(crate) struct TenantsArgs {
 
 #[derive(Debug, Subcommand)]
 enum TenantsCommand {
-    /// Write a kustomize overlay with a scheduler for each profile of a configuration: a Deployment, a Lease, rights, labels and a
-    /// configuration each. A tenant is called as its scheduler name, without `-scheduler` at the end.
+    /// Write a kustomize overlay with a scheduler for each profile of a configuration: a Deployment, a Lease, permissions, labels and
+    /// a configuration each. A tenant is named after its scheduler, without `-scheduler`.
+    #[command(after_help = EXAMPLES)]
     Render {
-        /// The configuration: a KubeSchedulerConfiguration with a profile for each tenant, and a SecondmateConfiguration with `tenants`
-        /// if they differ in what they may.
-        #[arg(short, long, value_name = "FILE")]
-        file: PathBuf,
-        /// The folder of the overlay. Files of the same names are replaced.
-        #[arg(short, long, value_name = "FOLDER")]
-        output: PathBuf,
-        /// The folder of the manifests that all tenants share, as a path from the overlay.
+        /// Configuration file: a KubeSchedulerConfiguration with a profile for each tenant, and a SecondmateConfiguration with
+        /// `tenants` if they differ in their permissions.
+        #[arg(short, long, alias = "file", value_name = "FILE")]
+        filename: PathBuf,
+        /// Directory of the overlay. Files with the same names are replaced.
+        #[arg(long, alias = "output", short_alias = 'o', value_name = "DIR")]
+        dir: PathBuf,
+        /// Directory of the manifests that all tenants share, as a path from the overlay.
         #[arg(long, value_name = "PATH", default_value = "../../base")]
         base: String,
     },
 }
 
 pub(crate) fn tenants(app: &App, args: &TenantsArgs) -> anyhow::Result<ExitCode> {
-    let TenantsCommand::Render { file, output, base } = &args.command;
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read {}: give a readable file by --file", file.display()))?;
-    let files = render(app, &text, base).with_context(|| file.display().to_string())?;
-    write(output, &files)?;
-    let mut said: String = files.keys().map(|name| format!("{}\n", output.join(name).display())).collect();
-    for stale in left_over(output, &files)? {
+    let TenantsCommand::Render { filename, dir, base } = &args.command;
+    let text = std::fs::read_to_string(filename)
+        .with_context(|| format!("cannot read {}: give a readable file by --filename", filename.display()))?;
+    let files = render(app, &text, base).with_context(|| filename.display().to_string())?;
+    write(dir, &files)?;
+    let mut said: String = files.keys().map(|name| format!("{}\n", dir.join(name).display())).collect();
+    for stale in left_over(dir, &files)? {
         said.push_str(&format!("note: {} is of no tenant: remove it\n", stale.display()));
     }
     print(said.as_bytes())
@@ -127,7 +128,7 @@ fn names(configuration: &Configuration) -> anyhow::Result<Vec<String>> {
         let name = scheduler.strip_suffix("-scheduler").unwrap_or(scheduler);
         ensure!(
             name.len() <= NAME_LENGTH_MAX && !name.contains('.'),
-            "scheduler name {scheduler:?}: the tenant's objects are called after it, so it must not have dots nor more than {NAME_LENGTH_MAX} letters: shorten it"
+            "scheduler name {scheduler:?}: the tenant's objects are named after it, so it must not have dots nor more than {NAME_LENGTH_MAX} letters: shorten it"
         );
         ensure!(
             !names.iter().any(|known| known == name),

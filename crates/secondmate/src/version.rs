@@ -7,6 +7,11 @@ use serde::Serialize;
 use std::fmt;
 use std::process::ExitCode;
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  secondmate version
+  secondmate version -o json";
+
 /// What was built.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Version {

@@ -33,36 +33,117 @@ const COMMANDS: [&str; 13] = [
     "man",
 ];
 
+/// The words of each command, commands of commands included.
+fn all_commands() -> Result<Vec<Vec<String>>> {
+    let mut found: Vec<Vec<String>> = COMMANDS.iter().map(|command| vec![(*command).to_owned()]).collect();
+    let mut next = 0;
+    while let Some(command) = found.get(next).cloned() {
+        next += 1;
+        let help = help(&command, "-h")?;
+        let Some((_, list)) = help.split_once("\nCommands:\n") else { continue };
+        for line in list.lines().take_while(|line| !line.is_empty()) {
+            // What a command does goes on in lines that are indented further.
+            let name = line.strip_prefix("  ").and_then(|line| line.split(' ').next()).unwrap_or_default();
+            if !name.is_empty() && name != "help" {
+                found.push(command.iter().cloned().chain([name.to_owned()]).collect());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The help on a terminal of 80 columns.
+fn help(command: &[String], flag: &str) -> Result<String> {
+    let arguments: Vec<&str> = command.iter().map(String::as_str).chain([flag]).collect();
+    stdout(&arguments, &[("COLUMNS", "80")])
+}
+
+#[test]
+fn commands_of_commands_are_found() -> Result<()> {
+    let nested: Vec<String> =
+        all_commands()?.iter().filter(|command| command.len() > 1).map(|command| command.join(" ")).collect();
+    assert_eq!(nested, ["config check", "config defaults", "tenants render"]);
+    Ok(())
+}
+
 #[test]
 fn every_help_has_examples_and_fits_the_terminal() -> Result<()> {
-    for help in ["-h", "--help"] {
-        for arguments in COMMANDS.iter().map(|command| vec![*command, help]).chain([vec![help]]) {
-            let text = stdout(&arguments, &[("COLUMNS", "80")])?;
-            assert!(text.contains("\nExamples:\n"), "{arguments:?}:\n{text}");
+    for flag in ["-h", "--help"] {
+        for command in all_commands()?.into_iter().chain([Vec::new()]) {
+            let text = help(&command, flag)?;
+            assert!(text.contains("\nExamples:\n"), "{command:?}:\n{text}");
             // The line of usage is one word after the other, and is not wrapped.
             let long: Vec<&str> = text
                 .lines()
                 .filter(|line| line.chars().count() > 80 && !line.starts_with("Usage:"))
                 .collect();
-            assert!(long.is_empty(), "{arguments:?}: {long:#?}");
+            assert!(long.is_empty(), "{command:?}: {long:#?}");
+        }
+    }
+    Ok(())
+}
+
+/// As they stand there on a terminal of 80 columns: what is wrapped is no command any more.
+#[test]
+fn examples_are_understood() -> Result<()> {
+    for command in all_commands()? {
+        let help = help(&command, "--help")?;
+        let (_, examples) = help.split_once("\nExamples:\n").context("examples")?;
+        let lines: Vec<&str> = examples.lines().take_while(|line| line.starts_with("  ")).collect();
+        let joined = lines.join("\n").replace("\\\n", " ");
+        let of_this = format!("secondmate {}", command.join(" "));
+        assert!(joined.contains(&of_this), "{command:?}: {help}");
+        for line in joined.lines() {
+            let programs = ["secondmate", "kubectl", "helm", "source", "ln"];
+            let program = line.split_whitespace().next().unwrap_or_default();
+            assert!(programs.contains(&program), "{command:?}: {line:?} is no command: shorten it");
+            let Some((_, call)) = line.split_once("secondmate ") else { continue };
+            let words = call.split(['>', '|', '&', ')', '#']).next().unwrap_or_default().split_whitespace();
+            let arguments: Vec<&str> = words.chain(["--help"]).collect();
+            stdout(&arguments, &[])?;
         }
     }
     Ok(())
 }
 
 #[test]
-fn examples_are_understood() -> Result<()> {
-    for command in COMMANDS {
-        let help = stdout(&[command, "-h"], &[])?;
-        let (_, examples) = help.split_once("\nExamples:\n").context("examples")?;
-        let lines = examples.lines().take_while(|line| line.starts_with("  "));
-        let calls: Vec<&str> =
-            lines.filter_map(|line| line.split_once("secondmate ")).map(|(_, call)| call).collect();
-        assert!(!calls.is_empty(), "{command}: {help}");
-        for call in calls {
-            let words = call.split(['>', '|', '&', ')', '#']).next().unwrap_or_default().split_whitespace();
-            let arguments: Vec<&str> = words.chain(["--help"]).collect();
-            stdout(&arguments, &[])?;
+fn verbosity_is_offered_where_there_is_a_log() -> Result<()> {
+    for command in all_commands()? {
+        let logs = !["config", "tenants", "new-plugin", "version", "completion", "man"]
+            .contains(&command[0].as_str());
+        assert_eq!(help(&command, "--help")?.contains("--verbosity"), logs, "{command:?}");
+    }
+    let refused = run(&["version", "-v", "4"], &[])?;
+    let why = String::from_utf8(refused.stderr)?;
+    assert!(!refused.status.success() && why.contains("this command writes no log"), "{why}");
+    assert!(!run(&["config", "defaults", "-v", "4"], &[])?.status.success());
+    Ok(())
+}
+
+/// What was called otherwise once, and what one thing is called in two commands.
+#[test]
+fn other_spellings_are_understood() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/tenants/config.yaml");
+    for options in [["-f", "--dir"], ["--file", "--output"], ["--filename", "-o"]] {
+        let overlay = folder.path().join(options[1]);
+        let overlay = overlay.to_str().context("a path")?;
+        stdout(&["tenants", "render", options[0], config, options[1], overlay], &[])?;
+    }
+    let checked = stdout(&["config", "check", config], &[])?;
+    for option in ["-f", "--filename"] {
+        assert_eq!(stdout(&["config", "check", option, config], &[])?, checked);
+    }
+    for arguments in [&["config", "check"][..], &["config", "check", config, "-f", config]] {
+        assert!(!run(arguments, &[])?.status.success(), "{arguments:?}");
+    }
+    for prefix in ["--", "--guard-"] {
+        let options = [format!("{prefix}tls-cert-file=c"), format!("{prefix}tls-private-key-file=k")];
+        for command in ["guard", "run"] {
+            stdout(&[command, &options[0], &options[1], "--help"], &[])?;
+            let alone = run(&[command, &options[0]], &[])?;
+            let why = String::from_utf8(alone.stderr)?;
+            assert!(why.contains("--guard-tls-private-key-file"), "{command}: {why}");
         }
     }
     Ok(())
@@ -116,11 +197,27 @@ fn the_manual_has_a_page_for_each_command() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let pages = folder.path().join("man1");
     stdout(&["man", "--dir", pages.to_str().context("a path")?], &[])?;
-    for command in COMMANDS {
-        let text = std::fs::read_to_string(pages.join(format!("secondmate-{command}.1")))?;
-        assert!(text.contains(".SH SYNOPSIS"), "{command}: {text}");
+    let names: Vec<String> = std::iter::once("secondmate".to_owned())
+        .chain(all_commands()?.iter().map(|command| format!("secondmate-{}", command.join("-"))))
+        .collect();
+    for name in &names {
+        let text = std::fs::read_to_string(pages.join(format!("{name}.1")))?;
+        assert!(text.contains(".SH SYNOPSIS") && text.contains(".SH EXAMPLES\n.nf\n"), "{name}: {text}");
+        assert!(!text.contains(".SH EXTRA"), "{name}: {text}");
+        // Every page that one refers to is written.
+        let plain = text.replace("\\-", "-");
+        for page in plain.split("(1)").collect::<Vec<_>>().split_last().map_or(&[][..], |(_, pages)| pages) {
+            let page = page.rsplit(char::is_whitespace).next().unwrap_or_default();
+            assert!(
+                names.iter().any(|name| name == page),
+                "{name} refers to {page}(1), which is not written"
+            );
+        }
     }
-    ensure!(pages.join("secondmate.1").exists());
+    assert_eq!(std::fs::read_dir(&pages)?.count(), names.len());
+    for arguments in [&["man", "config", "check"][..], &["man", "config check"], &["man", "config-check"]] {
+        assert!(stdout(arguments, &[])?.contains(".TH secondmate-config-check 1"), "{arguments:?}");
+    }
     Ok(())
 }
 

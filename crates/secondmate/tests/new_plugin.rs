@@ -32,7 +32,7 @@ fn what_cannot_be_made_is_refused_and_nothing_is_written() {
         (&["green nodes"][..], "is no name for a plugin"),
         (&["NodeName"], "plugin NodeName is there already"),
         (&["tokio"], "cannot be called \"tokio\""),
-        (&["GreenNodes", "--path", "taken"], "taken is there and not empty"),
+        (&["GreenNodes", "--dir", "taken"], "taken is there and not empty"),
         (&["GreenNodes", "--source", "taken"], "is no clone of secondmate: give one by --source"),
         (&["GreenNodes", "--source", "nowhere"], "is no clone of secondmate: give one by --source"),
     ] {

@@ -64,9 +64,9 @@ impl Cluster {
         if certificate == GuardCertificate::Expired {
             let pair = self.authority().expired_server("expired-guard", &["127.0.0.1"])?;
             command
-                .arg("--tls-cert-file")
+                .arg("--guard-tls-cert-file")
                 .arg(&pair.certificate)
-                .arg("--tls-private-key-file")
+                .arg("--guard-tls-private-key-file")
                 .arg(&pair.key);
             let authority = std::fs::read(self.authority().certificate_path())?;
             client["caBundle"] = STANDARD.encode(authority).into();

@@ -18,7 +18,7 @@ pub(crate) struct KubeSchedulerArgs {
     /// Write the configuration with all defaults to this file, and exit.
     #[arg(long, value_name = "FILE")]
     pub write_config_to: Option<String>,
-    /// Print the version and exit; "raw" prints all there is to know of it.
+    /// Print the version and exit; "raw" prints every detail.
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub version: Option<String>,
     #[command(flatten)]
@@ -49,25 +49,25 @@ pub(crate) struct ServingFlags {
     /// HTTPS port for probes, metrics and debugging; 0: none.
     #[arg(long, value_name = "PORT", default_value_t = 10259)]
     pub secure_port: u16,
-    /// Folder in which a self-made certificate is kept (kube-scheduler.crt, kube-scheduler.key) [default: in memory only].
+    /// Directory for a self-signed certificate (kube-scheduler.crt, kube-scheduler.key) [default: kept in memory].
     #[arg(long, value_name = "DIR")]
     pub cert_dir: Option<String>,
-    /// Certificate chain (PEM), read again when it changes [default: a self-made one].
+    /// Certificate chain (PEM), read again when it changes [default: self-signed].
     #[arg(long, value_name = "FILE")]
     pub tls_cert_file: Option<String>,
     /// Key of the certificate (PEM).
     #[arg(long, value_name = "FILE")]
     pub tls_private_key_file: Option<String>,
-    /// Certificate for clients that ask for certain names: CERT,KEY or CERT,KEY:NAME,NAME. Can be repeated.
+    /// Certificate for certain server names (SNI): CERT,KEY or CERT,KEY:NAME,NAME. May be repeated.
     #[arg(long, value_name = "FILES", action = ArgAction::Append)]
     pub tls_sni_cert_key: Vec<String>,
-    /// Cipher suites of TLS 1.2 [default: those with forward secrecy and authenticated encryption, which are all there are].
+    /// Cipher suites of TLS 1.2 [default: all that are supported: those with forward secrecy and authenticated encryption].
     #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
     pub tls_cipher_suites: Vec<String>,
-    /// Curves by their numbers: 23 (P-256), 24 (P-384), 29 (X25519) [default: all of them].
+    /// Curves by number: 23 (P-256), 24 (P-384), 29 (X25519) [default: all of them].
     #[arg(long, value_name = "NUMBERS", action = ArgAction::Append)]
     pub tls_curve_preferences: Vec<String>,
-    /// Least version of TLS: VersionTLS12 or VersionTLS13; older ones are not spoken [default: VersionTLS12].
+    /// Minimum TLS version: VersionTLS12 or VersionTLS13 [default: VersionTLS12].
     #[arg(long, value_name = "VERSION")]
     pub tls_min_version: Option<String>,
     /// Accepted: HTTP/2 is not served.
@@ -76,7 +76,7 @@ pub(crate) struct ServingFlags {
     /// No effect: HTTP/2 is not served.
     #[arg(long, value_name = "N")]
     pub http2_max_streams_per_connection: Option<i64>,
-    /// Accepted: the port is always taken although connections of an earlier process linger (SO_REUSEADDR).
+    /// Accepted: SO_REUSEADDR is always set.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub permit_address_sharing: Option<bool>,
     /// Share the port with other processes (SO_REUSEPORT) [default: false].
@@ -88,37 +88,37 @@ pub(crate) struct ServingFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Authentication flags")]
 pub(crate) struct AuthenticationFlags {
-    /// Kubeconfig of the API server that reviews tokens [default: the pod's service account; without one, tokens count for nothing].
+    /// Kubeconfig of the API server that reviews tokens [default: the pod's service account; without one, tokens are rejected].
     #[arg(long, value_name = "FILE")]
     pub authentication_kubeconfig: Option<String>,
-    /// Leave the ConfigMap kube-system/extension-apiserver-authentication alone [default: false].
+    /// Do not read the ConfigMap kube-system/extension-apiserver-authentication [default: false].
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub authentication_skip_lookup: Option<bool>,
-    /// How long what was said of a token counts [default: 10s].
+    /// How long a token review is cached [default: 10s].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub authentication_token_webhook_cache_ttl: Option<Duration>,
-    /// Start although that ConfigMap cannot be read [default: true].
+    /// Start even if that ConfigMap cannot be read [default: true].
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub authentication_tolerate_lookup_failure: Option<bool>,
-    /// Authority (PEM) of client certificates, read again when it changes [default: that of the ConfigMap].
+    /// CA bundle (PEM) for client certificates, read again when it changes [default: that of the ConfigMap].
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<String>,
-    /// Authority (PEM) of the certificates of proxies that say who their client is [default: that of the ConfigMap].
+    /// CA bundle (PEM) for the certificates of authenticating proxies [default: that of the ConfigMap].
     #[arg(long, value_name = "FILE")]
     pub requestheader_client_ca_file: Option<String>,
-    /// Common names of such proxies [default: all].
+    /// Common names that such proxies may have [default: any].
     #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
     pub requestheader_allowed_names: Vec<String>,
-    /// Headers in which they name the user [default: x-remote-user].
+    /// Headers with the user name [default: x-remote-user].
     #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
     pub requestheader_username_headers: Vec<String>,
-    /// Headers in which they name its UID.
+    /// Headers with the user's UID.
     #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
     pub requestheader_uid_headers: Vec<String>,
-    /// Headers in which they name its groups [default: x-remote-group].
+    /// Headers with the user's groups [default: x-remote-group].
     #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
     pub requestheader_group_headers: Vec<String>,
-    /// Beginnings of headers in which they say more about it [default: x-remote-extra-].
+    /// Prefixes of headers with extra information about the user [default: x-remote-extra-].
     #[arg(long, value_name = "PREFIXES", action = ArgAction::Append)]
     pub requestheader_extra_headers_prefix: Vec<String>,
 }
@@ -127,17 +127,17 @@ pub(crate) struct AuthenticationFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Authorization flags")]
 pub(crate) struct AuthorizationFlags {
-    /// Kubeconfig of the API server that is asked what somebody may [default: the pod's service account; without one, nobody may
-    /// anything but the paths that are always allowed].
+    /// Kubeconfig of the API server that authorizes requests [default: the pod's service account; without one, only the
+    /// always-allowed paths are served].
     #[arg(long, value_name = "FILE")]
     pub authorization_kubeconfig: Option<String>,
-    /// Paths that everybody may read; * at the end stands for the rest [default: /healthz,/readyz,/livez].
+    /// Paths served without authorization; a trailing * matches any suffix [default: /healthz,/readyz,/livez].
     #[arg(long, value_name = "PATHS", action = ArgAction::Append)]
     pub authorization_always_allow_paths: Vec<String>,
-    /// How long a yes counts [default: 10s].
+    /// How long an authorized response is cached [default: 10s].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub authorization_webhook_cache_authorized_ttl: Option<Duration>,
-    /// How long a no counts [default: 10s].
+    /// How long a denied response is cached [default: 10s].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub authorization_webhook_cache_unauthorized_ttl: Option<Duration>,
 }
@@ -149,22 +149,22 @@ pub(crate) struct DeprecatedFlags {
     /// Kubeconfig file [default: KUBECONFIG, ~/.kube/config, the pod's service account].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<String>,
-    /// Writes a second; negative: no limit [default: no limit but the API server's].
+    /// Maximum writes per second; negative means no limit [default: no limit but the API server's].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub kube_api_qps: Option<f32>,
-    /// Writes at once above that.
+    /// Maximum burst of writes above that rate.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub kube_api_burst: Option<i32>,
-    /// Checked; JSON is spoken with the API server.
+    /// Checked, without effect: requests to the API server are JSON.
     #[arg(long, value_name = "TYPE")]
     pub kube_api_content_type: Option<String>,
     /// Serve CPU profiles at /debug/pprof/ [default: true].
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub profiling: Option<bool>,
-    /// No effect: it is about Go's profile of blocked goroutines.
+    /// No effect: there are no goroutines to profile.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub contention_profiling: Option<bool>,
-    /// Longest stay of a pod among those that wait for an event [default: 5m].
+    /// Maximum time that a pod stays in the unschedulable queue [default: 5m].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub pod_max_in_unschedulable_pods_duration: Option<Duration>,
 }
@@ -185,7 +185,7 @@ pub(crate) struct ElectionFlags {
     /// Time between attempts to acquire or renew the Lease [default: 2s].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub leader_elect_retry_period: Option<Duration>,
-    /// Kind of the lock: leases.
+    /// Type of lock: leases, the only one.
     #[arg(long, value_name = "KIND")]
     pub leader_elect_resource_lock: Option<String>,
     /// Name of the Lease [default: kube-scheduler; for other names than default-scheduler, the scheduler name].
@@ -200,14 +200,14 @@ pub(crate) struct ElectionFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Feature gate flags")]
 pub(crate) struct FeatureFlags {
-    /// Feature gates, as NAME=true,NAME=false. Those of other components are accepted; those that would change what is decided here
+    /// Feature gates, as NAME=true,NAME=false. Gates of other components are accepted; gates that would change scheduling decisions
     /// are refused.
     #[arg(long, value_name = "GATES", action = ArgAction::Append)]
     pub feature_gates: Vec<String>,
-    /// Kubernetes version to behave like; only the own one is known.
+    /// Kubernetes version to behave like; only this program's own version is accepted.
     #[arg(long, value_name = "VERSION", action = ArgAction::Append)]
     pub emulated_version: Vec<String>,
-    /// Least Kubernetes version of the control plane.
+    /// Minimum Kubernetes version of the control plane.
     #[arg(long, value_name = "VERSION", action = ArgAction::Append)]
     pub min_compatibility_version: Vec<String>,
 }
@@ -252,7 +252,7 @@ pub(crate) struct LogFlags {
     /// No effect: each line is written at once.
     #[arg(long, value_name = "BYTES")]
     pub log_text_info_buffer_size: Option<String>,
-    /// No effect: it names Go files; RUST_LOG chooses by module.
+    /// No effect: it matches Go files; use RUST_LOG to choose by module.
     #[arg(long, value_name = "PATTERNS", action = ArgAction::Append)]
     pub vmodule: Vec<String>,
 }

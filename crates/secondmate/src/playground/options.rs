@@ -28,7 +28,7 @@ pub(crate) struct PlaygroundArgs {
     /// Number of pods to create [default: 1000, or 0 with -f].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=5_000_000))]
     pub pods: Option<u32>,
-    /// Manifest to apply: a YAML or JSON file, a directory, or - for standard input. Repeatable.
+    /// Manifest to apply: a YAML or JSON file, a directory, or - for standard input. May be repeated.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Format of the summary, which goes to standard output; progress goes to standard error.
@@ -43,8 +43,8 @@ pub(crate) struct PlaygroundArgs {
     /// Write a kubeconfig for the playground to this file [default with --keep: a temporary file].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig_out: Option<PathBuf>,
-    /// Schedule pods with this spec.schedulerName [default: my-scheduler, or those in --config]. Repeat it for several profiles;
-    /// generated pods are spread over them. Without --config, default-scheduler is served too.
+    /// Schedule pods with this spec.schedulerName. May be repeated, for several profiles; generated pods are spread over them. Without
+    /// --config, default-scheduler is served too [default: my-scheduler, or those in --config].
     #[arg(long = "scheduler-name", value_name = "NAME")]
     pub scheduler_names: Vec<String>,
     /// KubeSchedulerConfiguration file (kubescheduler.config.k8s.io/v1). Leader election is always off here.

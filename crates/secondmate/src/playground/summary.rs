@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+/// Below this a span says nothing about a rate: so few pods were bound that the clock and the watch decide.
+const MEASURED_S_MIN: f64 = 0.01;
+
 /// Why the playground stopped to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,7 +31,8 @@ pub(super) struct Summary {
     pub bound: u64,
     /// Pods that have none.
     pub pending: u64,
-    /// Pods that were bound while the playground watched, by the time from the first creation to the last binding.
+    /// Pods that were bound while the playground watched, by the time from the first creation to the last binding; null where
+    /// that is less than 10 ms.
     pub pods_per_s: Option<f64>,
     pub latency_ms: Latency,
     /// Why pods are pending or were never created, by group.
@@ -101,8 +105,8 @@ impl Summary {
         let counts = observations.counts();
         let latencies = observations.latencies();
         let elapsed_s = observations.span().map(|span| span.as_secs_f64());
-        // A span of nothing has no rate.
-        let rate = |elapsed: f64| (elapsed > 0.0).then(|| round(latencies.len() as f64 / elapsed, 1));
+        let rate =
+            |elapsed: f64| (elapsed >= MEASURED_S_MIN).then(|| round(latencies.len() as f64 / elapsed, 1));
         Self {
             bound: counts.bound,
             pending: left.pending,
@@ -179,8 +183,8 @@ impl fmt::Display for Summary {
         let (bound, nodes) = (self.bound, self.spread.nodes);
         write!(f, "{bound} of {} bound on {}", counted(total, "pod"), counted(nodes, "node"))?;
         match self.elapsed_s {
-            Some(elapsed) => writeln!(f, " in {elapsed:.2} s")?,
-            None => writeln!(f)?,
+            Some(elapsed) if elapsed >= MEASURED_S_MIN => writeln!(f, " in {elapsed:.2} s")?,
+            _ => writeln!(f)?,
         }
         if self.missing > 0 {
             writeln!(f, "{} never created", counted(self.missing, "pod"))?;
@@ -327,6 +331,18 @@ mod tests {
                 },
             })
         );
+    }
+
+    #[test]
+    fn a_moment_has_no_rate() {
+        let zero = Instant::now();
+        let mut observations = Observations::new(["mine".to_owned()], zero);
+        observations.applied(&bound("1", ""), zero);
+        observations.applied(&bound("1", "n1"), zero + Duration::from_micros(44));
+        let nodes = BTreeMap::from([("n1".to_owned(), String::new())]);
+        let summary = Summary::new(&observations, &nodes, Left::default(), Ended::Settled);
+        assert_eq!((summary.pods_per_s, summary.elapsed_s), (None, Some(0.0)));
+        assert!(summary.to_string().starts_with("1 of 1 pod bound on 1 node\n\n  latency"), "{summary}");
     }
 
     #[test]
