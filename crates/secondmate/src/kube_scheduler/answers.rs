@@ -29,7 +29,7 @@ pub(super) fn remarks(args: &KubeSchedulerArgs) -> Vec<String> {
         (
             "--kube-api-content-type",
             args.deprecated.kube_api_content_type.as_ref().is_some_and(|kind| kind.contains("protobuf")),
-            "JSON is spoken with the API server; what is exchanged is the same",
+            "requests to the API server are JSON, with the same content",
         ),
         (
             "--allow-metric-labels",
@@ -65,7 +65,7 @@ pub(super) fn remarks(args: &KubeSchedulerArgs) -> Vec<String> {
         (
             "--vmodule",
             !list(&logs.vmodule).is_empty(),
-            "it names Go files; RUST_LOG=MODULE=LEVEL chooses by module",
+            "it matches Go files; use RUST_LOG=MODULE=LEVEL to choose by module",
         ),
     ];
     let said = without_effect.iter().filter(|(_, given, _)| *given);
@@ -82,7 +82,7 @@ pub(super) fn remarks(args: &KubeSchedulerArgs) -> Vec<String> {
         let given = proxies.iter().filter(|(_, given)| !given.is_empty());
         remarks.extend(given.map(|(flag, _)| {
             format!(
-                "{flag} has no effect without --requestheader-client-ca-file: the cluster's ConfigMap says it"
+                "{flag} has no effect without --requestheader-client-ca-file: the cluster's ConfigMap is used"
             )
         }));
     }
@@ -108,7 +108,7 @@ fn ignored_with_file(args: &KubeSchedulerArgs, remarks: &mut Vec<String>) {
         ("--contention-profiling", deprecated.contention_profiling.is_some(), "enableContentionProfiling"),
     ] {
         if given {
-            remarks.push(format!("{flag} is ignored, because --config is given: the file's {field} counts"));
+            remarks.push(format!("{flag} is ignored, because --config is given: the file's {field} applies"));
         }
     }
 }
