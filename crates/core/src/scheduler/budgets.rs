@@ -5,8 +5,9 @@
 //! chosen, and the last one, which is evicted later, to those of that time as well. In the snapshot such a budget allows as many
 //! disruptions less, and names the victim among the disrupted pods, as the API server does for evictions that it carries out itself.
 //!
-//! The charge ends when the budget's status is written after the victim was seen to leave, and [`SETTLES_WITHIN`] after that in any case.
-//! It also ends where every preemption that chose the victim spares it before it leaves, unless an eviction of it is on its way.
+//! The charge ends when, after the victim was seen to leave, the budget's status is written with one disruption less than before, and
+//! [`SETTLES_WITHIN`] after that in any case. A status that allows as many may be from before the eviction, written since another pod had become
+//! ready, and ends nothing. The charge also ends where every preemption that chose the victim spares it before it leaves, unless an eviction of it is on its way.
 //!
 //! A preemption that would overdraw a budget while charges are open waits until they are settled: it may turn out that it need not.
 
@@ -49,6 +50,22 @@ impl Charged {
             }
         }
         budget
+    }
+
+    /// Ends the charges that a new status shows: of those that leave, the ones that did so first.
+    fn shown(&mut self, new: &DisruptionBudget) {
+        let fewer = self.written.disruptions_allowed.saturating_sub(new.disruptions_allowed);
+        // Of pods that are newly named it is known whose disruptions they are: evictions through the API server, which counts them at once.
+        let is_new = |pod: &&Box<str>| !self.written.disrupted_pods.contains(*pod);
+        let others = new.disrupted_pods.iter().filter(is_new).count();
+        let shown = usize::try_from(fewer).unwrap_or(0).saturating_sub(others);
+        let leaving = self.charges.iter().filter(|(_, charge)| charge.leaves);
+        let mut leaving: Vec<(Timestamp, Uid)> =
+            leaving.map(|(uid, charge)| (charge.until, uid.clone())).collect();
+        leaving.sort_unstable();
+        for (_, uid) in leaving.into_iter().take(shown) {
+            self.charges.remove(&uid);
+        }
     }
 }
 
@@ -133,7 +150,7 @@ impl Budgets {
     /// The API server tells of a budget: what it is in the snapshot, and whether it has no open charges any more.
     pub fn written(&mut self, name: &ObjectName, budget: DisruptionBudget) -> (DisruptionBudget, bool) {
         let Some(charged) = self.by_name.get_mut(name) else { return (budget, false) };
-        charged.charges.retain(|_, charge| !charge.leaves);
+        charged.shown(&budget);
         charged.written = budget;
         let effective = charged.effective();
         let settled = charged.charges.is_empty();

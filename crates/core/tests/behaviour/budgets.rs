@@ -5,6 +5,7 @@ use secondmate_core::port::{Input, PodWatch};
 use secondmate_model::objects::{Object, ObjectKind, ObjectName};
 use secondmate_model::wire;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Two nodes, each full with a pod that the budget protects, and two pods that need the room.
 fn two_preemptors(allowed: i32) -> Cluster {
@@ -21,8 +22,14 @@ fn two_preemptors(allowed: i32) -> Cluster {
 
 /// The API server tells of the budget.
 fn budget(cluster: &mut Cluster, allowed: i32) {
+    budget_with(cluster, allowed, &[]);
+}
+
+fn budget_with(cluster: &mut Cluster, allowed: i32, disrupted: &[&str]) {
+    let disrupted: BTreeMap<_, _> = disrupted.iter().map(|pod| (*pod, "2026-01-01T00:00:00Z")).collect();
     let object = json!({"metadata": {"name": "b", "namespace": "default"},
-        "spec": {"selector": {"matchLabels": {"a": "b"}}}, "status": {"disruptionsAllowed": allowed}});
+        "spec": {"selector": {"matchLabels": {"a": "b"}}},
+        "status": {"disruptionsAllowed": allowed, "disruptedPods": disrupted}});
     let wire: wire::PodDisruptionBudget = serde_json::from_value(object).expect("a budget");
     cluster.apply(Input::Object(Object::disruption_budget(&wire)));
 }
@@ -57,10 +64,34 @@ fn a_preemption_that_would_overdraw_the_budget_waits_for_its_status() {
     assert_eq!((cluster.step(), cluster.place("p2")), ("-".to_owned(), "Unschedulable".to_owned()));
     cluster.evicted("p1", "v1", Ok(()));
     assert_eq!(cluster.step(), "-");
-    // Another pod has become healthy, so one more may go.
+    // Nor does one that comes after its answer and allows as many: it was written since another pod had become ready before that.
+    budget(&mut cluster, 1);
+    assert_eq!(cluster.step(), "-");
+    // One that shows it does; then another pod has become healthy, so one more may go.
+    budget(&mut cluster, 0);
     budget(&mut cluster, 1);
     assert_eq!(cluster.step(), "p2: unschedulable");
     assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
+}
+
+/// The API server names a pod that it evicts itself in the status, and counts it at once.
+#[test]
+fn what_others_evict_does_not_pass_for_what_was_evicted_here() {
+    let mut cluster = two_preemptors(2);
+    cluster.node("n3 cpu=1");
+    cluster.assigned("v3 cpu=1 node=n3 label=b");
+    cluster.pending("p3 cpu=1 priority=100");
+    assert_eq!(cluster.step(), "p1: unschedulable");
+    cluster.evicted("p1", "v1", Ok(()));
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p1"]);
+    budget_with(&mut cluster, 1, &["other"]);
+    // One is left, and v1 has it.
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evictions(&mut cluster), Vec::<String>::new());
+    budget_with(&mut cluster, 0, &["other"]);
+    budget_with(&mut cluster, 1, &[]);
+    assert_eq!(cluster.step(), "p3: unschedulable");
+    assert_eq!(evictions(&mut cluster).len(), 1);
 }
 
 #[test]
