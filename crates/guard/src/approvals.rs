@@ -28,6 +28,8 @@ pub struct Times {
     /// So long after a look has shown a bind as carried out the watch lags if it still does not show it: a slow API server may have carried
     /// it out just before the look.
     pub lags_after: Duration,
+    /// Between two looks at pods that stand in another's way: while everything is refused, nothing else would show that the watch lags.
+    pub doubt_every: Duration,
     /// After this without a sign the room is given back. No request to an API server lasts longer than its 60 s by default.
     pub expire_after: Duration,
 }
@@ -40,6 +42,7 @@ impl Default for Times {
             carried_out_at_last: Duration::from_secs(35),
             in_vain_within: Duration::from_secs(1),
             lags_after: Duration::from_secs(1),
+            doubt_every: Duration::from_secs(1),
             expire_after: Duration::from_secs(60),
         }
     }
@@ -145,6 +148,19 @@ pub struct Look {
 pub(crate) enum About {
     /// An approval, by how it is held and when it was given: a later one may take its place.
     Approval(Uid, Timestamp),
+    /// Whether the pod is on its node at all.
+    Doubt,
+}
+
+/// A pod that stands in another's way, and is looked at once: is it there still?
+#[derive(Clone, Debug)]
+pub(crate) struct Doubt {
+    pub pod: Uid,
+    pub at: Timestamp,
+    /// It is to be looked at.
+    pub is_due: bool,
+    /// A look has shown that it is not, then.
+    pub gone: Option<Timestamp>,
 }
 
 /// What a look at a pod found.

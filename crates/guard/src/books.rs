@@ -1,6 +1,6 @@
 //! The books: who is where, who was let through, and what became of that.
 
-use crate::approvals::{About, Approval, Found, InVain, Look, Settled, Slowest, Times, Tries};
+use crate::approvals::{About, Approval, Doubt, Found, InVain, Look, Settled, Slowest, Times, Tries};
 use crate::room::shortages;
 use crate::waiting::Waiting;
 use crate::{Bind, CRITICAL_PRIORITY, Decision, First, Pass, Refusal, Shortage, Standing, Verdict};
@@ -30,6 +30,9 @@ pub struct Guard {
     /// One for each assumed pod of the cache: a pod itself, or a [`stand_in`].
     approvals: BTreeMap<Uid, Approval>,
     in_vain: InVain,
+    doubt: Option<Doubt>,
+    /// How many there were, so that not the same pod is doubted again and again.
+    doubts: usize,
     slowest: Slowest,
     arrivals: FxHashMap<Atom, Arrivals>,
     /// The first lists are in: who comes from now on comes now.
@@ -51,6 +54,8 @@ impl Guard {
             waiting: Waiting::default(),
             approvals: BTreeMap::new(),
             in_vain: InVain::default(),
+            doubt: None,
+            doubts: 0,
             slowest: Slowest::default(),
             arrivals: FxHashMap::default(),
             listed: false,
@@ -211,6 +216,7 @@ impl Guard {
         if pass.is_none()
             && let Some(refusal) = self.refusal(pod, &bind.node, now)
         {
+            self.doubt(&refusal, now);
             return Verdict::Refused(Box::new(refusal));
         }
         // A pod that has ended takes nothing, wherever it is bound to.
@@ -289,6 +295,26 @@ impl Guard {
         Some(Refusal { node: node.clone(), pod: pod.full_name().into(), shortages, first })
     }
 
+    /// Lets one of those be looked at who are said to be in the way.
+    fn doubt(&mut self, refusal: &Refusal, now: Timestamp) {
+        let rests = |doubt: &Doubt| self.is_off(doubt) || now.since(doubt.at) < self.times.doubt_every;
+        if self.doubt.as_ref().is_some_and(rests) {
+            return;
+        }
+        let pods = self.cache.node_info(&refusal.node).map(|info| info.pods()).unwrap_or_default();
+        let is_due_to = |pod: &Pod| refusal.shortages.iter().any(|shortage| shortage.is_due_to(pod));
+        let seen = |pod: &&Arc<Pod>| is_due_to(pod) && self.cache.is_added(&pod.uid);
+        let count = pods.iter().filter(seen).count();
+        let Some(pod) = pods.iter().filter(seen).nth(self.doubts % count.max(1)) else { return };
+        self.doubt = Some(Doubt { pod: pod.uid.clone(), at: now, is_due: true, gone: None });
+        self.doubts = self.doubts.wrapping_add(1);
+    }
+
+    /// Whether a look has shown that the pod is not on its node, and the watch has not told it yet.
+    fn is_off(&self, doubt: &Doubt) -> bool {
+        doubt.gone.is_some() && self.cache.is_added(&doubt.pod)
+    }
+
     /// Who is to be named for a shortage: the last to come of those who are part of the reason; of a port whoever has it.
     fn first(&self, shortage: &Shortage, info: &NodeInfo, now: Timestamp) -> Option<First> {
         let named = |pod: &Pod, ago| First {
@@ -315,7 +341,7 @@ impl Guard {
     pub fn looks(&mut self, now: Timestamp, at_most: usize) -> Vec<Look> {
         let again = now + self.times.look_after;
         let due = self.approvals.iter_mut().filter(|(_, approval)| approval.look <= now).take(at_most);
-        due.filter_map(|(key, approval)| {
+        let looks = due.filter_map(|(key, approval)| {
             approval.look = again;
             let pod = self.cache.pod(key)?;
             Some(Look {
@@ -326,13 +352,33 @@ impl Guard {
                 about: About::Approval(key.clone(), approval.at),
                 begins: now,
             })
-        })
-        .collect()
+        });
+        let mut looks: Vec<Look> = looks.collect();
+        if let Some(doubt) = self.doubt.as_mut().filter(|doubt| doubt.is_due && looks.len() < at_most) {
+            doubt.is_due = false;
+            looks.extend(self.cache.pod(&doubt.pod).and_then(|pod| {
+                Some(Look {
+                    namespace: pod.namespace.clone(),
+                    name: pod.name.clone(),
+                    uid: pod.uid.clone(),
+                    node: pod.node_name.clone()?,
+                    about: About::Doubt,
+                    begins: now,
+                })
+            }));
+        }
+        looks
     }
 
     /// What a look at a pod has found. Says what that means for the approval; `None` where it means nothing (yet).
     pub fn found(&mut self, look: &Look, found: &Found, now: Timestamp) -> Option<Settled> {
-        let About::Approval(key, at) = &look.about;
+        let About::Approval(key, at) = &look.about else {
+            let is_there = matches!(found, Found::On(node) if *node == look.node);
+            if let Some(doubt) = self.doubt.as_mut().filter(|doubt| doubt.pod == look.uid) {
+                doubt.gone = (!is_there && *found != Found::Unknown).then_some(now);
+            }
+            return None;
+        };
         let slowest = self.slowest.get(now);
         let approval = self.approvals.get_mut(key).filter(|approval| approval.at == *at)?;
         match found {
@@ -366,10 +412,14 @@ impl Guard {
         }
     }
 
-    /// Whether the watch of pods on nodes is known to lag: a bind was carried out that it does not show.
+    /// Whether the watch of pods on nodes is known to lag: a bind was carried out that it does not show, or a pod that it shows is gone.
     #[must_use]
-    pub fn lags(&self) -> bool {
+    pub fn lags(&self, now: Timestamp) -> bool {
+        let shows_too_long = |doubt: &Doubt| {
+            self.is_off(doubt) && doubt.gone.is_some_and(|gone| now.since(gone) >= self.times.lags_after)
+        };
         self.approvals.values().any(|approval| approval.lags)
+            || self.doubt.as_ref().is_some_and(shows_too_long)
     }
 
     /// Gives back what is unseen for so long that nobody will say any more; returns how many approvals that ended.

@@ -182,20 +182,53 @@ fn a_bind_that_only_the_watch_does_not_show_stands_and_says_that_the_watch_lags(
     desk.wait_ms(3000);
     let look = desk.look().expect("unseen for too long");
     assert_eq!(desk.found(&look, &Found::On(atom("n1"))), None, "it may have been carried out just now");
-    assert!(!desk.guard.lags());
+    assert!(!desk.guard.lags(desk.now));
     desk.wait_ms(999);
     assert_eq!(desk.look(), None);
     desk.wait_ms(1);
     for _ in 0..100 {
         let look = desk.look().expect("unseen still");
         assert_eq!(desk.found(&look, &Found::On(atom("n1"))), Some(Settled::WatchLags));
-        assert!(desk.guard.lags());
+        assert!(desk.guard.lags(desk.now));
         assert_eq!(desk.guard.expire(desk.now), 0);
         assert!(desk.bind("b", "n1").contains("default/a was bound"));
         desk.wait_ms(3000);
     }
     assert_eq!(desk.see("a cpu=1 on=n1"), Some(Settled::Seen(Duration::from_secs(304))));
-    assert!(!desk.guard.lags());
+    assert!(!desk.guard.lags(desk.now));
+}
+
+#[test]
+fn a_pod_that_is_gone_and_still_shown_says_that_the_watch_lags_while_everything_is_refused() {
+    for found in [Found::Gone, Found::Unbound, Found::On(atom("n2"))] {
+        let mut desk = Desk::new(&["n1 cpu=1"], &["old cpu=500m on=n1", "other cpu=500m on=n1", "a cpu=1"]);
+        assert!(desk.bind("a", "n1").contains("Insufficient cpu"));
+        let look = desk.look().expect("whether who is in the way is there");
+        assert_eq!((look.name.as_ref(), look.node.as_str()), ("old", "n1"));
+        assert_eq!(desk.found(&look, &Found::On(atom("n1"))), None);
+        assert!(desk.bind("a", "n1").contains("Insufficient cpu"));
+        assert_eq!(desk.look(), None, "not for each refusal");
+        desk.wait_ms(1000);
+        assert!(!desk.guard.lags(desk.now));
+        assert!(desk.bind("a", "n1").contains("Insufficient cpu"));
+        let look = desk.look().expect("another one");
+        assert_eq!(look.name.as_ref(), "other");
+        assert_eq!(desk.found(&look, &found), None);
+        desk.wait_ms(999);
+        assert!(!desk.guard.lags(desk.now), "the watch may tell it yet");
+        desk.wait_ms(1);
+        assert!(desk.guard.lags(desk.now));
+        assert!(desk.bind("a", "n1").contains("Insufficient cpu"));
+        assert!(desk.look().is_none() && desk.guard.lags(desk.now), "as long as it is shown");
+        desk.guard.off_node(&uid("other"));
+        assert!(!desk.guard.lags(desk.now));
+        desk.wait_ms(1000);
+        assert!(desk.bind("a", "n1").contains("Insufficient cpu"));
+        let look = desk.look().expect("and again");
+        assert_eq!(desk.found(&look, &Found::Unknown), None);
+        desk.wait_ms(5000);
+        assert!(!desk.guard.lags(desk.now), "nobody could say");
+    }
 }
 
 #[test]

@@ -100,7 +100,9 @@ impl Desk {
             return not_in_sync(why);
         }
         if shared.lags.load(Ordering::Relaxed) {
-            return not_in_sync("a bind was carried out that the watches do not show yet".to_owned());
+            return not_in_sync(
+                "the API server has bound or deleted pods, and the watches do not show it yet".to_owned(),
+            );
         }
         let turned = Timestamp { nanos: shared.turned.load(Ordering::Relaxed) };
         if now.since(turned) > SILENCE_MAX || now.nanos < shared.catches_up_until.load(Ordering::Relaxed) {
@@ -192,7 +194,7 @@ impl Desk {
             let mut guard = self.guard();
             let expired = guard.expire(now);
             shared.metrics.guard.unseen.set(i64::try_from(guard.unseen()).unwrap_or(i64::MAX));
-            shared.lags.store(guard.lags(), Ordering::Relaxed);
+            shared.lags.store(guard.lags(now), Ordering::Relaxed);
             (guard.looks(now, looks_at_most), expired)
         };
         if expired > 0 {
@@ -218,7 +220,7 @@ impl Desk {
         *said = why;
     }
 
-    /// Looks at a pod whose approval is unseen for too long.
+    /// Looks at a pod whose approval is unseen for too long, or that stands in another's way.
     pub async fn look(&self, look: Look) {
         let path = format!("/api/v1/namespaces/{}/pods/{}", look.namespace, look.name);
         let found = match self.shared.caller.read(&Call::get(path)).await {
@@ -233,7 +235,7 @@ impl Desk {
             let now = self.now();
             let mut guard = self.guard();
             let settled = guard.found(&look, &found, now);
-            self.shared.lags.store(guard.lags(), Ordering::Relaxed);
+            self.shared.lags.store(guard.lags(now), Ordering::Relaxed);
             settled
         };
         self.settled(settled);
@@ -258,6 +260,7 @@ impl Desk {
 fn found(body: &[u8], uid: &Uid) -> Found {
     match Source::try_from(body).and_then(Source::pod) {
         Ok(pod) if &*pod.metadata.uid != uid.as_str() => Found::Gone,
+        Ok(pod) if matches!(&*pod.status.phase, "Succeeded" | "Failed") => Found::Gone,
         Ok(pod) if pod.spec.node_name.is_empty() => Found::Unbound,
         Ok(pod) => Found::On(secondmate_model::Atom::new(&pod.spec.node_name)),
         Err(_) => Found::Unknown,

@@ -189,7 +189,7 @@ impl World {
             dry_run: false,
         };
         let known = guard.pod_of(&bind).or(stored);
-        let standing = if guard.lags() { Standing::NotInSync } else { Standing::Decides };
+        let standing = if guard.lags(now) { Standing::NotInSync } else { Standing::Decides };
         match guard.decide(&bind, known.as_ref(), standing, now).verdict {
             Verdict::Approved => self.counts.add("binds approved by the guard", 1),
             Verdict::Passed(_) => {
