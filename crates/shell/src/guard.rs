@@ -10,7 +10,7 @@
 //! not hold the Lease, a watch is behind, or it was stopped for a while. One instance decides at a time; unlike the scheduler, one that
 //! loses the Lease stands again.
 //!
-//! Bounds: connections and requests on each (module `server`), the inbox of the watches, looks at pods (module `desk`). What was let
+//! Bounds: connections (module `connections`) and requests on each (module `server`), the inbox of the watches, looks at pods (module `desk`). What was let
 //! through and is unseen is given back after a time.
 
 pub(crate) mod certificate;
@@ -35,6 +35,7 @@ use crate::options::StartError;
 use crate::tasks::{Failure, Failures, Tasks};
 use crate::watch::{self, Currency, Permission};
 use crate::write::Leading;
+use connections::Limits;
 use desk::Desk;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -189,7 +190,10 @@ impl GuardService {
             tls,
         };
         tasks.spawn_lasting("certificate of the bind guard", registration.keep());
-        tasks.spawn_lasting("server of the bind guard", server::serve(listener, certificate, desk, metrics));
+        tasks.spawn_lasting(
+            "server of the bind guard",
+            server::serve(listener, certificate, desk, metrics, Limits::default()),
+        );
         info!(%address, path = server::PATH, "the bind guard is served");
         Ok(Self { address, failures, election_ended, end_of_election, _tasks: guard })
     }

@@ -1,30 +1,190 @@
-//! How long a connection of the server is kept, and how it ends.
+//! The connections of the server: how many there are, how long each is kept, and how it ends.
 
 use crate::write::Leading;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// How long a connection that ends may take for the requests on it.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// Serves a connection until the other side closes it, leadership ends, or `elsewhere` is told that another instance is to be asked:
-/// API servers keep connections, and would go on asking one that does not decide any more. `end` takes no further requests, and
-/// tells the other side so.
+/// How many connections there may be, and for how long they may be idle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Connections at once. An API server holds few by HTTP/2, and one a request on its way by HTTP/1.1.
+    pub connections: usize,
+    /// Longer than API servers keep an idle connection (90 s), so that they close it and no request meets a connection that closes.
+    pub idle: Duration,
+    /// When all are taken, the one that has been idle longest makes room, if it has been idle for so long: in a burst nobody is to lose
+    /// the connection that he has just made.
+    pub makes_room_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 2048, idle: Duration::from_secs(120), makes_room_after: Duration::from_secs(1) }
+    }
+}
+
+/// The open ones, by number.
+type Open = Arc<Mutex<BTreeMap<u64, Arc<Held>>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics half-way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Connections {
+    limits: Limits,
+    open: Open,
+    next: u64,
+}
+
+/// A place for one more.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub slot: Slot,
+    /// Another one has to go for it.
+    pub displaces: bool,
+}
+
+impl Connections {
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, open: Open::default(), next: 0 }
+    }
+
+    /// A place for a new connection; `None` where all are taken and none has been idle for long enough.
+    pub fn admit(&mut self) -> Option<Admitted> {
+        let mut open = lock(&self.open);
+        let displaces = open.len() >= self.limits.connections;
+        if displaces {
+            let idle = open.iter().filter_map(|(number, held)| Some((held.idle_since()?, *number)));
+            let (since, number) = idle.min()?;
+            if since.elapsed() < self.limits.makes_room_after {
+                return None;
+            }
+            open.remove(&number)?.displaced.cancel();
+        }
+        let number = self.next;
+        self.next += 1;
+        let held = Arc::new(Held::new(self.limits.idle));
+        open.insert(number, Arc::clone(&held));
+        Some(Admitted { slot: Slot { number, held, open: Arc::clone(&self.open) }, displaces })
+    }
+}
+
+/// The place of a connection, which is free when this is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    number: u64,
+    pub held: Arc<Held>,
+    open: Open,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        lock(&self.open).remove(&self.number);
+    }
+}
+
+/// What is known of a connection beside its bytes.
+#[derive(Debug)]
+pub(super) struct Held {
+    idle_max: Duration,
+    activity: Mutex<Activity>,
+    /// It has to make room.
+    displaced: CancellationToken,
+    /// Another instance is to be asked.
+    elsewhere: Notify,
+}
+
+#[derive(Debug)]
+struct Activity {
+    requests: usize,
+    /// When the last one was answered, or the connection was accepted.
+    last: Instant,
+}
+
+/// A request under way.
+pub(super) struct Busy(Arc<Held>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut activity = lock(&self.0.activity);
+        activity.requests -= 1;
+        activity.last = Instant::now();
+    }
+}
+
+impl Held {
+    fn new(idle_max: Duration) -> Self {
+        Self {
+            idle_max,
+            activity: Mutex::new(Activity { requests: 0, last: Instant::now() }),
+            displaced: CancellationToken::new(),
+            elsewhere: Notify::new(),
+        }
+    }
+
+    /// A request has come.
+    pub fn begin(self: &Arc<Self>) -> Busy {
+        lock(&self.activity).requests += 1;
+        Busy(Arc::clone(self))
+    }
+
+    /// The next request is to be sent to another instance.
+    pub fn elsewhere(&self) {
+        self.elsewhere.notify_one();
+    }
+
+    /// Returns when it has to make room.
+    pub async fn displaced(&self) {
+        self.displaced.cancelled().await;
+    }
+
+    /// `None` while a request is under way.
+    fn idle_since(&self) -> Option<Instant> {
+        let activity = lock(&self.activity);
+        (activity.requests == 0).then_some(activity.last)
+    }
+
+    /// Returns when it has been idle for too long.
+    async fn idle_for_too_long(&self) {
+        loop {
+            let since = self.idle_since().unwrap_or_else(Instant::now);
+            if since.elapsed() >= self.idle_max {
+                return;
+            }
+            sleep_until(since + self.idle_max).await;
+        }
+    }
+}
+
+/// Serves a connection until the other side closes it, it has been idle for too long, it makes room, leadership ends, or another instance
+/// is to be asked: API servers keep connections, and would go on asking one that does not decide any more. `end` takes no further
+/// requests, and tells the other side so.
 pub(super) async fn keep<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     end: impl Fn(Pin<&mut C>),
     mut leading: Leading,
-    elsewhere: &Notify,
+    held: &Held,
 ) -> hyper::Result<()> {
     let mut connection = pin!(connection);
+    let mut idle = pin!(held.idle_for_too_long());
     let mut leads = leading.may_write();
     loop {
         tokio::select! {
             result = connection.as_mut() => return result,
-            () = elsewhere.notified() => break,
+            () = held.displaced() => return Ok(()),
+            () = held.elsewhere.notified() => break,
+            () = idle.as_mut() => break,
             () = leading.changed() => {
                 let led = std::mem::replace(&mut leads, leading.may_write());
                 if led && !leads {
@@ -35,4 +195,50 @@ pub(super) async fn keep<C: Future<Output = hyper::Result<()>>>(
     }
     end(connection.as_mut());
     timeout(END_WITHIN, connection).await.unwrap_or(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn when_all_are_taken_the_one_that_has_been_idle_longest_makes_room() {
+        let limits = Limits { connections: 3, ..Limits::default() };
+        let mut connections = Connections::new(limits);
+        let mut slots = Vec::new();
+        for _ in 0..3 {
+            let Admitted { slot, displaces } = connections.admit().expect("there is room");
+            assert!(!displaces);
+            slots.push(slot);
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        let [busy, ..] = &slots[..] else { panic!() };
+        let busy = busy.held.begin();
+        // The second has been idle longest, and not for long enough.
+        assert!(connections.admit().is_none());
+        tokio::time::advance(limits.makes_room_after).await;
+        drop(slots[1].held.begin());
+        let admitted = connections.admit().expect("the third makes room");
+        assert!(admitted.displaces);
+        let displaced = |slot: &Slot| slot.held.displaced.is_cancelled();
+        assert_eq!(slots.iter().map(displaced).collect::<Vec<_>>(), [false, false, true]);
+        // The end of the one that made room frees no second place, and that of another does.
+        slots.pop();
+        assert!(connections.admit().is_none());
+        slots.pop();
+        assert!(!connections.admit().expect("a free place").displaces);
+        drop(busy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_is_who_has_no_request_under_way() {
+        let held = Arc::new(Held::new(Duration::from_secs(10)));
+        let busy = held.begin();
+        assert!(timeout(Duration::from_secs(60), held.idle_for_too_long()).await.is_err());
+        drop(busy);
+        assert!(timeout(Duration::from_secs(9), held.idle_for_too_long()).await.is_err());
+        drop(held.begin());
+        assert!(timeout(Duration::from_secs(9), held.idle_for_too_long()).await.is_err());
+        assert!(timeout(Duration::from_secs(2), held.idle_for_too_long()).await.is_ok());
+    }
 }

@@ -3,9 +3,9 @@
 //! What counts is that nobody waits: a request that is not answered in time passes, and nobody counts it. So connections are accepted at
 //! once into a long backlog, handshakes run beside each other, connections are kept, and HTTP/2 carries as many requests side by side as
 //! the API server cares to send. Only an instance that does not lead closes what it has answered on: the next request is to find the one
-//! that does.
+//! that does. Nor are connections kept that nobody uses, and when there are too many, the one that has been idle longest makes room.
 
-use super::connections::keep;
+use super::connections::{Admitted, Connections, Held, Limits, Slot, keep};
 use super::desk::Desk;
 use super::review;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -32,15 +32,13 @@ use tracing::{debug, warn};
 pub(super) const PATH: &str = "/bind";
 /// Connections that wait to be accepted; the kernel's own limit is 4,096 by default.
 const BACKLOG: u32 = 4096;
-/// Connections at once. An API server holds few by HTTP/2, and one a request on its way by HTTP/1.1.
-const CONNECTIONS_MAX: usize = 2048;
 /// Requests side by side on one connection of HTTP/2.
 const STREAMS_MAX: u32 = 2048;
 /// A Binding has a name and a few annotations, whose sum the API server bounds at 256 KiB; the review repeats it once.
 const BODY_BYTES_MAX: usize = 1 << 20;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer than API servers keep an idle connection (90 s), so that they close it and no request meets a connection that closes.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Nobody who waits for an answer takes so long for his question.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be accepted: out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The protocol that TLS agrees on for HTTP/2.
@@ -66,9 +64,10 @@ pub(super) async fn serve(
     tls: watch::Receiver<Option<Arc<ServerConfig>>>,
     desk: Desk,
     metrics: Metrics,
+    limits: Limits,
 ) {
-    let mut connections = JoinSet::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut served = JoinSet::new();
+    let mut connections = Connections::new(limits);
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -78,28 +77,32 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        while connections.try_join_next().is_some() {}
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            metrics.guard.connections_failed("limit").inc();
-            continue;
-        };
+        while served.try_join_next().is_some() {}
         let Some(config) = tls.borrow().clone() else {
             metrics.guard.connections_failed("no-certificate").inc();
             continue;
         };
-        let (desk, metrics) = (desk.clone(), metrics.clone());
-        connections.spawn(async move {
-            connection(stream, config, desk, &metrics).await;
-            drop(slot);
-        });
+        let Some(Admitted { slot, displaces }) = connections.admit() else {
+            metrics.guard.connections_failed("limit").inc();
+            continue;
+        };
+        if displaces {
+            metrics.guard.connections_failed("displaced").inc();
+        }
+        served.spawn(connection(stream, config, desk.clone(), metrics.clone(), slot));
     }
 }
 
-async fn connection(stream: TcpStream, config: Arc<ServerConfig>, desk: Desk, metrics: &Metrics) {
+async fn connection(stream: TcpStream, config: Arc<ServerConfig>, desk: Desk, metrics: Metrics, slot: Slot) {
+    let held = &slot.held;
     // Answers are small and wanted at once. A socket that refuses this is about to fail anyway.
     let _ = stream.set_nodelay(true);
     let handshake = TlsAcceptor::from(config).accept(stream);
-    let stream = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+    let shaken = tokio::select! {
+        shaken = timeout(HANDSHAKE_TIMEOUT, handshake) => shaken,
+        () = held.displaced() => return,
+    };
+    let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             metrics.guard.connections_failed("tls").inc();
@@ -116,11 +119,10 @@ async fn connection(stream: TcpStream, config: Arc<ServerConfig>, desk: Desk, me
     };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
     let leading = desk.leading();
-    let elsewhere = Arc::new(Notify::new());
-    let tell_elsewhere = Arc::clone(&elsewhere);
+    let asked = Arc::clone(held);
     let service = service_fn(move |request| {
-        let (desk, elsewhere) = (desk.clone(), Arc::clone(&tell_elsewhere));
-        async move { Ok::<_, Infallible>(answer(&desk, request, &elsewhere).await) }
+        let (desk, held) = (desk.clone(), Arc::clone(&asked));
+        async move { Ok::<_, Infallible>(answer(&desk, request, &held).await) }
     });
     let stream = TokioIo::new(stream);
     let result = if is_http2 {
@@ -128,13 +130,11 @@ async fn connection(stream: TcpStream, config: Arc<ServerConfig>, desk: Desk, me
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
             .serve_connection(stream, service);
-        keep(connection, http2::Connection::graceful_shutdown, leading, &elsewhere).await
+        keep(connection, http2::Connection::graceful_shutdown, leading, held).await
     } else {
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE_TIMEOUT)
-            .serve_connection(stream, service);
-        keep(connection, http1::Connection::graceful_shutdown, leading, &elsewhere).await
+        // Who does not end his header is idle.
+        let connection = http1::Builder::new().header_read_timeout(None).serve_connection(stream, service);
+        keep(connection, http1::Connection::graceful_shutdown, leading, held).await
     };
     if let Err(error) = result {
         debug!(%error, "a connection to the bind guard ended");
@@ -142,11 +142,11 @@ async fn connection(stream: TcpStream, config: Arc<ServerConfig>, desk: Desk, me
 }
 
 /// Answers, and lets the other side look for the instance that decides where this one does not.
-async fn answer(desk: &Desk, request: Request<Incoming>, elsewhere: &Notify) -> Response<Full<Bytes>> {
-    let version = request.version();
+async fn answer(desk: &Desk, request: Request<Incoming>, held: &Arc<Held>) -> Response<Full<Bytes>> {
+    let (version, _busy) = (request.version(), held.begin());
     let mut response = reply_to(desk, request).await;
     if !desk.leading().may_write() {
-        elsewhere.notify_one();
+        held.elsewhere();
         if version < Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -161,9 +161,13 @@ async fn reply_to(desk: &Desk, request: Request<Incoming>) -> Response<Full<Byte
     if request.method() != Method::POST {
         return text(StatusCode::METHOD_NOT_ALLOWED, "post an AdmissionReview\n".to_owned());
     }
-    let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) => return text(StatusCode::PAYLOAD_TOO_LARGE, format!("cannot read the body: {error}\n")),
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+    let body = match timeout(BODY_TIMEOUT, body).await {
+        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n".to_owned()),
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) => {
+            return text(StatusCode::PAYLOAD_TOO_LARGE, format!("cannot read the body: {error}\n"));
+        }
     };
     match review::read(&body) {
         Ok(asked) => {
@@ -184,3 +188,6 @@ fn reply(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<B
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ impl GuardMetrics {
         let connections_failed = Labelled::counter(["reason"]);
         registry.register(
             "guard_connections_failed",
-            "Connections to the guard that failed: tls (the API server may not accept the certificate), limit, no-certificate",
+            "Connections to the guard that failed: tls (the API server may not accept the certificate), timeout, displaced (idle, to make room for another one), limit (none was idle), no-certificate",
             connections_failed.family(),
         );
         Self {
