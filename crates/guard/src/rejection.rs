@@ -1,12 +1,16 @@
-//! What a kubelet says when it rejects a pod that was bound to it (`status.reason` of the pod).
+//! What a kubelet says when it rejects a pod that was bound to it (`status.reason` and `status.message` of the pod).
 //!
-//! Source: `pkg/kubelet/lifecycle/predicate.go` and `handlers.go` in `k8s.io/kubernetes` 1.37.
+//! Source: `admissionRejectionReasons` and `rejectPod` in `pkg/kubelet/kubelet.go` of `k8s.io/kubernetes` 1.37, and the errors of its
+//! resource managers in `pkg/kubelet/cm`.
 
 /// Where the node has too little of a resource; the resource's name follows.
 const OUT_OF: &str = "OutOf";
 
-/// Every other reason. Four of them are the names of the checks that scheduler and kubelet have in common.
-const OTHERS: [&str; 10] = [
+/// How the message of each rejection begins.
+const REJECTED: &str = "Pod was rejected: ";
+
+/// Every other reason that is known. Four of them are the names of the checks that scheduler and kubelet have in common.
+const OTHERS: [&str; 21] = [
     "NodePorts",
     "NodeAffinity",
     "NodeName",
@@ -15,21 +19,40 @@ const OTHERS: [&str; 10] = [
     "PodOSNotSupported",
     "SupplementalGroupsPolicyNotSupported",
     "PodFeatureUnsupported",
+    "PodLevelResourcesNotSupported",
+    "InitContainerRestartPolicyForbidden",
+    "AppArmor",
+    "SysctlForbidden",
+    "TopologyAffinityError",
+    "SMTAlignmentError",
+    "EmptyPodSharedPoolError",
+    "VolumeAttachmentLimitExceeded",
+    "NodeShutdown",
+    "InvalidNodeInfo",
     "UnexpectedAdmissionError",
     "UnexpectedPredicateFailureType",
+    "UnknownReason",
 ];
 
-/// The reason with which a kubelet rejected a pod, as the label of a metric: extended resources are one, so that the label has few
-/// values whatever the nodes offer. `None` for pods that failed otherwise.
+/// The reason of a pod that a kubelet did not take because it is short of something, or stopped when it became so.
+const EVICTED: &str = "Evicted";
+
+/// The reason with which a kubelet rejected a pod, as the label of a metric: extended resources are one, and so is what is not known, so
+/// that the label has few values whatever nodes offer and kubelets say. `None` for pods that failed otherwise.
 #[must_use]
-pub fn rejection(reason: &str) -> Option<&'static str> {
+pub fn rejection(reason: &str, message: &str) -> Option<&'static str> {
+    let is_rejected = message.starts_with(REJECTED);
     match reason.strip_prefix(OUT_OF) {
         Some("cpu") => Some("OutOfcpu"),
         Some("memory") => Some("OutOfmemory"),
         Some("ephemeral-storage") => Some("OutOfephemeral-storage"),
         Some("pods") => Some("OutOfpods"),
         Some(_) => Some("OutOfextended-resource"),
-        None => OTHERS.into_iter().find(|known| *known == reason),
+        None if reason == EVICTED => is_rejected.then_some(EVICTED),
+        None => {
+            let known = OTHERS.into_iter().find(|known| *known == reason);
+            known.or(is_rejected.then_some("other"))
+        }
     }
 }
 
@@ -39,15 +62,23 @@ mod tests {
 
     #[test]
     fn only_what_a_kubelet_says_at_admission_counts() {
-        for (reason, expected) in [
-            ("OutOfcpu", Some("OutOfcpu")),
-            ("OutOfexample.com/gpu", Some("OutOfextended-resource")),
-            ("NodePorts", Some("NodePorts")),
-            ("Evicted", None),
-            ("DeadlineExceeded", None),
-            ("", None),
+        for (reason, message, expected) in [
+            ("OutOfcpu", "", Some("OutOfcpu")),
+            ("OutOfexample.com/gpu", "", Some("OutOfextended-resource")),
+            ("NodePorts", "", Some("NodePorts")),
+            (
+                "TopologyAffinityError",
+                "Pod was rejected: Resources cannot be allocated",
+                Some("TopologyAffinityError"),
+            ),
+            ("Evicted", "Pod was rejected: The node had condition: [MemoryPressure]. ", Some("Evicted")),
+            ("Evicted", "The node was low on resource: memory. ", None),
+            ("OfATimeToCome", "Pod was rejected: because", Some("other")),
+            ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline", None),
+            ("Terminated", "Pod was terminated in response to imminent node shutdown.", None),
+            ("", "", None),
         ] {
-            assert_eq!(rejection(reason), expected, "{reason}");
+            assert_eq!(rejection(reason, message), expected, "{reason}");
         }
     }
 }

@@ -144,7 +144,7 @@ impl Rejections {
     }
 
     async fn failed(&self, pod: &Failed) {
-        let Some(cause) = rejection(&pod.status.reason) else { return };
+        let Some(cause) = rejection(&pod.status.reason, &pod.status.message) else { return };
         if !self.leading.may_write() {
             return;
         }

@@ -6,7 +6,11 @@ use serde_json::json;
 
 /// A kubelet's word on a pod, as it stands in the pod's status.
 fn reject(sandbox: &secondmate_sandbox::Sandbox, pod: &str, reason: &str) -> Result<()> {
-    let status = json!({"status": {"phase": "Failed", "reason": reason, "message": format!("Pod was rejected: {reason}")}});
+    fail(sandbox, pod, reason, &format!("Pod was rejected: {reason}"))
+}
+
+fn fail(sandbox: &secondmate_sandbox::Sandbox, pod: &str, reason: &str, message: &str) -> Result<()> {
+    let status = json!({"status": {"phase": "Failed", "reason": reason, "message": message}});
     sandbox.objects().merge("pods", "default", pod, "status", &status)?;
     Ok(())
 }
@@ -39,11 +43,12 @@ async fn a_pod_that_a_kubelet_rejects_is_counted_and_told_once_with_those_that_h
     );
     // Seen again it is no news, and what ended otherwise was not rejected.
     sandbox.objects().merge("pods", "default", "p-0", "", &json!({"metadata": {"labels": {"a": "b"}}}))?;
-    reject(&sandbox, "p-1", "Evicted")?;
+    fail(&sandbox, "p-1", "Evicted", "The node was low on resource: memory. ")?;
     sandbox.objects().create(pod("last", "100m"))?;
     until("the next pod is bound", || !events_of(&sandbox, "last").is_empty()).await;
     reject(&sandbox, "last", "NodePorts")?;
     until("that too is counted", || metrics.kubelet_rejections("NodePorts").get() == 1).await;
+    assert_eq!(metrics.kubelet_rejections("Evicted").get(), 0);
     assert_eq!(
         (metrics.kubelet_rejections("OutOfcpu").get(), metrics.kubelet_rejections("OutOfmemory").get()),
         (1, 0)
