@@ -110,7 +110,8 @@ impl GuardOptions {
         }
         if let Some(Endpoint { namespace, service, .. }) = &self.endpoint {
             let on = |verb, name| Permission::on(verb, "discovery.k8s.io", "endpointslices", namespace, name);
-            needed.extend([on("create", ""), on("get", service), on("update", service)]);
+            needed.insert(on("create", ""));
+            needed.extend(["get", "update", "delete"].map(|verb| on(verb, service)));
         }
         needed
     }

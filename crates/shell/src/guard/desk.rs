@@ -149,6 +149,8 @@ impl Desk {
         let known = self.guard().pod_of(&asked.bind);
         let pod = match known {
             Some(pod) => Some(pod),
+            // The one that decides has to know it, and nobody else.
+            None if !self.shared.leading.may_write() => None,
             None => self.look_up(&asked.bind).await,
         };
         let now = self.now();
@@ -172,6 +174,12 @@ impl Desk {
             metrics.refused(shortage.word(), first).inc();
         }
         info!(pod = %refusal.pod, node = %bind.node, scheduler, dry_run = bind.dry_run, "refused: {refusal}");
+    }
+
+    /// A request that is no review of a bind; it is answered so, and what it was about is carried out.
+    pub fn malformed(&self, why: &str) {
+        self.shared.metrics.guard.binds("", "malformed").inc();
+        debug!("not a review of a bind: {why}");
     }
 
     /// A pod that the watches do not show (yet), from the API server.
@@ -248,9 +256,9 @@ impl Desk {
         }
     }
 
-    /// A pod appeared on its node that was not approved here.
+    /// A pod appeared on its node that was not approved here. After a change of leaders it may have been approved by the former one.
     pub fn unasked(&self, pod: &Pod) {
-        if self.decides().is_ok() {
+        if self.decides().is_ok() && self.shared.leading.is_settled() {
             self.shared.metrics.guard.bound_unasked.inc();
             debug!(pod = pod.full_name(), "bound without the guard having been asked");
         }

@@ -57,6 +57,14 @@ impl Endpoint {
         let call = match caller.read(&Call::get(one.clone())).await {
             Ok(body) => {
                 let found: Value = serde_json::from_slice(&body).unwrap_or_default();
+                // A slice keeps its address family for life.
+                if found["addressType"] != slice["addressType"] {
+                    let of_this_one = json!({ "preconditions": { "uid": found["metadata"]["uid"] } });
+                    let body = of_this_one.to_string().into_bytes();
+                    caller.write(&Call::new(Method::DELETE, one, Content::Json, body)).await?;
+                    let call = Call::new(Method::POST, all, Content::Json, slice.to_string().into_bytes());
+                    return caller.write(&call).await.map(|()| true);
+                }
                 if ["endpoints", "ports"].iter().all(|field| is_within(&slice[field], &found[field])) {
                     return Ok(false);
                 }

@@ -174,7 +174,10 @@ async fn reply_to(desk: &Desk, request: Request<Incoming>) -> Response<Full<Byte
             let verdict = desk.decide(&asked).await;
             reply(StatusCode::OK, "application/json", review::answer(&asked, &verdict).into())
         }
-        Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Err(error) => {
+            desk.malformed(&error);
+            text(StatusCode::BAD_REQUEST, format!("{error}\n"))
+        }
     }
 }
 

@@ -389,3 +389,26 @@ async fn while_a_watch_is_silent_and_everything_is_refused_it_finds_that_out_and
     assert_eq!(bind(&sandbox, "p-1", &node).await.0, 201);
     guard.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slice_of_another_address_family_is_made_anew() {
+    let sandbox = sandbox(1).await;
+    register(&sandbox, "Fail");
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": SERVICE, "namespace": NAMESPACE, "labels": { "kubernetes.io/service-name": SERVICE },
+        },
+        "addressType": "IPv6", "endpoints": [{ "addresses": ["fd00::1"] }], "ports": [{ "name": "bind", "port": 1 }],
+    });
+    let uid = sandbox.objects().create(slice).expect("a valid slice")["metadata"]["uid"].clone();
+    let guard = deciding_guard(&sandbox, &Metrics::new()).await;
+    let found = sandbox.objects().get("endpointslices", NAMESPACE, SERVICE).expect("it is there");
+    assert_eq!(
+        (&found["addressType"], found["endpoints"][0]["addresses"][0].as_str()),
+        (&json!("IPv4"), Some("127.0.0.1"))
+    );
+    // The API server changes it in no other way.
+    assert_ne!(found["metadata"]["uid"], uid);
+    guard.stop().await;
+}

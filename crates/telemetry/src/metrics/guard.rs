@@ -36,7 +36,7 @@ impl GuardMetrics {
         let binds = Labelled::counter(["scheduler", "verdict"]);
         registry.register(
             "guard_binds",
-            "Binds that the guard was asked about, by the pod's scheduler and verdict: approved, refused, or why they passed without a decision",
+            "Binds that the guard was asked about, by the pod's scheduler and verdict: approved, refused, or why they passed without a decision, malformed where the question could not be read",
             binds.family(),
         );
         let refused = Labelled::counter(["reason", "first"]);
@@ -66,7 +66,7 @@ impl GuardMetrics {
         let bound_unasked = Counter::default();
         registry.register(
             "guard_bound_unasked",
-            "Pods that were bound without the guard having been asked while it decided: the API server does not reach it, or does not ask it",
+            "Pods that were bound without the guard having been asked while it decided: the API server does not reach it, or does not ask it; none in the 30 s after a change of leaders",
             bound_unasked.clone(),
         );
         let deciding = Gauge::default();

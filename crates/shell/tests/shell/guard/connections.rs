@@ -6,7 +6,7 @@ use super::*;
 /// Gives the Lease to a candidate, whatever the one thinks that holds it.
 fn give_lease_to(sandbox: &Sandbox, identity: &str) {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
-    let spec = json!({ "spec": { "holderIdentity": identity, "acquireTime": now, "renewTime": now } });
+    let spec = json!({ "spec": { "holderIdentity": identity, "acquireTime": now, "renewTime": now, "leaseTransitions": 1 } });
     sandbox.objects().merge("leases", "kube-system", "secondmate-guard", "", &spec).expect("a patch");
 }
 
@@ -45,11 +45,33 @@ async fn one_that_lives_on_without_the_lease_sends_everybody_to_the_one_that_dec
         until("it is closed", || client.is_closed()).await;
     }
     assert_eq!(count(&first_metrics, passed), 2);
+    // Nor does it read for others what it does not know.
+    let reads = sandbox.faults().inject(Target::of(Verb::Get, "pods"), Fault::InternalError, When::Always);
+    let mut client = Client::open(first.address(), &authority, true).await;
+    assert_eq!(client.ask("nobody", &node).await.body["response"]["allowed"], true);
+    assert_eq!(sandbox.faults().strikes(reads), 0);
+    sandbox.faults().remove(reads);
     let mut client = Client::open(second.address(), &authority, true).await;
     assert_eq!(client.ask("p-3", &node).await.status, 200);
     let approved = "secondmate_guard_binds_total{scheduler=\"mate\",verdict=\"approved\"}";
     assert_eq!((count(&first_metrics, approved), count(&second_metrics, approved)), (2, 1));
     assert!(!client.is_closed());
+    assert_eq!(client.post("?").await.status, 400);
+    assert_eq!(
+        count(&second_metrics, "secondmate_guard_binds_total{scheduler=\"\",verdict=\"malformed\"}"),
+        1
+    );
+    // What the first approved, or somebody bound who asked nobody, cannot be told apart now.
+    let uid = |pod: &str| {
+        let pod = sandbox.objects().get("pods", "default", pod).expect("it is there");
+        pod["metadata"]["uid"].as_str().expect("text").to_owned()
+    };
+    for pod in ["p-0", "p-3"] {
+        sandbox.objects().bind("default", pod, &uid(pod), &node).expect("it is not bound");
+    }
+    let seen = "secondmate_guard_settled_total{outcome=\"seen\"}";
+    until("the last is seen", || count(&second_metrics, seen) == 1).await;
+    assert_eq!(second_metrics.guard.bound_unasked.get(), 0);
     first.stop().await;
     second.stop().await;
 }
