@@ -61,7 +61,7 @@ fn message<'a>(summary: &'a Value, group: &str) -> &'a str {
 
 #[test]
 fn all_pods_are_bound_and_measured() {
-    let output = run(&["--nodes", "10", "--pods", "50", "-o", "json"]);
+    let output = run(&["--nodes", "10", "--pods", "50", "--rate", "1000", "-o", "json"]);
     let summary = summary(&output);
     assert_eq!((&summary["bound"], &summary["pending"]), (&json!(50), &json!(0)));
     assert_eq!((&summary["reasons"], &summary["ended"]), (&json!([]), &json!("settled")));
@@ -82,7 +82,8 @@ fn all_pods_are_bound_and_measured() {
 
 #[test]
 fn the_text_summary_reads_well() {
-    let output = run(&["--nodes", "3", "--pods", "9", "--zones", "1"]);
+    // Long enough for a rate to mean something.
+    let output = run(&["--nodes", "3", "--pods", "9", "--zones", "1", "--rate", "100"]);
     let out = text(&output.stdout);
     assert!(output.status.success(), "{out}");
     for part in ["9 of 9 pods bound on 3 nodes in ", "pods/s", "latency   p50 ", ", p99 ", "per node  min "] {

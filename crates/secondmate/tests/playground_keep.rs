@@ -207,7 +207,7 @@ fn kubectl_works_against_it_and_what_it_applies_is_scheduled() {
     kubectl.ok(&["uncordon", "node-00001"]);
     kubectl
         .until(&["get", "pods", "-l", "app=late", "-o", "jsonpath={.items[*].spec.nodeName}"], "node-00001");
-    assert!(playground.interrupt().starts_with("7 of 7 pods bound on 3 nodes in "));
+    assert!(playground.interrupt().starts_with("7 of 7 pods bound on 3 nodes"));
 }
 
 /// Two controllers whose revisions are objects of their own.
