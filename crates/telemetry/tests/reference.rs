@@ -14,14 +14,14 @@ use touch::touch;
 const HEAD: &str = "\
 # Metrics
 
-What `/metrics` shows: as OpenMetrics to whoever asks for that, as Prometheus does, else in the Prometheus text format.
+`/metrics` serves OpenMetrics to clients that ask for it, as Prometheus does, and the Prometheus text format to all others.
 `scheduler_*`, `rest_client_*`, `leader_election_*` and `kubernetes_build_info` have the names, labels and buckets of kube-scheduler
-and client-go, so their dashboards and alerts work; `secondmate_*` is our own. Durations are in seconds. A series appears when it is
-first used. `kubernetes_build_info` lacks `git_tree_state`, `build_date` and `go_version`: no Go built this program, and its build does not
+and client-go, so their dashboards and alerts work; `secondmate_*` is specific to secondmate. Durations are in seconds. A series appears
+when it is first used. `kubernetes_build_info` lacks `git_tree_state`, `build_date` and `go_version`: no Go built this program, and its build does not
 know the other two.
 
-`/metrics/slis` shows how the checks behind the probes did, as Kubernetes' own components do: `kubernetes_healthcheck{name, type}` is 1
-where the last one passed, and `kubernetes_healthchecks_total{name, type, status}` counts them.
+`/metrics/slis` shows the results of the checks behind the probes, as Kubernetes' own components do: `kubernetes_healthcheck{name, type}` is 1
+if the last one passed, and `kubernetes_healthchecks_total{name, type, status}` counts them.
 
 Generated from the code, and compared with it by a test: change the text where the metric is registered.
 
