@@ -56,8 +56,7 @@ impl Charged {
     fn shown(&mut self, new: &DisruptionBudget) {
         let fewer = self.written.disruptions_allowed.saturating_sub(new.disruptions_allowed);
         // Of pods that are newly named it is known whose disruptions they are: evictions through the API server, which counts them at once.
-        let is_new = |pod: &&Box<str>| !self.written.disrupted_pods.contains(*pod);
-        let others = new.disrupted_pods.iter().filter(is_new).count();
+        let others = new.disrupted_pods.difference(&self.written.disrupted_pods).count();
         let shown = usize::try_from(fewer).unwrap_or(0).saturating_sub(others);
         let leaving = self.charges.iter().filter(|(_, charge)| charge.leaves);
         let mut leaving: Vec<(Timestamp, Uid)> =

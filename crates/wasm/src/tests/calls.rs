@@ -5,6 +5,7 @@ use secondmate_framework::{
     BindStep, Code, CycleState, NodeIndex, NodeStatuses, Nomination, Plugin, PreBindStep, RunFilters, Status,
 };
 use secondmate_model::{Atom, NodeInfo, Pod};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,6 +172,15 @@ fn normalized_scores_go_to_the_nodes_of_their_names() {
     assert_eq!(normalized(r#"{"b":100,"a":1}"#), Ok(vec![1, 100]));
     // Nothing, and `null`, leave the scores as they are.
     assert_eq!((normalized("{}"), normalized("null")), (Ok(vec![5, 5]), Ok(vec![5, 5])));
+    // Before that it can ask for what it gave.
+    let asking = module(
+        r#"(import "k8s.io/scheduler" "nodeScoreList" (func $ask (param i32 i32) (result i32)))
+        (func (export "score") (result i64) (i64.const 21474836480))
+        (func (export "normalizescore") (result i32)
+            (call $reason (i32.const 4096) (call $ask (i32.const 4096) (i32.const 2048))) (i32.const 1))"#,
+    );
+    let told = scoring(&guest(&asking), &["a", "b"]).expect_err("it fails").message();
+    assert_eq!(serde_json::from_str::<Value>(&told).expect("JSON"), json!({"a": 5, "b": 5}));
     for (list, part) in [
         (r#"{"a":1}"#, "1 normalized scores for 2 nodes"),
         (r#"{"a":1,"c":2}"#, "no normalized score for node b"),
@@ -245,6 +255,7 @@ fn a_trap_in_any_export_is_an_error_that_names_it() {
         guest(
             &module(&format!(
                 r#"(func (export "filter") (result i32) (i32.const 0)) (func (export "score") (result i64) (i64.const 0))
+                (func (export "bind") (result i32) (i32.const 0))
                 (func (export "{export}") (result {of}) unreachable)"#
             ))
             .replace(&format!(r#"(func (export "{export}") (result {of}) ({of}.const 0))"#), ""),
@@ -330,6 +341,20 @@ fn a_trap_in_any_export_is_an_error_that_names_it() {
         (
             "permit",
             trapping("permit", "i64").as_permit().expect("it has").permit(&cx, &mut state(), &p, &node).0,
+        ),
+        ("prebind", {
+            let pre_bind = trapping("prebind", "i32").as_pre_bind().expect("it has");
+            match pre_bind.pre_bind(&cx, &mut state(), &p, &node) {
+                PreBindStep::Fail(status) => status,
+                _ => panic!("it traps"),
+            }
+        }),
+        (
+            "bind",
+            match trapping("bind", "i32").as_bind().expect("it has").bind(&state(), &p, &node) {
+                BindStep::Fail(status) => status,
+                _ => panic!("it traps"),
+            },
         ),
     ];
     for (export, status) in told {

@@ -2,9 +2,11 @@
 
 use super::{context, filter, guest, handle, load, module, node, pod, snapshot};
 use secondmate_framework::{Code, CycleState, Handle, Plugin, WaitingPodCommand};
-use secondmate_model::Atom;
+use secondmate_model::objects::Objects;
+use secondmate_model::{Atom, ImageState, NodeInfo};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 
 /// A guest that rejects with what an import without further parameters says.
 fn echoing(import: &str, limit: u32) -> String {
@@ -230,4 +232,99 @@ fn logging_never_fails_a_call() {
     );
     let plugin = load(&text, json!({"logSeverity": 2}), &Handle::default()).expect("a guest");
     assert_eq!(filter(&plugin).code(), Code::Unschedulable);
+}
+
+/// What is logged while this runs on this thread.
+fn logged(run: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .without_time()
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, run);
+    let bytes = lines.0.lock().expect("not poisoned").clone();
+    String::from_utf8(bytes).expect("text")
+}
+
+#[test]
+fn messages_below_the_severity_are_dropped_and_errors_never() {
+    // One message of each severity, by both functions; the text is their number.
+    let text = module(
+        r#"(import "k8s.io/klog" "log" (func $log (param i32 i32 i32)))
+        (import "k8s.io/klog" "logs" (func $logs (param i32 i32 i32 i32 i32)))
+        (data (i32.const 64) "m0m1m2m3s0s1s2s3key\00value\00")
+        (func (export "filter") (result i32) (local $at i32)
+            (loop $on
+                (call $log (local.get $at)
+                    (i32.add (i32.const 64) (i32.mul (local.get $at) (i32.const 2))) (i32.const 2))
+                (call $logs (local.get $at)
+                    (i32.add (i32.const 72) (i32.mul (local.get $at) (i32.const 2))) (i32.const 2)
+                    (i32.const 80) (i32.const 10))
+                (local.set $at (i32.add (local.get $at) (i32.const 1)))
+                (br_if $on (i32.lt_u (local.get $at) (i32.const 4))))
+            (i32.const 0))"#,
+    );
+    let levels = ["INFO", "WARN", "ERROR", "ERROR"];
+    for least in 0..=3 {
+        let plugin = load(&text, json!({"logSeverity": least}), &Handle::default()).expect("a guest");
+        let lines = logged(|| assert!(filter(&plugin).is_success()));
+        for (severity, level) in levels.iter().enumerate() {
+            let mut told =
+                [format!("m{severity} guest=Guest"), format!("s{severity} key=\"value\" guest=Guest")].map(
+                    |part| lines.lines().filter(|line| line.contains(level) && line.contains(&part)).count(),
+                );
+            told.sort_unstable();
+            let expected = usize::from(severity >= least);
+            assert_eq!(told, [expected; 2], "{severity} where {least} is the least: {lines}");
+        }
+    }
+}
+
+#[test]
+fn images_of_a_node_have_their_size_and_the_number_of_nodes() {
+    let mut info = NodeInfo::clone(&node("b"));
+    info.set_images(Arc::new([(Atom::new("nginx:1"), ImageState { size_bytes: 7000, node_count: 3 })]));
+    let snapshot = secondmate_framework::Snapshot::new(vec![Arc::new(info)], Objects::default());
+    let plugin =
+        guest(&about_node("k8s.io/scheduler", "nodeImageStates", "b")).as_filter().expect("it filters");
+    let status =
+        plugin.filter(&context(&snapshot), &CycleState::new(), &pod("p"), snapshot.nodes()[0].as_ref());
+    let images: Value = serde_json::from_str(&status.message()).expect("JSON");
+    assert_eq!(images, json!({"nginx:1": {"Size": 7000, "NumNodes": 3, "Nodes": null}}));
+}
+
+#[test]
+fn the_pod_that_is_added_or_removed_is_the_target() {
+    for export in ["addpod", "removepod"] {
+        let text = module(&format!(
+            r#"(import "k8s.io/scheduler" "targetPod" (func $ask (param i32 i32) (result i32)))
+            (func (export "filter") (result i32) (i32.const 0))
+            (func (export "prefilter") (result i32) (i32.const 0))
+            (func (export "{export}") (result i32)
+                (call $reason (i32.const 4096) (call $ask (i32.const 4096) (i32.const 2048))) (i32.const 1))"#
+        ));
+        let plugin = guest(&text).as_pre_filter().expect("it has");
+        let (snapshot, p, other) = (snapshot(&["a"]), pod("p"), pod("other"));
+        let (cx, info, mut state) = (context(&snapshot), Arc::clone(&snapshot.nodes()[0]), CycleState::new());
+        assert!(plugin.pre_filter(&cx, &mut state, &p).status.is_success());
+        let status = match export {
+            "addpod" => plugin.add_pod(&cx, &mut state, &p, &other, &info),
+            _ => plugin.remove_pod(&cx, &mut state, &p, &other, &info),
+        };
+        let told = status.message();
+        assert!(told.contains("uid-other") && !told.contains("uid-p"), "{export}: {told:?}");
+    }
 }
