@@ -137,24 +137,18 @@ impl Configuration {
     /// Reads a configuration file: YAML or JSON, the main document and perhaps secondmate's own.
     ///
     /// # Errors
-    /// All problems that can be found in one pass, with path, line and remedy. What is [`Self::unsupported`] is not
-    /// among them.
+    /// All problems that can be found in one pass, with path, line and remedy. What is [`Self::unsupported`] is told with them, and is
+    /// none by itself.
     pub fn parse(text: &str, catalogue: &PluginCatalogue) -> Result<Self, ConfigError> {
         let documents = document::parse(text)?;
         let problems = Problems::default();
         let (main, own) =
             tell_apart(&documents).map_err(|problem| ConfigError { problems: vec![problem] })?;
-        // Own document first: the lines of the main one are needed for its validation below.
-        let (own, own_problems) = match own {
-            Some(node) => {
-                let own_problems = Problems::default();
-                document::note_lines(node, &Path::default(), &own_problems);
-                let own = own::read(node, &own_problems);
-                own_problems.check()?;
-                (own, own_problems)
-            }
-            None => Default::default(),
-        };
+        let own_problems = Problems::default();
+        let own = own.map(|node| {
+            document::note_lines(node, &Path::default(), &own_problems);
+            own::read(node, &own_problems)
+        });
         let given = match main {
             Some(node) => {
                 document::note_lines(node, &Path::default(), &problems);
@@ -162,16 +156,23 @@ impl Configuration {
             }
             None => GivenConfiguration::default(),
         };
-        let configuration = resolve_all(given, own, catalogue, &problems);
-        problems.check()?;
-        let names = configuration.scheduler_names();
-        tenants::validate(
-            &configuration.own.tenants,
-            &names,
-            &Path::default().child("tenants"),
-            &own_problems,
-        );
-        own_problems.check()?;
+        let configuration = resolve_all(given, own.unwrap_or_default(), catalogue, &problems);
+        // Of names that could not be read it cannot be said whether they have a tenant.
+        if !problems.undecodable("profiles") {
+            tenants::validate(
+                &configuration.own.tenants,
+                &configuration.scheduler_names(),
+                &Path::default().child("tenants"),
+                &own_problems,
+            );
+        }
+        if problems.count() + own_problems.count() > 0 {
+            for unsupported in &configuration.unsupported {
+                let message = format!("{} is not supported yet; {}", unsupported.feature, unsupported.remedy);
+                problems.report(ProblemKind::Unsupported, &unsupported.path.as_str().into(), message);
+            }
+        }
+        problems.check([&own_problems])?;
         Ok(configuration)
     }
 
@@ -183,7 +184,7 @@ impl Configuration {
         let problems = Problems::default();
         if names.is_empty() {
             problems.required(&Path::default().child("profiles"), "give at least one scheduler name");
-            problems.check()?;
+            problems.check([])?;
         }
         let given = GivenConfiguration {
             profiles: names
@@ -197,7 +198,7 @@ impl Configuration {
         };
         let own = SecondmateConfiguration::default();
         let configuration = resolve_all(given, own, &PluginCatalogue::in_tree(), &problems);
-        problems.check()?;
+        problems.check([])?;
         Ok(configuration)
     }
 
@@ -370,6 +371,7 @@ fn resolve_all(
             max,
             "must be greater than or equal to PodInitialBackoffSeconds",
         );
+        problems.depends_on(&root.child("podInitialBackoffSeconds"));
     }
     extender::validate(&given.extenders, &root.child("extenders"), problems);
 
@@ -461,6 +463,7 @@ fn leader_election(given: &GivenLeaderElection, path: &Path, problems: &Problems
                 shown(lease),
                 "must be greater than `RenewDeadline`",
             );
+            problems.depends_on(&path.child("renewDeadline"));
         }
         // client-go refuses this when the election begins: with jitter the deadline could pass before the second try.
         if i128::from(deadline) * 10 <= i128::from(retry) * 12 {
@@ -469,6 +472,7 @@ fn leader_election(given: &GivenLeaderElection, path: &Path, problems: &Problems
                 shown(deadline),
                 "must be greater than 1.2 times `RetryPeriod`",
             );
+            problems.depends_on(&path.child("retryPeriod"));
         }
         // A Lease holds whole seconds.
         if (1..1_000_000_000).contains(&lease) {

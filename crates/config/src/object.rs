@@ -146,8 +146,7 @@ impl<'a> Object<'a> {
                 None if known.is_empty() => format!("nothing can be set {here}; remove it"),
                 None => format!("remove it; the fields {here} are {}", known.join(", ")),
             };
-            self.problems.report_at(
-                ProblemKind::Decoding,
+            self.problems.unknown(
                 &self.path.child(key),
                 (node.line > 0).then_some(node.line),
                 format!("unknown field {}: {remedy}", quoted(key)),

@@ -15,6 +15,8 @@ pub enum ProblemKind {
     Validation,
     /// The plugins of a profile do not add up to a working profile.
     Plugins,
+    /// What is not supported yet, told with other problems. Where it is all, see [`Configuration::unsupported`](crate::Configuration::unsupported).
+    Unsupported,
 }
 
 /// One thing that is wrong.
@@ -84,12 +86,27 @@ impl Path {
     }
 }
 
+impl From<&str> for Path {
+    fn from(path: &str) -> Self {
+        Self(path.to_owned())
+    }
+}
+
 /// Collects problems while a configuration is read. Shared by reference through the readers.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
-    found: RefCell<Vec<Problem>>,
+    found: RefCell<Vec<Found>>,
     /// Line of each path of the text: validation happens after decoding, when the nodes are gone.
     lines: RefCell<BTreeMap<String, u32>>,
+}
+
+#[derive(Debug)]
+struct Found {
+    problem: Problem,
+    /// Another field that it depends on.
+    other: Option<String>,
+    /// Nobody knows the field: it may be meant as any that is missing beside it.
+    unknown: bool,
 }
 
 impl Problems {
@@ -100,23 +117,16 @@ impl Problems {
     /// The line of `path`, or of the closest field around it that stands in the text.
     fn line_of(&self, path: &str) -> Option<u32> {
         let lines = self.lines.borrow();
-        let mut path = path;
-        loop {
-            if let Some(line) = lines.get(path) {
-                return Some(*line);
-            }
-            path = &path[..path.rfind(['.', '['])?];
-        }
+        std::iter::successors(Some(path), |path| around(path)).find_map(|path| lines.get(path).copied())
+    }
+
+    fn push(&self, kind: ProblemKind, path: &Path, line: Option<u32>, message: String) {
+        let problem = Problem { kind, path: path.as_str().to_owned(), line, message };
+        self.found.borrow_mut().push(Found { problem, other: None, unknown: false });
     }
 
     pub(crate) fn report(&self, kind: ProblemKind, path: &Path, message: impl Into<String>) {
-        let line = self.line_of(path.as_str());
-        self.found.borrow_mut().push(Problem {
-            kind,
-            path: path.as_str().to_owned(),
-            line,
-            message: message.into(),
-        });
+        self.push(kind, path, self.line_of(path.as_str()), message.into());
     }
 
     pub(crate) fn report_at(
@@ -126,12 +136,22 @@ impl Problems {
         line: Option<u32>,
         message: impl Into<String>,
     ) {
-        self.found.borrow_mut().push(Problem {
-            kind,
-            path: path.as_str().to_owned(),
-            line,
-            message: message.into(),
-        });
+        self.push(kind, path, line, message.into());
+    }
+
+    /// Nobody asked for the field at `path`.
+    pub(crate) fn unknown(&self, path: &Path, line: Option<u32>, message: String) {
+        self.push(ProblemKind::Decoding, path, line, message);
+        if let Some(last) = self.found.borrow_mut().last_mut() {
+            last.unknown = true;
+        }
+    }
+
+    /// Says of what was just reported that it depends on `other` as well: where that could not be read, it would mislead.
+    pub(crate) fn depends_on(&self, other: &Path) {
+        if let Some(last) = self.found.borrow_mut().last_mut() {
+            last.other = Some(other.as_str().to_owned());
+        }
     }
 
     pub(crate) fn required(&self, path: &Path, detail: &str) {
@@ -166,29 +186,74 @@ impl Problems {
         self.found.borrow().len()
     }
 
+    /// Whether something at or below `path` could not be read.
+    pub(crate) fn undecodable(&self, path: &str) -> bool {
+        let of =
+            |found: &Found| found.problem.kind == ProblemKind::Decoding && within(&found.problem.path, path);
+        self.found.borrow().iter().any(of)
+    }
+
     /// Forgets the broken rules that were found since there were `count`; what could not be read stays.
     pub(crate) fn forget_validation_since(&self, count: usize) {
         let mut found = self.found.borrow_mut();
         let later = found.split_off(count);
-        found.extend(later.into_iter().filter(|problem| problem.kind != ProblemKind::Validation));
+        found.extend(later.into_iter().filter(|found| found.problem.kind != ProblemKind::Validation));
     }
 
-    /// Everything that was found, as one error.
+    /// Everything that was found here and in `others`, as one error.
     ///
-    /// Where fields could not be read, only that is told: what the rules say about their absence would mislead.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let mut problems = self.found.take();
+    /// What a field that could not be read would have changed is left out: it would mislead.
+    pub(crate) fn check<'a>(&'a self, others: impl IntoIterator<Item = &'a Self>) -> Result<(), ConfigError> {
+        let all = std::iter::once(self).chain(others);
+        let mut problems: Vec<Problem> = all.flat_map(Self::take).collect();
         if problems.is_empty() {
             return Ok(());
-        }
-        if problems.iter().any(|problem| problem.kind == ProblemKind::Decoding) {
-            problems.retain(|problem| problem.kind == ProblemKind::Decoding);
         }
         let mut seen = BTreeSet::new();
         problems.retain(|problem| seen.insert(problem.to_string()));
         problems.sort_by_key(|problem| problem.line.unwrap_or(0));
         Err(ConfigError { problems })
     }
+
+    fn take(&self) -> Vec<Problem> {
+        let mut found = self.found.take();
+        let lost: Vec<(String, bool)> = found
+            .iter()
+            .filter(|found| found.problem.kind == ProblemKind::Decoding)
+            .map(|found| (found.problem.path.clone(), found.unknown))
+            .collect();
+        found.retain(|found| {
+            let mut paths = std::iter::once(&found.problem.path).chain(&found.other);
+            found.problem.kind == ProblemKind::Decoding
+                || !paths.any(|path| lost.iter().any(|(lost, unknown)| self.misled(path, lost, *unknown)))
+        });
+        found.into_iter().map(|found| found.problem).collect()
+    }
+
+    /// Whether what is said of `path` may be due to `lost`, which could not be read.
+    fn misled(&self, path: &str, lost: &str, unknown: bool) -> bool {
+        let parent = around(lost).unwrap_or_default();
+        // Without an entry of a list those behind it have other numbers.
+        let lost = if lost.ends_with(']') { parent } else { lost };
+        if within(path, lost) || within(lost, path) {
+            return true;
+        }
+        let lines = self.lines.borrow();
+        let written = |path: &&str| path.is_empty() || lines.contains_key(*path);
+        let closest = std::iter::successors(Some(path), |path| around(path)).find(written);
+        unknown && closest != Some(path) && closest == Some(parent)
+    }
+}
+
+/// The path of what is around `path`; `None` for the whole text.
+fn around(path: &str) -> Option<&str> {
+    (!path.is_empty()).then(|| &path[..path.rfind(['.', '[']).unwrap_or(0)])
+}
+
+/// Whether `path` is `outer` or below it.
+fn within(path: &str, outer: &str) -> bool {
+    let rest = path.strip_prefix(outer);
+    rest.is_some_and(|rest| rest.is_empty() || outer.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// A string as Go's `%q` shows plain text.

@@ -136,12 +136,15 @@ fn check_common_queue_sort(profiles: &[Profile], merged: &[MergedPlugins], path:
         );
     }
     let sorts = |index: usize| profiles[index].plugins.queue_sort.first().map(|plugin| plugin.name.as_str());
+    let first_config = path.index(0).child("pluginConfig");
+    let first_queue_sort = path.index(0).child("plugins").child("queueSort");
     for index in 1..profiles.len() {
         let path = path.index(index);
         let queue_sort = path.child("plugins").child("queueSort");
         if set(index) != set(0) {
             let shown = serde_json::to_string(set(index)).unwrap_or_default();
             problems.invalid(&queue_sort, shown, "must be the same for all profiles");
+            problems.depends_on(&first_queue_sort);
         } else if let (Some(first), Some(this)) = (sorts(0), sorts(index))
             && first != this
         {
@@ -155,6 +158,7 @@ fn check_common_queue_sort(profiles: &[Profile], merged: &[MergedPlugins], path:
                     quoted(first)
                 ),
             );
+            problems.depends_on(&first_queue_sort);
         }
         if let Some(name) = sorts(0)
             && profiles[index].plugin_args.get(name) != profiles[0].plugin_args.get(name)
@@ -164,6 +168,7 @@ fn check_common_queue_sort(profiles: &[Profile], merged: &[MergedPlugins], path:
                 quoted(name),
                 "queueSort must be the same for all profiles",
             );
+            problems.depends_on(&first_config);
         }
     }
 }

@@ -83,7 +83,7 @@ fn merge_set(defaults: Vec<GivenPlugin>, custom: &GivenSet) -> GivenSet {
     GivenSet { enabled, disabled: custom.disabled.clone() }
 }
 
-/// Expands a profile's plugins; reports the first reason why they do not make a profile.
+/// Expands a profile's plugins; reports every reason why they do not make a profile. A point that is reported is left empty.
 pub(crate) fn expand(
     merged: &MergedPlugins,
     catalogue: &PluginCatalogue,
@@ -92,30 +92,25 @@ pub(crate) fn expand(
     problems: &Problems,
 ) -> ResolvedPlugins {
     let path = profile.child("plugins");
-    match try_expand(merged, catalogue, scheduler_name, &path) {
-        Ok(resolved) => resolved,
-        Err((path, message)) => {
-            problems.report(ProblemKind::Plugins, &path, message);
-            ResolvedPlugins::default()
-        }
-    }
-}
-
-type Refusal = (Path, String);
-
-fn try_expand(
-    merged: &MergedPlugins,
-    catalogue: &PluginCatalogue,
-    scheduler_name: &str,
-    path: &Path,
-) -> Result<ResolvedPlugins, Refusal> {
-    for point in ExtensionPoint::ALL {
-        check_specific(merged.specific.at(point), point, catalogue, path)?;
-    }
-    check_score_weights(merged, catalogue, path)?;
+    let multi_point = path.child("multiPoint");
+    let refuse = |path: &Path, message: String| problems.report(ProblemKind::Plugins, path, message);
+    check_score_weights(merged, catalogue, &path, problems);
     let mut resolved = ResolvedPlugins::default();
+    // A plugin of `multiPoint` is at fault once, not at each point.
+    let mut at_fault = BTreeSet::new();
+    let mut refused = BTreeSet::new();
     for point in ExtensionPoint::ALL {
-        let names = expand_point(merged, point, catalogue, path)?;
+        let before = problems.count();
+        check_specific(merged.specific.at(point), point, catalogue, &path, problems);
+        let names = expand_point(merged, point, catalogue, |name, message| {
+            if at_fault.insert(name) {
+                refuse(&multi_point.child("enabled"), message);
+            }
+        });
+        if problems.count() > before {
+            refused.insert(point);
+            continue;
+        }
         *resolved.at_mut(point) = names
             .into_iter()
             .map(|name| EnabledPlugin {
@@ -124,26 +119,26 @@ fn try_expand(
             })
             .collect();
     }
-    if resolved.queue_sort.len() != 1 {
-        return Err((
-            path.child("queueSort"),
-            format!(
-                "only one queue sort plugin required for profile with scheduler name {}, but got {}; enable one, such as PrioritySort",
-                quoted(scheduler_name),
-                resolved.queue_sort.len()
-            ),
-        ));
+    // Whether anything is missing cannot be said where a plugin could not be found.
+    let whole = |point| at_fault.is_empty() && !refused.contains(&point);
+    let queue_sorts = resolved.queue_sort.len();
+    if queue_sorts != 1 && whole(ExtensionPoint::QueueSort) {
+        let message = format!(
+            "only one queue sort plugin required for profile with scheduler name {}, but got {queue_sorts}; enable one, such as PrioritySort",
+            quoted(scheduler_name),
+        );
+        refuse(&path.child("queueSort"), message);
+        problems.depends_on(&multi_point);
     }
-    if resolved.bind.is_empty() {
-        return Err((
-            path.child("bind"),
-            format!(
-                "at least one bind plugin is needed for profile with scheduler name {}; enable DefaultBinder",
-                quoted(scheduler_name)
-            ),
-        ));
+    if resolved.bind.is_empty() && whole(ExtensionPoint::Bind) {
+        let message = format!(
+            "at least one bind plugin is needed for profile with scheduler name {}; enable DefaultBinder",
+            quoted(scheduler_name)
+        );
+        refuse(&path.child("bind"), message);
+        problems.depends_on(&multi_point);
     }
-    Ok(resolved)
+    resolved
 }
 
 /// The plugins that a point names itself must exist, work there, and be named once.
@@ -152,26 +147,30 @@ fn check_specific(
     point: ExtensionPoint,
     catalogue: &PluginCatalogue,
     path: &Path,
-) -> Result<(), Refusal> {
+    problems: &Problems,
+) {
     let interface = format!("{}Plugin", point.name());
     for (index, plugin) in set.enabled.iter().enumerate() {
-        let path = path.child(point.field()).child("enabled").index(index);
-        let Some(points) = catalogue.points(&plugin.name) else {
-            return Err((path, does_not_exist(&interface, &plugin.name, catalogue)));
+        let fault = match catalogue.points(&plugin.name) {
+            None => does_not_exist(&interface, &plugin.name, catalogue),
+            Some(points) if !points.contains(&point) => {
+                let list = points.iter().map(|point| point.field()).collect::<Vec<_>>().join(", ");
+                format!(
+                    "plugin {} does not extend {interface} plugin; it can be enabled at: {list}",
+                    quoted(&plugin.name)
+                )
+            }
+            Some(_) if set.enabled[..index].iter().any(|earlier| earlier.name == plugin.name) => {
+                registered_twice(&plugin.name, &interface)
+            }
+            Some(_) => continue,
         };
-        if !points.contains(&point) {
-            let list = points.iter().map(|point| point.field()).collect::<Vec<_>>().join(", ");
-            let message = format!(
-                "plugin {} does not extend {interface} plugin; it can be enabled at: {list}",
-                quoted(&plugin.name)
-            );
-            return Err((path, message));
-        }
-        if set.enabled[..index].iter().any(|earlier| earlier.name == plugin.name) {
-            return Err((path, registered_twice(&plugin.name, &interface)));
-        }
+        problems.report(
+            ProblemKind::Plugins,
+            &path.child(point.field()).child("enabled").index(index),
+            fault,
+        );
     }
-    Ok(())
 }
 
 /// The weights must not make the total score overflow (`framework.go`, `getValidScoreWeights`): those that `score` names, then those
@@ -183,7 +182,8 @@ fn check_score_weights(
     merged: &MergedPlugins,
     catalogue: &PluginCatalogue,
     path: &Path,
-) -> Result<(), Refusal> {
+    problems: &Problems,
+) {
     const MAX_SCORE: i64 = 100;
     let specific = &merged.specific.at(ExtensionPoint::Score).enabled;
     let lists = [(path.child("score"), specific), (path.child("multiPoint"), &merged.multi_point.enabled)];
@@ -208,12 +208,12 @@ fn check_score_weights(
                     "score plugins: total score of Score plugins could overflow: {} has weight {}; give it a weight from 1 on, or disable it",
                     culprit.name, culprit.weight
                 );
-                return Err((path, message));
+                problems.report(ProblemKind::Plugins, &path, message);
+                return;
             }
             total = total.wrapping_add(most);
         }
     }
-    Ok(())
 }
 
 fn does_not_exist(interface: &str, name: &str, catalogue: &PluginCatalogue) -> String {
@@ -232,26 +232,26 @@ fn registered_twice(name: &str, interface: &str) -> String {
 }
 
 /// The names that run at a point, in order: first those of the point that `multiPoint` has too (they keep the order
-/// of the point), then the rest of `multiPoint`, then the rest of the point.
+/// of the point), then the rest of `multiPoint`, then the rest of the point. What is wrong in `multiPoint` is told to `refuse`.
 fn expand_point<'m>(
     merged: &'m MergedPlugins,
     point: ExtensionPoint,
     catalogue: &PluginCatalogue,
-    path: &Path,
-) -> Result<Vec<&'m str>, Refusal> {
+    mut refuse: impl FnMut(&'m str, String),
+) -> Vec<&'m str> {
     let set = merged.specific.at(point);
     let specific: Vec<&str> = set.enabled.iter().map(|plugin| plugin.name.as_str()).collect();
     if set.disabled.iter().any(|name| name == "*") {
-        return Ok(specific);
+        return specific;
     }
     let interface = format!("{}Plugin", point.name());
     let mut overridden = BTreeSet::new();
     let mut from_multi_point: Vec<&str> = Vec::new();
     for plugin in &merged.multi_point.enabled {
         let name = plugin.name.as_str();
-        let path = path.child("multiPoint").child("enabled");
         if catalogue.points(name).is_none() {
-            return Err((path, does_not_exist(&interface, name, catalogue)));
+            refuse(name, does_not_exist(&interface, name, catalogue));
+            continue;
         }
         if !catalogue.implements(name, point) || set.disabled.iter().any(|disabled| disabled == name) {
             continue;
@@ -259,14 +259,14 @@ fn expand_point<'m>(
         if specific.contains(&name) {
             overridden.insert(name);
         } else if from_multi_point.contains(&name) {
-            return Err((path, registered_twice(name, &interface)));
+            refuse(name, registered_twice(name, &interface));
         } else {
             from_multi_point.push(name);
         }
     }
     let (first, last): (Vec<&str>, Vec<&str>) =
         specific.into_iter().partition(|name| overridden.contains(name));
-    Ok(first.into_iter().chain(from_multi_point).chain(last).collect())
+    first.into_iter().chain(from_multi_point).chain(last).collect()
 }
 
 /// The weight at `score`, else that at `multiPoint`, else 1.

@@ -102,6 +102,65 @@ fn refusals_name_path_line_and_remedy() {
 }
 
 #[test]
+fn what_cannot_be_read_hides_nothing_but_what_it_would_change() {
+    let own = "---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\n";
+    let served = "schedulerName: default-scheduler";
+    let table: &[(&str, &[&str])] = &[
+        ("paralelism: 4\nparallelism: 0\n", &["paralelism: unknown", "parallelism: Invalid value: 0"]),
+        // A name that is missing may be the misspelt one, and of a list without an entry the numbers are wrong.
+        (
+            "profiles:\n- schedulerNam: a\n- {schedulerName: b, percentageOfNodesToScore: 101}\n",
+            &[
+                "profiles[0].schedulerNam: unknown",
+                "profiles[1].percentageOfNodesToScore: Invalid value: 101",
+            ],
+        ),
+        (
+            "profiles: [a, {percentageOfNodesToScore: 101}]\nparallelism: 0\n",
+            &["profiles[0]: ", "parallelism: "],
+        ),
+        (
+            "leaderElection: {leaseDuration: 8s, renewDeadline: 5, retryPeriod: -1s}\n",
+            &["leaderElection.renewDeadline: Invalid value: 5", "leaderElection.retryPeriod: "],
+        ),
+        (
+            "extenders: [{prioritizeVerb: p, weigth: 3}, {prioritizeVerb: p}]\n",
+            &["extenders[0].weigth: unknown", "extenders[1].weight: "],
+        ),
+        (
+            "profiles: [{plugins: {multiPoint: {disabled: [{name: '*'}], enable: []}, filter: {enabled: [{name: NodeNames}]}}}]\n",
+            &[
+                "profiles[0].plugins.multiPoint.enable: unknown",
+                "profiles[0].plugins.filter.enabled[0]: FilterPlugin",
+            ],
+        ),
+        // Both documents, and what is not supported yet.
+        (
+            &format!(
+                "profiles: [{{plugins: {{permit: {{enabled: [{{name: GangScheduling}}]}}}}}}]\n{own}party: strict\ntenants: [{{{served}, weight: 0}}]\n"
+            ),
+            &[
+                "profiles[0].plugins.permit.enabled[0]: plugin GangScheduling",
+                "party: unknown",
+                "tenants[0].weight: ",
+            ],
+        ),
+        (
+            &format!("profiles: [{{schedulerName: 3}}]\n{own}tenants: [{{{served}, weight: 0}}]\n"),
+            &["profiles[0].schedulerName: Invalid value: 3", "tenants[0].weight: "],
+        ),
+    ];
+    for (body, expected) in table {
+        let found = problems(body);
+        let told = found.iter().map(|found| found.split_once(": ").map_or("", |(_, told)| told));
+        assert!(
+            found.len() == expected.len() && told.zip(*expected).all(|(told, part)| told.starts_with(part)),
+            "{body}\n{found:#?}"
+        );
+    }
+}
+
+#[test]
 fn documents_are_told_apart_by_kind() {
     let own = "---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\n";
     let table: &[(String, Result<Parity, &str>)] = &[

@@ -202,6 +202,37 @@ fn refusals() {
 }
 
 #[test]
+fn every_refusal_is_told_and_none_for_each_point() {
+    let plugins = "{multiPoint: {enabled: [{name: Imaginary}, {name: NodeNam}, {name: NodeName}, {name: NodeName}]}, \
+         filter: {enabled: [{name: NodeNames}, {name: Mines}]}, score: {enabled: [{name: NodeName}]}, bind: {disabled: [{name: '*'}]}}";
+    let text = format!("{HEADER}profiles:\n- schedulerName: test\n  plugins: {plugins}\n");
+    let error = Configuration::parse(&text, &catalogue()).expect_err("misspelt names");
+    let mut told: Vec<String> = error
+        .problems
+        .iter()
+        .map(|problem| {
+            let message = problem.message.split(';').next().expect("a part");
+            format!("{}: {message}", problem.path.trim_start_matches("profiles[0].plugins."))
+        })
+        .collect();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "filter.enabled[0]: FilterPlugin \"NodeNames\" does not exist",
+            "filter.enabled[1]: FilterPlugin \"Mines\" does not exist",
+            "multiPoint.enabled: PreFilterPlugin \"Imaginary\" does not exist",
+            "multiPoint.enabled: PreFilterPlugin \"NodeNam\" does not exist",
+            "multiPoint.enabled: plugin \"NodeName\" already registered as \"PreFilterPlugin\"",
+            "score.enabled[0]: plugin \"NodeName\" does not extend ScorePlugin plugin",
+        ]
+    );
+    let error = resolve("{queueSort: {disabled: [{name: '*'}]}, bind: {disabled: [{name: '*'}]}}")
+        .expect_err("neither");
+    assert!(error.contains("queueSort: only one") && error.contains("bind: at least one"), "{error}");
+}
+
+#[test]
 fn all_profiles_sort_alike() {
     let parse = |profiles: &str| {
         Configuration::parse(&format!("{HEADER}profiles: {profiles}\n"), &catalogue())
