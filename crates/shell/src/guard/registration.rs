@@ -270,3 +270,6 @@ async fn read(path: &PathBuf) -> Result<String, RegistrationError> {
         .await
         .map_err(|source| RegistrationError::File { path: path.display().to_string(), source })
 }
+
+#[cfg(test)]
+mod tests;
