@@ -17,6 +17,8 @@ use crate::wait::wait_until;
 
 /// Name of the webhook configuration.
 const NAME: &str = "secondmate-guard";
+/// The Service by which the API server reaches it, so that it speaks HTTP/1.1 as in a cluster: by a URL on loopback it would speak HTTP/2.
+const SERVICE: (&str, &str) = ("kube-system", "secondmate-guard");
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 /// Seconds within which the guard has to answer, as in the manifests.
 const TIMEOUT_S: u64 = 2;
@@ -51,18 +53,22 @@ impl Cluster {
     pub fn start_guard(&self, certificate: GuardCertificate) -> Result<Guard> {
         let ports = [Port::claim()?, Port::claim()?];
         let [listen, metrics] = [ports[0].number(), ports[1].number()];
+        let (namespace, service) = SERVICE;
         let mut command = Command::new(secondmate_binary()?);
         command
-            .args(["guard", "--guard-service=", "--guard-namespace=kube-system", "--guard-name=127.0.0.1"])
+            .args(["guard", "--guard-namespace", namespace, "--guard-service", service])
             .arg(format!("--guard-listen=127.0.0.1:{listen}"))
             .arg(format!("--listen=127.0.0.1:{metrics}"))
             .arg("--kubeconfig")
             .arg(self.kubeconfig())
             .env("HOME", self.directory())
             .env_remove("KUBECONFIG");
-        let mut client = json!({ "url": format!("https://127.0.0.1:{listen}/bind") });
+        let service_port =
+            json!({ "namespace": namespace, "name": service, "path": "/bind", "port": listen });
+        let mut client = json!({ "service": service_port });
         if certificate == GuardCertificate::Expired {
-            let pair = self.authority().expired_server("expired-guard", &["127.0.0.1"])?;
+            let pair =
+                self.authority().expired_server("expired-guard", &[&format!("{service}.{namespace}.svc")])?;
             command
                 .arg("--guard-tls-cert-file")
                 .arg(&pair.certificate)
@@ -105,6 +111,7 @@ impl Cluster {
                 "admissionReviewVersions": ["v1"],
             }],
         });
+        self.lead_to_loopback()?;
         // That of an earlier guard leads elsewhere.
         let earlier =
             self.api().call("DELETE", &format!("{CONFIGURATIONS}/{NAME}"), "application/json", b"")?;
@@ -112,6 +119,23 @@ impl Cluster {
             bail!("cannot delete the webhook configuration: {}", earlier.body);
         }
         self.api().create(CONFIGURATIONS, &configuration).map(drop)
+    }
+
+    /// Makes the Service, unless an earlier guard has: the API server finds this machine by it, and the port in the configuration.
+    fn lead_to_loopback(&self) -> Result<()> {
+        let (namespace, name) = SERVICE;
+        let services = format!("/api/v1/namespaces/{namespace}/services");
+        let found = self.api().call("GET", &format!("{services}/{name}"), "application/json", b"")?;
+        if found.status == 200 {
+            return Ok(());
+        }
+        let service = json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "name": name },
+            "spec": { "type": "ExternalName", "externalName": "localhost" },
+        });
+        self.api().create(&services, &service).map(drop)
     }
 
     fn guard_is_told(&self) -> Result<bool> {

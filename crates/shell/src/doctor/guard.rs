@@ -214,6 +214,7 @@ impl Doctor {
         let object = format!("Service {namespace}/{name}");
         match self.caller.read(&Call::get(path)).await {
             Ok(body) if leads_somewhere(&body) => {}
+            Ok(_) if self.is_external(namespace, name).await => {}
             Ok(_) => {
                 self.found(
                     Severity::Fault,
@@ -225,6 +226,14 @@ impl Doctor {
             }
             Err(error) => self.unknown(check::GUARD, object, &error),
         }
+    }
+
+    /// Whether a Service leads to a name, and needs no endpoint. One that may not be read does not, as far as anybody knows.
+    async fn is_external(&self, namespace: &str, name: &str) -> bool {
+        let path = format!("/api/v1/namespaces/{namespace}/services/{name}");
+        let Ok(body) = self.caller.read(&Call::get(path)).await else { return false };
+        let service: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        service["spec"]["type"] == "ExternalName"
     }
 
     /// Whether the API server has been answered.
