@@ -35,6 +35,8 @@ pub enum Input {
     Object(Object),
     /// Another object was deleted.
     ObjectGone(ObjectKind, ObjectName),
+    /// A kubelet rejected a pod after it was bound: it has failed before it began.
+    PodRejected(Uid),
     /// Answer to [`Effect::Bind`].
     BindFinished(Uid, BindOutcome),
     /// Answer to [`Effect::Write`].
@@ -69,7 +71,8 @@ impl Input {
             | Self::Node(_)
             | Self::NodeGone(_)
             | Self::Object(_)
-            | Self::ObjectGone(..) => true,
+            | Self::ObjectGone(..)
+            | Self::PodRejected(_) => true,
             Self::BindFinished(..)
             | Self::WriteFinished(..)
             | Self::Verified(..)

@@ -125,8 +125,9 @@ impl Shadow {
             Input::ObjectGone(kind, name) => {
                 self.snapshot.objects_mut().remove(kind, &name);
             }
-            // Answers to effects, of which there are none.
-            Input::BindFinished(..)
+            // Nothing is bound, and there are no effects that are answered.
+            Input::PodRejected(_)
+            | Input::BindFinished(..)
             | Input::WriteFinished(..)
             | Input::Verified(..)
             | Input::NodeRead { .. }

@@ -5,7 +5,7 @@
 //! of assigned pods leaves out what has ended.
 
 use crate::call::chain;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Message};
 use crate::watch::{Watched, must_list_anew};
 use crate::write::{EventNote, EventSink, Leading, PodRef};
 use futures::StreamExt;
@@ -13,7 +13,7 @@ use kube_client::{Api, Client};
 use kube_runtime::watcher::{self, Event};
 use rustc_hash::FxHashSet;
 use secondmate_core::Scheduler;
-use secondmate_core::port::EventType;
+use secondmate_core::port::{EventType, Input};
 use secondmate_guard::rejection;
 use secondmate_model::objects::ApiResource;
 use secondmate_model::{Atom, Uid, wire};
@@ -149,6 +149,8 @@ impl Rejections {
             return;
         }
         self.metrics.kubelet_rejections(cause).inc();
+        let rejected = Input::PodRejected(Uid::from(&*pod.metadata.uid));
+        let _ = self.inbox.send(Message::Watched(rejected)).await;
         let node = Atom::new(&pod.spec.node_name);
         let others = self.inbox.look({
             let node = node.clone();

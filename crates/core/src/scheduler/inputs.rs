@@ -78,6 +78,7 @@ impl Scheduler {
             Input::WriteFinished(uid, result) => self.binding_event(&uid, Event::Written(result), now),
             Input::Verified(uid, verified) => self.verified(&uid, verified, now),
             Input::NodeRead { node, pods } => self.node_read(&node, pods, now),
+            Input::PodRejected(pod) => self.loops.rejected(&pod),
             Input::EvictFinished { preemptor, victim, result } => {
                 self.evict_finished(&preemptor, &victim, &result, now);
             }
@@ -154,7 +155,12 @@ impl Scheduler {
 
     fn pending_gone(&mut self, uid: &Uid, now: Timestamp) {
         self.note_event(changes::UNSCHEDULED_POD_DELETE);
-        self.preempts_no_more(uid, now);
+        // It is bound rather than gone where its binding is on its way.
+        let binds = self.queue.get(uid).filter(|_| self.bindings.contains(uid));
+        match binds.map(|entry| Arc::clone(&entry.queued.pod)) {
+            Some(pod) => self.bound_after_preempting(&pod, now),
+            None => self.preempts_no_more(uid, now),
+        }
         self.lingering.gone(uid);
         self.binding_event(uid, Event::LeftPending, now);
         // A binding that is on its way needs the entry no more than the answer does.
@@ -176,7 +182,7 @@ impl Scheduler {
             self.queue.remove(&pod.uid);
         }
         self.nominator.remove(&pod.uid);
-        self.preempts_no_more(&pod.uid, now);
+        self.bound_after_preempting(&pod, now);
         let old = self.cache.pod(&pod.uid).cloned();
         let new = Some(EventObject::Pod(Arc::clone(&pod)));
         let added = self.cache.add(Arc::clone(&pod));

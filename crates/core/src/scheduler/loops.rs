@@ -9,12 +9,17 @@
 //! Where the pod preempts on the same node again before its room was lost, since an eviction failed or the room was not enough, the victims
 //! of before still count: what comes in their place takes the room as well.
 //!
-//! A history ends when its pod is placed or gone, so there are never more than pending pods, each with the victims of its last preemption and at
-//! most [`BEFORE_MAX`] of those before it; older ones are forgotten.
+//! The room can also be lost after the pod was bound: the kubelet rejects it, and its controller makes another one. So the history of a
+//! pod that is bound is kept for [`REJECTED_WITHIN`], and where a kubelet rejects the pod, it goes over to the next pod of the same
+//! controller that would preempt.
+//!
+//! A history ends when its pod is gone, or bound and not rejected. So there are never more than pending pods, with [`BOUND_MAX`] that are bound
+//! and [`LOST_MAX`] of controllers, each with the victims of its last preemption and at most [`BEFORE_MAX`] of those before it; older ones
+//! are forgotten.
 
 use crate::touched::Touched;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +30,12 @@ pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Victims of earlier preemptions that are remembered for a pod: more than a node has pods.
 const BEFORE_MAX: usize = 256;
+/// A kubelet rejects a pod so soon after it was bound, if at all.
+const REJECTED_WITHIN: Duration = Duration::from_secs(60);
+/// Pods that were bound lately after a preemption: more than are bound in that time.
+const BOUND_MAX: usize = 10_000;
+/// Controllers of which a pod was rejected and no other has preempted since.
+const LOST_MAX: usize = 1_000;
 
 /// How the room was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,18 +92,24 @@ pub(super) struct Loops {
     by_preemptor: BTreeMap<Uid, History>,
     /// Who made room on a node.
     by_node: BTreeMap<Atom, BTreeSet<Uid>>,
+    /// Of those that are bound, the controller.
+    bound: BTreeMap<Uid, Uid>,
+    /// Those in the order in which they were bound, and until when they count.
+    bound_until: VecDeque<(Timestamp, Uid)>,
+    /// Histories of pods that a kubelet rejected, by their controller.
+    lost: BTreeMap<Uid, History>,
     pub touched: Touched,
 }
 
 impl Loops {
-    /// Pods of which something is remembered.
+    /// Pods that are not bound yet of which something is remembered.
     pub fn preemptors(&self) -> impl Iterator<Item = &Uid> {
-        self.by_preemptor.keys()
+        self.by_preemptor.keys().filter(|pod| !self.bound.contains_key(*pod))
     }
 
-    /// Whether something is remembered of the pod.
+    /// Whether something is remembered of the pod, which is not bound yet.
     pub fn remembers(&self, pod: &Uid) -> bool {
-        self.by_preemptor.contains_key(pod)
+        self.by_preemptor.contains_key(pod) && !self.bound.contains_key(pod)
     }
 
     /// Victims of the pod are evicted from the node.
@@ -126,8 +143,9 @@ impl Loops {
     }
 
     /// The pod would preempt: whether it has to wait.
-    pub fn delays(&mut self, preemptor: &Uid, now: Timestamp) -> Option<Delayed> {
-        let history = self.by_preemptor.get_mut(preemptor)?;
+    pub fn delays(&mut self, preemptor: &Pod, now: Timestamp) -> Option<Delayed> {
+        self.inherit(preemptor);
+        let history = self.by_preemptor.get_mut(&preemptor.uid)?;
         let taker = history.taker.clone()?;
         if !history.noticed {
             history.in_vain += 1;
@@ -146,9 +164,58 @@ impl Loops {
         })
     }
 
-    /// The pod is placed or gone.
+    /// What a pod of the same controller has lost is this one's history, where it has none of its own.
+    fn inherit(&mut self, preemptor: &Pod) {
+        let Some(controller) = &preemptor.controller else { return };
+        if self.lost.is_empty() || self.by_preemptor.contains_key(&preemptor.uid) {
+            return;
+        }
+        if let Some(history) = self.lost.remove(&Uid::from(&*controller.uid)) {
+            self.touched.note(&preemptor.uid);
+            self.by_node.entry(history.node.clone()).or_default().insert(preemptor.uid.clone());
+            self.by_preemptor.insert(preemptor.uid.clone(), history);
+        }
+    }
+
+    /// The pod is bound. A kubelet may reject it yet.
+    pub fn bound(&mut self, preemptor: &Pod, now: Timestamp) {
+        while let Some((until, _)) = self.bound_until.front()
+            && (*until <= now || self.bound_until.len() >= BOUND_MAX)
+        {
+            let Some((_, uid)) = self.bound_until.pop_front() else { break };
+            if self.bound.remove(&uid).is_some() {
+                self.forget(&uid);
+            }
+        }
+        let Some(controller) = &preemptor.controller else { return self.ended(&preemptor.uid) };
+        if self.remembers(&preemptor.uid) {
+            self.touched.note(&preemptor.uid);
+            self.bound.insert(preemptor.uid.clone(), Uid::from(&*controller.uid));
+            self.bound_until.push_back((now + REJECTED_WITHIN, preemptor.uid.clone()));
+        }
+    }
+
+    /// A kubelet rejected the pod after it was bound.
+    pub fn rejected(&mut self, preemptor: &Uid) {
+        let Some(controller) = self.bound.remove(preemptor) else { return };
+        let Some(history) = self.forget(preemptor) else { return };
+        // Where nobody is known to have taken the room it was not lost to a loop.
+        if history.taker.is_none() {
+            return;
+        }
+        if self.lost.len() >= LOST_MAX
+            && let Some(oldest) = self.lost.iter().min_by_key(|(_, lost)| lost.at).map(|(of, _)| of.clone())
+        {
+            self.lost.remove(&oldest);
+        }
+        self.lost.insert(controller, history);
+    }
+
+    /// The pod is gone, or was bound without a preemption that counts.
     pub fn ended(&mut self, preemptor: &Uid) {
-        self.forget(preemptor);
+        if !self.bound.contains_key(preemptor) {
+            self.forget(preemptor);
+        }
     }
 
     fn forget(&mut self, preemptor: &Uid) -> Option<History> {
@@ -212,11 +279,11 @@ mod tests {
 
     #[test]
     fn the_delay_doubles_with_each_preemption_in_vain() {
-        let (mut loops, p, n) = (Loops::default(), Uid::from("p"), Atom::new("n"));
+        let (mut loops, p, n) = (Loops::default(), pod("p", "ours", None), Atom::new("n"));
         assert_eq!(loops.delays(&p, at(0)), None, "a first preemption is never delayed");
         let mut now = 0;
         for (round, delay) in [(1, 10), (2, 20), (3, 40), (4, 80)] {
-            loops.preempted(&p, &n, vec![pod("v", "theirs", Some("rs"))], at(now));
+            loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(now));
             assert_eq!(loops.delays(&p, at(now + 1)), None, "nobody took the room");
             loops.arrived(&pod("w", "ours", Some("rs")), &n, false);
             for is_news in [true, false] {
@@ -238,7 +305,7 @@ mod tests {
 
     #[test]
     fn only_successors_of_the_victims_and_pods_of_other_schedulers_take_the_room() {
-        let (p, n) = (Uid::from("p"), Atom::new("n"));
+        let (p, n) = (pod("p", "ours", None), Atom::new("n"));
         for (arrival, node, foreign, cause) in [
             (pod("w", "ours", Some("rs")), "n", false, Some(Cause::VictimsCameBack)),
             (pod("w", "theirs", Some("rs")), "n", true, Some(Cause::VictimsCameBack)),
@@ -250,7 +317,7 @@ mod tests {
             (pod("v", "ours", Some("rs")), "n", false, None),
         ] {
             let mut loops = Loops::default();
-            loops.preempted(&p, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
+            loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
             loops.arrived(&arrival, &Atom::new(node), foreign);
             assert_eq!(loops.delays(&p, at(1)).map(|delayed| delayed.cause), cause, "{arrival:?}");
         }
@@ -269,21 +336,67 @@ mod tests {
 
     #[test]
     fn victims_count_until_their_room_is_lost_also_where_the_pod_preempts_on_the_node_again() {
-        let (mut loops, p, n) = (Loops::default(), Uid::from("p"), Atom::new("n"));
+        let (mut loops, p, n) = (Loops::default(), pod("p", "ours", None), Atom::new("n"));
         loops.preempted(
-            &p,
+            &p.uid,
             &n,
             vec![pod("v", "theirs", Some("one")), pod("w", "theirs", Some("other"))],
             at(0),
         );
         // The watch does not show yet that w leaves, so it is chosen once more.
-        loops.preempted(&p, &n, vec![pod("w", "theirs", Some("other"))], at(1));
+        loops.preempted(&p.uid, &n, vec![pod("w", "theirs", Some("other"))], at(1));
         loops.arrived(&pod("x", "ours", Some("one")), &n, false);
         let delayed = loops.delays(&p, at(2)).expect("a victim of the first time is back");
         assert_eq!((delayed.until, delayed.in_vain, delayed.cause), (at(11), 1, Cause::VictimsCameBack));
         // Elsewhere it is another matter, and so it is once it is known that the room was lost.
-        loops.preempted(&p, &Atom::new("m"), vec![pod("u", "theirs", Some("third"))], at(11));
+        loops.preempted(&p.uid, &Atom::new("m"), vec![pod("u", "theirs", Some("third"))], at(11));
         loops.arrived(&pod("y", "ours", Some("other")), &Atom::new("m"), false);
         assert_eq!(loops.delays(&p, at(12)), None);
+    }
+
+    #[test]
+    fn a_rejected_pod_leaves_its_history_to_the_next_one_of_its_controller() {
+        let mut loops = Loops::default();
+        let n = Atom::new("n");
+        let mut now = 0;
+        for (round, delay) in [(1, 10), (2, 20), (3, 40)] {
+            let p = pod(&format!("p{round}"), "ours", Some("mine"));
+            // The first may preempt at once, each other one when the delay is over.
+            assert_eq!(loops.delays(&p, at(now)), None, "round {round}");
+            loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(now));
+            loops.bound(&p, at(now + 1));
+            assert!(!loops.remembers(&p.uid), "it does not wait any more");
+            // The pending watch shows that it is gone, too.
+            loops.ended(&p.uid);
+            loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
+            loops.rejected(&p.uid);
+            let next = pod(&format!("p{}", round + 1), "ours", Some("mine"));
+            let delayed = loops.delays(&next, at(now + 2)).expect("the room was taken");
+            assert_eq!((delayed.in_vain, delayed.until), (round, at(now + delay)));
+            // A pod of another controller has nothing to do with it.
+            assert_eq!(loops.delays(&pod("q", "ours", Some("other")), at(now + 2)), None);
+            now += delay;
+        }
+    }
+
+    #[test]
+    fn a_pod_that_is_bound_and_not_rejected_leaves_nothing() {
+        let mut loops = Loops::default();
+        let n = Atom::new("n");
+        for (name, owner) in [("p", Some("mine")), ("q", None)] {
+            let p = pod(name, "ours", owner);
+            loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
+            loops.bound(&p, at(1));
+        }
+        loops.bound(&pod("later", "ours", None), at(61));
+        loops.rejected(&Uid::from("p"));
+        let kept = (loops.by_preemptor.len(), loops.by_node.len(), loops.bound.len(), loops.lost.len());
+        assert_eq!((kept, loops.bound_until.len()), ((0, 0, 0, 0), 0));
+        // Nor does one that was rejected while nobody else came.
+        let p = pod("r", "ours", Some("mine"));
+        loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(70));
+        loops.bound(&p, at(71));
+        loops.rejected(&p.uid);
+        assert_eq!((loops.by_preemptor.len(), loops.lost.len()), (0, 0));
     }
 }

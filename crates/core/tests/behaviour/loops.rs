@@ -1,6 +1,6 @@
 //! Two schedulers that evict and bring back without end, and how it ends.
 
-use crate::fixture::Cluster;
+use crate::fixture::{Cluster, uid};
 use secondmate_core::port::{BindOutcome, Effect, Input, PodWatch};
 use secondmate_model::Timestamp;
 use std::time::Duration;
@@ -175,4 +175,38 @@ fn tried_again(gone_before: bool) {
 fn a_preemption_that_is_tried_again_is_one_with_what_follows() {
     tried_again(false);
     tried_again(true);
+}
+
+/// The pod is bound into the room, its kubelet rejects it, since another scheduler was first, and its controller makes the next one.
+#[test]
+fn a_loop_through_rejections_of_the_kubelet_is_broken_as_well() {
+    let mut cluster = Cluster::preempting(true);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("v0 cpu=1 node=n1 scheduler=other owner=rs");
+    let mut times = Vec::new();
+    let began = cluster.now;
+    for round in 0..5 {
+        let (p, victim) = (format!("p{round}"), format!("v{round}"));
+        cluster.pending(&format!("{p} cpu=1 priority=100 owner=mine"));
+        // It waits for its delay, if it has one.
+        while !cluster.effects().contains(&format!("evict {victim} for {p}")) {
+            if cluster.step() == "-" {
+                cluster.now = cluster.core.next_wakeup().expect("it waits for its delay").max(cluster.now);
+            }
+        }
+        times.push(cluster.now.since(began).as_secs());
+        cluster.evicted(&p, &victim, Ok(()));
+        cluster.gone(PodWatch::Assigned, &victim);
+        while !cluster.effects().contains(&format!("bind {p} to n1")) {
+            cluster.step();
+        }
+        cluster.assigned(&format!("v{} cpu=1 node=n1 scheduler=other owner=rs", round + 1));
+        cluster.answer(&p, BindOutcome::Bound);
+        cluster.gone(PodWatch::Pending, &p);
+        cluster.assigned(&format!("{p} cpu=1 node=n1 priority=100 owner=mine"));
+        cluster.apply(Input::PodRejected(uid(&p)));
+        cluster.gone(PodWatch::Assigned, &p);
+        cluster.core.check().expect("the invariants hold");
+    }
+    assert_eq!(times, [0, 10, 30, 70, 150]);
 }

@@ -246,6 +246,11 @@ impl World {
             self.guarded.as_ref().is_none_or(|guarded| guarded.unsure.contains(node)),
             "guard: the kubelet of {node} rejects {pod}, though the bind guard knew all and approved every bind"
         );
+        let rejected = bound.is_ours().then(|| Input::PodRejected(bound.pod.uid.clone()));
         self.change(pod, |pod| pod.terminal = true);
+        // Another watch shows it, and only to whoever leads.
+        if let Some(input) = rejected.filter(|_| self.leading) {
+            self.answer(input);
+        }
     }
 }

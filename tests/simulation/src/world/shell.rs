@@ -97,7 +97,7 @@ impl World {
         self.check();
     }
 
-    fn answer(&mut self, input: Input) {
+    pub(super) fn answer(&mut self, input: Input) {
         self.streams[ANSWERS].0.push_back(input);
     }
 
