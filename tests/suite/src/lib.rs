@@ -15,7 +15,7 @@ mod world;
 
 pub use audit::{Audit, Bindings};
 pub use board::{Query, labels_by_metric, queries_side_by_side};
-pub use objects::{bound_volume, claim, merge, node, object, pod, requests};
+pub use objects::{bound_volume, claim, deployment, merge, node, object, pod, requests};
 pub use observed::{Event, Verdict, condition, described_events, events, node_of, over_allocatable, verdict};
 pub use stage::{SharedStage, Stage, repository};
 pub use world::World;

@@ -41,6 +41,20 @@ pub fn pod(name: &str, scheduler: &str, changes: Value) -> Value {
     pod
 }
 
+/// A Deployment whose pods have the label `app: NAME` and one container of this image that asks for a little.
+#[must_use]
+pub fn deployment(name: &str, scheduler: &str, image: &str, replicas: usize) -> Value {
+    let template = json!({
+        "metadata": { "labels": { "app": name } },
+        "spec": { "schedulerName": scheduler, "containers": [{
+            "name": "main", "image": image, "resources": { "requests": { "cpu": "10m" } },
+        }] },
+    });
+    let spec =
+        json!({ "replicas": replicas, "selector": { "matchLabels": { "app": name } }, "template": template });
+    object("apps/v1", "Deployment", name, json!({ "spec": spec }))
+}
+
 /// A `spec` whose one container requests these resources, and is limited to them, as extended resources want it.
 #[must_use]
 pub fn requests(resources: Value) -> Value {

@@ -8,13 +8,16 @@ use std::sync::{Mutex, OnceLock};
 use anyhow::{Context, Result, ensure};
 use secondmate_harness::{Cluster, Options, Process, SchedulerOptions, extender_program};
 use secondmate_suite::{
-    BOTH, OWN, SharedStage, Stage, World, events, merge, node, node_of, object, pod, verdict,
+    BOTH, OWN, SharedStage, Stage, World, deployment, events, merge, node, node_of, object, pod, verdict,
 };
 use serde_json::{Value, json};
 
 static STAGE: SharedStage = SharedStage::new();
 /// The extender, for as long as the stage lives.
 static EXTENDER: OnceLock<Mutex<Process>> = OnceLock::new();
+
+/// Where it serves.
+static SERVED: OnceLock<Value> = OnceLock::new();
 
 const BOUND: &str = "example.com/bound";
 
@@ -62,6 +65,7 @@ fn stage(test: &str) -> Result<Option<&'static Stage>> {
             Ok(log.lines().next().map(serde_json::from_str::<Value>).transpose().ok().flatten())
         })?;
         EXTENDER.get_or_init(|| Mutex::new(extender));
+        SERVED.get_or_init(|| served.clone());
         let [theirs, own] = BOTH.map(|name| configuration(name, &served));
         let fields = theirs.as_object().context("an object")?.clone();
         cluster.start_scheduler(SchedulerOptions { configuration: fields, ..SchedulerOptions::default() })?;
@@ -76,13 +80,17 @@ fn stage(test: &str) -> Result<Option<&'static Stage>> {
     })
 }
 
-/// The calls about a pair of pods, by scheduler, in their order; names of pods read alike in them.
-fn calls(case: &str) -> Result<BTreeMap<String, Vec<String>>> {
+/// Every call that the extender was asked, in their order.
+fn log() -> Result<Vec<Value>> {
     let extender = EXTENDER.get().context("the extender runs")?;
     let log = extender.lock().map_err(|_| anyhow::anyhow!("a test panicked"))?.log()?;
+    log.lines().skip(1).map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+}
+
+/// The calls about a pair of pods, by scheduler, in their order; names of pods read alike in them.
+fn calls(case: &str) -> Result<BTreeMap<String, Vec<String>>> {
     let mut calls: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for line in log.lines().skip(1) {
-        let call: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+    for call in log()? {
         let who = call["Who"].as_str().unwrap_or_default();
         if call["Pod"] == World::pod_name(case, who) {
             let text = format!(
@@ -310,6 +318,49 @@ fn both_have_the_extender_bind_the_pods_that_concern_it() -> Result<()> {
     world.create_pair("fails", &with(json!({ "binder": { "faults": { "bind": "500" } } })))?;
     let said = both_say(&world, "fails")?;
     ensure!(said.starts_with("failed bind with extender at URL") && said.ends_with("code 500"), "{said}");
+    Ok(())
+}
+
+/// Without the filter the pods were on n-3, without the scores also on n-1, and by whom they were bound the calls show.
+#[test]
+fn one_extender_filters_scores_and_binds_a_deployment() -> Result<()> {
+    let Some(stage) = stage("one_extender_filters_scores_and_binds_a_deployment")? else { return Ok(()) };
+    let world = World::new(stage, "one")?;
+    nodes(&world)?;
+    let served = SERVED.get().context("the extender serves")?;
+    let configuration = json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
+        "profiles": [{ "schedulerName": "one" }],
+        "extenders": [{
+            "urlPrefix": format!("{}/one/all/", served["http"].as_str().unwrap_or_default()),
+            "filterVerb": "filter", "prioritizeVerb": "prioritize", "weight": 10, "bindVerb": "bind",
+        }],
+    });
+    let path = stage.cluster.directory().join("one.json");
+    std::fs::write(&path, configuration.to_string())?;
+    let path = path.to_str().context("a path that is text")?;
+    let _scheduler =
+        stage.start_secondmate(stage.cluster.kubeconfig(), &["--config", path, "--leader-elect=false"])?;
+
+    let mut web = deployment("web", "one", "main", 8);
+    let rule = json!({ "all": { "pass": ["n-1", "n-2"], "scores": { "n-3": 10, "n-2": 5 } } });
+    merge(&mut web["spec"]["template"], rules(rule));
+    world.create("apps/v1/deployments", &web)?;
+    let placed = stage.wait("the pods to have nodes", || {
+        let pods = world.pods()?;
+        let placed: Vec<Value> =
+            pods.iter().map(|pod| json!([pod["metadata"]["name"], node_of(pod)])).collect();
+        Ok((placed.len() == 8 && placed.iter().all(|pod| !pod[1].is_null())).then_some(placed))
+    })?;
+    assert!(placed.iter().all(|pod| pod[1] == "n-2"), "{placed:?}");
+    let calls = log()?;
+    for pod in &placed {
+        let of_pod = calls.iter().filter(|call| call["Who"] == "one" && call["Pod"] == pod[0]);
+        let made: Vec<Value> = of_pod.map(|call| json!([call["Verb"], call["Nodes"]])).collect();
+        let all = json!(["n-0", "n-1", "n-2", "n-3"]);
+        let passed = json!(["n-1", "n-2"]);
+        assert_eq!(json!(made), json!([["filter", all], ["prioritize", passed], ["bind", ["n-2"]]]), "{pod}");
+    }
     Ok(())
 }
 

@@ -12,7 +12,9 @@ use secondmate_harness::{
     Cluster, MeasuredScheduler, Options, example_binary, guest_in_go_or_skip, guest_in_rust_or_skip,
     secondmate_binary,
 };
-use secondmate_suite::{SharedStage, Stage, World, condition, node, node_of, object, pod, repository};
+use secondmate_suite::{
+    SharedStage, Stage, World, condition, deployment, node, node_of, object, pod, repository,
+};
 use serde_json::{Value, json};
 
 static STAGE: SharedStage = SharedStage::new();
@@ -48,18 +50,6 @@ fn profile(scheduler: &str, plugin: &str, args: &Value) -> Value {
         "plugins": { "multiPoint": { "enabled": [{ "name": plugin, "weight": WEIGHT }] } },
         "pluginConfig": [{ "name": plugin, "args": args }],
     })
-}
-
-fn deployment(name: &str, scheduler: &str, image: &str, replicas: usize) -> Value {
-    let template = json!({
-        "metadata": { "labels": { "app": name } },
-        "spec": { "schedulerName": scheduler, "containers": [{
-            "name": "main", "image": image, "resources": { "requests": { "cpu": "10m" } },
-        }] },
-    });
-    let spec =
-        json!({ "replicas": replicas, "selector": { "matchLabels": { "app": name } }, "template": template });
-    object("apps/v1", "Deployment", name, json!({ "spec": spec }))
 }
 
 /// The names of a Deployment's pods and their nodes, once all have one.
