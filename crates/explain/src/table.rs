@@ -48,12 +48,16 @@ pub fn render(explanation: &Explanation, others: &[String], style: Style) -> Str
     let verdict = match explanation.result {
         Verdict::Gated => held_back(explanation.facts.held_back_by.as_ref()),
         Verdict::Error => "cannot be tried: a plugin failed".to_owned(),
-        Verdict::Schedulable => {
-            format!("fits on {} of {}", feasible.len(), counted(explanation.nodes.len(), "node"))
-        }
+        Verdict::Schedulable => match explanation.nodes.len() {
+            1 => "fits on the only node".to_owned(),
+            nodes => format!("fits on {} of {}", feasible.len(), counted(nodes, "node")),
+        },
         Verdict::Unschedulable => match &explanation.pre_filter {
             Some(_) => "cannot be placed, whatever the node".to_owned(),
-            None => format!("fits on none of {}", counted(explanation.nodes.len(), "node")),
+            None => match explanation.nodes.len() {
+                1 => "does not fit on the only node".to_owned(),
+                nodes => format!("fits on none of {}", counted(nodes, "node")),
+            },
         },
     };
     wrap(&mut text, 0, 2, &format!("{title}: {verdict}"));

@@ -316,7 +316,7 @@ fn claims_are_named_with_what_they_wait_for() {
     check(
         &cluster.concat(),
         expect![[r#"
-            shop/second (mine): fits on none of 1 node
+            shop/second (mine): does not fit on the only node
               does not fit on
                 1 node (VolumeRestrictions): node(s) unavailable due to
                   PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by
@@ -344,7 +344,7 @@ fn claims_are_named_with_what_they_wait_for() {
               event: 0/1 nodes are available: pod has unbound immediate
                 PersistentVolumeClaims. not found
 
-            shop/local (mine): fits on none of 1 node
+            shop/local (mine): does not fit on the only node
               does not fit on
                 1 node (VolumeBinding): node(s) didn't find available persistent volumes to
                   bind
@@ -356,7 +356,7 @@ fn claims_are_named_with_what_they_wait_for() {
                 volumes to bind. preemption: 0/1 nodes are available: 1 Preemption is not
                 helpful for scheduling.
 
-            shop/bound (mine): fits on none of 1 node
+            shop/bound (mine): does not fit on the only node
               does not fit on
                 1 node (VolumeBinding): node(s) didn't match PersistentVolume's node
                   affinity
@@ -394,7 +394,7 @@ fn gates_nominations_and_victims_are_told() {
             shop/gated (mine): is held back by SchedulingGates: waiting for scheduling
               gates: [example.com/quota]
 
-            shop/waits (mine): fits on none of 1 node
+            shop/waits (mine): does not fit on the only node
               does not fit on
                 1 node (NodeResourcesFit): Insufficient cpu
                   n1: asks 2 cpu, 1 of 4 free
@@ -403,7 +403,7 @@ fn gates_nominations_and_victims_are_told() {
               event: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are
                 available: 1 No preemption victims found for incoming pod.
 
-            shop/urgent (mine): fits on none of 1 node
+            shop/urgent (mine): does not fit on the only node
               does not fit on
                 1 node (NodeResourcesFit): Insufficient cpu
                   n1: asks 4 cpu, 3 of 4 free
@@ -411,7 +411,7 @@ fn gates_nominations_and_victims_are_told() {
               event: 0/1 nodes are available: 1 Insufficient cpu. preemption: found a
                 potential placement for pod on node n1, preempting 1 victims
 
-            shop/fits (mine): fits on 1 of 1 node
+            shop/fits (mine): fits on the only node
               goes to n1
         "#]],
     );
@@ -440,6 +440,50 @@ fn scores_stand_below_each_other() {
             ImageLocality                    0
             total                            454
             … and 2 nodes
+    "#]],
+    );
+}
+
+#[test]
+fn limits_of_volumes_are_told_by_driver_and_number() {
+    let claim = |name: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: PersistentVolume\nmetadata: {{name: pv-{name}}}\nspec: {{accessModes: [ReadWriteOnce], capacity: {{storage: 1Gi}}, csi: {{driver: csi.example.com, volumeHandle: {name}}}, claimRef: {{namespace: shop, name: {name}, uid: {name}}}}}\n\
+             ---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}, namespace: shop, uid: {name}, annotations: {{pv.kubernetes.io/bind-completed: \"yes\"}}}}\nspec: {{volumeName: pv-{name}, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}\nstatus: {{phase: Bound}}\n"
+        )
+    };
+    let with = |claims: &[&str]| {
+        let volumes: Vec<String> = claims
+            .iter()
+            .map(|claim| format!("{{name: {claim}, persistentVolumeClaim: {{claimName: {claim}}}}}"))
+            .collect();
+        format!("volumes: [{}], containers: [{{name: c}}]", volumes.join(", "))
+    };
+    let cluster = [
+        node("n1", "", ""),
+        "---\napiVersion: storage.k8s.io/v1\nkind: CSINode\nmetadata: {name: n1}\nspec: {drivers: [{name: csi.example.com, nodeID: n1, allocatable: {count: 2}}]}\n".to_owned(),
+        ["a", "b", "c", "d"].map(claim).concat(),
+        pod("there", "", &format!("nodeName: n1, {}", with(&["a"]))),
+        pod("web", "", &format!("schedulerName: mine, {}", with(&["b", "c"]))),
+        pod("huge", "", &format!("schedulerName: mine, {}", with(&["b", "c", "d"]))),
+    ];
+    check(
+        &cluster.concat(),
+        expect![[r#"
+        shop/web (mine): does not fit on the only node
+          does not fit on
+            1 node (NodeVolumeLimits): node(s) exceed max volume count
+              n1: attaches 2 volumes of csi.example.com, 1 of 2 free
+          would help: room for 1 more volume of csi.example.com on n1
+          event: 0/1 nodes are available: 1 node(s) exceed max volume count. preemption:
+            0/1 nodes are available: 1 No preemption victims found for incoming pod.
+
+        shop/huge (mine): does not fit on the only node
+          does not fit on
+            1 node (NodeVolumeLimits): node(s) exceed max volume count
+              n1: attaches 3 volumes of csi.example.com, 1 of 2 free
+          event: 0/1 nodes are available: 1 node(s) exceed max volume count. preemption:
+            0/1 nodes are available: 1 No preemption victims found for incoming pod.
     "#]],
     );
 }

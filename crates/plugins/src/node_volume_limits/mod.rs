@@ -9,9 +9,9 @@ mod reading;
 use crate::pod_claims;
 use attachable::{Attachable, Attachables, OwnedAttachable};
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Reading,
-    Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
+    Hint, NodeParts, ObjectChange, Parity, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome,
+    Reading, Status,
 };
 use secondmate_model::objects::{CsiNode, Object, ObjectKind, Objects};
 use secondmate_model::{Atom, NodeInfo, Pod, Volume, VolumeSource};
@@ -166,6 +166,18 @@ impl Plugin for NodeVolumeLimits {
         Some(self)
     }
 
+    fn facts(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        _pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        let (Some(new), Some(node)) = (state.read::<NewVolumes>(), node) else { return Vec::new() };
+        let tallies = self.tallies(cx.snapshot.objects(), new, node).unwrap_or_default();
+        tallies.iter().filter(|tally| tally.is_exceeded()).map(|tally| tally.fact(node.name())).collect()
+    }
+
     fn events(&self) -> Vec<EventRegistration> {
         vec![
             EventRegistration::new(EventResource::CsiNode, ActionType::ADD),
@@ -211,6 +223,36 @@ fn is_missing(objects: &Objects, driver: &Atom, csi_node: Option<&CsiNode>) -> b
         && !csi_node.is_some_and(|node| node.drivers.iter().any(|(name, _)| name == driver))
 }
 
+/// Volumes of a driver on a node.
+struct Tally {
+    driver: Atom,
+    attached: usize,
+    /// By the pod.
+    added: usize,
+    limit: i32,
+}
+
+impl Tally {
+    fn is_exceeded(&self) -> bool {
+        let sum = i64::try_from(self.attached + self.added).unwrap_or(i64::MAX);
+        self.added > 0 && sum > i64::from(self.limit)
+    }
+
+    fn fact(&self, node: &Atom) -> Fact {
+        let Self { driver, attached, added, limit } = self;
+        let limit = usize::try_from(*limit).unwrap_or(0);
+        let free = limit.saturating_sub(*attached);
+        let volumes = if *added == 1 { "volume" } else { "volumes" };
+        let fact = Fact::new(format!("attaches {added} {volumes} of {driver}, {free} of {limit} free"));
+        if *added > limit {
+            return fact;
+        }
+        let more = added - free;
+        let volumes = if more == 1 { "volume" } else { "volumes" };
+        fact.helped_by(format!("room for {more} more {volumes} of {driver} on {node}"))
+    }
+}
+
 impl PreFilter for NodeVolumeLimits {
     fn pre_filter(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>) -> PreFilterOutcome {
         if !pod.volumes.iter().any(may_attach) {
@@ -234,6 +276,15 @@ impl Filter for NodeVolumeLimits {
 
 impl NodeVolumeLimits {
     fn check(&self, objects: &Objects, pod: &NewVolumes, node: &NodeInfo) -> Status {
+        match self.tallies(objects, pod, node) {
+            Err(status) => status,
+            Ok(tallies) if tallies.iter().any(Tally::is_exceeded) => Status::unschedulable(EXCEEDED),
+            Ok(_) => Status::SUCCESS,
+        }
+    }
+
+    /// What the node would have of each driver that has a limit there.
+    fn tallies(&self, objects: &Objects, pod: &NewVolumes, node: &NodeInfo) -> Result<Vec<Tally>, Status> {
         let csi_node = objects.csi_nodes.get(node.name());
         let mut new = Attachables::default();
         for volume in &*pod.volumes {
@@ -241,41 +292,40 @@ impl NodeVolumeLimits {
                 NewVolume::Attachable(volume) if volume.in_tree && csi_node.is_none() => {}
                 NewVolume::Attachable(volume) => new.insert(volume.borrowed()),
                 NewVolume::Untranslatable(reason) if csi_node.is_some() => {
-                    return Status::error(reason.clone());
+                    return Err(Status::error(reason.clone()));
                 }
                 NewVolume::Untranslatable(_) => {}
             }
         }
         if let Some(failure) = &pod.failure {
-            return failure.clone();
+            return Err(failure.clone());
         }
         let drivers = new.drivers();
         if let Some(missing) = drivers.iter().find(|driver| is_missing(objects, driver, csi_node)) {
-            return Status::unschedulable(format!("{missing} CSI driver is not installed on the node"));
+            let why = format!("{missing} CSI driver is not installed on the node");
+            return Err(Status::unschedulable(why));
         }
-        let Some(csi_node) = csi_node else { return Status::SUCCESS };
+        let Some(csi_node) = csi_node else { return Ok(Vec::new()) };
         if new.is_empty() || csi_node.drivers.iter().all(|(_, limit)| limit.is_none()) {
-            return Status::SUCCESS;
+            return Ok(Vec::new());
         }
         let mut attached = Attachables::default();
         for pod in node.pods() {
-            if let Err(status) = existing(objects, pod, &drivers, &mut attached) {
-                return status;
-            }
+            existing(objects, pod, &drivers, &mut attached)?;
         }
         let on_its_own = self.attachments(objects, node, &drivers, &attached, &new);
         new.retain(|volume| !attached.contains(volume));
-        for driver in &drivers {
-            let added = new.count(driver);
+        let tally = |driver: &&Atom| {
             // As a map of drivers would have it: of two entries of a driver the last counts.
-            let limit = csi_node.drivers.iter().rfind(|(d, limit)| d == *driver && limit.is_some());
-            let Some((_, Some(limit))) = limit else { continue };
-            let current = attached.count(driver) + on_its_own.count(driver);
-            if added > 0 && i64::try_from(current + added).unwrap_or(i64::MAX) > i64::from(*limit) {
-                return Status::unschedulable(EXCEEDED);
-            }
-        }
-        Status::SUCCESS
+            let limit = csi_node.drivers.iter().rfind(|(d, limit)| d == *driver && limit.is_some())?.1?;
+            Some(Tally {
+                driver: (*driver).clone(),
+                attached: attached.count(driver) + on_its_own.count(driver),
+                added: new.count(driver),
+                limit,
+            })
+        };
+        Ok(drivers.iter().filter_map(tally).collect())
     }
 
     /// What is attached to the node without a pod of the node that uses it.
