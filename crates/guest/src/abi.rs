@@ -90,6 +90,12 @@ mod host {
         pub fn nominated_node_name(name: *const u8, length: usize);
         #[link_name = "result.normalized_score_list"]
         pub fn normalized_score_list(scores: *const u8, length: usize);
+        #[link_name = "nodeImageStates"]
+        pub fn node_image_states(name: *const u8, length: usize, buffer: *mut u8, limit: usize) -> usize;
+        #[link_name = "handle.eventrecorder.eventf"]
+        pub fn event(event: *const u8, length: usize);
+        #[link_name = "handle.reject_waiting_pod"]
+        pub fn reject_waiting_pod(uid: *const u8, length: usize, done: *mut u64, limit: usize);
     }
 
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -172,18 +178,47 @@ telling! {
     tell_events: cluster_events,
     tell_nomination: nominated_node_name,
     tell_scores: normalized_score_list,
+    tell_event: event,
 }
 
-pub(crate) fn node(name: &str) -> Vec<u8> {
+/// Functions by which the host is asked about a node.
+macro_rules! asking_about {
+    ($($name:ident: $import:ident,)*) => {
+        $(pub(crate) fn $name(node: &str) -> Vec<u8> {
+            #[cfg(target_arch = "wasm32")]
+            {
+                // SAFETY: as above.
+                fetch(|buffer, limit| unsafe { host::$import(node.as_ptr(), node.len(), buffer, limit) })
+            }
+            #[cfg(not(target_arch = "wasm32"))]
+            {
+                let _ = node;
+                Vec::new()
+            }
+        })*
+    };
+}
+
+asking_about! {
+    node: node,
+    images: node_image_states,
+}
+
+/// Whether the pod waited and waits no more.
+pub(crate) fn reject_waiting_pod(uid: &str) -> bool {
     #[cfg(target_arch = "wasm32")]
     {
-        // SAFETY: as above.
-        fetch(|buffer, limit| unsafe { host::node(name.as_ptr(), name.len(), buffer, limit) })
+        let mut done = 0;
+        // SAFETY: the host writes so many bytes.
+        unsafe {
+            host::reject_waiting_pod(uid.as_ptr(), uid.len(), &mut done, size_of::<u64>());
+        }
+        done != 0
     }
     #[cfg(not(target_arch = "wasm32"))]
     {
-        let _ = name;
-        Vec::new()
+        let _ = uid;
+        false
     }
 }
 

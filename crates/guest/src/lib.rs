@@ -34,8 +34,8 @@
 //! ```
 //!
 //! The plugin is made by `Default` at the beginning of every scheduling cycle, so what it remembers is of this cycle; what is to last
-//! longer goes into a `static`. `no_std`: there is nothing here but `alloc`. What the guest asks for is fetched when it asks, once a
-//! cycle. A panic ends the attempt to schedule the pod, with the message in the pod's event.
+//! longer goes into a `static`. `no_std`: there is nothing here but `alloc`. What the guest asks for is fetched when it asks, each time;
+//! only the pod is kept for the cycle. A panic ends the attempt to schedule the pod, with the message in the pod's event.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
@@ -46,6 +46,7 @@ pub mod abi;
 mod cycle;
 mod events;
 mod export;
+mod handle;
 mod log;
 mod objects;
 mod plugin;
@@ -54,8 +55,9 @@ mod status;
 
 pub use cycle::{Cycle, config};
 pub use events::{ClusterEvent, Resource, action};
+pub use handle::{EventType, event, reject_waiting_pod};
 pub use log::{Severity, log};
-pub use objects::{Node, Pod, node, node_list};
+pub use objects::{ImageState, Node, Pod, image_states, node, node_list};
 pub use plugin::{
     Bind, Enqueue, Filter, NormalizeScore, Permit, PostBind, PostFilter, PreBind, PreFilter, PreScore,
     Reading, Reserve, Score,

@@ -1,5 +1,7 @@
 use crate::abi;
+use crate::export::json;
 use crate::protobuf::Message;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 const METADATA: u32 = 1;
@@ -131,6 +133,29 @@ pub fn node(name: &str) -> Option<Node> {
 pub fn node_list() -> Vec<Node> {
     let list = abi::node_list();
     Message(&list).messages(2).map(|node| Node(node.0.to_vec())).collect()
+}
+
+/// An image that a node has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageState {
+    /// One of its names.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: i64,
+    /// How many nodes have it.
+    pub nodes: i64,
+}
+
+/// The images of a node of the cycle's snapshot, each under each of its names; none where there is no such node.
+#[must_use]
+pub fn image_states(node: &str) -> Vec<ImageState> {
+    let states = json::objects(&abi::images(node)).into_iter();
+    states
+        .map(|(name, fields)| {
+            let field = |key| fields.iter().find(|(name, _)| name == key).map_or(0, |(_, number)| *number);
+            ImageState { name, size: field("Size"), nodes: field("NumNodes") }
+        })
+        .collect()
 }
 
 #[cfg(test)]

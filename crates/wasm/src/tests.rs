@@ -6,6 +6,7 @@ mod conformance;
 mod imports;
 mod limits;
 mod loading;
+mod sdk;
 mod state;
 
 use crate::Guests;

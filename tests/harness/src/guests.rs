@@ -1,4 +1,4 @@
-//! The guests among the examples, built.
+//! Guests, built.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,6 +33,19 @@ pub fn guest_folder() -> PathBuf {
 ///
 /// When it cannot be built.
 pub fn guest_in_rust_or_skip(test: &str) -> Result<Option<PathBuf>> {
+    from_rust_or_skip(test, "wasm-node-number")
+}
+
+/// A guest from Rust that acts at every extension point, for tests of the host. The same holds as for [`guest_in_rust_or_skip`].
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub fn guest_of_every_point_or_skip(test: &str) -> Result<Option<PathBuf>> {
+    from_rust_or_skip(test, "wasm-every-point")
+}
+
+fn from_rust_or_skip(test: &str, package: &str) -> Result<Option<PathBuf>> {
     let library = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
     let library = library.context("cannot start rustc")?.stdout;
     let library = Path::new(String::from_utf8_lossy(&library).trim()).join("../lib");
@@ -42,12 +55,13 @@ pub fn guest_in_rust_or_skip(test: &str) -> Result<Option<PathBuf>> {
     }
     let mut cargo = cargo();
     cargo
-        .args(["build", "--quiet", "--locked", "--release", "--package", "wasm-node-number"])
+        .args(["build", "--quiet", "--locked", "--release", "--package", package])
         .args(["--target", TARGET, "--target-dir"])
         .arg(guest_folder())
         .current_dir(workspace());
     build(cargo)?;
-    Ok(Some(guest_folder().join(TARGET).join("release/wasm_node_number.wasm")))
+    let file = format!("release/{}.wasm", package.replace('-', "_"));
+    Ok(Some(guest_folder().join(TARGET).join(file)))
 }
 
 /// NodeNumber from Go, or nothing, after the skip has been reported, where this machine has no Go.

@@ -1,4 +1,4 @@
-//! The little JSON that the ABI has: lists of texts, and objects from text to number.
+//! The little JSON that the ABI has: lists of texts, objects from text to number, and objects of such.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -69,7 +69,20 @@ pub fn numbers(bytes: &[u8]) -> Vec<(String, i64)> {
     entries
 }
 
-/// An object of entries. Names of nodes need no escapes but these.
+/// The entries of an object whose values are objects from text to number; `null` counts as 0.
+pub fn objects(bytes: &[u8]) -> Vec<(String, Vec<(String, i64)>)> {
+    let mut rest = bytes;
+    let mut entries = Vec::new();
+    while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
+        let Some((name, after)) = take_text(&rest[start + 1..]) else { break };
+        let Some(end) = after.iter().position(|byte| *byte == b'}') else { break };
+        entries.push((name.into_owned(), numbers(&after[..end])));
+        rest = &after[end..];
+    }
+    entries
+}
+
+/// An object of entries.
 #[must_use]
 pub fn object(entries: &[(String, i64)]) -> String {
     let mut text = String::from("{");
@@ -77,11 +90,25 @@ pub fn object(entries: &[(String, i64)]) -> String {
         if text.len() > 1 {
             text.push(',');
         }
-        let name = name.replace('\\', "\\\\").replace('"', "\\\"");
-        text.push_str(&format!("\"{name}\":{number}"));
+        text.push_str(&format!("{}:{number}", quoted(name)));
     }
     text.push('}');
     text
+}
+
+/// A text as JSON.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\0'..='\x1f' => quoted.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 #[cfg(test)]
@@ -97,5 +124,10 @@ mod tests {
         assert_eq!(numbers(br#"{"a":5,"b": -7}"#), entries);
         assert_eq!(object(&entries), r#"{"a":5,"b":-7}"#);
         assert_eq!(numbers(b"{\"a"), []);
+        let images = br#"{"i:1":{"Size":7,"NumNodes":2,"Nodes":null},"j":{}}"#;
+        let fields = [("Size", 7), ("NumNodes", 2), ("Nodes", 0)].map(|(name, n)| (name.to_string(), n));
+        assert_eq!(objects(images), [("i:1".to_string(), fields.to_vec()), ("j".to_string(), Vec::new())]);
+        assert_eq!((objects(b"null"), objects(b"{\"a")), (Vec::new(), Vec::new()));
+        assert_eq!(quoted("a\"\\\nü"), r#""a\"\\\u000aü""#);
     }
 }

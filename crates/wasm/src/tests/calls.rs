@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-struct NoFilters;
+pub(super) struct NoFilters;
 
 impl RunFilters for NoFilters {
     fn run(

@@ -235,7 +235,7 @@ fn logging_never_fails_a_call() {
 }
 
 /// What is logged while this runs on this thread.
-fn logged(run: impl FnOnce()) -> String {
+pub(super) fn logged(run: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
     impl Write for Lines {
