@@ -91,6 +91,10 @@ fn one_port_is_open_and_all_use_it_by_its_name() -> Result<()> {
     let monitor = read("components/pod-monitor/podmonitor.yaml")?;
     assert_eq!(&monitor["spec"]["selector"]["matchLabels"], labels);
     assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["port"], "metrics");
+    // A tenant's pods have its name in a label, and so do their series.
+    let tenant = &read("overlays/tenants/red/kustomization.yaml")?["labels"][0]["pairs"];
+    let of_tenant: Vec<&String> = tenant.as_object().context("labels")?.keys().collect();
+    assert_eq!(monitor["spec"]["podTargetLabels"], json!(of_tenant));
     let budget = read("base/poddisruptionbudget.yaml")?;
     assert_eq!(&budget["spec"]["selector"]["matchLabels"], labels);
     let replicas = deployment["spec"]["replicas"].as_u64().context("replicas")?;
