@@ -6,6 +6,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use secondmate_sandbox::Sandbox;
 use std::path::Path;
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const NAME: &str = "guard.ns.svc";
@@ -135,10 +136,11 @@ async fn a_renewed_authority_goes_through_the_secret_to_the_api_server_before_it
         let bundle = found["webhooks"][0]["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned();
         String::from_utf8(STANDARD.decode(bundle).expect("base64")).expect("PEM")
     };
-    let (looked, told_when_served) = tokio::join!(registration.look(&mut served), async {
-        tls.changed().await.expect("it is renewed");
+    let renewed = async {
+        timeout(Duration::from_secs(60), tls.changed()).await.expect("it is renewed").expect("it is served");
         told()
-    });
+    };
+    let (looked, told_when_served) = tokio::join!(registration.look(&mut served), renewed);
     looked.expect("it is renewed");
     let config = tls.borrow().clone().expect("it is served");
     assert!(comes_in(&config, &told_when_served, None).await, "the API server was told before");
