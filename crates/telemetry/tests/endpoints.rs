@@ -1,5 +1,6 @@
 //! The port as an operator, a probe and Prometheus see it: over real connections on loopback.
 
+mod pprof;
 mod touch;
 
 use std::collections::BTreeMap;
@@ -62,8 +63,10 @@ impl Port {
             body.len()
         );
         stream.write_all(request.as_bytes()).await.expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("answered");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("answered");
+        // A profile is no text.
+        let answer = String::from_utf8_lossy(&answer);
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());

@@ -84,5 +84,5 @@ pub use skip::{
     LACKS_VARIABLE, SKIP_REPORT_VARIABLE, in_ci, require_chart_renderer_or_skip, require_or_skip,
     require_oracle_or_skip, require_programs_or_skip, require_promtool_or_skip, skip, skip_unless_ci,
 };
-pub use unverified::{Asker, get_unverified};
+pub use unverified::{Asker, get_trusting, get_unverified};
 pub use wait::wait_until;

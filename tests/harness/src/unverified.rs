@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ureq::tls::{Certificate, ClientCert, PrivateKey, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsConfigBuilder};
 
 use crate::api::Response;
 
@@ -28,7 +28,21 @@ pub enum Asker<'a> {
 ///
 /// When there is no answer; a status that tells of an error is an answer.
 pub fn get_unverified(url: &str, asker: Asker<'_>) -> Result<Response> {
-    let mut tls = TlsConfig::builder().disable_verification(true);
+    get(url, asker, TlsConfig::builder().disable_verification(true))
+}
+
+/// The answer to a GET of a server whose certificate this authority (a PEM file) has signed.
+///
+/// # Errors
+///
+/// When there is no answer, for one as the certificate is another.
+pub fn get_trusting(url: &str, authority: &Path) -> Result<Response> {
+    let pem = std::fs::read(authority).with_context(|| format!("cannot read {}", authority.display()))?;
+    let roots = RootCerts::new_with_certs(&[Certificate::from_pem(&pem)?]);
+    get(url, Asker::Nobody, TlsConfig::builder().root_certs(roots))
+}
+
+fn get(url: &str, asker: Asker<'_>, mut tls: TlsConfigBuilder) -> Result<Response> {
     if let Asker::Certificate(certificate, key) = asker {
         let read =
             |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));

@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use secondmate_harness::{
-    Asker, Cluster, Options, Process, Program, Response, binaries, get_unverified, run, secondmate_binary,
-    skip_unless_ci,
+    Asker, Cluster, Options, Process, Program, Response, binaries, get_trusting, get_unverified, run,
+    secondmate_binary, skip_unless_ci,
 };
 use secondmate_suite::{
     DEADLINE, DEFAULT, SharedStage, Stage, World, events, labels_by_metric, node, node_of, object, pod,
@@ -180,6 +180,52 @@ fn the_command_line_of_kubeadm_schedules_and_serves_as_kube_scheduler() -> Resul
     let log = scheduler.process.log()?;
     let refused: Vec<&str> = log.lines().filter(|line| line.to_lowercase().contains("forbidden")).collect();
     ensure!(refused.is_empty(), "kube-scheduler's rights are not enough: {refused:#?}");
+    scheduler.end()
+}
+
+#[test]
+fn what_is_switched_off_is_off_and_a_certificate_that_is_replaced_is_shown() -> Result<()> {
+    let test = "what_is_switched_off_is_off_and_a_certificate_that_is_replaced_is_shown";
+    let Some(stage) = stage(test)? else { return Ok(()) };
+    let _turn = World::new(stage, "switched-off")?;
+    let folder = stage.cluster.directory().join("certificates");
+    let (shown, key) =
+        (stage.cluster.directory().join("shown.crt"), stage.cluster.directory().join("shown.key"));
+    let show = |name: &str| -> Result<()> {
+        std::fs::copy(folder.join(format!("{name}.key")), &key)?;
+        std::fs::copy(folder.join(format!("{name}.crt")), &shown)?;
+        Ok(())
+    };
+    // No server's: nobody finds the address in it.
+    show("admin")?;
+    let scheduler = Started::new(
+        stage,
+        &[
+            "--disabled-metrics=scheduler_pending_pods,scheduler_queue_incoming_pods_total",
+            "--profiling=false",
+            &format!("--tls-cert-file={}", shown.display()),
+            &format!("--tls-private-key-file={}", key.display()),
+        ],
+    )?;
+    let (certificate, of) = administrator(stage);
+    let administrator = Asker::Certificate(&certificate, &of);
+    let metrics = scheduler.answers("/metrics", administrator, 200)?;
+    let is_shown = |name: &str| metrics.contains(&format!("# TYPE {name} "));
+    assert_eq!(
+        ["scheduler_cache_size", "scheduler_pending_pods", "scheduler_queue_incoming_pods_total"]
+            .map(is_shown),
+        [true, false, false],
+        "{metrics}"
+    );
+    let off = scheduler.answers("/debug/pprof/", administrator, 404)?;
+    assert!(off.contains("--profiling"), "{off}");
+
+    let healthz = format!("{}/healthz", scheduler.url);
+    let ask = || get_trusting(&healthz, &folder.join("ca.crt"));
+    let refused = ask().err().context("a certificate without the address is trusted")?;
+    assert!(format!("{refused:#}").to_lowercase().contains("cert"), "{refused:#}");
+    show("server")?;
+    stage.wait("the new certificate", || Ok(ask().is_ok_and(|answer| answer.body == "ok").then_some(())))?;
     scheduler.end()
 }
 

@@ -1,13 +1,32 @@
 //! What is said where an extender does not answer as it should.
 
+use super::breaker::{Breaker, FAILURES_MAX, PAUSE};
 use super::http::Http;
+use super::{Context, HttpExtender, Verb};
+use crate::call::Caller;
+use crate::heartbeat::Heartbeat;
+use crate::outage::Outage;
+use crate::tasks::Tasks;
+use crate::write::{EventSink, EventSinkConfig, Leading};
+use kube_client::Client;
+use kube_client::client::Body;
 use secondmate_config::{Extender, ExtenderTls};
+use secondmate_framework::Parity;
+use secondmate_model::{Pod, wire};
+use secondmate_telemetry::Metrics;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// A server that answers each request with these bytes and closes the connection; without any it keeps silent. Its URL.
 async fn serve(answer: Option<&'static str>) -> String {
+    serve_with(move || answer).await
+}
+
+/// The same with bytes that may change.
+async fn serve_with(answer: impl Fn() -> Option<&'static str> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move {
@@ -23,7 +42,7 @@ async fn serve(answer: Option<&'static str>) -> String {
             let head = String::from_utf8_lossy(&request).to_lowercase();
             assert!(head.starts_with("post /base/filter http/1.1"), "{head}");
             assert!(head.contains("content-type: application/json"), "{head}");
-            match answer {
+            match answer() {
                 Some(answer) => stream.write_all(answer.as_bytes()).await.expect("sent"),
                 None => silent.push(stream),
             }
@@ -113,4 +132,58 @@ async fn what_cannot_be_called_is_refused_when_it_is_made() {
         let refused = Http::new(&extender).await.err().expect("it is refused").to_string();
         assert!(refused.contains(expected), "{refused}");
     }
+}
+
+/// The events go nowhere: there is no API server.
+fn context(metrics: &Metrics) -> Context {
+    let service = tower::service_fn(|_: http::Request<Body>| {
+        std::future::pending::<kube_client::Result<http::Response<Body>>>()
+    });
+    let config =
+        EventSinkConfig { parity: Parity::Strict, host: "host".to_owned(), outage: Outage::default() };
+    let (tasks, _) = Tasks::new(tokio_util::sync::CancellationToken::new());
+    let caller = Caller::new(Client::new(service, "default"), None, LONG);
+    let leading = Leading::new(tokio::sync::watch::channel(None).1);
+    Context {
+        runtime: tokio::runtime::Handle::current(),
+        heartbeat: Heartbeat::new(),
+        metrics: metrics.clone(),
+        events: EventSink::start(caller, leading, metrics, config, Arc::default(), tasks),
+    }
+}
+
+#[tokio::test]
+async fn the_gauge_of_an_extender_that_is_not_asked_falls_when_it_answers_again() {
+    let well = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&well);
+    let url = serve_with(move || match answers.load(Ordering::Relaxed) {
+        true => Some("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+        false => Some("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"),
+    })
+    .await;
+    let configured = Extender {
+        url_prefix: format!("{url}/base"),
+        filter_verb: "filter".to_owned(),
+        ignorable: true,
+        ..Extender::default()
+    };
+    let (metrics, http) = (Metrics::new(), Http::new(&configured).await.expect("a client"));
+    let breaker = Some(Breaker::default());
+    let extender = HttpExtender { name: "e".into(), configured, http, breaker, context: context(&metrics) };
+    let wire: wire::Pod = serde_json::from_str(r#"{"metadata":{"name":"p","uid":"p"}}"#).expect("a pod");
+    let pod = Pod::new(&wire).expect("it compiles");
+    let ask = || async {
+        let asked = extender.ask(Verb::Filter, &pod, b"question".to_vec(), |_| Ok(())).await;
+        (asked.is_ok(), metrics.extenders.suspended("e").get())
+    };
+    for failures in 1..FAILURES_MAX {
+        assert_eq!(ask().await, (false, 0), "{failures}");
+    }
+    assert_eq!(ask().await, (false, 1));
+    well.store(true, Ordering::Relaxed);
+    assert_eq!(ask().await, (false, 1), "it is not asked");
+    tokio::time::pause();
+    tokio::time::advance(PAUSE).await;
+    tokio::time::resume();
+    assert_eq!(ask().await, (true, 0));
 }
