@@ -73,6 +73,18 @@ pub(super) struct Judge {
     pools: BTreeMap<Atom, Vec<(Atom, Option<Timestamp>)>>,
 }
 
+/// Whether a node that left a pool then may be bound to by decisions from before; one that is in it may.
+fn recent(left: Option<Timestamp>, now: Timestamp) -> bool {
+    left.is_none_or(|left| now < left + DECIDED_WITHIN)
+}
+
+/// The node leaves the pool that it is in.
+fn leaves(pools: &mut [(Atom, Option<Timestamp>)], now: Timestamp) {
+    if let Some((_, left)) = pools.last_mut() {
+        left.get_or_insert(now);
+    }
+}
+
 impl Judge {
     /// The core is told something; `is_new`: of a pod that it has not seen on that node.
     pub fn input(&mut self, input: &Input, is_new: bool, now: Timestamp) {
@@ -81,16 +93,16 @@ impl Judge {
                 let label = node.labels.iter().find(|(key, _)| key.as_str() == "pool");
                 let pool = label.map(|(_, pool)| pool.clone()).unwrap_or_default();
                 let pools = self.pools.entry(node.name.clone()).or_default();
-                pools.retain(|(_, left)| left.is_none_or(|left| now < left + DECIDED_WITHIN));
-                if pools.last().is_none_or(|(last, _)| *last != pool) {
-                    if let Some((_, left)) = pools.last_mut() {
-                        *left = Some(now);
-                    }
+                pools.retain(|(_, left)| recent(*left, now));
+                if pools.last().is_none_or(|(last, left)| *last != pool || left.is_some()) {
+                    leaves(pools, now);
                     pools.push((pool, None));
                 }
             }
             Input::NodeGone(node) => {
-                self.pools.remove(node);
+                // What was decided before may be carried out yet, in vain.
+                self.pools.entry(node.clone()).and_modify(|pools| leaves(pools, now));
+                self.pools.retain(|_, pools| pools.iter().any(|(_, left)| recent(*left, now)));
             }
             Input::Pod(PodWatch::Assigned, pod) => {
                 self.rounds.remove(&pod.uid);
@@ -153,9 +165,8 @@ impl Judge {
             Effect::Bind { pod, node, .. } | Effect::BindByExtender { pod, node } if tenants => {
                 let at = OUR_NAMES.iter().position(|name| *name == pod.scheduler_name.as_str());
                 let at = at.expect("only pods of our names are bound");
-                let recent = |left: &Option<Timestamp>| left.is_none_or(|left| now < left + DECIDED_WITHIN);
                 let mut pools = self.pools.get(node).into_iter().flatten();
-                let allowed = pools.any(|(pool, left)| recent(left) && may_use(at, pool.as_str()));
+                let allowed = pools.any(|(pool, left)| recent(*left, now) && may_use(at, pool.as_str()));
                 assert_eq!(
                     pod.namespace.as_str(),
                     NAMESPACES[at],
