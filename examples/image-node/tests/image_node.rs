@@ -87,6 +87,12 @@ async fn images_have_their_nodes_and_nodes_their_images() -> Result<()> {
             "image-node.secondmate.dev/nodes": nodes}}})
     };
     create(rule("node-00004, *5"))?;
+    // A rule of one namespace for pods of another, and not for its own: the last of the other nodes.
+    create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "rules", "annotations": {
+        "image-node.secondmate.dev/images": "tool",
+        "image-node.secondmate.dev/nodes": "node-00003",
+        "image-node.secondmate.dev/namespaces": "far*"}}}))?;
+    create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "far-away"}}))?;
     let folder = tempfile::tempdir()?;
     let kubeconfig = kubeconfig(folder.path(), &sandbox.url())?;
     let _scheduler = Scheduler(
@@ -105,6 +111,8 @@ async fn images_have_their_nodes_and_nodes_their_images() -> Result<()> {
         create(pod(&format!("other-{i}"), "render", "nginx"))?;
         // The image alone is not enough: the rule means its own namespace.
         create(pod(&format!("abroad-{i}"), "default", image))?;
+        create(pod(&format!("far-{i}"), "far-away", "tool:2"))?;
+        create(pod(&format!("near-{i}"), "rules", "tool:2"))?;
     }
     create(json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent", "namespace": "default"},
@@ -119,9 +127,10 @@ async fn images_have_their_nodes_and_nodes_their_images() -> Result<()> {
     .await?;
     let even = [("node-00004".to_owned(), 5), ("node-00005".to_owned(), 5)];
     assert_eq!(placed(&sandbox, "meant"), BTreeMap::from(even));
-    for prefix in ["other", "abroad"] {
+    assert_eq!(placed(&sandbox, "far"), BTreeMap::from([("node-00003".to_owned(), 10)]));
+    for prefix in ["other", "abroad", "near"] {
         let nodes = placed(&sandbox, prefix);
-        assert!(nodes.keys().all(|node| node.as_str() < "node-00004"), "{prefix}: {nodes:?}");
+        assert!(nodes.keys().all(|node| node.as_str() < "node-00003"), "{prefix}: {nodes:?}");
     }
 
     // A rule that changes wakes the pods that it helps, and one that cannot be understood changes nothing.
