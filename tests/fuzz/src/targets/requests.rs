@@ -159,8 +159,8 @@ pub(super) fn sandbox(input: &[u8]) -> Result<bool, String> {
     // Nor has it a state that is yet to come: 504.
     let from_the_future =
         status == 504 && String::from_utf8_lossy(&answer).contains("ResourceVersionTooLarge");
-    let answered = (200..500).contains(&status) || unfit_binding || from_the_future;
-    ensure(answered, "no request makes the server fail", || {
+    let is_answer = (200..500).contains(&status) || unfit_binding || from_the_future;
+    ensure(is_answer, "no request makes the server fail", || {
         format!("{status} {}", String::from_utf8_lossy(&answer))
     })?;
     if status >= 400 {
