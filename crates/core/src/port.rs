@@ -35,7 +35,7 @@ pub enum Input {
     Object(Object),
     /// Another object was deleted.
     ObjectGone(ObjectKind, ObjectName),
-    /// A kubelet rejected a pod after it was bound: it has failed before it began.
+    /// The node's kubelet rejected a pod after it was bound, for want of room: it has failed before it began.
     PodRejected(Uid),
     /// Answer to [`Effect::Bind`].
     BindFinished(Uid, BindOutcome),

@@ -114,8 +114,12 @@ impl Approval {
 pub(crate) struct InVain(BTreeMap<Uid, (Tries, Timestamp)>);
 
 impl InVain {
+    /// Of two counts of a pod the higher one is kept: an approval that was set aside is settled later than the one after it.
     pub fn add(&mut self, pod: Uid, tries: Tries, until: Timestamp) {
-        self.0.insert(pod, (tries, until));
+        let known = self.0.entry(pod).or_insert((tries, until));
+        if known.0.count <= tries.count {
+            *known = (tries, until);
+        }
     }
 
     pub fn remove(&mut self, pod: &Uid) -> Option<Tries> {

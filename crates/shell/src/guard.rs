@@ -111,7 +111,8 @@ impl GuardOptions {
         if let Some(Endpoint { namespace, service, .. }) = &self.endpoint {
             let on = |verb, name| Permission::on(verb, "discovery.k8s.io", "endpointslices", namespace, name);
             needed.insert(on("create", ""));
-            needed.extend(["get", "update", "delete"].map(|verb| on(verb, service)));
+            // That it may delete it is not demanded: it has to only where the address family has changed.
+            needed.extend(["get", "update"].map(|verb| on(verb, service)));
         }
         needed
     }

@@ -149,8 +149,10 @@ impl Rejections {
             return;
         }
         self.metrics.kubelet_rejections(cause).inc();
-        let rejected = Input::PodRejected(Uid::from(&*pod.metadata.uid));
-        let _ = self.inbox.send(Message::Watched(rejected)).await;
+        if cause.starts_with("OutOf") || cause == "NodePorts" {
+            let rejected = Input::PodRejected(Uid::from(&*pod.metadata.uid));
+            let _ = self.inbox.send(Message::Watched(rejected)).await;
+        }
         let node = Atom::new(&pod.spec.node_name);
         let others = self.inbox.look({
             let node = node.clone();

@@ -7,8 +7,9 @@ use secondmate_harness::{Cluster, Guard, GuardCertificate, Options};
 use secondmate_suite::{BOTH, SharedStage, Stage, World, merge, node, over_allocatable, pod, requests};
 use serde_json::{Value, json};
 
-/// Nodes that take long enough to fill that something can happen in the middle.
-const MIDDLE: usize = 12;
+/// Nodes that take long enough to fill that something can happen in the middle: kube-scheduler's half of the pods are more than it may
+/// bind in one burst.
+const MIDDLE: usize = 30;
 
 static STAGE: SharedStage = SharedStage::new();
 
@@ -16,19 +17,20 @@ fn stage(test: &str) -> Result<Option<&'static Stage>> {
     STAGE.get(test, |binaries| Stage::new(Cluster::start(binaries, Options::default())?).with_secondmate())
 }
 
-/// Nodes with room for ten pods each, and for each scheduler half of the pods that fill them.
+/// Nodes with room for ten pods each, and for each scheduler half of the pods that fill them. The pods are there first, so that all are bound
+/// at once.
 fn fill(world: &World<'_>, prefix: &str, nodes: usize) -> Result<usize> {
     let label =
         json!({ "metadata": { "labels": { "of": prefix } }, "status": { "allocatable": { "cpu": "1" } } });
     let nodes: Vec<Value> =
         (0..nodes).map(|number| node(&format!("{prefix}-{number:02}"), label.clone())).collect();
-    world.create_nodes(&nodes)?;
     let count = nodes.len() * 10;
     for number in 0..count {
         let mut changes = requests(json!({ "cpu": "100m" }));
         merge(&mut changes, json!({ "spec": { "nodeSelector": { "of": prefix } } }));
         world.create("pods", &pod(&format!("{prefix}-{number}"), BOTH[number % 2], changes))?;
     }
+    world.create_nodes(&nodes)?;
     Ok(count)
 }
 

@@ -7,7 +7,7 @@
 //!
 //! The charge ends when, after the victim was seen to leave, the budget's status is written with one disruption less than before, and
 //! [`SETTLES_WITHIN`] after that in any case. A status that allows as many may be from before the eviction, written since another pod had become
-//! ready, and ends nothing. The charge also ends where every preemption that chose the victim spares it before it leaves, unless an eviction of it is on its way.
+//! ready, and ends nothing; one that allows none cannot show any more and ends it, too. The charge also ends where every preemption that chose the victim spares it before it leaves, unless an eviction of it is on its way.
 //!
 //! A preemption that would overdraw a budget while charges are open waits until they are settled: it may turn out that it need not.
 
@@ -57,7 +57,11 @@ impl Charged {
         let fewer = self.written.disruptions_allowed.saturating_sub(new.disruptions_allowed);
         // Of pods that are newly named it is known whose disruptions they are: evictions through the API server, which counts them at once.
         let others = new.disrupted_pods.difference(&self.written.disrupted_pods).count();
-        let shown = usize::try_from(fewer).unwrap_or(0).saturating_sub(others);
+        let shown = match new.disruptions_allowed {
+            // It never allows less, so it cannot show any more.
+            ..=0 => usize::MAX,
+            _ => usize::try_from(fewer).unwrap_or(0).saturating_sub(others),
+        };
         let leaving = self.charges.iter().filter(|(_, charge)| charge.leaves);
         let mut leaving: Vec<(Timestamp, Uid)> =
             leaving.map(|(uid, charge)| (charge.until, uid.clone())).collect();

@@ -166,7 +166,7 @@ impl Scheduler {
             since_popped: now.since(binding.popped),
             after_flush: binding.flushed,
         }));
-        self.loops.bound(pod, now);
+        self.loops.bound(pod, Some(node), now);
         self.postponed.remove(&pod.uid);
         if let Some(entry) = self.queue.remove(&pod.uid) {
             self.lingering.insert(entry.queued.pod);

@@ -78,7 +78,7 @@ impl Scheduler {
             Input::WriteFinished(uid, result) => self.binding_event(&uid, Event::Written(result), now),
             Input::Verified(uid, verified) => self.verified(&uid, verified, now),
             Input::NodeRead { node, pods } => self.node_read(&node, pods, now),
-            Input::PodRejected(pod) => self.loops.rejected(&pod),
+            Input::PodRejected(pod) => self.loops.rejected(&pod, now),
             Input::EvictFinished { preemptor, victim, result } => {
                 self.evict_finished(&preemptor, &victim, &result, now);
             }

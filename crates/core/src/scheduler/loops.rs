@@ -10,11 +10,11 @@
 //! of before still count: what comes in their place takes the room as well.
 //!
 //! The room can also be lost after the pod was bound: the kubelet rejects it, and its controller makes another one. So the history of a
-//! pod that is bound is kept for [`REJECTED_WITHIN`], and where a kubelet rejects the pod, it goes over to the next pod of the same
-//! controller that would preempt.
+//! pod that is bound is kept for [`REJECTED_WITHIN`], and where the node's kubelet rejects the pod for want of room, it goes over to the next pod
+//! of the same controller that would preempt on the node within [`FOLLOWED_WITHIN`].
 //!
 //! A history ends when its pod is gone, or bound and not rejected. So there are never more than pending pods, with [`BOUND_MAX`] that are bound
-//! and [`LOST_MAX`] of controllers, each with the victims of its last preemption and at most [`BEFORE_MAX`] of those before it; older ones
+//! and [`LOST_MAX`] that were rejected, each with the victims of its last preemption and at most [`BEFORE_MAX`] of those before it; older ones
 //! are forgotten.
 
 use crate::touched::Touched;
@@ -34,8 +34,10 @@ const BEFORE_MAX: usize = 256;
 const REJECTED_WITHIN: Duration = Duration::from_secs(60);
 /// Pods that were bound lately after a preemption: more than are bound in that time.
 const BOUND_MAX: usize = 10_000;
-/// Controllers of which a pod was rejected and no other has preempted since.
+/// Pods that were rejected and that no other pod of their controller has followed yet.
 const LOST_MAX: usize = 1_000;
+/// For so long the next one counts as their successor.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// How the room was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +98,8 @@ pub(super) struct Loops {
     bound: BTreeMap<Uid, Uid>,
     /// Those in the order in which they were bound, and until when they count.
     bound_until: VecDeque<(Timestamp, Uid)>,
-    /// Histories of pods that a kubelet rejected, by their controller.
-    lost: BTreeMap<Uid, History>,
+    /// Of pods that a kubelet rejected, the controller, the history, and until when it waits for a successor; the oldest first.
+    lost: VecDeque<(Uid, History, Timestamp)>,
     pub touched: Touched,
 }
 
@@ -115,6 +117,8 @@ impl Loops {
     /// Victims of the pod are evicted from the node.
     pub fn preempted(&mut self, preemptor: &Uid, node: &Atom, mut victims: Vec<Arc<Pod>>, now: Timestamp) {
         self.touched.note(preemptor);
+        // It preempts, so it is pending, whatever became of its binding.
+        self.bound.remove(preemptor);
         let before = self.forget(preemptor);
         let in_vain = before.as_ref().map_or(0, |before| before.in_vain);
         if let Some(before) = before.filter(|before| before.taker.is_none() && before.node == *node) {
@@ -142,9 +146,9 @@ impl Loops {
         }
     }
 
-    /// The pod would preempt: whether it has to wait.
-    pub fn delays(&mut self, preemptor: &Pod, now: Timestamp) -> Option<Delayed> {
-        self.inherit(preemptor);
+    /// The pod would preempt on this node: whether it has to wait.
+    pub fn delays(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) -> Option<Delayed> {
+        self.inherit(preemptor, node, now);
         let history = self.by_preemptor.get_mut(&preemptor.uid)?;
         let taker = history.taker.clone()?;
         if !history.noticed {
@@ -164,21 +168,29 @@ impl Loops {
         })
     }
 
-    /// What a pod of the same controller has lost is this one's history, where it has none of its own.
-    fn inherit(&mut self, preemptor: &Pod) {
+    /// What a pod of the same controller has lost on this node is this one's history, where it has none of its own: of several that of the
+    /// pod that preempted in vain most often.
+    fn inherit(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) {
+        while self.lost.pop_front_if(|(_, _, until)| *until <= now).is_some() {}
         let Some(controller) = &preemptor.controller else { return };
         if self.lost.is_empty() || self.by_preemptor.contains_key(&preemptor.uid) {
             return;
         }
-        if let Some(history) = self.lost.remove(&Uid::from(&*controller.uid)) {
+        let of_controller = self
+            .lost
+            .iter()
+            .enumerate()
+            .filter(|(_, (of, history, _))| of.as_str() == &*controller.uid && history.node == *node);
+        let Some((at, _)) = of_controller.max_by_key(|(_, (_, history, _))| history.in_vain) else { return };
+        if let Some((_, history, _)) = self.lost.remove(at) {
             self.touched.note(&preemptor.uid);
             self.by_node.entry(history.node.clone()).or_default().insert(preemptor.uid.clone());
             self.by_preemptor.insert(preemptor.uid.clone(), history);
         }
     }
 
-    /// The pod is bound. A kubelet may reject it yet.
-    pub fn bound(&mut self, preemptor: &Pod, now: Timestamp) {
+    /// The pod is bound, to this node where that is known. The kubelet may reject it yet.
+    pub fn bound(&mut self, preemptor: &Pod, node: Option<&Atom>, now: Timestamp) {
         while let Some((until, _)) = self.bound_until.front()
             && (*until <= now || self.bound_until.len() >= BOUND_MAX)
         {
@@ -187,7 +199,14 @@ impl Loops {
                 self.forget(&uid);
             }
         }
-        let Some(controller) = &preemptor.controller else { return self.ended(&preemptor.uid) };
+        let elsewhere = |history: &History| node.is_some_and(|node| *node != history.node);
+        if self.by_preemptor.get(&preemptor.uid).is_some_and(elsewhere) {
+            self.bound.remove(&preemptor.uid);
+        }
+        let here = self.by_preemptor.get(&preemptor.uid).is_some_and(|history| !elsewhere(history));
+        let Some(controller) = preemptor.controller.as_ref().filter(|_| here) else {
+            return self.ended(&preemptor.uid);
+        };
         if self.remembers(&preemptor.uid) {
             self.touched.note(&preemptor.uid);
             self.bound.insert(preemptor.uid.clone(), Uid::from(&*controller.uid));
@@ -195,20 +214,18 @@ impl Loops {
         }
     }
 
-    /// A kubelet rejected the pod after it was bound.
-    pub fn rejected(&mut self, preemptor: &Uid) {
+    /// A kubelet rejected the pod after it was bound, for want of room.
+    pub fn rejected(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(controller) = self.bound.remove(preemptor) else { return };
         let Some(history) = self.forget(preemptor) else { return };
         // Where nobody is known to have taken the room it was not lost to a loop.
         if history.taker.is_none() {
             return;
         }
-        if self.lost.len() >= LOST_MAX
-            && let Some(oldest) = self.lost.iter().min_by_key(|(_, lost)| lost.at).map(|(of, _)| of.clone())
-        {
-            self.lost.remove(&oldest);
+        if self.lost.len() >= LOST_MAX {
+            self.lost.pop_front();
         }
-        self.lost.insert(controller, history);
+        self.lost.push_back((controller, history, now + FOLLOWED_WITHIN));
     }
 
     /// The pod is gone, or was bound without a preemption that counts.
@@ -280,14 +297,14 @@ mod tests {
     #[test]
     fn the_delay_doubles_with_each_preemption_in_vain() {
         let (mut loops, p, n) = (Loops::default(), pod("p", "ours", None), Atom::new("n"));
-        assert_eq!(loops.delays(&p, at(0)), None, "a first preemption is never delayed");
+        assert_eq!(loops.delays(&p, &n, at(0)), None, "a first preemption is never delayed");
         let mut now = 0;
         for (round, delay) in [(1, 10), (2, 20), (3, 40), (4, 80)] {
             loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(now));
-            assert_eq!(loops.delays(&p, at(now + 1)), None, "nobody took the room");
+            assert_eq!(loops.delays(&p, &n, at(now + 1)), None, "nobody took the room");
             loops.arrived(&pod("w", "ours", Some("rs")), &n, false);
             for is_news in [true, false] {
-                let delayed = loops.delays(&p, at(now + 1)).expect("the victim is back");
+                let delayed = loops.delays(&p, &n, at(now + 1)).expect("the victim is back");
                 assert_eq!(delayed.until, at(now + delay));
                 assert_eq!(
                     (delayed.in_vain, delayed.cause, delayed.is_news),
@@ -295,7 +312,7 @@ mod tests {
                 );
             }
             now += delay;
-            assert_eq!(loops.delays(&p, at(now)), None);
+            assert_eq!(loops.delays(&p, &n, at(now)), None);
         }
         assert_eq!(
             (delay(14), delay(15), delay(u32::MAX)),
@@ -319,7 +336,7 @@ mod tests {
             let mut loops = Loops::default();
             loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
             loops.arrived(&arrival, &Atom::new(node), foreign);
-            assert_eq!(loops.delays(&p, at(1)).map(|delayed| delayed.cause), cause, "{arrival:?}");
+            assert_eq!(loops.delays(&p, &n, at(1)).map(|delayed| delayed.cause), cause, "{arrival:?}");
         }
     }
 
@@ -346,12 +363,12 @@ mod tests {
         // The watch does not show yet that w leaves, so it is chosen once more.
         loops.preempted(&p.uid, &n, vec![pod("w", "theirs", Some("other"))], at(1));
         loops.arrived(&pod("x", "ours", Some("one")), &n, false);
-        let delayed = loops.delays(&p, at(2)).expect("a victim of the first time is back");
+        let delayed = loops.delays(&p, &n, at(2)).expect("a victim of the first time is back");
         assert_eq!((delayed.until, delayed.in_vain, delayed.cause), (at(11), 1, Cause::VictimsCameBack));
         // Elsewhere it is another matter, and so it is once it is known that the room was lost.
         loops.preempted(&p.uid, &Atom::new("m"), vec![pod("u", "theirs", Some("third"))], at(11));
         loops.arrived(&pod("y", "ours", Some("other")), &Atom::new("m"), false);
-        assert_eq!(loops.delays(&p, at(12)), None);
+        assert_eq!(loops.delays(&p, &n, at(12)), None);
     }
 
     #[test]
@@ -362,19 +379,19 @@ mod tests {
         for (round, delay) in [(1, 10), (2, 20), (3, 40)] {
             let p = pod(&format!("p{round}"), "ours", Some("mine"));
             // The first may preempt at once, each other one when the delay is over.
-            assert_eq!(loops.delays(&p, at(now)), None, "round {round}");
+            assert_eq!(loops.delays(&p, &n, at(now)), None, "round {round}");
             loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(now));
-            loops.bound(&p, at(now + 1));
+            loops.bound(&p, Some(&n), at(now + 1));
             assert!(!loops.remembers(&p.uid), "it does not wait any more");
             // The pending watch shows that it is gone, too.
             loops.ended(&p.uid);
             loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
-            loops.rejected(&p.uid);
+            loops.rejected(&p.uid, at(now + 2));
             let next = pod(&format!("p{}", round + 1), "ours", Some("mine"));
-            let delayed = loops.delays(&next, at(now + 2)).expect("the room was taken");
+            let delayed = loops.delays(&next, &n, at(now + 2)).expect("the room was taken");
             assert_eq!((delayed.in_vain, delayed.until), (round, at(now + delay)));
             // A pod of another controller has nothing to do with it.
-            assert_eq!(loops.delays(&pod("q", "ours", Some("other")), at(now + 2)), None);
+            assert_eq!(loops.delays(&pod("q", "ours", Some("other")), &n, at(now + 2)), None);
             now += delay;
         }
     }
@@ -386,17 +403,52 @@ mod tests {
         for (name, owner) in [("p", Some("mine")), ("q", None)] {
             let p = pod(name, "ours", owner);
             loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
-            loops.bound(&p, at(1));
+            loops.bound(&p, Some(&n), at(1));
         }
-        loops.bound(&pod("later", "ours", None), at(61));
-        loops.rejected(&Uid::from("p"));
+        loops.bound(&pod("later", "ours", None), Some(&n), at(61));
+        loops.rejected(&Uid::from("p"), at(62));
         let kept = (loops.by_preemptor.len(), loops.by_node.len(), loops.bound.len(), loops.lost.len());
         assert_eq!((kept, loops.bound_until.len()), ((0, 0, 0, 0), 0));
         // Nor does one that was rejected while nobody else came.
         let p = pod("r", "ours", Some("mine"));
         loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(70));
-        loops.bound(&p, at(71));
-        loops.rejected(&p.uid);
+        loops.bound(&p, Some(&n), at(71));
+        loops.rejected(&p.uid, at(72));
         assert_eq!((loops.by_preemptor.len(), loops.lost.len()), (0, 0));
+    }
+
+    #[test]
+    fn each_replica_that_was_rejected_leaves_its_history_to_one_on_the_same_node() {
+        let mut loops = Loops::default();
+        let (a, b) = (Atom::new("a"), Atom::new("b"));
+        for (name, node) in [("p1", &a), ("p2", &b)] {
+            let p = pod(name, "ours", Some("mine"));
+            loops.preempted(&p.uid, node, vec![pod("v", "theirs", Some("rs"))], at(0));
+            loops.bound(&p, Some(node), at(1));
+            loops.arrived(&pod("w", "theirs", Some("rs")), node, true);
+            loops.rejected(&p.uid, at(2));
+        }
+        let delayed = |loops: &mut Loops, name: &str, node: &Atom, now: i64| {
+            loops.delays(&pod(name, "ours", Some("mine")), node, at(now)).is_some()
+        };
+        assert!(!delayed(&mut loops, "p3", &Atom::new("c"), 3), "a first preemption on a node");
+        assert!(delayed(&mut loops, "p4", &b, 3) && delayed(&mut loops, "p5", &a, 3));
+        assert!(!delayed(&mut loops, "p6", &a, 3), "no more were rejected");
+        // One that is bound elsewhere has not lost what it made room for.
+        let p = pod("q", "ours", Some("other"));
+        loops.preempted(&p.uid, &a, vec![pod("v", "theirs", Some("rs"))], at(10));
+        loops.bound(&p, Some(&b), at(11));
+        loops.arrived(&pod("w", "theirs", Some("rs")), &a, true);
+        loops.rejected(&p.uid, at(12));
+        assert!(loops.lost.is_empty() && loops.bound.is_empty());
+        // What is old is forgotten.
+        let p = pod("r", "ours", Some("other"));
+        loops.preempted(&p.uid, &a, vec![pod("v", "theirs", Some("rs"))], at(20));
+        loops.bound(&p, Some(&a), at(21));
+        loops.arrived(&pod("w", "theirs", Some("rs")), &a, true);
+        loops.rejected(&p.uid, at(22));
+        assert_eq!(loops.lost.len(), 1);
+        assert_eq!(loops.delays(&pod("s", "ours", Some("other")), &a, at(3622)), None);
+        assert!(loops.lost.is_empty());
     }
 }

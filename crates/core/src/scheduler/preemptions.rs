@@ -99,7 +99,9 @@ impl Scheduler {
 
     /// Why no pod may be evicted for this one now, if so; then it is tried again when one may be.
     fn must_wait(&mut self, pod: &Arc<Pod>, victims: &[Arc<Pod>], now: Timestamp) -> Option<String> {
-        let delayed = self.loops.delays(pod, now).filter(|_| self.config.break_preemption_loops);
+        let node = victims.iter().find_map(|victim| victim.node_name.as_ref());
+        let delayed = node.and_then(|node| self.loops.delays(pod, node, now));
+        let delayed = delayed.filter(|_| self.config.break_preemption_loops);
         if let Some(delayed) = delayed {
             if delayed.is_news {
                 self.tell_of_delay(pod, &delayed);
@@ -146,7 +148,7 @@ impl Scheduler {
 
     /// A pod is bound: it has preempted for the last time, unless the kubelet rejects it and another one follows it.
     pub(super) fn bound_after_preempting(&mut self, pod: &Pod, now: Timestamp) {
-        self.loops.bound(pod, now);
+        self.loops.bound(pod, pod.node_name.as_ref(), now);
         self.preempts_no_more(&pod.uid, now);
     }
 

@@ -74,6 +74,22 @@ fn a_preemption_that_would_overdraw_the_budget_waits_for_its_status() {
     assert_eq!(evictions(&mut cluster), ["evict v2 for p2"]);
 }
 
+/// A status never allows less than none, so that it cannot show an eviction by that.
+#[test]
+fn preemptions_against_a_budget_that_allows_none_do_not_wait_for_more_than_its_status() {
+    let mut cluster = two_preemptors(0);
+    cluster.node("n3 cpu=1");
+    cluster.assigned("v3 cpu=1 node=n3 label=b");
+    cluster.pending("p3 cpu=1 priority=100");
+    for (p, v) in [("p1", "v1"), ("p2", "v2"), ("p3", "v3")] {
+        while !cluster.effects().contains(&format!("evict {v} for {p}")) {
+            assert_ne!(cluster.step(), "-", "{p} waits");
+        }
+        cluster.evicted(p, v, Ok(()));
+        budget(&mut cluster, 0);
+    }
+}
+
 /// The API server names a pod that it evicts itself in the status, and counts it at once.
 #[test]
 fn what_others_evict_does_not_pass_for_what_was_evicted_here() {

@@ -97,7 +97,7 @@ async fn until(what: &str, yes: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_connection_that_nobody_uses_is_closed_whatever_it_speaks() {
-    let server = Server::start(Limits { idle: Duration::from_millis(300), ..Limits::default() });
+    let server = Server::start(Limits { idle: Duration::from_secs(3), ..Limits::default() });
     for protocol in PROTOCOLS {
         let mut used = server.open(protocol).await;
         assert_eq!(used.post().await, StatusCode::BAD_REQUEST);
