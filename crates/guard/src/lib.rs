@@ -26,6 +26,6 @@ mod waiting;
 
 pub use approvals::{Found, Look, Settled, Times};
 pub use books::Guard;
-pub use rejection::rejection;
+pub use rejection::{is_for_want_of_room, rejection};
 pub use room::Shortage;
 pub use verdict::{Bind, CRITICAL_PRIORITY, Decision, First, Pass, Refusal, Standing, Verdict};

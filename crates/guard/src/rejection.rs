@@ -6,12 +6,15 @@
 /// Where the node has too little of a resource; the resource's name follows.
 const OUT_OF: &str = "OutOf";
 
+/// Where a pod of the node has the same host port.
+const NODE_PORTS: &str = "NodePorts";
+
 /// How the message of each rejection begins.
 const REJECTED: &str = "Pod was rejected: ";
 
 /// Every other reason that is known. Four of them are the names of the checks that scheduler and kubelet have in common.
 const OTHERS: [&str; 21] = [
-    "NodePorts",
+    NODE_PORTS,
     "NodeAffinity",
     "NodeName",
     "TaintToleration",
@@ -56,9 +59,27 @@ pub fn rejection(reason: &str, message: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether a kubelet rejects for this [cause](rejection) where others have taken the room.
+#[must_use]
+pub fn is_for_want_of_room(cause: &str) -> bool {
+    cause.starts_with(OUT_OF) || cause == NODE_PORTS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_is_resources_and_ports() {
+        let of =
+            |reason: &str| is_for_want_of_room(rejection(reason, "Pod was rejected: x").unwrap_or_default());
+        for reason in ["OutOfcpu", "OutOfexample.com/gpu", "OutOfpods", "NodePorts"] {
+            assert!(of(reason), "{reason}");
+        }
+        for reason in ["NodeAffinity", "TopologyAffinityError", "Evicted", "OfATimeToCome", ""] {
+            assert!(!of(reason), "{reason}");
+        }
+    }
 
     #[test]
     fn only_what_a_kubelet_says_at_admission_counts() {

@@ -14,7 +14,7 @@ use kube_runtime::watcher::{self, Event};
 use rustc_hash::FxHashSet;
 use secondmate_core::Scheduler;
 use secondmate_core::port::{EventType, Input};
-use secondmate_guard::rejection;
+use secondmate_guard::{is_for_want_of_room, rejection};
 use secondmate_model::objects::ApiResource;
 use secondmate_model::{Atom, Uid, wire};
 use secondmate_telemetry::Metrics;
@@ -149,7 +149,7 @@ impl Rejections {
             return;
         }
         self.metrics.kubelet_rejections(cause).inc();
-        if cause.starts_with("OutOf") || cause == "NodePorts" {
+        if is_for_want_of_room(cause) {
             let rejected = Input::PodRejected(Uid::from(&*pod.metadata.uid));
             let _ = self.inbox.send(Message::Watched(rejected)).await;
         }
