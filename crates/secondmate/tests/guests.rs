@@ -8,8 +8,7 @@ use secondmate_sandbox::{NodeShape, Options, Sandbox};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
-use support::{Killed, PATIENCE, free_address};
+use support::{Killed, free_address, until};
 
 /// Rejects node `n1`, and scores every other node 7.
 const GUEST: &str = r#"(module
@@ -189,15 +188,6 @@ fn pod(sandbox: &Sandbox, name: &str, annotation: &str) {
     sandbox.objects().create(pod).expect("a valid pod");
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while !holds() {
-        ensure!(Instant::now() < end, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guest_that_breaks_fails_its_pods_attempts_with_an_event_and_nothing_else() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -207,13 +197,7 @@ async fn a_guest_that_breaks_fails_its_pods_attempts_with_an_event_and_nothing_e
     std::fs::write(path("config.yaml"), configuration(&path("guest.wasm"), limits))?;
     let sandbox = Sandbox::start(Options::default()).await?;
     sandbox.add_nodes(0, 5, &NodeShape::default());
-    let server = sandbox.url();
-    std::fs::write(
-        path("kubeconfig"),
-        format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{{name: x, context: {{cluster: x, user: x}}}}]\nclusters: [{{name: x, cluster: {{server: \"{server}\"}}}}]\nusers: [{{name: x, user: {{}}}}]\n"
-        ),
-    )?;
+    std::fs::write(path("kubeconfig"), sandbox.kubeconfig())?;
     let address = free_address()?;
     let scheduler = Command::new(env!("CARGO_BIN_EXE_secondmate"))
         .args(["run", "--listen", &address, "--config"])
@@ -240,16 +224,16 @@ async fn a_guest_that_breaks_fails_its_pods_attempts_with_an_event_and_nothing_e
     }
     let bound = || sandbox.objects().count_where("pods", "spec.nodeName!=").unwrap_or_default();
     let told = || std::fs::read_to_string(path("log")).unwrap_or_default();
-    until("the other pods are bound", || bound() == 20).await.with_context(told)?;
+    until("the other pods are bound", || Ok(bound() == 20)).await.with_context(told)?;
     for (name, _, part) in faulty {
         until(&format!("{name} has its event"), || {
-            sandbox.objects().list("events").iter().any(|event| {
+            Ok(sandbox.objects().list("events").iter().any(|event| {
                 let note = event["message"].as_str().unwrap_or_default();
                 event["involvedObject"]["name"] == name
                     && event["reason"] == "FailedScheduling"
                     && note.starts_with("running \"Picky\" filter plugin: wasm: filter error: ")
                     && note.contains(part)
-            })
+            }))
         })
         .await
         .with_context(told)?;
@@ -268,7 +252,7 @@ async fn a_guest_that_breaks_fails_its_pods_attempts_with_an_event_and_nothing_e
             .merge("pods", "default", name, "", &change)
             .map_err(|error| anyhow!("{error:?}"))?;
     }
-    until("all are bound", || bound() == 24).await.with_context(told)?;
+    until("all are bound", || Ok(bound() == 24)).await.with_context(told)?;
     ensure!(sandbox.history().bound_twice().is_empty());
     Ok(())
 }

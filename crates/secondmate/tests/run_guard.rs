@@ -2,24 +2,14 @@
 
 mod support;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use secondmate_sandbox::{NodeShape, Options, Sandbox};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
-use std::time::Instant;
-use support::{Killed, PATIENCE, free_address, terminate, until_ended};
+use support::{Killed, PATIENCE, free_address, terminate, until, until_ended};
 
 const WEBHOOK: &str = "secondmate-guard";
-
-async fn until(what: &str, mut yes: impl FnMut() -> Result<bool>) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while !yes()? {
-        ensure!(Instant::now() < end, "never happened: {what}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
 
 /// One request; the answer as it comes.
 fn ask(address: &str, head: &str, body: &str) -> Result<String> {
@@ -57,14 +47,8 @@ async fn the_guard_beside_a_scheduler_decides_about_the_binds_of_others() -> Res
             "admissionReviewVersions": ["v1"],
         }],
     }))?;
-    let server = sandbox.url();
     let kubeconfig = folder.path().join("kubeconfig");
-    std::fs::write(
-        &kubeconfig,
-        format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{{name: x, context: {{cluster: x, user: x}}}}]\nclusters: [{{name: x, cluster: {{server: \"{server}\"}}}}]\nusers: [{{name: x, user: {{}}}}]\n"
-        ),
-    )?;
+    std::fs::write(&kubeconfig, sandbox.kubeconfig())?;
     let (listen, metrics) = (free_address()?, free_address()?);
     let child = Command::new(env!("CARGO_BIN_EXE_secondmate"))
         .args(["run", "--scheduler-name", "mate", "--listen", &metrics, "--kubeconfig"])
@@ -90,7 +74,7 @@ async fn the_guard_beside_a_scheduler_decides_about_the_binds_of_others() -> Res
             },
         }))?;
     }
-    let api_server = server.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let api_server = sandbox.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
     let bind = |pod: &str| {
         let body = json!({
             "apiVersion": "v1", "kind": "Binding", "metadata": { "name": pod },

@@ -71,6 +71,14 @@ struct History {
     noticed: bool,
 }
 
+/// A pod that is bound, and may be rejected.
+#[derive(Debug)]
+struct Bound {
+    controller: Uid,
+    /// No longer than this.
+    until: Timestamp,
+}
+
 /// Why a pod may not preempt now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Delayed {
@@ -94,9 +102,9 @@ pub(super) struct Loops {
     by_preemptor: BTreeMap<Uid, History>,
     /// Who made room on a node.
     by_node: BTreeMap<Atom, BTreeSet<Uid>>,
-    /// Of those that are bound, the controller.
-    bound: BTreeMap<Uid, Uid>,
-    /// Those in the order in which they were bound, and until when they count.
+    /// Those that are bound.
+    bound: BTreeMap<Uid, Bound>,
+    /// The same in the order in which they were bound; what has left `bound` since is left in it.
     bound_until: VecDeque<(Timestamp, Uid)>,
     /// Of pods that a kubelet rejected, the controller, the history, and until when it waits for a successor; the oldest first.
     lost: VecDeque<(Uid, History, Timestamp)>,
@@ -117,7 +125,6 @@ impl Loops {
     /// Victims of the pod are evicted from the node.
     pub fn preempted(&mut self, preemptor: &Uid, node: &Atom, mut victims: Vec<Arc<Pod>>, now: Timestamp) {
         self.touched.note(preemptor);
-        // It preempts, so it is pending, whatever became of its binding.
         self.bound.remove(preemptor);
         let before = self.forget(preemptor);
         let in_vain = before.as_ref().map_or(0, |before| before.in_vain);
@@ -148,6 +155,8 @@ impl Loops {
 
     /// The pod would preempt on this node: whether it has to wait.
     pub fn delays(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) -> Option<Delayed> {
+        // It would preempt, so it is pending, whatever became of its binding.
+        self.bound.remove(&preemptor.uid);
         self.inherit(preemptor, node, now);
         let history = self.by_preemptor.get_mut(&preemptor.uid)?;
         let taker = history.taker.clone()?;
@@ -191,32 +200,39 @@ impl Loops {
 
     /// The pod is bound, to this node where that is known. The kubelet may reject it yet.
     pub fn bound(&mut self, preemptor: &Pod, node: Option<&Atom>, now: Timestamp) {
-        while let Some((until, _)) = self.bound_until.front()
-            && (*until <= now || self.bound_until.len() >= BOUND_MAX)
-        {
-            let Some((_, uid)) = self.bound_until.pop_front() else { break };
-            if self.bound.remove(&uid).is_some() {
-                self.forget(&uid);
-            }
-        }
-        let elsewhere = |history: &History| node.is_some_and(|node| *node != history.node);
-        if self.by_preemptor.get(&preemptor.uid).is_some_and(elsewhere) {
+        self.forget_bound(now);
+        let Some(history) = self.by_preemptor.get(&preemptor.uid) else { return };
+        let is_there = node.is_none_or(|node| *node == history.node);
+        let Some(controller) = preemptor.controller.as_ref().filter(|_| is_there) else {
             self.bound.remove(&preemptor.uid);
-        }
-        let here = self.by_preemptor.get(&preemptor.uid).is_some_and(|history| !elsewhere(history));
-        let Some(controller) = preemptor.controller.as_ref().filter(|_| here) else {
             return self.ended(&preemptor.uid);
         };
         if self.remembers(&preemptor.uid) {
             self.touched.note(&preemptor.uid);
-            self.bound.insert(preemptor.uid.clone(), Uid::from(&*controller.uid));
-            self.bound_until.push_back((now + REJECTED_WITHIN, preemptor.uid.clone()));
+            let until = now + REJECTED_WITHIN;
+            let bound = Bound { controller: Uid::from(&*controller.uid), until };
+            self.bound.insert(preemptor.uid.clone(), bound);
+            self.bound_until.push_back((until, preemptor.uid.clone()));
+        }
+    }
+
+    /// Forgets those that no kubelet rejects any more, and the oldest where there are too many.
+    fn forget_bound(&mut self, now: Timestamp) {
+        while let Some((until, uid)) = self.bound_until.front().cloned()
+            && (until <= now || self.bound_until.len() >= BOUND_MAX)
+        {
+            self.bound_until.pop_front();
+            // It may be pending again since, or bound once more.
+            if self.bound.get(&uid).is_some_and(|bound| bound.until == until) {
+                self.bound.remove(&uid);
+                self.forget(&uid);
+            }
         }
     }
 
     /// A kubelet rejected the pod after it was bound, for want of room.
     pub fn rejected(&mut self, preemptor: &Uid, now: Timestamp) {
-        let Some(controller) = self.bound.remove(preemptor) else { return };
+        let Some(Bound { controller, .. }) = self.bound.remove(preemptor) else { return };
         let Some(history) = self.forget(preemptor) else { return };
         // Where nobody is known to have taken the room it was not lost to a loop.
         if history.taker.is_none() {

@@ -56,3 +56,13 @@ pub fn terminate(child: &Child) -> Result<()> {
 pub fn free_address() -> Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
+
+/// Waits until this holds.
+pub async fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !holds()? {
+        ensure!(Instant::now() < end, "never: {what}");
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
