@@ -1,11 +1,15 @@
 //! The second document: what only secondmate has.
 
-use serde::Serialize;
+use secondmate_model::duration;
+use serde::{Serialize, Serializer};
+use std::time::Duration;
 
 use crate::document::Node;
-use crate::object::Object;
-use crate::problem::{Path, Problems};
+use crate::object::{Object, to_duration};
+use crate::problem::{Path, Problems, quoted};
 use crate::tenants::{self, Tenant};
+
+const YIELD_LAST_ROOM: Duration = Duration::from_secs(5);
 
 /// What to do where kube-scheduler has a quirk that hurts users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -68,6 +72,7 @@ impl Default for Preemption {
 /// preemption: {victims: own, breakLoops: true}
 /// nominationsOfOthers: honour
 /// readBeforeBind: true
+/// yieldLastRoom: 5s
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,6 +86,9 @@ pub struct SecondmateConfiguration {
     /// Whether the pods of a node that is nearly full are read before a pod is bound there, while other schedulers bind pods too. Default
     /// true.
     pub read_before_bind: bool,
+    /// How long a pod waits at most for the last room of a node to which other schedulers are binding pods. Default 5 s; 0: not at all.
+    #[serde(serialize_with = "serialize_duration")]
+    pub yield_last_room: Duration,
     /// Who may use which scheduler name, and for what. Where there are any, each name that the process serves is among them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<Tenant>,
@@ -93,9 +101,14 @@ impl Default for SecondmateConfiguration {
             preemption: Preemption::default(),
             nominations_of_others: NominationsOfOthers::default(),
             read_before_bind: true,
+            yield_last_room: YIELD_LAST_ROOM,
             tenants: Vec::new(),
         }
     }
+}
+
+fn serialize_duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&duration::format(*value))
 }
 
 pub(crate) fn read(node: &Node, problems: &Problems) -> SecondmateConfiguration {
@@ -135,10 +148,24 @@ pub(crate) fn read(node: &Node, problems: &Problems) -> SecondmateConfiguration 
         }
     };
     let read_before_bind = object.boolean("readBeforeBind").unwrap_or(true);
+    let yield_last_room = object.duration("yieldLastRoom").map_or(YIELD_LAST_ROOM, |nanoseconds| {
+        if !(0..=60_000_000_000).contains(&nanoseconds) {
+            let given = duration::format_signed(nanoseconds);
+            problems.invalid(&object.path.child("yieldLastRoom"), quoted(given), "must be between 0s and 1m");
+        }
+        to_duration(nanoseconds)
+    });
     let tenants =
         object.list("tenants", |node, path| tenants::read(node, path, problems)).unwrap_or_default();
     object.close();
-    SecondmateConfiguration { parity, preemption, nominations_of_others, read_before_bind, tenants }
+    SecondmateConfiguration {
+        parity,
+        preemption,
+        nominations_of_others,
+        read_before_bind,
+        yield_last_room,
+        tenants,
+    }
 }
 
 pub(crate) fn victims(object: &Object<'_>, field: &'static str, problems: &Problems) -> Option<Victims> {

@@ -300,6 +300,13 @@ pub enum Observation {
         /// Pods that are not bound there, since it was found that they do not fit: they are tried again.
         averted: usize,
     },
+    /// A pod has waited before it was bound to a node that is nearly full, since others were binding pods there.
+    Yielded {
+        /// For how long.
+        waited: Duration,
+        /// `quiet` (the others had done), `time_is_up` (the pod is bound although they have not) or `room_taken`.
+        result: &'static str,
+    },
     /// The node no longer had room for the pod when it was about to be bound: the pod is tried again.
     RoomTaken {
         /// Profile.

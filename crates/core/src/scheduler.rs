@@ -67,6 +67,9 @@ pub struct SchedulerConfig {
     pub break_preemption_loops: bool,
     /// Whether the pods of a node that is nearly full are read before a pod is bound there, while others bind pods too.
     pub read_before_bind: bool,
+    /// How long a pod waits at most for the last room of a node to which others are binding pods, before it is bound there. 0: not at
+    /// all.
+    pub yield_last_room: Duration,
 }
 
 /// How a node is found for a pod. Where every node is looked at, either way leads to the same decisions.
@@ -103,6 +106,7 @@ impl Default for SchedulerConfig {
             evaluation: EvaluationSettings::default(),
             break_preemption_loops: true,
             read_before_bind: true,
+            yield_last_room: Duration::from_secs(5),
         }
     }
 }

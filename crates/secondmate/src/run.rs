@@ -363,6 +363,7 @@ pub(crate) fn shell_options(
             seed: RandomState::new().build_hasher().finish(),
             break_preemption_loops: configuration.own.preemption.break_loops,
             read_before_bind: configuration.own.read_before_bind,
+            yield_last_room: configuration.own.yield_last_room,
             ..SchedulerConfig::default()
         },
         ..Options::new(cluster, profiles, admin)

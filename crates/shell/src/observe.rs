@@ -217,6 +217,9 @@ impl Observer {
                 metrics.node_reads(result).inc();
                 metrics.binds_averted.inc_by(u64::try_from(averted).unwrap_or(u64::MAX));
             }
+            Observation::Yielded { waited, result } => {
+                metrics.last_room_wait_duration(result).observe(waited.as_secs_f64());
+            }
             Observation::RoomTaken { .. } => {
                 metrics.bind_conflicts("room_taken").inc();
             }

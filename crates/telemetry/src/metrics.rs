@@ -118,6 +118,7 @@ pub struct Metrics {
     kubelet_rejections: Labelled<Counter, 1>,
     preemptions_put_off: Labelled<Counter, 1>,
     node_reads: Labelled<Counter, 1>,
+    last_room_wait_duration: Labelled<Histogram, 1>,
     bind_requests: Labelled<Counter, 1>,
     /// Calls of HTTP extenders.
     pub extenders: ExtenderMetrics,
@@ -229,6 +230,11 @@ impl Metrics {
     /// Reads of a node's pods before a binding with this result.
     pub fn node_reads(&self, result: &str) -> Counter {
         self.node_reads.get([result])
+    }
+
+    /// How long pods waited for the last room of a node, with this result (`quiet`, `time_is_up`, `room_taken`).
+    pub fn last_room_wait_duration(&self, result: &str) -> Histogram {
+        self.last_room_wait_duration.get([result])
     }
 
     /// Pods that a kubelet rejected for this reason (`OutOfcpu`).

@@ -265,6 +265,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_guest_failures counter",
             "secondmate_http_connections_closed counter",
             "secondmate_kubelet_rejections counter",
+            "secondmate_last_room_wait_duration_seconds histogram",
             "secondmate_log_lines_dropped counter",
             "secondmate_node_reads counter",
             "secondmate_object_rejected counter",

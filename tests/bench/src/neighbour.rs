@@ -1,5 +1,5 @@
 //! Two schedulers on nodes that both share: how many pods are bound where there is no room, with and without the bind guard, and without it
-//! with and without a fresh read of nearly full nodes.
+//! with and without what secondmate does beside others: fresh reads of nearly full nodes, and waiting for the last room of a node.
 //!
 //! Half of the pods are each scheduler's, all are pending before both start, and they fill the nodes to the given share. No kubelet runs:
 //! what one would reject is counted from the API, as the pods of a node beyond its room. The time of a bind is the API server's own.
@@ -33,6 +33,8 @@ pub struct Row {
     pub guard: bool,
     /// Whether secondmate read nearly full nodes before it bound pods there.
     pub reads: bool,
+    /// How long its pods waited at most for the last room of a node, in seconds.
+    pub yields_s: u64,
     /// Number of pods.
     pub pods: usize,
     /// Pods bound beyond the room of their node, per 10,000 pods.
@@ -53,6 +55,8 @@ pub struct Row {
     pub reads_failed: f64,
     /// Pods that were not bound, since a read showed that they do not fit.
     pub averted: f64,
+    /// Pods that waited for the last room of a node.
+    pub yielded: f64,
 }
 
 /// Who is measured, and how.
@@ -62,6 +66,7 @@ struct Setting {
     fill_percent: usize,
     guard: bool,
     reads: bool,
+    yields_s: u64,
 }
 
 /// All combinations.
@@ -71,17 +76,20 @@ pub fn run(runtime: &Runtime, options: &NeighbourOptions) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for fill_percent in &options.fill {
         for _ in 0..options.runs {
-            for (beside, guard, reads) in [
-                ("kube-scheduler", false, false),
-                ("kube-scheduler", true, false),
-                ("secondmate", false, false),
-                ("secondmate", false, true),
-                ("secondmate", true, true),
+            for (beside, guard, reads, yields_s) in [
+                ("kube-scheduler", false, false, 0),
+                ("kube-scheduler", true, false, 0),
+                ("secondmate", false, false, 0),
+                ("secondmate", false, true, 0),
+                ("secondmate", false, false, 5),
+                ("secondmate", false, true, 5),
+                ("secondmate", true, false, 0),
+                ("secondmate", true, true, 5),
             ] {
                 if guard && options.without_guard {
                     continue;
                 }
-                let setting = Setting { beside, fill_percent: *fill_percent, guard, reads };
+                let setting = Setting { beside, fill_percent: *fill_percent, guard, reads, yields_s };
                 eprintln!("kube-scheduler and {beside}: {setting:?}");
                 rows.push(measure(runtime, binaries, options, setting)?);
             }
@@ -125,20 +133,22 @@ fn measure(
         Some(guard) => guard.value("secondmate_guard_refused_total")?,
         None => 0.0,
     };
-    let [nodes_read, reads_failed, averted] = [
+    let [nodes_read, reads_failed, averted, yielded] = [
         "secondmate_node_reads_total",
         "secondmate_node_reads_total{result=\"failed\"",
         "secondmate_binds_averted_total",
+        "secondmate_last_room_wait_duration_seconds_count",
     ]
     .map(|series| second.value(series));
-    let (nodes_read, reads_failed, averted) = (nodes_read?, reads_failed?, averted?);
+    let (nodes_read, reads_failed, averted, yielded) = (nodes_read?, reads_failed?, averted?, yielded?);
     second.process().kill()?;
-    let Setting { beside, fill_percent, guard, reads } = setting;
+    let Setting { beside, fill_percent, guard, reads, yields_s } = setting;
     Ok(Row {
         beside,
         fill_percent,
         guard,
         reads,
+        yields_s,
         pods: count,
         too_many_per_10000: too_many as f64 * 10_000.0 / count as f64,
         pods_per_s: most as f64 / (bound[most - 1] - first).as_secs_f64().max(0.001),
@@ -149,6 +159,7 @@ fn measure(
         nodes_read,
         reads_failed,
         averted,
+        yielded,
     })
 }
 
@@ -166,8 +177,9 @@ impl Second {
         let path = cluster.directory().join("second.yaml");
         let configuration = format!(
             "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{{schedulerName: {SECOND}}}]\n\
-             ---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\nreadBeforeBind: {}\n",
-            setting.reads
+             ---\napiVersion: secondmate.dev/v1alpha1\nkind: SecondmateConfiguration\n\
+             readBeforeBind: {}\nyieldLastRoom: {}s\n",
+            setting.reads, setting.yields_s
         );
         std::fs::write(&path, configuration)?;
         let path = path.to_str().context("a path that is text")?;
@@ -256,17 +268,18 @@ pub fn print(rows: &[Row], json: bool) {
         return;
     }
     println!(
-        "| kube-scheduler and | full | guard | reads | pods | too many per 10,000 | pods/s | last after s | bind p50 ms | bind p99 ms | refused | failed open | nodes read | reads failed | averted |"
+        "| kube-scheduler and | full | guard | reads | yields | pods | too many per 10,000 | pods/s | last after s | bind p50 ms | bind p99 ms | refused | failed open | nodes read | reads failed | averted | yielded |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     let yes = |yes: bool| if yes { "yes" } else { "no" };
     for row in rows {
         println!(
-            "| {} | {} % | {} | {} | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            "| {} | {} % | {} | {} | {} s | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
             row.beside,
             row.fill_percent,
             yes(row.guard),
             yes(row.reads),
+            row.yields_s,
             row.pods,
             row.too_many_per_10000,
             row.pods_per_s,
@@ -277,7 +290,8 @@ pub fn print(rows: &[Row], json: bool) {
             row.failed_open,
             row.nodes_read,
             row.reads_failed,
-            row.averted
+            row.averted,
+            row.yielded
         );
     }
 }

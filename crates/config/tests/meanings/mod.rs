@@ -160,6 +160,12 @@ const MEANINGS: &[(&str, &str)] = &[
          bound pods within ten seconds",
     ),
     (
+        "yieldLastRoom",
+        "How long a pod waits at most before it is bound to a node that is nearly full, while other schedulers bind pods to that node: it \
+         is bound, or gives way, when nobody else has bound a pod there for a second or two. 0s: it does not wait. A pod for which pods were \
+         evicted never waits",
+    ),
+    (
         "tenants",
         "Who may use which scheduler name, and for what. Where there are tenants, each name that the process serves needs one; tenants of \
          other names only appear in messages",

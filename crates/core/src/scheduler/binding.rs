@@ -5,7 +5,7 @@
 //! start ──▶ Permit ──▶ (PreBind) ──▶ (Room) ──▶ (Bind) ──▶ Awaited ──▶ Bound ──▶ seen on its node
 //!                       ▲ │           ▲ │                   │    ▲
 //!                       │ ▼           │ ▼                   ▼    │
-//!                  Writing, Waiting  Reading                Unknown
+//!              Writing, Waiting  Yielding, Reading          Unknown
 //! ```
 //!
 //! [`step`] takes a stage and an event and says what comes next and what has to be done; it knows no queue, no cache, no
@@ -52,6 +52,8 @@ pub(super) enum Held {
     Writing { plugin: usize },
     /// A PreBind plugin waits for objects to change.
     Waiting { plugin: usize, deadline: Timestamp },
+    /// Somebody else is binding pods to the node, and little room is left there: until that is over, or the time is up.
+    Yielding { by: Binders, since: Timestamp, look_at: Timestamp },
     /// The node's pods are being read, since others may have bound some there that the watch has not shown.
     Reading { by: Binders },
 }
@@ -145,8 +147,18 @@ pub(super) struct AskPreBind {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct AskRoom {
     by: Binders,
-    /// The node's pods have been read since it was chosen, or the read failed.
-    read: bool,
+    before: Before,
+}
+
+/// What was done before the question for the sake of other schedulers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Nothing.
+    Nothing,
+    /// The pod has waited for others to have done on the node, since then.
+    Yielded { since: Timestamp },
+    /// The node's pods have been read, or the read failed.
+    Read,
 }
 
 /// Whether the node still has room for the pod, so far as anybody knows.
@@ -156,6 +168,8 @@ pub(super) enum Room {
     Enough,
     /// It has, but so little is left that pods which others have bound and the watch has not shown may have taken it.
     Scarce,
+    /// The same, and somebody else is binding pods to this node: if no more are seen there, that is over at this time.
+    Contended { quiet_at: Timestamp },
 }
 
 /// Asks who binds the pod.
@@ -194,6 +208,10 @@ pub(super) struct Times {
     pub confirm_within: Duration,
     /// How long to wait after a look that failed.
     pub look_again_after: Duration,
+    /// How long a pod may wait for others to have done on its node.
+    pub yield_at_most: Duration,
+    /// Whether the pods of a node where room is scarce are read.
+    pub reads: bool,
 }
 
 /// The node is reserved for the pod; these plugins keep it waiting.
@@ -226,6 +244,7 @@ impl Stage {
                 WayOut::Deadline(first.expect("a pod waits on permit for some plugin"))
             }
             Self::Held(Held::Waiting { deadline, .. }) => WayOut::Deadline(*deadline),
+            Self::Held(Held::Yielding { look_at, .. }) => WayOut::Deadline(*look_at),
             Self::Held(Held::Writing { .. }) | Self::TakenBack(_) => WayOut::Answer(Awaited::Write),
             Self::Held(Held::Reading { .. }) => WayOut::Answer(Awaited::Read),
             Self::Sent(Sent::Awaited | Sent::Deleted | Sent::Seen) => WayOut::Answer(Awaited::Bind),
@@ -257,6 +276,11 @@ impl Held {
     fn step(self, event: Event, now: Timestamp) -> Step {
         match (self, event) {
             (held, Event::Seen { here }) => overtaken(held.running(), here),
+            (held @ Self::Yielding { since, .. }, Event::NoRoom(status)) => {
+                let (next, mut actions) = held.take_back(Some(Cause::Told(status)));
+                actions.push(yielded(since, now, "room_taken"));
+                (next, actions)
+            }
             (held, Event::NoRoom(status)) => held.take_back(Some(Cause::Told(status))),
             (held, Event::Deleted | Event::LeftPending) => held.take_back(None),
             (Self::Permit { mut plugins, since }, Event::Allowed(plugin)) => {
@@ -289,9 +313,14 @@ impl Held {
             (Self::Waiting { plugin, .. }, Event::ObjectChanged) => ask_pre_bind(plugin, false),
             // Asked a last time: the plugin knows by the clock that it is late, and says why it gives up.
             (Self::Waiting { plugin, deadline }, Event::Due) if deadline <= now => ask_pre_bind(plugin, true),
-            (Self::Reading { by }, Event::NodeRead) => ask_room(AskRoom { by, read: true }, Actions::new()),
-            (held @ Self::Reading { .. }, Event::Preempted(by)) => {
-                let status = Status::error("waiting for a read of the node: preempted").by(&by);
+            (Self::Yielding { by, since, look_at }, Event::Due) if look_at <= now => {
+                ask_room(AskRoom { by, before: Before::Yielded { since } }, Actions::new())
+            }
+            (Self::Reading { by }, Event::NodeRead) => {
+                ask_room(AskRoom { by, before: Before::Read }, Actions::new())
+            }
+            (held @ (Self::Yielding { .. } | Self::Reading { .. }), Event::Preempted(by)) => {
+                let status = Status::error("waiting for the last room of the node: preempted").by(&by);
                 held.take_back(Some(Cause::Told(status)))
             }
             (held @ (Self::Writing { plugin } | Self::Waiting { plugin, .. }), Event::Preempted(by)) => {
@@ -373,7 +402,7 @@ impl Sent {
                         (Next::Over, give_up(BIND_RUNS, Some(cause), false))
                     }
                     UnlessBound::AskPlugins => {
-                        let ask = AskRoom { by: Binders::Plugins, read: false };
+                        let ask = AskRoom { by: Binders::Plugins, before: Before::Nothing };
                         ask_room(ask, smallvec![Action::EndPoint(Code::Error)])
                     }
                 },
@@ -405,7 +434,7 @@ impl AskPreBind {
     pub fn answered(self, answer: PreBindAnswer, now: Timestamp) -> Step {
         match answer {
             PreBindAnswer::Done => {
-                let ask = AskRoom { by: Binders::All, read: false };
+                let ask = AskRoom { by: Binders::All, before: Before::Nothing };
                 ask_room(ask, smallvec![Action::EndPoint(Code::Success)])
             }
             PreBindAnswer::Write { plugin, writes } => {
@@ -421,16 +450,41 @@ impl AskPreBind {
 }
 
 impl AskRoom {
-    /// The error says why the pod cannot be bound. Where room is scarce, the node's pods are read before the binding, once.
-    pub fn answered(self, room: Result<Room, Status>) -> Step {
+    /// The error says why the pod cannot be bound. Where room is scarce, others have done on the node or have had their time, and its
+    /// pods have been read, each once, before the binding is sent.
+    pub fn answered(self, room: Result<Room, Status>, times: &Times) -> Step {
+        let now = times.now;
+        let since = if let Before::Yielded { since } = self.before { since } else { now };
+        let until = since + times.yield_at_most;
+        if let Ok(Room::Contended { quiet_at }) = room
+            && self.before != Before::Read
+            && now < until
+        {
+            let look_at = quiet_at.min(until);
+            return rest(Stage::Held(Held::Yielding { by: self.by, since, look_at }));
+        }
+        let mut actions = Actions::new();
+        if let Before::Yielded { since } = self.before {
+            let result = match room {
+                Ok(Room::Enough | Room::Scarce) => "quiet",
+                Ok(Room::Contended { .. }) => "time_is_up",
+                Err(_) => "room_taken",
+            };
+            actions.push(yielded(since, now, result));
+        }
         match room {
-            Ok(Room::Scarce) if !self.read => {
-                (Next::Rest(Stage::Held(Held::Reading { by: self.by })), smallvec![Action::ReadNode])
+            Ok(Room::Scarce | Room::Contended { .. }) if times.reads && self.before != Before::Read => {
+                actions.push(Action::ReadNode);
+                (Next::Rest(Stage::Held(Held::Reading { by: self.by })), actions)
             }
             Ok(_) => {
-                (Next::Ask(Ask::Bind(AskBind { by: self.by })), smallvec![Action::BeginPoint(Point::Bind)])
+                actions.push(Action::BeginPoint(Point::Bind));
+                (Next::Ask(Ask::Bind(AskBind { by: self.by })), actions)
             }
-            Err(status) => (Next::Over, give_up(None, Some(Cause::Told(status)), false)),
+            Err(status) => {
+                actions.extend(give_up(None, Some(Cause::Told(status)), false));
+                (Next::Over, actions)
+            }
         }
     }
 }
@@ -488,6 +542,10 @@ fn on_permit(observed: Action, cause: Cause) -> Step {
 
 fn permit_wait(since: Timestamp, now: Timestamp, result: &'static str) -> Action {
     Action::Observe(Observation::PermitWait { waited: now.since(since), result })
+}
+
+fn yielded(since: Timestamp, now: Timestamp, result: &'static str) -> Action {
+    Action::Observe(Observation::Yielded { waited: now.since(since), result })
 }
 
 /// The answer to a binding that is still wanted.

@@ -37,7 +37,7 @@ impl Scheduler {
                 }
                 Next::Ask(Ask::Room(ask)) => {
                     let room = self.look_once_more(&binding, now);
-                    ask.answered(room)
+                    ask.answered(room, &self.times(now))
                 }
                 Next::Ask(Ask::Bind(ask)) => {
                     let call = ask_bind(&mut binding, ask.by(), now);
@@ -61,6 +61,8 @@ impl Scheduler {
             now,
             confirm_within: self.config.confirm_within,
             look_again_after: self.config.verify_again_after,
+            yield_at_most: self.config.yield_last_room,
+            reads: self.config.read_before_bind,
         }
     }
 

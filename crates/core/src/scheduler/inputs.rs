@@ -190,7 +190,7 @@ impl Scheduler {
             self.loops.arrived(&pod, &node, self.is_foreign(&pod));
         }
         if matches!(added, Added::New | Added::Elsewhere) {
-            self.reads.others_bound(now);
+            self.reads.others_bound(&node, now);
         }
         match (added, old) {
             (Added::Updated, Some(old)) => {

@@ -1,9 +1,14 @@
-//! A fresh read of a node's pods, before a pod is bound to a node that has little room left.
+//! What is done beside other schedulers before a pod is bound to a node that has little room left.
 //!
-//! The watch shows what other schedulers bind some milliseconds late, more when the API server is busy. Where a node has plenty of
-//! room that does no harm. Where it is nearly full, and others have bound pods lately, its pods are read once more before ours is bound
-//! there, and ours gives way where the read shows that the room is taken. One read serves all pods that wait to be bound to the node.
-//! Where it fails the pods are bound as without it.
+//! The watch shows what other schedulers bind some milliseconds late, more when the API server is busy; and what they have decided and
+//! not bound yet nobody sees. Where a node has plenty of room that does no harm.
+//!
+//! Where it is nearly full, and somebody else has bound a pod to it within the last second or two, they go first: ours waits until it
+//! is quiet there, or its time is up, and gives way where the room is taken meanwhile. How long it has to be quiet depends on the pod,
+//! so that two schedulers that yield to each other do not go on at the same moment. A pod for which room was made does not wait.
+//!
+//! Then, where others have bound pods lately, on whatever node, the node's pods are read once more, and ours gives way where the read shows
+//! that the room is taken. One read serves all pods that wait to be bound to the node. Where it fails the pods are bound as without it.
 //!
 //! What a read has found counts as if the watch had shown it, so that the next attempt knows it. The watch may never show it, if the pod
 //! goes while the watch is interrupted: it counts until the watch has spoken, and no longer than a while.
@@ -11,14 +16,18 @@
 use super::Scheduler;
 use super::binding::{Event, Held, Room, Stage};
 use crate::port::{Effect, Observation};
+use rustc_hash::FxHasher;
 use secondmate_model::resources::ResourceKey;
 use secondmate_model::{Atom, NodeInfo, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Who has bound a pod within this time may be binding the next one.
 const OTHERS_BIND_WITHIN: Duration = Duration::from_secs(10);
+/// It is quiet on a node where nobody else has bound a pod to it for as long, and for up to as long again, which depends on the pod.
+const QUIET: Duration = Duration::from_secs(1);
 /// A node is nearly full where less than this part of what it offers is left.
 const NEARLY_FULL: i64 = 10;
 /// How long a pod that a read has found counts without the watch's word. A watch that is interrupted goes on after some seconds.
@@ -33,12 +42,21 @@ pub(super) struct Reads {
     found: BTreeMap<Uid, Timestamp>,
     /// When a pod was last seen on a node that somebody else had bound there.
     others_bound: Option<Timestamp>,
+    /// The same for each node where it was not long ago: not more than there are nodes, and those that left lately.
+    others_bound_on: BTreeMap<Atom, Timestamp>,
+    /// When those of long ago were removed last.
+    swept: Option<Timestamp>,
 }
 
 impl Reads {
-    /// Somebody else has bound a pod.
-    pub fn others_bound(&mut self, now: Timestamp) {
+    /// Somebody else has bound a pod to the node.
+    pub fn others_bound(&mut self, node: &Atom, now: Timestamp) {
         self.others_bound = Some(now);
+        if self.swept.is_none_or(|at| now.since(at) > OTHERS_BIND_WITHIN) {
+            self.others_bound_on.retain(|_, at| now.since(*at) <= 2 * QUIET);
+            self.swept = Some(now);
+        }
+        self.others_bound_on.insert(node.clone(), now);
     }
 
     /// The watch shows the pod on its node, or that it is gone from there.
@@ -54,16 +72,28 @@ impl Reads {
     fn others_bind(&self, now: Timestamp) -> bool {
         self.others_bound.is_some_and(|at| now.since(at) <= OTHERS_BIND_WITHIN)
     }
+
+    /// When it will be quiet on the node for the pod, if nobody else binds a pod to it until then.
+    fn quiet_at(&self, node: &Atom, pod: &Pod) -> Option<Timestamp> {
+        let mut hasher = FxHasher::default();
+        pod.uid.as_str().hash(&mut hasher);
+        let more = hasher.finish() % 1_000;
+        Some(*self.others_bound_on.get(node)? + QUIET + QUIET / 1_000 * u32::try_from(more).unwrap_or(0))
+    }
 }
 
 impl Scheduler {
     /// Whether the room that the node has for the pod, which is counted there, is to be trusted.
     pub(super) fn room(&self, pod: &Pod, node: &Atom, now: Timestamp) -> Room {
-        let others = self.config.read_before_bind && self.reads.others_bind(now);
-        if others && self.cache.node_info(node).is_some_and(|info| is_nearly_full_for(info, pod)) {
-            Room::Scarce
-        } else {
-            Room::Enough
+        if !self.reads.others_bind(now)
+            || !self.cache.node_info(node).is_some_and(|info| is_nearly_full_for(info, pod))
+        {
+            return Room::Enough;
+        }
+        let is_promised = pod.nominated_node_name.as_ref() == Some(node);
+        match self.reads.quiet_at(node, pod) {
+            Some(quiet_at) if quiet_at > now && !is_promised => Room::Contended { quiet_at },
+            _ => Room::Scarce,
         }
     }
 

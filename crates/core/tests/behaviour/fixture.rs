@@ -184,6 +184,7 @@ impl Cluster {
             seed: 1,
             break_preemption_loops,
             read_before_bind: false,
+            yield_last_room: Duration::ZERO,
             ..SchedulerConfig::default()
         };
         let profile = profile_with(&plugins, &BTreeMap::new(), &script, Parity::Strict);
@@ -202,8 +203,13 @@ impl Cluster {
         parity: Parity,
         extenders: Extenders,
     ) -> Self {
-        // Nodes here are small: next to others, each of them would be read before each binding.
-        let config = SchedulerConfig { seed: 1, read_before_bind: false, ..SchedulerConfig::default() };
+        // Nodes here are small: next to others, each binding would wait, and each node would be read before it.
+        let config = SchedulerConfig {
+            seed: 1,
+            read_before_bind: false,
+            yield_last_room: Duration::ZERO,
+            ..SchedulerConfig::default()
+        };
         let profile = profile_with(plugins, args, &script, parity).with_extenders(extenders);
         let core = Scheduler::new(config, vec![profile]);
         Self { core, script, now: Timestamp::from_secs(1000) }
@@ -211,11 +217,17 @@ impl Cluster {
 
     /// With nodes read before pods are bound there.
     pub fn reading() -> Self {
+        Self::beside_others(true, Duration::ZERO)
+    }
+
+    /// With nodes read or not before pods are bound there, and pods that wait so long for the last room beside others.
+    pub fn beside_others(read_before_bind: bool, yield_last_room: Duration) -> Self {
         let plugins =
             ["PrioritySort", "NodePorts", "NodeResourcesFit", "A", "DefaultPreemption", "DefaultBinder"]
                 .map(|name| (name, 1));
         let script = Script::default();
-        let config = SchedulerConfig { seed: 1, ..SchedulerConfig::default() };
+        let config =
+            SchedulerConfig { seed: 1, read_before_bind, yield_last_room, ..SchedulerConfig::default() };
         let profile = profile_with(&plugins, &BTreeMap::new(), &script, Parity::Strict);
         let core = Scheduler::new(config, vec![profile]).audited();
         Self { core, script, now: Timestamp::from_secs(1000) }
@@ -319,6 +331,7 @@ fn line(effect: &Effect) -> String {
         Effect::Observed(Observation::NodeRead { result, averted }) => {
             format!("observed NodeRead {result} averted={averted}")
         }
+        Effect::Observed(Observation::Yielded { result, .. }) => format!("observed Yielded {result}"),
         Effect::Observed(Observation::Scheduled { attempts, .. }) => {
             format!("observed Scheduled attempts={attempts}")
         }

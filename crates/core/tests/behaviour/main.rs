@@ -9,6 +9,7 @@ mod extreme;
 mod fixture;
 mod futile;
 mod kinds;
+mod last_room;
 mod loops;
 mod neighbours;
 mod nomination;

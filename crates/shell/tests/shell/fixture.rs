@@ -58,6 +58,7 @@ pub fn options(sandbox: &Sandbox) -> Options {
             queue,
             seed: 7,
             verify_again_after: Duration::from_millis(50),
+            yield_last_room: Duration::ZERO,
             ..SchedulerConfig::default()
         },
         ..Options::new(cluster, vec![profile(NAME)], Admin::new(Metrics::new()))

@@ -268,6 +268,13 @@ impl Metrics {
             "Reads of a nearly full node's pods before pods are bound there, by result: nothing_new, new_pods, failed",
             node_reads.family(),
         );
+        let last_room_wait_duration = Labelled::histogram(["result"], || buckets(0.25, 2.0, 8));
+        registry.register_with_unit(
+            "last_room_wait_duration",
+            "Time that pods waited before they were bound to a nearly full node to which others were binding pods, by result: quiet, time_is_up, room_taken",
+            Unit::Seconds,
+            last_room_wait_duration.family(),
+        );
         let binds_averted = Counter::default();
         registry.register(
             "binds_averted",
@@ -383,6 +390,7 @@ impl Metrics {
             kubelet_rejections,
             preemptions_put_off,
             node_reads,
+            last_room_wait_duration,
             binds_averted,
             attempts_repeated,
             rejections_not_kept,

@@ -9,6 +9,8 @@ const TIMES: Times = Times {
     now: Timestamp::from_secs(100),
     confirm_within: Duration::from_secs(30),
     look_again_after: Duration::from_secs(1),
+    yield_at_most: Duration::from_secs(5),
+    reads: true,
 };
 
 fn at(secs: i64) -> Timestamp {
@@ -51,6 +53,8 @@ fn stages() -> Vec<Stage> {
         Stage::Held(Held::Writing { plugin: 1 }),
         Stage::Held(Held::Waiting { plugin: 1, deadline: at(120) }),
         Stage::Held(Held::Waiting { plugin: 1, deadline: at(100) }),
+        Stage::Held(Held::Yielding { by: Binders::All, since: at(98), look_at: at(100) }),
+        Stage::Held(Held::Yielding { by: Binders::All, since: at(98), look_at: at(101) }),
         Stage::Held(Held::Reading { by: Binders::All }),
         Stage::TakenBack(None),
         Stage::TakenBack(Some(Cause::Told(Status::error("no room")))),
@@ -118,11 +122,28 @@ fn answers() -> Vec<(String, Step)> {
             all.push((format!("{name} + {}", text(&answer)), ask.answered(answer, TIMES.now)));
         }
     }
-    for (by, read) in [(Binders::All, false), (Binders::Plugins, false), (Binders::All, true)] {
+    for (by, before) in [
+        (Binders::All, Before::Nothing),
+        (Binders::Plugins, Before::Nothing),
+        (Binders::All, Before::Yielded { since: at(98) }),
+        (Binders::All, Before::Yielded { since: at(95) }),
+        (Binders::All, Before::Read),
+    ] {
         for room in rooms() {
-            let name = if read { "Room (read)" } else { "Room" };
-            all.push((format!("{name} for {by:?} + {}", text(&room)), AskRoom { by, read }.answered(room)));
+            let name = match before {
+                Before::Nothing => "Room",
+                Before::Yielded { since } if since + TIMES.yield_at_most > TIMES.now => "Room (yielding)",
+                Before::Yielded { .. } => "Room (yielded long enough)",
+                Before::Read => "Room (read)",
+            };
+            let name = format!("{name} for {by:?} + {}", text(&room));
+            all.push((name, AskRoom { by, before }.answered(room, &TIMES)));
         }
+    }
+    for room in rooms() {
+        let times = Times { reads: false, yield_at_most: Duration::ZERO, ..TIMES };
+        let name = format!("Room, neither yielding nor reading, + {}", text(&room));
+        all.push((name, AskRoom { by: Binders::All, before: Before::Nothing }.answered(room, &times)));
     }
     for call in [
         Ok(BindCall::Binding(BTreeMap::new())),
@@ -136,8 +157,9 @@ fn answers() -> Vec<(String, Step)> {
     all
 }
 
-fn rooms() -> [Result<Room, Status>; 3] {
-    [Ok(Room::Enough), Ok(Room::Scarce), Err(Status::error("no room"))]
+fn rooms() -> [Result<Room, Status>; 4] {
+    let contended = Room::Contended { quiet_at: at(101) };
+    [Ok(Room::Enough), Ok(Room::Scarce), Ok(contended), Err(Status::error("no room"))]
 }
 
 /// A value as `Debug` prints it, but shorter where a reader gains by it.
@@ -314,8 +336,9 @@ fn follow(step: Step, mut books: Books, seen: &mut BTreeSet<(String, Books)>, ov
             }
         }
         Next::Ask(Ask::Room(ask)) => {
-            for room in rooms() {
-                follow(ask.clone().answered(room), books.clone(), seen, over);
+            // One that is quiet at once, so that the way goes on at this very time.
+            for room in rooms().into_iter().chain([Ok(Room::Contended { quiet_at: TIMES.now })]) {
+                follow(ask.clone().answered(room, &TIMES), books.clone(), seen, over);
             }
         }
         Next::Ask(Ask::Bind(ask)) => {
