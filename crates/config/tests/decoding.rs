@@ -180,6 +180,10 @@ fn documents_are_told_apart_by_kind() {
             ),
         ),
         (
+            format!("{HEADER}{own}yieldLastRoom: 2m\n"),
+            Err("yieldLastRoom: Invalid value: \"2m0s\": must be between 0s and 1m"),
+        ),
+        (
             format!("{HEADER}{own}preemption: {{victims: others}}\n"),
             Err(
                 "preemption.victims: Unsupported value: \"others\": supported values: \"own\", \"tenant\", \"all\"",

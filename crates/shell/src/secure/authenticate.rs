@@ -5,6 +5,7 @@ use super::remembered::Remembered;
 use super::review;
 use crate::call::Caller;
 use http::{HeaderMap, header};
+use k8s_openapi::api::authentication::v1::{TokenReview, UserInfo};
 use rustls::pki_types::CertificateDer;
 use secondmate_telemetry::{Asked, Metrics};
 use serde::{Deserialize, Serialize};
@@ -53,23 +54,16 @@ impl User {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Review {
-    status: ReviewStatus,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ReviewStatus {
-    authenticated: bool,
-    user: User,
-}
-
-impl Review {
-    fn user(self) -> Option<User> {
-        Some(self.status.user).filter(|_| self.status.authenticated)
-    }
+/// Whom the answer to a review names, if the token is somebody's.
+fn user(review: TokenReview) -> Option<User> {
+    let status = review.status.filter(|status| status.authenticated == Some(true))?;
+    let UserInfo { username, uid, groups, extra } = status.user.unwrap_or_default();
+    Some(User {
+        username: username.unwrap_or_default(),
+        uid: uid.unwrap_or_default(),
+        groups: groups.unwrap_or_default(),
+        extra: extra.unwrap_or_default(),
+    })
 }
 
 /// Whose token it is, by the answer to a review.
@@ -77,7 +71,7 @@ impl Review {
 /// # Errors
 /// It is no such answer.
 pub(super) fn understood(body: &[u8]) -> Result<String, String> {
-    let user = super::answer::<Review>(body)?.user();
+    let user = user(super::answer(body)?);
     Ok(format!("{:?}", user.map(User::known)))
 }
 
@@ -149,9 +143,9 @@ impl Authenticator {
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": { "token": token },
         });
-        match review::<Review>(caller, PATH, &body).await {
-            Ok(review) => {
-                let user = review.user();
+        match review(caller, PATH, &body).await {
+            Ok(answer) => {
+                let user = user(answer);
                 self.tokens.keep(key, user.clone(), self.remember);
                 user
             }

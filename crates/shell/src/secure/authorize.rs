@@ -5,8 +5,8 @@ use super::remembered::Remembered;
 use super::{refusal, review};
 use crate::call::Caller;
 use http::Method;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use secondmate_telemetry::{Metrics, Refusal};
-use serde::Deserialize;
 use serde_json::json;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -18,17 +18,17 @@ const MASTERS: &str = "system:masters";
 /// Longest path that an answer is remembered for: longer ones are nobody's business.
 const PATH_BYTES_MAX: usize = 1024;
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Review {
-    status: ReviewStatus,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct ReviewStatus {
+#[derive(Clone, Default)]
+struct Verdict {
     allowed: bool,
     reason: String,
+}
+
+impl From<SubjectAccessReview> for Verdict {
+    fn from(review: SubjectAccessReview) -> Self {
+        let status = review.status.unwrap_or_default();
+        Self { allowed: status.allowed, reason: status.reason.unwrap_or_default() }
+    }
 }
 
 /// What somebody may, by the answer to a review.
@@ -36,7 +36,7 @@ struct ReviewStatus {
 /// # Errors
 /// It is no such answer.
 pub(super) fn understood(body: &[u8]) -> Result<String, String> {
-    let ReviewStatus { allowed, reason } = super::answer::<Review>(body)?.status;
+    let Verdict { allowed, reason } = super::answer::<SubjectAccessReview>(body)?.into();
     Ok(format!("{allowed} {reason:?}"))
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Authorizer {
     always: Vec<String>,
     /// How long a yes and a no count.
     remember: (Duration, Duration),
-    answers: Remembered<Question, ReviewStatus>,
+    answers: Remembered<Question, Verdict>,
     turns: Semaphore,
 }
 
@@ -75,7 +75,7 @@ impl Authorizer {
         let verb = method.as_str().to_ascii_lowercase();
         let answer = match &self.caller {
             Some(caller) if path.len() <= PATH_BYTES_MAX => self.review(caller, user, &verb, path).await?,
-            _ => ReviewStatus::default(),
+            _ => Verdict::default(),
         };
         if answer.allowed {
             return Ok(());
@@ -94,13 +94,7 @@ impl Authorizer {
         })
     }
 
-    async fn review(
-        &self,
-        caller: &Caller,
-        user: &User,
-        verb: &str,
-        path: &str,
-    ) -> Result<ReviewStatus, Refusal> {
+    async fn review(&self, caller: &Caller, user: &User, verb: &str, path: &str) -> Result<Verdict, Refusal> {
         let question = (user.clone(), verb.to_owned(), path.to_owned());
         if let Some(answer) = self.answers.get(&question) {
             return Ok(answer);
@@ -118,11 +112,12 @@ impl Authorizer {
         let body = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec,
         });
-        match review::<Review>(caller, PATH, &body).await {
-            Ok(Review { status }) => {
-                let time = if status.allowed { self.remember.0 } else { self.remember.1 };
-                self.answers.keep(question, status.clone(), time);
-                Ok(status)
+        match review::<SubjectAccessReview>(caller, PATH, &body).await {
+            Ok(answer) => {
+                let verdict = Verdict::from(answer);
+                let time = if verdict.allowed { self.remember.0 } else { self.remember.1 };
+                self.answers.keep(question, verdict.clone(), time);
+                Ok(verdict)
             }
             Err(why) => {
                 warn!(path, "a request could not be reviewed, and is refused: {why}");

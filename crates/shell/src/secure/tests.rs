@@ -4,7 +4,7 @@ use super::authenticate::{Authenticator, User};
 use super::authorities::{Authorities, AuthoritySources, Trusted};
 use super::authorize::Authorizer;
 use super::remembered::{ANSWERS_MAX, Remembered};
-use super::{Delegated, RequestHeaders};
+use super::{Delegated, RequestHeaders, understood};
 use crate::call::Caller;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
@@ -19,6 +19,17 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
+
+#[test]
+fn an_answer_with_lists_for_objects_lets_nobody_in() {
+    for body in ["[[true]]", "[[true, \"\"]]", r#"{"status": [true]}"#] {
+        let [token, access, _] = understood(body.as_bytes()).map(|(_, said)| said);
+        assert!(token.is_err() && access.is_err(), "{body}: {token:?} {access:?}");
+    }
+    let body = r#"{"status": {"authenticated": true, "allowed": true, "user": {"username": "eve"}}}"#;
+    let said = understood(body.as_bytes()).map(|(_, said)| said.unwrap_or_default());
+    assert!(said[0].contains("eve") && said[1].starts_with("true"), "{said:?}");
+}
 
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 

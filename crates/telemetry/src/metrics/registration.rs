@@ -269,10 +269,9 @@ impl Metrics {
             node_reads.family(),
         );
         let last_room_wait_duration = Labelled::histogram(["result"], || buckets(0.25, 2.0, 8));
-        registry.register_with_unit(
-            "last_room_wait_duration",
+        registry.register(
+            "last_room_wait_duration_seconds",
             "Time that pods waited before they were bound to a nearly full node to which others were binding pods, by result: quiet, time_is_up, room_taken",
-            Unit::Seconds,
             last_room_wait_duration.family(),
         );
         let binds_averted = Counter::default();
