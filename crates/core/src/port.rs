@@ -271,6 +271,15 @@ pub enum Observation {
     Preemption {
         /// Victims; 0 where it found none.
         victims: usize,
+        /// How many of them a PodDisruptionBudget protects.
+        budget_violations: usize,
+    },
+    /// A preemption that evicts pods has ended.
+    PreemptionCarriedOut {
+        /// From the order to evict the first victim to the answer about the last one, or until the pod has its room without it.
+        took: Duration,
+        /// Whether the eviction of every victim was ordered and none failed. Otherwise the last one was spared.
+        succeeded: bool,
     },
     /// A preemption was put off, told once for each time that the reason comes up.
     PreemptionPutOff {

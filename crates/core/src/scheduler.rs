@@ -448,8 +448,10 @@ impl Scheduler {
         let (mut post_filter, mut message) = (rejection.post_filter, rejection.message);
         self.put_off(pod, &mut post_filter, &mut message, now);
         if rejection.post_filter_ran && profile.evicts_pods() {
-            self.effects
-                .push(Effect::Observed(Observation::Preemption { victims: post_filter.victims.len() }));
+            self.effects.push(Effect::Observed(Observation::Preemption {
+                victims: post_filter.victims.len(),
+                budget_violations: post_filter.budget_violations,
+            }));
         }
         if post_filter.nomination.is_some() && !post_filter.victims.is_empty() {
             for cleared in &post_filter.nominations_to_clear {

@@ -103,6 +103,9 @@ pub trait Probe: Send + Sync {
     /// A plugin answered, in a cycle that is timed.
     fn plugin_called(&self, _plugin: &PluginRef, _point: Point, _status: Code, _took: Duration) {}
 
+    /// A plugin that may order evictions looked for pods to evict.
+    fn preemption_evaluated(&self, _status: Code, _took: Duration) {}
+
     /// A plugin was asked so many times, at PreFilter, Filter, PreScore or Score.
     fn plugin_evaluated(&self, _plugin: &PluginRef, _point: Point, _calls: u64) {}
 

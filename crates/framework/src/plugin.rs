@@ -320,6 +320,8 @@ pub struct PostFilterOutcome {
     pub nomination: Option<Nomination>,
     /// Pods that have to go, from the most to the least important.
     pub victims: Vec<Arc<Pod>>,
+    /// How many of the victims a PodDisruptionBudget protects, which is overridden.
+    pub budget_violations: usize,
     /// Nominated pods of lower priority on the node, whose nomination is taken back.
     pub nominations_to_clear: Vec<Arc<Pod>>,
 }
@@ -332,6 +334,7 @@ impl From<Status> for PostFilterOutcome {
             found: String::new(),
             nomination: None,
             victims: Vec::new(),
+            budget_violations: 0,
             nominations_to_clear: Vec::new(),
         }
     }

@@ -185,6 +185,7 @@ impl DefaultPreemption {
             ),
             nominations_to_clear: nominated.iter().filter(|n| n.priority < pod.priority).cloned().collect(),
             nomination: Some(Nomination::Node(best.node)),
+            budget_violations: usize::try_from(best.budget_violations).unwrap_or(0),
             victims: best.victims,
         })
     }

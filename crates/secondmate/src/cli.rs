@@ -92,7 +92,7 @@ impl App {
         }
         let format = cli.log.format();
         let _last_lines = logging::guard();
-        match self.dispatch(cli) {
+        match crate::process::end_on_signals().and_then(|()| self.dispatch(cli)) {
             Ok(code) => code,
             Err(error) => {
                 logging::fatal(format, &format!("{error:#}"));

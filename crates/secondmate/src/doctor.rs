@@ -1,10 +1,10 @@
 //! `secondmate doctor`: what is wrong with the schedulers of a cluster, and what to do about it.
 
-use crate::dump::ClusterArgs;
+use crate::cluster::ClusterArgs;
 use crate::output::print;
 use crate::run::lease_of;
 use crate::{App, ConfigurationSource, profiles};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use secondmate_shell::{DoctorOptions, Examination, Finding, Severity, examine};
 use serde_json::json;
@@ -94,11 +94,7 @@ pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Result<ExitCode> {
     let configuration = source.read(app)?;
     let lease = if named { lease_of(&configuration)? } else { None };
     let profiles = profiles(app, &configuration)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("cannot start the runtime")?;
-    let examination = runtime.block_on(async {
-        let ClusterArgs { kubeconfig, context } = &args.cluster;
-        let cluster = secondmate_shell::cluster_in(kubeconfig.as_deref(), context.as_deref()).await?;
+    let examination = args.cluster.ask(async |cluster| {
         let options = DoctorOptions {
             cluster,
             profiles,
@@ -109,7 +105,7 @@ pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Result<ExitCode> {
             webhook: args.guard_webhook.clone(),
             secret: args.guard_secret.clone(),
         };
-        examine(options).await
+        Ok(examine(options).await?)
     })?;
     let text = match args.output {
         Output::Text => text(&examination),

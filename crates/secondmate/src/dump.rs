@@ -3,6 +3,7 @@
 mod redact;
 mod slim;
 
+use crate::cluster::ClusterArgs;
 use crate::{App, ConfigurationSource, profiles};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -24,17 +25,6 @@ Examples:
   secondmate dump > cluster.json && secondmate explain -f cluster.json
   secondmate dump --redact -o yaml --context production > cluster.yaml
   secondmate dump --config scheduler.yaml > cluster.json";
-
-/// How a cluster is found.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct ClusterArgs {
-    /// Kubeconfig file [default: KUBECONFIG, ~/.kube/config, the pod's service account].
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig [default: its current one].
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
-}
 
 /// Options of `dump`.
 #[derive(Debug, Args)]
@@ -127,11 +117,7 @@ fn list(
     profiles: &[Profile],
     mut each: impl FnMut(&mut Vec<Value>) -> io::Result<()>,
 ) -> Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("cannot start the runtime")?;
-    let (absent, namespace) = runtime.block_on(async {
-        let cluster =
-            secondmate_shell::cluster_in(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+    let (absent, namespace) = args.ask(async |cluster| {
         let own = own_kinds(profiles);
         let mut slimmed = |api, mut objects: Vec<Value>| {
             let slim = if own.contains(&api) { slim::slim_own } else { slim::slim };

@@ -69,8 +69,8 @@ pub(crate) enum Endpoints {
 pub(crate) enum Reviews {
     /// That of each kubeconfig; without one, that of the pod.
     Of { authentication: Option<PathBuf>, authorization: Option<PathBuf> },
-    /// The scheduler's own, which is found by this kubeconfig or, without one, as the scheduler finds it.
-    OfTheScheduler(Option<PathBuf>),
+    /// The scheduler's own, which is found by this kubeconfig and context or, without one, as the scheduler finds it.
+    OfTheScheduler { kubeconfig: Option<PathBuf>, context: Option<String> },
 }
 
 /// How the port with TLS is served.
@@ -140,8 +140,8 @@ impl SecureEndpoint {
                 cluster(authentication.as_deref(), "--authentication-kubeconfig").await?,
                 cluster(authorization.as_deref(), "--authorization-kubeconfig").await?,
             ),
-            Reviews::OfTheScheduler(kubeconfig) => {
-                let cluster = secondmate_shell::cluster(kubeconfig.as_deref()).await?;
+            Reviews::OfTheScheduler { kubeconfig, context } => {
+                let cluster = secondmate_shell::cluster_in(kubeconfig.as_deref(), context.as_deref()).await?;
                 (Some(cluster.clone()), Some(cluster))
             }
         };

@@ -1,6 +1,7 @@
 //! `secondmate explain`: what the scheduler would say about the pods of a live cluster, or of one in a file.
 
-use crate::dump::{ClusterArgs, Live, live};
+use crate::cluster::ClusterArgs;
+use crate::dump::{Live, live};
 use crate::{App, ConfigurationSource, profiles};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -39,7 +40,7 @@ Examples:
 pub(crate) struct ExplainArgs {
     /// A dump, as `secondmate dump` or `kubectl get -o yaml` writes it, or manifests: YAML or JSON, multiple documents and lists
     /// included; - for standard input [default: read the live cluster, and change nothing].
-    #[arg(short = 'f', long = "filename", visible_alias = "from", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    #[arg(short = 'f', long = "filename", visible_alias = "from", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context", "timeout"])]
     from: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,

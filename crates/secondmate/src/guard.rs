@@ -79,6 +79,9 @@ pub(crate) struct GuardArgs {
     /// Kubeconfig file [default: KUBECONFIG, ~/.kube/config, the pod's service account].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one].
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
     /// Address at which the API server reaches the guard (HTTPS, POST /bind).
     #[arg(long, value_name = "ADDR", default_value_t = LISTEN)]
     pub guard_listen: SocketAddr,
@@ -182,7 +185,7 @@ async fn serve(args: GuardArgs, mut stop: Stop) -> anyhow::Result<ExitCode> {
 }
 
 async fn start(args: &GuardArgs, admin: Admin, listen: SocketAddr) -> anyhow::Result<GuardService> {
-    let cluster = secondmate_shell::cluster(args.kubeconfig.as_deref()).await?;
+    let cluster = secondmate_shell::cluster_in(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
     info!(
         version = VERSION.version,
         commit = VERSION.commit,

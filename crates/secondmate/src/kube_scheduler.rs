@@ -7,6 +7,7 @@ mod pages;
 mod values;
 
 pub(crate) use flags::KubeSchedulerArgs;
+pub(crate) use gates::{Feature, features};
 pub(crate) use pages::mount as mount_pages;
 
 use crate::config::documents;
@@ -84,6 +85,8 @@ pub(crate) fn kube_scheduler(app: &App, args: &KubeSchedulerArgs, log: LogArgs) 
     let plan = Plan {
         cluster: ClusterSource {
             kubeconfig: None,
+            // kube-scheduler has no such flag.
+            context: None,
             server: args.master.clone().filter(|master| !master.is_empty()),
         },
         replace_default_scheduler: true,
@@ -91,6 +94,7 @@ pub(crate) fn kube_scheduler(app: &App, args: &KubeSchedulerArgs, log: LogArgs) 
         max_unschedulable: args.deprecated.pod_max_in_unschedulable_pods_duration,
         disabled_metrics: list(&args.metrics.disabled_metrics),
         endpoints,
+        features: gates::features(gates.flagz, gates.statusz),
         guard: None,
         remarks,
     };

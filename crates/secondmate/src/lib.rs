@@ -13,6 +13,7 @@
 
 mod app;
 mod cli;
+mod cluster;
 mod completion;
 mod config;
 mod configuration;

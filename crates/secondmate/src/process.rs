@@ -1,4 +1,7 @@
-//! What a command that lasts begins with: a runtime, then the signals, and only then whatever may hang.
+//! What commands begin with: the signals, and only then whatever may hang.
+//!
+//! A command that lasts takes them with its runtime, and ends in order. Any other is ended by [`end_on_signals`], wherever it is: the first
+//! process of a container gets no signals that it does not take.
 
 use crate::{App, ConfigurationSource, profiles};
 use anyhow::{Context, Result};
@@ -6,15 +9,23 @@ use secondmate_config::Configuration;
 use secondmate_cycle::Profile;
 use secondmate_shell::in_time;
 use std::process::ExitCode;
+use std::sync::LazyLock;
+use std::thread;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
+/// The name of the signal that Ctrl-C sends.
+const INTERRUPT: &str = "SIGINT";
 /// Longest wait for the configuration file.
 const FILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for all that a configuration names: each guest may take a minute to come, and some more to be compiled.
 const PLUGINS_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Ctrl-C, or what a supervisor sends. The first process of a container that takes no signals gets none.
+/// Said to the thread that ends a command that takes no signals itself.
+static STAND_DOWN: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
+
+/// Ctrl-C, or what a supervisor sends.
 pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,
@@ -31,10 +42,35 @@ impl Stop {
     /// Waits for one of them; returns its name.
     pub async fn asked(&mut self) -> &'static str {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.interrupt.recv() => INTERRUPT,
             _ = self.terminate.recv() => "SIGTERM",
         }
     }
+}
+
+/// From now on either signal ends the process, with the exit code by which shells tell of it, until [`run`] takes the signals.
+///
+/// # Errors
+/// Signals cannot be taken.
+pub(crate) fn end_on_signals() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.context("cannot start the runtime of the signals")?;
+    let mut stop = {
+        let _inside = runtime.enter();
+        Stop::listen()?
+    };
+    let wait = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                // Whoever takes the signals gets this one, too.
+                biased;
+                () = STAND_DOWN.cancelled() => {}
+                signal = stop.asked() => std::process::exit(if signal == INTERRUPT { 130 } else { 143 }),
+            }
+        });
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).context("cannot start a thread")?;
+    Ok(())
 }
 
 /// Runs a command on a runtime of so many threads (`None`: as many as there are processors) that has taken the signals.
@@ -50,7 +86,11 @@ pub(crate) fn run<W: Future<Output = Result<ExitCode>>>(
         builder.worker_threads(workers);
     }
     let runtime = builder.enable_all().build().context("cannot start the runtime")?;
-    let code = runtime.block_on(async { work(Stop::listen()?).await });
+    let code = runtime.block_on(async {
+        let stop = Stop::listen()?;
+        STAND_DOWN.cancel();
+        work(stop).await
+    });
     // Whatever still runs has been given its time.
     runtime.shutdown_background();
     code

@@ -2,6 +2,7 @@
 
 use crate::endpoints::{self, DebugListen, Endpoints, Serving};
 use crate::guard::ServingArgs;
+use crate::kube_scheduler::{Feature, features};
 use crate::log::LogArgs;
 use crate::process::{self, Stop};
 use crate::secure_args::SecureArgs;
@@ -42,6 +43,9 @@ pub(crate) struct RunArgs {
     /// Kubeconfig file [default: the one in the configuration, then KUBECONFIG, ~/.kube/config, the pod's service account].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one].
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
     /// Schedule pods with this spec.schedulerName. May be repeated, for several profiles.
     #[arg(long = "scheduler-name", value_name = "NAME")]
     pub scheduler_names: Vec<String>,
@@ -117,6 +121,8 @@ pub(crate) struct Plan {
     pub max_unschedulable: Option<Duration>,
     pub disabled_metrics: Vec<String>,
     pub endpoints: Endpoints,
+    /// What is there of kube-scheduler's features.
+    pub features: Vec<Feature>,
     /// The bind guard beside it, and its address.
     pub guard: Option<(SocketAddr, ServingArgs)>,
     /// What is to be said of the command line, once there is a log.
@@ -126,6 +132,8 @@ pub(crate) struct Plan {
 /// What leads to the cluster, over what the configuration says.
 pub(crate) struct ClusterSource {
     pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig, if not its current one.
+    pub context: Option<String>,
     /// URL of the API server, in place of the kubeconfig's.
     pub server: Option<String>,
 }
@@ -135,7 +143,7 @@ impl ClusterSource {
         let configured = configuration.client_connection.kubeconfig.as_ref().map(PathBuf::from);
         let kubeconfig = self.kubeconfig.clone().or(configured);
         let Some(server) = &self.server else {
-            return Ok(secondmate_shell::cluster(kubeconfig.as_deref()).await?);
+            return Ok(secondmate_shell::cluster_in(kubeconfig.as_deref(), self.context.as_deref()).await?);
         };
         let server: http::Uri = server.parse().with_context(|| format!("--master={server}"))?;
         if server.authority().is_none() || server.scheme().is_none() {
@@ -171,15 +179,18 @@ pub(crate) fn run(app: &App, args: RunArgs, log: LogArgs) -> anyhow::Result<Exit
 
 fn plan(args: RunArgs, configuration: &Configuration) -> Plan {
     let configured = configuration.client_connection.kubeconfig.as_ref().map(PathBuf::from);
-    let secure = args.secure.endpoint(args.kubeconfig.clone().or(configured));
+    let kubeconfig = args.kubeconfig.clone().or(configured);
+    let secure = args.secure.endpoint(kubeconfig, args.context.clone());
     let plain = Endpoints::Plain { listen: args.listen, debug_listen: args.debug_listen };
     Plan {
-        cluster: ClusterSource { kubeconfig: args.kubeconfig, server: None },
+        cluster: ClusterSource { kubeconfig: args.kubeconfig, context: args.context, server: None },
         replace_default_scheduler: args.i_replace_the_default_scheduler,
         bind_concurrency: usize::from(args.bind_concurrency),
         max_unschedulable: None,
         disabled_metrics: Vec::new(),
         endpoints: secure.unwrap_or(plain),
+        // Its pages are served in kube-scheduler's place only.
+        features: features(false, false),
         guard: args.guard_listen.map(|listen| (listen, args.guard)),
         remarks: Vec::new(),
     }
@@ -222,6 +233,9 @@ async fn serve(
     admin.set_configuration(configuration.to_value());
     admin.set_profiling(configuration.enable_profiling);
     admin.disable_metrics(plan.disabled_metrics.iter().cloned());
+    for Feature { gate, stage, enabled } in &plan.features {
+        admin.metrics.set_feature(gate, stage, *enabled);
+    }
     // The shell takes this check over once it has connected; until then nothing is ready.
     let _starting = admin.health.flag("sched-handler-sync", Probe::Ready, "the scheduler is starting");
     let stop_serving = CancellationToken::new();

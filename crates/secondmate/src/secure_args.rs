@@ -35,8 +35,8 @@ pub(crate) struct SecureArgs {
 }
 
 impl SecureArgs {
-    /// The port, where one is asked for; the scheduler finds its cluster by this kubeconfig.
-    pub fn endpoint(self, kubeconfig: Option<PathBuf>) -> Option<Endpoints> {
+    /// The port, where one is asked for; the scheduler finds its cluster by this context of this kubeconfig.
+    pub fn endpoint(self, kubeconfig: Option<PathBuf>, context: Option<String>) -> Option<Endpoints> {
         let address = self.secure_listen?;
         let own = || {
             let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -58,7 +58,7 @@ impl SecureArgs {
             certificate: files.unwrap_or_else(own),
             named: Vec::new(),
             tls: TlsOptions::default(),
-            reviews: Reviews::OfTheScheduler(kubeconfig),
+            reviews: Reviews::OfTheScheduler { kubeconfig, context },
             client_authority: self.secure_client_ca_file,
             request_headers: None,
             skip_lookup: false,

@@ -92,8 +92,8 @@ async fn serve(app: App, name: &str, args: RunArgs, mut stop: Stop) -> Result<Ex
     let stop_serving = CancellationToken::new();
     let mut serving = endpoints::serve(&admin, args.listen, args.debug_listen, &stop_serving).await?;
     let started = async {
-        let cluster =
-            ClusterSource { kubeconfig: args.kubeconfig, server: None }.find(&configuration).await?;
+        let source = ClusterSource { kubeconfig: args.kubeconfig, context: args.context, server: None };
+        let cluster = source.find(&configuration).await?;
         info!(
             version = VERSION.version,
             commit = VERSION.commit,

@@ -146,6 +146,94 @@ async fn an_api_server_that_never_answers_can_be_left() -> Result<()> {
     process.waits_for_and_stops("the first answer of the API server at").await
 }
 
+/// Whoever ends by itself is ended by a signal, too, where it waits for what never comes: also as the first process of a container.
+#[test]
+fn a_command_that_waits_for_a_file_ends_on_a_signal() -> Result<()> {
+    for command in [
+        &["config", "check", "-f"][..],
+        &["tenants", "render", "--dir", "overlay", "-f"],
+        &["explain", "-f"],
+        &["explain", "--config"],
+        &["dump", "--config"],
+        &["doctor", "--config"],
+        &["doctor", "--kubeconfig"],
+        &["kube-scheduler", "--write-config-to=all.yaml", "--config"],
+    ] {
+        let folder = tempfile::tempdir()?;
+        let fifo = folder.path().join("fifo");
+        ensure!(Command::new("mkfifo").arg(&fifo).status()?.success());
+        let path = fifo.to_str().context("a path of letters")?;
+        let mut process = Process::start_as(folder.path(), &[command, &[path]].concat(), &[])?;
+        // Opened as soon as it reads.
+        let _silent = std::fs::OpenOptions::new().write(true).open(&fifo)?;
+        terminate(&process.child)?;
+        let code = until_ended(&mut process.child)?;
+        ensure!(code == Some(143), "{command:?}: {code:?}:\n{}", process.log());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cluster_that_never_answers_has_an_end() -> Result<()> {
+    for command in ["doctor", "dump", "explain"] {
+        let folder = tempfile::tempdir()?;
+        // It takes connections, and says nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let server = format!("http://{}", silent.local_addr()?);
+        let path = kubeconfig(folder.path(), &server, "", "");
+        let there = [command, "--kubeconfig", path.to_str().context("a path of letters")?];
+        let mut process =
+            Process::start_as(folder.path(), &[&there[..], &["--timeout", "200ms"]].concat(), &[])?;
+        let code = until_ended(&mut process.child)?;
+        let told = format!("the API server at {server}/ did not answer everything within 200ms");
+        ensure!(code == Some(1) && process.log().contains(&told), "{command}: {code:?}:\n{}", process.log());
+
+        // The connection of the first one is not that of the second.
+        let _first = silent.accept()?;
+        let mut process = Process::start_as(folder.path(), &there, &[])?;
+        let _second = silent.accept()?;
+        terminate(&process.child)?;
+        let code = until_ended(&mut process.child)?;
+        ensure!(code == Some(143), "{command}: {code:?}:\n{}", process.log());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_context_that_is_not_there_is_told_with_those_that_are() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = kubeconfig(folder.path(), "http://127.0.0.1:1", "", "");
+    let there = ["--kubeconfig", path.to_str().context("a path of letters")?, "--context", "production"];
+    let run = ["run", "--scheduler-name", "mate", "--listen", "127.0.0.1:0", "--debug-listen", "off"];
+    let secure = ["run", "--scheduler-name", "mate", "--secure-listen", "127.0.0.1:0"];
+    let shadow = ["run", "--shadow", "mate", "--listen", "127.0.0.1:0", "--debug-listen", "off"];
+    for command in [&run[..], &secure, &shadow, &["guard", "--listen", "127.0.0.1:0"], &["doctor"], &["dump"]]
+    {
+        let mut process = Process::start_as(folder.path(), &[command, &there].concat(), &[])?;
+        let code = until_ended(&mut process.child)?;
+        let told = format!("kubeconfig {}: there is no context \"production\"; it has x\n", path.display());
+        ensure!(
+            code == Some(1) && process.log().ends_with(&told),
+            "{command:?}: {code:?}:\n{}",
+            process.log()
+        );
+    }
+    // Without a kubeconfig there is no context either.
+    let none = folder.path().to_str().context("a path of letters")?;
+    let mut process = Process::start_as(
+        folder.path(),
+        &["doctor", "--context", "production"],
+        &[("HOME", none), ("KUBECONFIG", "")],
+    )?;
+    ensure!(until_ended(&mut process.child)? == Some(1));
+    ensure!(
+        process.log().contains("no other kubeconfig that could have the context \"production\""),
+        "{}",
+        process.log()
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_a_credential_plugin_printed_is_never_repeated() -> Result<()> {
     for (script, said) in [

@@ -1,11 +1,13 @@
 //! One HTTP request to the API server: with a time-out, without hidden retries, and with a clear word on what its end means.
 
 use crate::limit::RateLimit;
+use crate::requests::NO_ANSWER;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use kube_client::client::{AuthError, Body};
 use kube_client::{Client, Error};
+use secondmate_telemetry::Metrics;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,18 +91,37 @@ pub(crate) struct Caller {
     client: Client,
     limit: Option<Arc<RateLimit>>,
     timeout: Duration,
+    /// Where waits and repetitions are counted, and the API server's host.
+    told: Option<(Metrics, Arc<str>)>,
 }
 
 impl Caller {
     pub fn new(client: Client, limit: Option<Arc<RateLimit>>, timeout: Duration) -> Self {
-        Self { client, limit, timeout }
+        Self { client, limit, timeout, told: None }
     }
 
-    /// Waits until the limit on writes lets another one through.
-    pub async fn wait_for_turn(&self) {
-        if let Some(limit) = &self.limit {
-            limit.wait().await;
+    /// The same, and it tells how long calls to this host wait for the limit, and which are sent again.
+    pub fn telling(self, metrics: &Metrics, host: &str) -> Self {
+        Self { told: Some((metrics.clone(), host.into())), ..self }
+    }
+
+    /// Waits until the limit on writes lets this one through.
+    pub async fn wait_for_turn(&self, call: &Call) {
+        let Some(limit) = &self.limit else { return };
+        let waited = limit.wait().await;
+        if let Some((metrics, host)) = &self.told {
+            metrics.rest_client.rate_limiter(call.method.as_str(), host).observe(waited.as_secs_f64());
         }
+    }
+
+    /// Tells that a call is sent again.
+    pub fn tell_retry(&self, call: &Call, after: &CallError) {
+        let Some((metrics, host)) = &self.told else { return };
+        let code = match after {
+            CallError::Answered { code, .. } => code.to_string(),
+            CallError::NotSent(_) | CallError::Lost(_) => NO_ANSWER.to_owned(),
+        };
+        metrics.rest_client.retries(&code, call.method.as_str(), host).inc();
     }
 
     /// Sends a write; whoever has a limit waits for its turn before that. The body of a success is read and thrown away, so that
@@ -247,7 +268,8 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     if lacks_files(error) {
         return "this process has no file descriptor left for another connection (too many open files): raise its limit (ulimit -n, or LimitNOFILE of its unit)".to_owned();
     }
-    let mut text = error.to_string();
+    // kube-client's name for what went wrong below it says nothing to people.
+    let mut text = error.to_string().trim_start_matches("ServiceError: ").to_owned();
     let mut cause = error.source();
     while let Some(error) = cause {
         let next = error.to_string();

@@ -27,6 +27,8 @@ const KUBECONFIG_TIMEOUT: Duration = Duration::from_secs(30);
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for the first answer of the API server.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most contexts that an error names.
+const CONTEXTS_NAMED_MAX: usize = 10;
 const REMEDY: &str = "give --kubeconfig FILE, set KUBECONFIG, or run in a pod with a service account";
 
 /// Why there is no cluster to schedule.
@@ -39,6 +41,16 @@ pub enum ConnectError {
         path: String,
         /// What is wrong.
         reason: String,
+    },
+    /// The kubeconfig has no context of this name.
+    #[error("kubeconfig {path}: there is no context {name:?}; {}", remedy_for_context(known))]
+    NoContext {
+        /// The file.
+        path: String,
+        /// The context that was asked for.
+        name: String,
+        /// Those that are there.
+        known: Vec<String>,
     },
     /// There is neither kubeconfig nor service account.
     #[error("no cluster: {reason}; {REMEDY}")]
@@ -94,6 +106,16 @@ pub enum ConnectError {
         /// Its message.
         reason: String,
     },
+}
+
+fn remedy_for_context(known: &[String]) -> String {
+    if known.is_empty() {
+        return "it has no contexts: give another kubeconfig".to_owned();
+    }
+    let named: Vec<&str> = known.iter().take(CONTEXTS_NAMED_MAX).map(String::as_str).collect();
+    let more = known.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("it has {}{more}", named.join(", "))
 }
 
 fn remedy_for_silence(what: &str) -> &'static str {
@@ -156,6 +178,11 @@ async fn find(given: Option<PathBuf>, context: Option<String>) -> Result<Config,
         Ok(file) => return from_file(file, "~/.kube/config", context).await,
         Err(error) => first_line(&error),
     };
+    if let Some(context) = context {
+        let reason =
+            format!("{no_file}; and there is no other kubeconfig that could have the context {context:?}");
+        return Err(ConnectError::NoCluster { reason });
+    }
     Config::incluster().map_err(|error| ConnectError::NoCluster {
         reason: format!("{no_file}; and no service account: {}", first_line(&error)),
     })
@@ -173,6 +200,12 @@ async fn from_file(
 ) -> Result<Config, ConnectError> {
     if context.is_some() {
         file.current_context = context;
+    }
+    if let Some(name) = file.current_context.as_ref().filter(|name| !name.is_empty()) {
+        let known: Vec<String> = file.contexts.iter().map(|context| context.name.clone()).collect();
+        if !known.contains(name) {
+            return Err(ConnectError::NoContext { path: path.to_owned(), name: name.clone(), known });
+        }
     }
     let has_proxy = has_proxy(&file);
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())

@@ -2,7 +2,7 @@
 
 use crate::connect;
 use crate::heartbeat::Heartbeat;
-use crate::lease::{Claim, Election, ElectionEnd, KubeLease, Observation, Term};
+use crate::lease::{Claim, Election, ElectionConfig, ElectionEnd, KubeLease, Observation, Term};
 use crate::options::{Options, StartError};
 use crate::tasks::Tasks;
 use tokio::sync::watch as value;
@@ -36,7 +36,9 @@ pub(crate) async fn start(
     };
     // A client of its own, because renewals must not wait behind other requests.
     let client = connect::client(&options.cluster, &options.admin.metrics, Some(api.clone())).await?;
-    let (election, handle) = Election::new(KubeLease::new(client, &config.lease), config.clone())?;
+    let slow_path = options.admin.metrics.leader_election_slow_path(&config.lease.name);
+    let told = ElectionConfig { slow_path, ..config.clone() };
+    let (election, handle) = Election::new(KubeLease::new(client, &config.lease), told)?;
     tasks.spawn(
         "report of election conflicts",
         report_conflicts(handle.observation.clone(), config.claim.clone()),

@@ -253,7 +253,7 @@ async fn elect(
     term: value::Sender<Option<Term>>,
     cancel: &CancellationToken,
 ) -> Result<Option<CancellationToken>, StartError> {
-    let Some(config) = options.election.clone() else {
+    let Some(mut config) = options.election.clone() else {
         term.send_replace(Some(Term::unlimited()));
         // Ends with whoever asks for it.
         tasks.spawn("term without end of the bind guard", async move { term.closed().await });
@@ -263,6 +263,7 @@ async fn elect(
     let metrics = &options.admin.metrics;
     let client = connect::client(&options.cluster, metrics, None).await?;
     let gauge = metrics.leader_election_master_status(&config.lease.name);
+    config.slow_path = metrics.leader_election_slow_path(&config.lease.name);
     // Checks the times; the first one to stand.
     let mut next = Election::new(KubeLease::new(client.clone(), &config.lease), config.clone())?;
     let (cancel, ended, teller) = (cancel.clone(), CancellationToken::new(), tasks.clone());

@@ -22,12 +22,13 @@ impl RateLimit {
         Some(Self { interval, burst: interval * burst.max(1), full_at: Mutex::new(Instant::now()) })
     }
 
-    /// Takes a token, and waits until it is there. Whoever comes first goes first.
-    pub async fn wait(&self) {
+    /// Takes a token, and waits until it is there; returns how long that was. Whoever comes first goes first.
+    pub async fn wait(&self) -> Duration {
         let wait = self.take(Instant::now());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
+        wait
     }
 
     fn take(&self, now: Instant) -> Duration {

@@ -193,11 +193,15 @@ impl Observer {
                     profile.observe_attempt(AttemptResult::Error, self.last_attempt);
                 }
             }
-            Observation::Preemption { victims } => {
-                metrics.preemption_attempts.inc();
+            Observation::Preemption { victims, budget_violations } => {
+                metrics.preemption.attempts.inc();
                 if victims > 0 {
-                    metrics.preemption_victims.observe(f64::from(u32::try_from(victims).unwrap_or(u32::MAX)));
+                    metrics.preemption.victims.observe(f64::from(u32::try_from(victims).unwrap_or(u32::MAX)));
                 }
+                metrics.preemption.violates_budgets(budget_violations);
+            }
+            Observation::PreemptionCarriedOut { took, succeeded } => {
+                metrics.preemption.carried_out(succeeded, took);
             }
             Observation::PreemptionPutOff { reason } => {
                 metrics.preemptions_put_off(reason).inc();

@@ -101,6 +101,10 @@ impl Probe for ProfileProbe {
         self.plugin(plugin, point).observe(label(status), took);
     }
 
+    fn preemption_evaluated(&self, status: Code, took: Duration) {
+        self.metrics.preemption.evaluated(label(status), took);
+    }
+
     fn plugin_evaluated(&self, plugin: &PluginRef, point: Point, calls: u64) {
         self.plugin(plugin, point).evaluated(calls);
     }

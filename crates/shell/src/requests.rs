@@ -1,7 +1,9 @@
-//! Every request to the API server, counted and timed under client-go's names, and told at `-v 6`.
+//! Every request to the API server, counted, timed and measured under client-go's names, and told at `-v 6`.
 
-use http::{Request, Response};
-use secondmate_telemetry::Metrics;
+use bytes::{Buf, Bytes};
+use http::{Request, Response, Uri};
+use hyper::body::{Body, Frame, SizeHint};
+use secondmate_telemetry::{Histogram, Metrics};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +13,12 @@ use tower::{Layer, Service};
 use tracing::trace;
 
 /// What client-go puts where a status would stand, when no answer came.
-const NO_ANSWER: &str = "<error>";
+pub(crate) const NO_ANSWER: &str = "<error>";
+
+/// The host of an API server, as metrics name it.
+pub(crate) fn server_host(server: &Uri) -> &str {
+    server.authority().map_or("", |authority| authority.as_str())
+}
 
 /// Measures the requests of a client to one host.
 #[derive(Clone)]
@@ -46,10 +53,12 @@ where
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
     S::Error: 'static,
+    B: Body,
+    R: Body<Data = Bytes> + Unpin,
 {
-    type Response = Response<R>;
+    type Response = Response<Counted<R>>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -58,6 +67,9 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let MeasureRequests { metrics, host } = self.measure.clone();
+        if let Some(size @ 1..) = request.body().size_hint().exact() {
+            metrics.rest_client.request_size(method.as_str(), &host).observe(size as f64);
+        }
         let answer = self.inner.call(request);
         Box::pin(async move {
             let began = Instant::now();
@@ -66,38 +78,94 @@ where
             let took = began.elapsed();
             let status = answer.as_ref().ok().map(Response::status);
             let code = status.as_ref().map_or(NO_ANSWER, http::StatusCode::as_str);
-            metrics.rest_client_requests(code, method.as_str(), &host).inc();
-            metrics.rest_client_request_duration(method.as_str(), &host).observe(took.as_secs_f64());
+            metrics.rest_client.requests(code, method.as_str(), &host).inc();
+            metrics.rest_client.duration(method.as_str(), &host).observe(took.as_secs_f64());
             trace!(%method, path = uri.path_and_query().map_or("", |path| path.as_str()), code, took_ms = took.as_micros() as f64 / 1e3, "API request");
-            answer
+            let size = (!is_watch(&uri)).then(|| metrics.rest_client.response_size(method.as_str(), &host));
+            answer.map(|answer| answer.map(|body| Counted { inner: body, bytes: 0, size }))
         })
+    }
+}
+
+/// Whether the answer lasts, and has no size.
+fn is_watch(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|part| matches!(part, "watch=true" | "watch=1")))
+}
+
+/// A body whose size is told at its end.
+pub(crate) struct Counted<R> {
+    inner: R,
+    bytes: usize,
+    size: Option<Histogram>,
+}
+
+impl<R: Body<Data = Bytes> + Unpin> Body for Counted<R> {
+    type Data = Bytes;
+    type Error = R::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(context);
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.bytes += frame.data_ref().map_or(0, Buf::remaining);
+            }
+            Poll::Ready(None) => {
+                if let Some(size) = self.size.take() {
+                    size.observe(self.bytes as f64);
+                }
+            }
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::{BodyExt, Full};
     use tower::service_fn;
 
     #[tokio::test]
     async fn answers_are_counted_by_status_and_those_that_never_came_as_such() {
         let metrics = Metrics::new();
-        let inner = service_fn(|request: Request<()>| async move {
+        let inner = service_fn(|request: Request<Full<Bytes>>| async move {
             match request.uri().path() {
                 "/lost" => Err("reset"),
-                _ => Ok(Response::builder().status(409).body(()).expect("a response")),
+                _ => {
+                    let body = Full::new(Bytes::from_static(b"0123456789"));
+                    Ok(Response::builder().status(409).body(body).expect("a response"))
+                }
             }
         });
         let mut client = MeasureRequests::new(metrics.clone(), "api:6443").layer(inner);
-        for path in ["/a", "/b", "/lost"] {
-            let request = Request::post(path).body(()).expect("a request");
-            let _ = client.call(request).await;
+        for (path, body) in [("/a", "abc"), ("/b", ""), ("/c?x=1&watch=true", ""), ("/lost", "")] {
+            let request = Request::post(path).body(Full::new(Bytes::from_static(body.as_bytes())));
+            if let Ok(answer) = client.call(request.expect("a request")).await {
+                let body = answer.into_body().collect().await.expect("a body");
+                assert_eq!(body.to_bytes().len(), 10);
+            }
         }
         let text = metrics.encode();
         for expected in [
-            "rest_client_requests_total{code=\"409\",method=\"POST\",host=\"api:6443\"} 2",
+            "rest_client_requests_total{code=\"409\",method=\"POST\",host=\"api:6443\"} 3",
             "rest_client_requests_total{code=\"<error>\",method=\"POST\",host=\"api:6443\"} 1",
-            "rest_client_request_duration_seconds_count{verb=\"POST\",host=\"api:6443\"} 3",
+            "rest_client_request_duration_seconds_count{verb=\"POST\",host=\"api:6443\"} 4",
+            // Of the one that has a body; and of answers that came, but for the watch.
+            "rest_client_request_size_bytes_sum{verb=\"POST\",host=\"api:6443\"} 3.0",
+            "rest_client_request_size_bytes_count{verb=\"POST\",host=\"api:6443\"} 1",
+            "rest_client_response_size_bytes_sum{verb=\"POST\",host=\"api:6443\"} 20.0",
         ] {
             assert!(text.lines().any(|line| line == expected), "missing: {expected}\n{text}");
         }

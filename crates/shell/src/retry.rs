@@ -112,7 +112,7 @@ pub(crate) async fn send(
         if !may_write() {
             return Err(Failure::NotLeading);
         }
-        caller.wait_for_turn().await;
+        caller.wait_for_turn(call).await;
         // The term may have ended meanwhile: with a low limit many writes wait for long.
         if !may_write() {
             return Err(Failure::NotLeading);
@@ -135,6 +135,7 @@ pub(crate) async fn send(
             return Err(Failure::Call(error));
         }
         sleep(wait).await;
+        caller.tell_retry(call, &error);
         tries += 1;
         pause = (pause * policy.factor).min(RETRY_AFTER_MAX);
     }
@@ -143,10 +144,12 @@ pub(crate) async fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::Content;
     use crate::limit::RateLimit;
-    use http::{Request, Response};
+    use http::{Method, Request, Response};
     use kube_client::Client;
     use kube_client::client::Body;
+    use secondmate_telemetry::Metrics;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -159,7 +162,9 @@ mod tests {
             std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(Body::empty())))
         });
         let limit = RateLimit::new(0.1, 1).map(Arc::new);
+        let metrics = Metrics::new();
         let caller = Caller::new(Client::new(service, "default"), limit, Duration::from_secs(60));
+        let caller = caller.telling(&metrics, "api:6443");
         let call = Call::get("/".to_owned());
         let leads = AtomicBool::new(true);
         let write = || send(&caller, &call, RetryPolicy::BIND, || leads.load(Ordering::Relaxed));
@@ -171,5 +176,24 @@ mod tests {
             leads.store(false, Ordering::Relaxed);
         });
         assert_eq!((second, sent.load(Ordering::Relaxed)), (Err(Failure::NotLeading), 1));
+        let waited = "rest_client_rate_limiter_duration_seconds_sum{verb=\"GET\",host=\"api:6443\"} 10.0";
+        let text = metrics.encode();
+        assert!(text.lines().any(|line| line == waited), "missing: {waited}\n{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sent_again_is_counted_by_what_came_of_it_before() {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let code = if tries.fetch_add(1, Ordering::Relaxed) < 2 { 503 } else { 201 };
+            let answer = Response::builder().status(code).body(Body::empty()).expect("a response");
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer))
+        });
+        let metrics = Metrics::new();
+        let caller = Caller::new(Client::new(service, "default"), None, Duration::from_secs(60));
+        let caller = caller.telling(&metrics, "api:6443");
+        let call = Call::new(Method::POST, "/".to_owned(), Content::Json, b"{}".to_vec());
+        assert_eq!(send(&caller, &call, RetryPolicy::BIND, || true).await, Ok(()));
+        assert_eq!(metrics.rest_client.retries("503", "POST", "api:6443").get(), 2);
     }
 }

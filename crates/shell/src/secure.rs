@@ -22,9 +22,10 @@ pub use authorities::RequestHeaders;
 pub use certificate::{NamedCertificate, ServingCertificate, own_certificate_in};
 pub use tls::{TlsOptions, TlsVersion};
 
-use crate::call::{Call, Caller, Content};
+use crate::call::{Call, CallError, Caller, Content};
 use crate::connect;
 use crate::options::StartError;
+use crate::requests::NO_ANSWER;
 use crate::tasks::{Failure, Failures, Tasks};
 use authenticate::Authenticator;
 use authorities::{Authorities, AuthoritySources};
@@ -32,8 +33,9 @@ use authorize::Authorizer;
 use certificate::Certificates;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::Method;
+use http::{Method, StatusCode};
 use kube_client::Config;
+use secondmate_telemetry::metrics::ReviewMetrics;
 use secondmate_telemetry::{Asked, Gate, Metrics, Refusal, Security};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -41,7 +43,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Longest wait for a review, as upstream's.
@@ -164,9 +166,22 @@ async fn caller(cluster: Option<&Config>, metrics: &Metrics) -> Result<Option<Ca
 ///
 /// # Errors
 /// It did not answer, or with something else; in words.
-async fn review<T: DeserializeOwned>(caller: &Caller, path: &str, body: &Value) -> Result<T, String> {
+async fn review<T: DeserializeOwned>(
+    caller: &Caller,
+    path: &str,
+    body: &Value,
+    metrics: &ReviewMetrics,
+) -> Result<T, String> {
     let call = Call::new(Method::POST, path.to_owned(), Content::Json, body.to_string().into_bytes());
-    answer(&caller.read(&call).await.map_err(|error| error.to_string())?)
+    let began = Instant::now();
+    let read = caller.read(&call).await;
+    let code = match &read {
+        Ok(_) => StatusCode::CREATED.as_u16().to_string(),
+        Err(CallError::Answered { code, .. }) => code.to_string(),
+        Err(CallError::NotSent(_) | CallError::Lost(_)) => NO_ANSWER.to_owned(),
+    };
+    metrics.answered(&code, began.elapsed());
+    answer(&read.map_err(|error| error.to_string())?)
 }
 
 fn answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {

@@ -23,6 +23,7 @@ use crate::outage::Outage;
 use crate::owners;
 use crate::poll::Polls;
 use crate::probe::{EventProbe, ProfileProbe};
+use crate::requests::server_host;
 use crate::resources;
 use crate::rivals::Rivals;
 use crate::state;
@@ -341,10 +342,13 @@ impl Parts {
             RateLimit::new(limit.per_second, limit.burst).map(Arc::new)
         };
         // As in kube-scheduler, events have a limit of their own: they take nothing from bindings.
-        let event_caller = Caller::new(client.clone(), limit(), CALL_TIMEOUT);
+        let server = server_host(&options.cluster.cluster_url);
+        let calls =
+            |limit, timeout| Caller::new(client.clone(), limit, timeout).telling(&self.metrics, server);
+        let event_caller = calls(limit(), CALL_TIMEOUT);
         let limit = limit();
-        let binding_caller = Caller::new(client.clone(), limit.clone(), options.bind_timeout);
-        let caller = Caller::new(client.clone(), limit, CALL_TIMEOUT);
+        let binding_caller = calls(limit.clone(), options.bind_timeout);
+        let caller = calls(limit, CALL_TIMEOUT);
         // All profiles are of one configuration, and have one parity.
         let parity = options.profiles.first().map_or_else(Parity::default, |profile| profile.handle().parity);
         let (leading, inbox, tasks) = (&self.leading, &self.inbox, &self.tasks);

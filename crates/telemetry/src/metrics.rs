@@ -9,10 +9,13 @@ mod extender;
 mod family;
 mod guard;
 mod poll;
+mod preemption;
 mod process;
 mod profile;
 mod queues;
 mod registration;
+mod rest_client;
+mod review;
 mod shadow;
 mod standing;
 
@@ -31,10 +34,13 @@ pub use extender::ExtenderMetrics;
 pub(crate) use family::Labelled;
 pub use guard::GuardMetrics;
 pub use poll::PollMetrics;
+pub use preemption::PreemptionMetrics;
 pub use profile::{AttemptResult, ExtensionPointMetrics, PluginMetrics, ProfileMetrics, StatusLabel};
 use queues::POD;
 pub use queues::{BoundedQueue, CacheSize, Queue, QueuedPods};
 use registration::{Named, buckets};
+pub use rest_client::RestClientMetrics;
+pub use review::ReviewMetrics;
 pub use shadow::ShadowMetrics;
 pub use standing::StandingMetrics;
 
@@ -54,10 +60,8 @@ pub struct Metrics {
     pub pod_scheduling_attempts: Histogram,
     /// Pods that were scheduled after the time-out of unschedulable pods had moved them.
     pub pod_scheduled_after_flush: Counter,
-    /// Attempts to make room by preemption.
-    pub preemption_attempts: Counter,
-    /// Victims of one preemption.
-    pub preemption_victims: Histogram,
+    /// Room that is made by preemption.
+    pub preemption: PreemptionMetrics,
     /// Pods waiting, by queue.
     pub pending_pods: QueuedPods,
     /// Entities waiting, by queue. Here each pod is one.
@@ -83,9 +87,15 @@ pub struct Metrics {
     permit_wait_duration: Labelled<Histogram, 1>,
     goroutines: Labelled<Gauge, 1>,
     leader_election_master_status: Labelled<Gauge, 1>,
+    leader_election_slow_path: Labelled<Counter, 1>,
     kubernetes_build_info: Labelled<Gauge, 6>,
-    rest_client_requests: Labelled<Counter, 3>,
-    rest_client_request_duration: Labelled<Histogram, 2>,
+    /// Requests to the API server.
+    pub rest_client: RestClientMetrics,
+    /// Reviews of tokens, for the HTTPS port.
+    pub token_reviews: ReviewMetrics,
+    /// Reviews of what somebody may, for the HTTPS port.
+    pub access_reviews: ReviewMetrics,
+    feature_enabled: Labelled<Gauge, 2>,
 
     // Our own.
     /// Events about pods that were dropped because the queue of events was full.
@@ -192,6 +202,11 @@ impl Metrics {
         self.leader_election_master_status.get([lease])
     }
 
+    /// Renewals of the Lease of this name for which it had to be read first.
+    pub fn leader_election_slow_path(&self, lease: &str) -> Counter {
+        self.leader_election_slow_path.get([lease])
+    }
+
     /// Says what runs: the version, the commit it was built from, and the version of Kubernetes that it follows (`1.37`).
     pub fn set_build(&self, version: &str, commit: &str, kubernetes: &str) {
         self.build_info.get([version, commit, kubernetes]).set(1);
@@ -207,14 +222,11 @@ impl Metrics {
         self.kubernetes_build_info.get([major, minor, &git_version, commit, "rustc", &platform]).set(1);
     }
 
-    /// Requests to the API server with this status (or `<error>`) and method.
-    pub fn rest_client_requests(&self, code: &str, method: &str, host: &str) -> Counter {
-        self.rest_client_requests.get([code, method, host])
-    }
-
-    /// Time of requests to the API server with this method.
-    pub fn rest_client_request_duration(&self, verb: &str, host: &str) -> Histogram {
-        self.rest_client_request_duration.get([verb, host])
+    /// Says whether a feature of kube-scheduler's is there, by its gate and the gate's stage (`alpha`, `beta`, `ga`, `deprecated`).
+    pub fn set_feature(&self, gate: &str, stage: &str, enabled: bool) {
+        // As Kubernetes' components write it.
+        let stage = if stage == "ga" { String::new() } else { stage.to_uppercase() };
+        self.feature_enabled.get([gate, &stage]).set(enabled.into());
     }
 
     /// Bindings that went wrong for this reason.

@@ -216,10 +216,20 @@ async fn names_and_types_are_kube_schedulers() {
     assert_eq!(
         types(&text),
         [
+            "apiserver_delegated_authn_request counter",
+            "apiserver_delegated_authn_request_duration_seconds histogram",
+            "apiserver_delegated_authz_request counter",
+            "apiserver_delegated_authz_request_duration_seconds histogram",
             "kubernetes_build_info gauge",
+            "kubernetes_feature_enabled gauge",
             "leader_election_master_status gauge",
+            "leader_election_slowpath counter",
+            "rest_client_rate_limiter_duration_seconds histogram",
             "rest_client_request_duration_seconds histogram",
+            "rest_client_request_retries counter",
+            "rest_client_request_size_bytes histogram",
             "rest_client_requests counter",
+            "rest_client_response_size_bytes histogram",
             "scheduler_cache_size gauge",
             "scheduler_event_handling_duration_seconds histogram",
             "scheduler_framework_extension_point_duration_seconds histogram",
@@ -233,6 +243,11 @@ async fn names_and_types_are_kube_schedulers() {
             "scheduler_pod_scheduling_attempts histogram",
             "scheduler_pod_scheduling_sli_duration_seconds histogram",
             "scheduler_preemption_attempts counter",
+            "scheduler_preemption_evaluation_duration_seconds histogram",
+            "scheduler_preemption_execution_duration_seconds histogram",
+            "scheduler_preemption_goroutines_duration_seconds histogram",
+            "scheduler_preemption_goroutines_execution counter",
+            "scheduler_preemption_pdb_violations counter",
             "scheduler_preemption_victims histogram",
             "scheduler_queue_incoming_entities counter",
             "scheduler_queue_incoming_pods counter",
@@ -359,12 +374,13 @@ async fn who_does_not_ask_for_open_metrics_gets_the_text_format() {
     let (media_type, text) = port.scrape("/metrics", "*/*").await;
     assert_eq!(media_type, "text/plain; version=0.0.4; charset=utf-8");
     let (_, open_metrics) = port.scrape("/metrics", "application/openmetrics-text").await;
-    let counters: Vec<String> = types(&open_metrics)
+    let mut counters: Vec<String> = types(&open_metrics)
         .iter()
         .map(|line| {
             line.strip_suffix(" counter").map_or(line.clone(), |name| format!("{name}_total counter"))
         })
         .collect();
+    counters.sort();
     assert_eq!(types(&text), counters);
     assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
     let samples = |text: &str| -> Vec<String> {
@@ -444,6 +460,8 @@ async fn buckets_are_kube_schedulers() {
     metrics.queueing_hint_execution_duration("p", "e", "Queue").observe(0.0);
     profile.plugin("p", "Filter").observe(StatusLabel::Success, Duration::ZERO);
     metrics.permit_wait_duration(StatusLabel::Success).observe(0.0);
+    metrics.preemption.evaluated(StatusLabel::Success, Duration::ZERO);
+    metrics.preemption.carried_out(true, Duration::ZERO);
     let text = metrics.encode();
     for (name, first, last, count) in [
         ("scheduling_attempt_duration_seconds", 0.001, 16.384, 15),
@@ -455,6 +473,9 @@ async fn buckets_are_kube_schedulers() {
         ("event_handling_duration_seconds", 0.0001, 0.2048, 12),
         ("queueing_hint_execution_duration_seconds", 0.000_01, 0.022_168_378_2, 20),
         ("preemption_victims", 1.0, 64.0, 7),
+        ("preemption_evaluation_duration_seconds", 0.001, 32.768, 16),
+        ("preemption_execution_duration_seconds", 0.001, 32.768, 16),
+        ("preemption_goroutines_duration_seconds", 0.01, 5242.88, 20),
         ("permit_wait_duration_seconds", 0.001, 16.384, 15),
     ] {
         let prefix = format!("scheduler_{name}_bucket{{le=\"");

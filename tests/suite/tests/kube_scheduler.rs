@@ -8,7 +8,7 @@ use secondmate_harness::{
 };
 use secondmate_suite::{
     DEADLINE, DEFAULT, SharedStage, Stage, World, events, labels_by_metric, node, node_of, object, pod,
-    queries_side_by_side,
+    queries_side_by_side, repository,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -305,6 +305,32 @@ fn show_everything(world: &World<'_>, scheduler: &Started<'_>) -> Result<String>
     })
 }
 
+/// Everything that a real kube-scheduler shows stands in `docs/metrics.md`: as a metric of ours, or as one that is not here, by its name
+/// or by how that begins.
+fn documented(upstream: &str) -> Result<()> {
+    let reference = std::fs::read_to_string(repository().join("docs/metrics.md"))?;
+    let rows = reference.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
+    let names: Vec<String> = rows
+        .flat_map(|(names, _)| names.split('`').map(str::to_owned).collect::<Vec<_>>())
+        .filter(|name| name.contains('_'))
+        .collect();
+    ensure!(names.len() > 100, "{names:?}");
+    let is_told = |metric: &&str| {
+        names.iter().any(|name| match name.strip_suffix('*') {
+            Some(beginning) => metric.starts_with(beginning),
+            None => name == metric,
+        })
+    };
+    let all: Vec<&str> = upstream
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ').map(|(name, _)| name))
+        .collect();
+    ensure!(all.len() > 100, "{all:?}");
+    let untold: Vec<&str> = all.into_iter().filter(|metric| !is_told(metric)).collect();
+    ensure!(untold.is_empty(), "kube-scheduler shows what docs/metrics.md does not tell of: {untold:?}");
+    Ok(())
+}
+
 #[test]
 fn the_board_shows_kube_scheduler_and_secondmate_side_by_side() -> Result<()> {
     let test = "the_board_shows_kube_scheduler_and_secondmate_side_by_side";
@@ -317,6 +343,7 @@ fn the_board_shows_kube_scheduler_and_secondmate_side_by_side() -> Result<()> {
         shown.push(show_everything(&world, &scheduler).with_context(|| name.to_owned())?);
         scheduler.end()?;
     }
+    documented(&shown[0])?;
     let (upstream, ours) = (labels_by_metric(&shown[0]), labels_by_metric(&shown[1]));
     let mut compared = 0;
     for (metric, labels) in &ours {

@@ -16,6 +16,7 @@ struct Preemption {
     preemptor: Arc<Pod>,
     node: Atom,
     profile: Atom,
+    began: Timestamp,
     /// The plugin that found the victims: the preemptor is held back in its name.
     plugin: Atom,
     /// Victims whose eviction is on the way.
@@ -161,10 +162,19 @@ impl Scheduler {
 
     /// Ends a preemption; the last victim is spared if its turn has not come.
     fn give_up(&mut self, preemptor: &Uid, now: Timestamp) {
-        let last = self.preemptions.by_preemptor.remove(preemptor).and_then(|preemption| preemption.last);
+        let last = self.end(preemptor, now).and_then(|preemption| preemption.last);
         if let Some(last) = last {
             self.spared(&last.uid, now);
         }
+    }
+
+    /// A preemption is over, and that is told.
+    fn end(&mut self, preemptor: &Uid, now: Timestamp) -> Option<Preemption> {
+        let preemption = self.preemptions.by_preemptor.remove(preemptor)?;
+        let succeeded = preemption.last.is_none() && !preemption.failed;
+        let took = now.since(preemption.began);
+        self.effects.push(Effect::Observed(Observation::PreemptionCarriedOut { took, succeeded }));
+        Some(preemption)
     }
 
     /// A preemption does not evict its victim after all; another one may.
@@ -208,6 +218,7 @@ impl Scheduler {
             preemptor: Arc::clone(preemptor),
             node: node.clone(),
             profile: profile.name().clone(),
+            began: now,
             plugin: found.plugin.clone().unwrap_or_default(),
             outstanding: BTreeMap::new(),
             last_uid: last.uid.clone(),
@@ -268,7 +279,7 @@ impl Scheduler {
         if let Some(victim) = preemption.last.take()
             && self.evict(preemptor, &victim, now)
         {
-            self.preemptions.by_preemptor.remove(preemptor);
+            self.end(preemptor, now);
             let (queue, cx) = self.queue_at(now);
             queue.force_activate(preemptor, cx);
         }
@@ -316,7 +327,7 @@ impl Scheduler {
     /// Every eviction is done. The preemptor waits for its victims to go; their deletion wakes it like any other pod. If the last one
     /// has gone already, no such event will come.
     fn finish_preemption(&mut self, preemptor: &Uid, now: Timestamp) {
-        let Some(preemption) = self.preemptions.by_preemptor.remove(preemptor) else { return };
+        let Some(preemption) = self.end(preemptor, now) else { return };
         let gone = self.cache.pod(&preemption.last_uid).is_none();
         let (queue, cx) = self.queue_at(now);
         queue.ungate(preemptor, gone, cx);

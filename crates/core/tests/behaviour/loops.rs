@@ -88,7 +88,7 @@ fn event_metric_and_message_say_why_the_pod_waits() {
         [
             "observed PreemptionPutOff { reason: \"victims_came_back\" }".to_owned(),
             format!("event p PreemptionPutOff: {why} for this one for 10s after the last time"),
-            "observed Preemption { victims: 0 }".to_owned(),
+            "observed Preemption { victims: 0, budget_violations: 0 }".to_owned(),
             "observed Unschedulable { profile: \"my-scheduler\" }".to_owned(),
             format!("event p FailedScheduling: {message}"),
             format!("status p Unschedulable: {message}"),

@@ -1,7 +1,7 @@
 //! Preemption as the core carries it out: the order of evictions, the gate meanwhile, and what wakes the pod.
 
 use crate::fixture::Cluster;
-use secondmate_core::port::PodWatch;
+use secondmate_core::port::{BindOutcome, PodWatch};
 use secondmate_framework::Status;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn all_victims_but_the_last_are_evicted_at_once_then_the_last() {
     assert_eq!(
         effects[..4],
         [
-            "observed Preemption { victims: 3 }",
+            "observed Preemption { victims: 3, budget_violations: 0 }",
             "evict v2 for p",
             "evict v1 for p",
             "observed Unschedulable { profile: \"my-scheduler\" }"
@@ -50,6 +50,40 @@ fn all_victims_but_the_last_are_evicted_at_once_then_the_last() {
     assert_eq!(cluster.place("p"), "Unschedulable");
     cluster.gone(PodWatch::Assigned, "v0");
     assert_eq!(cluster.place("p"), "Backoff");
+}
+
+/// What is told of preemptions that have ended.
+fn carried_out(cluster: &mut Cluster) -> Vec<String> {
+    cluster.all_effects().into_iter().filter(|line| line.contains("PreemptionCarriedOut")).collect()
+}
+
+#[test]
+fn it_is_told_how_long_the_evictions_took_and_whether_all_were_made() {
+    let told =
+        |took, succeeded| format!("observed PreemptionCarriedOut {{ took: {took}, succeeded: {succeeded} }}");
+    let mut cluster = preempting(2);
+    cluster.wait(0.2);
+    cluster.evicted("p", "v1", Ok(()));
+    assert_eq!(carried_out(&mut cluster), Vec::<String>::new());
+    cluster.wait(0.1);
+    cluster.evicted("p", "v0", Ok(()));
+    assert_eq!(carried_out(&mut cluster), [told("300ms", true)]);
+
+    let mut cluster = preempting(2);
+    cluster.evicted("p", "v1", Err("500"));
+    assert_eq!(carried_out(&mut cluster), [told("0ns", false)]);
+
+    // The watch shows that the only victim has gone, and the pod is bound, before the eviction is answered.
+    let mut cluster = preempting(1);
+    cluster.gone(PodWatch::Assigned, "v0");
+    cluster.step();
+    cluster.answer("p", BindOutcome::Bound);
+    cluster.assigned("p cpu=900m node=n1 priority=100");
+    assert_eq!(carried_out(&mut cluster), [told("0ns", true)]);
+
+    let mut cluster = preempting(2);
+    cluster.gone(PodWatch::Pending, "p");
+    assert_eq!(carried_out(&mut cluster), [told("0ns", false)]);
 }
 
 #[test]
@@ -156,7 +190,7 @@ fn an_attempt_to_preempt_is_counted_even_where_it_finds_nobody() {
     cluster.node("n1 cpu=1");
     cluster.pending("p cpu=2");
     cluster.step();
-    assert_eq!(cluster.all_effects()[0], "observed Preemption { victims: 0 }");
+    assert_eq!(cluster.all_effects()[0], "observed Preemption { victims: 0, budget_violations: 0 }");
 }
 
 #[test]

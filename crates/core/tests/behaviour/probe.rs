@@ -54,6 +54,9 @@ impl Probe for Recorder {
         let took = if across_inputs { format!(" after {} ms", took.as_millis()) } else { String::new() };
         self.tell(format!("called {} {} {}{took}", plugin.name, point.name(), status.name()), 1);
     }
+    fn preemption_evaluated(&self, status: Code, _: Duration) {
+        self.tell(format!("preemption {}", status.name()), 1);
+    }
     fn plugin_evaluated(&self, plugin: &PluginRef, point: Point, calls: u64) {
         self.tell(format!("evaluated {} {}", plugin.name, point.name()), calls);
     }
@@ -103,6 +106,26 @@ fn every_call_of_a_filter_is_counted_up_to_the_one_that_ends_the_run() {
             "ScoreExtensionNormalize Success: 2",
         ]
     );
+}
+
+#[test]
+fn only_plugins_that_evict_pods_evaluate_preemptions() {
+    let plugins = ["PrioritySort", "NodeResourcesFit", "A", "DefaultPreemption", "DefaultBinder"];
+    let (mut cluster, probe) = measured(&plugins, &Script::default());
+    cluster.node("n1 cpu=1");
+    cluster.assigned("v cpu=600m node=n1 priority=1");
+    cluster.pending("p cpu=600m priority=9");
+    cluster.pending("q cpu=2");
+    cluster.step();
+    cluster.step();
+    assert_eq!(probe.told("preemption"), ["Success: 1", "Unschedulable: 1"]);
+
+    let (mut cluster, probe) = measured(TWO, &Script::default());
+    cluster.node("n1");
+    cluster.script.lines().filter.insert("A/p@n1".to_owned(), Status::unschedulable("no"));
+    cluster.pending("p");
+    cluster.step();
+    assert_eq!(probe.told("preemption"), Vec::<String>::new());
 }
 
 #[test]

@@ -45,7 +45,13 @@ fn ask_in_turn(
             let ask = || plugin.point.post_filter(cx, state, pod, statuses, filters);
             run(&plugin.name, Point::PostFilter.name(), None, ask)
         };
+        let evicts = profile.declaration(plugin).evicts_pods();
+        let began = evicts.then(|| profile.probe().now());
         let mut outcome = call(profile.probe(), timed, plugin, Point::PostFilter, ask, |o| o.status.code());
+        if let Some(began) = began {
+            let took = profile.probe().now().since(began);
+            profile.probe().preemption_evaluated(outcome.status.code(), took);
+        }
         match outcome.status.code() {
             Code::Success | Code::UnschedulableAndUnresolvable => {
                 outcome.plugin = outcome.status.is_success().then(|| plugin.name.clone());

@@ -24,6 +24,9 @@ enum Concern {
     Page,
 }
 
+/// The gate of the page `/flagz`.
+const FLAGZ: &str = "ComponentFlagz";
+
 use Concern::{Claims, Decisions, Inside, Page};
 
 const OURS: &[(&str, Concern)] = &[
@@ -66,7 +69,7 @@ const OURS: &[(&str, Concern)] = &[
     ("SchedulerPreQueueingHints", Inside),
     ("UnlockWhileProcessingFIFO", Inside),
     ("WatchListClient", Inside),
-    ("ComponentFlagz", Page),
+    (FLAGZ, Page),
     ("ComponentStatusz", Page),
 ];
 
@@ -86,6 +89,34 @@ fn known() -> BTreeMap<&'static str, Known> {
         Some((name, Known { default: default == "true", stage, locked: words.next().is_some() }))
     };
     lines.filter_map(gate).collect()
+}
+
+/// A gate whose state is known here, for `kubernetes_feature_enabled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Feature {
+    /// Its name.
+    pub gate: &'static str,
+    /// Its stage: `alpha`, `beta`, `ga`, `deprecated`.
+    pub stage: &'static str,
+    /// Whether it is on.
+    pub enabled: bool,
+}
+
+/// The gates that decide where pods go, and those of the pages, which are served or not. Of the others nothing can be said: what they
+/// are about is not here.
+pub(crate) fn features(flagz: bool, statusz: bool) -> Vec<Feature> {
+    let known = known();
+    let of = |(gate, concern): &(&'static str, Concern)| {
+        let Known { default, stage, .. } = *known.get(gate)?;
+        let enabled = match concern {
+            Decisions => default,
+            Page if *gate == FLAGZ => flagz,
+            Page => statusz,
+            Claims | Inside => return None,
+        };
+        Some(Feature { gate, stage, enabled })
+    };
+    OURS.iter().filter_map(of).collect()
 }
 
 /// What the gates come to.
@@ -160,7 +191,7 @@ fn judged(asked: &BTreeMap<&str, bool>, known: &BTreeMap<&str, Known>) -> Result
                 "feature gate {name} has no effect: pods with resource claims wait here whatever it says"
             )),
             Inside => inside.push(*name),
-            Page if *name == "ComponentFlagz" => gates.flagz = *value,
+            Page if *name == FLAGZ => gates.flagz = *value,
             Page => gates.statusz = *value,
         }
     }
@@ -196,6 +227,16 @@ mod tests {
         for (name, _) in OURS {
             assert!(known.contains_key(name), "{name}");
         }
+    }
+
+    #[test]
+    fn features_are_told_as_they_are_here() {
+        let features = features(false, true);
+        let enabled = |gate: &str| features.iter().find(|feature| feature.gate == gate).map(|f| f.enabled);
+        assert_eq!(enabled("PodLevelResources"), Some(true));
+        assert_eq!(enabled("GenericWorkload"), Some(false));
+        assert_eq!((enabled("ComponentFlagz"), enabled("ComponentStatusz")), (Some(false), Some(true)));
+        assert_eq!((enabled("OpportunisticBatching"), enabled("DRAConsumableCapacity")), (None, None));
     }
 
     #[test]

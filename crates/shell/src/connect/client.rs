@@ -6,7 +6,7 @@ use super::step::step;
 use super::{ConnectError, PLUGIN_TIMEOUT};
 use crate::call::chain;
 use crate::heartbeat::Heartbeat;
-use crate::requests::MeasureRequests;
+use crate::requests::{MeasureRequests, server_host};
 use http::{HeaderValue, Request, Uri, header};
 use hyper::rt::{Read, Write};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -43,8 +43,8 @@ pub(crate) async fn client(
         Some(command) => format!("the credential plugin {command:?} of the kubeconfig"),
         None => "certificates and keys of the kubeconfig".to_owned(),
     };
-    let host = config.cluster_url.authority().map_or("", |authority| authority.as_str());
-    let seen = Seen { requests: MeasureRequests::new(metrics.clone(), host), api };
+    let requests = MeasureRequests::new(metrics.clone(), server_host(&config.cluster_url));
+    let seen = Seen { requests, api };
     let config = config.clone();
     let build = tokio::task::spawn_blocking(move || build(config, seen));
     match step(&what, PLUGIN_TIMEOUT, build).await {

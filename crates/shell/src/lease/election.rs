@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::ObjectMeta;
+use secondmate_telemetry::Counter;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ pub struct ElectionConfig {
     pub jitter_seed: u64,
     /// For the times in the record.
     pub wall_clock: WallClock,
+    /// Renewals for which the Lease had to be read first.
+    pub slow_path: Counter,
 }
 
 impl ElectionConfig {
@@ -59,6 +62,7 @@ impl ElectionConfig {
             retry_period: Duration::from_secs(2),
             jitter_seed,
             wall_clock: Arc::new(jiff::Timestamp::now),
+            slow_path: Counter::default(),
         }
     }
 
@@ -365,6 +369,7 @@ impl<A: LeaseApi> Election<A> {
             match answer {
                 Ok(lease) => return self.took(sent, lease),
                 Err(error) => {
+                    self.config.slow_path.inc();
                     debug!(lease = %self.config.lease, %error, "renewing from the last known state failed")
                 }
             }

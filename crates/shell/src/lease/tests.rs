@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secondmate_telemetry::Counter;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -277,7 +278,9 @@ async fn a_short_outage_is_survived() {
 #[tokio::test(start_paused = true)]
 async fn a_deleted_lease_is_made_anew_by_its_leader() {
     let server = TestServer::default();
-    let a = Candidate::start(&server, "a");
+    let slow_path = Counter::default();
+    let a =
+        Candidate::start_with(Connection::new(&server), "a", |config| config.slow_path = slow_path.clone());
     a.until_leading(Duration::from_secs(1)).await;
     let b = Candidate::start(&server, "b");
     for _ in 0..20 {
@@ -288,6 +291,7 @@ async fn a_deleted_lease_is_made_anew_by_its_leader() {
     sleep(Duration::from_secs(10)).await;
     assert!(a.leads() && !b.leads());
     assert_eq!(server.holder(), "a");
+    assert_eq!(slow_path.get(), 20, "each time it had to look");
     // Deleted after its leader died: the standby does not wait for ever.
     a.run.abort();
     server.delete();

@@ -7,6 +7,7 @@ use crate::call::Caller;
 use http::{HeaderMap, header};
 use k8s_openapi::api::authentication::v1::{TokenReview, UserInfo};
 use rustls::pki_types::CertificateDer;
+use secondmate_telemetry::metrics::ReviewMetrics;
 use secondmate_telemetry::{Asked, Metrics};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -83,6 +84,7 @@ pub(super) struct Authenticator {
     /// By the hash of the token; `None`: it is nobody's.
     tokens: Remembered<[u8; 32], Option<User>>,
     turns: Semaphore,
+    reviews: ReviewMetrics,
 }
 
 impl Authenticator {
@@ -98,6 +100,7 @@ impl Authenticator {
             remember,
             tokens: Remembered::new("token-reviews", metrics),
             turns: Semaphore::new(REVIEWS_MAX),
+            reviews: metrics.token_reviews.clone(),
         }
     }
 
@@ -143,7 +146,7 @@ impl Authenticator {
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": { "token": token },
         });
-        match review(caller, PATH, &body).await {
+        match review(caller, PATH, &body, &self.reviews).await {
             Ok(answer) => {
                 let user = user(answer);
                 self.tokens.keep(key, user.clone(), self.remember);

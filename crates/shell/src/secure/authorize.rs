@@ -6,6 +6,7 @@ use super::{refusal, review};
 use crate::call::Caller;
 use http::Method;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use secondmate_telemetry::metrics::ReviewMetrics;
 use secondmate_telemetry::{Metrics, Refusal};
 use serde_json::json;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub(super) struct Authorizer {
     remember: (Duration, Duration),
     answers: Remembered<Question, Verdict>,
     turns: Semaphore,
+    reviews: ReviewMetrics,
 }
 
 impl Authorizer {
@@ -61,7 +63,8 @@ impl Authorizer {
         metrics: &Metrics,
     ) -> Self {
         let answers = Remembered::new("access-reviews", metrics);
-        Self { caller, always, remember, answers, turns: Semaphore::new(REVIEWS_MAX) }
+        let turns = Semaphore::new(REVIEWS_MAX);
+        Self { caller, always, remember, answers, turns, reviews: metrics.access_reviews.clone() }
     }
 
     /// Whether this user may do this.
@@ -112,7 +115,7 @@ impl Authorizer {
         let body = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec,
         });
-        match review::<SubjectAccessReview>(caller, PATH, &body).await {
+        match review::<SubjectAccessReview>(caller, PATH, &body, &self.reviews).await {
             Ok(answer) => {
                 let verdict = Verdict::from(answer);
                 let time = if verdict.allowed { self.remember.0 } else { self.remember.1 };

@@ -18,6 +18,9 @@ struct Usage {
     cpu_seconds: Option<f64>,
     resident_bytes: Option<i64>,
     virtual_bytes: Option<i64>,
+    virtual_bytes_max: Option<f64>,
+    /// What came in and went out, by IP, of the network namespace: of the pod, where it is in one.
+    network_bytes: Option<(u64, u64)>,
     threads: Option<i64>,
     open_files: Option<i64>,
     open_files_max: Option<i64>,
@@ -28,9 +31,15 @@ impl Usage {
     fn read() -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let open_files = std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
+        let limits = read("/proc/self/limits");
         Self {
             open_files: open_files.and_then(|count| i64::try_from(count).ok()),
-            open_files_max: open_files_max(&read("/proc/self/limits")),
+            open_files_max: soft_limit(&limits, "Max open files"),
+            // As the Go programs beside it show that there is no limit.
+            virtual_bytes_max: soft_limit(&limits, "Max address space")
+                .map(|bytes| bytes as f64)
+                .or_else(|| (!limits.is_empty()).then_some(u64::MAX as f64)),
+            network_bytes: network_bytes(&read("/proc/self/net/netstat")),
             ..Self::parse(&read("/proc/self/stat"), &read("/proc/self/status"), &read("/proc/stat"))
         }
     }
@@ -50,6 +59,8 @@ impl Usage {
             cpu_seconds: ticks(14).zip(ticks(15)).map(|(user, system)| (user + system) / TICKS_PER_SECOND),
             resident_bytes: kilobytes("VmRSS:"),
             virtual_bytes: kilobytes("VmSize:"),
+            virtual_bytes_max: None,
+            network_bytes: None,
             threads: line(status, "Threads:"),
             open_files: None,
             open_files_max: None,
@@ -60,10 +71,21 @@ impl Usage {
     }
 }
 
-/// The soft limit; `None` where there is none.
-fn open_files_max(limits: &str) -> Option<i64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+/// A soft limit; `None` where there is none.
+fn soft_limit(limits: &str, name: &str) -> Option<i64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// Bytes received and sent by IP: a line of names, and one of numbers.
+fn network_bytes(netstat: &str) -> Option<(u64, u64)> {
+    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("IpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let value = |name| {
+        let at = names.split_whitespace().position(|other| other == name)?;
+        values.split_whitespace().nth(at)?.parse().ok()
+    };
+    Some((value("InOctets")?, value("OutOctets")?))
 }
 
 impl Collector for ProcessCollector {
@@ -75,6 +97,17 @@ impl Collector for ProcessCollector {
             let metric =
                 encoder.encode_descriptor("process_cpu_seconds", help, None, counter.metric_type())?;
             counter.encode(metric)?;
+        }
+        let (received, sent) = usage.network_bytes.unzip();
+        let network = [
+            ("process_network_receive_bytes", "Bytes received by IP in the network namespace", received),
+            ("process_network_transmit_bytes", "Bytes sent by IP in the network namespace", sent),
+        ];
+        for (name, help, value) in network {
+            if let Some(value) = value {
+                let counter = ConstCounter::new(value);
+                counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+            }
         }
         let gauges = [
             ("process_resident_memory_bytes", "Memory that the process holds", usage.resident_bytes),
@@ -89,12 +122,23 @@ impl Collector for ProcessCollector {
                 gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
             }
         }
-        if let Some(seconds) = usage.start_seconds {
-            let gauge = ConstGauge::new(seconds);
-            let help = "When the process started, in seconds since 1970";
-            let metric =
-                encoder.encode_descriptor("process_start_time_seconds", help, None, gauge.metric_type())?;
-            gauge.encode(metric)?;
+        let gauges = [
+            (
+                "process_virtual_memory_max_bytes",
+                "Address space that the process may have; 2^64 - 1 where there is no limit",
+                usage.virtual_bytes_max,
+            ),
+            (
+                "process_start_time_seconds",
+                "When the process started, in seconds since 1970",
+                usage.start_seconds,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            if let Some(value) = value {
+                let gauge = ConstGauge::new(value);
+                gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+            }
         }
         Ok(())
     }
@@ -114,6 +158,8 @@ mod tests {
                 cpu_seconds: Some(3.0),
                 resident_bytes: Some(1024 * 1024),
                 virtual_bytes: Some(2048 * 1024),
+                virtual_bytes_max: None,
+                network_bytes: None,
                 threads: Some(4),
                 open_files: None,
                 open_files_max: None,
@@ -121,10 +167,15 @@ mod tests {
             }
         );
         assert_eq!(Usage::parse("", "", ""), Usage::default());
+        let netstat = "TcpExt: SyncookiesSent InOctets\nTcpExt: 1 2\nIpExt: InNoRoutes InOctets OutOctets\nIpExt: 0 700 900\n";
+        assert_eq!((network_bytes(netstat), network_bytes("")), (Some((700, 900)), None));
         let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files\n";
-        assert_eq!(open_files_max(limits), Some(1024));
+        assert_eq!(soft_limit(limits, "Max open files"), Some(1024));
         assert_eq!(
-            open_files_max("Max open files            unlimited            unlimited            files\n"),
+            soft_limit(
+                "Max address space         unlimited            unlimited            bytes\n",
+                "Max address space"
+            ),
             None
         );
     }

@@ -8,17 +8,14 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
 use super::{
-    CacheSize, ExtenderMetrics, GuardMetrics, Labelled, Metrics, POD, PollMetrics, QueuedPods,
-    SLI_ATTEMPTS_MAX, ShadowMetrics, StandingMetrics, process,
+    CacheSize, ExtenderMetrics, GuardMetrics, Labelled, Metrics, POD, PollMetrics, PreemptionMetrics,
+    QueuedPods, RestClientMetrics, ReviewMetrics, SLI_ATTEMPTS_MAX, ShadowMetrics, StandingMetrics, process,
 };
 
 /// Seconds from a to b with a factor, as kube-scheduler writes its buckets.
 pub(super) fn buckets(start: f64, factor: f64, count: u16) -> Histogram {
     Histogram::new(exponential_buckets(start, factor, count))
 }
-
-/// client-go's, of `rest_client_request_duration_seconds`.
-const REST_CLIENT_BUCKETS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
 
 /// A part of the registry that remembers what was registered.
 pub(super) struct Named<'a> {
@@ -152,10 +149,7 @@ impl Metrics {
             "Time of a plugin's queueing hint",
             queueing_hint_execution_duration.family(),
         );
-        let preemption_victims = buckets(1.0, 2.0, 7);
-        registry.register("preemption_victims", "Victims of one preemption", preemption_victims.clone());
-        let preemption_attempts = Counter::default();
-        registry.register("preemption_attempts", "Attempts to preempt", preemption_attempts.clone());
+        let preemption = PreemptionMetrics::register(&mut registry);
         let permit_wait_duration = Labelled::histogram(["result"], || buckets(0.001, 2.0, 15));
         registry.register(
             "permit_wait_duration_seconds",
@@ -174,6 +168,13 @@ impl Metrics {
             "Whether this process leads, by name of the Lease: 0 is a standby, 1 the leader",
             leader_election_master_status.family(),
         );
+        let leader_election_slow_path = Labelled::counter(["name"]);
+        names.push("leader_election_slowpath".to_owned());
+        root.register(
+            "leader_election_slowpath",
+            "Renewals for which the Lease had to be read first, since writing what was known of it failed, by name of the Lease",
+            leader_election_slow_path.family(),
+        );
         let kubernetes_build_info =
             Labelled::gauge(["major", "minor", "git_version", "git_commit", "compiler", "platform"]);
         names.push("kubernetes_build_info".to_owned());
@@ -182,21 +183,16 @@ impl Metrics {
             "The version of Kubernetes whose scheduler this one follows, and the build that does",
             kubernetes_build_info.family(),
         );
-        let rest_client_requests = Labelled::counter(["code", "method", "host"]);
-        names.push("rest_client_requests".to_owned());
+        let feature_enabled = Labelled::gauge(["name", "stage"]);
+        names.push("kubernetes_feature_enabled".to_owned());
         root.register(
-            "rest_client_requests",
-            "Requests to the API server, by status (<error>: none came), method and host",
-            rest_client_requests.family(),
+            "kubernetes_feature_enabled",
+            "Whether a feature of kube-scheduler's that decides where pods go, or serves a page, is there, by its gate and the gate's stage",
+            feature_enabled.family(),
         );
-        let rest_client_request_duration =
-            Labelled::histogram(["verb", "host"], || Histogram::new(REST_CLIENT_BUCKETS));
-        names.push("rest_client_request_duration_seconds".to_owned());
-        root.register(
-            "rest_client_request_duration_seconds",
-            "Time from a request to the API server to the head of its answer, by method and host",
-            rest_client_request_duration.family(),
-        );
+        let rest_client = RestClientMetrics::register(&mut root, &mut names);
+        let token_reviews = ReviewMetrics::register(&mut root, &mut names, "authn", "TokenReview");
+        let access_reviews = ReviewMetrics::register(&mut root, &mut names, "authz", "SubjectAccessReview");
         root.register_collector(Box::new(process::ProcessCollector));
 
         let mut registry = Named::new(&mut root, "secondmate", &mut names);
@@ -346,8 +342,7 @@ impl Metrics {
             scheduling_algorithm_duration,
             pod_scheduling_attempts,
             pod_scheduled_after_flush,
-            preemption_attempts,
-            preemption_victims,
+            preemption,
             pending_pods: QueuedPods::of(|queue| pending_pods.get([queue.label()])),
             queued_entities: QueuedPods::of(|queue| queued_entities.get([queue.label(), POD])),
             cache_size: CacheSize {
@@ -372,9 +367,12 @@ impl Metrics {
             permit_wait_duration,
             goroutines,
             leader_election_master_status,
+            leader_election_slow_path,
             kubernetes_build_info,
-            rest_client_requests,
-            rest_client_request_duration,
+            rest_client,
+            token_reviews,
+            access_reviews,
+            feature_enabled,
             build_info,
             events_dropped,
             cache_comparer_differences,

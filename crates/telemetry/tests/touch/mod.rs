@@ -24,17 +24,31 @@ pub fn touch(metrics: &Metrics) {
     metrics.binding_tasks.inc();
     metrics.queue_incoming_pods(Queue::Active, "UnscheduledPodAdd").inc();
     metrics.queue_incoming_entities(Queue::Active, "UnscheduledPodAdd").inc();
-    metrics.preemption_attempts.inc();
-    metrics.preemption_victims.observe(3.0);
+    metrics.preemption.attempts.inc();
+    metrics.preemption.victims.observe(3.0);
+    metrics.preemption.violates_budgets(1);
+    metrics.preemption.evaluated(StatusLabel::Success, Duration::from_millis(2));
+    metrics.preemption.carried_out(true, Duration::from_millis(20));
     metrics.leader_election_master_status("my-scheduler").set(1);
+    metrics.leader_election_slow_path("my-scheduler").inc();
     metrics.bind_conflicts("already_bound").inc();
     metrics.kubelet_rejections("OutOfcpu").inc();
     metrics.preemptions_put_off("victims_came_back").inc();
     metrics.node_reads("nothing_new").inc();
     metrics.last_room_wait_duration("quiet").observe(1.5);
     metrics.set_build("0.1.0", "abc", "1.37");
-    metrics.rest_client_requests("201", "POST", "api:6443").inc();
-    metrics.rest_client_request_duration("POST", "api:6443").observe(0.001);
+    metrics.set_feature("PodLevelResources", "beta", true);
+    let requests = &metrics.rest_client;
+    requests.requests("201", "POST", "api:6443").inc();
+    requests.retries("503", "POST", "api:6443").inc();
+    for seconds in [requests.duration("POST", "api:6443"), requests.rate_limiter("POST", "api:6443")] {
+        seconds.observe(0.001);
+    }
+    for bytes in [requests.request_size("POST", "api:6443"), requests.response_size("POST", "api:6443")] {
+        bytes.observe(300.0);
+    }
+    metrics.token_reviews.answered("201", Duration::from_millis(1));
+    metrics.access_reviews.answered("201", Duration::from_millis(1));
     metrics.watch_restarts("pods", "gone").inc_by(2);
     metrics.object_rejected("Node").inc();
     metrics.guard.binds("default-scheduler", "approved").inc();

@@ -1,0 +1,119 @@
+//! Requests to the API server, under client-go's names.
+
+use super::Labelled;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// client-go's, of times.
+const SECONDS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
+/// client-go's, of sizes: 64 bytes to 16 MiB.
+const BYTES: [f64; 11] = [
+    64.0,
+    256.0,
+    512.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+];
+
+/// The metrics of all clients of API servers.
+#[derive(Clone, Debug)]
+pub struct RestClientMetrics {
+    requests: Labelled<Counter, 3>,
+    retries: Labelled<Counter, 3>,
+    duration: Labelled<Histogram, 2>,
+    rate_limiter: Labelled<Histogram, 2>,
+    request_size: Labelled<Histogram, 2>,
+    response_size: Labelled<Histogram, 2>,
+}
+
+impl RestClientMetrics {
+    /// Registers them, and says under which names.
+    pub(super) fn register(root: &mut Registry, names: &mut Vec<String>) -> Self {
+        let seconds = || Labelled::histogram(["verb", "host"], || Histogram::new(SECONDS));
+        let bytes = || Labelled::histogram(["verb", "host"], || Histogram::new(BYTES));
+        let requests = Labelled::counter(["code", "method", "host"]);
+        let retries = Labelled::counter(["code", "verb", "host"]);
+        let (duration, rate_limiter) = (seconds(), seconds());
+        let (request_size, response_size) = (bytes(), bytes());
+        let counters = [
+            (
+                "rest_client_requests",
+                "Requests to the API server, by status (<error>: none came), method and host",
+                &requests,
+            ),
+            (
+                "rest_client_request_retries",
+                "Requests to the API server that were sent again, by what came of them before (a status, or <error>), method and host",
+                &retries,
+            ),
+        ];
+        for (name, help, metric) in counters {
+            names.push(name.to_owned());
+            root.register(name, help, metric.family());
+        }
+        let histograms = [
+            (
+                "rest_client_request_duration_seconds",
+                "Time from a request to the API server to the head of its answer, by method and host",
+                &duration,
+            ),
+            (
+                "rest_client_rate_limiter_duration_seconds",
+                "Time that writes waited for the limit of clientConnection (qps and burst), where there is one, by method and host",
+                &rate_limiter,
+            ),
+            (
+                "rest_client_request_size_bytes",
+                "Size of the body of requests to the API server that have one, by method and host",
+                &request_size,
+            ),
+            (
+                "rest_client_response_size_bytes",
+                "Size of the body of the API server's answers, without watches, by method and host",
+                &response_size,
+            ),
+        ];
+        for (name, help, metric) in histograms {
+            names.push(name.to_owned());
+            root.register(name, help, metric.family());
+        }
+        Self { requests, retries, duration, rate_limiter, request_size, response_size }
+    }
+
+    /// Requests with this status (or `<error>`) and method.
+    pub fn requests(&self, code: &str, method: &str, host: &str) -> Counter {
+        self.requests.get([code, method, host])
+    }
+
+    /// Requests that were sent again after this status (or `<error>`).
+    pub fn retries(&self, code: &str, verb: &str, host: &str) -> Counter {
+        self.retries.get([code, verb, host])
+    }
+
+    /// Time up to the head of the answer.
+    pub fn duration(&self, verb: &str, host: &str) -> Histogram {
+        self.duration.get([verb, host])
+    }
+
+    /// Time that the limit on requests took.
+    pub fn rate_limiter(&self, verb: &str, host: &str) -> Histogram {
+        self.rate_limiter.get([verb, host])
+    }
+
+    /// Size of bodies that were sent.
+    pub fn request_size(&self, verb: &str, host: &str) -> Histogram {
+        self.request_size.get([verb, host])
+    }
+
+    /// Size of bodies that were received.
+    pub fn response_size(&self, verb: &str, host: &str) -> Histogram {
+        self.response_size.get([verb, host])
+    }
+}
