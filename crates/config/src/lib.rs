@@ -41,7 +41,7 @@ pub use configuration::{ClientConnection, Configuration, DEFAULT_SCHEDULER_NAME,
 pub use extender::{Extender, ExtenderTls, ManagedResource};
 pub use instantiate::{ProfilesError, make_profiles};
 pub use names::{is_label_key, is_label_value, is_subdomain};
-pub use outline::plugin_arguments;
+pub use outline::{GivenArguments, plugin_arguments};
 pub use own::{NominationsOfOthers, Parity, Preemption, SecondmateConfiguration, Victims};
 pub use plugins::{PluginCatalogue, PluginNameTaken};
 pub use problem::{ConfigError, Problem, ProblemKind};

@@ -2,24 +2,41 @@
 //! arguments needs them to know what there is.
 
 use crate::document::{self, Kind, Node};
+use crate::problem::Path;
 use serde_json::Value;
 
-/// Name and arguments of every entry of `pluginConfig`, of all profiles in order. A text that cannot be read has none:
+/// The arguments in an entry of `pluginConfig`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GivenArguments {
+    /// Where they stand, as `profiles[0].pluginConfig[1].args`.
+    pub path: String,
+    /// The plugin.
+    pub plugin: String,
+    /// As they are written.
+    pub args: Value,
+}
+
+/// The arguments in every entry of `pluginConfig`, of all profiles in order. A text that cannot be read has none:
 /// [`Configuration::parse`](crate::Configuration::parse) says why.
 #[must_use]
-pub fn plugin_arguments(text: &str) -> Vec<(String, Value)> {
+pub fn plugin_arguments(text: &str) -> Vec<GivenArguments> {
     let list = |node: Option<&Node>| match node.map(|node| &node.kind) {
         Some(Kind::List(items)) => items.clone(),
         _ => Vec::new(),
     };
     let mut found = Vec::new();
     for document in document::parse(text).unwrap_or_default() {
-        for profile in list(document.field("profiles")) {
-            for entry in list(profile.field("pluginConfig")) {
-                if let (Some(Kind::Text(name)), Some(args)) =
+        for (at, profile) in list(document.field("profiles")).iter().enumerate() {
+            let path = Path::default().child("profiles").index(at).child("pluginConfig");
+            for (at, entry) in list(profile.field("pluginConfig")).iter().enumerate() {
+                if let (Some(Kind::Text(plugin)), Some(args)) =
                     (entry.field("name").map(|name| &name.kind), entry.field("args"))
                 {
-                    found.push((name.clone(), args.to_json()));
+                    found.push(GivenArguments {
+                        path: path.index(at).child("args").as_str().to_owned(),
+                        plugin: plugin.clone(),
+                        args: args.to_json(),
+                    });
                 }
             }
         }
@@ -35,7 +52,11 @@ mod tests {
     #[test]
     fn arguments_of_all_profiles_are_found_without_a_check() {
         let text = "kind: x\nprofiles:\n- pluginConfig:\n  - name: A\n    args: {guestURL: file://a}\n  - name: B\n- pluginConfig: [{name: A, args: 1}]\n- 7\n";
-        let expected = [("A".to_owned(), json!({"guestURL": "file://a"})), ("A".to_owned(), json!(1))];
+        let given = |path: &str, args| GivenArguments { path: path.to_owned(), plugin: "A".to_owned(), args };
+        let expected = [
+            given("profiles[0].pluginConfig[0].args", json!({"guestURL": "file://a"})),
+            given("profiles[1].pluginConfig[0].args", json!(1)),
+        ];
         assert_eq!(plugin_arguments(text), expected);
         assert_eq!(plugin_arguments("{"), []);
     }

@@ -1,11 +1,13 @@
 //! Which plugins exist and at which extension points they run.
 
 use crate::object::closest;
+use crate::outline::GivenArguments;
+use crate::problem::Path;
 use secondmate_framework::ExtensionPoint;
 use secondmate_framework::ExtensionPoint::{
     Bind, Filter, Permit, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, QueueSort, Reserve, Score,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The plugins of kube-scheduler 1.37 with the extension points that each implements.
 const IN_TREE: [(&str, &[ExtensionPoint]); 24] = [
@@ -98,6 +100,18 @@ const SUCCESSORS: [(&str, &str); 12] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginCatalogue {
     plugins: BTreeMap<String, Vec<ExtensionPoint>>,
+    /// What is wrong with arguments, by where they stand.
+    refusals: BTreeMap<String, Vec<Refusal>>,
+    /// The plugins of such arguments.
+    refused: BTreeSet<String>,
+}
+
+/// Why a plugin cannot be made of its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The field that is at fault; `None` where it is no single one.
+    pub field: Option<String>,
+    pub reason: String,
 }
 
 /// A plugin was registered under a name that is in use.
@@ -111,7 +125,11 @@ pub struct PluginNameTaken {
 impl PluginCatalogue {
     /// The plugins of kube-scheduler 1.37.
     pub fn in_tree() -> Self {
-        Self { plugins: IN_TREE.iter().map(|(name, points)| ((*name).to_owned(), points.to_vec())).collect() }
+        Self {
+            plugins: IN_TREE.iter().map(|(name, points)| ((*name).to_owned(), points.to_vec())).collect(),
+            refusals: BTreeMap::new(),
+            refused: BTreeSet::new(),
+        }
     }
 
     /// Adds a plugin of the user's own.
@@ -141,6 +159,24 @@ impl PluginCatalogue {
             }
         }
         known.sort_by_key(|point| ExtensionPoint::ALL.iter().position(|other| other == point));
+    }
+
+    /// Notes that a plugin of the user's own cannot be made of its arguments, and which field of them is at fault. It is told with all
+    /// that is wrong with the configuration, unless no profile asks for the plugin.
+    pub fn refuse(&mut self, given: &GivenArguments, field: Option<&str>, reason: impl Into<String>) {
+        let refusal = Refusal { field: field.map(str::to_owned), reason: reason.into() };
+        self.refusals.entry(given.path.clone()).or_default().push(refusal);
+        self.refused.insert(given.plugin.clone());
+    }
+
+    /// What is wrong with the arguments that stand there.
+    pub(crate) fn refusals(&self, args: &Path) -> &[Refusal] {
+        self.refusals.get(args.as_str()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the plugin exists, although nobody knows its extension points: it cannot be made.
+    pub(crate) fn is_refused(&self, name: &str) -> bool {
+        !self.plugins.contains_key(name) && self.refused.contains(name)
     }
 
     /// The extension points of a plugin; `None` when it does not exist.

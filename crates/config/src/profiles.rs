@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ExtensionPoint;
 use crate::args::{self, PluginArgs};
 use crate::configuration::{DEFAULT_SCHEDULER_NAME, Profile, percentage};
-use crate::plugins::{PluginCatalogue, REMOVED};
+use crate::plugins::{PluginCatalogue, REMOVED, Refusal};
 use crate::problem::{Path, ProblemKind, Problems, quoted};
 use crate::remarks::Remarks;
 use crate::resolve::{self, MergedPlugins};
@@ -111,6 +111,11 @@ fn plugin_args(
                 problems.forget_validation_since(before);
             }
             found.extend(args.map(|args| (name.to_owned(), args)));
+        }
+        let args = path.child("args");
+        for Refusal { field, reason } in catalogue.refusals(&args).iter().filter(|_| enabled.contains(name)) {
+            let path = field.as_ref().map_or_else(|| args.clone(), |field| args.child(field));
+            problems.report(ProblemKind::Plugins, &path, format!("plugin {}: {reason}", quoted(name)));
         }
         // kube-scheduler reads past the arguments of a plugin that it does not have. A remark tells of them.
     }

@@ -104,7 +104,7 @@ impl Remarks {
                 }
             }
             for (index, name) in set.disabled.iter().enumerate() {
-                if name != "*" && catalogue.points(name).is_none() {
+                if name != "*" && catalogue.points(name).is_none() && !catalogue.is_refused(name) {
                     self.notice(&path.child("disabled").index(index), without_effect(name, catalogue));
                 }
             }
@@ -115,9 +115,9 @@ impl Remarks {
             if running.contains(name) {
                 continue;
             }
-            let text = match catalogue.points(name) {
-                Some(_) => format!("has no effect: plugin {} is not enabled in this profile", quoted(name)),
-                None => without_effect(name, catalogue),
+            let text = match catalogue.points(name).is_some() || catalogue.is_refused(name) {
+                true => format!("has no effect: plugin {} is not enabled in this profile", quoted(name)),
+                false => without_effect(name, catalogue),
             };
             self.notice(&path.child("pluginConfig").index(index), text);
         }

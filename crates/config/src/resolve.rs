@@ -119,8 +119,9 @@ pub(crate) fn expand(
             })
             .collect();
     }
-    // Whether anything is missing cannot be said where a plugin could not be found.
-    let whole = |point| at_fault.is_empty() && !refused.contains(&point);
+    // Whether anything is missing cannot be said where a plugin could not be found or made.
+    let all_known = at_fault.is_empty() && !merged.names().iter().any(|name| catalogue.is_refused(name));
+    let whole = |point| all_known && !refused.contains(&point);
     let queue_sorts = resolved.queue_sort.len();
     if queue_sorts != 1 && whole(ExtensionPoint::QueueSort) {
         let message = format!(
@@ -152,6 +153,7 @@ fn check_specific(
     let interface = format!("{}Plugin", point.name());
     for (index, plugin) in set.enabled.iter().enumerate() {
         let fault = match catalogue.points(&plugin.name) {
+            None if catalogue.is_refused(&plugin.name) => continue,
             None => does_not_exist(&interface, &plugin.name, catalogue),
             Some(points) if !points.contains(&point) => {
                 let list = points.iter().map(|point| point.field()).collect::<Vec<_>>().join(", ");
@@ -249,6 +251,9 @@ fn expand_point<'m>(
     let mut from_multi_point: Vec<&str> = Vec::new();
     for plugin in &merged.multi_point.enabled {
         let name = plugin.name.as_str();
+        if catalogue.is_refused(name) {
+            continue;
+        }
         if catalogue.points(name).is_none() {
             refuse(name, does_not_exist(&interface, name, catalogue));
             continue;

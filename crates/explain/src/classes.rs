@@ -80,7 +80,7 @@ pub fn explain_kinds<E>(
     let kinds = Kinds::new(pods);
     for round in kinds.members.chunks(round_length()) {
         let firsts: Vec<&Arc<Pod>> = round.iter().map(|members| &pods[members[0]]).collect();
-        let answers = side_by_side(&firsts, |pod| explainer.explain_to_people(pod));
+        let answers = side_by_side(&firsts, threads(explainer), |pod| explainer.explain_to_people(pod));
         for (answer, members) in answers.iter().zip(round) {
             each(answer, members)?;
         }
@@ -114,7 +114,7 @@ pub fn write_json(explainer: &Explainer<'_>, pods: &[Arc<Pod>], out: &mut impl W
                     }
                 }
             }
-            let lines = side_by_side(&wanted, |kind| {
+            let lines = side_by_side(&wanted, threads(explainer), |kind| {
                 let first = &pods[kinds.members[*kind][0]];
                 let line = explainer.explain(first).to_json();
                 line[name_field(first).len()..].to_owned()
@@ -140,16 +140,21 @@ fn name_field(pod: &Pod) -> String {
     format!("{{\"pod\":{}", serde_json::Value::from(pod.full_name()))
 }
 
-fn threads() -> usize {
+fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-fn round_length() -> usize {
-    threads() * KINDS_PER_THREAD
+/// An extender is asked about one pod after the other, as by a scheduler.
+fn threads(explainer: &Explainer<'_>) -> usize {
+    if explainer.asks_extenders() { 1 } else { cores() }
 }
 
-/// Applies `work` to all elements on all cores; the results are in the elements' order.
-fn side_by_side<T: Sync, R: Send>(elements: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+fn round_length() -> usize {
+    cores() * KINDS_PER_THREAD
+}
+
+/// Applies `work` to all elements on so many threads; the results are in the elements' order.
+fn side_by_side<T: Sync, R: Send>(elements: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let take = || {
         let mut done = Vec::new();
@@ -160,7 +165,7 @@ fn side_by_side<T: Sync, R: Send>(elements: &[T], work: impl Fn(&T) -> R + Sync)
         }
     };
     let mut results: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads().min(elements.len())).map(|_| scope.spawn(take)).collect();
+        let others: Vec<_> = (1..threads.min(elements.len())).map(|_| scope.spawn(take)).collect();
         let mut all = take();
         for other in others {
             all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -206,6 +211,9 @@ mod tests {
     #[test]
     fn work_is_done_once_and_stays_in_order() {
         let numbers: Vec<usize> = (0..1000).collect();
-        assert_eq!(side_by_side(&numbers, |n| n * 2), numbers.iter().map(|n| n * 2).collect::<Vec<_>>());
+        let doubled: Vec<usize> = numbers.iter().map(|n| n * 2).collect();
+        for threads in [1, 4] {
+            assert_eq!(side_by_side(&numbers, threads, |n| n * 2), doubled);
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, ScoreAnswer, Verdict};
 use crate::cluster::Cluster;
+use crate::extenders::ExtenderNotes;
 use crate::facts::Facts;
 use secondmate_cycle::note::failure_note;
 use secondmate_cycle::{
@@ -21,13 +22,25 @@ const NOW: Timestamp = Timestamp { nanos: i64::MAX };
 pub struct Explainer<'a> {
     cluster: &'a Cluster,
     profiles: &'a [Profile],
+    notes: Option<&'a ExtenderNotes>,
 }
 
 impl<'a> Explainer<'a> {
     /// An explainer of a cluster that was loaded for these profiles.
     #[must_use]
     pub fn new(cluster: &'a Cluster, profiles: &'a [Profile]) -> Self {
-        Self { cluster, profiles }
+        Self { cluster, profiles, notes: None }
+    }
+
+    /// The same, which tells what the extenders were asked that make these notes.
+    #[must_use]
+    pub fn with_notes(self, notes: &'a ExtenderNotes) -> Self {
+        Self { notes: Some(notes), ..self }
+    }
+
+    /// Whether extenders are asked: one pod after the other then, as the scheduler does.
+    pub(crate) fn asks_extenders(&self) -> bool {
+        self.profiles.iter().any(|profile| !profile.extenders().is_empty())
     }
 
     /// The cluster.
@@ -66,6 +79,7 @@ impl<'a> Explainer<'a> {
             return answer;
         }
         let Answer { outcome, details, .. } = self.ask(profile, pod, Scope::Every);
+        let asked = self.notes.map(|notes| notes.take(pod)).unwrap_or_default();
         let details = details.unwrap_or_default();
         let note = |message: &str| Some(failure_note(message, profile.handle().parity));
         match outcome {
@@ -89,7 +103,7 @@ impl<'a> Explainer<'a> {
             }
         }
         if to_people {
-            answer.facts = Facts::of(profile, &self.context(), pod, &details);
+            answer.facts = Facts::of(profile, &self.context(), pod, &details, asked);
         }
         answer
     }

@@ -2,11 +2,12 @@
 //!
 //! No rule stands here: a verdict is the evaluation's, and a fact is told by the plugin that gave the verdict.
 
+use crate::extenders::AskedExtender;
 use secondmate_cycle::evaluation::{facts, nominated_with};
 use secondmate_cycle::{Details, Profile};
-use secondmate_framework::{Code, Context, Fact, NodeIndex, Reason, Status};
+use secondmate_framework::{Code, Context, EXTENDER_NAME, Fact, NodeIndex, Reason, Status};
 use secondmate_model::{Atom, Pod};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Nodes of one group about which the plugin is asked: what bounds the time in a large cluster.
@@ -21,6 +22,8 @@ pub struct Facts {
     pub pre_filter: Vec<Fact>,
     /// The nodes that do not fit, by reasons; the largest group first.
     pub groups: Vec<RejectedGroup>,
+    /// What extenders were asked, in the order of the calls.
+    pub asked: Vec<AskedExtender>,
 }
 
 /// Nodes that one plugin rejected for the same reasons.
@@ -42,8 +45,14 @@ pub struct RejectedGroup {
 
 impl Facts {
     /// What the plugins tell about the verdicts of an evaluation.
-    pub(crate) fn of(profile: &Profile, cx: &Context<'_>, pod: &Arc<Pod>, details: &Details) -> Self {
-        let mut result = Self::default();
+    pub(crate) fn of(
+        profile: &Profile,
+        cx: &Context<'_>,
+        pod: &Arc<Pod>,
+        details: &Details,
+        asked: Vec<AskedExtender>,
+    ) -> Self {
+        let mut result = Self { asked, ..Self::default() };
         let Some(state) = &details.state else { return result };
         if let Some(status) = &details.pre_filter {
             if let Some(plugin) = status.plugin() {
@@ -51,14 +60,15 @@ impl Facts {
             }
             return result;
         }
-        let passed: std::collections::BTreeSet<&Atom> = details.feasible.iter().map(|n| n.name()).collect();
+        let passed: BTreeSet<&Atom> = details.feasible.iter().map(|n| n.name()).collect();
+        let by_extenders = by_extenders(&result.asked, cx, details);
         type Key<'a> = (i32, Option<&'a str>, &'a [Reason]);
         let mut places: BTreeMap<Key<'_>, usize> = BTreeMap::new();
         for (at, node) in cx.snapshot.nodes().iter().enumerate() {
             if passed.contains(node.name()) {
                 continue;
             }
-            let status = details.statuses.get(index(at));
+            let status = by_extenders.get(&at).unwrap_or_else(|| details.statuses.get(index(at)));
             let key = (status.code() as i32, status.plugin().map(Atom::as_str), status.reasons());
             let place = *places.entry(key).or_insert_with(|| {
                 result.groups.push(RejectedGroup::new(status));
@@ -118,6 +128,19 @@ impl RejectedGroup {
     fn help(&self) -> Option<&str> {
         self.facts.iter().find_map(|(fact, _)| fact.help.as_deref())
     }
+}
+
+/// The verdicts of extenders, which name no plugin and may be missing, by the position of the node.
+fn by_extenders(asked: &[AskedExtender], cx: &Context<'_>, details: &Details) -> BTreeMap<usize, Status> {
+    let extender = Atom::new(EXTENDER_NAME);
+    let dropped: BTreeSet<&Atom> = asked.iter().flat_map(AskedExtender::dropped).collect();
+    let nodes = cx.snapshot.nodes().iter().enumerate().filter(|(_, node)| dropped.contains(node.name()));
+    let verdict = |(at, _)| {
+        let told = details.statuses.explicit(index(at)).cloned();
+        let without_reason = || Status::with_reasons(Code::Unschedulable, []);
+        (at, told.unwrap_or_else(without_reason).by(&extender))
+    };
+    nodes.map(verdict).collect()
 }
 
 fn index(at: usize) -> NodeIndex {

@@ -5,12 +5,14 @@
 //! JSON object, or as text for people, with the facts that the plugins tell. Nothing is placed and nothing is changed.
 //!
 //! What it holds: one frozen cluster. Who writes it: [`Cluster::load`], once. What bounds it: the file. What it must never know:
-//! clients, runtimes and clocks; the same file gives the same answer every day.
+//! clients, runtimes and clocks; the same file gives the same answer every day. Extenders are asked where the profiles have any: the caller
+//! knows how, or has their answers from a record.
 
 mod answer;
 mod classes;
 mod cluster;
 mod evaluate;
+mod extenders;
 mod facts;
 mod filling;
 mod gaps;
@@ -23,6 +25,7 @@ pub use answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, 
 pub use classes::{Kinds, explain_kinds, write_json};
 pub use cluster::{Cluster, NotPending};
 pub use evaluate::Explainer;
+pub use extenders::{AskedExtender, ExtenderAnswer, ExtenderCalls, ExtenderNotes};
 pub use facts::{Facts, RejectedGroup};
 pub use filling::FilledIn;
 pub use gaps::gaps;

@@ -2,7 +2,7 @@
 
 use secondmate_cycle::Profile;
 use secondmate_model::objects::{ApiResource, Object, ObjectKind, OwnKind, Source};
-use secondmate_model::{Node, NodeError, Pod, PodError};
+use secondmate_model::{Node, NodeError, Pod, PodError, trimmed};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
@@ -119,7 +119,7 @@ impl Kind {
 /// What is kept beside what the in-tree plugins read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// Pods and nodes in full, for plugins that read them so.
+    /// Pods and nodes in full, for plugins that read them so and extenders that are sent them.
     whole: bool,
     /// Kinds that plugins read as types of their own.
     own: Vec<OwnKind>,
@@ -140,6 +140,7 @@ impl Keep {
             keep.whole |= declaration.whole_objects;
             keep.own.extend(declaration.objects.into_iter().filter_map(ObjectKind::as_own));
         }
+        keep.whole |= profiles.iter().any(|profile| !profile.extenders().is_empty());
         keep.own.sort_unstable();
         keep.own.dedup();
         keep
@@ -150,7 +151,7 @@ impl Keep {
         self.own.iter().copied().filter(move |own| own.api().is(api_version, kind))
     }
 
-    /// The object as JSON, with these fields of its metadata, where it is kept.
+    /// The object as JSON, with these fields of its metadata, where it is kept: as the scheduler keeps it.
     fn json(&self, given: Source<'_>, metadata: &[(&str, &str)]) -> Result<Option<String>, ObjectError> {
         if !self.whole {
             return Ok(None);
@@ -163,7 +164,7 @@ impl Keep {
         for (field, text) in metadata {
             named.insert((*field).to_owned(), (*text).into());
         }
-        Ok(Some(value.to_string()))
+        Ok(trimmed(&value.to_string()))
     }
 }
 

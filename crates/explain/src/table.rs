@@ -1,9 +1,10 @@
 //! The answer for people: lines of at most 80 columns.
 
 use crate::answer::{Explanation, NodeAnswer, ScoreAnswer, Verdict};
+use crate::extenders::{AskedExtender, ExtenderAnswer};
 use crate::facts::RejectedGroup;
 use crate::lines::{COLUMNS, wrap};
-use secondmate_framework::{Fact, Status};
+use secondmate_framework::{EXTENDER_NAME, Fact, Status};
 use secondmate_model::Atom;
 use std::fmt::Write;
 
@@ -47,6 +48,9 @@ pub fn render(explanation: &Explanation, others: &[String], style: Style) -> Str
         .collect();
     let verdict = match explanation.result {
         Verdict::Gated => held_back(explanation.facts.held_back_by.as_ref()),
+        Verdict::Error if explanation.facts.asked.iter().any(AskedExtender::ended_the_attempt) => {
+            "cannot be tried: an extender failed".to_owned()
+        }
         Verdict::Error => "cannot be tried: a plugin failed".to_owned(),
         Verdict::Schedulable => match explanation.nodes.len() {
             1 => "fits on the only node".to_owned(),
@@ -79,6 +83,7 @@ pub fn render(explanation: &Explanation, others: &[String], style: Style) -> Str
         rejected(&mut text, group, style);
     }
     preemption(&mut text, explanation);
+    asked(&mut text, &explanation.facts.asked);
     help(&mut text, explanation);
     if let Some(message) = &explanation.message {
         let what = if explanation.result == Verdict::Error { "error" } else { "event" };
@@ -118,15 +123,24 @@ fn best(text: &mut String, explanation: &Explanation, mut feasible: Vec<Feasible
     let all = feasible.len();
     feasible.truncate(style.nodes_max.max(1));
     let scores = feasible.first().map_or(&[][..], |(_, _, scores)| scores);
-    if scores.is_empty() {
+    let by_extenders = |node: &FeasibleNode<'_>| {
+        let by_plugins = node.2.iter().fold(0_i64, |sum, (_, score)| sum.wrapping_add(score.weighted));
+        node.1.wrapping_sub(by_plugins)
+    };
+    let extenders =
+        explanation.facts.asked.iter().any(|call| matches!(call.answer, ExtenderAnswer::Scored(_)));
+    if scores.is_empty() && !extenders {
         return;
     }
     let mut columns = vec![vec!["SCORE".to_owned()]];
     columns[0].extend(scores.iter().map(|(plugin, _)| plugin.as_str().to_owned()));
+    columns[0].extend(extenders.then(|| EXTENDER_NAME.to_owned()));
     columns[0].push("total".to_owned());
-    for (name, total, scores) in &feasible {
+    for node in &feasible {
+        let (name, total, scores) = node;
         let mut column = vec![name.as_str().to_owned()];
         column.extend(scores.iter().map(|(_, score)| score_cell(*score)));
+        column.extend(extenders.then(|| by_extenders(node).to_string()));
         column.push(total.to_string());
         columns.push(column);
     }
@@ -198,6 +212,26 @@ fn rejected(text: &mut String, group: &RejectedGroup, style: Style) {
         };
         let pod = format!("pod {} (of {})", first.full_name(), first.scheduler_name);
         wrap(text, 6, 2, &format!("counted as there: {pod}, nominated to {node}{more}"));
+    }
+}
+
+/// What extenders were asked. A failure that ends the attempt is told by its message.
+fn asked(text: &mut String, asked: &[AskedExtender]) {
+    for call in asked.iter().filter(|call| !call.ended_the_attempt()) {
+        let said = match &call.answer {
+            ExtenderAnswer::Filtered { asked, dropped } => {
+                format!("lets {} of {} pass", asked - dropped.len(), counted(*asked, "node"))
+            }
+            ExtenderAnswer::Scored(nodes) => format!("scores {}", counted(*nodes, "node")),
+            ExtenderAnswer::Preempted { asked, left } => {
+                format!("leaves {left} of {} for preemption", counted(*asked, "node"))
+            }
+            ExtenderAnswer::Failed { verb: "preempt", error } if !call.ignorable => {
+                format!("preempt failed: {error}")
+            }
+            ExtenderAnswer::Failed { verb, error } => format!("{verb} failed, which is ignored: {error}"),
+        };
+        wrap(text, 2, 2, &format!("extender {}: {said}", call.extender));
     }
 }
 

@@ -88,6 +88,13 @@ impl Extenders {
         self.0.is_empty()
     }
 
+    /// The same extenders, called in another way.
+    #[must_use]
+    pub fn called_by(&self, calls: impl Fn(&Extender) -> Arc<dyn CallExtender>) -> Self {
+        let extenders = self.0.iter().map(|extender| Extender { calls: calls(extender), ..extender.clone() });
+        Self(extenders.collect())
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Extender> {
         self.0.iter()

@@ -1,8 +1,8 @@
 //! A scheduler program: the in-tree plugins and those of whoever builds it.
 
-use secondmate_config::{ExtensionPoint, PluginCatalogue};
+use secondmate_config::{ExtensionPoint, GivenArguments, PluginCatalogue};
 use secondmate_framework::{Factory, Handle, Plugin, PluginError, Registry};
-use secondmate_wasm::{GuestArgs, Guests, default_cache_folder};
+use secondmate_wasm::{GuestArgs, GuestFault, Guests, default_cache_folder};
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
 
@@ -71,7 +71,13 @@ impl App {
         }
         let app = self.clone();
         Ok(registry.with_others(Arc::new(move |name, args, handle| {
-            GuestArgs::are_in(args).then(|| app.guests(name)?.plugin(name, args, handle))
+            GuestArgs::are_in(args).then(|| {
+                let refused = |reason: &String| PluginError::Arguments {
+                    plugin: name.to_owned(),
+                    reason: reason.clone(),
+                };
+                app.guests().map_err(refused)?.plugin(name, args, handle)
+            })
         })))
     }
 
@@ -102,19 +108,46 @@ impl App {
         Ok(catalogue)
     }
 
-    /// The plugins that this configuration may name: those of [`App::catalogue`], and the guests that it describes.
+    /// The plugins that this configuration may name: those of [`App::catalogue`], and the guests that it describes. What is wrong with a
+    /// guest, or with the arguments of a plugin that is not kube-scheduler's, is told by [`Configuration::parse`](secondmate_config::Configuration::parse) together with whatever
+    /// else is wrong.
     ///
     /// # Errors
-    /// As [`App::catalogue`]; a guest cannot be loaded.
+    /// As [`App::catalogue`].
     pub fn catalogue_for(&self, configuration: &str) -> anyhow::Result<PluginCatalogue> {
         let mut catalogue = self.catalogue()?;
-        let known = catalogue.clone();
-        for (name, args) in secondmate_config::plugin_arguments(configuration) {
-            if GuestArgs::are_in(&args) && known.points(&name).is_none() {
-                catalogue.extend(name.clone(), self.guests(&name)?.points(&name, &args)?);
+        let (known, registry) = (catalogue.clone(), self.registry()?);
+        for given in secondmate_config::plugin_arguments(configuration) {
+            let GivenArguments { plugin, args, .. } = &given;
+            if GuestArgs::are_in(args) && known.points(plugin).is_none() {
+                let checked = match self.guests() {
+                    Ok(guests) => guests.check(plugin, args),
+                    Err(reason) => Err(vec![GuestFault { field: None, reason: reason.clone() }]),
+                };
+                match checked {
+                    Ok(points) => catalogue.extend(plugin, points),
+                    Err(faults) => {
+                        for GuestFault { field, reason } in faults {
+                            catalogue.refuse(&given, field.as_deref(), reason);
+                        }
+                    }
+                }
+            } else if self.has_raw_arguments(plugin)
+                && let Err(error) = registry.make(plugin, args, &Handle::default())
+            {
+                let reason = match error {
+                    PluginError::Arguments { reason, .. } => reason,
+                    other => other.to_string(),
+                };
+                catalogue.refuse(&given, None, reason);
             }
         }
         Ok(catalogue)
+    }
+
+    /// Whether only the plugin itself can tell what is wrong with its arguments.
+    fn has_raw_arguments(&self, plugin: &str) -> bool {
+        plugin == secondmate_load_aware::NAME || self.plugins.iter().any(|own| own.name == plugin)
     }
 
     /// The same program with these guests: those of a record, or some that are recorded.
@@ -122,12 +155,9 @@ impl App {
         Self { plugins: self.plugins.clone(), guests: Arc::new(OnceLock::from(Ok(guests))) }
     }
 
-    /// Who loads guests, for the plugin of this name.
-    fn guests(&self, name: &str) -> Result<&Guests, PluginError> {
-        let guests = self.guests.get_or_init(|| Guests::new(default_cache_folder()));
-        guests
-            .as_ref()
-            .map_err(|reason| PluginError::Arguments { plugin: name.to_owned(), reason: reason.clone() })
+    /// Who loads guests.
+    fn guests(&self) -> Result<&Guests, &String> {
+        self.guests.get_or_init(|| Guests::new(default_cache_folder())).as_ref()
     }
 }
 

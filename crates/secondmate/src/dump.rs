@@ -69,14 +69,14 @@ pub(crate) fn dump(app: &App, args: &DumpArgs) -> Result<ExitCode> {
     let mut writer = Writer { out: BufWriter::new(io::stdout().lock()), format: args.output, objects: 0 };
     let written = if args.redact {
         // Pseudonyms sort as the texts do, so that all texts have to be known first.
-        let Live { mut objects, .. } = live(&args.cluster, &profiles)?;
+        let Live { mut objects, .. } = live(&args.cluster, &profiles, Slim::Yes)?;
         let pseudonyms = Pseudonyms::of(&objects);
         objects.iter_mut().try_for_each(|object| {
             pseudonyms.redact(object);
             writer.object(object)
         })
     } else {
-        list(&args.cluster, &profiles, |objects| {
+        list(&args.cluster, &profiles, Slim::Yes, |objects| {
             objects.iter().try_for_each(|object| writer.object(object))
         })?;
         Ok(())
@@ -98,13 +98,22 @@ pub(crate) struct Live {
     pub namespace: String,
 }
 
+/// Whether what scheduling does not read is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slim {
+    /// It goes into other people's hands.
+    Yes,
+    /// It stays here, and guests and extenders see what they see in the scheduler.
+    No,
+}
+
 /// Reads a live cluster.
 ///
 /// # Errors
 /// The cluster cannot be reached or listed.
-pub(crate) fn live(cluster: &ClusterArgs, profiles: &[Profile]) -> Result<Live> {
+pub(crate) fn live(cluster: &ClusterArgs, profiles: &[Profile], slim: Slim) -> Result<Live> {
     let mut objects = Vec::new();
-    let namespace = list(cluster, profiles, |more| {
+    let namespace = list(cluster, profiles, slim, |more| {
         objects.append(more);
         Ok(())
     })?;
@@ -115,13 +124,16 @@ pub(crate) fn live(cluster: &ClusterArgs, profiles: &[Profile]) -> Result<Live> 
 fn list(
     args: &ClusterArgs,
     profiles: &[Profile],
+    slim: Slim,
     mut each: impl FnMut(&mut Vec<Value>) -> io::Result<()>,
 ) -> Result<String> {
     let (absent, namespace) = args.ask(async |cluster| {
         let own = own_kinds(profiles);
         let mut slimmed = |api, mut objects: Vec<Value>| {
-            let slim = if own.contains(&api) { slim::slim_own } else { slim::slim };
-            objects.iter_mut().for_each(slim);
+            if slim == Slim::Yes {
+                let slim = if own.contains(&api) { slim::slim_own } else { slim::slim };
+                objects.iter_mut().for_each(slim);
+            }
             each(&mut objects)
         };
         let absent = secondmate_shell::dump(&cluster, profiles, &mut slimmed).await?;

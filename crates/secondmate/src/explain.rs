@@ -1,8 +1,11 @@
 //! `secondmate explain`: what the scheduler would say about the pods of a live cluster, or of one in a file.
 
+mod answers;
+
 use crate::cluster::ClusterArgs;
-use crate::dump::{Live, live};
+use crate::dump::{Live, Slim, live};
 use crate::{App, ConfigurationSource, profiles};
+use answers::Answers;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use secondmate_cycle::Profile;
@@ -11,10 +14,8 @@ use secondmate_explain::{
     read_values, render, write_json,
 };
 use secondmate_telemetry::logging::print;
-use secondmate_wasm::{Guests, Record, Recorder, default_cache_folder};
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -31,9 +32,9 @@ Examples:
   secondmate dump > cluster.json && secondmate explain -f cluster.json
   secondmate explain -f cluster.json shop/web-1 -o json
   secondmate explain -f cluster.json --config scheduler.yaml \\
-    --record-guests answers.jsonl
+    --record-answers answers.jsonl
   secondmate explain -f cluster.json --config scheduler.yaml \\
-    --replay-guests answers.jsonl";
+    --replay-answers answers.jsonl";
 
 /// Options of `explain`.
 #[derive(Debug, Args)]
@@ -60,13 +61,17 @@ pub(crate) struct ExplainArgs {
     /// The same as POD. May be repeated.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     pod: Vec<String>,
-    /// Record the answers of WebAssembly guests in this file, to explain the same elsewhere without the guests.
+    /// Do not ask the HTTP extenders of the configuration: their verdicts and scores are missing [default: they are asked what the
+    /// scheduler asks them (filter, prioritize, preempt), and never to bind].
+    #[arg(long)]
+    without_extenders: bool,
+    /// Record the answers of WebAssembly guests and HTTP extenders in this file, to explain the same elsewhere without them.
     #[arg(long, value_name = "FILE", requires = "config")]
-    record_guests: Option<PathBuf>,
-    /// Replay the answers of WebAssembly guests from such a file. No guest is loaded; configuration and dump must be those of the
-    /// recording.
-    #[arg(long, value_name = "FILE", requires = "config", conflicts_with = "record_guests")]
-    replay_guests: Option<PathBuf>,
+    record_answers: Option<PathBuf>,
+    /// Replay the answers of WebAssembly guests and HTTP extenders from such a file. No guest is loaded and no extender asked;
+    /// configuration and dump must be those of the recording.
+    #[arg(long, value_name = "FILE", requires = "config", conflicts_with = "record_answers")]
+    replay_answers: Option<PathBuf>,
     /// Output format.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -90,27 +95,13 @@ enum Output {
 /// # Errors
 /// The file or the configuration is not understood, or a pod that was asked for does not wait.
 pub(crate) fn explain(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
-    if let Some(file) = &args.replay_guests {
-        return explained(&app.with_guests(recorded_guests(file)?), args);
-    }
-    let Some(file) = &args.record_guests else { return explained(app, args) };
-    let told = || format!("cannot record the guests in {}", file.display());
-    let recorder = Arc::new(Recorder::new(Box::new(BufWriter::new(File::create(file).with_context(told)?))));
-    let guests = Guests::new(default_cache_folder()).map_err(anyhow::Error::msg)?;
-    let code = explained(&app.with_guests(guests.recorded(Arc::clone(&recorder))), args)?;
-    recorder.end().map_err(anyhow::Error::msg).with_context(told)?;
+    let (app, answers) = Answers::open(app, args)?;
+    let code = explained(&app, args, &answers)?;
+    answers.end()?;
     Ok(code)
 }
 
-/// The guests of a record.
-fn recorded_guests(file: &Path) -> Result<Guests> {
-    let told = || format!("cannot take the answers of guests from {}", file.display());
-    let from = BufReader::new(File::open(file).with_context(told)?);
-    let record = Record::read(from).map_err(anyhow::Error::msg).with_context(told)?;
-    Ok(Guests::of_record(record))
-}
-
-fn explained(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
+fn explained(app: &App, args: &ExplainArgs, answers: &Answers) -> Result<ExitCode> {
     let mut source = ConfigurationSource {
         file: args.config.clone(),
         scheduler_names: args.scheduler_name.clone(),
@@ -123,6 +114,10 @@ fn explained(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
     }
     let mut configuration = source.read(app)?;
     let mut profiles = profiles(app, &configuration)?;
+    let called = answers.extenders(&configuration.extenders)?;
+    if let Some(called) = &called {
+        profiles = profiles.into_iter().map(|p| p.with_extenders(called.extenders.clone())).collect();
+    }
     let Input { reading, name, namespace } = input(args, &profiles)?;
     let Reading { mut items, ignored, filled_in } = reading;
     let asked = args.named_pods(&namespace);
@@ -135,14 +130,19 @@ fn explained(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
     }
     let cluster = Cluster::load(items, &profiles);
     let pods = cluster.select(&asked).with_context(|| name.clone())?;
-    let explainer = Explainer::new(&cluster, &profiles);
+    let mut explainer = Explainer::new(&cluster, &profiles);
+    if let Some(called) = &called {
+        explainer = explainer.with_notes(&called.notes);
+    }
     for notice in configuration.notices() {
         print(&format!("configuration: {notice}"));
     }
-    if !configuration.extenders.is_empty() {
-        print(
+    match &called {
+        Some(called) => called.announce(&pods),
+        None if !configuration.extenders.is_empty() => print(
             "extenders are not asked: a node that passes here may be rejected by one, and their scores are missing",
-        );
+        ),
+        None => {}
     }
     remark(&cluster, &ignored, &configuration.scheduler_names(), pods.len(), asked.is_empty());
     remark_on_filling(&filled_in);
@@ -160,7 +160,11 @@ fn explained(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
             })
         }
     };
-    match written.and_then(|()| out.flush()) {
+    let written = written.and_then(|()| out.flush());
+    if let Some(called) = &called {
+        called.tell_failures();
+    }
+    match written {
         Ok(()) => Ok(ExitCode::SUCCESS),
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
@@ -228,7 +232,7 @@ fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<Input> {
     let keep = Keep::for_profiles(profiles);
     let Some(from) = &args.from else {
         let name = "the cluster".to_owned();
-        let Live { objects, namespace } = live(&args.cluster, profiles)?;
+        let Live { objects, namespace } = live(&args.cluster, profiles, Slim::No)?;
         let (items, ignored) = read_values(&objects, &name, keep)?;
         return Ok(Input { reading: Reading { items, ignored, ..Reading::default() }, name, namespace });
     };

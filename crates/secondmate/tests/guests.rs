@@ -136,10 +136,10 @@ fn what_guests_answered_is_explained_elsewhere_without_them() {
     write("config.yaml", "guest.wasm");
     write("other.yaml", "other.wasm");
 
-    let asked = explain("config.yaml", ["--record-guests", "answers.jsonl"]);
+    let asked = explain("config.yaml", ["--record-answers", "answers.jsonl"]);
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
     std::fs::remove_file(path("guest.wasm")).expect("there");
-    let replayed = explain("config.yaml", ["--replay-guests", "answers.jsonl"]);
+    let replayed = explain("config.yaml", ["--replay-answers", "answers.jsonl"]);
     assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
     let text = String::from_utf8_lossy(&replayed.stdout);
     assert!(text.contains("the guest does not like it"), "{text}");
@@ -147,9 +147,13 @@ fn what_guests_answered_is_explained_elsewhere_without_them() {
 
     for (configuration, more, part) in [
         ("config.yaml", ["--nodes", "5"], "error reading guestURL"),
-        ("other.yaml", ["--replay-guests", "answers.jsonl"], "other arguments"),
-        ("config.yaml", ["--replay-guests", "cluster.yaml"], "no line of a record of guests"),
-        ("config.yaml", ["--record-guests", "no/such/folder"], "cannot record the guests in no/such/folder"),
+        ("other.yaml", ["--replay-answers", "answers.jsonl"], "other arguments"),
+        ("config.yaml", ["--replay-answers", "cluster.yaml"], "no line of a record of answers"),
+        (
+            "config.yaml",
+            ["--record-answers", "no/such/folder"],
+            "cannot record the answers in no/such/folder",
+        ),
     ] {
         let output = explain(configuration, more);
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -177,6 +181,85 @@ fn a_configuration_with_a_guest_is_checked_with_the_guest() {
     let output = check(&configuration(&path("no.wasm"), ""));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && errors.contains("\"Picky\""), "{errors}");
+}
+
+#[test]
+fn a_guest_that_does_not_load_hides_no_other_fault() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("guest.wasm"), wat::parse_str(GUEST).expect("text")).expect("ours");
+    std::fs::write(path("text.wasm"), "no module").expect("ours");
+    let (good, text) = (path("guest.wasm"), path("text.wasm"));
+    let zeros = "0".repeat(64);
+    let written = format!(
+        r#"apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+parallelism: 0
+profiles:
+- schedulerName: mine
+  plugins:
+    multiPoint: {{enabled: [{{name: Picky}}, {{name: Gone}}, {{name: Loose}}, {{name: LoadAware}}, {{name: Missspelt}}]}}
+    bind: {{disabled: [{{name: "*"}}], enabled: [{{name: Gone}}]}}
+  pluginConfig:
+  - name: Picky
+    args:
+      guestURL: file://{good}
+      memoryMB: 7
+      guestChecksum: sha256:{zeros}
+  - name: Gone
+    args: {{guestURL: file:///no/such/guest.wasm}}
+  - name: Loose
+    args:
+      logSeverity: 9
+      guestURL: file://{text}
+  - name: LoadAware
+    args: {{pollSeconds: 0}}
+  - name: NotEnabled
+    args: {{guestURL: file:///not/there/either.wasm}}
+- schedulerName: other
+  plugins: {{multiPoint: {{enabled: [{{name: Gone}}]}}}}
+  pluginConfig: [{{name: Gone, args: {{guestURL: "ftp://x"}}}}]
+extenders:
+- urlPrefix: http://127.0.0.1:1
+  prioritizeVerb: prioritize
+"#,
+        good = good.display(),
+        text = text.display()
+    );
+    std::fs::write(path("config.yaml"), written).expect("ours");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("SECONDMATE_GUEST_CACHE", path("cache"))
+            .output()
+            .expect("the program starts");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let told = run(&["config", "check", "config.yaml"]);
+    let expected = [
+        "line 3: parallelism: Invalid value: 0",
+        "line 7: profiles[0].plugins.multiPoint.enabled: PreFilterPlugin \"Missspelt\" does not exist",
+        "line 13: profiles[0].pluginConfig[0].args.memoryMB: plugin \"Picky\": there is no such field: the fields are guestURL, ",
+        "line 14: profiles[0].pluginConfig[0].args.guestChecksum: plugin \"Picky\": wasm: error reading guestURL ",
+        "line 16: profiles[0].pluginConfig[1].args.guestURL: plugin \"Gone\": wasm: error reading guestURL file:///no/such/guest.wasm: No such file or directory (os error 2); give ",
+        "line 19: profiles[0].pluginConfig[2].args.logSeverity: plugin \"Loose\": expected 0 (info), 1 (warning), 2 (error) or 3 (fatal), not 9",
+        "line 20: profiles[0].pluginConfig[2].args.guestURL: plugin \"Loose\": wasm: error compiling guest: ",
+        "line 22: profiles[0].pluginConfig[3].args: plugin \"LoadAware\": pollSeconds",
+        "line 27: profiles[1].pluginConfig[0].args.guestURL: plugin \"Gone\": unsupported URL scheme: ftp; give ",
+        "line 29: extenders[0].weight: Invalid value: 0",
+    ];
+    let problems: Vec<&str> = told.split("\n  - ").skip(1).collect();
+    for part in expected {
+        assert!(problems.iter().any(|problem| problem.starts_with(part)), "{part}\n{told}");
+    }
+    assert_eq!(problems.len(), expected.len(), "{told}");
+    // Whatever starts a scheduler, or explains, says the same.
+    let of = |text: &str| text[text.find("the configuration has").expect("told")..].trim().to_owned();
+    assert_eq!(of(&run(&["run", "--config", "config.yaml"])), of(&told));
+    std::fs::write(path("cluster.yaml"), CLUSTER).expect("ours");
+    assert_eq!(of(&run(&["explain", "-f", "cluster.yaml", "--config", "config.yaml"])), of(&told));
 }
 
 fn pod(sandbox: &Sandbox, name: &str, annotation: &str) {

@@ -71,7 +71,8 @@ pub(crate) struct Context {
     /// Of the scheduling thread, which waits for answers.
     pub heartbeat: Heartbeat,
     pub metrics: Metrics,
-    pub events: EventSink,
+    /// Where it is told that an extender is not asked any more; without, the log alone is.
+    pub events: Option<EventSink>,
 }
 
 /// The extenders as the core calls them, and the one that binds.
@@ -93,6 +94,33 @@ pub(crate) fn extenders(clients: Vec<Client>, context: &Context) -> (Extenders, 
         all.push(extender);
     }
     (Extenders::new(all), binder)
+}
+
+/// The configured extenders for whoever evaluates pods and schedules none: they are asked what the scheduler asks them, in its way, and
+/// nobody is told to bind. The tasks that ask run in the runtime of the caller.
+///
+/// # Errors
+/// A URL is none, or certificates and keys cannot be used. Nobody is called yet.
+pub async fn extenders_to_ask(configured: &[secondmate_config::Extender]) -> Result<Extenders, StartError> {
+    let context = Context {
+        runtime: Handle::current(),
+        heartbeat: Heartbeat::new(),
+        metrics: Metrics::new(),
+        events: None,
+    };
+    Ok(extenders(clients(configured).await?, &context).0)
+}
+
+/// The configured extenders, called in this way.
+///
+/// # Errors
+/// What `calls` returns.
+pub fn extenders_called_by<E>(
+    configured: &[secondmate_config::Extender],
+    calls: impl Fn(&secondmate_config::Extender) -> Result<Arc<dyn CallExtender>, E>,
+) -> Result<Extenders, E> {
+    let each = configured.iter().map(|extender| Ok(as_configured(extender, calls(extender)?)));
+    Ok(Extenders::new(each.collect::<Result<_, E>>()?))
 }
 
 /// An extender that is called in this way.
@@ -205,7 +233,8 @@ impl HttpExtender {
                     error.unwrap_or_default()
                 );
                 warn!(extender = &*self.name, "{note}");
-                self.context.events.submit(EventNote {
+                let Some(events) = &self.context.events else { return };
+                events.submit(EventNote {
                     regarding: PodRef::from(pod),
                     related: None,
                     kind: EventType::Warning,

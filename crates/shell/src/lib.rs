@@ -64,7 +64,7 @@ pub use connect::{ConnectError, cluster, cluster_in, in_time};
 pub use doctor::{DoctorOptions, Examination, Finding, Severity, examine};
 pub use dump::{DumpError, Each, dump, kinds_to_dump};
 pub use engine::Progress;
-pub use extender::ExtenderConfigError;
+pub use extender::{ExtenderConfigError, extenders_called_by, extenders_to_ask};
 pub use guard::{CertificateSource, Endpoint, GuardOptions, GuardService};
 /// The client's configuration, for whoever makes one by other means than [`cluster`].
 pub use kube_client::Config as ClusterConfig;

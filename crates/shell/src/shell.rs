@@ -371,7 +371,7 @@ impl Parts {
             runtime: tokio::runtime::Handle::current(),
             heartbeat: heartbeat.clone(),
             metrics: self.metrics.clone(),
-            events: events.clone(),
+            events: Some(events.clone()),
         };
         let (extenders, binder) = extender::extenders(clients, &context);
         let writers = Writers {

@@ -23,9 +23,9 @@ pub(crate) fn fetch(url: &str, checksum: Option<&str>) -> Result<Vec<u8>, LoadEr
     };
     let digest = sha256(&bytes);
     match checksum {
-        Some(wanted) if !wanted.eq_ignore_ascii_case(&format!("sha256:{digest}")) => Err(read(format!(
-            "its checksum is sha256:{digest}, not {wanted}: it is another file than the one that was meant"
-        ))),
+        Some(wanted) if !wanted.eq_ignore_ascii_case(&format!("sha256:{digest}")) => {
+            Err(LoadError::Checksum { url: url.to_owned(), found: digest, wanted: wanted.to_owned() })
+        }
         _ => Ok(bytes),
     }
 }

@@ -1,13 +1,14 @@
 //! Guests: read, checked and compiled once, however many plugins are made of them; or as a record has them.
 
-use crate::args::GuestArgs;
+use crate::args::{self, GuestArgs};
 use crate::exports::Exports;
 use crate::host::{self, Host, Mirror, Shared};
-use crate::plugin::GuestPlugin;
-use crate::record::{Record, Recorder};
-use crate::{LoadError, cache, fetch};
+use crate::plugin::{GuestPlugin, start};
+use crate::record::GuestAnswers;
+use crate::{GuestFault, LoadError, cache, fetch};
 use secondmate_framework::{ExtensionPoint, Handle, Plugin, PluginError};
 use secondmate_model::Atom;
+use secondmate_record::Recorder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ pub struct Guests {
 enum Origin {
     Files(Files),
     /// They are not there; what they answered is.
-    Record(Arc<Record>),
+    Record(Arc<GuestAnswers>),
 }
 
 struct Files {
@@ -95,23 +96,38 @@ impl Guests {
 
     /// The guests of a record: they answer what they answered then, and no file is read.
     #[must_use]
-    pub fn of_record(record: Record) -> Self {
+    pub fn of_record(record: GuestAnswers) -> Self {
         Self { from: Origin::Record(Arc::new(record)), recorder: None }
     }
 
-    /// The extension points at which the guest of these arguments acts.
+    /// The extension points at which the guest of these arguments acts. It is loaded, started and asked for its events, as when a plugin
+    /// is made of it.
     ///
     /// # Errors
-    /// The arguments are wrong, or the guest cannot be loaded.
-    pub fn points(&self, name: &str, args: &Value) -> Result<Vec<ExtensionPoint>, PluginError> {
-        let refused = |reason| PluginError::Arguments { plugin: name.to_owned(), reason };
-        let read = GuestArgs::read(args).map_err(refused)?;
+    /// All that is wrong with the arguments, or what is wrong with the guest.
+    pub fn check(&self, name: &str, args: &Value) -> Result<Vec<ExtensionPoint>, Vec<GuestFault>> {
+        let (read, mut faults) = GuestArgs::read_in_part(args);
+        // Which guest is meant may be known although something else is wrong.
+        let known = !read.url.is_empty() && !faults.iter().any(|fault| fault.is_of(args::CHECKSUM_FIELD));
+        let mut points = Vec::new();
         match &self.from {
-            Origin::Files(files) => files.load(&read).map(|guest| guest.exports).map_err(|e| e.to_string()),
-            Origin::Record(record) => record.guest(name, args, None).map(|guest| guest.exports),
+            Origin::Files(files) if known => {
+                let checked = files.guest(name, read, &Handle::default()).and_then(|guest| {
+                    points = guest.compiled.exports.points();
+                    start(guest)
+                });
+                if let Err(error) = checked {
+                    let field = args::field(args, error.field()).unwrap_or(error.field());
+                    faults.push(GuestFault::of_field(field, error.to_string()));
+                }
+            }
+            Origin::Files(_) => {}
+            Origin::Record(record) => match record.guest(name, args, None) {
+                Ok(guest) => points = guest.exports.points(),
+                Err(reason) => faults.push(GuestFault::new(reason)),
+            },
         }
-        .map(Exports::points)
-        .map_err(refused)
+        if faults.is_empty() { Ok(points) } else { Err(faults) }
     }
 
     /// Makes a plugin of the guest of these arguments. One instance is made at once, so that a guest that does not start is found now.
@@ -120,18 +136,26 @@ impl Guests {
     /// The arguments are wrong, or the guest cannot be loaded, started, or asked for its events.
     pub fn plugin(&self, name: &str, args: &Value, handle: &Handle) -> Result<Arc<dyn Plugin>, PluginError> {
         let refused = |reason| PluginError::Arguments { plugin: name.to_owned(), reason };
-        let configured = args;
-        let args = GuestArgs::read(args).map_err(refused)?;
+        let read = GuestArgs::read(args).map_err(|faults| {
+            refused(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        })?;
         let files = match &self.from {
             Origin::Files(files) => files,
             Origin::Record(record) => {
-                let of = record.guest(name, configured, Some(&handle.profile)).map_err(refused)?;
+                let of = record.guest(name, args, Some(&handle.profile)).map_err(refused)?;
                 return Ok(Arc::new(GuestPlugin::of_record(of, Arc::clone(record), handle)));
             }
         };
-        let compiled = files.load(&args).map_err(|error| refused(error.to_string()))?;
-        let guest = Guest {
-            compiled,
+        let recorder = self.recorder.as_ref().map(|recorder| (Arc::clone(recorder), args));
+        let made = files.guest(name, read, handle).and_then(|guest| GuestPlugin::new(guest, recorder));
+        Ok(Arc::new(made.map_err(|error| refused(error.to_string()))?))
+    }
+}
+
+impl Files {
+    fn guest(&self, name: &str, args: GuestArgs, handle: &Handle) -> Result<Guest, LoadError> {
+        Ok(Guest {
+            compiled: self.load(&args)?,
             memory_bytes_max: usize::try_from(u64::from(args.memory_mib) << 20).unwrap_or(usize::MAX),
             fuel_per_call: args.fuel_per_call,
             shared: Arc::new(Shared {
@@ -142,13 +166,9 @@ impl Guests {
                 handle: handle.clone(),
                 mirror: Mutex::new(Mirror::default()),
             }),
-        };
-        let recorder = self.recorder.as_ref().map(|recorder| (Arc::clone(recorder), configured));
-        Ok(Arc::new(GuestPlugin::new(guest, recorder).map_err(|error| refused(error.to_string()))?))
+        })
     }
-}
 
-impl Files {
     fn load(&self, args: &GuestArgs) -> Result<Arc<Compiled>, LoadError> {
         let key = (args.url.clone(), args.checksum.clone());
         let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,8 +10,8 @@
 //! guest executes, so a guest is stopped at the same place each time; there is no clock here. What it must never know: how nodes
 //! are chosen, and clusters.
 //!
-//! What guests answer can be recorded ([`Recorder`]); a [`Record`] answers in their place, so that what was decided with a guest is
-//! decided again without its file.
+//! What guests answer can be recorded (`secondmate_record`); [`GuestAnswers`] of a record answer in their place, so that what was decided with
+//! a guest is decided again without its file.
 //!
 //! A guest has no file, no network and no environment, and it sees the time of the cycle.
 
@@ -37,7 +37,40 @@ pub use args::GuestArgs;
 pub use cache::default_cache_folder;
 pub use guest::Guests;
 pub use plugin::GuestPlugin;
-pub use record::{Record, Recorder};
+pub use record::GuestAnswers;
+
+/// What is wrong with the arguments of a guest, or with the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestFault {
+    /// The field of the arguments that is at fault, as it is written there; `None` where it is no single one.
+    pub field: Option<String>,
+    /// What is wrong, and what to do.
+    pub reason: String,
+}
+
+impl GuestFault {
+    fn new(reason: impl Into<String>) -> Self {
+        Self { field: None, reason: reason.into() }
+    }
+
+    fn of_field(field: &str, reason: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), reason: reason.into() }
+    }
+
+    fn is_of(&self, field: &str) -> bool {
+        self.field.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(field))
+    }
+}
+
+impl std::fmt::Display for GuestFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.field {
+            // Texts of upstream name the field themselves.
+            Some(field) if !self.reason.starts_with("wasm: ") => write!(f, "{field}: {}", self.reason),
+            _ => f.write_str(&self.reason),
+        }
+    }
+}
 
 /// Why a guest cannot be loaded. The texts that upstream has are upstream's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,18 +79,33 @@ pub enum LoadError {
     #[error("{0}; give guestURL as file://PATH, http://… or https://…")]
     Url(String),
     /// It cannot be read.
-    #[error("wasm: error reading guestURL {url}: {error}")]
+    #[error(
+        "wasm: error reading guestURL {url}: {error}; give a guestURL at which the scheduler can read the guest"
+    )]
     Reading {
         /// The URL.
         url: String,
         /// What happened.
         error: String,
     },
+    /// It is another one than the configuration means.
+    #[error(
+        "wasm: error reading guestURL {url}: its checksum is sha256:{found}, not {wanted}: it is another file than the one that was meant; \
+         correct guestURL, or guestChecksum where this file is the right one"
+    )]
+    Checksum {
+        /// The URL.
+        url: String,
+        /// The digest of what is there.
+        found: String,
+        /// `sha256:` and the digest that it should have.
+        wanted: String,
+    },
     /// It is no WebAssembly, or uses what this host does not have.
     #[error("wasm: error compiling guest: {0}; build it as a core module (not a component)")]
     Compiling(String),
     /// It has no memory that the host could read.
-    #[error("wasm: guest doesn't export memory[memory]")]
+    #[error("wasm: guest doesn't export memory[memory]; export its memory under the name `memory`")]
     NoMemory,
     /// An exported function has other parameters or results than it must have.
     #[error("wasm: guest exports the wrong signature for func[{export}]. should be () -> {result}")]
@@ -68,13 +116,15 @@ pub enum LoadError {
         result: &'static str,
     },
     /// It exports nothing that a scheduler calls.
-    #[error("wasm: guest does not export any plugin functions")]
+    #[error(
+        "wasm: guest does not export any plugin functions; export filter, score, reserve, permit or bind"
+    )]
     NoPlugin,
     /// It exports only what helps others.
     #[error("wasm: filter, score, reserve, permit or bind must be exported")]
     NoMainPoint,
     /// An export makes no sense without another one.
-    #[error("wasm: guest exports {export} without {needed}")]
+    #[error("wasm: guest exports {export} without {needed}; export that too")]
     Needs {
         /// What it exports.
         export: &'static str,
@@ -88,9 +138,23 @@ pub enum LoadError {
     )]
     Imports(Vec<String>),
     /// It cannot be instantiated.
-    #[error("failed to create a guest pool: wasm: instantiate error: {0}")]
+    #[error(
+        "failed to create a guest pool: wasm: instantiate error: {0}\n(it fails before it is asked anything: correct the guest, or what its args hand to it)"
+    )]
     Instantiate(String),
     /// It fails when it is asked for its events.
-    #[error("{0}")]
+    #[error(
+        "{0}\n(it fails when it is asked for its events: correct the guest, or what its args hand to it)"
+    )]
     Enqueue(String),
+}
+
+impl LoadError {
+    /// The field of the arguments that is at fault.
+    fn field(&self) -> &'static str {
+        match self {
+            Self::Checksum { .. } => args::CHECKSUM_FIELD,
+            _ => args::URL_FIELD,
+        }
+    }
 }

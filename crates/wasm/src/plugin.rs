@@ -9,10 +9,11 @@ use crate::guest::{Guest, Imports};
 use crate::host::{self, About, Done};
 use crate::instance::{CallError, Instance, Reply};
 use crate::pool::{Pool, Slot, lock};
-use crate::record::{Answer, Described, Outcome, Question, Record, Recorder};
+use crate::record::{self, Answer, Described, GuestAnswers, Outcome, Question};
 use crate::status::{default_events, event};
 use secondmate_framework::{Context, CycleState, EventRegistration, ExtensionPoint, Handle, Status};
 use secondmate_model::{Atom, Pod, Timestamp};
+use secondmate_record::Recorder;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tracing::{debug, warn};
@@ -37,7 +38,7 @@ enum Source {
     /// The guest, and what it answers is written down where somebody wants that.
     Guest(Arc<Pool>, Option<Arc<Recorder>>),
     /// A record of what it answered.
-    Record(Arc<Record>),
+    Record(Arc<GuestAnswers>),
 }
 
 /// Names of nodes, and the list of them in JSON.
@@ -53,32 +54,44 @@ struct Loose {
     cycle: Cycle,
 }
 
+/// A pool with an instance, and resource and action of each event that the guest registers.
+type Started = (Arc<Pool>, Vec<(u32, u32)>);
+
+/// Makes the guest's first instance and asks it for its events.
+pub(crate) fn start(guest: Guest) -> Result<Started, LoadError> {
+    let pool = Arc::new(Pool::new(guest)?);
+    let mut instance = pool.take().map_err(LoadError::Instantiate)?;
+    let asked = instance.call(Export::Enqueue, &pool.guest, &About::default());
+    let events = asked.map_err(|error| LoadError::Enqueue(error.to_string()))?.results.events;
+    pool.put(instance);
+    Ok((pool, events))
+}
+
 impl GuestPlugin {
     /// A plugin of the guest; with a recorder and the arguments that the record is to have, it is recorded.
     pub(crate) fn new(guest: Guest, recorder: Option<(Arc<Recorder>, &Value)>) -> Result<Self, LoadError> {
         let (exports, imports) = (guest.compiled.exports, guest.compiled.imports);
         let (name, handle) = (guest.shared.name.clone(), guest.shared.handle.clone());
-        let pool = Arc::new(Pool::new(guest)?);
-        let mut instance = pool.take().map_err(LoadError::Instantiate)?;
-        let asked = instance.call(Export::Enqueue, &pool.guest, &About::default());
-        let events = asked.map_err(|error| LoadError::Enqueue(error.to_string()))?.results.events;
-        pool.put(instance);
+        let (pool, events) = start(guest)?;
         if let Some((recorder, args)) = &recorder {
-            recorder.guest(Described {
-                profile: handle.profile.to_string(),
-                name: name.to_string(),
-                args: (*args).clone(),
-                exports,
-                imports,
-                events: events.clone(),
-            });
+            record::describe(
+                recorder,
+                &Described {
+                    profile: handle.profile.to_string(),
+                    name: name.to_string(),
+                    args: (*args).clone(),
+                    exports,
+                    imports,
+                    events: events.clone(),
+                },
+            );
         }
         let source = Source::Guest(pool, recorder.map(|(recorder, _)| recorder));
         Ok(Self::make(name, source, (exports, imports), &events, handle))
     }
 
     /// A plugin that answers what the guest answered.
-    pub(crate) fn of_record(guest: &Described, record: Arc<Record>, handle: &Handle) -> Self {
+    pub(crate) fn of_record(guest: &Described, record: Arc<GuestAnswers>, handle: &Handle) -> Self {
         let kind = (guest.exports, guest.imports);
         Self::make(Atom::new(&guest.name), Source::Record(record), kind, &guest.events, handle.clone())
     }
@@ -199,7 +212,7 @@ impl GuestPlugin {
                 let called = self.call_instance(pool, export, cycle, of, &mut done);
                 let outcome = called.map_or_else(Outcome::Failed, Outcome::Returned);
                 if let Some(recorder) = recorder {
-                    recorder.call(question(), Answer { outcome: outcome.clone(), done });
+                    record::note(recorder, question(), Answer { outcome: outcome.clone(), done });
                 }
                 outcome
             }

@@ -5,7 +5,8 @@ use secondmate_core::{Scheduler, SchedulerConfig};
 use secondmate_cycle::{Profile, ProfileSpec, multi_point};
 use secondmate_framework::Parity;
 use secondmate_model::{Node, Pod, Timestamp, Uid, wire};
-use secondmate_wasm::{Guests, Record, Recorder};
+use secondmate_record::Recorder;
+use secondmate_wasm::{GuestAnswers, Guests};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -160,7 +161,9 @@ fn recorded() -> (Vec<String>, Vec<u8>, Value) {
 }
 
 fn from_record(record: &[u8], args: &Value) -> Result<Profile, String> {
-    profile(Guests::of_record(Record::read(record)?), args)
+    let mut answers = GuestAnswers::default();
+    secondmate_record::read(record, |kind, content| answers.take(kind, content))?;
+    profile(Guests::of_record(answers), args)
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub const TARGETS: &[Target] = &[
         services::server_metrics,
     ),
     target_of("usage", "what metrics.k8s.io and Prometheus answer", Form::Json, services::usage),
-    target_of("guest-record", "a record of guests' answers", Form::Text, guests::record),
+    target_of("answers-record", "a record of guests' and extenders' answers", Form::Text, guests::record),
     target_of("guest-arguments", "the arguments of a WebAssembly guest", Form::Json, guests::arguments),
     target_of("guest-object", "a pod or a node that a guest is handed", Form::Json, guests::object),
     target_of("protobuf", "a request body in protobuf", Form::Binary, requests::protobuf),

@@ -148,7 +148,7 @@ fn context(metrics: &Metrics) -> Context {
         runtime: tokio::runtime::Handle::current(),
         heartbeat: Heartbeat::new(),
         metrics: metrics.clone(),
-        events: EventSink::start(caller, leading, metrics, config, Arc::default(), tasks),
+        events: Some(EventSink::start(caller, leading, metrics, config, Arc::default(), tasks)),
     }
 }
 

@@ -166,7 +166,11 @@ fn guests_are_loaded_by_url() {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len());
     let answer: &'static [u8] = Vec::leak([head.as_bytes(), &bytes].concat());
     let guests = Guests::new(None).expect("this machine runs guests");
-    let points = |args: serde_json::Value| guests.points("Guest", &args).map_err(|error| error.to_string());
+    let points = |args: serde_json::Value| {
+        guests
+            .check("Guest", &args)
+            .map_err(|faults| faults.iter().map(ToString::to_string).collect::<String>())
+    };
     let url = serve(answer, 2);
     let wrong = format!("sha256:{:064}", 0);
     let error = points(json!({"guestURL": url, "guestChecksum": wrong})).expect_err("another file");

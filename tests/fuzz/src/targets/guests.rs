@@ -1,9 +1,10 @@
-//! WebAssembly guests: their arguments, and the objects that they are handed.
+//! WebAssembly guests: their arguments, the objects that they are handed, and records of what they and extenders answered.
 
 use secondmate_guest::protobuf::Message;
 use secondmate_model::wire;
+use secondmate_record::ExtenderAnswers;
 use secondmate_wasm::fuzzing::object as encode;
-use secondmate_wasm::{GuestArgs, Record};
+use secondmate_wasm::{GuestAnswers, GuestArgs};
 use serde_json::Value;
 
 use super::{ensure, ensure_told, text};
@@ -21,7 +22,10 @@ pub(super) fn arguments(input: &[u8]) -> Result<bool, String> {
             })?;
             Ok(true)
         }
-        Err(message) => ensure_told(&message).map(|()| false),
+        Err(faults) => {
+            ensure(!faults.is_empty(), "a refusal says why", String::new)?;
+            faults.iter().try_for_each(|fault| ensure_told(&fault.to_string())).map(|()| false)
+        }
     }
 }
 
@@ -62,10 +66,17 @@ pub(super) fn object(input: &[u8]) -> Result<bool, String> {
 const LAST: u32 = 1023;
 
 pub(super) fn record(input: &[u8]) -> Result<bool, String> {
-    match Record::read(input) {
+    let read = || {
+        let (mut guests, mut extenders) = (GuestAnswers::default(), ExtenderAnswers::default());
+        secondmate_record::read(input, |kind, content| {
+            Ok(guests.take(kind, content)? || extenders.take(kind, content)?)
+        })?;
+        Ok::<_, String>(format!("{guests:?} {extenders:?}"))
+    };
+    match read() {
         Ok(record) => {
-            let again = Record::read(input).map(|again| format!("{again:?}"));
-            ensure(again == Ok(format!("{record:?}")), "read again it is the same", || format!("{again:?}"))?;
+            let again = read();
+            ensure(again.as_ref() == Ok(&record), "read again it is the same", || format!("{again:?}"))?;
             Ok(true)
         }
         Err(message) => ensure_told(&message).map(|()| false),
