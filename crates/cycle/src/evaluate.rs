@@ -114,6 +114,8 @@ pub struct Rejection {
 pub struct Details {
     /// The rejection of the pod as a whole by PreFilter; no node was looked at then.
     pub pre_filter: Option<Status>,
+    /// The plugins that left only some of the nodes at PreFilter: a rejection that names no plugin is theirs.
+    pub narrowed_by: BTreeSet<Atom>,
     /// Verdicts of the nodes that did not pass.
     pub statuses: NodeStatuses,
     /// The nodes that passed, in the snapshot's order.

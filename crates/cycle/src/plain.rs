@@ -142,6 +142,7 @@ impl<'a> Pass<'a> {
         let (chosen, scored) = self.choose(&feasible, random)?;
         let details = self.scope.is_every().then(|| Details {
             pre_filter: None,
+            narrowed_by: pre_filtered.plugins_with_nodes,
             statuses: feasible.statuses,
             feasible: feasible.nodes,
             scored,
@@ -230,6 +231,7 @@ impl<'a> Pass<'a> {
         let rejection = Rejection { message, rejected_by, pending_by, post_filter, post_filter_ran };
         let details = self.scope.is_every().then(|| Details {
             pre_filter,
+            narrowed_by: pre_filtered.plugins_with_nodes.clone(),
             statuses,
             feasible: Vec::new(),
             scored: Scored::default(),

@@ -6,7 +6,7 @@ use crate::extenders::AskedExtender;
 use secondmate_cycle::evaluation::{facts, nominated_with};
 use secondmate_cycle::{Details, Profile};
 use secondmate_framework::{Code, Context, EXTENDER_NAME, Fact, NodeIndex, Reason, Status};
-use secondmate_model::{Atom, Pod};
+use secondmate_model::{Atom, NodeInfo, Pod};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -54,10 +54,17 @@ impl Facts {
     ) -> Self {
         let mut result = Self { asked, ..Self::default() };
         let Some(state) = &details.state else { return result };
-        if let Some(status) = &details.pre_filter {
-            if let Some(plugin) = status.plugin() {
-                result.pre_filter = facts(profile, cx, state, pod, plugin, None);
+        let behind = |status: &Status, node: Option<&NodeInfo>| -> Vec<Fact> {
+            match status.plugin() {
+                Some(plugin) => facts(profile, cx, state, pod, plugin, node),
+                None => {
+                    let of = |plugin| facts(profile, cx, state, pod, plugin, node);
+                    details.narrowed_by.iter().flat_map(of).collect()
+                }
             }
+        };
+        if let Some(status) = &details.pre_filter {
+            result.pre_filter = behind(status, None);
             return result;
         }
         let passed: BTreeSet<&Atom> = details.feasible.iter().map(|n| n.name()).collect();
@@ -76,10 +83,10 @@ impl Facts {
             });
             let group = &mut result.groups[place];
             group.nodes.push(node.name().clone());
-            let Some(plugin) = status.plugin().filter(|_| group.nodes.len() <= NODES_ASKED_MAX) else {
+            if group.nodes.len() > NODES_ASKED_MAX {
                 continue;
-            };
-            for fact in facts(profile, cx, state, pod, plugin, Some(node)) {
+            }
+            for fact in behind(status, Some(node)) {
                 group.add(fact, node.name());
             }
             group.nominated.extend(nominated_with(cx, pod, node.name()).cloned());

@@ -160,7 +160,7 @@ fn taints_cordons_ports_and_labels_are_named() {
                 5 nodes (NodeAffinity): node(s) didn't match Pod's node affinity/selector
                   n1, n2, n3 and 2 more: node affinity wants disk in
                     (nvme,tape),kubernetes.io/arch
-              would help: a node with such labels
+              would help: a node with disk in (nvme,tape),kubernetes.io/arch
               event: 0/5 nodes are available: 5 node(s) didn't match Pod's node
                 affinity/selector. preemption: 0/5 nodes are available: 5 Preemption is not
                 helpful for scheduling.
@@ -366,6 +366,97 @@ fn claims_are_named_with_what_they_wait_for() {
               event: 0/1 nodes are available: 1 node(s) didn't match PersistentVolume's node
                 affinity. preemption: 0/1 nodes are available: 1 Preemption is not helpful
                 for scheduling.
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_said_of_names_features_devices_and_capacities_is_told_in_full() {
+    let to = |fields: &str| {
+        format!(
+            "schedulerName: mine, containers: [{{name: c}}], affinity: {{nodeAffinity: \
+             {{requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: [{{matchFields: [{fields}]}}]}}}}}}"
+        )
+    };
+    let name = |names: &str| format!("{{key: metadata.name, operator: In, values: [{names}]}}");
+    let cluster = [
+        node("n1", "zone: a", ""),
+        node("n2", "zone: b", ""),
+        "---\napiVersion: resource.k8s.io/v1\nkind: DeviceClass\nmetadata: {name: gpus}\nspec: {extendedResourceName: example.com/gpu}\n"
+            .to_owned(),
+        "---\napiVersion: storage.k8s.io/v1\nkind: CSIDriver\nmetadata: {name: disks}\nspec: {storageCapacity: true}\n".to_owned(),
+        "---\napiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: fast}\nprovisioner: disks\nvolumeBindingMode: \
+         WaitForFirstConsumer\n"
+            .to_owned(),
+        "---\napiVersion: storage.k8s.io/v1\nkind: CSIStorageCapacity\nmetadata: {name: a, namespace: disks}\nstorageClassName: fast\n\
+         capacity: 3Gi\nnodeTopology: {matchLabels: {zone: a}}\n"
+            .to_owned(),
+        "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: shop, uid: data}\nspec: {accessModes: \
+         [ReadWriteOnce], resources: {requests: {storage: 10Gi}}, storageClassName: fast}\n"
+            .to_owned(),
+        pod("elsewhere", "", &to(&name("n9"))),
+        pod("torn", "", &to(&format!("{}, {}", name("n1"), name("n2")))),
+        pod("needing", "", "schedulerName: mine, hostNetwork: true, hostUsers: false, containers: [{name: c}]"),
+        pod("device", "", &format!("schedulerName: mine, {}", asks("example.com/gpu: 1"))),
+        pod(
+            "disk",
+            "",
+            "schedulerName: mine, containers: [{name: c}], volumes: [{name: v, persistentVolumeClaim: {claimName: data}}]",
+        ),
+    ];
+    check(
+        &cluster.concat(),
+        expect![[r#"
+            shop/elsewhere (mine): fits on none of 2 nodes
+              does not fit on
+                2 nodes (PreFilter): node(s) didn't satisfy plugin(s) [NodeAffinity]
+                  n1, n2: node affinity wants metadata.name=n9
+              would help: a node with metadata.name=n9
+              event: 0/2 nodes are available: 2 node(s) didn't satisfy plugin(s)
+                [NodeAffinity]. preemption: 0/2 nodes are available: 2 Preemption is not
+                helpful for scheduling.
+
+            shop/torn (mine): cannot be placed, whatever the node
+              NodeAffinity: pod affinity terms conflict
+                node affinity wants metadata.name=n1,metadata.name=n2, which no node can
+                  meet
+              would help: a node affinity that some node can meet
+              event: 0/2 nodes are available: pod affinity terms conflict. not found
+
+            shop/needing (mine): fits on none of 2 nodes
+              does not fit on
+                2 nodes (NodeDeclaredFeatures): node(s) didn't match Pod's required features
+                  n1, n2: does not declare the feature UserNamespacesHostNetworkSupport
+                    (status.declaredFeatures), which the pod needs
+              would help: a node whose kubelet has the feature
+                UserNamespacesHostNetworkSupport
+              event: 0/2 nodes are available: 2 node(s) didn't match Pod's required
+                features. preemption: 0/2 nodes are available: 2 Preemption is not helpful
+                for scheduling.
+
+            shop/device (mine): fits on none of 2 nodes
+              does not fit on
+                2 nodes (DynamicResources): node(s) have no example.com/gpu from a device
+                  plugin, and this scheduler does not allocate devices of DeviceClass gpus
+                  (dynamic resource allocation)
+                  n1, n2: offers no example.com/gpu
+              would help: a node with example.com/gpu from a device plugin
+              event: 0/2 nodes are available: 2 node(s) have no example.com/gpu from a
+                device plugin, and this scheduler does not allocate devices of DeviceClass
+                gpus (dynamic resource allocation). preemption: 0/2 nodes are available: 2
+                Preemption is not helpful for scheduling.
+
+            shop/disk (mine): fits on none of 2 nodes
+              does not fit on
+                2 nodes (VolumeBinding): node(s) did not have enough free storage
+                  n1: the driver has room for 3Gi there, claim shop/data (10Gi, StorageClass
+                    "fast") needs more
+                  n2: the driver tells of no room there for claim shop/data (10Gi,
+                    StorageClass "fast")
+              would help: storage for claim shop/data (10Gi, StorageClass "fast") on n1
+              event: 0/2 nodes are available: 2 node(s) did not have enough free storage.
+                preemption: 0/2 nodes are available: 2 Preemption is not helpful for
+                scheduling.
         "#]],
     );
 }

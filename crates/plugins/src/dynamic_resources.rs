@@ -9,9 +9,9 @@
 use crate::arguments;
 use crate::device_classes;
 use secondmate_framework::{
-    ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
-    Hint, NodeParts, NodeStatuses, Normalization, ObjectChange, Plugin, PluginError, PodParts, PostFilter,
-    PostFilterOutcome, PreFilter, PreFilterOutcome, Reading, RunFilters, Score, Status,
+    ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter,
+    Handle, Hint, NodeParts, NodeStatuses, Normalization, ObjectChange, Plugin, PluginError, PodParts,
+    PostFilter, PostFilterOutcome, PreFilter, PreFilterOutcome, Reading, RunFilters, Score, Status,
 };
 use secondmate_model::objects::ObjectKind;
 use secondmate_model::{Atom, NodeInfo, Pod};
@@ -133,6 +133,22 @@ impl Plugin for DynamicResources {
     fn hint(&self, pod: &Pod, _change: &ObjectChange) -> Hint {
         // The claims of a pod are for good, and so is the refusal.
         if pod.has_resource_claims { Hint::Skip } else { Hint::Queue }
+    }
+
+    fn facts(
+        &self,
+        _cx: &Context<'_>,
+        state: &CycleState,
+        _pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        let (Some(node), Some(Extended(resources))) = (node, state.read()) else { return Vec::new() };
+        let offered = |name: &Atom| node.node().allocatable.resources.scalar(name).unwrap_or(0) > 0;
+        let fact = |ExtendedResource { name, .. }: &ExtendedResource| {
+            Fact::new(format!("offers no {name}"))
+                .helped_by(format!("a node with {name} from a device plugin"))
+        };
+        resources.iter().filter(|resource| !offered(&resource.name)).map(fact).collect()
     }
 }
 

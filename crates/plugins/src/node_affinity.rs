@@ -106,6 +106,17 @@ fn has(node: &Node, key: &Atom) -> String {
     node.labels.get(key).map_or("has no such label".to_owned(), |value| format!("has {value}"))
 }
 
+/// The nodes that node affinity names.
+fn named(selector: &NodeSelector) -> Fact {
+    let of_term = |term: &NodeSelectorTerm| {
+        let texts: Vec<String> = term.fields.iter().map(ToString::to_string).collect();
+        texts.join(",")
+    };
+    let terms: Vec<String> = selector.terms.iter().map(of_term).collect();
+    Fact::new(format!("node affinity wants {}, which no node can meet", terms.join(" or ")))
+        .helped_by("a node affinity that some node can meet")
+}
+
 /// What a node lacks for each of the alternatives.
 fn unmet(selector: &NodeSelector, node: &Node) -> String {
     let of_term = |term: &NodeSelectorTerm| {
@@ -184,7 +195,9 @@ impl Plugin for NodeAffinity {
         pod: &Arc<Pod>,
         node: Option<&NodeInfo>,
     ) -> Vec<Fact> {
-        let Some(node) = node.map(NodeInfo::node) else { return Vec::new() };
+        let Some(node) = node.map(NodeInfo::node) else {
+            return required(pod).map(named).into_iter().collect();
+        };
         let enforced = self.added_required.as_ref().filter(|_| !self.is_enforced_met(node));
         if let Some(selector) = enforced {
             return vec![Fact::new(format!(
@@ -201,8 +214,12 @@ impl Plugin for NodeAffinity {
             .collect();
         if let Some(selector) = required(pod).filter(|s| !s.matches(&node.name, &node.labels)) {
             let unmet = unmet(selector, node);
-            facts
-                .push(Fact::new(format!("node affinity wants {unmet}")).helped_by("a node with such labels"));
+            let fact = Fact::new(format!("node affinity wants {unmet}"));
+            let can_match = selector
+                .terms
+                .iter()
+                .any(|term| term.error.is_none() && (!term.labels.is_empty() || !term.fields.is_empty()));
+            facts.push(if can_match { fact.helped_by(format!("a node with {unmet}")) } else { fact });
         }
         facts
     }

@@ -1,8 +1,8 @@
 //! NodeDeclaredFeatures: a pod that needs features of the kubelet goes to nodes that declare them.
 
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
-    NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
+    Hint, NodeParts, ObjectChange, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
 use secondmate_model::{NodeInfo, Pod};
 use serde_json::Value;
@@ -67,6 +67,25 @@ impl Plugin for NodeDeclaredFeatures {
             true
         };
         if queue { Hint::Queue } else { Hint::Skip }
+    }
+
+    fn facts(
+        &self,
+        _cx: &Context<'_>,
+        _state: &CycleState,
+        pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        let Some(node) = node else { return Vec::new() };
+        let declared = &node.node().declared_features;
+        let missing = pod.required_features.iter().filter(|feature| !declared.contains(feature));
+        let fact = |feature| {
+            let text = format!(
+                "does not declare the feature {feature} (status.declaredFeatures), which the pod needs"
+            );
+            Fact::new(text).helped_by(format!("a node whose kubelet has the feature {feature}"))
+        };
+        missing.map(fact).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! NodeName: a pod that names its node goes there or nowhere.
 
 use secondmate_framework::{
-    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle,
+    ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
     NodeParts, Plugin, PluginError, PodParts, PreFilter, PreFilterOutcome, Status,
 };
 use secondmate_model::{NodeInfo, Pod};
@@ -46,6 +46,18 @@ impl Plugin for NodeName {
     fn events(&self) -> Vec<EventRegistration> {
         vec![EventRegistration::new(EventResource::Node, ActionType::ADD)]
     }
+
+    fn facts(
+        &self,
+        _cx: &Context<'_>,
+        _state: &CycleState,
+        pod: &Arc<Pod>,
+        node: Option<&NodeInfo>,
+    ) -> Vec<Fact> {
+        let named = pod.node_name.as_ref().filter(|name| node.is_none_or(|node| *name != node.name()));
+        let fact = |name| Fact::new(format!("the pod names node {name} (spec.nodeName)"));
+        named.map(fact).into_iter().collect()
+    }
 }
 
 impl PreFilter for NodeName {
@@ -87,6 +99,10 @@ mod tests {
                 expected,
                 "{wanted:?}"
             );
+            let facts = NodeName.facts(&context(&snapshot), &CycleState::new(), &pod, Some(&node));
+            let told: Vec<&str> = facts.iter().map(|fact| fact.text.as_str()).collect();
+            let named = ["the pod names node n2 (spec.nodeName)"];
+            assert_eq!(told, if wanted == "n2" { &named[..] } else { &[] });
         }
     }
 }

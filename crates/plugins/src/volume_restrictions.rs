@@ -195,7 +195,10 @@ impl Plugin for VolumeRestrictions {
         let Some(node) = node else { return pod_claims::facts(cx.snapshot.objects(), pod) };
         let has_disk = |other: &&Arc<Pod>| disks_conflict(pod, other);
         let users = facts::list(node.pods().iter().filter(has_disk).map(AsRef::as_ref), pod);
-        let disk = users.map(|users| Fact::new(format!("a disk of the pod is in use by {users}")));
+        let disk = users.map(|users| {
+            Fact::new(format!("a disk of the pod is in use by {users}"))
+                .helped_by(format!("an end of {users}"))
+        });
         let claims = state.read::<ExclusiveClaims>().map(|claims| claims.facts(cx.snapshot.nodes(), pod));
         disk.into_iter().chain(claims.unwrap_or_default()).collect()
     }

@@ -83,7 +83,8 @@ impl Plugin for TenantNodes {
             .map(ToString::to_string)
             .collect();
         let unmet = unmet.join(",");
-        vec![Fact::new(format!("does not match {unmet} of the tenant's node selector"))]
+        let fact = Fact::new(format!("does not match {unmet} of the tenant's node selector"));
+        vec![fact.helped_by(format!("a node with {unmet}"))]
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::claims::{PodClaims, SELECTED_NODE};
 use super::matching::{Culprit, node_affinity};
-use crate::facts::bytes;
+use crate::facts::{bytes, lacks};
 use crate::pod_claims;
 use secondmate_framework::Fact;
 use secondmate_model::objects::{Objects, PersistentVolume, PersistentVolumeClaim};
+use secondmate_model::quantity::Quantity;
 use secondmate_model::{Node, NodeSelector, Pod};
 
 impl PodClaims {
@@ -38,8 +39,25 @@ fn fact(culprit: Culprit<'_>, objects: &Objects, node: &Node) -> Fact {
             Fact::new(text).helped_by(format!("a PersistentVolume for {} on {}", asked(claim), node.name))
         }
         Culprit::NoSpace(claim) => {
-            let text = format!("the driver has no room there for {}", asked(claim));
-            Fact::new(text).helped_by(format!("storage for {}", asked(claim)))
+            let class = claim.storage_class.as_ref();
+            let here =
+                class.into_iter().flat_map(|class| objects.capacities_of_class(class)).filter(|capacity| {
+                    let topology =
+                        capacity.node_topology.as_ref().and_then(|topology| topology.as_ref().ok());
+                    topology.is_some_and(|topology| topology.matches(&node.labels))
+                });
+            let largest = here.filter_map(|capacity| capacity.limit).map(Quantity::value).max();
+            let text = match largest {
+                Some(largest) => {
+                    format!("the driver has room for {} there, {} needs more", bytes(largest), asked(claim))
+                }
+                None => format!("the driver tells of no room there for {}", asked(claim)),
+            };
+            let lacks = largest.map_or(1000, |largest| lacks(claim.request.value(), largest));
+            Fact {
+                lacks,
+                ..Fact::new(text).helped_by(format!("storage for {} on {}", asked(claim), node.name))
+            }
         }
     }
 }
