@@ -1,7 +1,7 @@
 //! From options and file to profiles that run.
 
 use crate::App;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use secondmate_config::Configuration;
 use secondmate_cycle::Profile;
 use std::path::PathBuf;
@@ -30,8 +30,11 @@ impl ConfigurationSource {
     /// The text of the file, where there is one.
     pub(crate) fn text(&self) -> anyhow::Result<Option<String>> {
         let Some(path) = &self.file else { return Ok(None) };
-        let text = std::fs::read_to_string(path).with_context(|| {
-            format!("cannot read the configuration {}: give a readable file by --config", path.display())
+        let text = std::fs::read_to_string(path).map_err(|why| {
+            anyhow!(
+                "cannot read the configuration {}: {why}; give a readable file by --config",
+                path.display()
+            )
         })?;
         Ok(Some(text))
     }
@@ -53,6 +56,7 @@ impl ConfigurationSource {
                     "there is nothing to schedule: give --scheduler-name NAME (it may be repeated), or --config FILE"
                 )
             }
+            _ if names.iter().any(String::is_empty) => bail!("--scheduler-name: a name must not be empty"),
             _ => Configuration::for_scheduler_names(names).context("--scheduler-name")?,
         };
         if !configuration.unsupported().is_empty() {

@@ -86,6 +86,8 @@ pub(crate) fn dump(app: &App, args: &DumpArgs) -> Result<ExitCode> {
             print(&format!("dumped {objects} objects"));
             Ok(ExitCode::SUCCESS)
         }
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error).context("cannot write to standard output"),
     }
 }

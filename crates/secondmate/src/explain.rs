@@ -6,7 +6,7 @@ use crate::cluster::ClusterArgs;
 use crate::dump::{Live, Slim, live};
 use crate::{App, ConfigurationSource, profiles};
 use answers::Answers;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use secondmate_cycle::Profile;
 use secondmate_explain::{
@@ -246,7 +246,7 @@ fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<Input> {
             bail!("{name} is a folder: give a file, or `-` and the objects on standard input");
         }
         let text = std::fs::read_to_string(from)
-            .with_context(|| format!("cannot read {name}: give a readable file by -f"))?;
+            .map_err(|why| anyhow!("cannot read {name}: {why}; give a readable file by -f"))?;
         (name, text)
     };
     // A file is of no context.

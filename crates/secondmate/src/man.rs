@@ -34,8 +34,8 @@ pub(crate) fn man(args: &ManArgs, program: Command) -> anyhow::Result<ExitCode> 
     let words = std::iter::once("secondmate").chain(args.command.iter().flat_map(|given| given.split(' ')));
     let wanted = words.collect::<Vec<_>>().join("-");
     let Some(page) = pages.iter().find(|page| page.name == wanted) else {
-        let names: Vec<&str> =
-            pages.iter().filter_map(|page| page.name.split_once('-')).map(|n| n.1).collect();
+        let program = pages.first().map_or("", |page| page.name.as_str());
+        let names: Vec<String> = pages.iter().filter_map(|page| page.words(program)).collect();
         bail!("no command is called {:?}: use one of {}", args.command.join(" "), names.join(", "));
     };
     print(&page.render().context("cannot write a page")?)
@@ -48,6 +48,11 @@ struct Page {
 }
 
 impl Page {
+    /// The command as it is typed; nothing for the page of the program itself.
+    fn words(&self, program: &str) -> Option<String> {
+        self.command.get_bin_name()?.strip_prefix(program)?.strip_prefix(' ').map(str::to_owned)
+    }
+
     fn render(&self) -> std::io::Result<Vec<u8>> {
         let source = concat!("secondmate ", env!("CARGO_PKG_VERSION"));
         let man = Man::new(self.command.clone()).title(&self.name).source(source);

@@ -2,7 +2,7 @@
 
 use crate::App;
 use crate::output::print;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use secondmate_config::{Configuration, KIND, OWN_KIND};
 use secondmate_documents::documents;
@@ -47,8 +47,9 @@ enum TenantsCommand {
 
 pub(crate) fn tenants(app: &App, args: &TenantsArgs) -> anyhow::Result<ExitCode> {
     let TenantsCommand::Render { filename, dir, base } = &args.command;
-    let text = std::fs::read_to_string(filename)
-        .with_context(|| format!("cannot read {}: give a readable file by --filename", filename.display()))?;
+    let text = std::fs::read_to_string(filename).map_err(|why| {
+        anyhow!("cannot read {}: {why}; give a readable file by --filename", filename.display())
+    })?;
     let files = render(app, &text, base).with_context(|| filename.display().to_string())?;
     write(dir, &files)?;
     let mut said: String = files.keys().map(|name| format!("{}\n", dir.join(name).display())).collect();

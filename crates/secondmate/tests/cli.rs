@@ -58,6 +58,36 @@ fn help(command: &[String], flag: &str) -> Result<String> {
     stdout(&arguments, &[("COLUMNS", "80")])
 }
 
+/// A reason stands before what to do about it, and nothing stands twice.
+#[test]
+fn what_is_not_there_is_told_in_one_line() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let here = folder.path().to_str().context("a path")?;
+    let nowhere = format!("{here}/nowhere");
+    let gone = "No such file or directory (os error 2)";
+    let cases: [(&[&str], String); 6] = [
+        (&["doctor", "--kubeconfig", &nowhere], format!("kubeconfig {nowhere}: {gone}; correct it, or give another by --kubeconfig")),
+        (
+            &["doctor"],
+            format!("no cluster: /nonexistent/.kube/config: {gone}; and this is no pod (KUBERNETES_SERVICE_HOST is not set); give --kubeconfig FILE, set KUBECONFIG, or run in a pod with a service account"),
+        ),
+        (&["run", "--config", &nowhere], format!("cannot read the configuration {nowhere}: {gone}; give a readable file by --config")),
+        (&["tenants", "render", "-f", &nowhere, "--dir", here], format!("cannot read {nowhere}: {gone}; give a readable file by --filename")),
+        (&["run", "--scheduler-name", ""], "--scheduler-name: a name must not be empty".to_owned()),
+        (
+            &["man", "conf"],
+            "no command is called \"conf\": use one of run, kube-scheduler, playground, guard, explain, dump, doctor, config, config check, config defaults, tenants, tenants render, new-plugin, version, completion, man".to_owned(),
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let output = run(arguments, &[])?;
+        let text = String::from_utf8(output.stderr)?;
+        ensure!(output.status.code() == Some(1), "{arguments:?}: {text}");
+        ensure!(text == format!("error: {expected}\n"), "{arguments:?}: {text}");
+    }
+    Ok(())
+}
+
 #[test]
 fn commands_of_commands_are_found() -> Result<()> {
     let nested: Vec<String> =

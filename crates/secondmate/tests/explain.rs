@@ -183,7 +183,7 @@ fn what_cannot_be_answered_says_why_and_what_to_do() {
         (
             vec!["--from", "/nowhere.yaml"],
             "",
-            "error: cannot read /nowhere.yaml: give a readable file by -f: No such file or directory (os error 2)",
+            "error: cannot read /nowhere.yaml: No such file or directory (os error 2); give a readable file by -f",
         ),
         (
             vec!["--from", "/"],

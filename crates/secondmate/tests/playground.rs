@@ -235,7 +235,7 @@ fn what_is_wrong_with_files_is_said_before_anything_is_created() {
     assert_eq!(
         refusal(&["-f", missing]),
         format!(
-            "error: cannot read manifests from {missing}: give a readable YAML or JSON file by -f: No such file or directory (os error 2)"
+            "error: cannot read manifests from {missing}: No such file or directory (os error 2); give a readable YAML or JSON file by -f"
         )
     );
     let file = write(folder.path(), "bad.yaml", "apiVersion: v1\nkind: Pod\n---\nspec: [\n");

@@ -218,6 +218,14 @@ fn a_context_that_is_not_there_is_told_with_those_that_are() -> Result<()> {
             process.log()
         );
     }
+    std::fs::write(
+        &path,
+        "apiVersion: v1\nkind: Config\ncontexts: [{name: x, context: {cluster: x, user: x}}]\n",
+    )?;
+    let mut process = Process::start_as(folder.path(), &["doctor", there[0], there[1]], &[])?;
+    ensure!(until_ended(&mut process.child)? == Some(1));
+    let told = "there is no current-context: name one by --context; it has x\n";
+    ensure!(process.log().ends_with(told), "{}", process.log());
     // Without a kubeconfig there is no context either.
     let none = folder.path().to_str().context("a path of letters")?;
     let mut process = Process::start_as(

@@ -268,8 +268,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     if lacks_files(error) {
         return "this process has no file descriptor left for another connection (too many open files): raise its limit (ulimit -n, or LimitNOFILE of its unit)".to_owned();
     }
-    // kube-client's name for what went wrong below it says nothing to people.
-    let mut text = error.to_string().trim_start_matches("ServiceError: ").to_owned();
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let next = error.to_string();
@@ -278,7 +277,8 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    text
+    // What libraries put before the cause, and which says nothing to people.
+    text.trim_start_matches("ServiceError: ").trim_start_matches("client error (Connect): ").to_owned()
 }
 
 #[cfg(test)]

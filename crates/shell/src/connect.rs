@@ -17,7 +17,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::Uri;
 use kube_client::Config;
-use kube_client::config::{KubeConfigOptions, Kubeconfig};
+use kube_client::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,13 +42,13 @@ pub enum ConnectError {
         /// What is wrong.
         reason: String,
     },
-    /// The kubeconfig has no context of this name.
-    #[error("kubeconfig {path}: there is no context {name:?}; {}", remedy_for_context(known))]
+    /// The kubeconfig has no context of this name, or no current one where none is named.
+    #[error("kubeconfig {path}: {}; {}", missing_context(name.as_deref()), remedy_for_context(known))]
     NoContext {
         /// The file.
         path: String,
         /// The context that was asked for.
-        name: String,
+        name: Option<String>,
         /// Those that are there.
         known: Vec<String>,
     },
@@ -108,9 +108,16 @@ pub enum ConnectError {
     },
 }
 
+fn missing_context(name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("there is no context {name:?}"),
+        None => "there is no current-context: name one by --context".to_owned(),
+    }
+}
+
 fn remedy_for_context(known: &[String]) -> String {
     if known.is_empty() {
-        return "it has no contexts: give another kubeconfig".to_owned();
+        return "it has no contexts: give another by --kubeconfig".to_owned();
     }
     let named: Vec<&str> = known.iter().take(CONTEXTS_NAMED_MAX).map(String::as_str).collect();
     let more = known.len() - named.len();
@@ -163,20 +170,23 @@ async fn find_in_time(given: Option<PathBuf>, context: Option<String>) -> Result
 async fn find(given: Option<PathBuf>, context: Option<String>) -> Result<Config, ConnectError> {
     if let Some(path) = given {
         let shown = path.display().to_string();
-        let file = Kubeconfig::read_from(&path)
-            .map_err(|error| ConnectError::Kubeconfig { path: shown.clone(), reason: first_line(&error) })?;
+        let file = Kubeconfig::read_from(&path).map_err(|error| ConnectError::Kubeconfig {
+            path: shown.clone(),
+            reason: reason(&error, &path),
+        })?;
         return from_file(file, &shown, context).await;
     }
     if std::env::var_os("KUBECONFIG").is_some_and(|v| !v.is_empty()) {
         let path = std::env::var("KUBECONFIG").unwrap_or_default();
         let wrong = |reason: String| ConnectError::Kubeconfig { path: path.clone(), reason };
-        let file = Kubeconfig::from_env().map_err(|e| wrong(first_line(&e)))?;
+        let file = Kubeconfig::from_env().map_err(|error| wrong(reason(&error, Path::new(&path))))?;
         let file = file.ok_or_else(|| wrong("it names no file".to_owned()))?;
         return from_file(file, &path, context).await;
     }
     let no_file = match Kubeconfig::read() {
         Ok(file) => return from_file(file, "~/.kube/config", context).await,
-        Err(error) => first_line(&error),
+        // Elsewhere than in the file that is told.
+        Err(error) => reason(&error, Path::new("")),
     };
     if let Some(context) = context {
         let reason =
@@ -184,8 +194,23 @@ async fn find(given: Option<PathBuf>, context: Option<String>) -> Result<Config,
         return Err(ConnectError::NoCluster { reason });
     }
     Config::incluster().map_err(|error| ConnectError::NoCluster {
-        reason: format!("{no_file}; and no service account: {}", first_line(&error)),
+        reason: match error {
+            // Every pod has it.
+            InClusterError::ReadEnvironmentVariable(_) => {
+                format!("{no_file}; and this is no pod (KUBERNETES_SERVICE_HOST is not set)")
+            }
+            error => format!("{no_file}; and no service account: {}", first_line(&error)),
+        },
     })
+}
+
+/// What is wrong with the kubeconfig at this path, which is not repeated.
+fn reason(error: &KubeconfigError, shown: &Path) -> String {
+    match error {
+        KubeconfigError::ReadConfig(error, path) if path == shown => error.to_string(),
+        KubeconfigError::ReadConfig(error, path) => format!("{}: {error}", path.display()),
+        error => first_line(error),
+    }
 }
 
 /// What is wrong with a kubeconfig, without the picture that the YAML parser draws below it.
@@ -201,11 +226,10 @@ async fn from_file(
     if context.is_some() {
         file.current_context = context;
     }
-    if let Some(name) = file.current_context.as_ref().filter(|name| !name.is_empty()) {
-        let known: Vec<String> = file.contexts.iter().map(|context| context.name.clone()).collect();
-        if !known.contains(name) {
-            return Err(ConnectError::NoContext { path: path.to_owned(), name: name.clone(), known });
-        }
+    let name = file.current_context.clone().filter(|name| !name.is_empty());
+    let known: Vec<String> = file.contexts.iter().map(|context| context.name.clone()).collect();
+    if name.as_ref().is_none_or(|name| !known.contains(name)) {
+        return Err(ConnectError::NoContext { path: path.to_owned(), name, known });
     }
     let has_proxy = has_proxy(&file);
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())

@@ -16,7 +16,7 @@ const HEAD: &str = "\
 
 `/metrics` serves OpenMetrics to clients that ask for it, as Prometheus does, and the Prometheus text format to all others.
 `secondmate_*` is specific to secondmate. All others have the names, labels and buckets of kube-scheduler and the libraries in it, so their
-dashboards and alerts work. What kube-scheduler has and secondmate does not is listed [below](#metrics-of-kube-scheduler-that-are-not-here).
+dashboards and alerts work. What kube-scheduler has and secondmate does not is listed [below](#kube-scheduler-metrics-that-are-not-provided).
 Durations are in seconds. A series appears when it is first used. `kubernetes_build_info` lacks `git_tree_state`, `build_date` and `go_version`: no Go
 built this program, and its build does not know the other two. `kubernetes_feature_enabled` shows the gates that decide where pods go, and those of
 `/flagz` and `/statusz`.
@@ -32,9 +32,9 @@ Generated from the code, and compared with it by a test: change the text where t
 
 /// What a real kube-scheduler shows beside: a test of `tests/suite` holds both tables against one.
 const NOT_HERE: &str = "
-## Metrics of kube-scheduler that are not here
+## kube-scheduler metrics that are not provided
 
-All that kube-scheduler 1.37 shows is either in the table above or in this one.
+Everything that kube-scheduler 1.37 shows is either in the table above or in this one.
 
 | metrics | why not |
 |---|---|
@@ -44,7 +44,7 @@ All that kube-scheduler 1.37 shows is either in the table above or in this one.
 | `scheduler_async_api_call_*`, `scheduler_pending_async_api_calls` | Calls to the API server never block scheduling: see `secondmate_queue_*` and `secondmate_bind_requests_total` (upstream this is off by default) |
 | `scheduler_podgroup_*`, `scheduler_workload_preemption_*`, `scheduler_preemption_workload_disruptions`, `scheduler_generated_placements_total`, `scheduler_placement_*` | Pod groups are not implemented (upstream they are off by default) |
 | `scheduler_dra_*`, `resourceclaim_controller_*` | Pods with resource claims are not scheduled yet |
-| `informer_*`, `reflector_*` | There are no informers: `secondmate_watch_restarts_total`, `secondmate_queue_*` and `scheduler_event_handling_duration_seconds` tell of the watches |
+| `informer_*`, `reflector_*` | There are no informers: see `secondmate_watch_restarts_total`, `secondmate_queue_*` and `scheduler_event_handling_duration_seconds` |
 | `workqueue_*` | There are no work queues; the bounded queues are in `secondmate_queue_*` |
 | `rest_client_exec_plugin_*`, `rest_client_transport_*`, `rest_client_dns_resolution_duration_seconds` | About client-go's credential plugins and its cache of connections |
 | `version_info` | No other release than that of `kubernetes_build_info` can be emulated |

@@ -68,8 +68,10 @@ pub(super) fn read(files: &[PathBuf], mut stdin: impl Read) -> anyhow::Result<Ve
             for path in expand(file)? {
                 let name = path.display().to_string();
                 let open = std::fs::File::open(&path).map_err(anyhow::Error::from);
-                let text = open.and_then(read_text).with_context(|| {
-                    format!("cannot read manifests from {name}: give a readable YAML or JSON file by -f")
+                let text = open.and_then(read_text).map_err(|why| {
+                    anyhow!(
+                        "cannot read manifests from {name}: {why:#}; give a readable YAML or JSON file by -f"
+                    )
                 })?;
                 manifests.extend(parse(&name, &text)?);
             }
