@@ -226,6 +226,11 @@ fn check_type(resource: &ResourceType, value: &Value) -> Result<(), String> {
         ("", "Secret") => reads::<k8s::core::v1::Secret>,
         ("", "LimitRange") => reads::<k8s::core::v1::LimitRange>,
         ("node.k8s.io", "RuntimeClass") => reads::<k8s::node::v1::RuntimeClass>,
+        ("rbac.authorization.k8s.io", "Role") => reads::<k8s::rbac::v1::Role>,
+        ("rbac.authorization.k8s.io", "RoleBinding") => reads::<k8s::rbac::v1::RoleBinding>,
+        ("rbac.authorization.k8s.io", "ClusterRole") => reads::<k8s::rbac::v1::ClusterRole>,
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => reads::<k8s::rbac::v1::ClusterRoleBinding>,
+        ("networking.k8s.io", "NetworkPolicy") => reads::<k8s::networking::v1::NetworkPolicy>,
         ("scheduling.k8s.io", "PriorityClass") => reads::<k8s::scheduling::v1::PriorityClass>,
         // resource.k8s.io/v1 is younger than the types in this build: stored as it comes.
         _ => |_| Ok(()),
@@ -265,6 +270,8 @@ fn check_name(rule: NameRule, name: &str) -> Result<(), &'static str> {
     match rule {
         NameRule::Subdomain if selectors::is_dns_subdomain(name) => Ok(()),
         NameRule::Label if selectors::is_dns_label(name) => Ok(()),
+        NameRule::PathSegment if !matches!(name, "." | "..") && !name.contains(['/', '%']) => Ok(()),
+        NameRule::PathSegment => Err("may not be '.' or '..', nor contain '/' or '%'"),
         NameRule::Subdomain => Err(
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
                  and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \

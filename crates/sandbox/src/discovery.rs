@@ -161,8 +161,8 @@ mod tests {
             ("/api/v1/namespaces/a/resourcequotas/q", Some("resourcequotas")),
             ("/api/v1/namespaces/a/pods/p/ephemeralcontainers", Some("pods/ephemeralcontainers")),
             (
-                "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-                Some("clusterroles in rbac.authorization.k8s.io/v1"),
+                "/apis/certificates.k8s.io/v1/certificatesigningrequests",
+                Some("certificatesigningrequests in certificates.k8s.io/v1"),
             ),
             // Nodes there are, but not in a namespace.
             ("/api/v1/namespaces/a/nodes", None),

@@ -52,6 +52,8 @@ pub(crate) struct ResourceType {
 pub(crate) enum NameRule {
     Subdomain,
     Label,
+    /// Whatever can stand in a path.
+    PathSegment,
 }
 
 impl ResourceType {
@@ -133,7 +135,7 @@ pub(crate) const ENDPOINT_SLICES: StoreId = StoreId(32);
 /// Resources without a store.
 const NO_STORE: StoreId = StoreId(255);
 /// One more than the largest store.
-pub(crate) const STORE_COUNT: usize = 33;
+pub(crate) const STORE_COUNT: usize = 38;
 
 /// The resource at `group/version` with this plural name.
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static ResourceType> {

@@ -420,6 +420,55 @@ pub(crate) static RESOURCES: &[ResourceType] = &[
         store: RUNTIME_CLASSES,
         ..BASE
     },
+    // Stored, so that manifests apply. Nobody is refused anything here, and there is no network.
+    ResourceType {
+        group: "rbac.authorization.k8s.io",
+        plural: "roles",
+        singular: "role",
+        kind: "Role",
+        store: StoreId(33),
+        name_rule: NameRule::PathSegment,
+        ..BASE
+    },
+    ResourceType {
+        group: "rbac.authorization.k8s.io",
+        plural: "rolebindings",
+        singular: "rolebinding",
+        kind: "RoleBinding",
+        store: StoreId(34),
+        name_rule: NameRule::PathSegment,
+        ..BASE
+    },
+    ResourceType {
+        group: "rbac.authorization.k8s.io",
+        plural: "clusterroles",
+        singular: "clusterrole",
+        kind: "ClusterRole",
+        namespaced: false,
+        store: StoreId(35),
+        name_rule: NameRule::PathSegment,
+        ..BASE
+    },
+    ResourceType {
+        group: "rbac.authorization.k8s.io",
+        plural: "clusterrolebindings",
+        singular: "clusterrolebinding",
+        kind: "ClusterRoleBinding",
+        namespaced: false,
+        store: StoreId(36),
+        name_rule: NameRule::PathSegment,
+        ..BASE
+    },
+    ResourceType {
+        group: "networking.k8s.io",
+        plural: "networkpolicies",
+        singular: "networkpolicy",
+        kind: "NetworkPolicy",
+        short_names: &["netpol"],
+        store: StoreId(37),
+        has_generation: true,
+        ..BASE
+    },
     ResourceType {
         group: "metrics.k8s.io",
         version: "v1beta1",

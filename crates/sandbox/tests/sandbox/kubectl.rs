@@ -311,3 +311,34 @@ async fn kubectl_creates_and_scales_a_deployment() {
     kubectl.ok(&["delete", "namespace", "team"]).await;
     assert_eq!(sandbox.objects().count("pods"), 0);
 }
+
+/// As a stranger tries them: on a playground first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_manifests_of_this_repository_apply() {
+    let sandbox = alive().await;
+    let Some(kubectl) = Kubectl::of(&sandbox, "the_manifests_of_this_repository_apply") else { return };
+    let manifests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../manifests");
+    let applied = kubectl.ok(&["apply", "-k", manifests.to_str().unwrap()]).await;
+    for object in [
+        "clusterrole.rbac.authorization.k8s.io/secondmate created",
+        "rolebinding.rbac.authorization.k8s.io/secondmate-leader-election created",
+        "networkpolicy.networking.k8s.io/secondmate created",
+        "deployment.apps/secondmate created",
+    ] {
+        assert!(applied.lines().any(|line| line == object), "{object} is not in:\n{applied}");
+    }
+    // The docs grant the right to review tokens so; kubectl sends it as protobuf.
+    let role = "--clusterrole=system:auth-delegator";
+    let account = "--serviceaccount=secondmate:secondmate";
+    kubectl.ok(&["create", "clusterrolebinding", "secondmate-auth-delegator", role, account]).await;
+    let bound = kubectl
+        .ok(&[
+            "get",
+            "clusterrolebinding",
+            "secondmate-auth-delegator",
+            "-o",
+            "jsonpath={.roleRef.name} {.subjects[0].name}",
+        ])
+        .await;
+    assert_eq!(bound, "system:auth-delegator secondmate");
+}
