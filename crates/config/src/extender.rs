@@ -79,6 +79,45 @@ impl std::fmt::Debug for ExtenderTls {
     }
 }
 
+impl ExtenderTls {
+    /// Whether it is said whose certificates are trusted.
+    #[must_use]
+    pub fn has_authority(&self) -> bool {
+        !(self.ca_file.is_empty() && self.ca_data.is_empty())
+    }
+
+    /// Whether nobody is to be verified, and by an authority.
+    #[must_use]
+    pub fn contradicts_itself(&self) -> bool {
+        self.insecure && self.has_authority()
+    }
+
+    /// Whether there is a client certificate with its key.
+    #[must_use]
+    pub fn has_certificate(&self) -> bool {
+        self.certificate_parts() == (true, true)
+    }
+
+    /// Whether there is one of the two, which is of no use.
+    #[must_use]
+    pub fn has_half_a_certificate(&self) -> bool {
+        let (certificate, key) = self.certificate_parts();
+        certificate != key
+    }
+
+    fn certificate_parts(&self) -> (bool, bool) {
+        let given = |file: &str, data: &str| !(file.is_empty() && data.is_empty());
+        (given(&self.cert_file, &self.cert_data), given(&self.key_file, &self.key_data))
+    }
+
+    /// Whether the client certificate and its key are files, which others may renew, and nothing else.
+    #[must_use]
+    pub fn certificate_is_in_files(&self) -> bool {
+        let data = !(self.cert_data.is_empty() && self.key_data.is_empty());
+        self.has_certificate() && !data
+    }
+}
+
 /// A resource that an extender looks after.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -157,6 +196,13 @@ pub(crate) fn validate(extenders: &[Extender], path: &Path, problems: &Problems)
                 &path.child("weight"),
                 extender.weight,
                 "must have a positive weight applied to it",
+            );
+        }
+        // kube-scheduler notices when it makes the client, which ends its start.
+        if extender.tls_config.as_ref().is_some_and(ExtenderTls::contradicts_itself) {
+            problems.forbidden(
+                &path.child("tlsConfig").child("insecure"),
+                "insecure and a certificate authority (caFile, caData) exclude each other; remove one",
             );
         }
         for (index, resource) in extender.managed_resources.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! What is read but cannot be honoured: refused, or accepted with a remark. Never ignored in silence.
 
 use crate::ExtensionPoint;
+use crate::extender::ExtenderTls;
 use crate::plugins::{GATED, PluginCatalogue};
 use crate::problem::{Path, quoted};
 use crate::resolve::ResolvedPlugins;
@@ -58,6 +59,12 @@ impl Remarks {
         if given.enable_contention_profiling == Some(true) {
             let text = "has no effect: one thread decides, and nothing contends with it; there are CPU profiles only";
             self.notice(&root.child("enableContentionProfiling"), text);
+        }
+        for (index, extender) in given.extenders.iter().enumerate() {
+            if extender.tls_config.as_ref().is_some_and(ExtenderTls::has_half_a_certificate) {
+                let text = "a client certificate without its key, or a key without its certificate, has no effect: none is shown to the extender; give both";
+                self.notice(&root.child("extenders").index(index).child("tlsConfig"), text);
+            }
         }
         if given.client_connection.content_type.contains("protobuf")
             || given.client_connection.accept_content_types.contains("protobuf")

@@ -359,6 +359,10 @@ profiles:
       - name: ImageLocality
   pluginConfig:
   - name: ImageLocality
+extenders:
+- tlsConfig: {certFile: a, keyData: aaaa}
+- tlsConfig: {certFile: a}
+- tlsConfig: {keyData: aaaa}
 ",
     )
     .expect("all of it is valid");
@@ -367,6 +371,8 @@ profiles:
         paths,
         [
             "enableContentionProfiling",
+            "extenders[1].tlsConfig",
+            "extenders[2].tlsConfig",
             "clientConnection.contentType",
             "profiles[0].plugins.filter.enabled[0].weight",
             "profiles[0].plugins.filter.disabled[0]",

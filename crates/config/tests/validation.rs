@@ -150,6 +150,14 @@ fn extender_rules() {
             "extenders: Invalid value: \"found 2 extenders implementing bind\": only one extender can implement bind",
         ],
     );
+    for authority in ["caFile: a", "caData: aaaa"] {
+        check(
+            &format!("extenders: [{{tlsConfig: {{insecure: true, {authority}}}}}]\n"),
+            &[
+                "extenders[0].tlsConfig.insecure: Forbidden: insecure and a certificate authority (caFile, caData) exclude each other; remove one",
+            ],
+        );
+    }
 }
 
 fn with_args(plugin: &str, args: &str) -> String {

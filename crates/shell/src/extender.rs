@@ -12,6 +12,7 @@ mod http;
 mod request;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub(crate) mod without_http;
 
 use crate::heartbeat::Heartbeat;

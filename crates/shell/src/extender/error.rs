@@ -3,6 +3,7 @@
 
 use super::answer::AnswerError;
 use super::http::ANSWER_BYTES_MAX;
+use super::tls;
 use crate::call::chain;
 use http::uri::InvalidUri;
 use http_body_util::LengthLimitError;
@@ -64,9 +65,12 @@ pub enum ExtenderConfigError {
     /// Two settings contradict each other.
     #[error("tlsConfig: insecure and a certificate authority exclude each other: remove one")]
     InsecureWithAuthority,
-    /// One of the two is missing.
-    #[error("tlsConfig: a client certificate needs its key, and a key its certificate: give both")]
-    HalfACertificate,
+    /// It is no name that a server could have.
+    #[error("tlsConfig: serverName {0:?} is neither a DNS name nor an address")]
+    ServerName(String),
+    /// The client certificate cannot be read, or its key is another one's.
+    #[error("tlsConfig: the client certificate cannot be used: {0}")]
+    Certificate(String),
     /// Certificates or keys cannot be read.
     #[error("tlsConfig: {}", chain(.0))]
     Files(#[source] kube_client::config::KubeconfigError),
@@ -87,9 +91,19 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
     None
 }
 
+/// The error of TLS in an error of a connection, which may be wrapped in another one.
+fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| of_tls(inner.downcast_ref()?))
+}
+
 /// Why there is no answer, as Go says it where it has a word for it.
 fn no_answer(error: &ClientError, host: &str) -> String {
-    let kind = cause::<io::Error>(error).map(io::Error::kind);
+    let io = cause::<io::Error>(error);
+    if let Some(words) = io.and_then(of_tls).and_then(tls::words) {
+        return words;
+    }
+    let kind = io.map(io::Error::kind);
     if error.is_connect() {
         return match kind {
             Some(ErrorKind::ConnectionRefused) => format!("dial tcp {host}: connect: connection refused"),

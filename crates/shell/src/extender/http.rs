@@ -2,6 +2,7 @@
 
 use super::error::{AskError, ExtenderConfigError};
 use super::go_json::first_value;
+use super::tls;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -9,12 +10,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube_client::Config as ClientConfig;
-use kube_client::client::ConfigExt;
-use kube_client::config::{
-    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
-};
-use secondmate_config::{Extender, ExtenderTls};
+use secondmate_config::Extender;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
@@ -49,13 +45,11 @@ impl Http {
         if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
             return Err(ExtenderConfigError::Scheme);
         }
-        let tls = tls(extender, url.scheme_str() == Some("https")).await?;
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_keepalive(Some(KEEPALIVE));
-        let connector =
-            tls.rustls_https_connector_with_connector(connector).map_err(ExtenderConfigError::Tls)?;
+        let connector = tls::connector(extender, url.scheme_str() == Some("https"), connector).await?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
@@ -111,60 +105,4 @@ impl Http {
         }
         Ok(answer.into())
     }
-}
-
-/// TLS as the extender's configuration has it, by the rules of client-go: without a certificate authority `enableHTTPS` trusts anyone.
-async fn tls(extender: &Extender, https: bool) -> Result<ClientConfig, ExtenderConfigError> {
-    let given = extender.tls_config.clone().unwrap_or_default();
-    let ExtenderTls { server_name, cert_file, key_file, ca_file, cert_data, key_data, ca_data, .. } = given;
-    let some = |text: String| (!text.is_empty()).then_some(text);
-    let has_ca = !(ca_file.is_empty() && ca_data.is_empty());
-    let insecure = given.insecure || (extender.enable_https && !has_ca);
-    if insecure && has_ca {
-        return Err(ExtenderConfigError::InsecureWithAuthority);
-    }
-    let has_cert = !(cert_file.is_empty() && cert_data.is_empty());
-    let has_key = !(key_file.is_empty() && key_data.is_empty());
-    if has_cert != has_key {
-        return Err(ExtenderConfigError::HalfACertificate);
-    }
-    let cluster = Cluster {
-        server: Some(extender.url_prefix.clone()),
-        insecure_skip_tls_verify: Some(insecure),
-        certificate_authority: some(ca_file),
-        certificate_authority_data: some(ca_data),
-        tls_server_name: some(server_name),
-        ..Cluster::default()
-    };
-    let auth_info = AuthInfo {
-        client_certificate: some(cert_file),
-        client_certificate_data: some(cert_data),
-        client_key: some(key_file),
-        client_key_data: some(key_data).map(Into::into),
-        ..AuthInfo::default()
-    };
-    let name = || "extender".to_owned();
-    let kubeconfig = Kubeconfig {
-        clusters: vec![NamedCluster { name: name(), cluster: Some(cluster), ..NamedCluster::default() }],
-        auth_infos: vec![NamedAuthInfo {
-            name: name(),
-            auth_info: Some(auth_info),
-            ..NamedAuthInfo::default()
-        }],
-        contexts: vec![NamedContext {
-            name: name(),
-            context: Some(Context { cluster: name(), user: Some(name()), ..Context::default() }),
-            ..NamedContext::default()
-        }],
-        current_context: Some(name()),
-        ..Kubeconfig::default()
-    };
-    let mut config = ClientConfig::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .map_err(ExtenderConfigError::Files)?;
-    if insecure || !https {
-        // Nobody is verified, so that no trusted certificates need to be on this machine.
-        config.root_cert = Some(config.root_cert.unwrap_or_default());
-    }
-    Ok(config)
 }
