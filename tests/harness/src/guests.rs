@@ -1,5 +1,6 @@
 //! Guests, built.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +12,15 @@ use crate::process::{last_lines, run};
 use crate::skip::{skip, skip_unless_ci};
 
 const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Names the compiler for guests in Rust, where it is none of those that are looked for.
+const RUSTC: &str = "SECONDMATE_GUEST_RUSTC";
+
+/// The oldest compiler that understands `crates/guest`: what its `rust-version` says.
+const RUSTC_OLDEST: (u32, u32) = (1, 85);
+
+/// Debian's compiler, which may have the target where the one of rustup has not.
+const RUSTC_OF_DEBIAN: &str = "/usr/bin/rustc";
 
 /// Either takes seconds; a busy machine may need more.
 const BUILD_DEADLINE: Duration = Duration::from_secs(10 * 60);
@@ -46,15 +56,18 @@ pub fn guest_of_every_point_or_skip(test: &str) -> Result<Option<PathBuf>> {
 }
 
 fn from_rust_or_skip(test: &str, package: &str) -> Result<Option<PathBuf>> {
-    let library = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
-    let library = library.context("cannot start rustc")?.stdout;
-    let library = Path::new(String::from_utf8_lossy(&library).trim()).join("../lib");
-    if !library.read_dir().is_ok_and(|mut files| files.next().is_some()) {
-        skip(test, &format!("rustc has no library for {TARGET} (`rustup target add {TARGET}`)"));
+    let Some(rustc) = rustc_for_guests()? else {
+        skip(
+            test,
+            &format!(
+                "no rustc has a library for {TARGET}: `rustup target add {TARGET}`, or Debian's rustc (1.85 or later), libstd-rust-dev-wasm32 and rust-llvm"
+            ),
+        );
         return Ok(None);
-    }
+    };
     let mut cargo = cargo();
     cargo
+        .env("RUSTC", rustc)
         .args(["build", "--quiet", "--locked", "--release", "--package", package])
         .args(["--target", TARGET, "--target-dir"])
         .arg(guest_folder())
@@ -62,6 +75,32 @@ fn from_rust_or_skip(test: &str, package: &str) -> Result<Option<PathBuf>> {
     build(cargo)?;
     let file = format!("release/{}.wasm", package.replace('-', "_"));
     Ok(Some(guest_folder().join(TARGET).join(file)))
+}
+
+/// The compiler that has the target: the one that is named, else rustup's, else Debian's.
+fn rustc_for_guests() -> Result<Option<OsString>> {
+    if let Some(named) = std::env::var_os(RUSTC) {
+        if !has_target(&named) {
+            bail!("{RUSTC} is {named:?}, which is no rustc with a library for {TARGET}");
+        }
+        return Ok(Some(named));
+    }
+    let known = ["rustc", RUSTC_OF_DEBIAN].map(OsString::from);
+    Ok(known.into_iter().find(|rustc| is_new_enough(rustc) && has_target(rustc)))
+}
+
+fn is_new_enough(rustc: &OsStr) -> bool {
+    let Ok(said) = Command::new(rustc).arg("--version").output() else { return false };
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let mut numbers = said.trim_start_matches("rustc ").split('.').map_while(|number| number.parse().ok());
+    matches!((numbers.next(), numbers.next()), (Some(major), Some(minor)) if (major, minor) >= RUSTC_OLDEST)
+}
+
+fn has_target(rustc: &OsStr) -> bool {
+    let library = Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output();
+    let Ok(library) = library else { return false };
+    let library = Path::new(String::from_utf8_lossy(&library.stdout).trim()).to_owned();
+    library.is_absolute() && library.read_dir().is_ok_and(|mut files| files.next().is_some())
 }
 
 /// NodeNumber from Go, or nothing, after the skip has been reported, where this machine has no Go.
