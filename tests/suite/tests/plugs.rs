@@ -13,7 +13,7 @@ use secondmate_harness::{
     secondmate_binary,
 };
 use secondmate_suite::{
-    SharedStage, Stage, World, condition, deployment, node, node_of, object, pod, repository,
+    SharedStage, Stage, World, condition, deployment, events, node, node_of, object, pod, repository,
 };
 use serde_json::{Value, json};
 
@@ -107,6 +107,107 @@ fn a_guest_in_rust_places_a_deployment() -> Result<()> {
 #[test]
 fn a_guest_in_go_places_a_deployment() -> Result<()> {
     node_number("a_guest_in_go_places_a_deployment", guest_in_go_or_skip, "guest-in-go")
+}
+
+/// Guests that break in their filter, each in its way, with what is told of it.
+const FAULTY: [(&str, &str, &str); 4] = [
+    (
+        "loops",
+        r#"(func (export "filter") (result i32) (loop $on (br $on)) (i32.const 0))"#,
+        "it used more than 1000000 units of fuel in one call",
+    ),
+    (
+        "grows",
+        r#"(func (export "filter") (result i32)
+            (loop $on (br_if $on (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
+            (i32.store (i32.const 16777216) (i32.const 1))
+            (i32.const 0))"#,
+        "out of bounds memory access",
+    ),
+    (
+        "traps",
+        r#"(func (export "filter") (result i32) unreachable)"#,
+        "wasm `unreachable` instruction executed",
+    ),
+    (
+        "writes-outside",
+        r#"(func (export "filter") (result i32)
+            (drop (call $pod (i32.const 65530) (i32.const 32768)))
+            (i32.const 0))"#,
+        "are outside of the guest's memory",
+    ),
+];
+
+/// What was said of a pod in events of this reason.
+fn told(stage: &Stage, world: &World<'_>, pod: &str, reason: &str) -> Result<Vec<String>> {
+    let mut events = events(&stage.cluster, &world.namespace)?;
+    events.retain(|event| event.regarding == pod && event.reason == reason);
+    Ok(events.into_iter().map(|event| event.note).collect())
+}
+
+#[test]
+fn guests_that_break_fail_the_pods_of_their_profiles_and_nothing_else() -> Result<()> {
+    let test = "guests_that_break_fail_the_pods_of_their_profiles_and_nothing_else";
+    let Some(stage) = stage(test)? else { return Ok(()) };
+    let world = World::new(stage, "faulty-guests")?;
+    world.create_nodes(&["f-0", "f-1", "f-2"].map(|name| node(name, json!({}))))?;
+    let mut profiles = vec![json!({ "schedulerName": "fine" })];
+    for (name, filter, _) in FAULTY {
+        let text = format!(
+            r#"(module (import "k8s.io/scheduler" "currentPod" (func $pod (param i32 i32) (result i32)))
+                (memory (export "memory") 1) {filter})"#
+        );
+        let file = stage.cluster.directory().join(format!("{name}.wasm"));
+        std::fs::write(&file, wat::parse_str(text)?).with_context(|| file.display().to_string())?;
+        let url = format!("file://{}", file.display());
+        let args = json!({ "guestURL": url, "fuelPerCall": 1_000_000, "memoryMiB": 2 });
+        profiles.push(profile(name, "Faulty", &args));
+    }
+    let with_guests = configuration(stage, "faulty-guests", &json!(profiles))?;
+    let scheduler = start(stage, secondmate_binary()?, "faulty-guests", &with_guests)?;
+    for (name, ..) in FAULTY {
+        for at in 0..2 {
+            world.create("pods", &pod(&format!("{name}-{at}"), name, json!({})))?;
+        }
+    }
+    world.create("apps/v1/deployments", &deployment("web", "fine", "main", 20))?;
+    // Whoever has another profile is placed.
+    placed(&world, "web", 20)?;
+    let prefix = "running \"Faulty\" filter plugin: wasm: filter error: ";
+    for (name, _, part) in FAULTY {
+        for at in 0..2 {
+            let name = format!("{name}-{at}");
+            stage.wait(&format!("an event that says why {name} cannot be tried"), || {
+                let notes = told(stage, &world, &name, "FailedScheduling")?;
+                Ok(notes.iter().any(|note| note.starts_with(prefix) && note.contains(part)).then_some(()))
+            })?;
+        }
+        let series = format!("secondmate_guest_failures_total{{plugin=\"Faulty\",profile=\"{name}\"}}");
+        ensure!(scheduler.value(&series)? >= 2.0, "{series}");
+    }
+    let faulty: Vec<String> =
+        FAULTY.iter().flat_map(|(name, ..)| (0..2).map(move |at| format!("{name}-{at}"))).collect();
+    let pods = world.pods()?;
+    let unbound = pods.iter().filter(|pod| node_of(pod).is_none()).count();
+    assert_eq!(
+        (pods.len(), unbound),
+        (20 + faulty.len(), faulty.len()),
+        "nothing is lost, and nothing bound"
+    );
+
+    // Without the guests the pods that they failed are placed, each once.
+    drop(scheduler);
+    let names = FAULTY.iter().map(|(name, ..)| json!({ "schedulerName": name }));
+    let without = configuration(stage, "without-guests", &json!(names.collect::<Vec<_>>()))?;
+    let _scheduler = start(stage, secondmate_binary()?, "without-guests", &without)?;
+    world.wait_bound(&faulty)?;
+    for name in &faulty {
+        stage.wait(&format!("the event of {name}'s binding"), || {
+            Ok((!told(stage, &world, name, "Scheduled")?.is_empty()).then_some(()))
+        })?;
+        assert_eq!(told(stage, &world, name, "Scheduled")?.len(), 1, "{name}");
+    }
+    Ok(())
 }
 
 #[test]
