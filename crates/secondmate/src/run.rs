@@ -72,7 +72,7 @@ pub(crate) struct RunArgs {
     /// [default: 127.0.0.1:10360, or off if that port is in use].
     #[arg(long, value_name = "ADDR")]
     pub debug_listen: Option<DebugListen>,
-    /// Maximum concurrent binding requests.
+    /// Maximum concurrent binding requests. Fewer are sent if more would only make the API server slower.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub bind_concurrency: u16,
     /// Allow the name default-scheduler, and take kube-scheduler's Lease. Stop kube-scheduler first.

@@ -36,8 +36,7 @@ const STEPS_AT_ONCE: usize = 32;
 const SAY_UNSYNCED_EVERY: Duration = Duration::from_secs(10);
 /// Longest sleep, and longest run without a word: the numbers for the metrics do not get older.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-/// Bindings and other answered writes that the core may have outstanding, for each that can be on its way at once. More would
-/// only wait in line while the choice of the node gets old; fewer would let connections idle.
+/// Bindings and other answered writes that the core may have outstanding in all, for each binding that can be on its way at once at most.
 const OUTSTANDING_PER_SLOT: usize = 2;
 
 /// What the core's effects go to.
@@ -140,6 +139,11 @@ impl Engine {
         self.unsynced.is_empty() && !self.stopping.load(Ordering::Acquire) && self.leading.may_write()
     }
 
+    /// Whether the writers keep up: an attempt now would lead to a binding soon.
+    fn has_room_for_answers(&self) -> bool {
+        self.outstanding < self.outstanding_max && self.writers.binder.takes_more()
+    }
+
     /// Takes what is there; says whether the inbox is empty now.
     fn take_messages(&mut self) -> bool {
         for _ in 0..TAKEN_AT_ONCE {
@@ -182,7 +186,7 @@ impl Engine {
     /// Lets the core make attempts; says whether it has more to do right now.
     fn schedule(&mut self) -> bool {
         for _ in 0..STEPS_AT_ONCE {
-            if self.outstanding >= self.outstanding_max {
+            if !self.has_room_for_answers() {
                 return false;
             }
             let began = self.clock.now();
@@ -198,7 +202,7 @@ impl Engine {
     }
 
     fn sleep_time(&self) -> Duration {
-        if !self.may_schedule() || self.outstanding >= self.outstanding_max {
+        if !self.may_schedule() || !self.has_room_for_answers() {
             return SLEEP_MAX;
         }
         let next = self.scheduler.next_wakeup().map(|time| self.clock.until(time));

@@ -31,7 +31,7 @@ pub struct Options {
     pub scheduler: SchedulerConfig,
     /// How one of several processes is elected; `None`: this one schedules.
     pub election: Option<ElectionConfig>,
-    /// Bindings that are on their way at once.
+    /// Bindings that are on their way at once, at most.
     pub bind_concurrency: usize,
     /// Longest wait for the answer to a binding.
     pub bind_timeout: Duration,

@@ -7,6 +7,7 @@
 mod bind;
 mod events;
 mod evict;
+mod pace;
 mod plugin;
 mod read_node;
 mod series;

@@ -70,6 +70,8 @@ pub struct Metrics {
     pub cache_size: CacheSize,
     /// Binding tasks that run now (`goroutines{operation="binding"}`).
     pub binding_tasks: Gauge,
+    /// Bindings that may be on their way at once.
+    pub bind_concurrency: Gauge,
     schedule_attempts: Labelled<Counter, 2>,
     scheduling_attempt_duration: Labelled<Histogram, 2>,
     framework_extension_point_duration: Labelled<Histogram, 3>,

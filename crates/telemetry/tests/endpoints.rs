@@ -258,6 +258,7 @@ async fn names_and_types_are_kube_schedulers() {
             "scheduler_scheduling_attempt_duration_seconds histogram",
             "scheduler_unschedulable_pods gauge",
             "secondmate_attempts_repeated counter",
+            "secondmate_bind_concurrency gauge",
             "secondmate_bind_conflicts counter",
             "secondmate_bind_requests counter",
             "secondmate_binds_averted counter",

@@ -3,6 +3,7 @@
 //! A binding overtakes no change of the pod's status: one that arrived after it would mark a bound pod as unschedulable. So what
 //! waits is dropped, and what is on its way is awaited.
 
+use super::pace::Pace;
 use super::{Leading, PodRef, StatusWriter};
 use crate::call::{Call, CallError, Caller, Content};
 use crate::inbox::{Inbox, Message};
@@ -16,7 +17,11 @@ use secondmate_telemetry::Metrics;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bindings that the core may have handed over, for each that can be on its way at once. More would only wait in line while the choice
+/// of the node gets old; fewer would let connections idle.
+const HANDED_OVER_PER_SLOT: usize = 2;
 
 /// Sends bindings. Clones share the slots.
 #[derive(Clone)]
@@ -31,8 +36,10 @@ struct Shared {
     metrics: Metrics,
     tasks: Tasks,
     status: StatusWriter,
-    /// One a binding that is on its way; each has a connection of its own (HTTP/1.1).
-    slots: Semaphore,
+    /// One slot for each binding that is on its way; each has a connection of its own (HTTP/1.1).
+    pace: Pace,
+    /// Bindings that wait for a slot or are on their way.
+    handed_over: AtomicUsize,
 }
 
 #[derive(Serialize)]
@@ -71,8 +78,17 @@ impl Binder {
         status: StatusWriter,
         concurrency: usize,
     ) -> Self {
-        let slots = Semaphore::new(concurrency.max(1));
-        Self { shared: Arc::new(Shared { caller, leading, inbox, metrics, tasks, status, slots }) }
+        let pace = Pace::new(concurrency, metrics.bind_concurrency.clone());
+        let handed_over = AtomicUsize::new(0);
+        Self {
+            shared: Arc::new(Shared { caller, leading, inbox, metrics, tasks, status, pace, handed_over }),
+        }
+    }
+
+    /// Whether the next binding would soon be on its way.
+    pub fn takes_more(&self) -> bool {
+        let handed_over = self.shared.handed_over.load(Ordering::Relaxed);
+        handed_over < self.shared.pace.limit().saturating_mul(HANDED_OVER_PER_SLOT)
     }
 
     /// Binds the pod to the node by a Binding.
@@ -102,13 +118,16 @@ impl Binder {
     fn send(&self, uid: Uid, call: Call, policy: RetryPolicy) {
         let shared = Arc::clone(&self.shared);
         let tasks = shared.tasks.clone();
+        shared.handed_over.fetch_add(1, Ordering::Relaxed);
         tasks.spawn("binding", async move {
             shared.status.settle(&uid).await;
-            let _slot = shared.slots.acquire().await.expect("the semaphore is never closed");
+            let slot = shared.pace.slot().await;
             shared.metrics.binding_tasks.inc();
             let may_write = || shared.leading.may_write();
             let result = retry::send(&shared.caller, &call, policy, may_write).await;
             shared.metrics.binding_tasks.dec();
+            shared.pace.done(slot, went_well(&result));
+            shared.handed_over.fetch_sub(1, Ordering::Relaxed);
             shared.count(&result);
             let answer = Message::Answered(Input::BindFinished(uid, outcome(result)));
             // Where the scheduling thread has ended, nobody waits for the answer.
@@ -131,6 +150,15 @@ impl Shared {
             }
         };
         self.metrics.bind_requests(label).inc();
+    }
+}
+
+/// Whether the API server was at its work: it has answered, and not that it is too busy or broken.
+fn went_well(result: &retry::Result) -> bool {
+    match result {
+        Ok(()) | Err(Failure::NotLeading) => true,
+        Err(Failure::Call(CallError::Answered { code, .. })) => *code < 500 && *code != 429,
+        Err(Failure::Call(CallError::NotSent(_) | CallError::Lost(_))) => false,
     }
 }
 

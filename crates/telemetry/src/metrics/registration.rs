@@ -264,6 +264,12 @@ impl Metrics {
             "Reads of a nearly full node's pods before pods are bound there, by result: nothing_new, new_pods, failed",
             node_reads.family(),
         );
+        let bind_concurrency = Gauge::default();
+        registry.register(
+            "bind_concurrency",
+            "Bindings that may be on their way at once: as many as the API server carries out without becoming slower, at most --bind-concurrency",
+            bind_concurrency.clone(),
+        );
         let last_room_wait_duration = Labelled::histogram(["result"], || buckets(0.25, 2.0, 8));
         registry.register(
             "last_room_wait_duration_seconds",
@@ -388,6 +394,7 @@ impl Metrics {
             preemptions_put_off,
             node_reads,
             last_room_wait_duration,
+            bind_concurrency,
             binds_averted,
             attempts_repeated,
             rejections_not_kept,
