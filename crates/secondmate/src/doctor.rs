@@ -25,8 +25,8 @@ Examples:
     --service-account secondmate/secondmate
   secondmate doctor -o json --context production
 
-Exit codes: 0 nothing is wrong, 1 something is, 3 nothing was found but not
-everything could be checked.";
+Exit codes: 0 nothing is wrong, 1 something is, or the cluster could not be
+reached, 3 nothing was found but not everything could be checked.";
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]

@@ -3,15 +3,18 @@
 use clap::{Arg, Args, ValueEnum};
 use secondmate_telemetry::{LogOptions, LoggingError, logging};
 
+/// In a help they stand below the command's own.
+const LAST: usize = 900;
+
 /// Options of the log.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct LogArgs {
     /// Log format; the log goes to standard error.
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(long, global = true, value_enum, default_value_t, display_order = LAST)]
     log_format: LogFormat,
     /// Log verbosity, as in kube-scheduler: 0 to 3 log decisions, 4 and 5 debug messages, 6 and above every API request. RUST_LOG
     /// overrides it [default: 0].
-    #[arg(short = 'v', long = "verbosity", visible_alias = "v", global = true, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=10))]
+    #[arg(short = 'v', long = "verbosity", visible_alias = "v", global = true, display_order = LAST, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=10))]
     verbosity: Option<u8>,
 }
 

@@ -58,6 +58,21 @@ fn help(command: &[String], flag: &str) -> Result<String> {
     stdout(&arguments, &[("COLUMNS", "80")])
 }
 
+/// What all commands share stands below what the command is about.
+#[test]
+fn options_of_the_log_come_after_the_commands_own() -> Result<()> {
+    for command in ["run", "explain", "doctor", "playground"] {
+        let help = help(&[command.to_owned()], "-h")?;
+        let at = |option: &str| help.find(option).with_context(|| format!("{command}: {option}:\n{help}"));
+        ensure!(at(" --log-format ")? > at(" --config ")?, "{command}:\n{help}");
+        ensure!(
+            at(" --verbosity ")? > at(" --log-format ")? && at(" --help")? > at(" --verbosity ")?,
+            "{command}:\n{help}"
+        );
+    }
+    Ok(())
+}
+
 /// A reason stands before what to do about it, and nothing stands twice.
 #[test]
 fn what_is_not_there_is_told_in_one_line() -> Result<()> {
