@@ -103,38 +103,51 @@ fn new_volume(objects: &Objects, pod: &Pod, volume: &Volume) -> Result<Option<Ne
     })
 }
 
-/// Adds the volumes of a pod that is on a node with a CSINode, those of the given drivers.
+/// Adds the volumes of a pod that is on a node with a CSINode, those of the given drivers. One of which it cannot be told what it attaches is an
+/// error in strict parity, as upstream, and fails the attempts of others; else it counts as none.
 fn existing<'a>(
     objects: &'a Objects,
     pod: &'a Pod,
     drivers: &[&Atom],
+    parity: Parity,
     result: &mut Attachables<'a>,
 ) -> Result<(), Status> {
     for volume in &pod.volumes {
-        let of_claim = pod_claims::with_claim_name(pod, volume, |kind, name| {
-            if name.is_empty() {
-                return Err(Status::error("PersistentVolumeClaim had no name"));
-            }
-            // A claim that is gone says nothing about what is attached.
-            let Some(claim) = pod_claims::claim(objects, pod, name) else { return Ok(None) };
-            if kind == pod_claims::ClaimKind::Ephemeral {
-                pod_claims::is_for_pod(pod, claim).map_err(Status::error)?;
-            }
-            Ok(Attachable::of_claim(objects, claim))
-        });
-        let found = match of_claim {
-            Some(found) => found?,
-            None => match Attachable::of_inline(volume) {
-                None => None,
-                Some(Ok(found)) => Some(found),
-                Some(Err(reason)) => return Err(Status::error(untranslatable(volume, reason))),
-            },
+        let found = match existing_volume(objects, pod, volume) {
+            Err(_) if parity == Parity::Sensible => None,
+            found => found?,
         };
         if let Some(found) = found.filter(|found| drivers.contains(&found.driver)) {
             result.insert(found);
         }
     }
     Ok(())
+}
+
+fn existing_volume<'a>(
+    objects: &'a Objects,
+    pod: &'a Pod,
+    volume: &'a Volume,
+) -> Result<Option<Attachable<'a>>, Status> {
+    let of_claim = pod_claims::with_claim_name(pod, volume, |kind, name| {
+        if name.is_empty() {
+            return Err(Status::error("PersistentVolumeClaim had no name"));
+        }
+        // A claim that is gone says nothing about what is attached.
+        let Some(claim) = pod_claims::claim(objects, pod, name) else { return Ok(None) };
+        if kind == pod_claims::ClaimKind::Ephemeral {
+            pod_claims::is_for_pod(pod, claim).map_err(Status::error)?;
+        }
+        Ok(Attachable::of_claim(objects, claim))
+    });
+    if let Some(found) = of_claim {
+        return found;
+    }
+    match Attachable::of_inline(volume) {
+        None => Ok(None),
+        Some(Ok(found)) => Ok(Some(found)),
+        Some(Err(reason)) => Err(Status::error(untranslatable(volume, reason))),
+    }
 }
 
 impl Plugin for NodeVolumeLimits {
@@ -311,7 +324,7 @@ impl NodeVolumeLimits {
         }
         let mut attached = Attachables::default();
         for pod in node.pods() {
-            existing(objects, pod, &drivers, &mut attached)?;
+            existing(objects, pod, &drivers, self.parity, &mut attached)?;
         }
         let on_its_own = self.attachments(objects, node, &drivers, &attached, &new);
         new.retain(|volume| !attached.contains(volume));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fixture::{changed, context, deleted, pod, snapshot};
-use secondmate_framework::Snapshot;
+use secondmate_framework::{Code, Snapshot};
 use serde_json::json;
 
 fn claim(name: &str, volume: &str, class: &str) -> Value {
@@ -234,6 +234,24 @@ fn in_tree_volumes_count_for_their_csi_driver_where_there_is_a_csi_node() {
         ),
     ] {
         assert_eq!(run(&world(more), pod_volumes), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_volume_on_the_node_of_which_nothing_can_be_told_is_no_other_pods_trouble_in_sensible_parity() {
+    let shared = json!([{"name": "i", "azureDisk": {"diskName": "d", "diskURI": "u", "kind": "Shared"}}]);
+    let ephemeral = json!([{"name": "e", "ephemeral": {}}]);
+    let limit = |limit: i32| csi_node(json!({"d": limit}));
+    for odd in [
+        vec![claim("a-e", "v1", ""), existing("a", ephemeral)],
+        vec![existing("a", shared)],
+        vec![existing("a", volumes(&[""]))],
+    ] {
+        let with = |count| [odd.clone(), vec![existing("b", volumes(&["c2"])), limit(count)]].concat();
+        let pod = pod(json!({"metadata": {"name": "p"}, "spec": {"volumes": volumes(&["c1"])}}));
+        assert_eq!(run_with(Parity::Strict, &world(with(9)), &pod).code(), Code::Error);
+        assert_eq!(run_with(Parity::Sensible, &world(with(2)), &pod), Status::SUCCESS, "{odd:?}");
+        assert_eq!(run_with(Parity::Sensible, &world(with(1)), &pod), exceeded(), "{odd:?}");
     }
 }
 
