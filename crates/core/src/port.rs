@@ -316,6 +316,11 @@ pub enum Observation {
         /// `quiet` (the others had done), `time_is_up` (the pod is bound although they have not) or `room_taken`.
         result: &'static str,
     },
+    /// The node had changed when the pod was about to be bound, so that its kubelet would reject the pod: the pod is tried again.
+    NodeChanged {
+        /// Profile.
+        profile: Atom,
+    },
     /// The node no longer had room for the pod when it was about to be bound: the pod is tried again.
     RoomTaken {
         /// Profile.

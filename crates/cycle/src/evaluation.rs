@@ -15,7 +15,7 @@ pub use feasible::{
     Feasible, FilterRunner, PreFiltered, Search, find_feasible, node_count_to_find, nominated_with,
     pre_filter,
 };
-pub use last_look::still_fits;
+pub use last_look::{still_admitted, still_fits};
 pub use post_filter::post_filter;
 pub(crate) use score::Scorers;
 pub use score::{PluginScores, Scored, score};

@@ -152,6 +152,8 @@ pub struct Profile {
     registrations: BTreeMap<Atom, Vec<EventRegistration>>,
     /// Of [`Self::filter`], those that are asked once more before a pod is bound.
     guards: Vec<At<dyn Filter>>,
+    /// Of the others, those that are asked as well where the node's object has changed.
+    admission: Vec<At<dyn Filter>>,
     evicts_pods: bool,
     /// Plugins at PreEnqueue, in order.
     pub pre_enqueue: Vec<At<dyn PreEnqueue>>,
@@ -235,7 +237,9 @@ impl Profile {
         }
         let registrations: BTreeMap<_, _> = all.iter().map(|p| (p.name.clone(), p.plugin.events())).collect();
         let evicts_pods = post_filter.iter().any(|p| declarations[p.number].evicts_pods());
-        let guards = filter.iter().filter(|p| declarations[p.number].guards_the_node()).cloned().collect();
+        let (guards, others): (Vec<_>, Vec<_>) =
+            filter.iter().cloned().partition(|p| declarations[p.number].guards_the_node());
+        let admission = others.into_iter().filter(|p| declarations[p.number].judged_at_admission).collect();
         Ok(Self {
             name: Atom::new(&spec.scheduler_name),
             percentage: spec.percentage_of_nodes_to_score,
@@ -249,6 +253,7 @@ impl Profile {
             declarations,
             registrations,
             guards,
+            admission,
             evicts_pods,
             pre_enqueue,
             queue_sort: queue_sort.remove(0),
@@ -383,6 +388,12 @@ impl Profile {
     #[must_use]
     pub fn guards(&self) -> &[At<dyn Filter>] {
         &self.guards
+    }
+
+    /// Further filters that are asked once more where the node's object has changed meanwhile, in order: a kubelet would judge the same.
+    #[must_use]
+    pub fn admission(&self) -> &[At<dyn Filter>] {
+        &self.admission
     }
 
     /// A plugin of the profile.

@@ -145,6 +145,9 @@ pub struct Declaration {
     /// [`Plugin::score_reach`](crate::Plugin::score_reach) says. What normalisation looks at is told by
     /// [`Score::normalization`](crate::Score::normalization).
     pub score: Reach,
+    /// Whether a kubelet judges the same when a pod comes to it, by the node's object: such a filter is asked once more before a pod is
+    /// bound to a node whose object has changed since the node was chosen. (One that guards the node is asked in any case.)
+    pub judged_at_admission: bool,
     /// Rights that its writes need.
     pub writes: Vec<Right>,
     /// Whether it reads pods and nodes in full ([`PodContent::json`](secondmate_model::PodContent::json), [`Node::json`](secondmate_model::Node::json)):
@@ -162,6 +165,7 @@ impl Declaration {
             node,
             filter: Reach::Node,
             score: Reach::Node,
+            judged_at_admission: false,
             writes: Vec::new(),
             whole_objects: false,
         }
@@ -183,6 +187,13 @@ impl Declaration {
     #[must_use]
     pub fn reaching(mut self, reach: Reach) -> Self {
         (self.filter, self.score) = (reach, reach);
+        self
+    }
+
+    /// The same, and a kubelet judges the same when a pod comes to it.
+    #[must_use]
+    pub fn judged_at_admission(mut self) -> Self {
+        self.judged_at_admission = true;
         self
     }
 

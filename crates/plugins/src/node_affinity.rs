@@ -153,7 +153,7 @@ impl Plugin for NodeAffinity {
     }
 
     fn declaration(&self) -> Declaration {
-        Declaration::of(PodParts::NODE_AFFINITY, NodeParts::NAME | NodeParts::LABELS)
+        Declaration::of(PodParts::NODE_AFFINITY, NodeParts::NAME | NodeParts::LABELS).judged_at_admission()
     }
 
     fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {

@@ -36,7 +36,7 @@ impl Plugin for NodeDeclaredFeatures {
     }
 
     fn declaration(&self) -> Declaration {
-        Declaration::of(PodParts::REQUIRED_FEATURES, NodeParts::DECLARED_FEATURES)
+        Declaration::of(PodParts::REQUIRED_FEATURES, NodeParts::DECLARED_FEATURES).judged_at_admission()
     }
 
     fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {

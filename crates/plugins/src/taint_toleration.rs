@@ -47,7 +47,9 @@ impl Plugin for TaintToleration {
     }
 
     fn declaration(&self) -> Declaration {
-        Declaration::of(PodParts::TOLERATIONS, NodeParts::TAINTS)
+        // The kubelet looks at NoExecute only. A NoSchedule taint that came since the choice counts here too: the next attempt would
+        // heed it.
+        Declaration::of(PodParts::TOLERATIONS, NodeParts::TAINTS).judged_at_admission()
     }
 
     fn as_pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilter>> {

@@ -227,6 +227,9 @@ impl Observer {
             Observation::RoomTaken { .. } => {
                 metrics.bind_conflicts("room_taken").inc();
             }
+            Observation::NodeChanged { .. } => {
+                metrics.bind_conflicts("node_changed").inc();
+            }
             Observation::BoundElsewhere => {
                 metrics.bind_conflicts("bound_elsewhere").inc();
             }

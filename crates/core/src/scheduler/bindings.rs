@@ -8,7 +8,7 @@ use secondmate_cycle::Profile;
 use secondmate_cycle::panics::ask_at;
 use secondmate_cycle::probe::{Point, call};
 use secondmate_framework::{Code, CycleState};
-use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use secondmate_model::{Atom, Node, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ pub(super) struct Binding {
     /// As it was tried.
     pub pod: Arc<Pod>,
     pub node: Atom,
+    /// The node's object as it was when it was chosen.
+    pub chosen: Option<Arc<Node>>,
     pub profile: Arc<Profile>,
     pub state: CycleState,
     /// PreBind or Bind, while it runs.

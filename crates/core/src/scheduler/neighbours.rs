@@ -1,15 +1,17 @@
 //! Other schedulers on the same nodes: they see our pods only when these are bound, so they may take the room that a pod of ours
 //! waits to use. The room is looked at again when a pod of somebody else arrives, and once more just before the binding is sent;
-//! where it is scarce, after the node's pods were read (see [`reads`](super::reads)).
+//! where it is scarce, after the node's pods were read (see [`reads`](super::reads)). A node whose object has changed meanwhile is held
+//! against the rest of what a kubelet judges, such as labels and taints.
 
 use super::binding::{Event, Room};
 use super::bindings::Binding;
 use super::{Scheduler, plain_context};
 use crate::port::{Effect, Observation};
-use secondmate_cycle::evaluation::still_fits;
+use secondmate_cycle::evaluation::{still_admitted, still_fits};
 use secondmate_framework::{Code, Status};
 use secondmate_model::{Atom, Timestamp};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 impl Scheduler {
     /// Whether the pod can still be bound: the node is there, and the profile's own filters still let the pod onto it. If not, the
@@ -52,7 +54,12 @@ impl Scheduler {
         let cx = plain_context(&self.snapshot, &self.nominator, now);
         let status = still_fits(&binding.profile, &cx, &binding.state, &binding.pod, &without);
         if status.is_success() {
-            return Ok(());
+            let unchanged = binding.chosen.as_ref().is_some_and(|chosen| Arc::ptr_eq(chosen, info.node()));
+            if unchanged {
+                return Ok(());
+            }
+            let status = still_admitted(&binding.profile, &cx, &binding.state, &binding.pod, &without);
+            return if status.is_success() { Ok(()) } else { Err(node_changed(binding, &status)) };
         }
         if status.code() == Code::Error {
             return Err((status, None));
@@ -67,4 +74,15 @@ impl Scheduler {
         let profile = binding.profile.name().clone();
         Err((Status::error(message), Some(Observation::RoomTaken { profile, foreign })))
     }
+}
+
+/// The node's object has changed since it was chosen, and the pod does not belong there any more.
+fn node_changed(binding: &Binding, status: &Status) -> (Status, Option<Observation>) {
+    if status.code() == Code::Error {
+        return (status.clone(), None);
+    }
+    let (node, why) = (binding.node.as_str(), status.message());
+    let message = format!("node {node:?} changed before the pod was bound to it: {why}");
+    let profile = binding.profile.name().clone();
+    (Status::error(message), Some(Observation::NodeChanged { profile }))
 }

@@ -54,6 +54,7 @@ impl Scheduler {
         let binding = Box::new(Binding {
             pod: Arc::clone(pod),
             node: node.clone(),
+            chosen: self.snapshot.node(node).map(|info| Arc::clone(info.node())),
             profile: Arc::clone(profile),
             state,
             running: None,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub const OURS: &str = "my-scheduler";
 
-/// `NAME key=value …`: cpu, gpu, priority, node, nominated, port, scheduler, rv, claim, label, owner=UID, condition=REASON:MESSAGE, affinity,
+/// `NAME key=value …`: cpu, gpu, priority, node, nominated, port, scheduler, rv, claim, label, selects, owner=UID, condition=REASON:MESSAGE, affinity,
 /// anti, gated, deleting, terminal.
 pub fn pod(text: &str) -> Arc<Pod> {
     let mut words = text.split_whitespace();
@@ -44,6 +44,7 @@ pub fn pod(text: &str) -> Arc<Pod> {
                     json!([{"name": "v", "persistentVolumeClaim": {"claimName": value}}]);
             }
             "label" => pod["metadata"]["labels"] = json!({"a": value}),
+            "selects" => pod["spec"]["nodeSelector"] = json!({"a": value}),
             "owner" => {
                 pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet",
                     "name": value, "uid": value, "controller": true}]);
@@ -70,7 +71,8 @@ pub fn pod(text: &str) -> Arc<Pod> {
     Arc::new(Pod::new(&wire).expect("a pod that compiles"))
 }
 
-/// `NAME key=value …`: cpu, gpu, pods, zone, label, image=NAME:BYTES, taint, unschedulable.
+/// `NAME key=value …`: cpu, gpu, pods, zone, label, image=NAME:BYTES, taint (NoSchedule), evicting
+/// (NoExecute), unschedulable.
 pub fn node(text: &str) -> Arc<Node> {
     let mut words = text.split_whitespace();
     let name = words.next().expect("a name");
@@ -93,6 +95,7 @@ pub fn node(text: &str) -> Arc<Node> {
                 node["status"]["images"].as_array_mut().expect("a list").push(image);
             }
             "taint" => node["spec"]["taints"] = json!([{"key": value, "effect": "NoSchedule"}]),
+            "evicting" => node["spec"]["taints"] = json!([{"key": value, "effect": "NoExecute"}]),
             "unschedulable" => node["spec"]["unschedulable"] = json!(true),
             other => panic!("{other:?} in {text:?}"),
         }
@@ -325,6 +328,7 @@ fn line(effect: &Effect) -> String {
         }
         Effect::Event(event) => format!("event {} {}: {}", event.regarding.name, event.reason, event.note),
         Effect::Evict { victim, preemptor, .. } => format!("evict {} for {}", victim.name, preemptor.name),
+        Effect::Observed(Observation::NodeChanged { .. }) => "observed NodeChanged".to_owned(),
         Effect::Observed(Observation::RoomTaken { foreign, .. }) => {
             format!("observed RoomTaken foreign={foreign}")
         }

@@ -103,6 +103,65 @@ fn a_pod_is_not_bound_to_a_node_that_was_deleted() {
     );
 }
 
+/// What happens to a pod that waits on permit for a node which changes meanwhile.
+fn bound_after(plugins: &[(&str, i64)], node: &str, pod: &str, later: &str) -> (Cluster, Vec<String>) {
+    let mut cluster = Cluster::with_profile(plugins, &BTreeMap::new(), Script::default());
+    cluster.node(node);
+    cluster.script.lines().permit.insert("A/p".to_owned(), (Status::wait(""), Duration::from_secs(60)));
+    cluster.pending(pod);
+    assert_eq!(cluster.step(), "p -> n1");
+    cluster.effects();
+    cluster.node(later);
+    cluster.script.handle().allow(&crate::fixture::uid("p"), "A");
+    cluster.step();
+    let effects = cluster.all_effects();
+    (cluster, effects)
+}
+
+const USUAL: &[(&str, i64)] = &[
+    ("PrioritySort", 1),
+    ("NodeUnschedulable", 1),
+    ("TaintToleration", 1),
+    ("NodeAffinity", 1),
+    ("NodeResourcesFit", 1),
+    ("A", 1),
+    ("DefaultBinder", 1),
+];
+
+#[test]
+fn a_pod_is_not_bound_to_a_node_whose_kubelet_would_reject_it_by_now() {
+    let affinity = "node(s) didn't match Pod's node affinity/selector";
+    let taint = "node(s) had untolerated taint(s)";
+    for (node, pod, later, why) in [
+        ("n1 label=x", "p selects=x", "n1 label=y", affinity),
+        ("n1", "p", "n1 evicting=k", taint),
+        ("n1", "p", "n1 taint=k", taint),
+    ] {
+        let (cluster, effects) = bound_after(USUAL, node, pod, later);
+        let message = format!("node \"n1\" changed before the pod was bound to it: {why}");
+        assert!(effects.contains(&"observed NodeChanged".to_owned()), "{effects:?}");
+        assert!(effects.contains(&format!("event p FailedScheduling: {message}")), "{effects:?}");
+        assert!(!effects.contains(&"bind p to n1".to_owned()), "{effects:?}");
+        assert_eq!(cluster.place("p"), "ErrorBackoff");
+    }
+}
+
+#[test]
+fn changes_of_a_node_that_its_kubelet_does_not_mind_or_the_profile_ignores_hold_no_pod_up() {
+    let without_taints: Vec<_> =
+        USUAL.iter().copied().filter(|(name, _)| *name != "TaintToleration").collect();
+    for (plugins, node, pod, later) in [
+        (USUAL, "n1 label=x", "p selects=x", "n1 label=x zone=a"),
+        (USUAL, "n1 label=x", "p", "n1 label=y"),
+        // A kubelet takes pods while its node is cordoned.
+        (USUAL, "n1", "p", "n1 unschedulable"),
+        (&without_taints, "n1", "p", "n1 evicting=k"),
+    ] {
+        let (_, effects) = bound_after(plugins, node, pod, later);
+        assert!(effects.contains(&"bind p to n1".to_owned()), "{later}: {effects:?}");
+    }
+}
+
 /// A scheduler whose profile is the usual one with these arguments of NodeResourcesFit, or without that plugin.
 fn with_fit(fit: Option<Value>) -> Cluster {
     let mut plugins = vec![("PrioritySort", 1), ("NodePorts", 1), ("A", 1), ("DefaultBinder", 1)];

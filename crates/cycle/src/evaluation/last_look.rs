@@ -2,8 +2,8 @@
 
 use crate::panics::{catch, run};
 use crate::probe::Point;
-use crate::profile::Profile;
-use secondmate_framework::{Context, CycleState, Status};
+use crate::profile::{At, Profile};
+use secondmate_framework::{Context, CycleState, Filter, Status};
 use secondmate_model::{NodeInfo, Pod};
 use std::sync::Arc;
 
@@ -20,7 +20,32 @@ pub fn still_fits(
     pod: &Arc<Pod>,
     node: &NodeInfo,
 ) -> Status {
-    for plugin in profile.guards() {
+    ask(profile.guards(), profile, cx, state, pod, node)
+}
+
+/// Whether the node, whose object has changed since it was chosen, still takes the pod: those filters are asked whose rule a kubelet
+/// applies when the pod comes to it ([`Declaration::judged_at_admission`](secondmate_framework::Declaration::judged_at_admission)), but
+/// for those of [`still_fits`].
+#[must_use]
+pub fn still_admitted(
+    profile: &Profile,
+    cx: &Context<'_>,
+    state: &CycleState,
+    pod: &Arc<Pod>,
+    node: &NodeInfo,
+) -> Status {
+    ask(profile.admission(), profile, cx, state, pod, node)
+}
+
+fn ask(
+    filters: &[At<dyn Filter>],
+    profile: &Profile,
+    cx: &Context<'_>,
+    state: &CycleState,
+    pod: &Arc<Pod>,
+    node: &NodeInfo,
+) -> Status {
+    for plugin in filters {
         if state.skips_filter(&plugin.name) {
             continue;
         }
