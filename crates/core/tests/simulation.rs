@@ -135,6 +135,8 @@ const EVERYTHING: Options = Options {
     tenants: false,
     guard: false,
     plain: false,
+    loops_unbroken: false,
+    hasty_others: false,
     measured: false,
     log: Log::Brief,
 };

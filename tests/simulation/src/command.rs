@@ -26,10 +26,13 @@ pub(crate) struct Options {
     /// End each year after so many days.
     #[arg(long, value_name = "N", default_value = "365")]
     pub(crate) days: NonZero<u32>,
+    /// Repeat evictions that were in vain at once, as kube-scheduler does, and count them instead of taking them for a broken rule.
+    #[arg(long)]
+    pub(crate) no_loop_breaker: bool,
     /// Folder into which a shrunk history is written.
     #[arg(long, value_name = "FOLDER", default_value = "target/simulation")]
     pub(crate) keep: PathBuf,
     /// Replay the history in this file instead, and print what happens.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["years", "seed", "jobs", "days", "keep"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["years", "seed", "jobs", "days", "no_loop_breaker", "keep"])]
     pub(crate) replay: Option<PathBuf>,
 }

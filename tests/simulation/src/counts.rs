@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// In the order in which they are told.
-pub(crate) const KINDS: [&str; 25] = [
+pub(crate) const KINDS: [&str; 26] = [
     "events from outside",
     "turns",
     "inputs to the core",
@@ -14,6 +14,7 @@ pub(crate) const KINDS: [&str; 25] = [
     "pods evicted by others",
     "pods that a kubelet rejected",
     "preemptions put off",
+    "evictions repeated too soon",
     "binds that failed or were lost",
     "binds refused with a conflict",
     "binds refused by the guard",

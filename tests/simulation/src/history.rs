@@ -26,6 +26,9 @@ pub enum Action {
     ScaleWorkload,
     /// A workload is deleted with its pods.
     DeleteWorkload,
+    /// The first node is full with a pod of another scheduler, and a more important one of ours is to have the room; either is replaced by its
+    /// controller.
+    CreateRivals,
     /// A node joins.
     AddNode,
     /// A node is cordoned, relabelled, or gets another size.

@@ -38,6 +38,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// What the year of a seed has.
+fn kind_of_life(options: &Options, seed: u64) -> secondmate_simulation::Options {
+    secondmate_simulation::Options { loops_unbroken: options.no_loop_breaker, ..options_of_life(seed) }
+}
+
 /// What the jobs share.
 struct Shared {
     options: Options,
@@ -70,7 +75,7 @@ impl Shared {
             let seed = self.options.seed.wrapping_add(year);
             let mut today = 0;
             let length = u64::from(self.options.days.get());
-            let played = play(seed, options_of_life(seed), days(seed, length), |_, step| {
+            let played = play(seed, kind_of_life(&self.options, seed), days(seed, length), |_, step| {
                 let day = step.at / DAY_LENGTH;
                 if day != today {
                     self.days.fetch_add(day - today, Ordering::Relaxed);
@@ -155,11 +160,13 @@ fn simulate(options: &Options) -> Result<bool> {
 /// Says what broke, and makes it short.
 fn tell_of(options: &Options, seed: u64, broken: Broken) -> Result<()> {
     println!("\nBROKEN with seed {seed}, at step {}: {}", broken.step, broken.message);
-    println!("again: cargo xtask simulate --seed {seed} --jobs 1");
+    let breaker = if options.no_loop_breaker { " --no-loop-breaker" } else { "" };
+    println!("again: cargo xtask simulate --seed {seed} --jobs 1{breaker}");
     println!("shrinking ...");
     let steps: Vec<Step> =
         days(seed, u64::from(options.days.get())).take(broken.step.saturating_add(1)).collect();
-    let history = History { broke: broken.message.clone(), seed, options: options_of_life(seed), steps };
+    let history =
+        History { broke: broken.message.clone(), seed, options: kind_of_life(options, seed), steps };
     let history = shrink(history, &broken, SHRINK_STEPS);
     let file = keep(options, seed, &history)?;
     println!(

@@ -63,6 +63,12 @@ pub struct Options {
     /// Nodes are found by the plain pass instead of the standing evaluation, of which a class is made at first sight.
     #[serde(skip_serializing_if = "is_default")]
     pub plain: bool,
+    /// Evictions in vain are repeated at once, as kube-scheduler does: such ones are counted, where else they would be a broken rule.
+    #[serde(skip_serializing_if = "is_default")]
+    pub loops_unbroken: bool,
+    /// Controllers and other schedulers act before we hear of what happened.
+    #[serde(skip_serializing_if = "is_default")]
+    pub hasty_others: bool,
     /// What the core does is measured, by a clock that jumps.
     #[serde(skip)]
     pub measured: bool,

@@ -234,6 +234,7 @@ impl World {
             Action::CreateWorkload => self.create_workload(),
             Action::ScaleWorkload => self.scale_workload(),
             Action::DeleteWorkload => self.delete_workload(),
+            Action::CreateRivals => self.create_rivals(),
             Action::AddNode if self.truth.nodes.len() < most_nodes => self.add_node(),
             Action::AddNode => {}
             Action::ChangeNode => self.change_node(),

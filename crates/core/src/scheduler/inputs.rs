@@ -78,7 +78,13 @@ impl Scheduler {
             Input::WriteFinished(uid, result) => self.binding_event(&uid, Event::Written(result), now),
             Input::Verified(uid, verified) => self.verified(&uid, verified, now),
             Input::NodeRead { node, pods } => self.node_read(&node, pods, now),
-            Input::PodRejected(pod) => self.loops.rejected(&pod, now),
+            Input::PodRejected(uid) => {
+                // It is bound, whatever the answer and the other watches are about to say.
+                if let Some(binding) = self.bindings.get(&uid) {
+                    self.loops.bound(&binding.pod, Some(&binding.node), now);
+                }
+                self.loops.rejected(&uid, now);
+            }
             Input::EvictFinished { preemptor, victim, result } => {
                 self.evict_finished(&preemptor, &victim, &result, now);
             }

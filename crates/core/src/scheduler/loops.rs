@@ -11,7 +11,8 @@
 //!
 //! The room can also be lost after the pod was bound: the kubelet rejects it, and its controller makes another one. So the history of a
 //! pod that is bound is kept for [`REJECTED_WITHIN`], and where the node's kubelet rejects the pod for want of room, it goes over to the next pod
-//! of the same controller that would preempt on the node within [`FOLLOWED_WITHIN`].
+//! of the same controller that would preempt on the node within [`FOLLOWED_WITHIN`]. The watches are not ordered against each other: who took the
+//! room may be told after the rejection, and the next pod may preempt before either.
 //!
 //! A history ends when its pod is gone, or bound and not rejected. So there are never more than pending pods, with [`BOUND_MAX`] that are bound
 //! and [`LOST_MAX`] that were rejected, each with the victims of its last preemption and at most [`BEFORE_MAX`] of those before it; older ones
@@ -69,6 +70,24 @@ struct History {
     in_vain: u32,
     /// This one was noticed to be in vain.
     noticed: bool,
+}
+
+impl History {
+    /// A pod came to the node.
+    fn arrived(&mut self, pod: &Pod, foreign: bool) {
+        let again = self.victims.iter().any(|victim| is_alike(victim, pod));
+        if self.taker.is_some() || !(again || foreign) {
+            return;
+        }
+        let cause = if again { Cause::VictimsCameBack } else { Cause::RoomTaken };
+        let scheduler = pod.scheduler_name.clone();
+        self.taker = Some(Taker { name: pod.full_name(), scheduler, cause });
+    }
+
+    /// Preemptions in a row that were in vain, this one included.
+    fn all_in_vain(&self) -> u32 {
+        self.in_vain + u32::from(self.taker.is_some() && !self.noticed)
+    }
 }
 
 /// A pod that is bound, and may be rejected.
@@ -140,16 +159,15 @@ impl Loops {
 
     /// A pod came to the node; `foreign`: another scheduler put it there.
     pub fn arrived(&mut self, pod: &Pod, node: &Atom, foreign: bool) {
+        // The kubelet may have been told of it before the watch tells us.
+        for (_, history, _) in self.lost.iter_mut().filter(|(_, history, _)| history.node == *node) {
+            history.arrived(pod, foreign);
+        }
         let Some(preemptors) = self.by_node.get(node) else { return };
         for preemptor in preemptors.iter().filter(|preemptor| **preemptor != pod.uid) {
-            let Some(history) = self.by_preemptor.get_mut(preemptor) else { continue };
-            let again = history.victims.iter().any(|victim| is_alike(victim, pod));
-            if history.taker.is_some() || !(again || foreign) {
-                continue;
+            if let Some(history) = self.by_preemptor.get_mut(preemptor) {
+                history.arrived(pod, foreign);
             }
-            let cause = if again { Cause::VictimsCameBack } else { Cause::RoomTaken };
-            let scheduler = pod.scheduler_name.clone();
-            history.taker = Some(Taker { name: pod.full_name(), scheduler, cause });
         }
     }
 
@@ -177,22 +195,29 @@ impl Loops {
         })
     }
 
-    /// What a pod of the same controller has lost on this node is this one's history, where it has none of its own: of several that of the
-    /// pod that preempted in vain most often.
+    /// What a pod of the same controller has lost on this node is this one's history: of several that of the pod that preempted in vain most
+    /// often. One that has a history there already, since it was quicker than the news of the rejection, goes on counting from there.
     fn inherit(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) {
         while self.lost.pop_front_if(|(_, _, until)| *until <= now).is_some() {}
         let Some(controller) = &preemptor.controller else { return };
-        if self.lost.is_empty() || self.by_preemptor.contains_key(&preemptor.uid) {
+        if self.lost.is_empty() || self.by_preemptor.get(&preemptor.uid).is_some_and(|own| own.node != *node)
+        {
             return;
         }
         let of_controller = self
             .lost
             .iter()
             .enumerate()
+            // Where nobody is known to have taken the room it was not lost to a loop.
+            .filter(|(_, (_, history, _))| history.taker.is_some())
             .filter(|(_, (of, history, _))| of.as_str() == &*controller.uid && history.node == *node);
         let Some((at, _)) = of_controller.max_by_key(|(_, (_, history, _))| history.in_vain) else { return };
         if let Some((_, history, _)) = self.lost.remove(at) {
             self.touched.note(&preemptor.uid);
+            if let Some(own) = self.by_preemptor.get_mut(&preemptor.uid) {
+                own.in_vain = own.in_vain.max(history.all_in_vain());
+                return;
+            }
             self.by_node.entry(history.node.clone()).or_default().insert(preemptor.uid.clone());
             self.by_preemptor.insert(preemptor.uid.clone(), history);
         }
@@ -234,10 +259,6 @@ impl Loops {
     pub fn rejected(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(Bound { controller, .. }) = self.bound.remove(preemptor) else { return };
         let Some(history) = self.forget(preemptor) else { return };
-        // Where nobody is known to have taken the room it was not lost to a loop.
-        if history.taker.is_none() {
-            return;
-        }
         if self.lost.len() >= LOST_MAX {
             self.lost.pop_front();
         }
@@ -425,12 +446,47 @@ mod tests {
         loops.rejected(&Uid::from("p"), at(62));
         let kept = (loops.by_preemptor.len(), loops.by_node.len(), loops.bound.len(), loops.lost.len());
         assert_eq!((kept, loops.bound_until.len()), ((0, 0, 0, 0), 0));
-        // Nor does one that was rejected while nobody else came.
-        let p = pod("r", "ours", Some("mine"));
-        loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(70));
-        loops.bound(&p, Some(&n), at(71));
-        loops.rejected(&p.uid, at(72));
-        assert_eq!((loops.by_preemptor.len(), loops.lost.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_rejection_that_is_told_before_who_took_the_room_counts_when_that_is_told() {
+        let mut loops = Loops::default();
+        let n = Atom::new("n");
+        let p = pod("p", "ours", Some("mine"));
+        loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
+        loops.bound(&p, Some(&n), at(1));
+        loops.rejected(&p.uid, at(2));
+        let next = pod("q", "ours", Some("mine"));
+        assert_eq!(loops.delays(&next, &n, at(2)), None, "nobody is known to have taken the room");
+        loops.arrived(&pod("w", "theirs", Some("rs")), &Atom::new("m"), true);
+        assert_eq!(loops.delays(&next, &n, at(2)), None, "that was elsewhere");
+        loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
+        let delayed = loops.delays(&next, &n, at(3)).expect("the room was taken");
+        assert_eq!((delayed.in_vain, delayed.until), (1, at(10)));
+    }
+
+    #[test]
+    fn a_successor_that_is_quicker_than_the_news_of_the_rejection_goes_on_counting() {
+        let mut loops = Loops::default();
+        let n = Atom::new("n");
+        let p = pod("p", "ours", Some("mine"));
+        for now in [0, 10, 30] {
+            assert_eq!(loops.delays(&p, &n, at(now)), None);
+            loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(now));
+            loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
+        }
+        loops.bound(&p, Some(&n), at(31));
+        let next = pod("q", "ours", Some("mine"));
+        assert_eq!(
+            loops.delays(&next, &n, at(32)),
+            None,
+            "it is not known yet that the first one was rejected"
+        );
+        loops.preempted(&next.uid, &n, vec![pod("w", "theirs", Some("rs"))], at(32));
+        loops.rejected(&p.uid, at(33));
+        loops.arrived(&pod("x", "theirs", Some("rs")), &n, true);
+        let delayed = loops.delays(&next, &n, at(34)).expect("the room was taken");
+        assert_eq!((delayed.in_vain, delayed.until), (4, at(32 + 80)));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! * Tenants: a pod is bound only where its namespace may use the scheduler name and the name may use the node, and only pods whose
 //!   scheduler is open to it are evicted.
 //! * Preemption loops: after evictions for a pod whose room somebody else took, nobody is evicted for it again before ten seconds, and
-//!   twice as long each further time.
+//!   twice as long each further time; nor for the pod that its controller makes in its place, where a kubelet rejected it
+//!   (`judge/successors.rs`). Where loops are left unbroken, such evictions are counted.
 //! * Budgets: while evictions of one preemption are not in the status of a budget, no other preemption overdraws it; nor does one by its
 //!   last victim, whose turn comes later, unless it did so when it was chosen.
 
+mod successors;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +16,7 @@ use super::*;
 use secondmate_core::port::Verified;
 use secondmate_model::objects::{DisruptionBudget, Object, ObjectName};
 use std::collections::BTreeSet;
+use successors::Successors;
 
 /// After a preemption in vain, and twice as long after each further one, up to a day.
 const FIRST_DELAY: Duration = Duration::from_secs(10);
@@ -28,13 +31,32 @@ const OPEN_FOR: Duration = Duration::from_secs(9);
 struct Rounds {
     at: Timestamp,
     node: Atom,
+    /// Controller of the pod for which they were.
+    controller: Option<Box<str>>,
     victims: BTreeSet<Uid>,
     /// Controllers of the victims.
     controllers: BTreeSet<Box<str>>,
     taken: bool,
     in_vain: u32,
+    /// Since when the pod for which it was is bound, to that node.
+    bound: Option<Timestamp>,
     /// What each budget has to spare for them: below zero, they overdraw it.
     spare: BTreeMap<ObjectName, i64>,
+}
+
+impl Rounds {
+    /// Before that nobody is evicted again, if the room was taken.
+    fn not_before(&self) -> Timestamp {
+        self.at + FIRST_DELAY.saturating_mul(1 << self.in_vain.min(20)).min(LONGEST_DELAY)
+    }
+}
+
+/// Whether the core keeps to the delays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    Kept,
+    /// It would have had to wait, were loops broken here.
+    TooSoon,
 }
 
 /// A budget as the core was told of it.
@@ -63,6 +85,7 @@ struct Open {
 #[derive(Default)]
 pub(super) struct Judge {
     rounds: BTreeMap<Uid, Rounds>,
+    successors: Successors,
     /// Preemptors of whose evictions one was answered in this turn: the last victim's turn may have come.
     answered: BTreeSet<Uid>,
     budgets: BTreeMap<ObjectName, Told>,
@@ -104,21 +127,33 @@ impl Judge {
                 self.pools.entry(node.clone()).and_modify(|pools| leaves(pools, now));
                 self.pools.retain(|_, pools| pools.iter().any(|(_, left)| recent(*left, now)));
             }
+            Input::Pod(PodWatch::Pending, pod) => self.successors.pending(pod),
             Input::Pod(PodWatch::Assigned, pod) => {
-                self.rounds.remove(&pod.uid);
+                self.bound(pod, now);
                 if is_new {
                     self.arrived(pod);
                 }
             }
             Input::PodGone(PodWatch::Pending, uid) => {
-                self.rounds.remove(uid);
+                self.successors.left(uid);
+                if self.rounds.get(uid).is_some_and(|rounds| rounds.bound.is_none()) {
+                    self.rounds.remove(uid);
+                }
+            }
+            Input::PodRejected(uid) => {
+                if let Some(rounds) = self.rounds.remove(uid) {
+                    self.successors.rejected(uid, &rounds, now);
+                }
+            }
+            Input::NodeRead { pods, .. } => {
+                for pod in pods.iter().flatten() {
+                    self.bound(pod, now);
+                }
             }
             Input::PodGone(PodWatch::Assigned, uid) => {
                 self.evicted.remove(uid);
             }
-            Input::Verified(uid, Verified::Found(pod)) if pod.node_name.is_some() => {
-                self.rounds.remove(uid);
-            }
+            Input::Verified(_, Verified::Found(pod)) if pod.node_name.is_some() => self.bound(pod, now),
             Input::Verified(uid, Verified::Gone) => {
                 self.rounds.remove(uid);
             }
@@ -143,11 +178,25 @@ impl Judge {
         }
     }
 
+    /// The pod is on a node. Where it is one for which somebody was evicted there, its kubelet may reject it yet.
+    fn bound(&mut self, pod: &Pod, now: Timestamp) {
+        self.successors.left(&pod.uid);
+        if let Some(rounds) = self.rounds.get_mut(&pod.uid) {
+            if pod.controller.is_some() && pod.node_name.as_ref() == Some(&rounds.node) {
+                rounds.bound.get_or_insert(now);
+            } else {
+                self.rounds.remove(&pod.uid);
+            }
+        }
+    }
+
     fn arrived(&mut self, pod: &Pod) {
         let foreign = !is_our_name(pod.scheduler_name.as_str());
         let controller = pod.controller.as_ref().map(|owner| &owner.uid);
-        let there = |rounds: &&mut Rounds| pod.node_name.as_ref() == Some(&rounds.node);
-        for rounds in self.rounds.values_mut().filter(there) {
+        let there = |(preemptor, rounds): &(&Uid, &mut Rounds)| {
+            pod.node_name.as_ref() == Some(&rounds.node) && **preemptor != pod.uid
+        };
+        for (_, rounds) in self.rounds.iter_mut().filter(there) {
             // A victim whose binding the watch shows late was there all along.
             if rounds.victims.contains(&pod.uid) {
                 continue;
@@ -160,7 +209,8 @@ impl Judge {
     ///
     /// # Panics
     /// It may not.
-    pub fn effect(&mut self, effect: &Effect, tenants: bool, now: Timestamp) {
+    pub fn effect(&mut self, effect: &Effect, options: Options, now: Timestamp) -> Pace {
+        let (tenants, mut pace) = (options.tenants, Pace::Kept);
         match effect {
             Effect::Bind { pod, node, .. } | Effect::BindByExtender { pod, node } if tenants => {
                 let at = OUR_NAMES.iter().position(|name| *name == pod.scheduler_name.as_str());
@@ -187,6 +237,7 @@ impl Judge {
                 let here = rounds.is_some_and(|r| event.note.contains(&format!(" on node {} (", r.node)));
                 if !here || !self.goes_on(preemptor, now) {
                     self.rounds.remove(preemptor);
+                    self.successors.acts(preemptor);
                 }
             }
             Effect::Evict { victim, preemptor, .. } => {
@@ -198,13 +249,19 @@ impl Judge {
                     victim.full_name(),
                     preemptor.full_name()
                 );
-                self.evicts(victim, preemptor, now);
+                pace = self.evicts(victim, preemptor, now);
+                assert!(
+                    pace == Pace::Kept || options.loops_unbroken,
+                    "preemption loop: pod {} evicts before the delay after what was in vain is over",
+                    preemptor.full_name()
+                );
                 if !self.evicted.contains(&victim.uid) {
                     self.charged(victim, preemptor, now);
                 }
             }
             _ => {}
         }
+        pace
     }
 
     /// The effects of a turn are taken.
@@ -223,40 +280,43 @@ impl Judge {
         began_now || self.answered.contains(preemptor)
     }
 
-    fn evicts(&mut self, victim: &Pod, preemptor: &Pod, now: Timestamp) {
+    fn evicts(&mut self, victim: &Pod, preemptor: &Pod, now: Timestamp) -> Pace {
         let node = victim.node_name.clone().expect("a victim is on a node");
         let controller = victim.controller.as_ref().map(|owner| owner.uid.clone());
         let goes_on = self.goes_on(&preemptor.uid, now);
+        let mut not_before = None;
         let in_vain = match self.rounds.get_mut(&preemptor.uid) {
             Some(rounds) if rounds.node == node && goes_on => {
                 rounds.victims.insert(victim.uid.clone());
                 rounds.controllers.extend(controller);
-                return;
+                return Pace::Kept;
             }
             Some(rounds) if rounds.taken => {
-                let delay = FIRST_DELAY.saturating_mul(1 << rounds.in_vain.min(20)).min(LONGEST_DELAY);
-                assert!(
-                    now >= rounds.at + delay,
-                    "preemption loop: pod {} evicts again {:?} after the last time, the {} time in vain",
-                    preemptor.full_name(),
-                    now.since(rounds.at),
-                    rounds.in_vain + 1
-                );
+                not_before = Some(rounds.not_before());
                 rounds.in_vain + 1
             }
             Some(rounds) => rounds.in_vain,
-            None => 0,
+            None => match self.successors.inherited(preemptor, &node, now) {
+                Some(lost) => {
+                    not_before = Some(lost.not_before);
+                    lost.in_vain + 1
+                }
+                None => 0,
+            },
         };
         let rounds = Rounds {
             at: now,
             node,
+            controller: preemptor.controller.as_ref().map(|owner| owner.uid.clone()),
             victims: [victim.uid.clone()].into(),
             controllers: controller.into_iter().collect(),
             taken: false,
             in_vain,
+            bound: None,
             spare: self.budgets.iter_mut().map(|(name, told)| (name.clone(), told.spare(now))).collect(),
         };
         self.rounds.insert(preemptor.uid.clone(), rounds);
+        if not_before.is_some_and(|not_before| now < not_before) { Pace::TooSoon } else { Pace::Kept }
     }
 
     fn charged(&mut self, victim: &Pod, preemptor: &Pod, now: Timestamp) {

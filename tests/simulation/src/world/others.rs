@@ -70,10 +70,11 @@ impl World {
             if other.idle_at == Some(self.truth.version) {
                 continue;
             }
-            if self.one_in(2) {
+            let hasty = self.options.hasty_others;
+            if hasty || self.one_in(2) {
                 other.look(&self.truth);
             }
-            if self.one_in(2) {
+            if hasty || self.one_in(2) {
                 self.other_tries(other, at == 1);
             }
         }
@@ -106,7 +107,10 @@ impl World {
             let nodes = other.nodes_for(&self.truth, &needs);
             if let Some(node) = self.pick(&nodes) {
                 (tries, acted) = (tries + 1, true);
-                match self.ask_bind_slowly(&name, &node) {
+                let hasty = self.options.hasty_others;
+                let asked =
+                    if hasty { self.ask_bind(&name, &node) } else { self.ask_bind_slowly(&name, &node) };
+                match asked {
                     Ok(()) => {
                         put_on(&mut other.view, &node, &name, needs);
                         other.decided.insert(name);

@@ -96,7 +96,8 @@ pub(super) fn new_scheduler(seed: u64, options: Options, slow: &slow::Shared, pr
     } else {
         EvaluationSettings::Standing(StandingSettings { first_sight: true, ..StandingSettings::default() })
     };
-    let config = SchedulerConfig { seed, evaluation, ..SchedulerConfig::default() };
+    let break_preemption_loops = !options.loops_unbroken;
+    let config = SchedulerConfig { seed, evaluation, break_preemption_loops, ..SchedulerConfig::default() };
     let scheduler = Scheduler::new(config, profiles).audited();
     if options.measured { scheduler.with_probe(probe.clone()) } else { scheduler }
 }

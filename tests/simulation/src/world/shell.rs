@@ -1,5 +1,6 @@
 //! The pretended shell: it brings the core its inputs and carries out its effects, late and not always.
 
+use super::judge::Pace;
 use super::objects::{brief, heard};
 use super::*;
 use secondmate_core::port::{BindOutcome, NominationPatch, Observation, ScheduledCondition, Verified};
@@ -108,7 +109,9 @@ impl World {
             self.log(Log::Full, || format!("{} {effect:?}", now.nanos));
             self.log(Log::Brief, || format!("{} {}", now.nanos, brief(&effect)));
             self.log(Log::Story, || format!("{} <- {}", clock(now), brief(&effect)));
-            self.judge.effect(&effect, self.options.tenants, self.now);
+            if self.judge.effect(&effect, self.options, self.now) == Pace::TooSoon {
+                self.counts.add("evictions repeated too soon", 1);
+            }
             match effect {
                 Effect::Observed(Observation::PreemptionPutOff { .. }) => {
                     self.counts.add("preemptions put off", 1);

@@ -67,12 +67,13 @@ impl World {
         }
     }
 
-    pub(super) fn create(&mut self, prefix: &str, mut pod: Value) {
+    pub(super) fn create(&mut self, prefix: &str, mut pod: Value) -> Name {
         let name = self.name(prefix);
         pod["metadata"]["name"] = json!(&*name);
         pod["metadata"]["uid"] = json!(format!("uid-{name}"));
         self.counts.add("pods created", 1);
         self.write_pod(&name, StoredPod::new(pod));
+        name
     }
 
     fn delete_waiting_pod(&mut self) {

@@ -76,10 +76,35 @@ impl World {
         let scheduler = schedulers[self.random.below(schedulers.len())];
         let mut template = self.pod_template(scheduler);
         let name = self.name("w");
-        template["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet",
-            "name": &*name, "uid": format!("uid-{name}"), "controller": true}]);
+        own(&mut template, &name);
         let replicas = 1 + self.random.below(REPLICAS);
         self.workloads.insert(name, Workload { template, replicas });
+        self.truth.version += 1;
+    }
+
+    /// A workload of another scheduler whose pod fills the first node, and one of ours whose pod may have it evicted and fits nowhere else.
+    pub(super) fn create_rivals(&mut self) {
+        let Some((node, stored)) = self.truth.nodes.iter().next() else { return };
+        let (node, cpus) = (Arc::clone(node), stored.object["status"]["allocatable"]["cpu"].clone());
+        let request = format!("{}000m", cpus.as_str().unwrap_or_default());
+        for (scheduler, priority) in [(OTHER_NAMES[0], 0), (OUR_NAMES[0], 100)] {
+            let mut template = json!({
+                "metadata": {"namespace": NAMESPACES[0]},
+                "spec": {
+                    "schedulerName": scheduler, "priority": priority,
+                    "containers": [{"name": "c", "resources": {"requests": {"cpu": request}}}],
+                },
+                "status": {"phase": "Pending"},
+            });
+            let workload = self.name("w");
+            own(&mut template, &workload);
+            if !is_our_name(scheduler) {
+                let pod = self.create("r", template.clone());
+                let bound = self.bind(&pod, &node);
+                debug_assert!(bound.is_ok(), "it is new");
+            }
+            self.workloads.insert(workload, Workload { template, replicas: 1 });
+        }
         self.truth.version += 1;
     }
 
@@ -160,7 +185,7 @@ impl World {
     fn replace_pods(&mut self) -> bool {
         let mut waits = false;
         for (name, pods) in self.survey().wrong.clone() {
-            if !self.calm && self.one_in(2) {
+            if !self.calm && !self.options.hasty_others && self.one_in(2) {
                 waits = true;
                 continue;
             }
@@ -189,6 +214,12 @@ impl World {
         }
         waits
     }
+}
+
+/// The pod belongs to this workload.
+fn own(template: &mut Value, workload: &Name) {
+    template["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+        "name": &**workload, "uid": format!("uid-{workload}"), "controller": true}]);
 }
 
 /// The workload that a pod belongs to, unless it has ended or is about to.

@@ -20,7 +20,11 @@ fn at(millis: u64) -> Timestamp {
 fn evict(judge: &mut Judge, victim: &str, now: Timestamp) {
     let victim = pod(victim, OTHER_NAMES[0], Some("n"));
     let preemptor = pod("preemptor", OUR_NAMES[0], None);
-    judge.effect(&Effect::Evict { victim, preemptor, profile: Atom::new(OUR_NAMES[0]) }, false, now);
+    judge.effect(
+        &Effect::Evict { victim, preemptor, profile: Atom::new(OUR_NAMES[0]) },
+        Options::default(),
+        now,
+    );
 }
 
 fn answered(judge: &mut Judge, victim: &str, now: Timestamp) {
@@ -38,7 +42,7 @@ fn stopped_in_memory(judge: &mut Judge, [victim, node]: [&str; 2], now: Timestam
         note: format!("Preempted by pod preemptor on node {node} (in kube-scheduler memory)."),
         profile: Atom::new(OUR_NAMES[0]),
     };
-    judge.effect(&Effect::Event(event), false, now);
+    judge.effect(&Effect::Event(event), Options::default(), now);
 }
 
 /// One preemption with three victims: one is evicted at once, one is on its way and stopped, the last one is evicted a second later. Then
@@ -91,9 +95,70 @@ fn what_is_stopped_in_memory_on_another_node_is_another_preemption_also_in_the_t
     evict(&mut judge, "another", at(3000));
 }
 
+fn of_controller(name: &str, node: Option<&str>) -> Arc<Pod> {
+    let owner =
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "c", "uid": "c", "controller": true});
+    StoredPod::new(json!({
+        "metadata": {"name": name, "namespace": NAMESPACES[0], "uid": name, "ownerReferences": [owner]},
+        "spec": {"schedulerName": OUR_NAMES[0], "nodeName": node, "containers": [{"name": "c"}]},
+    }))
+    .pod
+}
+
+/// A pod of a controller for which `v` was evicted is bound, somebody else takes the room, and the kubelet rejects it. Then so many others of
+/// the controller wait.
+fn rejected(successors: usize) -> Judge {
+    let mut judge = Judge::default();
+    let preemptor = of_controller("first", None);
+    judge.input(&Input::Pod(PodWatch::Pending, Arc::clone(&preemptor)), false, at(0));
+    let victim = pod("v", OTHER_NAMES[0], Some("n"));
+    let evict = Effect::Evict { victim, preemptor, profile: Atom::new(OUR_NAMES[0]) };
+    judge.effect(&evict, Options::default(), at(0));
+    judge.turn_ends();
+    let taker = pod("taker", OTHER_NAMES[1], Some("n"));
+    judge.input(&Input::Pod(PodWatch::Assigned, taker), true, at(1000));
+    judge.input(&Input::Pod(PodWatch::Assigned, of_controller("first", Some("n"))), true, at(1000));
+    judge.input(&Input::PodRejected(Uid::from("first")), false, at(2000));
+    judge.input(&Input::PodGone(PodWatch::Pending, Uid::from("first")), false, at(2000));
+    for number in 0..successors {
+        let next = of_controller(&format!("next-{number}"), None);
+        judge.input(&Input::Pod(PodWatch::Pending, next), false, at(3000));
+    }
+    judge
+}
+
+fn evicts_for_the_next(judge: &mut Judge, options: Options, now: Timestamp) -> Pace {
+    let preemptor = of_controller("next-0", None);
+    let victim = pod("taker", OTHER_NAMES[1], Some("n"));
+    let effect = Effect::Evict { victim, preemptor, profile: Atom::new(OUR_NAMES[0]) };
+    judge.effect(&effect, options, now)
+}
+
+#[test]
+#[should_panic(expected = "preemption loop")]
+fn the_next_pod_of_a_controller_waits_for_what_a_rejected_one_has_lost() {
+    evicts_for_the_next(&mut rejected(1), Options::default(), at(9_999));
+}
+
+#[test]
+fn after_the_delay_or_where_it_is_not_sure_who_follows_the_next_pod_of_a_controller_may_have_pods_evicted() {
+    assert_eq!(evicts_for_the_next(&mut rejected(1), Options::default(), at(10_000)), Pace::Kept);
+    assert_eq!(evicts_for_the_next(&mut rejected(2), Options::default(), at(4_000)), Pace::Kept);
+}
+
+#[test]
+fn where_loops_are_left_unbroken_what_comes_too_soon_is_told() {
+    let unbroken = Options { loops_unbroken: true, ..Options::default() };
+    assert_eq!(evicts_for_the_next(&mut rejected(1), unbroken, at(4_000)), Pace::TooSoon);
+}
+
 fn evict_from(judge: &mut Judge, [victim, node, preemptor]: [&str; 3], now: Timestamp) {
     let (victim, preemptor) = (pod(victim, OTHER_NAMES[0], Some(node)), pod(preemptor, OUR_NAMES[0], None));
-    judge.effect(&Effect::Evict { victim, preemptor, profile: Atom::new(OUR_NAMES[0]) }, false, now);
+    judge.effect(
+        &Effect::Evict { victim, preemptor, profile: Atom::new(OUR_NAMES[0]) },
+        Options::default(),
+        now,
+    );
 }
 
 /// A budget that protects every pod.
