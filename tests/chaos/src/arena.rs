@@ -1,5 +1,6 @@
 //! The cluster of all scenes, and what one scene has of it.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::judge::{Count, Promise, judge};
 use crate::proxy::Proxy;
 
 /// Nodes of 4 CPUs and 110 pods each.
-const NODES: usize = 30;
+pub(crate) const NODES: usize = 30;
 /// What each pod asks for, in thousandths of a CPU.
 const POD_MILLI_CPU: usize = 50;
 /// Pods that are there at a time at most: what the nodes have room for.
@@ -46,11 +47,16 @@ pub struct Scale {
     pub kills: usize,
     /// Rounds of churn.
     pub rounds: usize,
+    /// For how long a component stands still: longer than most patience, shorter than a request's.
+    pub frozen: Duration,
+    /// For how long schedulers are starved.
+    pub starved: Duration,
 }
 
 impl Default for Scale {
     fn default() -> Self {
-        Self { pods: 300, kills: 20, rounds: 20 }
+        let (frozen, starved) = (Duration::from_secs(8), Duration::from_secs(30));
+        Self { pods: 300, kills: 20, rounds: 20, frozen, starved }
     }
 }
 
@@ -87,7 +93,7 @@ pub(crate) struct Ground<'a> {
     /// Pods that were created and not deleted.
     pods: BTreeSet<String>,
     deleted: BTreeSet<String>,
-    started: usize,
+    started: Cell<usize>,
 }
 
 impl<'a> Ground<'a> {
@@ -103,7 +109,7 @@ impl<'a> Ground<'a> {
             chance: fastrand::Rng::with_seed(seed),
             pods: BTreeSet::new(),
             deleted: BTreeSet::new(),
-            started: 0,
+            started: Cell::new(0),
         };
         for giant in ground.giants() {
             let object = pod(&giant, name, requests(json!({ "cpu": "5" })));
@@ -123,13 +129,41 @@ impl<'a> Ground<'a> {
 
     /// Creates pods that fit, at most [`PODS_MAX`] at a time.
     pub fn create(&mut self, count: usize) -> Result<Vec<String>> {
+        self.create_asking(count, POD_MILLI_CPU)
+    }
+
+    /// The same, each of which asks for so many thousandths of a CPU.
+    pub fn create_asking(&mut self, count: usize, milli_cpu: usize) -> Result<Vec<String>> {
         let first = self.pods.len() + self.deleted.len();
         let names: Vec<String> = (first..first + count).map(|number| format!("pod-{number:05}")).collect();
-        let small = requests(json!({ "cpu": format!("{POD_MILLI_CPU}m") }));
-        let objects: Vec<Value> = names.iter().map(|name| pod(name, self.name, small.clone())).collect();
+        let spec = requests(json!({ "cpu": format!("{milli_cpu}m") }));
+        let objects: Vec<Value> = names.iter().map(|name| pod(name, self.name, spec.clone())).collect();
         self.cluster.api().create_all(&self.path(), &objects)?;
         self.pods.extend(names.iter().cloned());
         ensure!(self.pods.len() <= PODS_MAX, "the nodes have room for {PODS_MAX} pods only");
+        Ok(names)
+    }
+
+    /// Takes the pods that a controller has made for those of the scene.
+    pub fn adopt(&mut self) -> Result<()> {
+        let giants = self.giants();
+        for pod in self.cluster.list(&self.path())? {
+            let name = pod["metadata"]["name"].as_str().context("a name")?;
+            if !giants.contains(name) {
+                self.pods.insert(name.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes some pods that fit, as a user does: they are there until their kubelet has ended them.
+    pub fn delete_gracefully(&mut self, count: usize) -> Result<Vec<String>> {
+        let names: Vec<String> = self.pods.iter().take(count).cloned().collect();
+        for name in &names {
+            self.cluster.api().delete(&format!("{}/{name}", self.path()))?;
+            self.pods.remove(name);
+            self.deleted.insert(name.clone());
+        }
         Ok(names)
     }
 
@@ -147,8 +181,8 @@ impl<'a> Ground<'a> {
     }
 
     /// Starts a scheduler of this scene. `pace` is its writes a second, or `None` for no limit.
-    pub fn start(&mut self, kubeconfig: &Path, pace: Option<usize>, arguments: &[&str]) -> Result<Process> {
-        self.started += 1;
+    pub fn start(&self, kubeconfig: &Path, pace: Option<usize>, arguments: &[&str]) -> Result<Process> {
+        self.started.set(self.started.get() + 1);
         let mut configuration = json!({
             "apiVersion": "kubescheduler.config.k8s.io/v1",
             "kind": "KubeSchedulerConfiguration",
@@ -161,7 +195,7 @@ impl<'a> Ground<'a> {
         std::fs::write(&file, configuration.to_string())?;
         let file = file.to_str().context("a path that is text")?;
         let common = ["--config", file, "--listen", "127.0.0.1:0", "--debug-listen", "off"];
-        let name = format!("{}-{}", self.name, self.started);
+        let name = format!("{}-{}", self.name, self.started.get());
         self.cluster.start_secondmate(&name, kubeconfig, &[arguments, &common].concat())
     }
 
@@ -177,7 +211,7 @@ impl<'a> Ground<'a> {
         Ok((proxy, kubeconfig))
     }
 
-    /// The names of the pods that have a node.
+    /// How many pods have a node.
     pub fn bound(&self) -> Result<usize> {
         Ok(self.cluster.list(&self.path())?.iter().filter(|pod| node_of(pod).is_some()).count())
     }

@@ -4,15 +4,25 @@ use clap::Parser;
 use clap::builder::PossibleValuesParser;
 
 /// The scenes in the order in which they are played: name, and what is done.
-pub(crate) const SCENES: [(&str, &str); 43] = [
+pub(crate) const SCENES: [(&str, &str); 47] = [
     ("freeze-apiserver", "kube-apiserver is stopped (SIGSTOP) for 8 s amid the binding, then goes on"),
     ("freeze-etcd", "the same with etcd"),
+    (
+        "freeze-controllers",
+        "kube-controller-manager is stopped while it makes a ReplicaSet's pods: those that are there are bound, the others when it goes on",
+    ),
+    (
+        "freeze-kubelets",
+        "kwok, in the kubelets' place, is stopped while pods that fill the nodes are deleted: their room is used when they are gone",
+    ),
     (
         "freeze-leader",
         "the leader of two is stopped until the other has taken over, then goes on: it must not write any more",
     ),
     ("kill-apiserver", "kube-apiserver is killed (SIGKILL) amid the binding and started again"),
     ("kill-etcd", "the same with etcd"),
+    ("kill-controllers", "the same with kube-controller-manager, amid the making of a ReplicaSet's pods"),
+    ("kill-kubelets", "the same with kwok, while pods that fill the nodes are deleted"),
     ("kill-scheduler", "the scheduler is killed twenty times, each time amid the binding"),
     (
         "kill-leader",

@@ -2,6 +2,7 @@
 
 mod answers;
 mod churn;
+mod controllers;
 mod election;
 mod processes;
 mod starvation;
@@ -28,9 +29,13 @@ type Scene = fn(&mut Ground<'_>) -> Result<Played>;
 const SCENES: &[(&str, Scene)] = &[
     ("freeze-apiserver", processes::freeze_apiserver),
     ("freeze-etcd", processes::freeze_etcd),
+    ("freeze-controllers", controllers::freeze_controller_manager),
+    ("freeze-kubelets", controllers::freeze_kubelets),
     ("freeze-leader", election::freeze_leader),
     ("kill-apiserver", processes::kill_apiserver),
     ("kill-etcd", processes::kill_etcd),
+    ("kill-controllers", controllers::kill_controller_manager),
+    ("kill-kubelets", controllers::kill_kubelets),
     ("kill-scheduler", processes::kill_scheduler),
     ("kill-leader", election::kill_leader),
     ("partition", election::partition),

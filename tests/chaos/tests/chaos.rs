@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 use secondmate_chaos::{Arena, Scale, play, print};
@@ -10,7 +11,13 @@ use secondmate_harness::require_or_skip;
 /// The cluster of all tests here, kept for the next one. One scene at a time: the nodes are judged too.
 static ARENA: Mutex<Option<Arena>> = Mutex::new(None);
 
-const SCALE: Scale = Scale { pods: 100, kills: 5, rounds: 2 };
+const SCALE: Scale = Scale {
+    pods: 100,
+    kills: 5,
+    rounds: 8,
+    frozen: Duration::from_secs(4),
+    starved: Duration::from_secs(12),
+};
 
 fn selection(test: &str, scenes: &[&str]) -> Result<()> {
     let Some(binaries) = require_or_skip(test) else { return Ok(()) };
@@ -44,6 +51,21 @@ fn no_pod_is_bound_twice_or_lost_when_processes_are_killed() -> Result<()> {
         "no_pod_is_bound_twice_or_lost_when_processes_are_killed",
         &["kill-apiserver", "kill-scheduler"],
     )
+}
+
+#[test]
+fn no_pod_is_bound_twice_or_lost_when_etcd_stands_still() -> Result<()> {
+    selection("no_pod_is_bound_twice_or_lost_when_etcd_stands_still", &["freeze-etcd"])
+}
+
+#[test]
+fn no_pod_is_bound_twice_or_lost_by_candidates_that_are_starved() -> Result<()> {
+    selection("no_pod_is_bound_twice_or_lost_by_candidates_that_are_starved", &["starvation"])
+}
+
+#[test]
+fn memory_stays_flat_while_pods_come_and_go() -> Result<()> {
+    selection("memory_stays_flat_while_pods_come_and_go", &["churn"])
 }
 
 #[test]

@@ -8,8 +8,6 @@ use secondmate_harness::{Component, Process};
 use super::Played;
 use crate::arena::{ALONE, Ground};
 
-/// How long a component stands still: longer than most patience, shorter than a request's.
-const FROZEN: Duration = Duration::from_secs(8);
 /// Bindings a second of a scheduler: slow enough that there is a middle, however late it is looked at.
 pub(super) const PACE: usize = 40;
 /// The longest time for which a scheduler goes on before it is killed, once it has bound a pod.
@@ -35,10 +33,11 @@ fn freeze(ground: &mut Ground<'_>, component: Component, in_vain_max: usize) -> 
     let scheduler = middle(ground)?;
     ground.cluster.signal_component(component, "STOP")?;
     // Nothing is waited for: this is how long it stands still.
-    std::thread::sleep(FROZEN);
+    let frozen = ground.scale.frozen;
+    std::thread::sleep(frozen);
     ground.cluster.signal_component(component, "CONT")?;
     finish(ground, scheduler)?;
-    Ok(Played { done: format!("frozen for {} s", FROZEN.as_secs()), in_vain_max })
+    Ok(Played { done: format!("frozen for {} s", frozen.as_secs()), in_vain_max })
 }
 
 pub(super) fn freeze_apiserver(ground: &mut Ground<'_>) -> Result<Played> {

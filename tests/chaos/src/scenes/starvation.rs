@@ -10,8 +10,6 @@ use super::Played;
 use super::processes::PACE;
 use crate::arena::{Ground, HASTY};
 
-/// How long it lasts.
-const STARVED: Duration = Duration::from_secs(30);
 /// Processes that want a processor for themselves, for each processor.
 const HOGS_PER_PROCESSOR: usize = 4;
 /// The longest time for which a candidate is stopped: longer than its lease.
@@ -28,13 +26,13 @@ pub(super) fn starvation(ground: &mut Ground<'_>) -> Result<Played> {
     }
     let mut candidates =
         [ground.start(&kubeconfig, Some(PACE), HASTY)?, ground.start(&kubeconfig, Some(PACE), HASTY)?];
-    let pods = ground.scale.pods;
+    let (pods, starved) = (ground.scale.pods, ground.scale.starved);
     let (mut stops, mut losses) = (0, 0);
     let began = Instant::now();
     let mut created = 0;
-    while began.elapsed() < STARVED {
+    while began.elapsed() < starved {
         // Pods come as long as it lasts.
-        let due = (pods as f64 * began.elapsed().div_duration_f64(STARVED)) as usize;
+        let due = (pods as f64 * began.elapsed().div_duration_f64(starved)) as usize;
         ground.create(due.saturating_sub(created))?;
         created = created.max(due);
         let which = ground.chance.usize(..candidates.len());
@@ -64,7 +62,7 @@ pub(super) fn starvation(ground: &mut Ground<'_>) -> Result<Played> {
         }
     }
     Ok(Played {
-        done: format!("starved for {} s, {stops} stops, {losses} leases lost", STARVED.as_secs()),
+        done: format!("starved for {} s, {stops} stops, {losses} leases lost", starved.as_secs()),
         in_vain_max: usize::MAX,
     })
 }
