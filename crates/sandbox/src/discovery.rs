@@ -6,15 +6,15 @@ use crate::error::ApiError;
 use crate::openapi;
 use crate::resource::{self, RESOURCES, ResourceType};
 
-/// Answers a path that is not a resource. `Err` where nothing is served.
-pub(crate) fn answer(path: &str) -> Result<Answer, ApiError> {
+/// Answers a path that is not a resource; `git_version` is what the server says it is. `Err` where nothing is served.
+pub(crate) fn answer(path: &str, git_version: &str) -> Result<Answer, ApiError> {
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     match segments.as_slice() {
         [] => Ok(Answer::Json(json!({
             "paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"],
         }))),
         ["healthz" | "livez" | "readyz", ..] => Ok(Answer::Text("ok")),
-        ["version"] => Ok(Answer::Json(version())),
+        ["version"] => Ok(Answer::Json(version(git_version))),
         ["api"] => Ok(Answer::Json(json!({
             "kind": "APIVersions", "apiVersion": "v1", "versions": ["v1"], "serverAddressByClientCIDRs": [],
         }))),
@@ -75,9 +75,11 @@ pub(crate) enum Answer {
     Protobuf(&'static [u8]),
 }
 
-fn version() -> Value {
+fn version(git_version: &str) -> Value {
+    let mut parts = git_version.trim_start_matches('v').split('.');
+    let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     json!({
-        "major": "1", "minor": "37", "gitVersion": crate::VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "major": major, "minor": minor, "gitVersion": git_version, "gitCommit": "", "gitTreeState": "clean",
         "buildDate": "2026-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc", "platform": "sandbox/memory",
     })
 }
@@ -151,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_not_simulated_is_named() {
-        let said = |path: &str| answer(path).unwrap_err().message;
+        let said = |path: &str| answer(path, crate::VERSION).unwrap_err().message;
         let general = ApiError::no_such_path().message;
         for (path, named) in [
             (

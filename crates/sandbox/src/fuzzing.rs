@@ -87,6 +87,7 @@ impl Front {
             access: Arc::new(Access::default()),
             pagings: Pagings::default(),
             webhooks: Webhooks::default(),
+            version: crate::VERSION.to_owned(),
             bookmark_interval: Duration::from_secs(60),
             shutdown: watch::Sender::new(false),
         };
@@ -114,7 +115,7 @@ impl Front {
             }
         }
         let reply = match request::route(method, uri) {
-            Route::Path(path) => match discovery::answer(&path) {
+            Route::Path(path) => match discovery::answer(&path, &self.server.version) {
                 Ok(_) => return (200, Bytes::new()),
                 Err(error) => refusal(&error),
             },

@@ -91,7 +91,7 @@ async fn connection(stream: TcpStream, server: Arc<Server>, mut shutdown: watch:
 async fn handle(server: &Arc<Server>, request: Request<Incoming>) -> Result<Reply, Hangup> {
     let (parts, body) = request.into_parts();
     match request::route(&parts.method, &parts.uri) {
-        Route::Path(path) => Ok(match discovery::answer(&path) {
+        Route::Path(path) => Ok(match discovery::answer(&path, &server.version) {
             Ok(Answer::Json(value)) => json(StatusCode::OK, &value),
             Ok(Answer::Text(text)) => full(StatusCode::OK, "text/plain", Bytes::from_static(text.as_bytes())),
             Ok(Answer::Protobuf(bytes)) => full(

@@ -38,6 +38,8 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Options {
     /// Where to listen; port 0 picks a free one. Loopback only, as nobody is asked who he is.
     pub listen: SocketAddr,
+    /// The version that the API server says it is, such as `v1.36.0`. What it does is the same.
+    pub version: String,
     /// Seeds uids, generated names and faults.
     pub seed: u64,
     /// The event log of each resource.
@@ -65,6 +67,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            version: crate::VERSION.to_owned(),
             seed: 1,
             window: Window {
                 events_max: 100_000,
@@ -140,6 +143,7 @@ impl Sandbox {
             access,
             pagings: Pagings::default(),
             webhooks: Webhooks::default(),
+            version: options.version,
             bookmark_interval: options.bookmark_interval,
             shutdown: watch::Sender::new(false),
         });

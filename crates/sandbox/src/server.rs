@@ -21,6 +21,7 @@ pub(crate) struct Server {
     pub access: Arc<Access>,
     pub pagings: Pagings,
     pub webhooks: Webhooks,
+    pub version: String,
     pub bookmark_interval: Duration,
     pub shutdown: watch::Sender<bool>,
 }

@@ -19,9 +19,10 @@ fn comparable(objects: Objects) -> Result<Objects> {
                 object["metadata"]["name"] = "CONFIG".into();
                 // The same configuration may be written in more than one way.
                 let text = object["data"]["config.yaml"].as_str().context("a configuration")?;
-                let config = serde_saphyr::from_str::<Value>(text)?;
-                let name = format!("ConfigMap of {}", config["profiles"][0]["schedulerName"]);
-                object["data"]["config.yaml"] = config;
+                let documents = serde_saphyr::from_multiple::<Value>(text)?;
+                let main = documents.first().context("a configuration")?;
+                let name = format!("ConfigMap of {}", main["profiles"][0]["schedulerName"]);
+                object["data"]["config.yaml"] = documents.into();
                 name
             }
             Some("Deployment") => {
@@ -86,8 +87,16 @@ fn load_aware_has_the_right_to_read_the_use_of_nodes() -> Result<()> {
 #[test]
 fn tenants_are_those_of_the_overlay() -> Result<()> {
     let Some(tools) = Tools::require_or_skip("tenants_are_those_of_the_overlay") else { return Ok(()) };
-    let chart =
-        tools.render("secondmate", "secondmate", &json!({ "tenants": { "red": {}, "blue": null } }))?;
+    // What the overlay is made from has the document with the tenants.
+    let example = std::fs::read_to_string(manifests().join("../examples/tenants/config.yaml"))?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&example)?;
+    let own = documents.get(1).context("a SecondmateConfiguration")?;
+    ensure!(own["tenants"].as_array().is_some_and(|tenants| tenants.len() == 2), "{own}");
+    let given = json!({
+        "secondmateConfig": { "tenants": own["tenants"] },
+        "tenants": { "red": {}, "blue": null },
+    });
+    let chart = tools.render("secondmate", "secondmate", &given)?;
     check(&comparable(chart)?, &comparable(tools.kustomize("overlays/tenants")?)?);
     Ok(())
 }

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use secondmate_harness::{Cluster, Options, Process, run};
+use secondmate_harness::{Cluster, Options, Process, run, secondmate_binary};
 use secondmate_suite::{
     DEADLINE, OWN, SharedStage, Stage, World, claim, condition, events, merge, node, node_of, object, pod,
     repository, requests,
@@ -179,6 +180,97 @@ fn whoever_may_do_nothing_is_told_every_verb_that_the_manifests_grant_and_no_oth
     delete(stage, "manifests")
 }
 
+/// `secondmate doctor` on a service account that lacks some of its rights: with its own kubeconfig, and asked about by somebody else.
+#[test]
+fn doctor_names_each_right_that_a_service_account_lacks_and_the_remedy() -> Result<()> {
+    let test = "doctor_names_each_right_that_a_service_account_lacks_and_the_remedy";
+    let Some(stage) = stage(test)? else { return Ok(()) };
+    let _turn = stage.turn();
+    apply(stage, "manifests")?;
+    let api = stage.cluster.api();
+    let role = api.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/secondmate")?;
+    let lacking = ["create pods/binding", "watch nodes", "patch pods/status"];
+    let rules = lacking.iter().fold(role["rules"].clone(), |rules, right| without(&rules, right));
+    let account = object("v1", "ServiceAccount", "lacking", json!({}));
+    api.create(&format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts"), &account)?;
+    let group = "rbac.authorization.k8s.io";
+    let role = object(&format!("{group}/v1"), "ClusterRole", "lacking", json!({ "rules": rules }));
+    api.create(&format!("/apis/{group}/v1/clusterroles"), &role)?;
+    let binding = json!({
+        "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": "lacking" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "lacking", "namespace": NAMESPACE }],
+    });
+    let binding = object(&format!("{group}/v1"), "ClusterRoleBinding", "lacking", binding);
+    api.create(&format!("/apis/{group}/v1/clusterrolebindings"), &binding)?;
+
+    // What the Role for the Lease would grant is lacking as well.
+    let lease = |verb: &str, named: &str| {
+        format!("{verb} leases in coordination.k8s.io{named} (namespace kube-system)")
+    };
+    let named = format!(" named {OWN:?}");
+    let mut expected: BTreeSet<String> = lacking.map(str::to_owned).into();
+    expected.extend([lease("create", ""), lease("get", &named), lease("update", &named)]);
+
+    let token = stage.cluster.service_account_token(NAMESPACE, "lacking")?;
+    let own = stage.cluster.kubeconfig_for_token("lacking", &token)?;
+    let whose = format!("service account {NAMESPACE}/lacking");
+    for (kubeconfig, arguments, object, severity, remedy) in [
+        (
+            &*own,
+            vec![],
+            "user of this kubeconfig",
+            "warning",
+            "--service-account NAMESPACE/NAME; or grant it by RBAC",
+        ),
+        (
+            stage.cluster.kubeconfig(),
+            vec!["--service-account".to_owned(), format!("{NAMESPACE}/lacking")],
+            &whose,
+            "fault",
+            "grant it by RBAC: apply the manifests of this version, or add it to the ClusterRole",
+        ),
+    ] {
+        // The authorizer of the API server learns of the role by a watch.
+        stage.wait("doctor to name what is lacking and nothing else", || {
+            let mut command = Command::new(secondmate_binary()?);
+            command
+                .args(["doctor", "-o", "json", "--pending-for", "1h", "--scheduler-name", OWN])
+                .args(&arguments);
+            let output = command.arg("--kubeconfig").arg(kubeconfig).env_remove("KUBECONFIG").output()?;
+            let answer: Value = serde_json::from_slice(&output.stdout)
+                .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+            let found: Vec<&Value> = answer["findings"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|finding| finding["check"] == "rights")
+                .collect();
+            let named = found.iter().filter_map(|finding| {
+                let problem = finding["problem"].as_str()?.strip_prefix("may not ")?;
+                Some(problem.split_once(": a scheduler that")?.0.to_owned())
+            });
+            if named.collect::<BTreeSet<_>>() != expected || found.len() != expected.len() {
+                return Ok(None);
+            }
+            for finding in found {
+                let told = finding["remedy"].as_str().unwrap_or_default();
+                ensure!(finding["object"] == object && finding["severity"] == severity, "{finding}");
+                ensure!(told.ends_with(remedy), "{finding}");
+            }
+            ensure!(
+                (output.status.code() == Some(1)) == (severity == "fault"),
+                "{:?}: {answer:#}",
+                output.status
+            );
+            Ok(Some(()))
+        })?;
+    }
+    for path in ["clusterrolebindings", "clusterroles"] {
+        api.delete(&format!("/apis/{group}/v1/{path}/lacking"))?;
+    }
+    delete(stage, "manifests")
+}
+
 /// The same rules, one for each permission, without this one.
 fn without(rules: &Value, permission: &str) -> Value {
     let mut kept = Vec::new();
@@ -284,11 +376,43 @@ fn the_manifests_give_the_scheduler_what_it_needs() -> Result<()> {
     delete(stage, "manifests")
 }
 
+/// Labels a namespace as one of this tenant's.
+fn label(stage: &Stage, namespace: &str, tenant: &str) -> Result<()> {
+    let labels = json!({ "metadata": { "labels": { "tenant": tenant } } });
+    stage.cluster.api().patch(&format!("/api/v1/namespaces/{namespace}"), &labels).map(drop)
+}
+
+/// Waits until the scheduler has said of a pod why it waits: in its condition and in an event of this scheduler.
+fn wait_refused(stage: &Stage, namespace: &str, pod: &str, scheduler: &str, why: &str) -> Result<()> {
+    stage.wait(&format!("{pod} to be told {why:?}"), || {
+        let object = stage.cluster.api().get(&format!("/api/v1/namespaces/{namespace}/pods/{pod}"))?;
+        ensure!(node_of(&object).is_none(), "{object}");
+        let [_, reason, message] = condition(&object);
+        let told = events(&stage.cluster, namespace)?.into_iter().any(|event| {
+            let about = (&*event.regarding, &*event.reason, &*event.controller);
+            about == (pod, "FailedScheduling", scheduler) && event.note.starts_with(why)
+        });
+        Ok((reason == "Unschedulable" && message.starts_with(why) && told).then_some(()))
+    })
+}
+
+/// As the overlay has it: `red` and `blue` are labels of namespaces and nodes.
 #[test]
-fn tenants_have_a_scheduler_and_a_lease_each() -> Result<()> {
-    let Some(stage) = stage("tenants_have_a_scheduler_and_a_lease_each")? else { return Ok(()) };
+fn tenants_have_a_scheduler_a_lease_and_nodes_each_and_keep_to_them() -> Result<()> {
+    let Some(stage) = stage("tenants_have_a_scheduler_a_lease_and_nodes_each_and_keep_to_them")? else {
+        return Ok(());
+    };
     let world = World::new(stage, "tenants")?;
-    world.create_nodes(&[node("tenants-0", json!({})), node("tenants-1", json!({}))])?;
+    let of = |name: &str, tenant: &str| node(name, json!({ "metadata": { "labels": { "tenant": tenant } } }));
+    world.create_nodes(&[
+        of("tenants-red", "red"),
+        of("tenants-blue", "blue"),
+        of("tenants-shared", "shared"),
+    ])?;
+    let (red, blue) = (world.namespace.as_str(), "tenants-of-blue");
+    stage.cluster.create_namespace(blue)?;
+    label(stage, red, "red")?;
+    label(stage, blue, "blue")?;
     let overlay = "manifests/overlays/tenants";
     apply(stage, overlay)?;
     let mut schedulers = Vec::new();
@@ -300,29 +424,54 @@ fn tenants_have_a_scheduler_and_a_lease_each() -> Result<()> {
         )?;
         schedulers.push(start_as(stage, &format!("secondmate-{tenant}"))?);
     }
-    for tenant in ["red", "blue"] {
+    let api = stage.cluster.api();
+    let pods = |namespace: &str| format!("/api/v1/namespaces/{namespace}/pods");
+    for (namespace, tenant, nodes) in
+        [(red, "red", &["tenants-red"][..]), (blue, "blue", &["tenants-blue", "tenants-shared"])]
+    {
+        let scheduler = format!("{tenant}-scheduler");
         for number in 0..5 {
-            let name = format!("{tenant}-{number}");
-            world.create("pods", &pod(&name, &format!("{tenant}-scheduler"), json!({})))?;
+            api.create(&pods(namespace), &pod(&format!("{tenant}-{number}"), &scheduler, json!({})))?;
+        }
+        stage.wait("an event for each pod, by the scheduler of its tenant", || {
+            let events = events(&stage.cluster, namespace)?;
+            let scheduled: Vec<_> = events.iter().filter(|event| event.reason == "Scheduled").collect();
+            for event in &scheduled {
+                ensure!(event.controller == scheduler, "{event:?}");
+            }
+            Ok((scheduled.len() == 5).then_some(()))
+        })?;
+        for pod in stage.cluster.list(&pods(namespace))? {
+            let name = &pod["metadata"]["name"];
+            assert!(
+                node_of(&pod).is_some_and(|node| nodes.contains(&node)),
+                "{name} is on {:?}",
+                node_of(&pod)
+            );
         }
     }
-    let names: Vec<String> =
-        ["red", "blue"].iter().flat_map(|t| (0..5).map(move |n| format!("{t}-{n}"))).collect();
-    world.wait_bound(&names)?;
-    stage.wait("an event for each pod, by the scheduler of its tenant", || {
-        let events = events(&stage.cluster, &world.namespace)?;
-        let scheduled: Vec<_> = events.iter().filter(|event| event.reason == "Scheduled").collect();
-        for event in &scheduled {
-            let tenant = event.regarding.split('-').next().unwrap_or_default();
-            ensure!(event.controller == format!("{tenant}-scheduler"), "{event:?}");
-        }
-        Ok((scheduled.len() == names.len()).then_some(()))
+
+    // A name that its namespace may not use, and nodes of others.
+    api.create(&pods(blue), &pod("stranger", "red-scheduler", json!({})))?;
+    let refusal = "0/3 nodes are available: namespace \"tenants-of-blue\" may not use scheduler \"red-scheduler\", which is for \
+                   those labelled tenant=red; it may use \"blue-scheduler\".";
+    wait_refused(stage, blue, "stranger", "red-scheduler", refusal)?;
+    api.create(&pods(red), &pod("huge", "red-scheduler", requests(json!({ "cpu": "100" }))))?;
+    let outside =
+        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't match the tenant's node selector.";
+    wait_refused(stage, red, "huge", "red-scheduler", outside)?;
+    label(stage, blue, "red")?;
+    stage.wait("the pod of a namespace that now may use the name", || {
+        Ok(node_of(&api.get(&format!("{}/stranger", pods(blue)))?).map(str::to_owned))
     })?;
+
     for (tenant, scheduler) in ["red", "blue"].iter().zip(&mut schedulers) {
         let lease = format!("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{tenant}-scheduler");
-        let holder = stage.cluster.api().get(&lease)?["spec"]["holderIdentity"].clone();
+        let holder = api.get(&lease)?["spec"]["holderIdentity"].clone();
         assert!(holder.as_str().is_some_and(|holder| !holder.is_empty()), "{tenant}");
         content(scheduler)?;
     }
+    api.delete(&format!("{}?gracePeriodSeconds=0", pods(blue)))?;
+    api.delete(&format!("/api/v1/namespaces/{blue}"))?;
     delete(stage, overlay)
 }

@@ -2,8 +2,8 @@
 
 use crate::fixture::*;
 use crate::guard;
-use secondmate_config::Configuration;
-use secondmate_sandbox::{Fault, Sandbox, Target, Verb, When};
+use secondmate_config::{Configuration, KUBERNETES_VERSION};
+use secondmate_sandbox::{Fault, Options as SandboxOptions, Sandbox, Target, Verb, When};
 use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
 use secondmate_shell::{ClusterConfig, DoctorOptions, Examination, Finding, Options, Severity, examine};
 use secondmate_telemetry::Metrics;
@@ -100,6 +100,36 @@ async fn rights_that_are_missing_are_named() {
             "Warning user of this kubeconfig: may not list events in events.k8s.io: owners of pods whose scheduler name nobody serves are not told",
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_is_not_supported_is_told() {
+    let newest = KUBERNETES_VERSION;
+    for (version, expected) in [
+        ("v1.37.2", None),
+        ("v1.34.0", None),
+        // As some distributions have it.
+        ("v1.36+.1", None),
+        ("v1.33.9", Some("Fault API server: it is v1.33.9, which is too old")),
+        ("v1.99.0", Some("Warning API server: it is v1.99.0, newer than what this scheduler follows")),
+        ("v2.0.0", Some("Unknown API server: its version is not understood: \"v2.0.0\"")),
+        ("", Some("Unknown API server: its version is not understood: \"\"")),
+    ] {
+        let options = SandboxOptions { version: version.to_owned(), ..SandboxOptions::default() };
+        let sandbox = Sandbox::start(options).await.expect("a free port");
+        let examination = examined(&sandbox).await;
+        let told = of(&examination, "version");
+        let supported = format!("1.34 to {newest} are supported");
+        let expected: Vec<String> = expected
+            .into_iter()
+            .map(|text| format!("{text}{}{supported}", if text.starts_with("Unknown") { "; " } else { ": " }))
+            .collect();
+        assert_eq!(told, expected, "{version:?}");
+        assert_eq!(examination.kubernetes.as_deref(), Some(version));
+        for finding in &examination.findings {
+            assert!(!finding.remedy.is_empty(), "{finding:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,9 +27,8 @@ pub(crate) fn inflate(objects: &mut [Value], random: &mut Random) -> Vec<String>
     for object in &mut *objects {
         match object["kind"].as_str() {
             Some("Pod") => {
-                if inflate_pod(object, random) {
-                    beyond.push(super::full_name(object));
-                }
+                let asks_for_more_than_there_is = inflate_pod(object, random);
+                beyond.extend(asks_for_more_than_there_is.then(|| super::full_name(object)));
             }
             Some("Node") => inflate_node(object, random, immense_nodes),
             Some("PersistentVolumeClaim") if random.chance(20) => {
