@@ -160,7 +160,8 @@ impl<'a> Ground<'a> {
     pub fn delete_gracefully(&mut self, count: usize) -> Result<Vec<String>> {
         let names: Vec<String> = self.pods.iter().take(count).cloned().collect();
         for name in &names {
-            self.cluster.api().delete(&format!("{}/{name}", self.path()))?;
+            // What is left of the time to end it spends with its kubelet.
+            self.cluster.api().delete(&format!("{}/{name}?gracePeriodSeconds=1", self.path()))?;
             self.pods.remove(name);
             self.deleted.insert(name.clone());
         }

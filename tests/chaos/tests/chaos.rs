@@ -14,9 +14,9 @@ static ARENA: Mutex<Option<Arena>> = Mutex::new(None);
 const SCALE: Scale = Scale {
     pods: 100,
     kills: 5,
-    rounds: 8,
+    rounds: 5,
     frozen: Duration::from_secs(4),
-    starved: Duration::from_secs(12),
+    starved: Duration::from_secs(16),
 };
 
 fn selection(test: &str, scenes: &[&str]) -> Result<()> {
