@@ -1,8 +1,9 @@
 //! Two schedulers on nodes that both share: how many pods are bound where there is no room, with and without the bind guard, and without it
 //! with and without what secondmate does beside others: fresh reads of nearly full nodes, and waiting for the last room of a node.
 //!
-//! Half of the pods are each scheduler's, all are pending before both start, and they fill the nodes to the given share. No kubelet runs:
-//! what one would reject is counted from the API, as the pods of a node beyond its room. The time of a bind is the API server's own.
+//! Each scheduler has as many of the pods as any other, and they fill the nodes to the given share. All are pending before the schedulers
+//! start, or they arrive while these run. No kubelet runs: what one would reject is counted from the API, as the pods of a node beyond its
+//! room. The time of a bind is the API server's own.
 
 use crate::options::NeighbourOptions;
 use crate::watch::PodWatch;
@@ -15,12 +16,21 @@ use secondmate_harness::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// Pods that a node has room for, by its CPU.
 const PODS_A_NODE: usize = 40;
-/// Scheduler name of the second half of the pods; the first half is kube-scheduler's.
+/// Scheduler names of the pods that are not for the first kube-scheduler.
 const SECOND: &str = "second-scheduler";
+const THIRD: &str = "third-scheduler";
+/// Beside one kube-scheduler, where there are three schedulers.
+const SECONDMATE_AND_ANOTHER: &str = "secondmate and another kube-scheduler";
+/// Arriving pods are made so many times a second.
+const BATCHES_A_SECOND: usize = 20;
+
+/// Where pods are made: in [`arena::NAMESPACE`].
+const PODS: &str = "/api/v1/namespaces/default/pods";
 
 /// One measurement.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +39,8 @@ pub struct Row {
     pub beside: &'static str,
     /// How full the pods make the nodes, in percent.
     pub fill_percent: usize,
+    /// Pods that arrived in a second; 0: all were there before the schedulers started.
+    pub arriving: usize,
     /// Whether the guard was asked.
     pub guard: bool,
     /// Whether secondmate read nearly full nodes before it bound pods there.
@@ -64,9 +76,22 @@ pub struct Row {
 struct Setting {
     beside: &'static str,
     fill_percent: usize,
+    arriving: usize,
     guard: bool,
     reads: bool,
     yields_s: u64,
+}
+
+impl Setting {
+    fn has_secondmate(self) -> bool {
+        self.beside != "kube-scheduler"
+    }
+
+    /// The names of all schedulers; pods have them in turn.
+    fn names(self) -> &'static [&'static str] {
+        const NAMES: [&str; 3] = ["default-scheduler", SECOND, THIRD];
+        if self.beside == SECONDMATE_AND_ANOTHER { &NAMES } else { &NAMES[..2] }
+    }
 }
 
 /// All combinations.
@@ -74,7 +99,9 @@ pub fn run(runtime: &Runtime, options: &NeighbourOptions) -> Result<Vec<Row>> {
     secondmate_binary()?;
     let binaries = binaries().context("the real control plane")?;
     let mut rows = Vec::new();
-    for fill_percent in &options.fill {
+    let loads =
+        options.arriving.iter().flat_map(|arriving| options.fill.iter().map(|fill| (*arriving, *fill)));
+    for (arriving, fill_percent) in loads {
         for _ in 0..options.runs {
             for (beside, guard, reads, yields_s) in [
                 ("kube-scheduler", false, false, 0),
@@ -85,11 +112,13 @@ pub fn run(runtime: &Runtime, options: &NeighbourOptions) -> Result<Vec<Row>> {
                 ("secondmate", false, true, 5),
                 ("secondmate", true, false, 0),
                 ("secondmate", true, true, 5),
+                (SECONDMATE_AND_ANOTHER, false, true, 5),
+                (SECONDMATE_AND_ANOTHER, true, true, 5),
             ] {
                 if guard && options.without_guard {
                     continue;
                 }
-                let setting = Setting { beside, fill_percent: *fill_percent, guard, reads, yields_s };
+                let setting = Setting { beside, fill_percent, arriving, guard, reads, yields_s };
                 eprintln!("kube-scheduler and {beside}: {setting:?}");
                 rows.push(measure(runtime, binaries, options, setting)?);
             }
@@ -116,13 +145,28 @@ fn measure(
     )?;
     cluster.create_nodes(options.nodes, &NodeShape { cpu: "4".to_owned(), ..NodeShape::default() })?;
     let count = options.nodes * PODS_A_NODE * setting.fill_percent / 100;
-    let pods: Vec<Value> = (0..count).map(pod).collect();
-    cluster.api().create_all(&format!("/api/v1/namespaces/{}/pods", arena::NAMESPACE), &pods)?;
+    let names = setting.names();
+    let pods: Vec<Value> = (0..count).map(|number| pod(number, names[number % names.len()])).collect();
+    if setting.arriving == 0 {
+        cluster.api().create_all(PODS, &pods)?;
+    }
     let guard = if setting.guard { Some(cluster.start_guard(GuardCertificate::Own)?) } else { None };
     let watch = PodWatch::start(runtime, cluster.kubeconfig(), arena::NAMESPACE)?;
-    watch.wait_seen(count, DEADLINE)?;
+    if setting.arriving == 0 {
+        watch.wait_seen(count, DEADLINE)?;
+    }
     let mut second = Second::start(&cluster, setting)?;
+    let third = (names.len() > 2).then(|| cluster.start_another_kube_scheduler(THIRD)).transpose()?;
     cluster.start_scheduler(SchedulerOptions::unlimited())?;
+    if setting.arriving > 0 {
+        let began = Instant::now();
+        let batch = (setting.arriving / BATCHES_A_SECOND).max(1);
+        for (number, pods) in pods.chunks(batch).enumerate() {
+            let due = began + Duration::from_secs_f64((number * batch) as f64 / setting.arriving as f64);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            cluster.api().create_all(PODS, pods)?;
+        }
+    }
     watch.wait_bound(count, DEADLINE).with_context(|| second.process().tail(20))?;
     let too_many = too_many(&cluster)?;
     let text = cluster.api().call("GET", "/metrics", "text/plain", b"")?.body;
@@ -142,10 +186,14 @@ fn measure(
     .map(|series| second.value(series));
     let (nodes_read, reads_failed, averted, yielded) = (nodes_read?, reads_failed?, averted?, yielded?);
     second.process().kill()?;
-    let Setting { beside, fill_percent, guard, reads, yields_s } = setting;
+    if let Some(mut third) = third {
+        third.kill()?;
+    }
+    let Setting { beside, fill_percent, arriving, guard, reads, yields_s } = setting;
     Ok(Row {
         beside,
         fill_percent,
+        arriving,
         guard,
         reads,
         yields_s,
@@ -171,7 +219,7 @@ enum Second {
 
 impl Second {
     fn start(cluster: &Cluster, setting: Setting) -> Result<Self> {
-        if setting.beside != "secondmate" {
+        if !setting.has_secondmate() {
             return cluster.start_another_kube_scheduler(SECOND).map(Self::KubeScheduler);
         }
         let path = cluster.directory().join("second.yaml");
@@ -241,13 +289,13 @@ fn quantile_ms(text: &str, share: f64) -> f64 {
     f64::NAN
 }
 
-fn pod(number: usize) -> Value {
+fn pod(number: usize, scheduler: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": { "name": format!("{}-{number}", arena::POD_PREFIX), "namespace": arena::NAMESPACE },
         "spec": {
-            "schedulerName": if number.is_multiple_of(2) { "default-scheduler" } else { SECOND },
+            "schedulerName": scheduler,
             "automountServiceAccountToken": false,
             "containers": [{
                 "name": "c",
@@ -268,15 +316,16 @@ pub fn print(rows: &[Row], json: bool) {
         return;
     }
     println!(
-        "| kube-scheduler and | full | guard | reads | yields | pods | too many per 10,000 | pods/s | last after s | bind p50 ms | bind p99 ms | refused | failed open | nodes read | reads failed | averted | yielded |"
+        "| kube-scheduler and | full | arriving | guard | reads | yields | pods | too many per 10,000 | pods/s | last after s | bind p50 ms | bind p99 ms | refused | failed open | nodes read | reads failed | averted | yielded |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     let yes = |yes: bool| if yes { "yes" } else { "no" };
     for row in rows {
         println!(
-            "| {} | {} % | {} | {} | {} s | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            "| {} | {} % | {} | {} | {} | {} s | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
             row.beside,
             row.fill_percent,
+            if row.arriving == 0 { "at once".to_owned() } else { format!("{}/s", row.arriving) },
             yes(row.guard),
             yes(row.reads),
             row.yields_s,

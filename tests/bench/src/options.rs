@@ -91,6 +91,9 @@ pub(crate) struct NeighbourOptions {
     /// How often each combination is measured.
     #[arg(long, default_value_t = 1)]
     pub(crate) runs: usize,
+    /// Pods that arrive in a second, while the schedulers run; 0: all are pending before they start.
+    #[arg(long, value_delimiter = ',', default_value = "0,200")]
+    pub(crate) arriving: Vec<usize>,
     /// Leave out the combinations with the bind guard.
     #[arg(long)]
     pub(crate) without_guard: bool,
