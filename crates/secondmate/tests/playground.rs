@@ -401,7 +401,7 @@ fn what_a_chart_renders_runs_and_what_no_scheduler_reads_is_counted() {
     );
     let said = text(&output.stderr);
     let skipped =
-        "skipped: 1 HorizontalPodAutoscaler, 2 Ingress, 1 Role, 1 ServiceMonitor (no scheduler reads them)\n";
+        "skipped: 1 HorizontalPodAutoscaler, 2 Ingress, 1 ServiceMonitor (no scheduler reads them)\n";
     assert!(said.contains(skipped), "{said}");
 }
 
