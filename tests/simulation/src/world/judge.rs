@@ -89,8 +89,8 @@ pub(super) struct Judge {
     /// Preemptors of whose evictions one was answered in this turn: the last victim's turn may have come.
     answered: BTreeSet<Uid>,
     budgets: BTreeMap<ObjectName, Told>,
-    /// Pods whose eviction was answered with yes, until the assigned watch says that they are gone. The core may not have seen yet that they
-    /// leave, and have one of them evicted once more: that is no further disruption.
+    /// Pods whose eviction was answered with yes. One that two preemptions chose is evicted once more when its turn comes in the second, be it
+    /// gone by then: that is no further disruption.
     evicted: BTreeSet<Uid>,
     /// The pools of each node that it is in or was in, with when it left them.
     pools: BTreeMap<Atom, Vec<(Atom, Option<Timestamp>)>>,
@@ -149,9 +149,6 @@ impl Judge {
                 for pod in pods.iter().flatten() {
                     self.bound(pod, now);
                 }
-            }
-            Input::PodGone(PodWatch::Assigned, uid) => {
-                self.evicted.remove(uid);
             }
             Input::Verified(_, Verified::Found(pod)) if pod.node_name.is_some() => self.bound(pod, now),
             Input::Verified(uid, Verified::Gone) => {
