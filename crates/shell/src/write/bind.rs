@@ -153,12 +153,13 @@ impl Shared {
     }
 }
 
-/// Whether the API server was at its work: it has answered, and not that it is too busy or broken.
-fn went_well(result: &retry::Result) -> bool {
+/// Whether the API server was at its work: it has answered, and not that it is too busy or broken. None where it was not asked.
+fn went_well(result: &retry::Result) -> Option<bool> {
     match result {
-        Ok(()) | Err(Failure::NotLeading) => true,
-        Err(Failure::Call(CallError::Answered { code, .. })) => *code < 500 && *code != 429,
-        Err(Failure::Call(CallError::NotSent(_) | CallError::Lost(_))) => false,
+        Ok(()) => Some(true),
+        Err(Failure::NotLeading) => None,
+        Err(Failure::Call(CallError::Answered { code, .. })) => Some(*code < 500 && *code != 429),
+        Err(Failure::Call(CallError::NotSent(_) | CallError::Lost(_))) => Some(false),
     }
 }
 

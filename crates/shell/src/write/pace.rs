@@ -69,14 +69,15 @@ impl Pace {
         Slot { permit, began: Instant::now(), was_last: self.slots.available_permits() == 0 }
     }
 
-    /// Gives a slot back; `went_well` where the API server answered, whatever it said.
-    pub fn done(&self, slot: Slot<'_>, went_well: bool) {
-        let now = Instant::now();
-        let answer = Answer { began: slot.began, ended: now, went_well, was_last: slot.was_last };
+    /// Gives a slot back; `went_well` where the API server answered, whatever it said; none where it was not asked.
+    pub fn done(&self, slot: Slot<'_>, went_well: Option<bool>) {
+        let (began, ended, was_last) = (slot.began, Instant::now(), slot.was_last);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         give_back(&mut state, slot.permit);
         let before = state.regulator.limit;
-        state.regulator.answered(answer);
+        if let Some(went_well) = went_well {
+            state.regulator.answered(Answer { began, ended, went_well, was_last });
+        }
         let limit = state.regulator.limit;
         self.resize(&mut state, before, limit);
         drop(state);
@@ -171,17 +172,21 @@ impl Regulator {
 
     /// The limit from now on, where a binding takes so long with the one of now.
     fn judge(&mut self, took: Duration, now: Instant) -> usize {
+        if !self.went_well {
+            self.back_to = None;
+            return (self.limit / 2).max(self.least);
+        }
         if self.limit == self.least && self.was_full {
             self.measured = Some(now);
             let still_counts =
                 self.usual.filter(|(usual, since)| *usual <= took && now - *since < COUNTS_FOR);
             self.usual = still_counts.or(Some((took, now)));
-            if let Some(limit) = self.back_to.take().filter(|_| self.went_well) {
+            if let Some(limit) = self.back_to.take() {
                 return limit;
             }
         }
         let (Some((usual, _)), Some(measured)) = (self.usual, self.measured) else { return self.limit };
-        if !self.went_well || took > usual * 4 {
+        if took > usual * 4 {
             return (self.limit / 2).max(self.least);
         }
         if took > usual * 5 / 2 {
@@ -296,6 +301,18 @@ mod tests {
         }
         assert_eq!(regulator.limit, LEAST, "there were never as many as may be");
         assert_eq!(Regulator::new(3).limit, 3, "no more than is allowed");
+    }
+
+    #[test]
+    fn how_fast_a_server_that_is_down_says_no_is_no_yardstick() {
+        let (mut regulator, mut now) = (Regulator::new(64), Instant::now());
+        for _ in 0..100 {
+            let began = now;
+            now += Duration::from_micros(100);
+            regulator.answered(Answer { began, ended: now, went_well: false, was_last: true });
+        }
+        run(&mut regulator, &mut now, &server(5000.0, 10, 0), 9);
+        assert!(regulator.limit >= 50, "{regulator:?}");
     }
 
     #[tokio::test]
