@@ -6,6 +6,7 @@ mod guarded;
 mod judge;
 mod objects;
 mod others;
+mod registers;
 mod schedulers;
 mod server;
 mod shell;

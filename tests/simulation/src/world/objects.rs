@@ -126,14 +126,15 @@ impl StoredBudget {
         Self { compiled: Object::disruption_budget(&wire), object }
     }
 
-    /// How many of these pods may go.
-    pub fn allows<'a>(&self, pods: impl Iterator<Item = &'a StoredPod>) -> i64 {
-        let Object::DisruptionBudget(name, rules) = &self.compiled else { return 0 };
-        let healthy = pods.filter(|stored| {
-            stored.is_on_node() && !stored.pod.deleting && rules.is_charged_for(&name.namespace, &stored.pod)
-        });
-        let healthy = i64::try_from(healthy.count()).unwrap_or(i64::MAX);
-        (healthy - self.object["spec"]["minAvailable"].as_i64().unwrap_or(0)).max(0)
+    /// Whether the pod is one of those that it keeps.
+    pub fn counts(&self, stored: &StoredPod) -> bool {
+        let Object::DisruptionBudget(name, rules) = &self.compiled else { return false };
+        stored.is_on_node() && !stored.pod.deleting && rules.is_charged_for(&name.namespace, &stored.pod)
+    }
+
+    /// How many of its pods have to stay.
+    pub fn min_available(&self) -> i64 {
+        self.object["spec"]["minAvailable"].as_i64().unwrap_or(0)
     }
 }
 

@@ -83,19 +83,14 @@ impl World {
 
     fn other_tries(&mut self, other: &mut Other, preempts: bool) {
         let under_way = &self.under_way;
-        let waits = |(name, stored): &(&Name, &StoredPod)| {
-            stored.waits()
-                && stored.pod.scheduler_name.as_str() == other.name
-                && !stored.pod.deleting
-                && !other.decided.contains(*name)
-                && under_way.iter().all(|bind| bind.pod != **name)
-        };
-        let mut waiting: Vec<(Name, Needs)> = self
-            .truth
-            .pods
-            .iter()
+        let waits =
+            |name: &&Name| !other.decided.contains(*name) && under_way.iter().all(|bind| bind.pod != **name);
+        let truth = &self.truth;
+        let mut waiting: Vec<(Name, Needs)> = truth
+            .registers
+            .waiting(other.name)
             .filter(waits)
-            .map(|(name, stored)| (Arc::clone(name), stored.needs))
+            .map(|name| (Arc::clone(name), truth.pods[name].needs))
             .collect();
         waiting.sort_by_key(|(_, needs)| std::cmp::Reverse(needs.priority));
         let (seen, mut acted) = (other.seen, !self.under_way.is_empty());

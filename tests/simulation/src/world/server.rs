@@ -1,6 +1,7 @@
 //! The pretended API server: it holds the truth and tells the watches.
 
 use super::objects::{StoredBudget, StoredNode, selects};
+use super::registers::Registers;
 use super::*;
 use std::collections::BTreeSet;
 
@@ -16,6 +17,8 @@ pub(super) struct Truth {
     pub budgets: BTreeMap<String, StoredBudget>,
     /// Those of the pods that take room on a node.
     pub on_nodes: OnNodes,
+    /// And by what else is looked for. A budget that went may stay there: nobody asks for it.
+    pub registers: Registers,
     pub version: u64,
     /// The version at which the controllers had nothing to do.
     pub controlled: Option<u64>,
@@ -122,11 +125,15 @@ impl World {
         pod.resource_version = self.truth.version.to_string().into();
         let (node, needs) =
             (stored.is_on_node().then(|| stored.pod.node_name.clone()).flatten(), stored.needs);
-        if let Some(before) = self.truth.pods.insert(Arc::clone(name), stored)
-            && let Some(node) = before.node()
-        {
-            take_off(&mut self.truth.on_nodes, node, name);
+        let truth = &mut self.truth;
+        if let Some(before) = truth.pods.get(name) {
+            truth.registers.strike(name, before, &truth.budgets);
+            if let Some(node) = before.node() {
+                take_off(&mut truth.on_nodes, node, name);
+            }
         }
+        truth.registers.enter(name, &stored, &truth.budgets);
+        truth.pods.insert(Arc::clone(name), stored);
         if let Some(node) = node {
             put_on(&mut self.truth.on_nodes, node.as_str(), name, needs);
         }
@@ -158,6 +165,7 @@ impl World {
         let before = self.truth.pods.remove(name);
         self.truth.version += 1;
         let Some(before) = before else { return };
+        self.truth.registers.strike(name, &before, &self.truth.budgets);
         if let Some(node) = before.node() {
             take_off(&mut self.truth.on_nodes, node, name);
         }
@@ -178,6 +186,7 @@ impl World {
         self.truth.version += 1;
         let stored = StoredBudget::new(object);
         self.streams[OBJECTS].0.push_back(Input::Object(stored.compiled.clone()));
+        self.truth.registers.enter_budget(name, &stored, &self.truth.pods);
         self.truth.budgets.insert(name.to_owned(), stored);
     }
 

@@ -2,6 +2,7 @@
 //! collectors of what is left.
 
 use super::*;
+use std::collections::BTreeSet;
 
 /// Workloads at most: with what users create they fill the nodes.
 const WORKLOADS: usize = 24;
@@ -32,38 +33,25 @@ pub(super) struct Survey {
 
 impl Survey {
     fn new(truth: &Truth, workloads: &BTreeMap<Name, Workload>) -> Self {
-        let mut survey = Self { version: Some(truth.version), ..Self::default() };
-        let mut pods: BTreeMap<&str, Vec<&Name>> =
-            workloads.keys().map(|name| (name.as_ref(), Vec::new())).collect();
-        for (name, stored) in &truth.pods {
-            let mut note = |list: fn(&mut Self) -> &mut Vec<Name>| list(&mut survey).push(Arc::clone(name));
-            if stored.pod.deleting {
-                note(|survey| &mut survey.leaving);
-            }
-            if stored.node().is_some_and(|node| !truth.nodes.contains_key(node)) {
-                note(|survey| &mut survey.orphans);
-            }
-            if stored.pod.terminal {
-                note(|survey| &mut survey.ended);
-            }
-            if let Some(pods) = workload_of(stored).and_then(|workload| pods.get_mut(workload)) {
-                pods.push(name);
-            }
-        }
-        let wrong = pods
-            .into_iter()
-            .zip(workloads.values())
-            .filter(|((_, pods), workload)| pods.len() != workload.replicas);
-        survey.wrong =
-            wrong.map(|((name, pods), _)| (name.into(), pods.into_iter().cloned().collect())).collect();
-        survey.budgets = truth
+        let registers = &truth.registers;
+        let wrong = workloads.iter().filter_map(|(name, workload)| {
+            let pods = registers.of_workload(name);
+            let right = pods.map_or(0, BTreeSet::len) == workload.replicas;
+            (!right).then(|| (Arc::clone(name), pods.into_iter().flatten().cloned().collect()))
+        });
+        let budgets = truth
             .budgets
             .iter()
-            .map(|(name, budget)| (name, budget, budget.allows(truth.pods.values())))
-            .filter(|(_, budget, allowed)| budget.object["status"]["disruptionsAllowed"] != *allowed)
-            .map(|(name, _, allowed)| (name.clone(), allowed))
-            .collect();
-        survey
+            .map(|(name, budget)| (name, budget, registers.allows(name, budget)))
+            .filter(|(_, budget, allowed)| budget.object["status"]["disruptionsAllowed"] != *allowed);
+        Self {
+            version: Some(truth.version),
+            leaving: registers.leaving.iter().cloned().collect(),
+            orphans: registers.orphans(&truth.nodes),
+            ended: registers.ended.iter().cloned().collect(),
+            wrong: wrong.collect(),
+            budgets: budgets.map(|(name, _, allowed)| (name.clone(), allowed)).collect(),
+        }
     }
 }
 
@@ -131,9 +119,8 @@ impl World {
         self.truth.version += 1;
     }
 
-    /// Pods of a workload that have neither ended nor are about to.
     fn pods_of(&self, workload: &str) -> Vec<Name> {
-        self.pods_where(|stored| workload_of(stored) == Some(workload))
+        self.truth.registers.of_workload(workload).into_iter().flatten().cloned().collect()
     }
 
     pub(super) fn controllers_are_quiet(&self) -> bool {
@@ -223,7 +210,7 @@ fn own(template: &mut Value, workload: &Name) {
 }
 
 /// The workload that a pod belongs to, unless it has ended or is about to.
-fn workload_of(stored: &StoredPod) -> Option<&str> {
+pub(super) fn workload_of(stored: &StoredPod) -> Option<&str> {
     let owner = stored.pod.controller.as_ref()?;
     (!stored.pod.terminal && !stored.pod.deleting).then(|| owner.name.as_str())
 }
