@@ -52,7 +52,7 @@ use first_sight::FirstSight;
 use groups::Groups;
 use key::Key;
 use plan::Plan;
-use secondmate_framework::{Code, CycleState, NodeStatuses};
+use secondmate_framework::{Code, CycleState, KeptTrials, NodeStatuses, TrialCounts};
 use secondmate_model::{Atom, NodeInfo};
 use split::Split;
 use std::collections::BTreeMap;
@@ -98,6 +98,8 @@ pub struct StandingCounts {
     pub nodes_evaluated: u64,
     /// Groups of nodes that were given verdicts and scores, so far.
     pub groups_visited: u64,
+    /// Nodes on which preemption was tried out for a pod of a class, and those of which that was known from an earlier pod of it, so far.
+    pub trials: TrialCounts,
     /// Pods for which a plugin was asked about each node that passes, so far, by the plugin: no class can stand for its score.
     pub asked: BTreeMap<Atom, u64>,
     /// Pods that took the plain pass so far, by the reason.
@@ -168,9 +170,14 @@ impl Standing {
         if is_new {
             return self.judge_at_first_sight(&asker, random);
         }
-        let judged = self.refresh(class, key, seen == Seen::Before, &asker).and_then(|class| {
-            let judged = self.choose(&class, pass, &plan, runner, scoring, random);
-            self.keep(class);
+        let judged = self.refresh(class, key, seen == Seen::Before, &asker).and_then(|mut class| {
+            let mut judged = self.choose(&class, pass, &plan, runner, scoring, random);
+            if let Ok(Judged::Rejected(_, to_keep)) = &mut judged {
+                let trials = class.lend_trials(&Asker { pass, plan: &plan, runner, scoring });
+                *to_keep = Some((class, trials));
+            } else {
+                self.keep(class);
+            }
             judged
         });
         match (judged, nominated) {
@@ -198,7 +205,7 @@ impl Standing {
         let groups = Groups::new(class, plan)?;
         self.counts.groups_visited += groups.len() as u64;
         if groups.feasible == 0 {
-            return Ok(Judged::Rejected(details::rejections(class, &groups)));
+            return Ok(Judged::Rejected(details::rejections(class, &groups), None));
         }
         let scored = groups.feasible > 1;
         if !scored || plan.asked.is_empty() {
@@ -312,8 +319,8 @@ enum Judged {
         scored: bool,
         details: Option<Box<Details>>,
     },
-    /// No node passes.
-    Rejected(NodeStatuses),
+    /// No node passes. The class is to be kept when PostFilter is through with its trials.
+    Rejected(NodeStatuses, Option<(Box<Class>, Option<KeptTrials>)>),
     /// A plugin failed that was asked about the nodes that pass.
     Failed(Failure),
 }
@@ -379,9 +386,7 @@ impl Evaluate for Standing {
             let mut scoring = pass.state.clone();
             let judged = self.judge(&pass, &runner, &mut pre_filtered, &mut scoring, random);
             self.counts.hits += u64::from(judged.is_ok());
-            (self.counts.classes, self.counts.bytes) =
-                (self.classes.len(), self.classes.bytes() + self.bytes_beside_classes());
-            match judged {
+            let found = match judged {
                 Err(why) => {
                     drop(runner);
                     *self.counts.plain.entry(why).or_insert(0) += 1;
@@ -397,11 +402,26 @@ impl Evaluate for Standing {
                     *looked_at = pass.cx.snapshot.nodes().len();
                     Err(failure)
                 }
-                Ok(Judged::Rejected(statuses)) => {
+                Ok(Judged::Rejected(statuses, class)) => {
                     *looked_at = pass.cx.snapshot.nodes().len();
-                    Ok(pass.reject(&runner, &pre_filtered, statuses))
+                    let (class, trials) = class.unzip();
+                    runner.lend_trials(trials.flatten());
+                    let rejected = pass.reject(&runner, &pre_filtered, statuses);
+                    if let Some(mut class) = class {
+                        if let Some(mut trials) = runner.take_trials() {
+                            let TrialCounts { made, known } = trials.take_counts();
+                            self.counts.trials.made += made;
+                            self.counts.trials.known += known;
+                            class.give_back(trials);
+                        }
+                        self.keep(class);
+                    }
+                    Ok(rejected)
                 }
-            }
+            };
+            (self.counts.classes, self.counts.bytes) =
+                (self.classes.len(), self.classes.bytes() + self.bytes_beside_classes());
+            found
         })
     }
 

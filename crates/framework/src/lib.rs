@@ -25,6 +25,7 @@ mod rows;
 mod snapshot;
 mod state;
 mod status;
+mod trials;
 mod verdicts;
 
 /// What plugins read: pods, nodes and the other objects, compiled. What nearly every plugin names is re-exported here as well.
@@ -68,4 +69,5 @@ pub use rows::{CpuAndMemory, NodeRow, RowFilter, RowScore};
 pub use snapshot::{CHANGES_MAX, Cursor, Identity, NodeIndex, Snapshot};
 pub use state::{CycleState, State};
 pub use status::{Code, Reason, Status};
+pub use trials::{KeptTrials, Trial, TrialCounts, TrialMarks, TrialTerms};
 pub use verdicts::{KeptVerdicts, NodeStatuses};

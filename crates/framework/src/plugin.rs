@@ -11,8 +11,10 @@ use crate::rows::{RowFilter, RowScore};
 use crate::snapshot::Snapshot;
 use crate::state::CycleState;
 use crate::status::Status;
+use crate::trials::KeptTrials;
 use crate::verdicts::NodeStatuses;
 use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
+use std::cell::RefMut;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -181,6 +183,12 @@ pub trait RunFilters {
         candidates: Vec<PreemptionCandidate>,
     ) -> Result<Vec<PreemptionCandidate>, Status> {
         Ok(candidates)
+    }
+    /// Trials on nodes of pods that are like this one, which outlive the cycle: on every node it is told what it is told for this pod, as long
+    /// as the node is as it was. `None` where nobody can stand for that, or where the candidates have to be
+    /// [confirmed](RunFilters::confirm_preemption) with their victims.
+    fn kept_trials(&self) -> Option<RefMut<'_, KeptTrials>> {
+        None
     }
 }
 

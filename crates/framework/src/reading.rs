@@ -28,6 +28,12 @@ impl Reading {
         Self { key: None, objects: Vec::new(), storage: false, nodes: Vec::new() }
     }
 
+    /// Whether they follow from nothing but the node.
+    #[must_use]
+    pub fn is_of_nothing(&self) -> bool {
+        self.key.is_none() && self.objects.is_empty() && !self.storage && self.nodes.is_empty()
+    }
+
     /// From this key alone.
     #[must_use]
     pub fn of(key: impl Alike) -> Self {

@@ -1,7 +1,7 @@
 //! Verdicts of the filters over the nodes of a snapshot.
 
 use crate::snapshot::NodeIndex;
-use crate::status::Status;
+use crate::status::{Code, Status};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -18,6 +18,10 @@ pub trait KeptVerdicts: Debug + Send + Sync {
     fn get(&self, node: NodeIndex) -> &Status;
     /// The verdicts, each with the number of nodes that have it; a verdict may come several times.
     fn tally(&self) -> Vec<(&Status, usize)>;
+    /// The nodes whose verdict has this code, ascending.
+    fn with_code(&self, code: Code) -> Vec<NodeIndex> {
+        (0..).map(NodeIndex).take(self.len()).filter(|at| self.get(*at).code() == code).collect()
+    }
 }
 
 /// Verdicts of the filters over the nodes of a snapshot.
@@ -102,6 +106,17 @@ impl NodeStatuses {
             .into_iter()
             .flat_map(|kept| (0..).map(NodeIndex).take(kept.len()).map(|at| (at, kept.get(at))));
         each.chain(kept)
+    }
+
+    /// Nodes with a recorded verdict of this code, ascending.
+    #[must_use]
+    pub fn with_code(&self, code: Code) -> Vec<NodeIndex> {
+        match &self.explicit {
+            Explicit::Each(each) => {
+                each.iter().filter(|(_, status)| status.code() == code).map(|(at, _)| *at).collect()
+            }
+            Explicit::Kept(kept) => kept.with_code(code),
+        }
     }
 
     /// Recorded verdicts, each with the number of nodes that have it; a verdict may come several times. Where they are kept in another

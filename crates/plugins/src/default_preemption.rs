@@ -11,13 +11,13 @@ mod importance;
 mod sorting;
 
 use crate::arguments::{parse, refused};
-use dry_run::{DryRun, Found};
+use dry_run::{Candidate, DryRun, Found};
 use importance::Importance;
 use rustc_hash::FxHasher;
 use secondmate_framework::{
     ActionType, Code, Context, CycleState, Declaration, EventRegistration, EventResource, Handle, Hint,
     NodeIndex, NodeStatuses, Nomination, ObjectChange, Parity, Plugin, PluginError, PostFilter,
-    PostFilterOutcome, Right, RunFilters, Status, fit_error_message,
+    PostFilterOutcome, PreemptionCandidate, Right, RunFilters, Status, fit_error_message,
 };
 use secondmate_model::objects::ObjectKind;
 use secondmate_model::{Atom, Pod};
@@ -147,6 +147,8 @@ impl DefaultPreemption {
         }
         let importance = Importance { now: cx.now, parity: self.parity };
         let potential = potential_nodes(cx, statuses);
+        let dry_run = DryRun::new(self, cx, filters, pod, importance);
+        let mut kept = filters.kept_trials();
         let found = if potential.is_empty() {
             Found::default()
         } else if let Some(found) = dry_run::without_victims(cx, pod, &potential) {
@@ -154,9 +156,9 @@ impl DefaultPreemption {
         } else {
             let wanted = self.wanted(potential.len());
             let start = start(pod, potential.len(), wanted);
-            DryRun::new(self, cx, filters, pod, importance).find(state, &potential, start, wanted)
+            dry_run.find(state, &potential, start, wanted, &mut kept)
         };
-        let Found { mut candidates, mut statuses, errors } = found;
+        let Found { candidates, mut statuses, errors } = found;
         if candidates.is_empty() {
             if let Some(error) = join(&errors) {
                 return Err(Status::error(error));
@@ -166,10 +168,14 @@ impl DefaultPreemption {
             let status = Status::unschedulable(format!("preemption: {reason}"));
             return Ok(PostFilterOutcome { nomination: Some(Nomination::Clear), ..status.into() });
         }
-        // Where the rules leave a tie, the first in the snapshot's order is taken.
-        candidates.sort_by_key(|candidate| cx.snapshot.position(&candidate.node));
-        let candidates = filters.confirm_preemption(cx, pod, candidates)?;
-        let Some(best) = choice::best(candidates, importance) else {
+        let best = if kept.is_some() {
+            choice::best_by_marks(candidates, importance)
+                .map(|best| dry_run.with_victims(state, best))
+                .transpose()?
+        } else {
+            choice::best(confirm(cx, filters, pod, candidates)?, importance)
+        };
+        let Some(best) = best else {
             return Err(Status::unschedulable("no candidate node for preemption"));
         };
         // Where all victims are on their way out already, nothing is done, and nobody loses a promise.
@@ -240,8 +246,7 @@ fn potential_nodes(cx: &Context<'_>, statuses: &NodeStatuses) -> Vec<NodeIndex> 
         if statuses.tally().all(|(status, _)| status.code() != Code::Unschedulable) {
             return Vec::new();
         }
-        let explicit = statuses.iter().filter(|(_, status)| status.code() == Code::Unschedulable);
-        return explicit.map(|(at, _)| at).collect();
+        return statuses.with_code(Code::Unschedulable);
     }
     (0..)
         .map(NodeIndex)
@@ -260,6 +265,19 @@ fn start(pod: &Pod, potential: usize, wanted: usize) -> usize {
     (pod.uid.as_str(), potential).hash(&mut hasher);
     // The remainder is less than the number of nodes.
     (hasher.finish() % potential as u64) as usize
+}
+
+/// What the extenders leave of the candidates.
+fn confirm(
+    cx: &Context<'_>,
+    filters: &dyn RunFilters,
+    pod: &Arc<Pod>,
+    mut candidates: Vec<Candidate>,
+) -> Result<Vec<PreemptionCandidate>, Status> {
+    // Where the rules leave a tie, the first in the snapshot's order is taken.
+    candidates.sort_by_key(|candidate| candidate.at);
+    let candidates = candidates.into_iter().filter_map(|candidate| candidate.tried).collect();
+    filters.confirm_preemption(cx, pod, candidates)
 }
 
 /// Errors as upstream joins them: each text once.

@@ -99,6 +99,8 @@ fn standing(counts: &StandingCounts) -> Value {
         "dropped": counts.dropped,
         "nodesEvaluated": counts.nodes_evaluated,
         "groupsVisited": counts.groups_visited,
+        "trialsMade": counts.trials.made,
+        "trialsKnown": counts.trials.known,
         "asked": counts.asked.iter().map(|(plugin, pods)| (plugin.to_string(), *pods)).collect::<BTreeMap<_, _>>(),
         "plain": counts.plain.iter().map(plain).collect::<Vec<_>>(),
     })

@@ -144,6 +144,8 @@ impl Observer {
             (&metrics.made, counts.made),
             (&metrics.rebuilt, counts.rebuilds),
             (&metrics.dropped, counts.dropped),
+            (&metrics.trials_made, counts.trials.made),
+            (&metrics.trials_known, counts.trials.known),
         ] {
             counter.inc_by(count - counter.get());
         }

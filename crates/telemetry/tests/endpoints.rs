@@ -308,6 +308,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_standing_hits counter",
             "secondmate_standing_nodes_evaluated counter",
             "secondmate_standing_plain counter",
+            "secondmate_standing_trials counter",
             "secondmate_watch_restarts counter",
         ]
     );

@@ -3,7 +3,7 @@
 use crate::asked;
 use crate::compare;
 use crate::counts::Fenced;
-use crate::objects::{compile, manifest, node, node_in, object, one, sibling, template};
+use crate::objects::{budget, compile, manifest, node, node_in, object, one, sibling, template};
 use crate::volumes;
 use secondmate_core::Nominator;
 use secondmate_core::cache::Cache;
@@ -118,6 +118,12 @@ fn profile_of(
     Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile")
 }
 
+/// So many seconds after 1970 began, in its January.
+fn instant(secs: i64) -> String {
+    let (day, hours, minutes) = (1 + secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);
+    format!("1970-01-{day:02}T{hours:02}:{minutes:02}:{:02}Z", secs % 60)
+}
+
 /// What a history is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
@@ -217,6 +223,10 @@ impl Cluster {
     }
 
     fn new_pod(&mut self) -> Arc<Pod> {
+        compile(self.new_manifest())
+    }
+
+    fn new_manifest(&mut self) -> Value {
         let at = self.random.below(TEMPLATES);
         let name = self.name("p");
         let mut pod = manifest(&self.templates[at], &name);
@@ -237,7 +247,7 @@ impl Cluster {
             self.ephemeral.push(claim.name());
             self.snapshot.objects_mut().apply(claim);
         }
-        compile(pod)
+        pod
     }
 
     fn some_node(&mut self) -> Option<String> {
@@ -276,7 +286,14 @@ impl Cluster {
             }
             5..=9 => {
                 let Some(name) = self.some_node() else { return "nothing" };
-                let pod = Arc::new(self.new_pod().on_node(&Atom::new(&name)));
+                let mut pod = self.new_manifest();
+                if self.random.below(2) == 0 {
+                    // Now and then by a clock that is ahead.
+                    let started = self.now + 2 - i64::try_from(self.random.below(40)).unwrap_or(0);
+                    pod["status"]["startTime"] = instant(started).into();
+                }
+                let pod = compile(pod).on_node(&Atom::new(&name));
+                let pod = Arc::new(pod);
                 self.bound.push(Arc::clone(&pod));
                 self.cache.add(pod);
                 "somebody binds a pod"
@@ -336,7 +353,15 @@ impl Cluster {
         let team = one(&mut self.random, &["red", "blue"]);
         let namespace = one(&mut self.random, &["red", "blue"]);
         let objects = self.snapshot.objects_mut();
-        match self.random.below(5) {
+        match self.random.below(7) {
+            5 => {
+                let budget = budget(&mut self.random);
+                objects.apply(object(ObjectKind::DisruptionBudget, budget));
+            }
+            6 => {
+                let name = one(&mut self.random, &["x", "y"]);
+                objects.remove(ObjectKind::DisruptionBudget, &ObjectName::new(&Atom::new(namespace), name));
+            }
             0 | 1 => {
                 let namespace = json!({"metadata": {"name": namespace, "labels": {"team": team}}});
                 objects.apply(object(ObjectKind::Namespace, namespace));

@@ -6,7 +6,7 @@ use secondmate_core::Nominator;
 use secondmate_core::cache::Cache;
 use secondmate_cycle::{Evaluate, Outcome, Profile, Question, Random, Scope, Standing, StandingSettings};
 use secondmate_framework::{
-    Context, CycleState, Declaration, Filter, NodeParts, Plugin, PodParts, Snapshot, Status,
+    Context, CycleState, Declaration, Filter, NodeParts, Plugin, PodParts, Snapshot, Status, TrialCounts,
 };
 use secondmate_model::objects::{ObjectKind, ObjectName};
 use secondmate_model::{Atom, Node, NodeInfo, Pod, Timestamp, wire};
@@ -209,6 +209,36 @@ fn a_pod_that_is_rejected_again_looks_at_no_node() {
             "0/{nodes} nodes are available: {nodes} node(s) didn't match pod topology spread constraints."
         );
         assert!(world.message(&spread).starts_with(&message), "{}", world.message(&spread));
+    }
+}
+
+#[test]
+fn preemption_tries_out_the_node_that_changed_however_many_there_are() {
+    let mut preemptor = asking("3");
+    preemptor["spec"]["priority"] = 10.into();
+    for nodes in [12, 2000] {
+        let mut world = World::new(nodes, 0, AT_ONCE);
+        (0..nodes).for_each(|_| assert!(world.place(&asking("2")).is_some()));
+        let trials = |world: &mut World| {
+            let before = world.standing.counts().trials;
+            world.message(&preemptor);
+            let TrialCounts { made, known } = world.standing.counts().trials;
+            (made - before.made, known - before.known)
+        };
+        // Every node may be tried, and a tenth of them is enough, or a hundred.
+        let enough = nodes.min(200) as u64;
+        assert_eq!(trials(&mut world), (enough, 0));
+        // The next one begins somewhere else.
+        let mut made = enough;
+        for _ in 0..200 {
+            let (more, known) = trials(&mut world);
+            assert_eq!(more + known, enough);
+            made += more;
+        }
+        assert_eq!(made, nodes as u64, "each once");
+        assert!(world.place(&asking("1")).is_some());
+        let again: u64 = (0..200).map(|_| trials(&mut world).0).sum();
+        assert_eq!(again, 1, "the node of the last pod");
     }
 }
 

@@ -36,6 +36,8 @@ fn histories(name: &str, count: u64, settings: StandingSettings, about: About) -
         sum.dropped += counts.dropped;
         sum.nodes_evaluated += counts.nodes_evaluated;
         sum.groups_visited += counts.groups_visited;
+        sum.trials.made += counts.trials.made;
+        sum.trials.known += counts.trials.known;
         for (plugin, pods) in counts.asked {
             *sum.asked.entry(plugin).or_insert(0) += pods;
         }
@@ -67,6 +69,7 @@ fn both_answer_alike_whatever_happens() {
     let plain: u64 = counts.plain.values().sum();
     assert!(counts.hits > plain, "most pods are answered from a class: {counts:?}");
     assert!(counts.hits > counts.made + counts.rebuilds, "most classes are known: {counts:?}");
+    assert!(counts.trials.known > 100, "preemption meets nodes that it has tried out: {counts:?}");
     assert!(claims_served > counts.hits / 20, "pods with claims are answered from classes as well");
 }
 

@@ -222,6 +222,13 @@ pub fn pod(template: &Value, name: &str) -> Arc<Pod> {
     compile(manifest(template, name))
 }
 
+/// A budget of one of few names.
+pub fn budget(random: &mut Random) -> Value {
+    json!({"metadata": {"name": one(random, &["x", "y"]), "namespace": one(random, &["red", "blue"])},
+        "spec": {"selector": {"matchLabels": {"app": one(random, &["web", "db", "job"])}}},
+        "status": {"disruptionsAllowed": random.below(3)}})
+}
+
 pub fn compile(pod: Value) -> Arc<Pod> {
     let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
     Arc::new(Pod::new(&wire).expect("a pod that compiles"))

@@ -5,11 +5,11 @@ use crate::panics::{points, run};
 use crate::probe::{Laps, Point, TIMED_NODES};
 use crate::profile::{PluginRef, Profile};
 use secondmate_framework::{
-    Code, Context, CycleState, Filter, NodeIndex, NodeStatuses, PreFilter, PreemptionCandidate, RunFilters,
-    Status,
+    Code, Context, CycleState, Filter, KeptTrials, NodeIndex, NodeStatuses, PreFilter, PreemptionCandidate,
+    RunFilters, Status,
 };
 use secondmate_model::{Atom, NodeInfo, Pod};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -128,6 +128,8 @@ pub struct FilterRunner<'a> {
     passed: Cell<u64>,
     /// Runs whose calls are still to be timed one by one, where the cycle is timed.
     to_time: Cell<u32>,
+    /// What is known of trials for pods like the one of this cycle, while a plugin may ask for it.
+    trials: RefCell<Option<KeptTrials>>,
 }
 
 struct RunningFilter<'a> {
@@ -170,7 +172,24 @@ impl<'a> FilterRunner<'a> {
         let mut hooks = Vec::with_capacity(profile.pre_filter.len());
         let hooked = profile.pre_filter.iter().filter(|p| !state.skips_filter(&p.name));
         hooks.extend(hooked.map(|p| (&p.name, &*p.point)));
-        Self { profile, passed: Cell::new(0), to_time: Cell::new(TIMED_NODES), filters, hooks }
+        Self {
+            profile,
+            passed: Cell::new(0),
+            to_time: Cell::new(TIMED_NODES),
+            filters,
+            hooks,
+            trials: RefCell::new(None),
+        }
+    }
+
+    /// From here on plugins may ask for these trials.
+    pub(crate) fn lend_trials(&self, trials: Option<KeptTrials>) {
+        *self.trials.borrow_mut() = trials;
+    }
+
+    /// The trials that were lent, with what was added.
+    pub(crate) fn take_trials(&self) -> Option<KeptTrials> {
+        self.trials.borrow_mut().take()
     }
 
     /// The node and the state with the pods that are nominated to it and count for the pod, if there are any.
@@ -365,6 +384,10 @@ impl RunFilters for FilterRunner<'_> {
         candidates: Vec<PreemptionCandidate>,
     ) -> Result<Vec<PreemptionCandidate>, Status> {
         super::confirm_preemption(self.profile, cx, pod, candidates)
+    }
+
+    fn kept_trials(&self) -> Option<RefMut<'_, KeptTrials>> {
+        RefMut::filter_map(self.trials.borrow_mut(), Option::as_mut).ok()
     }
 }
 

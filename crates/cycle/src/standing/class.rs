@@ -11,8 +11,8 @@ use crate::panics::run;
 use crate::plain::Pass;
 use crate::probe::Point;
 use secondmate_framework::{
-    Code, Context, Coordinates, Cursor, CycleState, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeIndex, Normalization,
-    RunFilters, Snapshot, Status,
+    Code, Context, Coordinates, Cursor, CycleState, KeptTrials, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeIndex,
+    Normalization, RunFilters, Snapshot, Status,
 };
 use secondmate_model::NodeInfo;
 use secondmate_model::objects::ObjectKind;
@@ -37,6 +37,8 @@ pub(super) struct Class {
     unsettled: Vec<NodeIndex>,
     ranking: Ranking,
     domains: DomainCounts,
+    /// Whom pods of it would displace, by node.
+    trials: KeptTrials,
     /// Number of coordinates of each filter by group, and then of each score by group.
     widths: SmallVec<[usize; 2]>,
 }
@@ -148,6 +150,7 @@ impl Class {
             unsettled: Vec::new(),
             ranking: Ranking::new(0),
             domains: DomainCounts::default(),
+            trials: KeptTrials::default(),
             widths: SmallVec::new(),
         }
     }
@@ -186,8 +189,12 @@ impl Class {
         let snapshot = asker.cx().snapshot;
         let rebuilt = stale.is_none();
         let mut stale = stale.unwrap_or_else(|| self.begin_anew(snapshot.nodes().len()));
+        if rebuilt {
+            self.trials.forget_all();
+        }
         let mut moved = Vec::new();
         for node in &stale {
+            self.trials.forget(*node);
             self.count(asker, *node, &mut moved)?;
             if rebuilt {
                 // All of them find their places afterwards, whichever moved.
@@ -284,6 +291,23 @@ impl Class {
             + self.unsettled.capacity() * size_of::<NodeIndex>()
             + self.ranking.bytes()
             + self.domains.bytes()
+            + self.trials.bytes()
+    }
+
+    /// What is known of trials, until it is [given back](Self::give_back); `None` where one node's would not be the same for every pod of the
+    /// class as long as the node is as it is, or where an extender has a say.
+    pub(super) fn lend_trials(&mut self, asker: &Asker<'_, '_>) -> Option<KeptTrials> {
+        let (plan, pass) = (asker.plan, asker.pass);
+        let by_node_alone = plan.apart.is_empty() && !plan.reads_apart();
+        let asks_nobody =
+            !pass.profile.extenders().interested(pass.pod).any(|extender| extender.verbs.preempt);
+        (by_node_alone && asks_nobody).then(|| std::mem::take(&mut self.trials))
+    }
+
+    /// See [`Class::lend_trials`].
+    pub(super) fn give_back(&mut self, trials: KeptTrials) {
+        self.trials = trials;
+        self.bytes = self.count_bytes();
     }
 
     /// How the nodes stand.

@@ -144,6 +144,12 @@ impl<'a> Plan<'a> {
         self.readings.iter().find(|(number, _)| *number == plugin.number)?.1.as_ref()
     }
 
+    /// Whether a plugin told something that it reads for this pod beside the node: storage, say.
+    pub(super) fn reads_apart(&self) -> bool {
+        let mut told = self.readings.iter().filter_map(|(_, reading)| reading.as_ref());
+        told.any(|reading| !reading.is_of_nothing())
+    }
+
     /// Whether the plugin tells what it reads for this pod; the plan has it then.
     fn has_reading(&mut self, pass: &Pass<'_>, plugin: &PluginRef, point: Point) -> bool {
         if let Some((_, told)) = self.readings.iter().find(|(number, _)| *number == plugin.number) {

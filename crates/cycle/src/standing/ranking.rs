@@ -4,7 +4,7 @@
 use super::members::{Best, Members, NOWHERE, Slots};
 use super::why::Why;
 use rustc_hash::FxHashMap;
-use secondmate_framework::{KeptVerdicts, NodeIndex, Status};
+use secondmate_framework::{Code, KeptVerdicts, NodeIndex, Status};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -373,17 +373,29 @@ pub(super) struct Verdicts {
     alone: Vec<(Status, usize)>,
 }
 
+impl Verdicts {
+    fn status_of(&self, standing: u32) -> &Status {
+        if standing & REJECTED != 0 {
+            return &self.alone[(standing & !REJECTED) as usize].0;
+        }
+        &self.groups[standing as usize].0
+    }
+}
+
 impl KeptVerdicts for Verdicts {
     fn len(&self) -> usize {
         self.slots.len()
     }
 
     fn get(&self, node: NodeIndex) -> &Status {
-        let standing = self.standings[self.slots.get(node) as usize];
-        if standing & REJECTED != 0 {
-            return &self.alone[(standing & !REJECTED) as usize].0;
-        }
-        &self.groups[standing as usize].0
+        self.status_of(self.standings[self.slots.get(node) as usize])
+    }
+
+    fn with_code(&self, code: Code) -> Vec<NodeIndex> {
+        // Nodes are many, what they stand for is little.
+        let has_code: Vec<bool> =
+            self.standings.iter().map(|standing| self.status_of(*standing).code() == code).collect();
+        self.slots.iter().filter(|(_, place)| has_code[*place as usize]).map(|(at, _)| at).collect()
     }
 
     fn tally(&self) -> Vec<(&Status, usize)> {

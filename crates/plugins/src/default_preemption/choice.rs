@@ -1,7 +1,8 @@
 //! Which candidate is taken.
 
+use super::dry_run::Candidate;
 use super::importance::Importance;
-use secondmate_framework::PreemptionCandidate;
+use secondmate_framework::{PreemptionCandidate, TrialMarks};
 use secondmate_model::{Pod, Timestamp};
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -9,8 +10,11 @@ use std::sync::Arc;
 /// Makes the lowest priority count as 0.
 const PRIORITY_OFFSET: i64 = 1 << 31;
 
-/// The marks of a candidate by upstream's rules, the first rule first; less is better.
-type Marks = (i64, i32, i64, usize, Reverse<Timestamp>);
+/// The marks of a candidate in upstream's order, the first rule first; less is better.
+fn order(marks: &TrialMarks, importance: Importance) -> (i64, i32, i64, usize, Reverse<Timestamp>) {
+    let TrialMarks { budget_violations, first_priority, priority_sum, victims, start } = *marks;
+    (budget_violations, first_priority, priority_sum, victims, Reverse(start.unwrap_or(importance.now)))
+}
 
 /// The best candidate: the fewest violated budgets, then the lowest priority of the most important victim, the lowest sum of
 /// the victims' priorities, the fewest victims, and the victims of the highest priority started last. The first of equals.
@@ -21,22 +25,40 @@ pub(super) fn best(
     // Extenders may leave candidates without victims; there is nothing to be done for those.
     candidates
         .into_iter()
-        .filter_map(|candidate| Some((marks(&candidate, importance)?, candidate)))
+        .filter_map(|candidate| {
+            let marks = marks(&candidate.victims, candidate.budget_violations, importance)?;
+            Some((order(&marks, importance), candidate))
+        })
         .min_by(|a, b| a.0.cmp(&b.0))
         .map(|(_, candidate)| candidate)
 }
 
-fn marks(candidate: &PreemptionCandidate, importance: Importance) -> Option<Marks> {
-    let victims: &[Arc<Pod>] = &candidate.victims;
+/// The same of candidates in any order, where no extender is to be asked: the first of equals in the snapshot's order.
+pub(super) fn best_by_marks(candidates: Vec<Candidate>, importance: Importance) -> Option<Candidate> {
+    candidates.into_iter().min_by_key(|candidate| (order(&candidate.marks, importance), candidate.at))
+}
+
+/// The marks of a candidate with these victims; none where there are none.
+pub(super) fn marks(
+    victims: &[Arc<Pod>],
+    budget_violations: i64,
+    importance: Importance,
+) -> Option<TrialMarks> {
     let first = victims.first()?;
     let highest = victims.iter().map(|victim| victim.priority).max()?;
     let start = victims
         .iter()
         .filter(|victim| victim.priority == highest)
-        .map(|victim| importance.start(victim))
-        .min()?;
-    let sum = victims.iter().map(|victim| i64::from(victim.priority) + PRIORITY_OFFSET).sum();
-    Some((candidate.budget_violations, first.priority, sum, victims.len(), Reverse(start)))
+        .min_by_key(|victim| importance.start(victim))?
+        .start_time;
+    let priority_sum = victims.iter().map(|victim| i64::from(victim.priority) + PRIORITY_OFFSET).sum();
+    Some(TrialMarks {
+        budget_violations,
+        first_priority: first.priority,
+        priority_sum,
+        victims: victims.len(),
+        start,
+    })
 }
 
 #[cfg(test)]

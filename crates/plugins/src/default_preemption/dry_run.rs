@@ -2,11 +2,15 @@
 
 use super::DefaultPreemption;
 use super::budgets::Budgets;
+use super::choice;
 use super::importance::{Importance, Victim};
 use secondmate_framework::{
-    Code, Context, CycleState, KeptVerdicts, NodeIndex, NodeStatuses, PreemptionCandidate, RunFilters, Status,
+    Code, Context, CycleState, KeptTrials, KeptVerdicts, NodeIndex, NodeStatuses, PreemptionCandidate,
+    RunFilters, Status, Trial, TrialMarks, TrialTerms,
 };
+use secondmate_model::objects::ObjectKind;
 use secondmate_model::{NodeInfo, Pod};
+use std::ops::DerefMut;
 use std::sync::Arc;
 
 const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
@@ -15,11 +19,20 @@ const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
 #[derive(Debug)]
 pub(super) struct Found {
     /// Nodes on which evictions make room; those that no budget speaks against first.
-    pub(super) candidates: Vec<PreemptionCandidate>,
+    pub(super) candidates: Vec<Candidate>,
     /// Why the others do not, of those that were looked at.
     pub(super) statuses: NodeStatuses,
     /// What went wrong on the way.
     pub(super) errors: Vec<String>,
+}
+
+/// A node on which evictions make room.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) at: NodeIndex,
+    pub(super) marks: TrialMarks,
+    /// With the victims, where it was tried out for this pod and not for one like it.
+    pub(super) tried: Option<PreemptionCandidate>,
 }
 
 impl Default for Found {
@@ -54,15 +67,30 @@ impl<'a> DryRun<'a> {
 
     /// Tries the nodes out from `start` on, round the list, until as many candidates as wanted are found, one of them without
     /// the violation of a budget. There is at least one node.
-    pub(super) fn find(&self, state: &CycleState, nodes: &[NodeIndex], start: usize, wanted: usize) -> Found {
+    pub(super) fn find(
+        &self,
+        state: &CycleState,
+        nodes: &[NodeIndex],
+        start: usize,
+        wanted: usize,
+        kept: &mut Option<impl DerefMut<Target = KeptTrials>>,
+    ) -> Found {
+        if let Some(kept) = kept {
+            kept.begin(self.terms(), self.cx.now);
+        }
         let mut found = Found::default();
         let mut violating = Vec::new();
+        // Most of the time somebody is found, and nobody asks why these do not do.
+        let mut known_not_to_do = Vec::new();
         for step in 0..nodes.len() {
             let at = nodes[(start + step) % nodes.len()];
-            match self.victims_on(state, self.cx.snapshot.at(at)) {
+            match self.trial(state, at, kept.as_deref_mut()) {
                 Ok(candidate) => {
-                    let list =
-                        if candidate.budget_violations == 0 { &mut found.candidates } else { &mut violating };
+                    let list = if candidate.marks.budget_violations == 0 {
+                        &mut found.candidates
+                    } else {
+                        &mut violating
+                    };
                     if list.len() < wanted {
                         list.push(candidate);
                     }
@@ -70,7 +98,8 @@ impl<'a> DryRun<'a> {
                         break;
                     }
                 }
-                Err(status) => {
+                Err(None) => known_not_to_do.push(at),
+                Err(Some(status)) => {
                     if status.code() == Code::Error {
                         found.errors.push(status.message());
                     }
@@ -79,7 +108,70 @@ impl<'a> DryRun<'a> {
             }
         }
         found.candidates.append(&mut violating);
+        if found.candidates.is_empty() {
+            for at in known_not_to_do {
+                if let Some(Trial::Rejected(status)) = kept.as_ref().and_then(|kept| kept.get(at)) {
+                    found.statuses.set(at, status.clone());
+                }
+            }
+        }
         found
+    }
+
+    /// What trials depend on beside the nodes and what pods that are alike have in common.
+    fn terms(&self) -> TrialTerms {
+        let budgets = self.cx.snapshot.objects().epoch(ObjectKind::DisruptionBudget);
+        TrialTerms { priority: self.pod.priority, budgets }
+    }
+
+    /// What comes of trying out the node; as it is known from a pod like this one, if it is. Why it does not do is told where that is new.
+    fn trial(
+        &self,
+        state: &CycleState,
+        at: NodeIndex,
+        mut kept: Option<&mut KeptTrials>,
+    ) -> Result<Candidate, Option<Status>> {
+        match kept.as_mut().and_then(|kept| kept.find(at)) {
+            Some(Trial::Candidate(marks)) => return Ok(Candidate { at, marks: *marks, tried: None }),
+            Some(Trial::Rejected(_)) => return Err(None),
+            None => {}
+        }
+        let node = self.cx.snapshot.at(at);
+        let candidate = self.victims_on(state, node).and_then(|candidate| {
+            let marks = choice::marks(&candidate.victims, candidate.budget_violations, self.importance);
+            let marks = marks.ok_or_else(|| no_victim_found(node))?;
+            Ok(Candidate { at, marks, tried: Some(candidate) })
+        });
+        let trial = match &candidate {
+            Ok(candidate) => Some(Trial::Candidate(candidate.marks)),
+            // The next pod may have more luck.
+            Err(status) if status.code() == Code::Error => None,
+            Err(status) => Some(Trial::Rejected(status.clone())),
+        };
+        if let (Some(kept), Some(trial)) = (kept, trial) {
+            let parts = node.pods().iter().filter(|other| self.plugin.may_be_evicted(other, self.pod));
+            kept.keep(at, trial, parts.filter_map(|other| other.start_time), self.cx.now);
+        }
+        candidate.map_err(Some)
+    }
+
+    /// The candidate with the victims.
+    ///
+    /// # Errors
+    /// There are none, against what was known of the node.
+    pub(super) fn with_victims(
+        &self,
+        state: &CycleState,
+        candidate: Candidate,
+    ) -> Result<PreemptionCandidate, Status> {
+        let known = candidate.marks;
+        let tried = match candidate.tried {
+            Some(tried) => return Ok(tried),
+            None => self.victims_on(state, self.cx.snapshot.at(candidate.at))?,
+        };
+        let marks = choice::marks(&tried.victims, tried.budget_violations, self.importance);
+        debug_assert_eq!(marks, Some(known), "the node is as it was when it was tried out");
+        Ok(tried)
     }
 
     /// The fewest pods of the node that have to go: none of those is missing without whom the pod fits as well, in the order in
@@ -96,7 +188,7 @@ impl<'a> DryRun<'a> {
         if potential.is_empty() {
             return Err(self.no_victims.clone());
         }
-        let mut trial = Trial {
+        let mut scratch = Scratch {
             cx: self.cx,
             filters: self.filters,
             pod: self.pod,
@@ -104,25 +196,22 @@ impl<'a> DryRun<'a> {
             node: node.clone(),
         };
         for victim in &potential {
-            trial.remove(&victim.pod)?;
+            scratch.remove(&victim.pod)?;
         }
-        let without_them = trial.verdict();
+        let without_them = scratch.verdict();
         if !without_them.is_success() {
             return Err(without_them);
         }
         self.importance.sort(&mut potential);
         let (violating, others) = self.budgets.split(&potential);
-        let mut victims = trial.displaced(&violating)?;
+        let mut victims = scratch.displaced(&violating)?;
         let budget_violations = victims.len();
-        victims.extend(trial.displaced(&others)?);
+        victims.extend(scratch.displaced(&others)?);
         if !violating.is_empty() && !others.is_empty() {
             self.importance.sort(&mut victims);
         }
         if victims.is_empty() {
-            return Err(Status::error(format!(
-                "expected at least one victim pod on node {:?}",
-                node.name().as_str()
-            )));
+            return Err(no_victim_found(node));
         }
         Ok(PreemptionCandidate {
             node: node.name().clone(),
@@ -131,6 +220,10 @@ impl<'a> DryRun<'a> {
             budget_violations: budget_violations as i64,
         })
     }
+}
+
+fn no_victim_found(node: &NodeInfo) -> Status {
+    Status::error(format!("expected at least one victim pod on node {:?}", node.name().as_str()))
 }
 
 fn no_victims() -> Status {
@@ -185,7 +278,7 @@ impl KeptVerdicts for WithoutVictims {
 }
 
 /// A copy of the node and of the cycle's state, to be changed.
-struct Trial<'a> {
+struct Scratch<'a> {
     cx: &'a Context<'a>,
     filters: &'a dyn RunFilters,
     pod: &'a Arc<Pod>,
@@ -193,7 +286,7 @@ struct Trial<'a> {
     node: NodeInfo,
 }
 
-impl Trial<'_> {
+impl Scratch<'_> {
     fn remove(&mut self, other: &Arc<Pod>) -> Result<(), Status> {
         self.node.remove_pod(&other.uid);
         failed(self.filters.remove_pod(self.cx, &mut self.state, self.pod, other, &self.node))

@@ -26,6 +26,10 @@ pub struct StandingMetrics {
     pub rebuilt: Counter,
     /// Classes that were dropped for want of memory.
     pub dropped: Counter,
+    /// Nodes on which preemption was tried out for a pod of a class.
+    pub trials_made: Counter,
+    /// Nodes of which that was known from an earlier pod of it.
+    pub trials_known: Counter,
     asked: Labelled<Counter, 1>,
     plain: Labelled<Counter, 2>,
 }
@@ -66,6 +70,12 @@ impl StandingMetrics {
             "Kinds of pods that were made, that were rebuilt (every node was looked at again), and that were dropped for want of memory",
             changes.family(),
         );
+        let trials = Labelled::counter(["result"]);
+        registry.register(
+            "standing_trials",
+            "Nodes on which preemption was tried out for a kind of pods (made), and of which it was known from an earlier one whom that would evict (known)",
+            trials.family(),
+        );
         let asked = Labelled::counter(["plugin"]);
         registry.register(
             "standing_asked",
@@ -88,6 +98,8 @@ impl StandingMetrics {
             made: changes.get(["made"]),
             rebuilt: changes.get(["rebuilt"]),
             dropped: changes.get(["dropped"]),
+            trials_made: trials.get(["made"]),
+            trials_known: trials.get(["known"]),
             asked,
             plain,
         }
