@@ -114,6 +114,22 @@ mod tests {
     }
 
     #[test]
+    fn a_victim_that_was_not_started_counts_as_started_now() {
+        let importance = Importance { now: Timestamp::from_secs(4_000_000_000), parity: Parity::Strict };
+        let started = candidate("started", 0, &[(5, 10)]);
+        let mut fresh = candidate("fresh", 0, &[(5, 10)]);
+        fresh.victims =
+            vec![fixture::pod(json!({"metadata": {"name": "v"}, "spec": {"containers": [], "priority": 5}}))];
+        for row in [vec![started.clone(), fresh.clone()], vec![fresh.clone(), started.clone()]] {
+            assert_eq!(best(row, importance).expect("a candidate").node, "fresh");
+        }
+        // With one that was, it does not count.
+        fresh.victims.push(Arc::clone(&started.victims[0]));
+        let found = marks(&fresh.victims, 0, importance).expect("there are victims");
+        assert_eq!(found.start, started.victims[0].start_time);
+    }
+
+    #[test]
     fn the_first_of_equals_is_taken_and_none_without_victims() {
         let importance = Importance { now: Timestamp::default(), parity: Parity::Strict };
         let row = vec![candidate("x", 0, &[]), candidate("a", 0, &[(1, 1)]), candidate("b", 0, &[(1, 1)])];

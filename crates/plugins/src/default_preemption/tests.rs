@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{fixture, inter_pod_affinity, pod_topology_spread};
-use secondmate_framework::{Nominations, PreemptionCandidate, RunFilters, Snapshot};
+use secondmate_framework::{KeptTrials, Nominations, PreemptionCandidate, RunFilters, Snapshot};
 use secondmate_model::{Atom, NodeInfo, Timestamp};
 use serde_json::{Value, json};
 
@@ -454,8 +454,9 @@ fn the_search_ends_when_it_has_enough_and_one_without_a_violated_budget() {
         (4, 2, "c e a"),
     ] {
         let search = DryRun::new(&plugin, &cx, &filters, &pod, importance);
-        let found = search.find(&CycleState::new(), &all, start, wanted);
-        let names: Vec<&str> = found.candidates.iter().map(|candidate| candidate.node.as_str()).collect();
+        let found = search.find(&CycleState::new(), &all, start, wanted, &mut None::<&mut KeptTrials>);
+        let names: Vec<&str> =
+            found.candidates.iter().map(|candidate| snapshot.at(candidate.at).name().as_str()).collect();
         assert_eq!(names.join(" "), expected, "from {start}, {wanted} wanted");
         assert!(found.errors.is_empty());
     }
