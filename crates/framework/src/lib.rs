@@ -65,7 +65,7 @@ pub use registry::{
     AnyFactory, COMMANDS_MAX, EVENTS_MAX, Factory, Handle, Parity, PluginError, PluginEvent, Registry,
     WaitingPodCommand,
 };
-pub use rows::{CpuAndMemory, NodeRow, RowFilter, RowScore};
+pub use rows::{AmountColumns, CpuAndMemory, NodeRow, NodeRows, NodeTable, RowFilter, RowScore};
 pub use snapshot::{CHANGES_MAX, Cursor, Identity, NodeIndex, Snapshot};
 pub use state::{CycleState, State};
 pub use status::{Code, Reason, Status};

@@ -1,7 +1,8 @@
-//! CPU, memory and room for pods of a node in one line of memory: filters and scores that follow from these alone are worked out for many
-//! nodes at a time.
+//! CPU, memory and room for pods of many nodes, each in a column of its own: filters and scores that follow from these alone are worked out
+//! for several nodes at a time.
 
 use secondmate_model::NodeInfo;
+use std::ops::Range;
 
 /// Of CPU and memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,14 +44,175 @@ impl NodeRow {
     }
 }
 
+/// Columns of CPU and memory.
+#[derive(Clone, Copy, Debug)]
+pub struct AmountColumns<'a> {
+    /// CPU, in thousandths.
+    pub milli_cpu: &'a [i64],
+    /// Memory, in bytes.
+    pub memory: &'a [i64],
+}
+
+/// Rows of some nodes, by column; see [`NodeRow`] for what stands in each. All are of the same length.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeRows<'a> {
+    /// What the nodes have.
+    pub allocatable: AmountColumns<'a>,
+    /// What their pods ask for.
+    pub requested: AmountColumns<'a>,
+    /// The same with the defaults for containers that name no CPU or memory.
+    pub non_zero: AmountColumns<'a>,
+    /// How many more pods they take.
+    pub pods_left: &'a [i64],
+}
+
+impl<'a> NodeRows<'a> {
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pods_left.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One of them.
+    ///
+    /// # Panics
+    /// There are not so many.
+    #[must_use]
+    pub fn row(&self, at: usize) -> NodeRow {
+        let amounts = |columns: &AmountColumns<'_>| CpuAndMemory {
+            milli_cpu: columns.milli_cpu[at],
+            memory: columns.memory[at],
+        };
+        NodeRow {
+            allocatable: amounts(&self.allocatable),
+            requested: amounts(&self.requested),
+            non_zero: amounts(&self.non_zero),
+            pods_left: self.pods_left[at],
+        }
+    }
+
+    /// Some of them.
+    ///
+    /// # Panics
+    /// There are not so many.
+    #[must_use]
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let amounts = |columns: &AmountColumns<'a>| AmountColumns {
+            milli_cpu: &columns.milli_cpu[range.clone()],
+            memory: &columns.memory[range.clone()],
+        };
+        Self {
+            allocatable: amounts(&self.allocatable),
+            requested: amounts(&self.requested),
+            non_zero: amounts(&self.non_zero),
+            pods_left: &self.pods_left[range.clone()],
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct AmountTable {
+    milli_cpu: Vec<i64>,
+    memory: Vec<i64>,
+}
+
+impl AmountTable {
+    fn push(&mut self, amounts: CpuAndMemory) {
+        self.milli_cpu.push(amounts.milli_cpu);
+        self.memory.push(amounts.memory);
+    }
+
+    fn set(&mut self, at: usize, amounts: CpuAndMemory) {
+        (self.milli_cpu[at], self.memory[at]) = (amounts.milli_cpu, amounts.memory);
+    }
+
+    fn clear(&mut self) {
+        self.milli_cpu.clear();
+        self.memory.clear();
+    }
+
+    fn columns(&self) -> AmountColumns<'_> {
+        AmountColumns { milli_cpu: &self.milli_cpu, memory: &self.memory }
+    }
+}
+
+/// Rows that somebody keeps.
+#[derive(Clone, Debug, Default)]
+pub struct NodeTable {
+    allocatable: AmountTable,
+    requested: AmountTable,
+    non_zero: AmountTable,
+    pods_left: Vec<i64>,
+}
+
+impl NodeTable {
+    /// All rows.
+    #[must_use]
+    pub fn rows(&self) -> NodeRows<'_> {
+        NodeRows {
+            allocatable: self.allocatable.columns(),
+            requested: self.requested.columns(),
+            non_zero: self.non_zero.columns(),
+            pods_left: &self.pods_left,
+        }
+    }
+
+    /// Adds a row at the end.
+    pub fn push(&mut self, row: NodeRow) {
+        self.allocatable.push(row.allocatable);
+        self.requested.push(row.requested);
+        self.non_zero.push(row.non_zero);
+        self.pods_left.push(row.pods_left);
+    }
+
+    /// Replaces a row.
+    ///
+    /// # Panics
+    /// There are not so many.
+    pub fn set(&mut self, at: usize, row: NodeRow) {
+        self.allocatable.set(at, row.allocatable);
+        self.requested.set(at, row.requested);
+        self.non_zero.set(at, row.non_zero);
+        self.pods_left[at] = row.pods_left;
+    }
+
+    /// Removes all rows.
+    pub fn clear(&mut self) {
+        self.allocatable.clear();
+        self.requested.clear();
+        self.non_zero.clear();
+        self.pods_left.clear();
+    }
+
+    /// Memory that it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.pods_left.capacity() * size_of::<NodeRow>()
+    }
+}
+
+impl FromIterator<NodeRow> for NodeTable {
+    fn from_iter<T: IntoIterator<Item = NodeRow>>(rows: T) -> Self {
+        let mut table = Self::default();
+        rows.into_iter().for_each(|row| table.push(row));
+        table
+    }
+}
+
 /// A filter for one pod, where it follows from the nodes' rows. See [`Filter::by_row`](crate::Filter::by_row).
 pub trait RowFilter {
     /// Sets `passes` to `false` for the nodes that the filter rejects. There is one for each row.
-    fn filter(&self, rows: &[NodeRow], passes: &mut [bool]);
+    fn filter(&self, rows: NodeRows<'_>, passes: &mut [bool]);
 }
 
 /// A score for one pod, where it follows from the nodes' rows. See [`Score::by_row`](crate::Score::by_row).
 pub trait RowScore {
     /// The raw scores of the nodes that pass. There is one for each row; what stands there for other nodes does not matter.
-    fn score(&self, rows: &[NodeRow], passes: &[bool], scores: &mut [i64]);
+    fn score(&self, rows: NodeRows<'_>, passes: &[bool], scores: &mut [i64]);
 }

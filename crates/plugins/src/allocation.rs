@@ -1,6 +1,6 @@
 //! What the two plugins that score resources have in common: which resources they look at, and how much of them is taken.
 
-use secondmate_framework::NodeRow;
+use secondmate_framework::{AmountColumns, NodeRow, NodeRows};
 use secondmate_model::NodeInfo;
 use secondmate_model::resources::{ResourceKey, Resources};
 use serde::Deserialize;
@@ -122,7 +122,42 @@ impl RowAllocation {
     }
 }
 
-/// Rows whose intermediate results are kept at a time, so that the processor divides several at once.
+impl RowAllocation {
+    /// What these nodes have of it, and what their pods take.
+    pub(crate) fn columns<'a>(&self, rows: &NodeRows<'a>) -> (&'a [i64], &'a [i64]) {
+        let taken = if self.taken == Taken::NonZeroRequested { &rows.non_zero } else { &rows.requested };
+        let column =
+            |columns: &AmountColumns<'a>| if self.is_memory { columns.memory } else { columns.milli_cpu };
+        (column(&rows.allocatable), column(taken))
+    }
+
+    /// How much the pod asks for.
+    pub(crate) fn pod_request(&self) -> i64 {
+        self.pod_request
+    }
+}
+
+/// An integer of at least 0 and below 2^52 as a number in floating point, which it is exactly. Unlike `as` it is done for several numbers at
+/// once on every processor.
+#[inline(always)]
+pub(crate) fn exactly(integer: i64) -> f64 {
+    f64::from_bits(BITS_OF_LARGE | integer as u64) - LARGE
+}
+
+/// A number from 0 to 100, cut to an integer; likewise done for several at once. What comes of other numbers is of no use.
+#[inline(always)]
+pub(crate) fn whole_percent(percent: f64) -> i64 {
+    let nearest = percent + LARGE - LARGE;
+    let whole = if nearest > percent { nearest - 1.0 } else { nearest };
+    ((whole + LARGE).to_bits() & 0x7f) as i64
+}
+
+/// 2^52. From there on to 2^53 the lower bits of a number count ones, so a smaller one that is added is rounded to an integer.
+const LARGE: f64 = f64::from_bits(BITS_OF_LARGE);
+const BITS_OF_LARGE: u64 = (1023 + 52) << 52;
+
+/// Rows whose intermediate results are kept at a time, so that the processor divides several at once: as many as it can, which is told when
+/// the program runs (`dispatch!`).
 pub(crate) const ROWS_AT_ONCE: usize = 64;
 
 /// The allocations of these resources by row; `None` where one of them is in no row.
@@ -201,6 +236,19 @@ pub(crate) fn some_rows(count: usize) -> Vec<NodeRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_turned_into_others_as_by_a_cast() {
+        for integer in [0, 1, 99, 1 << 31, (1 << 52) - 1] {
+            assert_eq!(exactly(integer).to_bits(), (integer as f64).to_bits(), "{integer}");
+        }
+        for hundredths in 0..=10_000 {
+            let percent = f64::from(hundredths) / 100.0;
+            for percent in [percent, percent.next_up(), percent.next_down().max(0.0)] {
+                assert_eq!(whole_percent(percent), percent as i64, "{percent}");
+            }
+        }
+    }
 
     #[test]
     fn quotients_are_those_of_integers() {

@@ -3,12 +3,13 @@
 //! Since 1.36 the score is about the improvement: balance with the pod against balance without it, between 50 and 100.
 
 use crate::allocation::{
-    Allocation, ROWS_AT_ONCE, ResourceArgs, RowAllocation, ScoredRequests, ScoredResource, Taken,
-    requests_of, row_allocations, scored_resources,
+    Allocation, ROWS_AT_ONCE, ResourceArgs, RowAllocation, ScoredRequests, ScoredResource, Taken, exactly,
+    requests_of, row_allocations, scored_resources, whole_percent,
 };
 use crate::arguments;
+use fearless_simd::{Level, Simd, dispatch};
 use secondmate_framework::{
-    Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, NodeRow,
+    Context, CycleState, Declaration, EventRegistration, Handle, MAX_NODE_SCORE, NodeParts, NodeRows,
     Normalization, Plugin, PluginError, PodParts, PreScore, RowScore, Score, Status,
 };
 use secondmate_model::{NodeInfo, Pod};
@@ -94,10 +95,12 @@ fn score_by(with: i64, without: i64) -> i64 {
 struct RowScores(SmallVec<[RowAllocation; 2]>);
 
 impl RowScore for RowScores {
-    fn score(&self, rows: &[NodeRow], passes: &[bool], scores: &mut [i64]) {
-        let each = rows.chunks(ROWS_AT_ONCE).zip(passes.chunks(ROWS_AT_ONCE));
-        for ((rows, passes), scores) in each.zip(scores.chunks_mut(ROWS_AT_ONCE)) {
-            if !self.score_two(rows, scores) {
+    fn score(&self, rows: NodeRows<'_>, passes: &[bool], scores: &mut [i64]) {
+        let level = Level::new();
+        let each = passes.chunks(ROWS_AT_ONCE).zip(scores.chunks_mut(ROWS_AT_ONCE));
+        for (from, (passes, scores)) in (0..).step_by(ROWS_AT_ONCE).zip(each) {
+            let rows = rows.part(from..from + scores.len());
+            if !self.score_two(level, rows, scores) {
                 self.score_each(rows, passes, scores);
             }
         }
@@ -106,40 +109,46 @@ impl RowScore for RowScores {
 
 impl RowScores {
     /// The scores by two resources that every node has; says whether these are such. As [`score_of_two`] has it.
-    fn score_two(&self, rows: &[NodeRow], scores: &mut [i64]) -> bool {
-        let [a, b] = *self.0 else { return false };
-        let mut has = [[1.0; ROWS_AT_ONCE]; 2];
-        let (mut with, mut without) = ([[0.0; ROWS_AT_ONCE]; 2], [[0.0; ROWS_AT_ONCE]; 2]);
-        let mut usual = true;
-        let columns = has.iter_mut().zip(with.iter_mut().zip(&mut without));
-        for (resource, (has, (with, without))) in [a, b].into_iter().zip(columns) {
-            for (row, (has, (with, without))) in
-                rows.iter().zip(has.iter_mut().zip(with.iter_mut().zip(without)))
-            {
-                let Allocation { allocatable, allocated, requested } = resource.amounts(row);
-                usual &= (allocatable > 0) & (allocated >= 0) & (requested >= 0);
-                *has = allocatable as f64;
-                *with = requested as f64;
-                *without = allocated as f64;
-            }
-        }
-        if !usual {
-            return false;
-        }
-        let part = |used: f64, has: f64| (used / has).min(1.0);
-        let balance = |a: f64, b: f64| ((1.0 - ((a - b) / 2.0).abs()) * MAX_NODE_SCORE as f64) as i32;
-        for (at, score) in scores.iter_mut().enumerate() {
-            let used = |of: &[[f64; ROWS_AT_ONCE]; 2]| {
-                balance(part(of[0][at], has[0][at]), part(of[1][at], has[1][at]))
-            };
-            *score = score_by(i64::from(used(&with)), i64::from(used(&without)));
-        }
-        true
+    fn score_two(&self, level: Level, rows: NodeRows<'_>, scores: &mut [i64]) -> bool {
+        let [a, b] = &*self.0 else { return false };
+        dispatch!(level, simd => Self::score_by_two(simd, a, b, rows, scores))
     }
 
-    fn score_each(&self, rows: &[NodeRow], passes: &[bool], scores: &mut [i64]) {
-        for ((row, passes), score) in rows.iter().zip(passes).zip(scores) {
+    #[inline(always)]
+    fn score_by_two<S: Simd>(
+        _simd: S,
+        a: &RowAllocation,
+        b: &RowAllocation,
+        rows: NodeRows<'_>,
+        scores: &mut [i64],
+    ) -> bool {
+        let ((has, taken), (other_has, other_taken)) = (a.columns(&rows), b.columns(&rows));
+        let (mut too_large, mut has_none) = (0, false);
+        let part = |used: f64, has: f64| {
+            let part = used / has;
+            if part < 1.0 { part } else { 1.0 }
+        };
+        let balance = |a: f64, b: f64| whole_percent((1.0 - ((a - b) / 2.0).abs()) * MAX_NODE_SCORE as f64);
+        let one = has.iter().zip(taken);
+        let other = other_has.iter().zip(other_taken);
+        for (score, ((has, taken), (other_has, other_taken))) in scores.iter_mut().zip(one.zip(other)) {
+            let requested = taken.wrapping_add(a.pod_request());
+            let other_requested = other_taken.wrapping_add(b.pod_request());
+            // Negative ones are large as well.
+            too_large |= (has | taken | requested | other_has | other_taken | other_requested) as u64 >> 52;
+            has_none |= (*has == 0) | (*other_has == 0);
+            let (has, other_has) = (exactly(*has), exactly(*other_has));
+            let without = balance(part(exactly(*taken), has), part(exactly(*other_taken), other_has));
+            let with = balance(part(exactly(requested), has), part(exactly(other_requested), other_has));
+            *score = score_by(with, without);
+        }
+        too_large == 0 && !has_none
+    }
+
+    fn score_each(&self, rows: NodeRows<'_>, passes: &[bool], scores: &mut [i64]) {
+        for (at, (passes, score)) in passes.iter().zip(scores).enumerate() {
             if *passes {
+                let row = &rows.row(at);
                 *score = match *self.0 {
                     [a, b] => match (a.on(row), b.on(row)) {
                         (Some(a), Some(b)) => score_of_two(a, b),
@@ -269,7 +278,7 @@ mod tests {
     use super::*;
     use crate::allocation::{some_rows, usual_rows};
     use crate::fixture::{context, node, pod};
-    use secondmate_framework::Snapshot;
+    use secondmate_framework::{NodeTable, Snapshot};
     use serde_json::json;
 
     fn asking(requests: Value) -> Arc<Pod> {
@@ -300,15 +309,17 @@ mod tests {
         for requests in [[0, 0], [150, 1 << 30], [-100_000, 7]] {
             let allocations = row_allocations(&resources, &requests, Taken::Requested);
             let scores = RowScores(allocations.expect("CPU and memory"));
-            let rows = [usual_rows(100), some_rows(300)].concat();
+            let table: NodeTable = usual_rows(100).into_iter().chain(some_rows(300)).collect();
+            let rows = table.rows();
             let (passes, mut at_once, mut each) = (vec![true; 400], vec![0; 400], vec![0; 400]);
-            scores.score(&rows, &passes, &mut at_once);
-            scores.score_each(&rows, &passes, &mut each);
+            scores.score(rows, &passes, &mut at_once);
+            scores.score_each(rows, &passes, &mut each);
             assert_eq!(at_once, each, "{requests:?}");
-            assert_eq!(
-                scores.score_two(&rows[..ROWS_AT_ONCE], &mut at_once[..ROWS_AT_ONCE]),
-                requests[0] >= 0
-            );
+            for level in [Level::new(), Level::baseline()] {
+                let (usual, at_once) = (rows.part(0..ROWS_AT_ONCE), &mut at_once[..ROWS_AT_ONCE]);
+                assert_eq!(scores.score_two(level, usual, at_once), requests[0] >= 0);
+                assert!(requests[0] < 0 || *at_once == each[..ROWS_AT_ONCE], "{requests:?} {level:?}");
+            }
         }
     }
 

@@ -8,7 +8,10 @@ use super::key::Key;
 use super::split::Split;
 use super::why::Why;
 use crate::probe::Point;
-use secondmate_framework::{Cursor, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeIndex, NodeRow, Snapshot};
+use fearless_simd::{Level, Simd, dispatch};
+use secondmate_framework::{
+    Cursor, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeIndex, NodeRow, NodeRows, NodeTable, Snapshot,
+};
 
 /// Rows at a time: their intermediate results stay in the nearest cache.
 pub(super) const ROWS: usize = 256;
@@ -21,7 +24,7 @@ const FIXED_MAX: usize = 64;
 /// The columns.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
-    rows: Vec<NodeRow>,
+    rows: NodeTable,
     /// How far the rows have followed the nodes.
     cursor: Option<Cursor>,
     fixed: Vec<Fixed>,
@@ -32,7 +35,7 @@ pub(super) struct Columns {
 impl Columns {
     /// Memory that they take, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<NodeRow>() + self.fixed.iter().map(Fixed::bytes).sum::<usize>()
+        self.rows.bytes() + self.fixed.iter().map(Fixed::bytes).sum::<usize>()
     }
 
     /// Memory that they take at least, for so many nodes, in bytes.
@@ -68,7 +71,7 @@ impl Columns {
             self.drop_oldest();
         }
         let fixed = self.fixed.iter().find(|fixed| fixed.used == self.clock);
-        Ok(fixed.map(|fixed| Sheet { rows: &self.rows, fixed, split, asked }))
+        Ok(fixed.map(|fixed| Sheet { rows: self.rows.rows(), fixed, split, asked }))
     }
 
     fn drop_oldest(&mut self) {
@@ -81,7 +84,7 @@ impl Columns {
     fn refresh_rows(&mut self, snapshot: &Snapshot) {
         let changes = self.cursor.as_ref().and_then(|cursor| snapshot.changes_since(cursor));
         match changes {
-            Some(changes) => changes.for_each(|at| self.rows[at.get()] = NodeRow::of(snapshot.at(at))),
+            Some(changes) => changes.for_each(|at| self.rows.set(at.get(), NodeRow::of(snapshot.at(at)))),
             None => self.rows = snapshot.nodes().iter().map(|node| NodeRow::of(node)).collect(),
         }
         self.cursor = Some(snapshot.cursor());
@@ -91,7 +94,7 @@ impl Columns {
 /// The columns for one pod, and the plugins that judge by them.
 pub(super) struct Sheet<'c, 's> {
     /// By position.
-    pub(super) rows: &'c [NodeRow],
+    pub(super) rows: NodeRows<'c>,
     pub(super) fixed: &'c Fixed,
     pub(super) split: &'c Split<'s>,
     /// Nodes that plugins were asked about one by one.
@@ -100,7 +103,7 @@ pub(super) struct Sheet<'c, 's> {
 
 impl Sheet<'_, '_> {
     /// Which of these nodes pass.
-    pub(super) fn filter(&self, rows: &[NodeRow], slots: &[Slot], passes: &mut [bool]) {
+    pub(super) fn filter(&self, rows: NodeRows<'_>, slots: &[Slot], passes: &mut [bool]) {
         passes.iter_mut().zip(slots).for_each(|(passes, slot)| *passes = *slot != REJECTED);
         for (_, filter) in &self.split.row_filters {
             filter.filter(rows, passes);
@@ -110,24 +113,24 @@ impl Sheet<'_, '_> {
     /// The weighted sums of the scores of those that pass which need no normalisation.
     pub(super) fn score(
         &self,
-        rows: &[NodeRow],
+        rows: NodeRows<'_>,
         slots: &[Slot],
         passes: &[bool],
         sums: &mut [i64],
     ) -> Result<(), Why> {
-        let kinds = self.fixed.kinds();
-        let own = |slot: &Slot| kinds.get(usize::from(*slot)).map_or(0, |kind| i64::from(kind.own));
-        sums.iter_mut().zip(slots).for_each(|(sum, slot)| *sum = own(slot));
+        match self.fixed.kinds() {
+            // Those that do not pass may have any sum.
+            [kind] => sums.fill(kind.own.into()),
+            kinds => {
+                let own = |slot: &Slot| kinds.get(usize::from(*slot)).map_or(0, |kind| i64::from(kind.own));
+                sums.iter_mut().zip(slots).for_each(|(sum, slot)| *sum = own(slot));
+            }
+        }
         let mut raw = [0_i64; ROWS];
         let raw = &mut raw[..rows.len()];
         for (_, score, weight) in &self.split.row_scores {
             score.score(rows, passes, raw);
-            let mut in_range = true;
-            for ((sum, raw), passes) in sums.iter_mut().zip(&*raw).zip(passes) {
-                in_range &= !*passes || (MIN_NODE_SCORE..=MAX_NODE_SCORE).contains(raw);
-                *sum = sum.wrapping_add(raw.wrapping_mul(*weight));
-            }
-            if !in_range {
+            if !dispatch!(Level::new(), simd => add(simd, sums, raw, passes, *weight)) {
                 return Err(Why::Failed);
             }
         }
@@ -141,16 +144,17 @@ impl Sheet<'_, '_> {
         nodes: &[NodeIndex],
         mut tell: impl FnMut(NodeIndex, Option<(&Kind, i64)>) -> Result<(), Why>,
     ) -> Result<(), Why> {
-        let (mut rows, mut slots) = (Vec::new(), Vec::new());
+        let (mut picked, mut slots) = (NodeTable::default(), Vec::new());
         let (mut passes, mut sums) = ([false; PICKED], [0_i64; PICKED]);
         for nodes in nodes.chunks(PICKED) {
-            rows.clear();
-            rows.extend(nodes.iter().map(|at| self.rows[at.get()]));
+            picked.clear();
+            nodes.iter().for_each(|at| picked.push(self.rows.row(at.get())));
+            let rows = picked.rows();
             slots.clear();
             slots.extend(nodes.iter().map(|at| self.fixed.slots()[at.get()]));
             let (passes, sums) = (&mut passes[..nodes.len()], &mut sums[..nodes.len()]);
-            self.filter(&rows, &slots, passes);
-            self.score(&rows, &slots, passes, sums)?;
+            self.filter(rows, &slots, passes);
+            self.score(rows, &slots, passes, sums)?;
             for (((at, slot), passes), sum) in nodes.iter().zip(&slots).zip(&*passes).zip(&*sums) {
                 let kind = &self.fixed.kinds().get(usize::from(*slot)).filter(|_| *passes);
                 tell(*at, kind.map(|kind| (kind, *sum)))?;
@@ -176,4 +180,16 @@ impl Sheet<'_, '_> {
         filters.chain(by_row).for_each(tell(Point::Filter));
         scorers.chain(scores_by_row).for_each(tell(Point::Score));
     }
+}
+
+/// Adds scores to sums; says whether those of the nodes that pass are in range. It is written so that the compiler does several at a time,
+/// with what the processor has for that.
+#[inline(always)]
+fn add<S: Simd>(_simd: S, sums: &mut [i64], raw: &[i64], passes: &[bool], weight: i64) -> bool {
+    let mut in_range = true;
+    for ((sum, raw), passes) in sums.iter_mut().zip(raw).zip(passes) {
+        in_range &= !*passes | ((*raw >= MIN_NODE_SCORE) & (*raw <= MAX_NODE_SCORE));
+        *sum = sum.wrapping_add(raw.wrapping_mul(weight));
+    }
+    in_range
 }

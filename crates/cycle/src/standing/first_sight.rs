@@ -5,6 +5,7 @@ use super::class::{Asker, weighted};
 use super::columns::{ROWS, Sheet};
 use super::fixed::Kind;
 use super::why::Why;
+use fearless_simd::{Level, Simd, dispatch};
 use secondmate_framework::{NodeIndex, Normalization, RunFilters};
 use std::ops::Range;
 
@@ -41,6 +42,32 @@ impl Best {
         }
         self.nodes += 1;
     }
+
+    /// The same for those of these nodes that pass, which stand in a row.
+    fn offer_all(&mut self, from: usize, passes: &[bool], sums: &[i64]) {
+        let (passing, most) = dispatch!(Level::new(), simd => survey(simd, passes, sums));
+        if passing > 0 && (self.nodes == 0 || most >= self.own) {
+            if self.nodes == 0 || most > self.own {
+                self.own = most;
+                self.ties.clear();
+            }
+            let ties =
+                passes.iter().zip(sums).enumerate().filter(|(_, (passes, sum))| **passes & (**sum == most));
+            self.ties.extend(ties.map(|(at, _)| u32::try_from(from + at).expect("fewer than 2^32 nodes")));
+        }
+        self.nodes += passing;
+    }
+}
+
+/// How many pass, and the largest sum of these.
+#[inline(always)]
+fn survey<S: Simd>(_simd: S, passes: &[bool], sums: &[i64]) -> (usize, i64) {
+    let (mut passing, mut most) = (0, i64::MIN);
+    for (passes, sum) in passes.iter().zip(sums) {
+        passing += usize::from(*passes);
+        most = most.max(if *passes { *sum } else { i64::MIN });
+    }
+    (passing, most)
 }
 
 /// The best of all nodes.
@@ -99,7 +126,7 @@ impl FirstSight {
         nominated: &[NodeIndex],
     ) -> Result<(), Why> {
         let from = chunk.start;
-        let (rows, slots) = (&sheet.rows[chunk.clone()], &sheet.fixed.slots()[chunk]);
+        let (rows, slots) = (sheet.rows.part(chunk.clone()), &sheet.fixed.slots()[chunk]);
         let (mut passes, mut sums) = ([false; ROWS], [0_i64; ROWS]);
         let (passes, sums) = (&mut passes[..rows.len()], &mut sums[..rows.len()]);
         sheet.filter(rows, slots, passes);
@@ -112,6 +139,10 @@ impl FirstSight {
             passes[at.get() - from] = status.is_success();
         }
         sheet.score(rows, slots, passes, sums)?;
+        if let [best] = self.best.as_mut_slice() {
+            best.offer_all(from, passes, sums);
+            return Ok(());
+        }
         for (at, ((passes, slot), sum)) in passes.iter().zip(slots).zip(sums).enumerate() {
             if *passes {
                 let position = u32::try_from(from + at).expect("fewer than 2^32 nodes");
@@ -148,5 +179,32 @@ impl FirstSight {
             ties.sort_unstable();
         }
         Ok(BestOfAll { ties, feasible })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    #[test]
+    fn nodes_offered_in_a_row_end_as_those_offered_one_by_one() {
+        for seed in 0..200 {
+            let mut random = Random::new(seed);
+            let (mut each, mut all, mut from) = (Best::default(), Best::default(), 0);
+            for _ in 0..random.below(6) {
+                let rows = random.below(ROWS + 1);
+                // Few sums, so that several nodes are best.
+                let sums: Vec<i64> = (0..rows).map(|_| 100 - i64::try_from(random.below(4)).expect("a small number")).collect();
+                let most = random.below(3);
+                let passes: Vec<bool> = (0..rows).map(|_| random.below(3) <= most).collect();
+                for (at, sum) in sums.iter().enumerate().filter(|(at, _)| passes[*at]) {
+                    each.offer(u32::try_from(from + at).expect("a small number"), *sum);
+                }
+                all.offer_all(from, &passes, &sums);
+                from += rows;
+            }
+            assert_eq!((each.nodes, each.own, each.ties), (all.nodes, all.own, all.ties), "seed {seed}");
+        }
     }
 }

@@ -2,8 +2,11 @@
 
 use super::Needs;
 use super::strategy::Strategy;
-use crate::allocation::{Allocation, ROWS_AT_ONCE, RowAllocation, ScoredResource, Taken, row_allocations};
-use secondmate_framework::{MAX_NODE_SCORE, NodeRow, RowFilter, RowScore};
+use crate::allocation::{
+    ROWS_AT_ONCE, RowAllocation, ScoredResource, Taken, exactly, row_allocations, whole_percent,
+};
+use fearless_simd::{Level, Simd, dispatch};
+use secondmate_framework::{MAX_NODE_SCORE, NodeRows, RowFilter, RowScore};
 use smallvec::SmallVec;
 
 struct RowNeeds {
@@ -25,12 +28,23 @@ fn has_room(need: i64, allocatable: i64, requested: i64) -> bool {
 }
 
 impl RowFilter for RowNeeds {
-    fn filter(&self, rows: &[NodeRow], passes: &mut [bool]) {
-        for (row, passes) in rows.iter().zip(passes) {
-            let (has, taken) = (&row.allocatable, &row.requested);
-            *passes &= (row.pods_left > 0)
-                & has_room(self.milli_cpu, has.milli_cpu, taken.milli_cpu)
-                & has_room(self.memory, has.memory, taken.memory);
+    fn filter(&self, rows: NodeRows<'_>, passes: &mut [bool]) {
+        dispatch!(Level::new(), simd => self.find_room(simd, rows, passes));
+    }
+}
+
+impl RowNeeds {
+    #[inline(always)]
+    fn find_room<S: Simd>(&self, _simd: S, rows: NodeRows<'_>, passes: &mut [bool]) {
+        let (has, taken) = (&rows.allocatable, &rows.requested);
+        let cpu = has.milli_cpu.iter().zip(taken.milli_cpu);
+        let memory = has.memory.iter().zip(taken.memory);
+        for (((passes, left), (has, taken)), (has_memory, taken_memory)) in
+            passes.iter_mut().zip(rows.pods_left).zip(cpu).zip(memory)
+        {
+            *passes &= (*left > 0)
+                & has_room(self.milli_cpu, *has, *taken)
+                & has_room(self.memory, *has_memory, *taken_memory);
         }
     }
 }
@@ -55,61 +69,75 @@ pub(super) fn score<'a>(
 impl RowScores<'_> {
     /// LeastAllocated of two resources, where the amounts are such that floating point comes to the same; says whether they are. As
     /// [`Strategy::score`] has it.
-    fn score_least_of_two(&self, rows: &[NodeRow], scores: &mut [i64]) -> bool {
-        /// A hundred times as much is below 2^52: see [`quotient`](crate::allocation::quotient).
-        const EXACT: i64 = 1 << 45;
+    fn score_least_of_two(&self, level: Level, rows: NodeRows<'_>, scores: &mut [i64]) -> bool {
         let (Strategy::LeastAllocated, [(a, weight), (b, other_weight)]) = (self.strategy, &*self.resources)
         else {
             return false;
         };
-        let (mut has, mut free) = ([[1.0; ROWS_AT_ONCE]; 2], [[0.0; ROWS_AT_ONCE]; 2]);
-        let mut exact = true;
-        for ((resource, has), free) in [a, b].into_iter().zip(&mut has).zip(&mut free) {
-            for ((row, has), free) in rows.iter().zip(has).zip(free) {
-                let Allocation { allocatable, requested, .. } = resource.amounts(row);
-                exact &= (1..EXACT).contains(&allocatable) & (0..EXACT).contains(&requested);
-                *has = allocatable as f64;
-                *free = allocatable.wrapping_sub(requested).max(0).wrapping_mul(MAX_NODE_SCORE) as f64;
-            }
-        }
-        if !exact {
+        let (mut free, mut other_free) = ([0; ROWS_AT_ONCE], [0; ROWS_AT_ONCE]);
+        let usual = dispatch!(level, simd => percent_free(simd, a, &rows, &mut free))
+            && dispatch!(level, simd => percent_free(simd, b, &rows, &mut other_free));
+        if !usual {
             return false;
         }
-        let weights = weight + other_weight;
-        let [has, other_has] = has;
-        let [free, other_free] = free;
-        let each = has.iter().zip(other_has).zip(free.iter().zip(other_free));
-        for (score, ((has, other_has), (free, other_free))) in scores.iter_mut().zip(each) {
-            let (one, other) = ((free / has) as i32, (other_free / other_has) as i32);
-            *score = i64::from(one) * weight + i64::from(other) * other_weight;
+        let each = scores.iter_mut().zip(free.iter().zip(&other_free));
+        if (*weight, *other_weight) == (1, 1) {
+            each.for_each(|(score, (free, other))| *score = (free + other) >> 1);
+        } else {
+            let weights = weight + other_weight;
+            each.for_each(|(score, (free, other))| {
+                *score = (free * weight + other * other_weight) / weights;
+            });
         }
-        // Weights are small.
-        scores
-            .iter_mut()
-            .for_each(|score| *score = if weights == 2 { *score >> 1 } else { *score / weights });
         true
     }
+
+    fn score_each(&self, rows: NodeRows<'_>, passes: &[bool], scores: &mut [i64]) {
+        for (at, (passes, score)) in passes.iter().zip(scores).enumerate() {
+            if *passes {
+                let row = rows.row(at);
+                let allocations = self.resources.iter();
+                let allocations =
+                    allocations.filter_map(|(resource, weight)| Some((resource.on(&row)?, *weight)));
+                *score = self.strategy.score(allocations);
+            }
+        }
+    }
+}
+
+/// What would be left of the resource with the pod, in percent; says whether floating point comes to the same as integers.
+#[inline(always)]
+fn percent_free<S: Simd>(
+    _simd: S,
+    resource: &RowAllocation,
+    rows: &NodeRows<'_>,
+    percent: &mut [i64; ROWS_AT_ONCE],
+) -> bool {
+    /// A hundred times as much is below 2^52: see [`quotient`](crate::allocation::quotient).
+    const EXACT: u32 = 45;
+    let (has, taken) = resource.columns(rows);
+    let mut too_large = 0;
+    let mut has_none = false;
+    for ((percent, has), taken) in percent.iter_mut().zip(has).zip(taken) {
+        let requested = taken.wrapping_add(resource.pod_request());
+        // Negative ones are large as well.
+        too_large |= (has | requested) as u64 >> EXACT;
+        has_none |= *has == 0;
+        let (has, requested) = (exactly(*has), exactly(requested));
+        let free = if has > requested { has - requested } else { 0.0 };
+        *percent = whole_percent(free * MAX_NODE_SCORE as f64 / has);
+    }
+    too_large == 0 && !has_none
 }
 
 impl RowScore for RowScores<'_> {
-    fn score(&self, rows: &[NodeRow], passes: &[bool], scores: &mut [i64]) {
-        let each = rows.chunks(ROWS_AT_ONCE).zip(passes.chunks(ROWS_AT_ONCE));
-        for ((rows, passes), scores) in each.zip(scores.chunks_mut(ROWS_AT_ONCE)) {
-            if !self.score_least_of_two(rows, scores) {
+    fn score(&self, rows: NodeRows<'_>, passes: &[bool], scores: &mut [i64]) {
+        let level = Level::new();
+        let each = passes.chunks(ROWS_AT_ONCE).zip(scores.chunks_mut(ROWS_AT_ONCE));
+        for (from, (passes, scores)) in (0..).step_by(ROWS_AT_ONCE).zip(each) {
+            let rows = rows.part(from..from + scores.len());
+            if !self.score_least_of_two(level, rows, scores) {
                 self.score_each(rows, passes, scores);
-            }
-        }
-    }
-}
-
-impl RowScores<'_> {
-    fn score_each(&self, rows: &[NodeRow], passes: &[bool], scores: &mut [i64]) {
-        for ((row, passes), score) in rows.iter().zip(passes).zip(scores) {
-            if *passes {
-                let allocations = self.resources.iter();
-                let allocations =
-                    allocations.filter_map(|(resource, weight)| Some((resource.on(row)?, *weight)));
-                *score = self.strategy.score(allocations);
             }
         }
     }
@@ -119,6 +147,7 @@ impl RowScores<'_> {
 mod tests {
     use super::*;
     use crate::allocation::{some_rows, usual_rows};
+    use secondmate_framework::NodeTable;
     use secondmate_model::resources::ResourceKey;
 
     #[test]
@@ -132,16 +161,18 @@ mod tests {
                 let allocations = row_allocations(&resources, &requests, Taken::NonZeroRequested);
                 let resources = allocations.expect("CPU and memory").into_iter().zip(weights).collect();
                 let scores = RowScores { resources, strategy: &Strategy::LeastAllocated };
-                let rows = [usual_rows(100), some_rows(300)].concat();
+                let table: NodeTable = usual_rows(100).into_iter().chain(some_rows(300)).collect();
+                let rows = table.rows();
                 let (passes, mut at_once, mut each) = (vec![true; 400], vec![0; 400], vec![0; 400]);
-                scores.score(&rows, &passes, &mut at_once);
-                scores.score_each(&rows, &passes, &mut each);
+                scores.score(rows, &passes, &mut at_once);
+                scores.score_each(rows, &passes, &mut each);
                 assert_eq!(at_once, each, "{weights:?} {requests:?}");
-                let usual = requests[0] >= 0;
-                assert_eq!(
-                    scores.score_least_of_two(&rows[..ROWS_AT_ONCE], &mut at_once[..ROWS_AT_ONCE]),
-                    usual
-                );
+                for level in [Level::new(), Level::baseline()] {
+                    let (usual, at_once) = (rows.part(0..ROWS_AT_ONCE), &mut at_once[..ROWS_AT_ONCE]);
+                    assert_eq!(scores.score_least_of_two(level, usual, at_once), requests[0] >= 0);
+                    let alike = *at_once == each[..ROWS_AT_ONCE];
+                    assert!(requests[0] < 0 || alike, "{weights:?} {requests:?} {level:?}");
+                }
             }
         }
     }
