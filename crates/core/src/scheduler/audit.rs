@@ -34,8 +34,8 @@ pub(super) struct Audit {
     seen: BTreeSet<Uid>,
     /// Pods that the pending watch shows.
     shown: BTreeSet<Uid>,
-    /// The pod that the input at hand may have been the last to tell of.
-    told: Option<Uid>,
+    /// Pods that the core may have no reason to remember after the input or step at hand.
+    leaving: Vec<Uid>,
     /// Nodes that were chosen.
     choices: u64,
     /// The queue's pods as they were counted when it was checked last.
@@ -82,13 +82,13 @@ impl Audit {
             }
             _ => {}
         }
-        self.told = match input {
+        match input {
             Input::PodGone(_, uid)
             | Input::BindFinished(uid, _)
             | Input::WriteFinished(uid, _)
-            | Input::Verified(uid, _) => Some(uid.clone()),
-            _ => None,
-        };
+            | Input::Verified(uid, _) => self.leaving.push(uid.clone()),
+            _ => {}
+        }
         match input {
             Input::Pod(PodWatch::Pending | PodWatch::Assigned, pod) if pod.node_name.is_some() => {
                 self.pending.remove(&pod.uid);
@@ -260,11 +260,11 @@ impl Scheduler {
             }
         }
         audit.entered = self.effects.len();
-        if let Some(uid) = audit.told.take()
-            && !(audit.shown.contains(&uid) || self.cache.is_added(&uid) || self.bindings.contains(&uid))
-        {
-            audit.seen.remove(&uid);
-            audit.bound.remove(&uid);
+        for uid in std::mem::take(&mut audit.leaving) {
+            if !(audit.shown.contains(&uid) || self.cache.is_added(&uid) || self.bindings.contains(&uid)) {
+                audit.seen.remove(&uid);
+                audit.bound.remove(&uid);
+            }
         }
         for (pod, node) in sent {
             let lacking = self.lacks_room(&pod, &node, &[]);
@@ -275,6 +275,13 @@ impl Scheduler {
     pub(super) fn audit_effects_taken(&mut self) {
         if let Some(audit) = &mut self.audit {
             audit.entered = 0;
+        }
+    }
+
+    /// What a read had found counts no longer: the pod may be gone though no input has said so.
+    pub(super) fn audit_counts_no_longer(&mut self, uid: &Uid) {
+        if let Some(audit) = &mut self.audit {
+            audit.leaving.push(uid.clone());
         }
     }
 

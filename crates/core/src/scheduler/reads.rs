@@ -150,6 +150,7 @@ impl Scheduler {
             self.reads.found.iter().find(|(_, until)| **until <= now).map(|(uid, _)| uid.clone())
         {
             self.reads.found.remove(&uid);
+            self.audit_counts_no_longer(&uid);
             self.assigned_gone(&uid, now);
         }
     }

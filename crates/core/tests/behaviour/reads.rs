@@ -204,3 +204,19 @@ fn what_a_read_has_found_counts_no_longer_than_a_minute_without_the_watch() {
         assert_eq!(cluster.step(), then);
     }
 }
+
+#[test]
+fn what_only_a_read_had_found_is_forgotten_with_it_and_an_old_list_brings_it_back() {
+    let mut cluster = reading("p cpu=600m");
+    // The read is older than the end of q, which is told first.
+    cluster.assigned("q cpu=300m node=n1");
+    cluster.gone(PodWatch::Assigned, "q");
+    cluster.read("n1", Ok(&["q cpu=300m node=n1"]));
+    cluster.pending("q cpu=300m");
+    assert_eq!(cluster.place("q"), "-", "it was seen on a node");
+    cluster.gone(PodWatch::Pending, "q");
+    cluster.wait(60.0);
+    assert_eq!(cluster.step(), "-");
+    cluster.pending("q cpu=300m");
+    assert_eq!(cluster.step(), "q -> n1", "nobody remembers it");
+}
