@@ -64,7 +64,7 @@ impl Audit {
         self.pending.iter()
     }
 
-    fn input(&mut self, input: &Input, is_ours: impl Fn(&Pod) -> bool) {
+    fn input(&mut self, input: &Input, is_ours: impl Fn(&Pod) -> bool, takes_look: impl Fn(&Uid) -> bool) {
         match input {
             Input::Pod(_, pod) => self.touched.note(&pod.uid),
             Input::PodGone(_, uid) | Input::Verified(uid, _) => self.touched.note(uid),
@@ -122,7 +122,8 @@ impl Audit {
                     Verified::Found(pod) if pod.node_name.is_none() => {
                         self.bound.remove(uid);
                     }
-                    Verified::Found(_) => {
+                    // Nobody may wait for it any more: the watches have shown the pod's end, and an old list has brought it back.
+                    Verified::Found(_) if takes_look(uid) => {
                         self.pending.remove(uid);
                         self.seen.insert(uid.clone());
                     }
@@ -130,7 +131,7 @@ impl Audit {
                     Verified::Gone => {
                         self.bound.remove(uid);
                     }
-                    Verified::Failed(_) => {}
+                    Verified::Found(_) | Verified::Failed(_) => {}
                 }
             }
             Input::NodeRead { node, pods } => {
@@ -170,7 +171,9 @@ impl Scheduler {
 
     pub(super) fn audit_input(&mut self, input: &Input) {
         if let Some(audit) = &mut self.audit {
-            audit.input(input, |pod| self.profiles.contains_key(&pod.scheduler_name));
+            let is_ours = |pod: &Pod| self.profiles.contains_key(&pod.scheduler_name);
+            let takes_look = |uid: &Uid| self.bindings.stage(uid).is_some_and(Stage::takes_look);
+            audit.input(input, is_ours, takes_look);
         }
     }
 

@@ -262,6 +262,11 @@ impl Stage {
         }
     }
 
+    /// Whether the binding heeds what a look at the pod shows, also of one that was asked for earlier. In any other stage it is ignored.
+    pub fn takes_look(&self) -> bool {
+        matches!(self, Self::Sent(Sent::Unknown { .. } | Sent::Bound { .. }))
+    }
+
     /// Whether the pod is assumed in the cache.
     pub fn holds_room(&self) -> bool {
         match self {

@@ -135,6 +135,31 @@ fn a_look_that_finds_the_pod_unbound_gone_or_elsewhere_ends_the_binding() {
 }
 
 #[test]
+fn a_look_that_nobody_waits_for_any_more_changes_nothing() {
+    let mut cluster = sent(&[]);
+    cluster.gone(PodWatch::Pending, "p");
+    cluster.answer("p", refused(409, "already assigned"));
+    assert_eq!(cluster.effects(), ["verify p"]);
+    // The watch is faster than the look, and shows the end of the pod too.
+    cluster.assigned("p cpu=500m node=n1");
+    cluster.gone(PodWatch::Assigned, "p");
+    // An old list brings it back.
+    cluster.pending("p cpu=500m");
+    let found = || Input::Verified(uid("p"), Verified::Found(crate::fixture::pod("p cpu=500m node=n1")));
+    cluster.apply(found());
+    assert_eq!((cluster.place("p").as_str(), bound_and_seen(&cluster)), ("Active", (0, 0, 0)));
+    cluster.effects();
+    // While the pod is on its way once more, too: the answer of this binding says what has become of it.
+    assert_eq!(cluster.step(), "p -> n1");
+    cluster.apply(found());
+    assert_eq!(bound_and_seen(&cluster), (1, 1, 1));
+    cluster.answer("p", refused(404, "not found"));
+    assert_eq!(cluster.place("p"), "ErrorBackoff");
+    cluster.gone(PodWatch::Pending, "p");
+    assert_eq!(cluster.place("p"), "-");
+}
+
+#[test]
 fn a_binding_that_nobody_confirms_is_looked_at_and_not_believed_for_ever() {
     let mut cluster = sent(&[]);
     cluster.answer("p", BindOutcome::Bound);
