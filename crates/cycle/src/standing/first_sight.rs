@@ -195,7 +195,9 @@ mod tests {
             for _ in 0..random.below(6) {
                 let rows = random.below(ROWS + 1);
                 // Few sums, so that several nodes are best.
-                let sums: Vec<i64> = (0..rows).map(|_| 100 - i64::try_from(random.below(4)).expect("a small number")).collect();
+                let sums: Vec<i64> = (0..rows)
+                    .map(|_| 100 - i64::try_from(random.below(4)).expect("a small number"))
+                    .collect();
                 let most = random.below(3);
                 let passes: Vec<bool> = (0..rows).map(|_| random.below(3) <= most).collect();
                 for (at, sum) in sums.iter().enumerate().filter(|(at, _)| passes[*at]) {
