@@ -184,9 +184,8 @@ pub trait RunFilters {
     ) -> Result<Vec<PreemptionCandidate>, Status> {
         Ok(candidates)
     }
-    /// Trials on nodes of pods that are like this one, which outlive the cycle: on every node it is told what it is told for this pod, as long
-    /// as the node is as it was. `None` where nobody can stand for that, or where the candidates have to be
-    /// [confirmed](RunFilters::confirm_preemption) with their victims.
+    /// What came of trying out nodes for pods like this one in earlier cycles: it holds for this pod as well, as long as a node is as it was. `None`
+    /// where it would not, or where the candidates have to be [confirmed](RunFilters::confirm_preemption) with their victims.
     fn kept_trials(&self) -> Option<RefMut<'_, KeptTrials>> {
         None
     }
