@@ -89,9 +89,9 @@ pub(super) struct Judge {
     /// Preemptors of whose evictions one was answered in this turn: the last victim's turn may have come.
     answered: BTreeSet<Uid>,
     budgets: BTreeMap<ObjectName, Told>,
-    /// Pods whose eviction was answered with yes. One that two preemptions chose is evicted once more when its turn comes in the second, be it
-    /// gone by then: that is no further disruption.
-    evicted: BTreeSet<Uid>,
+    /// Pods that leave or are gone: their eviction was answered with yes, or the watch has shown it. A preemption that chose one before evicts
+    /// it all the same when its turn comes, and that is no further disruption.
+    leaving: BTreeSet<Uid>,
     /// The pools of each node that it is in or was in, with when it left them.
     pools: BTreeMap<Atom, Vec<(Atom, Option<Timestamp>)>>,
 }
@@ -129,10 +129,16 @@ impl Judge {
             }
             Input::Pod(PodWatch::Pending, pod) => self.successors.pending(pod),
             Input::Pod(PodWatch::Assigned, pod) => {
+                if pod.deleting {
+                    self.leaving.insert(pod.uid.clone());
+                }
                 self.bound(pod, now);
                 if is_new {
                     self.arrived(pod);
                 }
+            }
+            Input::PodGone(PodWatch::Assigned, uid) => {
+                self.leaving.insert(uid.clone());
             }
             Input::PodGone(PodWatch::Pending, uid) => {
                 self.successors.left(uid);
@@ -164,7 +170,7 @@ impl Judge {
             Input::EvictFinished { preemptor, victim, result } => {
                 self.answered.insert(preemptor.clone());
                 if result.is_ok() {
-                    self.evicted.insert(victim.clone());
+                    self.leaving.insert(victim.clone());
                 } else {
                     for told in self.budgets.values_mut() {
                         told.open.retain(|open| open.victim != *victim);
@@ -252,7 +258,7 @@ impl Judge {
                     "preemption loop: pod {} evicts before the delay after what was in vain is over",
                     preemptor.full_name()
                 );
-                if !self.evicted.contains(&victim.uid) {
+                if !self.leaving.contains(&victim.uid) {
                     self.charged(victim, preemptor, now);
                 }
             }

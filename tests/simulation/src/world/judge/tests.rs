@@ -196,3 +196,25 @@ fn a_last_victim_may_overdraw_what_its_preemption_overdrew_when_it_was_chosen() 
     budget(&mut judge, 1);
     a_last_victim_too_many(&mut judge);
 }
+
+#[test]
+fn a_last_victim_that_leaves_already_is_no_disruption_of_its_preemption() {
+    let mut judge = Judge::default();
+    budget(&mut judge, 2);
+    evict_from(&mut judge, ["first", "n", "preemptor"], at(0));
+    judge.turn_ends();
+    let leaving = StoredPod::new(json!({
+        "metadata": {
+            "name": "last", "namespace": NAMESPACES[0], "uid": "last", "labels": {"a": "b"},
+            "deletionTimestamp": "2026-11-30T00:00:00Z",
+        },
+        "spec": {"schedulerName": OTHER_NAMES[0], "nodeName": "n", "containers": [{"name": "c"}]},
+    }));
+    judge.input(&Input::Pod(PodWatch::Assigned, leaving.pod), false, at(500));
+    budget(&mut judge, 0);
+    answered(&mut judge, "first", at(1000));
+    evict_from(&mut judge, ["last", "n", "preemptor"], at(1000));
+    judge.turn_ends();
+    // It finds nothing better than to overdraw the budget, whose status shows all that is known to leave.
+    evict_from(&mut judge, ["other", "m", "other-preemptor"], at(1500));
+}
