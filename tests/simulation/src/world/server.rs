@@ -46,6 +46,9 @@ pub(super) fn take_off(on_nodes: &mut OnNodes, node: &str, name: &str) {
     let Some(pods) = on_nodes.get_mut(node) else { return };
     if let Ok(at) = pods.binary_search_by(|(other, _)| (**other).cmp(name)) {
         Arc::make_mut(pods).remove(at);
+        if pods.is_empty() {
+            on_nodes.remove(node);
+        }
     }
 }
 
