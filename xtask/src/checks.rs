@@ -19,6 +19,12 @@ pub(crate) fn ci() -> Result<()> {
         Step::new("clippy", |_| {
             passed(cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
         }),
+        Step::new("clippy without guests", |_| {
+            let features = ["clippy", "--locked", "--package", "secondmate", "--no-default-features"];
+            let mut clippy = cargo(&features);
+            clippy.args(["--all-targets", "--", "-D", "warnings"]);
+            passed(clippy)
+        }),
         Step::new("documentation", |_| {
             let mut doc = cargo(&["doc", "--locked", "--workspace", "--no-deps"]);
             doc.env("RUSTDOCFLAGS", "-D warnings");

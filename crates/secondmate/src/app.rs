@@ -1,8 +1,8 @@
 //! A scheduler program: the in-tree plugins and those of whoever builds it.
 
+use crate::guests::{GuestArgs, GuestFault, Guests, default_cache_folder};
 use secondmate_config::{ExtensionPoint, GivenArguments, PluginCatalogue};
 use secondmate_framework::{Factory, Handle, Plugin, PluginError, Registry};
-use secondmate_wasm::{GuestArgs, GuestFault, Guests, default_cache_folder};
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
 

@@ -22,6 +22,7 @@ mod dump;
 mod endpoints;
 mod explain;
 mod guard;
+mod guests;
 mod kube_scheduler;
 mod log;
 mod man;

@@ -1,5 +1,6 @@
 //! `secondmate version`: what runs, and which kube-scheduler it follows.
 
+use crate::guests;
 use crate::output::print;
 use clap::{Args, ValueEnum};
 use secondmate_telemetry::Metrics;
@@ -19,7 +20,7 @@ pub(crate) struct Version {
     pub version: &'static str,
     /// The commit, or `unknown`: builds for development do not know it.
     pub commit: &'static str,
-    /// `release` or `debug`, and the target.
+    /// `release` or `debug`, the target, and what was left out.
     pub build: Build,
     /// The version of Kubernetes whose kube-scheduler is followed.
     pub kubernetes: &'static str,
@@ -29,12 +30,18 @@ pub(crate) struct Version {
 pub(crate) struct Build {
     pub profile: &'static str,
     pub target: &'static str,
+    /// Whether it has WebAssembly guests.
+    pub guests: bool,
 }
 
 pub(crate) const VERSION: Version = Version {
     version: env!("CARGO_PKG_VERSION"),
     commit: env!("SECONDMATE_COMMIT"),
-    build: Build { profile: env!("SECONDMATE_PROFILE"), target: env!("SECONDMATE_TARGET") },
+    build: Build {
+        profile: env!("SECONDMATE_PROFILE"),
+        target: env!("SECONDMATE_TARGET"),
+        guests: guests::BUILT_IN,
+    },
     kubernetes: secondmate_config::KUBERNETES_VERSION,
 };
 
@@ -52,7 +59,8 @@ impl fmt::Display for Version {
         let Self { version, commit, build, kubernetes } = self;
         writeln!(f, "secondmate {version}")?;
         writeln!(f, "commit:     {commit}")?;
-        writeln!(f, "build:      {}, {}", build.profile, build.target)?;
+        let guests = if build.guests { "" } else { ", without WebAssembly guests" };
+        writeln!(f, "build:      {}, {}{guests}", build.profile, build.target)?;
         writeln!(f, "Kubernetes: {kubernetes}")
     }
 }

@@ -202,6 +202,7 @@ fn the_version_names_the_kubernetes_that_is_followed() -> Result<()> {
     assert!(module.contains(&format!("k8s.io/kubernetes v{kubernetes}.")), "{kubernetes} is not the judge's");
     assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
     assert!(version["commit"].is_string() && version["build"]["target"].is_string(), "{version}");
+    assert_eq!(version["build"]["guests"], cfg!(feature = "guests"), "{version}");
     let text = stdout(&["version"], &[])?;
     assert!(text.starts_with(&format!("secondmate {}\n", env!("CARGO_PKG_VERSION"))), "{text}");
     assert!(text.ends_with(&format!("Kubernetes: {kubernetes}\n")), "{text}");

@@ -2,6 +2,7 @@
 
 use super::ExplainArgs;
 use crate::App;
+use crate::guests::{GuestAnswers, Guests, default_cache_folder};
 use anyhow::{Context, Result};
 use secondmate_config::Extender;
 use secondmate_explain::ExtenderNotes;
@@ -10,7 +11,6 @@ use secondmate_model::Pod;
 use secondmate_record::{ExtenderAnswers, Recorder};
 use secondmate_shell::{extenders_called_by, extenders_to_ask};
 use secondmate_telemetry::logging::print;
-use secondmate_wasm::{GuestAnswers, Guests, default_cache_folder};
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
