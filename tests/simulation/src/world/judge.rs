@@ -16,7 +16,7 @@ use super::*;
 use secondmate_core::port::Verified;
 use secondmate_model::objects::{DisruptionBudget, Object, ObjectName};
 use std::collections::BTreeSet;
-use successors::Successors;
+use successors::{REJECTED_WITHIN, Successors};
 
 /// After a preemption in vain, and twice as long after each further one, up to a day.
 const FIRST_DELAY: Duration = Duration::from_secs(10);
@@ -287,6 +287,11 @@ impl Judge {
         let node = victim.node_name.clone().expect("a victim is on a node");
         let controller = victim.controller.as_ref().map(|owner| owner.uid.clone());
         let goes_on = self.goes_on(&preemptor.uid, now);
+        // What an old list brings back was bound, and the room was not lost.
+        let bound = self.rounds.get(&preemptor.uid).and_then(|rounds| rounds.bound);
+        if bound.is_some_and(|bound| bound + REJECTED_WITHIN <= now) {
+            self.rounds.remove(&preemptor.uid);
+        }
         let mut not_before = None;
         let in_vain = match self.rounds.get_mut(&preemptor.uid) {
             Some(rounds) if rounds.node == node && goes_on => {

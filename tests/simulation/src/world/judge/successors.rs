@@ -7,7 +7,7 @@
 use super::*;
 
 /// A kubelet rejects a pod so soon after it was bound, or the core does not connect the two.
-const REJECTED_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const REJECTED_WITHIN: Duration = Duration::from_secs(60);
 /// The core waits for a successor for so long.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(60 * 60);
 

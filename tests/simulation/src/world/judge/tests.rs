@@ -218,3 +218,28 @@ fn a_last_victim_that_leaves_already_is_no_disruption_of_its_preemption() {
     // It finds nothing better than to overdraw the budget, whose status shows all that is known to leave.
     evict_from(&mut judge, ["other", "m", "other-preemptor"], at(1500));
 }
+
+#[test]
+fn a_pod_that_was_bound_and_not_rejected_has_lost_nothing_where_an_old_list_brings_it_back() {
+    let mut judge = Judge::default();
+    let evicts = |judge: &mut Judge, seconds: u64| {
+        let victim = pod(&format!("victim-{seconds}"), OTHER_NAMES[0], Some("n"));
+        let preemptor = of_controller("preemptor", None);
+        let effect = Effect::Evict { victim, preemptor, profile: Atom::new(OUR_NAMES[0]) };
+        judge.effect(&effect, Options::default(), at(seconds * 1000));
+        judge.turn_ends();
+    };
+    let taken = |judge: &mut Judge, seconds: u64| {
+        let taker = pod(&format!("taker-{seconds}"), OTHER_NAMES[1], Some("n"));
+        judge.input(&Input::Pod(PodWatch::Assigned, taker), true, at(seconds * 1000));
+    };
+    for seconds in [0, 10, 30, 70, 150] {
+        evicts(&mut judge, seconds);
+        if seconds < 150 {
+            taken(&mut judge, seconds + 1);
+        }
+    }
+    judge.input(&Input::Pod(PodWatch::Assigned, of_controller("preemptor", Some("n"))), true, at(151_000));
+    taken(&mut judge, 240);
+    evicts(&mut judge, 250);
+}
