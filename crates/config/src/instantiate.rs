@@ -134,6 +134,7 @@ mod tests {
         let scores = |p: &&PluginRef| ExtensionPoint::Score.is_point_of(&p.plugin);
         let scoring: BTreeSet<&str> = made.plugins().iter().filter(scores).map(|p| p.name.as_str()).collect();
         assert_eq!(weighed, scoring);
+        assert!(made.rejects_alike(), "a crowd of pods that are alike and fit nowhere costs one attempt");
         for (name, point) in IDLE {
             let plugin = made.plugin(&name.into()).expect("in the default profile");
             assert!(!point.is_point_of(plugin), "{name} acts at {}", point.name());

@@ -1,5 +1,6 @@
 //! Pods that are nominated to a node: ours after a preemption, and those of other schedulers as their status says.
 
+use crate::queue::Promises;
 use crate::touched::Touched;
 use rustc_hash::FxHashMap;
 use secondmate_framework::Nominations;
@@ -14,6 +15,12 @@ pub struct Nominator {
     /// Number of changes.
     changes: u64,
     touched: Touched,
+}
+
+impl Promises for Nominator {
+    fn is_promised(&self, pod: &Uid) -> bool {
+        self.node_of.contains_key(pod)
+    }
 }
 
 impl Nominator {

@@ -21,7 +21,7 @@ use crate::heap::Heap;
 use crate::touched::Touched;
 use active::Active;
 pub(crate) use check::Counted;
-use futile::Futile;
+use futile::{Futile, Likeness};
 pub use in_flight::IN_FLIGHT_EVENTS_MAX;
 use in_flight::{InFlight, SincePop};
 use moves::{Move, Strategy};
@@ -109,6 +109,7 @@ pub struct Entry {
     /// Where it is.
     pub place: Place,
     ticket: u64,
+    likeness: Likeness,
 }
 
 impl Entry {
@@ -154,6 +155,19 @@ impl Gates for () {
     }
 }
 
+/// Pods that are promised a node, by a preemption for one.
+pub trait Promises {
+    /// Whether this one is.
+    fn is_promised(&self, pod: &Uid) -> bool;
+}
+
+/// Nothing is promised.
+impl Promises for () {
+    fn is_promised(&self, _pod: &Uid) -> bool {
+        false
+    }
+}
+
 /// What the queue asks when it moves pods.
 #[derive(Clone, Copy)]
 pub struct QueueContext<'a> {
@@ -163,6 +177,8 @@ pub struct QueueContext<'a> {
     pub profiles: &'a Profiles,
     /// The core's own gates.
     pub gates: &'a dyn Gates,
+    /// Pods that are like no others, since they are promised a node.
+    pub promises: &'a dyn Promises,
 }
 
 /// The queue.
@@ -318,9 +334,10 @@ impl Queue {
             flushed_at: None,
             place,
             ticket: self.new_ticket(),
+            likeness: Likeness::default(),
         };
         self.entries.insert(uid.clone(), entry);
-        self.list(&uid, cx.now, cx.profiles);
+        self.list(&uid, cx.now, cx.profiles, false);
         self.count_rejectors(&uid, 1);
         match place {
             Place::Gated => self.count_move("unschedulable", Move::plain(UNSCHEDULED_POD_ADD)),
@@ -333,6 +350,7 @@ impl Queue {
         self.touched.note(&pod.uid);
         let Some(entry) = self.entries.get_mut(&pod.uid) else { return };
         let old = std::mem::replace(&mut entry.queued.pod, Arc::clone(pod));
+        entry.likeness = Likeness::default();
         let change = ObjectChange {
             old: Some(secondmate_framework::EventObject::Pod(old)),
             new: Some(secondmate_framework::EventObject::Pod(Arc::clone(pod))),

@@ -574,7 +574,15 @@ impl Scheduler {
 
     /// The queue, and what it asks when it moves pods.
     fn queue_at(&mut self, now: Timestamp) -> (&mut Queue, QueueContext<'_>) {
-        (&mut self.queue, QueueContext { now, profiles: &self.profiles, gates: &self.preemptions })
+        (
+            &mut self.queue,
+            QueueContext {
+                now,
+                profiles: &self.profiles,
+                gates: &self.preemptions,
+                promises: &self.nominator,
+            },
+        )
     }
 
     /// Tells the queue that something changed.

@@ -204,6 +204,10 @@ impl PostFilter for DynamicResources {
             Some(_) => Status::with_reasons(Code::Unschedulable, []).into(),
         }
     }
+
+    fn fails_alike(&self) -> bool {
+        true
+    }
 }
 
 impl Score for DynamicResources {

@@ -5,6 +5,9 @@
 //! first pod of each kind is tried in earnest again, when it is its turn: one attempt a kind, not one a pod. Where nothing else is ready, the
 //! others are given its answer.
 //!
+//! Pods of a kind that an event moves go there at once: to sort fifty thousand of them out one by one, when the next pod is taken, would take
+//! half a second.
+//!
 //! Nobody's chance gets smaller: a pod stands aside only while an attempt would fail.
 //!
 //! There are at most [`KINDS_MAX`] kinds; pods of others are tried one by one, and counted.
@@ -15,6 +18,7 @@ use rustc_hash::FxHasher;
 use secondmate_cycle::{Rejection, hash_parts, same_parts};
 use secondmate_framework::PodParts;
 use secondmate_model::{Pod, Uid};
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -43,6 +47,16 @@ pub(super) struct Futile {
     world: u64,
     /// Answers that were not kept, for want of room.
     not_kept: u64,
+}
+
+/// The hash of a pod's kind, once it was asked for; none where the pod is like no other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Likeness(OnceCell<Option<u64>>);
+
+impl Likeness {
+    fn of(&self, pod: &Pod) -> Option<u64> {
+        *self.0.get_or_init(|| is_alike(pod, pod).then(|| hash(pod)))
+    }
 }
 
 fn hash(pod: &Pod) -> u64 {
@@ -115,6 +129,15 @@ impl Futile {
             None => return Some(ticket),
         }
         None
+    }
+
+    /// Where pods like this one stand aside, if others of its kind were rejected: also where that may be otherwise by now, since the first of
+    /// them is tried in earnest then. It may turn out to be of another kind with the same hash, and is given no answer of this one.
+    pub fn aside_of(&mut self, likeness: &Likeness, pod: &Pod) -> Option<&mut Heap<Ticket>> {
+        if self.kinds.is_empty() {
+            return None;
+        }
+        self.kinds.get_mut(&likeness.of(pod)?).map(|kind| &mut kind.aside)
     }
 
     /// The first pods of the kinds: of those for which an attempt is futile, or of those for which that is not known any more.

@@ -40,13 +40,19 @@ impl Queue {
         profiles: &Profiles,
         edit: impl FnOnce(&mut Entry),
     ) {
+        self.assign(uid, to, edit);
+        self.list(uid, expiry, profiles, false);
+    }
+
+    /// Gives a pod another place, or the same anew, and takes it out of the lists and counts of the one before.
+    fn assign(&mut self, uid: &Uid, to: Place, edit: impl FnOnce(&mut Entry)) {
         let ticket = self.new_ticket();
         self.unlist(uid);
-        let Some(entry) = self.entries.get_mut(uid) else { return };
-        edit(entry);
-        entry.place = to;
-        entry.ticket = ticket;
-        self.list(uid, expiry, profiles);
+        if let Some(entry) = self.entries.get_mut(uid) {
+            edit(entry);
+            entry.place = to;
+            entry.ticket = ticket;
+        }
     }
 
     /// Takes a pod out of the lists and counts of its place. An old ticket in a heap does no harm.
@@ -61,15 +67,18 @@ impl Queue {
         *self.count_of(place) -= 1;
     }
 
-    /// Enters a pod into the lists and counts of its place.
-    pub(super) fn list(&mut self, uid: &Uid, expiry: Timestamp, profiles: &Profiles) {
+    /// Enters a pod into the lists and counts of its place; into activeQ aside, where others of its kind were rejected and it `may_stand_aside`.
+    pub(super) fn list(&mut self, uid: &Uid, expiry: Timestamp, profiles: &Profiles, may_stand_aside: bool) {
         self.touched.note(uid);
         let Some(entry) = self.entries.get(uid) else { return };
         let (place, number) = (entry.place, entry.ticket);
         let ticket = || Ticket { queued: entry.queued.clone(), expiry, number };
         let compare = by_queue_sort(profiles);
         match place {
-            Place::Active => self.active.push(ticket(), &compare),
+            Place::Active => match self.futile.aside_of(&entry.likeness, &entry.queued.pod) {
+                Some(aside) if may_stand_aside => aside.push(ticket(), &compare),
+                _ => self.active.push(ticket(), &compare),
+            },
             Place::Backoff => self.backoff.push(ticket(), by_expiry(&compare)),
             Place::ErrorBackoff => self.error_backoff.push(ticket(), by_expiry(&compare)),
             Place::Unschedulable | Place::Gated => {
@@ -84,9 +93,11 @@ impl Queue {
 
     /// Puts a pod into activeQ.
     pub(super) fn enter_active(&mut self, uid: &Uid, by: Move, cx: QueueContext<'_>) {
-        self.relocate(uid, Place::Active, cx.now, cx.profiles, |entry| {
+        self.assign(uid, Place::Active, |entry| {
             entry.first_active.get_or_insert(cx.now);
         });
+        let was_tried = self.entries.get(uid).is_some_and(|entry| entry.queued.attempts > 0);
+        self.list(uid, cx.now, cx.profiles, was_tried && !cx.promises.is_promised(uid));
         self.count_move("active", by);
     }
 

@@ -72,13 +72,15 @@ fn what_is_rejected_beyond_256_kinds_is_counted_and_tried_each_time() {
 
 #[test]
 fn room_for_one_costs_one_attempt_more_than_that() {
-    let mut cluster = crowded(&[], 50);
-    cluster.wait(20.0);
-    cluster.gone(PodWatch::Assigned, "on-a");
-    assert_eq!(cluster.core.queue().size().active, 50, "all of them are woken, as in kube-scheduler");
-    let (steps, repeated) = attempts(&mut cluster);
-    assert_eq!(steps[..2], ["crowd-0 -> a", "crowd-1: unschedulable"]);
-    assert_eq!((steps.len(), repeated), (50, 48));
+    for more in [&[][..], &["DynamicResources", "DefaultPreemption"]] {
+        let mut cluster = crowded(more, 50);
+        cluster.wait(20.0);
+        cluster.gone(PodWatch::Assigned, "on-a");
+        assert_eq!(cluster.core.queue().size().active, 50, "all of them are woken, as in kube-scheduler");
+        let (steps, repeated) = attempts(&mut cluster);
+        assert_eq!(steps[..2], ["crowd-0 -> a", "crowd-1: unschedulable"]);
+        assert_eq!((steps.len(), repeated), (50, 48), "{more:?}");
+    }
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl World {
 
 impl World {
     fn queue_at(&mut self, now: f64) -> (&mut Queue, QueueContext<'_>) {
-        let cx = QueueContext { now: secs(now), profiles: &self.profiles, gates: &() };
+        let cx = QueueContext { now: secs(now), profiles: &self.profiles, gates: &(), promises: &() };
         (&mut self.queue, cx)
     }
 

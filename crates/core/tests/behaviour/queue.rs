@@ -63,7 +63,7 @@ impl Fixture {
     }
 
     fn queue_now(&mut self) -> (&mut Queue, QueueContext<'_>) {
-        let cx = QueueContext { now: self.now, profiles: &self.profiles, gates: &self.held };
+        let cx = QueueContext { now: self.now, profiles: &self.profiles, gates: &self.held, promises: &() };
         (&mut self.queue, cx)
     }
 

@@ -88,7 +88,7 @@ fn what_breaks_by_a_change_is_found_by_it() {
             s.cache.add(pod("waits", "100", Some("n")));
         }),
         ("invariant 3: pod other is Active and not pending", |s| {
-            let cx = QueueContext { now: NOW, profiles: &s.profiles, gates: &s.preemptions };
+            let cx = QueueContext { now: NOW, profiles: &s.profiles, gates: &s.preemptions, promises: &() };
             s.queue.add(pod("other", "1", None), cx);
         }),
         ("pod runs is on a node and still nominated to one", |s| {
