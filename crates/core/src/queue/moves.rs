@@ -122,6 +122,13 @@ impl Queue {
         }
     }
 
+    /// Lets a pod that waits for events be tried again when its backoff is over, as if this event had helped it.
+    pub fn wake(&mut self, uid: &Uid, event: &'static str, cx: QueueContext<'_>) {
+        if self.entries.get(uid).is_some_and(|entry| entry.place == Place::Unschedulable) {
+            self.requeue_after_backoff(uid, Move::by(event, Strategy::AfterBackoff), cx);
+        }
+    }
+
     /// Moves a waiting pod by force, whatever plugins say; a pod in flight is tried again as soon as it comes back.
     pub fn force_activate(&mut self, uid: &Uid, cx: QueueContext<'_>) {
         match self.entries.get(uid).map(|e| e.place) {

@@ -230,6 +230,7 @@ impl Scheduler {
         self.note_event(changes::ASSIGNED_POD_DELETE.label);
         self.victim_leaving(uid, now);
         self.announce_pod_gone(&pod, None, now);
+        self.last_victim_gone(uid, now);
         self.ask_waiting(EventResource::AssignedPod, now);
     }
 

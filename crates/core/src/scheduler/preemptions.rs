@@ -3,6 +3,7 @@
 
 use super::Scheduler;
 use super::loops::{Cause, Delayed};
+use crate::changes;
 use crate::port::{Effect, EventType, Observation, PodEvent};
 use crate::queue::Gates;
 use secondmate_cycle::Profile;
@@ -39,6 +40,10 @@ pub(super) struct Preemptions {
     by_preemptor: BTreeMap<Uid, Preemption>,
     /// How many evictions of each victim are on their way. They are carried out also where their preemption has ended.
     on_the_way: BTreeMap<Uid, u32>,
+    /// The last victim of each pod that is no longer held back, while that victim has yet to go.
+    awaited: BTreeMap<Uid, Uid>,
+    /// The same, the victim first.
+    awaiting: BTreeSet<(Uid, Uid)>,
 }
 
 impl Preemption {
@@ -56,6 +61,28 @@ impl Preemptions {
     /// Whether the pod is being evicted, or will be.
     fn evicts(&self, victim: &Uid) -> bool {
         self.on_the_way.contains_key(victim) || self.by_preemptor.values().any(|p| p.evicts(victim))
+    }
+
+    /// The pod is tried again when this victim is gone.
+    fn await_last(&mut self, preemptor: &Uid, victim: &Uid) {
+        self.await_none(preemptor);
+        self.awaited.insert(preemptor.clone(), victim.clone());
+        self.awaiting.insert((victim.clone(), preemptor.clone()));
+    }
+
+    fn await_none(&mut self, preemptor: &Uid) {
+        if let Some(victim) = self.awaited.remove(preemptor) {
+            self.awaiting.remove(&(victim, preemptor.clone()));
+        }
+    }
+
+    /// The pods whose last victim this was.
+    fn take_awaiting(&mut self, victim: &Uid) -> Vec<Uid> {
+        let from = (victim.clone(), Uid::from(""));
+        let of_victim = self.awaiting.range(from..).take_while(|(of, _)| of == victim);
+        let preemptors: Vec<Uid> = of_victim.map(|(_, preemptor)| preemptor.clone()).collect();
+        preemptors.iter().for_each(|preemptor| self.await_none(preemptor));
+        preemptors
     }
 
     /// An eviction is answered.
@@ -157,6 +184,7 @@ impl Scheduler {
     pub(super) fn preempts_no_more(&mut self, uid: &Uid, now: Timestamp) {
         self.loops.ended(uid);
         self.postponed.remove(uid);
+        self.preemptions.await_none(uid);
         self.give_up(uid, now);
     }
 
@@ -329,6 +357,9 @@ impl Scheduler {
     fn finish_preemption(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(preemption) = self.end(preemptor, now) else { return };
         let gone = self.cache.pod(&preemption.last_uid).is_none();
+        if !gone {
+            self.preemptions.await_last(preemptor, &preemption.last_uid);
+        }
         let (queue, cx) = self.queue_at(now);
         queue.ungate(preemptor, gone, cx);
     }
@@ -344,8 +375,19 @@ impl Scheduler {
             if let Some(preemption) = self.preemptions.by_preemptor.get_mut(&preemptor) {
                 preemption.released = true;
             }
+            self.preemptions.await_last(&preemptor, victim);
             let (queue, cx) = self.queue_at(now);
             queue.ungate(&preemptor, false, cx);
+        }
+    }
+
+    /// A pod is gone, and that was announced. Preemptors whose last victim it was are tried again, whatever the plugins that had rejected them
+    /// said: the deletions that they would have answered with yes may have come while the pod was held back. kube-scheduler, which
+    /// forgets these, leaves such a pod waiting until the next flush.
+    pub(super) fn last_victim_gone(&mut self, victim: &Uid, now: Timestamp) {
+        for preemptor in self.preemptions.take_awaiting(victim) {
+            let (queue, cx) = self.queue_at(now);
+            queue.wake(&preemptor, changes::ASSIGNED_POD_DELETE.label, cx);
         }
     }
 

@@ -122,6 +122,27 @@ fn a_terminating_last_victim_opens_the_gate() {
 }
 
 #[test]
+fn a_last_victim_that_was_in_nobodys_way_wakes_the_pod_since_the_others_went_while_it_was_held_back() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("holds-the-port cpu=500m port=80 node=n1 priority=2");
+    cluster.assigned("has-room cpu=500m node=n1 priority=1");
+    // Only the port is in its way at first: NodePorts rejects it before anything is asked about its CPUs.
+    cluster.pending("p cpu=1 port=80 priority=100");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    assert_eq!(evictions(&mut cluster), ["evict holds-the-port for p"]);
+    cluster.gone(PodWatch::Assigned, "holds-the-port");
+    cluster.evicted("p", "holds-the-port", Ok(()));
+    assert_eq!(evictions(&mut cluster), ["evict has-room for p"]);
+    cluster.evicted("p", "has-room", Ok(()));
+    cluster.assigned("has-room cpu=500m node=n1 priority=1 deleting");
+    assert_eq!(cluster.place("p"), "Unschedulable", "an attempt now would be in vain");
+    cluster.gone(PodWatch::Assigned, "has-room");
+    assert_eq!(cluster.place("p"), "Backoff");
+    assert_eq!(cluster.step(), "p -> n1");
+}
+
+#[test]
 fn a_failed_eviction_spares_the_last_victim_and_the_pod_tries_again_when_all_are_answered() {
     let mut cluster = preempting(3);
     cluster.effects();
