@@ -30,6 +30,7 @@ use rustc_hash::FxHashMap;
 use secondmate_cycle::{Profile, Rejection};
 use secondmate_framework::{ActionType, ClusterEvent, EventResource, ObjectChange, QueuedPod};
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,10 +248,15 @@ impl Queue {
         self.size
     }
 
-    /// Whether [`Queue::pop`] would return a pod.
+    /// Whether [`Queue::pop`] would return a pod, where none is promised a node. For inspection: the pods in backoff are looked at.
     #[must_use]
     pub fn has_ready(&self) -> bool {
-        self.size.active > 0 || self.size.backoff > self.error_backoff_len
+        let is_ready = |ticket: &Ticket| {
+            ticket.holds(&self.entries, Place::Backoff) && !self.futile.is_futile(&ticket.queued.pod)
+        };
+        self.size.active > 0
+            || self.backoff.iter().any(is_ready)
+            || self.futile.in_doubt(Place::Backoff).any(is_ready)
     }
 
     /// A pending pod.
@@ -312,7 +318,8 @@ impl Queue {
     /// Number of tickets in the heaps, stale ones included: bounded by the number of pods.
     #[must_use]
     pub fn ticket_count(&self) -> usize {
-        self.active.len() + self.futile.len() + self.backoff.len() + self.error_backoff.len()
+        let aside = self.futile.len(Place::Active) + self.futile.len(Place::Backoff);
+        self.active.len() + self.backoff.len() + self.error_backoff.len() + aside
     }
 
     /// A pending pod was seen for the first time: it is ready to be tried, unless a PreEnqueue plugin holds it back.
@@ -434,14 +441,37 @@ impl Queue {
             return Some(ticket.queued.pod.uid.clone());
         }
         // Nothing is ready: a pod whose backoff has not ended yet is better than idling. Not so for errors, which are
-        // likely to hit again.
-        while let Some(ticket) = self.backoff.pop(by_expiry(&compare)) {
-            if ticket.holds(&self.entries, Place::Backoff) {
-                self.count_move("active", Move::plain("PopFromBackoffQ"));
-                return Some(ticket.queued.pod.uid.clone());
+        // likely to hit again, nor where it is known that it would be rejected again.
+        let ticket = self.first_in_backoff(profiles, is_promised)?;
+        self.count_move("active", Move::plain("PopFromBackoffQ"));
+        Some(ticket.queued.pod.uid.clone())
+    }
+
+    /// Takes the pod out of backoffQ whose backoff ends first, of those that may not be rejected again.
+    fn first_in_backoff(
+        &mut self,
+        profiles: &Profiles,
+        is_promised: &dyn Fn(&Uid) -> bool,
+    ) -> Option<Ticket> {
+        let compare = by_queue_sort(profiles);
+        let compare = by_expiry(&compare);
+        let entries = &self.entries;
+        let is_stale = |ticket: &Ticket| !ticket.holds(entries, Place::Backoff);
+        self.futile.pop_while(Place::Backoff, is_stale, &compare);
+        loop {
+            let aside = self.futile.heads(Place::Backoff, false).min_by(|(_, a), (_, b)| compare(a, b));
+            if let Some((kind, aside)) = aside
+                && self.backoff.peek().is_none_or(|head| compare(aside, head) == Ordering::Less)
+            {
+                return self.futile.pop(kind, Place::Backoff, &compare);
+            }
+            let ticket = self.backoff.pop(&compare)?;
+            if !is_stale(&ticket)
+                && let Some(ticket) = self.futile.set_aside(ticket, Place::Backoff, is_promised, &compare)
+            {
+                return Some(ticket);
             }
         }
-        None
     }
 
     /// A pod whose binding was begun needs no events any more.

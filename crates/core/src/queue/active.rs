@@ -5,6 +5,7 @@
 //! (stride scheduling: each lane has a pass, which grows by the inverse of the weight with each pod that it gives; the lowest pass goes
 //! first). A lane that was empty takes up where the others are, so it has saved nothing up.
 
+use super::Place;
 use super::futile::Futile;
 use super::places::Ticket;
 use crate::heap::Heap;
@@ -84,7 +85,7 @@ impl Active {
         is_valid: impl Fn(&Ticket) -> bool,
         compare: impl Fn(&Ticket, &Ticket) -> Ordering,
     ) -> Option<Ticket> {
-        futile.drop_stale(&is_valid, &compare);
+        futile.pop_while(Place::Active, |head| !is_valid(head), &compare);
         loop {
             for lane in &mut self.lanes {
                 // Stale tickets do not keep a lane from being empty.
@@ -93,13 +94,13 @@ impl Active {
                 }
             }
             let heads = self.lanes.iter().filter_map(|lane| Some((None, lane.tickets.peek()?)));
-            let again = futile.heads(false).map(|(kind, ticket)| (Some(kind), ticket));
+            let again = futile.heads(Place::Active, false).map(|(kind, ticket)| (Some(kind), ticket));
             if let Some((lane, kind)) = self.first(heads.chain(again), &compare) {
                 let ticket = match kind {
-                    Some(kind) => futile.pop(kind, &compare)?,
+                    Some(kind) => futile.pop(kind, Place::Active, &compare)?,
                     None => {
                         let ticket = self.lanes[lane].tickets.pop(&compare)?;
-                        match futile.set_aside(ticket, is_promised, &compare) {
+                        match futile.set_aside(ticket, Place::Active, is_promised, &compare) {
                             Some(ticket) => ticket,
                             None => continue,
                         }
@@ -108,10 +109,10 @@ impl Active {
                 self.serve(lane);
                 return Some(ticket);
             }
-            let aside = futile.heads(true).map(|(kind, ticket)| (Some(kind), ticket));
+            let aside = futile.heads(Place::Active, true).map(|(kind, ticket)| (Some(kind), ticket));
             let (lane, kind) = self.first(aside, &compare)?;
             self.serve(lane);
-            return futile.pop(kind?, compare);
+            return futile.pop(kind?, Place::Active, compare);
         }
     }
 

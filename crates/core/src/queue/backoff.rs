@@ -1,7 +1,7 @@
 //! The passing of time: backoffs end, and pods that have waited too long are tried again.
 
 use super::moves::{Move, Strategy};
-use super::places::{by_expiry, by_queue_sort};
+use super::places::{Ticket, by_expiry, by_queue_sort};
 use super::{Entry, FLUSH_INTERVAL, Place, Queue, QueueContext, TIMEOUT};
 use secondmate_framework::ObjectChange;
 use secondmate_model::{Timestamp, Uid};
@@ -40,20 +40,22 @@ impl Queue {
 
     fn end_backoffs(&mut self, place: Place, cx: QueueContext<'_>) {
         let compare = by_queue_sort(cx.profiles);
-        loop {
-            let heap = if place == Place::ErrorBackoff { &self.error_backoff } else { &self.backoff };
-            let Some(top) = heap.peek() else { return };
-            let stale = !top.holds(&self.entries, place);
-            if !stale && !is_over(top.expiry, cx.now) {
-                return;
-            }
-            let heap = if place == Place::ErrorBackoff { &mut self.error_backoff } else { &mut self.backoff };
-            let Some(ticket) = heap.pop(by_expiry(&compare)) else { return };
-            if !stale {
-                let uid = ticket.queued.pod.uid.clone();
-                // A pod that comes straight out of backoff was checked when it went in.
-                self.enter_active(&uid, Move::plain("BackoffComplete"), cx);
-            }
+        let compare = by_expiry(&compare);
+        let entries = &self.entries;
+        let goes = |top: &Ticket| !top.holds(entries, place) || is_over(top.expiry, cx.now);
+        let mut ended = Vec::new();
+        let heap = if place == Place::ErrorBackoff { &mut self.error_backoff } else { &mut self.backoff };
+        while heap.peek().is_some_and(goes) {
+            ended.extend(heap.pop(&compare));
+        }
+        if place == Place::Backoff {
+            ended.extend(self.futile.pop_while(place, goes, &compare));
+        }
+        ended.retain(|ticket| ticket.holds(entries, place));
+        ended.sort_unstable_by(&compare);
+        for ticket in ended {
+            // A pod that comes straight out of backoff was checked when it went in.
+            self.enter_active(&ticket.queued.pod.uid, Move::plain("BackoffComplete"), cx);
         }
     }
 
@@ -62,8 +64,10 @@ impl Queue {
     pub fn next_tick(&self) -> Option<Timestamp> {
         // Over when the whole second after the expiry has begun.
         let second = Duration::from_secs(1);
-        let backoffs = [self.backoff.peek(), self.error_backoff.peek()];
-        let backoff = backoffs.into_iter().flatten().map(|t| t.expiry + second).min();
+        let backoffs = [self.backoff.peek(), self.error_backoff.peek()].into_iter().flatten();
+        let aside = [false, true].map(|futile| self.futile.heads(Place::Backoff, futile));
+        let backoffs = backoffs.chain(aside.into_iter().flatten().map(|(_, ticket)| ticket));
+        let backoff = backoffs.map(|t| t.expiry + second).min();
         let flush = (self.waiting.len() > 0).then_some(self.next_flush);
         backoff.into_iter().chain(flush).min()
     }

@@ -49,8 +49,8 @@ impl Queue {
         let tickets = |tickets: &mut dyn Iterator<Item = &Ticket>| -> FxHashMap<u64, Ticket> {
             tickets.map(|ticket| (ticket.number, ticket.clone())).collect()
         };
-        let active = tickets(&mut self.active.iter().chain(self.futile.iter()));
-        let backoff = tickets(&mut self.backoff.iter());
+        let active = tickets(&mut self.active.iter().chain(self.futile.iter(Place::Active)));
+        let backoff = tickets(&mut self.backoff.iter().chain(self.futile.iter(Place::Backoff)));
         let error_backoff = tickets(&mut self.error_backoff.iter());
         let mut counted = Counted::default();
         for entry in self.entries_sorted() {
@@ -79,9 +79,11 @@ impl Queue {
             self.check_entry(entry, profiles, || {
                 let is_its = |ticket: &&Ticket| ticket.number == entry.ticket;
                 match entry.place {
-                    Place::Backoff => self.backoff.iter().find(is_its),
+                    Place::Backoff => {
+                        self.backoff.iter().chain(self.futile.iter(Place::Backoff)).find(is_its)
+                    }
                     Place::ErrorBackoff => self.error_backoff.iter().find(is_its),
-                    _ => self.active.iter().chain(self.futile.iter()).find(is_its),
+                    _ => self.active.iter().chain(self.futile.iter(Place::Active)).find(is_its),
                 }
             })?;
         }

@@ -6,12 +6,14 @@
 //! others are given its answer.
 //!
 //! Pods of a kind that an event moves go there at once: to sort fifty thousand of them out one by one, when the next pod is taken, would take
-//! half a second.
+//! half a second. So it is in backoffQ, whose pods are tried early where nothing else is ready: one that would be rejected again is left there
+//! until its backoff ends, so that a crowd costs a look now and then and not a processor.
 //!
 //! Nobody's chance gets smaller: a pod stands aside only while an attempt would fail.
 //!
 //! There are at most [`KINDS_MAX`] kinds; pods of others are tried one by one, and counted.
 
+use super::Place;
 use super::places::Ticket;
 use crate::heap::Heap;
 use rustc_hash::FxHasher;
@@ -34,8 +36,20 @@ struct Kind {
     answer: Arc<Rejection>,
     /// The state of the cluster in which it was given.
     world: u64,
-    /// Pods that stand aside, those that are to be tried first on top; stale tickets are among them.
-    aside: Heap<Ticket>,
+    /// Pods in activeQ that stand aside, those that are to be tried first on top; stale tickets are among them.
+    active: Heap<Ticket>,
+    /// The same in backoffQ, those whose backoff ends first on top.
+    backoff: Heap<Ticket>,
+}
+
+impl Kind {
+    fn aside(&self, place: Place) -> &Heap<Ticket> {
+        if place == Place::Backoff { &self.backoff } else { &self.active }
+    }
+
+    fn aside_mut(&mut self, place: Place) -> &mut Heap<Ticket> {
+        if place == Place::Backoff { &mut self.backoff } else { &mut self.active }
+    }
 }
 
 /// What is known to be futile.
@@ -82,7 +96,8 @@ impl Futile {
             return;
         }
         if self.kinds.len() >= KINDS_MAX {
-            self.kinds.retain(|_, kind| kind.world == world || !kind.aside.is_empty());
+            self.kinds
+                .retain(|_, kind| kind.world == world || !kind.active.is_empty() || !kind.backoff.is_empty());
         }
         if !is_alike(pod, pod) {
             return;
@@ -91,7 +106,8 @@ impl Futile {
             self.not_kept += 1;
             return;
         }
-        self.kinds.insert(key, Kind { like: Arc::clone(pod), answer, world, aside: Heap::default() });
+        let (active, backoff) = (Heap::default(), Heap::default());
+        self.kinds.insert(key, Kind { like: Arc::clone(pod), answer, world, active, backoff });
     }
 
     /// Answers so far that were not kept, since there are [`KINDS_MAX`] kinds.
@@ -108,15 +124,22 @@ impl Futile {
         (kind.world == self.world && is_alike(pod, &kind.like)).then_some(key)
     }
 
+    /// Whether an attempt is known to be futile.
+    pub fn is_futile(&self, pod: &Pod) -> bool {
+        self.key(pod).is_some()
+    }
+
     /// What an attempt would come to, where it is known to be futile.
     pub fn answer(&self, pod: &Pod) -> Option<Arc<Rejection>> {
         self.kinds.get(&self.key(pod)?).map(|kind| Arc::clone(&kind.answer))
     }
 
-    /// Lets a pod stand aside that was tried before, and for which another attempt is futile; returns any other.
+    /// Lets a pod stand aside that was tried before, and for which another attempt is futile; returns any other. It is in the place of which
+    /// `compare` has the order.
     pub fn set_aside(
         &mut self,
         ticket: Ticket,
+        place: Place,
         is_promised: &dyn Fn(&Uid) -> bool,
         compare: impl Fn(&Ticket, &Ticket) -> Ordering,
     ) -> Option<Ticket> {
@@ -125,7 +148,7 @@ impl Futile {
             return Some(ticket);
         }
         match self.key(pod).and_then(|key| self.kinds.get_mut(&key)) {
-            Some(kind) => kind.aside.push(ticket, compare),
+            Some(kind) => kind.aside_mut(place).push(ticket, compare),
             None => return Some(ticket),
         }
         None
@@ -133,57 +156,73 @@ impl Futile {
 
     /// Where pods like this one stand aside, if others of its kind were rejected: also where that may be otherwise by now, since the first of
     /// them is tried in earnest then. It may turn out to be of another kind with the same hash, and is given no answer of this one.
-    pub fn aside_of(&mut self, likeness: &Likeness, pod: &Pod) -> Option<&mut Heap<Ticket>> {
+    pub fn aside_of(&mut self, likeness: &Likeness, pod: &Pod, place: Place) -> Option<&mut Heap<Ticket>> {
         if self.kinds.is_empty() {
             return None;
         }
-        self.kinds.get_mut(&likeness.of(pod)?).map(|kind| &mut kind.aside)
+        self.kinds.get_mut(&likeness.of(pod)?).map(|kind| kind.aside_mut(place))
     }
 
     /// The first pods of the kinds: of those for which an attempt is futile, or of those for which that is not known any more.
-    pub fn heads(&self, futile: bool) -> impl Iterator<Item = (u64, &Ticket)> {
+    pub fn heads(&self, place: Place, futile: bool) -> impl Iterator<Item = (u64, &Ticket)> {
         let world = self.world;
         self.kinds
             .iter()
             .filter(move |(_, kind)| (kind.world == world) == futile)
-            .filter_map(|(key, kind)| Some((*key, kind.aside.peek()?)))
+            .filter_map(move |(key, kind)| Some((*key, kind.aside(place).peek()?)))
     }
 
     /// Takes the first pod of a kind.
-    pub fn pop(&mut self, kind: u64, compare: impl Fn(&Ticket, &Ticket) -> Ordering) -> Option<Ticket> {
-        self.kinds.get_mut(&kind)?.aside.pop(compare)
+    pub fn pop(
+        &mut self,
+        kind: u64,
+        place: Place,
+        compare: impl Fn(&Ticket, &Ticket) -> Ordering,
+    ) -> Option<Ticket> {
+        self.kinds.get_mut(&kind)?.aside_mut(place).pop(compare)
     }
 
-    /// Takes away stale tickets that are on top.
-    pub fn drop_stale(
+    /// Takes the pods that are first of their kinds, one after the other, while `takes` says so.
+    pub fn pop_while(
         &mut self,
-        is_valid: impl Fn(&Ticket) -> bool,
+        place: Place,
+        takes: impl Fn(&Ticket) -> bool,
         compare: impl Fn(&Ticket, &Ticket) -> Ordering,
-    ) {
+    ) -> Vec<Ticket> {
+        let mut taken = Vec::new();
         for kind in self.kinds.values_mut() {
-            while kind.aside.peek().is_some_and(|head| !is_valid(head)) {
-                kind.aside.pop(&compare);
+            let aside = kind.aside_mut(place);
+            while aside.peek().is_some_and(&takes) {
+                taken.extend(aside.pop(&compare));
             }
         }
+        taken
     }
 
     /// Number of tickets.
-    pub fn len(&self) -> usize {
-        self.kinds.values().map(|kind| kind.aside.len()).sum()
+    pub fn len(&self, place: Place) -> usize {
+        self.kinds.values().map(|kind| kind.aside(place).len()).sum()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Ticket> {
-        self.kinds.values().flat_map(|kind| kind.aside.iter())
+    pub fn iter(&self, place: Place) -> impl Iterator<Item = &Ticket> {
+        self.kinds.values().flat_map(move |kind| kind.aside(place).iter())
+    }
+
+    /// The tickets of kinds for which it is not known any more that an attempt is futile.
+    pub fn in_doubt(&self, place: Place) -> impl Iterator<Item = &Ticket> {
+        let in_doubt = self.kinds.values().filter(|kind| kind.world != self.world);
+        in_doubt.flat_map(move |kind| kind.aside(place).iter())
     }
 
     /// Keeps the tickets for which `keep` says so.
     pub fn retain(
         &mut self,
+        place: Place,
         mut keep: impl FnMut(&Ticket) -> bool,
         compare: impl Fn(&Ticket, &Ticket) -> Ordering,
     ) {
         for kind in self.kinds.values_mut() {
-            kind.aside.retain(&mut keep, &compare);
+            kind.aside_mut(place).retain(&mut keep, &compare);
         }
     }
 }

@@ -212,14 +212,12 @@ impl Queue {
             self.activate(uid, by, cx);
             return;
         }
-        let expiry = self.expiry(uid);
         if self.gate(uid, by, cx) {
             return;
         }
         let errors = self.entries.get(uid).is_some_and(|e| e.rejectors().next().is_none());
         let place = if errors { Place::ErrorBackoff } else { Place::Backoff };
-        self.relocate(uid, place, expiry, cx.profiles, |_| {});
-        self.count_move("backoff", by);
+        self.enter_backoff(uid, place, by, cx);
     }
 
     /// Puts a pod into activeQ, unless a PreEnqueue plugin holds it back.

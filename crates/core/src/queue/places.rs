@@ -67,19 +67,22 @@ impl Queue {
         *self.count_of(place) -= 1;
     }
 
-    /// Enters a pod into the lists and counts of its place; into activeQ aside, where others of its kind were rejected and it `may_stand_aside`.
+    /// Enters a pod into the lists and counts of its place; aside where others of its kind were rejected and it `may_stand_aside`.
     pub(super) fn list(&mut self, uid: &Uid, expiry: Timestamp, profiles: &Profiles, may_stand_aside: bool) {
         self.touched.note(uid);
         let Some(entry) = self.entries.get(uid) else { return };
         let (place, number) = (entry.place, entry.ticket);
         let ticket = || Ticket { queued: entry.queued.clone(), expiry, number };
         let compare = by_queue_sort(profiles);
+        let has_kind = may_stand_aside && matches!(place, Place::Active | Place::Backoff);
+        let aside =
+            has_kind.then(|| self.futile.aside_of(&entry.likeness, &entry.queued.pod, place)).flatten();
         match place {
-            Place::Active => match self.futile.aside_of(&entry.likeness, &entry.queued.pod) {
-                Some(aside) if may_stand_aside => aside.push(ticket(), &compare),
-                _ => self.active.push(ticket(), &compare),
+            Place::Active => match aside {
+                Some(aside) => aside.push(ticket(), &compare),
+                None => self.active.push(ticket(), &compare),
             },
-            Place::Backoff => self.backoff.push(ticket(), by_expiry(&compare)),
+            Place::Backoff => aside.unwrap_or(&mut self.backoff).push(ticket(), by_expiry(&compare)),
             Place::ErrorBackoff => self.error_backoff.push(ticket(), by_expiry(&compare)),
             Place::Unschedulable | Place::Gated => {
                 self.waiting.insert(number, entry, profiles);
@@ -96,9 +99,22 @@ impl Queue {
         self.assign(uid, Place::Active, |entry| {
             entry.first_active.get_or_insert(cx.now);
         });
-        let was_tried = self.entries.get(uid).is_some_and(|entry| entry.queued.attempts > 0);
-        self.list(uid, cx.now, cx.profiles, was_tried && !cx.promises.is_promised(uid));
+        self.list_again(uid, cx.now, cx);
         self.count_move("active", by);
+    }
+
+    /// Puts a pod into backoffQ, or among those that failed by an error.
+    pub(super) fn enter_backoff(&mut self, uid: &Uid, place: Place, by: Move, cx: QueueContext<'_>) {
+        let expiry = self.expiry(uid);
+        self.assign(uid, place, |_| {});
+        self.list_again(uid, expiry, cx);
+        self.count_move("backoff", by);
+    }
+
+    /// Enters a pod that comes from another place, so that it stands aside where it was tried before and others like it were rejected.
+    fn list_again(&mut self, uid: &Uid, expiry: Timestamp, cx: QueueContext<'_>) {
+        let was_tried = self.entries.get(uid).is_some_and(|entry| entry.queued.attempts > 0);
+        self.list(uid, expiry, cx.profiles, was_tried && !cx.promises.is_promised(uid));
     }
 
     /// Drops old tickets when they are the larger part of a heap.
@@ -108,14 +124,16 @@ impl Queue {
         let entries = &self.entries;
         let keep = |t: &Ticket| entries.get(&t.queued.pod.uid).is_some_and(|e| e.ticket == t.number);
         let limit = |pods: usize| 2 * pods + SLACK;
-        if self.active.len() + self.futile.len() > limit(self.size.active) {
+        if self.active.len() + self.futile.len(Place::Active) > limit(self.size.active) {
             self.active.retain(keep, &compare);
-            self.futile.retain(keep, &compare);
+            self.futile.retain(Place::Active, keep, &compare);
         }
-        for heap in [&mut self.backoff, &mut self.error_backoff] {
-            if heap.len() > limit(self.size.backoff) {
-                heap.retain(keep, by_expiry(&compare));
-            }
+        if self.backoff.len() + self.futile.len(Place::Backoff) > limit(self.size.backoff) {
+            self.backoff.retain(keep, by_expiry(&compare));
+            self.futile.retain(Place::Backoff, keep, by_expiry(&compare));
+        }
+        if self.error_backoff.len() > limit(self.size.backoff) {
+            self.error_backoff.retain(keep, by_expiry(&compare));
         }
     }
 

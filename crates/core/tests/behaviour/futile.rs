@@ -122,3 +122,30 @@ fn a_pod_that_is_promised_a_node_is_like_no_other() {
     cluster.gone(PodWatch::Assigned, "low");
     assert_eq!(cluster.step(), "high-0 -> a");
 }
+
+#[test]
+fn who_would_be_rejected_again_is_not_taken_out_of_backoff_early() {
+    let mut cluster = crowded(&[], 3);
+    cluster.assigned("small cpu=0 node=a");
+    cluster.assigned("other cpu=100m node=b");
+    // More room, and not enough: all are woken, and the first one finds that out for the others.
+    cluster.gone(PodWatch::Assigned, "other");
+    assert_eq!(cluster.core.queue().size().backoff, 3);
+    assert_eq!(cluster.step(), "crowd-0: unschedulable");
+    assert_eq!(cluster.step(), "-");
+    assert!(cluster.core.is_idle());
+    assert_eq!((cluster.place("crowd-1"), cluster.place("crowd-2")), ("Backoff".into(), "Backoff".into()));
+    // When their backoff is over they are given the answer.
+    let repeated = cluster.core.attempts_repeated();
+    cluster.wait(3.0);
+    assert_eq!(cluster.step(), "crowd-1: unschedulable");
+    assert_eq!(cluster.step(), "crowd-2: unschedulable");
+    assert_eq!(cluster.core.attempts_repeated(), repeated + 2);
+    // With room for one of them the first is tried at once, as always.
+    cluster.gone(PodWatch::Assigned, "on-b");
+    assert!(!cluster.core.is_idle());
+    assert_eq!(cluster.step(), "crowd-0 -> b");
+    assert_eq!(cluster.step(), "crowd-1: unschedulable");
+    assert_eq!(cluster.step(), "-");
+    assert_eq!(cluster.place("crowd-2"), "Backoff");
+}
