@@ -64,6 +64,12 @@ impl Atom {
         &self.0.text
     }
 
+    /// Hash of the text.
+    #[inline]
+    pub(crate) fn text_hash(&self) -> u64 {
+        self.0.hash
+    }
+
     /// Whether the text is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -10,6 +10,7 @@
 pub mod atom;
 pub mod duration;
 pub mod features;
+mod label_summary;
 mod label_syntax;
 pub mod labels;
 pub mod migration;

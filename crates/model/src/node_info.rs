@@ -1,7 +1,8 @@
 //! A node together with the pods on it, as aggregated for the plugins.
 
+use crate::label_summary::LabelSummary;
 use crate::resources::Resources;
-use crate::{Atom, HostPort, Node, Pod, Volume, VolumeSource};
+use crate::{Atom, HostPort, LabelSelector, Node, Pod, Volume, VolumeSource};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ impl ClaimUse {
 pub struct NodeInfo {
     node: Arc<Node>,
     pods: Vec<Arc<Pod>>,
+    pod_labels: LabelSummary,
     pods_with_affinity: Vec<Arc<Pod>>,
     pods_with_required_anti_affinity: Vec<Arc<Pod>>,
     used_ports: Vec<HostPort>,
@@ -57,6 +59,7 @@ impl NodeInfo {
         Self {
             node,
             pods: Vec::new(),
+            pod_labels: LabelSummary::default(),
             pods_with_affinity: Vec::new(),
             pods_with_required_anti_affinity: Vec::new(),
             used_ports: Vec::new(),
@@ -87,6 +90,13 @@ impl NodeInfo {
     #[must_use]
     pub fn pods(&self) -> &[Arc<Pod>] {
         &self.pods
+    }
+
+    /// All pods on the node that the selector may mean: either all, or none where that is known without a look at them.
+    #[must_use]
+    #[inline]
+    pub fn pods_for(&self, selector: &LabelSelector) -> &[Arc<Pod>] {
+        if self.pod_labels.may_match(selector) { &self.pods } else { &[] }
     }
 
     /// Pods that declare pod affinity or anti-affinity.
@@ -212,6 +222,7 @@ impl NodeInfo {
             }
             self.inline_attachable += u32::from(volume.is_attachable_inline());
         }
+        self.pod_labels.add(&pod.labels);
         self.pods.push(pod);
     }
 
@@ -234,6 +245,7 @@ impl NodeInfo {
                 list.swap_remove(at);
             }
         }
+        self.pod_labels.remove(self.pods.iter().map(|pod| &pod.labels));
         if self.lowest_priority == Some(pod.priority) {
             self.lowest_priority = self.pods.iter().map(|pod| pod.priority).min();
         }
@@ -321,6 +333,31 @@ mod tests {
         let mut relabelled = before.clone();
         relabelled.set_node(Arc::new(Node::clone(&node)));
         assert!(!with.is_with_pod(&relabelled, &b), "the node changed");
+    }
+
+    #[test]
+    fn no_pod_that_a_selector_means_is_left_out_whoever_comes_and_goes() {
+        let node: wire::Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).expect("a node");
+        let mut info = NodeInfo::new(Arc::new(Node::new(&node).expect("a node that compiles")));
+        let app = |at: usize| format!("app-{}", at % 40);
+        for at in 0..400 {
+            let pod = json!({"metadata": {"name": "p", "uid": format!("{at}"), "labels": {"app": app(at)}}});
+            let wire: wire::Pod = serde_json::from_value(pod).expect("a pod");
+            info.add_pod(Arc::new(Pod::new(&wire).expect("a pod that compiles")));
+            if at >= 30 {
+                // At times the oldest one, at times one in the middle.
+                info.remove_pod(&Uid::from(&*format!("{}", at - 30 + at % 7)))
+                    .map_or_else(|| info.remove_pod(&Uid::from(&*format!("{}", at - 30))), Some);
+            }
+            for selected in 0..40 {
+                let selector = LabelSelector::from_map(&[("app".into(), app(selected).into())].into());
+                let meant =
+                    |pods: &[Arc<Pod>]| pods.iter().filter(|pod| selector.matches(&pod.labels)).count();
+                assert_eq!(meant(info.pods_for(&selector)), meant(info.pods()), "{selector} at {at}");
+            }
+        }
+        let none = LabelSelector::from_map(&[("app".into(), "another".into())].into());
+        assert!(info.pods_for(&none).is_empty() && !info.pods().is_empty());
     }
 
     #[test]

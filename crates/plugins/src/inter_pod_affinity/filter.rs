@@ -197,15 +197,12 @@ fn wanted_and_unwanted(snapshot: &Snapshot, incoming: &Incoming) -> (Pairs, Pair
             continue;
         }
         // The pods of a node share its pairs: count them here, and add to the pairs once.
-        if !wanted.is_empty() {
-            let all_match = |pod: &&Arc<Pod>| incoming.affinity_namespaces.all_match(wanted, pod);
-            let count = info.pods().iter().filter(all_match).count() as i64;
-            if count > 0 {
-                wanted.iter().for_each(|term| affinity.add(&term.topology_key, node, count));
-            }
+        let count = incoming.affinity_namespaces.count_all(wanted, info);
+        if count > 0 {
+            wanted.iter().for_each(|term| affinity.add(&term.topology_key, node, count));
         }
         for (at, term) in unwanted.iter().enumerate() {
-            let count = incoming.anti_affinity_namespaces.count(at, term, info.pods());
+            let count = incoming.anti_affinity_namespaces.count(at, term, info);
             if count > 0 {
                 anti_affinity.add(&term.topology_key, node, count);
             }

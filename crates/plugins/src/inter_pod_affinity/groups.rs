@@ -107,16 +107,13 @@ impl GroupFilter for Required {
     fn look<'a>(&'a self, node: &'a NodeInfo, to: &mut Coordinates<'a>) {
         let (incoming, wanted, unwanted) =
             (&self.incoming, self.incoming.affinity(), self.incoming.anti_affinity());
-        let all_match = |pod: &&Arc<Pod>| incoming.affinity_namespaces.all_match(wanted, pod);
-        // A node holds at most some hundred pods.
-        let wanted_here =
-            if wanted.is_empty() { 0 } else { node.pods().iter().filter(all_match).count() as i64 };
+        let wanted_here = incoming.affinity_namespaces.count_all(wanted, node);
         let mut unwanted_here: SmallVec<[i64; 2]> = SmallVec::from_elem(0, self.anti_affinity_keys.len());
         let place =
             |keys: &Keys, term: &PodAffinityTerm| keys.iter().position(|key| *key == term.topology_key);
         for (at, term) in unwanted.iter().enumerate() {
             if let Some(key) = place(&self.anti_affinity_keys, term) {
-                unwanted_here[key] += incoming.anti_affinity_namespaces.count(at, term, node.pods());
+                unwanted_here[key] += incoming.anti_affinity_namespaces.count(at, term, node);
             }
         }
         let mut existing_here: SmallVec<[i64; 2]> = SmallVec::from_elem(0, self.existing_keys.len());

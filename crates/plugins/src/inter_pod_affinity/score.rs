@@ -72,7 +72,7 @@ impl Preferences {
         if info.node().labels.get(&term.topology_key).is_none() {
             return;
         }
-        let matching = self.namespaces.count(at, term, info.pods());
+        let matching = self.namespaces.count(at, term, info);
         if matching > 0 {
             add(&term.topology_key, weight * matching);
         }

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashSet;
 use secondmate_model::objects::Objects;
-use secondmate_model::{Atom, Pod, PodAffinityTerm};
+use secondmate_model::{Atom, NodeInfo, Pod, PodAffinityTerm};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -71,12 +71,19 @@ impl ExpandedNamespaces {
     }
 
     /// How many of a node's pods the term at this place in the list means.
-    pub(super) fn count(&self, at: usize, term: &PodAffinityTerm, pods: &[Arc<Pod>]) -> i64 {
+    pub(super) fn count(&self, at: usize, term: &PodAffinityTerm, node: &NodeInfo) -> i64 {
         let namespaces = &self.0[at];
         let meant =
             |pod: &&Arc<Pod>| term.selector.matches(&pod.labels) && namespaces.contains(&pod.namespace);
         // A node holds at most some hundred pods.
-        pods.iter().filter(meant).count() as i64
+        node.pods_for(&term.selector).iter().filter(meant).count() as i64
+    }
+
+    /// How many of a node's pods all terms, and at least one, mean.
+    pub(super) fn count_all(&self, terms: &[PodAffinityTerm], node: &NodeInfo) -> i64 {
+        let Some(first) = terms.first() else { return 0 };
+        let meant = |pod: &&Arc<Pod>| self.all_match(terms, pod);
+        node.pods_for(&first.selector).iter().filter(meant).count() as i64
     }
 
     /// Whether all terms, and at least one, mean the pod.

@@ -5,7 +5,8 @@ use crate::node_affinity::matches_required;
 use crate::taint_toleration::tolerates_node;
 use secondmate_model::objects::{ObjectName, Objects, Workload};
 use secondmate_model::{
-    Atom, LabelSelector, Labels, Node, Pod, Requirement, SelectorError, SpreadConstraint, WhenUnsatisfiable,
+    Atom, LabelSelector, Labels, Node, NodeInfo, Pod, Requirement, SelectorError, SpreadConstraint,
+    WhenUnsatisfiable,
 };
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -70,7 +71,7 @@ impl Constraints {
     pub(super) fn count(
         &self,
         constraint: &Constraint,
-        pods: &[Arc<Pod>],
+        node: &NodeInfo,
         namespace: &Atom,
         counts: &mut SmallVec<[Option<i64>; 2]>,
     ) -> i64 {
@@ -78,7 +79,7 @@ impl Constraints {
             if let Some(Some(known)) = counts.first() {
                 return *known;
             }
-            let counted = count(pods, selector, namespace);
+            let counted = count(node, selector, namespace);
             counts.push(Some(counted));
             return counted;
         }
@@ -86,19 +87,19 @@ impl Constraints {
             counts.resize(self.selectors.len(), None);
         }
         *counts[constraint.selector]
-            .get_or_insert_with(|| count(pods, &self.selectors[constraint.selector], namespace))
+            .get_or_insert_with(|| count(node, &self.selectors[constraint.selector], namespace))
     }
 }
 
-/// Pods of the namespace that the selector means and that are not on their way out. An empty selector counts none.
-pub(super) fn count(pods: &[Arc<Pod>], selector: &LabelSelector, namespace: &Atom) -> i64 {
+/// Pods on the node, of the namespace, that the selector means and that are not on their way out. An empty selector counts none.
+pub(super) fn count(node: &NodeInfo, selector: &LabelSelector, namespace: &Atom) -> i64 {
     if selector.is_everything() {
         return 0;
     }
     let counts =
         |pod: &&Arc<Pod>| !pod.deleting && pod.namespace == *namespace && selector.matches(&pod.labels);
     // A node holds at most some hundred pods.
-    pods.iter().filter(counts).count() as i64
+    node.pods_for(selector).iter().filter(counts).count() as i64
 }
 
 /// Whether a node takes part in a pod's spreading, worked out at most once per node.

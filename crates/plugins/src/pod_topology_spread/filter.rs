@@ -53,7 +53,7 @@ impl Hard {
                 if let Some(value) = node.labels.get(&constraint.key)
                     && inclusion.admits(constraint)
                 {
-                    let count = constraints.count(constraint, info.pods(), &pod.namespace, &mut counts);
+                    let count = constraints.count(constraint, info, &pod.namespace, &mut counts);
                     domains.add(value, count);
                 }
             }

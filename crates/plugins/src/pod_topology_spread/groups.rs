@@ -87,7 +87,7 @@ impl GroupFilter for HardSpread {
             // A node that does not count has its domain nevertheless, and the verdict is about that.
             let counts_here = has_all_keys && inclusion.admits(constraint);
             let pods = if counts_here {
-                self.constraints.count(constraint, info.pods(), &self.pod.namespace, &mut counts)
+                self.constraints.count(constraint, info, &self.pod.namespace, &mut counts)
             } else {
                 0
             };
@@ -130,11 +130,11 @@ impl GroupScore for SoftSpread {
         for constraint in list {
             let value = node.labels.get(&constraint.key);
             let coordinate = if constraint.is_hostname {
-                let pods = || count(info.pods(), self.constraints.selector(constraint), &self.pod.namespace);
+                let pods = || count(info, self.constraints.selector(constraint), &self.pod.namespace);
                 Coordinate::Own(value.map_or(NO_HOSTNAME, |_| pods()))
             } else {
                 let pods = if inclusion.admits(constraint) {
-                    self.constraints.count(constraint, info.pods(), &self.pod.namespace, &mut counts)
+                    self.constraints.count(constraint, info, &self.pod.namespace, &mut counts)
                 } else {
                     0
                 };

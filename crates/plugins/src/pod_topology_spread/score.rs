@@ -90,7 +90,7 @@ impl Weighed {
                 if let Some(total) = domains.get_mut(value)
                     && inclusion.admits(constraint)
                 {
-                    *total += self.constraints.count(constraint, info.pods(), &pod.namespace, &mut counts);
+                    *total += self.constraints.count(constraint, info, &pod.namespace, &mut counts);
                 }
             }
         }
@@ -109,7 +109,7 @@ impl Weighed {
         score_of(&self.constraints, &self.weights, |at, constraint| {
             let value = labels.get(&constraint.key)?;
             Some(if constraint.is_hostname {
-                count(info.pods(), self.constraints.selector(constraint), &pod.namespace)
+                count(info, self.constraints.selector(constraint), &pod.namespace)
             } else {
                 self.domains[at].get(value).copied().unwrap_or(0)
             })
