@@ -88,6 +88,12 @@ impl History {
     fn all_in_vain(&self) -> u32 {
         self.in_vain + u32::from(self.taker.is_some() && !self.noticed)
     }
+
+    /// When the next preemption may follow, and after how many in vain.
+    fn waits_until(&self) -> (Timestamp, u32) {
+        let in_vain = self.all_in_vain();
+        (self.at + delay(in_vain), in_vain)
+    }
 }
 
 /// A pod that is bound, and may be rejected.
@@ -195,8 +201,7 @@ impl Loops {
         })
     }
 
-    /// What a pod of the same controller has lost on this node is this one's history: of several that of the pod that preempted in vain most
-    /// often. One that has a history there already, since it was quicker than the news of the rejection, goes on counting from there.
+    /// What a pod of the same controller has lost on this node is this one's history: of several that which makes it wait longest. One that has a history there already, since it was quicker than the news of the rejection, goes on counting from there.
     fn inherit(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) {
         while self.lost.pop_front_if(|(_, _, until)| *until <= now).is_some() {}
         let Some(controller) = &preemptor.controller else { return };
@@ -211,7 +216,9 @@ impl Loops {
             // Where nobody is known to have taken the room it was not lost to a loop.
             .filter(|(_, (_, history, _))| history.taker.is_some())
             .filter(|(_, (of, history, _))| of.as_str() == &*controller.uid && history.node == *node);
-        let Some((at, _)) = of_controller.max_by_key(|(_, (_, history, _))| history.in_vain) else { return };
+        let Some((at, _)) = of_controller.max_by_key(|(_, (_, history, _))| history.waits_until()) else {
+            return;
+        };
         if let Some((_, history, _)) = self.lost.remove(at) {
             self.touched.note(&preemptor.uid);
             if let Some(own) = self.by_preemptor.get_mut(&preemptor.uid) {
@@ -487,6 +494,31 @@ mod tests {
         loops.arrived(&pod("x", "theirs", Some("rs")), &n, true);
         let delayed = loops.delays(&next, &n, at(34)).expect("the room was taken");
         assert_eq!((delayed.in_vain, delayed.until), (4, at(32 + 80)));
+    }
+
+    #[test]
+    fn of_what_several_have_lost_that_counts_which_makes_wait_longest() {
+        let mut loops = Loops::default();
+        let n = Atom::new("n");
+        let taker = || pod("w", "theirs", Some("rs"));
+        let victims = || vec![pod("v", "theirs", Some("rs"))];
+        // The first replica preempts in vain three times, the second one long after that.
+        let p = pod("p", "ours", Some("mine"));
+        for now in [0, 10, 30] {
+            assert_eq!(loops.delays(&p, &n, at(now)), None);
+            loops.preempted(&p.uid, &n, victims(), at(now));
+            loops.arrived(&taker(), &n, true);
+        }
+        let q = pod("q", "ours", Some("mine"));
+        loops.preempted(&q.uid, &n, victims(), at(200));
+        loops.arrived(&taker(), &n, true);
+        for replica in [&p, &q] {
+            loops.bound(replica, Some(&n), at(201));
+            loops.rejected(&replica.uid, at(202));
+        }
+        let delayed = loops.delays(&pod("r", "ours", Some("mine")), &n, at(203)).expect("room was taken");
+        assert_eq!((delayed.in_vain, delayed.until), (1, at(210)));
+        assert_eq!(loops.delays(&pod("s", "ours", Some("mine")), &n, at(203)), None, "that was long ago");
     }
 
     #[test]
