@@ -259,6 +259,12 @@ impl Queue {
             || self.futile.in_doubt(Place::Backoff).any(is_ready)
     }
 
+    /// Whether rejected pods are in backoff.
+    #[must_use]
+    pub fn has_backing_off(&self) -> bool {
+        self.size.backoff > self.error_backoff_len
+    }
+
     /// A pending pod.
     #[must_use]
     pub fn get(&self, uid: &Uid) -> Option<&Entry> {

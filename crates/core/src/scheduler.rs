@@ -300,10 +300,11 @@ impl Scheduler {
         std::mem::take(&mut self.effects)
     }
 
-    /// Whether a step would find no pod to try.
+    /// Whether a step would find no pod to try. After a change that it has not looked at yet it may find none, all the same.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        !self.queue.has_ready()
+        let has_changed = self.world != self.world_now();
+        !(self.queue.has_ready() || has_changed && self.queue.has_backing_off())
     }
 
     /// When time alone gives the core something to do, if ever: call [`Scheduler::step`] then.
@@ -348,10 +349,15 @@ impl Scheduler {
 
     /// Notes whether attempts may end otherwise than before.
     fn look_for_changes(&mut self) {
-        let world = [self.cache.changes(), self.snapshot.objects().changes(), self.nominator.changes()];
+        let world = self.world_now();
         if std::mem::replace(&mut self.world, world) != world {
             self.queue.world_changed();
         }
+    }
+
+    /// Counts of changes to all that attempts look at.
+    fn world_now(&self) -> [u64; 3] {
+        [self.cache.changes(), self.snapshot.objects().changes(), self.nominator.changes()]
     }
 
     fn try_pod(&mut self, pod: Arc<Pod>, now: Timestamp) -> CycleReport {
@@ -510,19 +516,20 @@ impl Scheduler {
             self.queue.remove(&pod.uid);
             return;
         }
-        let (queue, cx) = self.queue_at(now);
-        queue.put_back(&pod.uid, outcome, cx);
         let nominated = match nomination {
             Nomination::Keep => pod.nominated_node_name.clone(),
             Nomination::Clear => None,
             Nomination::Node(node) => Some(node.clone()),
         };
+        // Before it goes back: a pod that is promised a node is like no other there.
         match &nominated {
             Some(node) => self.nominator.set(&pod, node),
             None => {
                 self.nominator.remove(&pod.uid);
             }
         }
+        let (queue, cx) = self.queue_at(now);
+        queue.put_back(&pod.uid, outcome, cx);
         self.event(&pod, EventType::Warning, "FailedScheduling", "Scheduling", message.clone());
         let written = pod.scheduled_condition.as_deref();
         let same =

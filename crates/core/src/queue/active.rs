@@ -64,16 +64,23 @@ impl Active {
     }
 
     pub fn push(&mut self, ticket: Ticket, compare: impl Fn(&Ticket, &Ticket) -> Ordering) {
-        let lane = self.lane_of(&ticket);
+        let name = &ticket.queued.pod.scheduler_name;
+        self.wakes(name);
+        let lane = self.lane_of(name);
+        self.lanes[lane].tickets.push(ticket, compare);
+    }
+
+    /// A pod of this name has become ready, in its lane or aside. A lane that was empty takes up where the others are.
+    pub fn wakes(&mut self, name: &Atom) {
+        let lane = self.lane_of(name);
         let lane = &mut self.lanes[lane];
         if lane.tickets.is_empty() {
             lane.pass = lane.pass.max(self.served);
         }
-        lane.tickets.push(ticket, compare);
     }
 
-    fn lane_of(&self, ticket: &Ticket) -> usize {
-        self.by_name.get(&ticket.queued.pod.scheduler_name).copied().unwrap_or(0)
+    fn lane_of(&self, name: &Atom) -> usize {
+        self.by_name.get(name).copied().unwrap_or(0)
     }
 
     /// Takes the next ticket that is valid. Pods for which an attempt is futile stand aside, and come when there are no others; see
@@ -124,7 +131,7 @@ impl Active {
     ) -> Option<(usize, Option<u64>)> {
         let mut first: Option<(usize, Option<u64>, &Ticket)> = None;
         for (kind, ticket) in heads {
-            let lane = self.lane_of(ticket);
+            let lane = self.lane_of(&ticket.queued.pod.scheduler_name);
             let is_before = |before: &(usize, Option<u64>, &Ticket)| {
                 let turn = |lane: usize, ticket: &Ticket| {
                     (Reverse(ticket.queued.pod.priority), self.lanes[lane].pass, lane)
@@ -160,10 +167,13 @@ impl Active {
 
 #[cfg(test)]
 mod tests {
+    use super::super::futile::Likeness;
     use super::*;
-    use secondmate_framework::QueuedPod;
+    use secondmate_cycle::Rejection;
+    use secondmate_framework::{QueuedPod, Status};
     use secondmate_model::{Pod, Timestamp, wire};
     use serde_json::json;
+    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     fn ticket(number: u64, scheduler: &str, priority: i32) -> Ticket {
@@ -247,5 +257,40 @@ mod tests {
             active.push(ticket(number, "b", 0), order);
         }
         assert_eq!(leave(&mut active, 6).matches('b').count(), 3);
+    }
+    #[test]
+    fn nor_has_who_becomes_ready_aside() {
+        let mut active = shared(&[("a", 1), ("b", 1)]);
+        for number in 0..100 {
+            active.push(ticket(number, "a", 0), order);
+        }
+        for _ in 0..50 {
+            assert!(active.pop(&mut Futile::default(), &|_| false, |_| true, order).is_some());
+        }
+        // Pods of b were rejected before, and an event moves them.
+        let mut futile = Futile::default();
+        let rejection = Rejection {
+            message: String::new(),
+            rejected_by: BTreeSet::new(),
+            pending_by: BTreeSet::new(),
+            post_filter: Status::unschedulable("").into(),
+            post_filter_ran: false,
+        };
+        let pod = ticket(0, "b", 0).queued.pod;
+        futile.remember(&pod, Arc::new(rejection));
+        futile.world_changed();
+        for number in 101..150 {
+            let aside =
+                futile.aside_of(&Likeness::default(), &pod, Place::Active).expect("its kind is known");
+            aside.push(ticket(number, "b", 0), order);
+            active.wakes(&pod.scheduler_name);
+        }
+        let next = || {
+            active
+                .pop(&mut futile, &|_| false, |_| true, order)
+                .map(|t| t.queued.pod.scheduler_name.to_string())
+        };
+        let left: String = std::iter::from_fn(next).take(6).collect();
+        assert_eq!(left.matches('b').count(), 3, "{left}");
     }
 }

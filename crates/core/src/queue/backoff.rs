@@ -52,7 +52,8 @@ impl Queue {
             ended.extend(self.futile.pop_while(place, goes, &compare));
         }
         ended.retain(|ticket| ticket.holds(entries, place));
-        ended.sort_unstable_by(&compare);
+        // Whose backoff ended in the same second is sorted by the queue sort plugin in activeQ.
+        ended.sort_by_key(|ticket| ticket.expiry);
         for ticket in ended {
             // A pod that comes straight out of backoff was checked when it went in.
             self.enter_active(&ticket.queued.pod.uid, Move::plain("BackoffComplete"), cx);

@@ -119,6 +119,7 @@ impl Scheduler {
             Action::AnnounceRoom { but_itself } => {
                 if let Some(freed) = freed.take() {
                     self.announce_pod_gone(&freed, but_itself.then_some(&binding.pod.uid), now);
+                    self.last_victim_gone(&freed.uid, now);
                 }
             }
             Action::Unreserve => binding.unreserve(),

@@ -70,6 +70,8 @@ struct History {
     in_vain: u32,
     /// This one was noticed to be in vain.
     noticed: bool,
+    /// What another pod has lost is in it: of several that have lost something each leaves it to one.
+    inherited: bool,
 }
 
 impl History {
@@ -158,7 +160,15 @@ impl Loops {
             let others: Vec<_> = before.victims.into_iter().filter(is_other).take(BEFORE_MAX).collect();
             victims.extend(others);
         }
-        let history = History { at: now, node: node.clone(), victims, taker: None, in_vain, noticed: false };
+        let history = History {
+            at: now,
+            node: node.clone(),
+            victims,
+            taker: None,
+            in_vain,
+            noticed: false,
+            inherited: false,
+        };
         self.by_node.entry(history.node.clone()).or_default().insert(preemptor.clone());
         self.by_preemptor.insert(preemptor.clone(), history);
     }
@@ -205,8 +215,8 @@ impl Loops {
     fn inherit(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) {
         while self.lost.pop_front_if(|(_, _, until)| *until <= now).is_some() {}
         let Some(controller) = &preemptor.controller else { return };
-        if self.lost.is_empty() || self.by_preemptor.get(&preemptor.uid).is_some_and(|own| own.node != *node)
-        {
+        let own = self.by_preemptor.get(&preemptor.uid);
+        if self.lost.is_empty() || own.is_some_and(|own| own.inherited || own.node != *node) {
             return;
         }
         let of_controller = self
@@ -216,17 +226,20 @@ impl Loops {
             // Where nobody is known to have taken the room it was not lost to a loop.
             .filter(|(_, (_, history, _))| history.taker.is_some())
             .filter(|(_, (of, history, _))| of.as_str() == &*controller.uid && history.node == *node);
-        let Some((at, _)) = of_controller.max_by_key(|(_, (_, history, _))| history.waits_until()) else {
-            return;
+        let found = match own {
+            Some(_) => of_controller.max_by_key(|(_, (_, history, _))| history.all_in_vain()),
+            None => of_controller.max_by_key(|(_, (_, history, _))| history.waits_until()),
         };
+        let Some((at, _)) = found else { return };
         if let Some((_, history, _)) = self.lost.remove(at) {
             self.touched.note(&preemptor.uid);
             if let Some(own) = self.by_preemptor.get_mut(&preemptor.uid) {
                 own.in_vain = own.in_vain.max(history.all_in_vain());
+                own.inherited = true;
                 return;
             }
             self.by_node.entry(history.node.clone()).or_default().insert(preemptor.uid.clone());
-            self.by_preemptor.insert(preemptor.uid.clone(), history);
+            self.by_preemptor.insert(preemptor.uid.clone(), History { inherited: true, ..history });
         }
     }
 
@@ -518,6 +531,7 @@ mod tests {
         }
         let delayed = loops.delays(&pod("r", "ours", Some("mine")), &n, at(203)).expect("room was taken");
         assert_eq!((delayed.in_vain, delayed.until), (1, at(210)));
+        assert_eq!(loops.delays(&pod("r", "ours", Some("mine")), &n, at(210)), None, "it is over");
         assert_eq!(loops.delays(&pod("s", "ours", Some("mine")), &n, at(203)), None, "that was long ago");
     }
 

@@ -2,6 +2,8 @@
 
 use crate::fixture::Cluster;
 use secondmate_core::port::PodWatch;
+use secondmate_framework::Status;
+use std::time::Duration;
 
 /// Two full nodes, and so many pods that are alike and do not fit; each was tried.
 fn crowded(more: &[&str], count: usize) -> Cluster {
@@ -148,4 +150,24 @@ fn who_would_be_rejected_again_is_not_taken_out_of_backoff_early() {
     assert_eq!(cluster.step(), "crowd-1: unschedulable");
     assert_eq!(cluster.step(), "-");
     assert_eq!(cluster.place("crowd-2"), "Backoff");
+}
+
+#[test]
+fn a_pod_for_which_room_was_made_in_memory_is_tried_at_once_though_others_like_it_fit_nowhere() {
+    let mut cluster = Cluster::new(&["DefaultPreemption", "OnlyPermits"]);
+    let wait = (Status::wait(""), Duration::from_secs(60));
+    cluster.script.lines().permit.insert("OnlyPermits/victim".to_owned(), wait);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("big cpu=800m node=n1 priority=9");
+    for name in ["high-0", "high-1", "high-2"] {
+        cluster.pending(&format!("{name} cpu=800m priority=5"));
+        assert_eq!(cluster.step(), format!("{name}: unschedulable"));
+    }
+    cluster.gone(PodWatch::Assigned, "big");
+    cluster.pending("victim cpu=800m");
+    assert_eq!(cluster.step(), "victim -> n1");
+    // It stops the victim, which waits on permit, and backs off for longer than the others.
+    assert_eq!(cluster.step(), "high-0: unschedulable");
+    assert_eq!(cluster.step(), "high-1: unschedulable", "the room is promised");
+    assert_eq!(cluster.step(), "high-0 -> n1");
 }

@@ -143,6 +143,26 @@ fn a_last_victim_that_was_in_nobodys_way_wakes_the_pod_since_the_others_went_whi
 }
 
 #[test]
+fn a_last_victim_whose_binding_was_under_way_and_fails_wakes_the_pod_as_well() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("holds-the-port cpu=500m port=80 node=n1 priority=2");
+    cluster.pending("has-room cpu=500m priority=1");
+    assert_eq!(cluster.step(), "has-room -> n1");
+    cluster.pending("p cpu=1 port=80 priority=100");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    cluster.gone(PodWatch::Assigned, "holds-the-port");
+    cluster.evicted("p", "holds-the-port", Ok(()));
+    assert_eq!(evictions(&mut cluster), ["evict holds-the-port for p", "evict has-room for p"]);
+    cluster.evicted("p", "has-room", Ok(()));
+    assert_eq!(cluster.place("p"), "Unschedulable");
+    cluster.gone(PodWatch::Pending, "has-room");
+    cluster.answer("has-room", BindOutcome::Refused { code: 404, message: "not found".to_owned() });
+    assert_eq!(cluster.place("p"), "Backoff");
+    assert_eq!(cluster.step(), "p -> n1");
+}
+
+#[test]
 fn a_failed_eviction_spares_the_last_victim_and_the_pod_tries_again_when_all_are_answered() {
     let mut cluster = preempting(3);
     cluster.effects();

@@ -1,4 +1,4 @@
-//! Plugins that do what a test tells them: `A` and `B` act at most extension points, `Sort` orders nothing.
+//! Plugins that do what a test tells them: `A` and `B` act at most extension points, `OnlyPermits` at one, `Sort` orders nothing.
 
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Filter, Handle, Hint,
@@ -60,8 +60,29 @@ pub fn registry(script: &Script) -> Registry {
         };
         registry.register(name, make).expect("a new name");
     }
+    let asked = script.clone();
+    let make =
+        move |_: &serde_json::Value, _: &Handle| Ok(Arc::new(OnlyPermits(asked.clone())) as Arc<dyn Plugin>);
+    registry.register("OnlyPermits", make).expect("a new name");
     registry.register("Sort", |_, _| Ok(Arc::new(NoOrder) as Arc<dyn Plugin>)).expect("a new name");
     registry
+}
+
+/// Acts on permit, and nowhere else.
+struct OnlyPermits(Script);
+impl Plugin for OnlyPermits {
+    fn name(&self) -> &str {
+        "OnlyPermits"
+    }
+    fn as_permit(self: Arc<Self>) -> Option<Arc<dyn Permit>> {
+        Some(self)
+    }
+}
+impl Permit for OnlyPermits {
+    fn permit(&self, _: &Context<'_>, _: &mut CycleState, pod: &Arc<Pod>, _: &Atom) -> (Status, Duration) {
+        let answer = self.0.lines().permit.get(&format!("OnlyPermits/{}", pod.name)).cloned();
+        answer.unwrap_or((Status::SUCCESS, Duration::ZERO))
+    }
 }
 
 struct NoOrder;
