@@ -70,8 +70,19 @@ struct History {
     in_vain: u32,
     /// This one was noticed to be in vain.
     noticed: bool,
-    /// What another pod has lost is in it: of several that have lost something each leaves it to one.
-    inherited: bool,
+    /// Whose preemption it was.
+    of: Origin,
+}
+
+/// Whose preemption a pod's history tells of. Of several pods that have lost something each leaves it to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The pod's own.
+    Own,
+    /// Its own, and it goes on counting from where another one ended.
+    Merged,
+    /// That of another one, which a kubelet rejected.
+    Inherited,
 }
 
 impl History {
@@ -167,7 +178,7 @@ impl Loops {
             taker: None,
             in_vain,
             noticed: false,
-            inherited: false,
+            of: Origin::Own,
         };
         self.by_node.entry(history.node.clone()).or_default().insert(preemptor.clone());
         self.by_preemptor.insert(preemptor.clone(), history);
@@ -215,32 +226,46 @@ impl Loops {
     fn inherit(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) {
         while self.lost.pop_front_if(|(_, _, until)| *until <= now).is_some() {}
         let Some(controller) = &preemptor.controller else { return };
-        let own = self.by_preemptor.get(&preemptor.uid);
-        if self.lost.is_empty() || own.is_some_and(|own| own.inherited || own.node != *node) {
+        let own = self.by_preemptor.get_mut(&preemptor.uid);
+        if self.lost.is_empty()
+            || own.as_ref().is_some_and(|own| own.of == Origin::Merged || own.node != *node)
+        {
             return;
         }
+        let is_own = own.as_ref().is_some_and(|own| own.of == Origin::Own);
+        let rank = |history: &History| {
+            let (until, in_vain) = history.waits_until();
+            if is_own { (Timestamp::default(), in_vain) } else { (until, in_vain) }
+        };
         let of_controller = self
             .lost
-            .iter()
+            .iter_mut()
             .enumerate()
             // Where nobody is known to have taken the room it was not lost to a loop.
             .filter(|(_, (_, history, _))| history.taker.is_some())
             .filter(|(_, (of, history, _))| of.as_str() == &*controller.uid && history.node == *node);
-        let found = match own {
-            Some(_) => of_controller.max_by_key(|(_, (_, history, _))| history.all_in_vain()),
-            None => of_controller.max_by_key(|(_, (_, history, _))| history.waits_until()),
+        let Some((at, (_, lost, _))) = of_controller.max_by_key(|(_, (_, lost, _))| rank(lost)) else {
+            return;
         };
-        let Some((at, _)) = found else { return };
-        if let Some((_, history, _)) = self.lost.remove(at) {
-            self.touched.note(&preemptor.uid);
-            if let Some(own) = self.by_preemptor.get_mut(&preemptor.uid) {
-                own.in_vain = own.in_vain.max(history.all_in_vain());
-                own.inherited = true;
-                return;
+        match own {
+            Some(own) if is_own => {
+                (own.in_vain, own.of) = (own.in_vain.max(lost.all_in_vain()), Origin::Merged);
+                self.lost.remove(at);
             }
-            self.by_node.entry(history.node.clone()).or_default().insert(preemptor.uid.clone());
-            self.by_preemptor.insert(preemptor.uid.clone(), History { inherited: true, ..history });
+            // Who took the room of that one was not known yet. The other is left to somebody else.
+            Some(own) if own.waits_until() < lost.waits_until() => {
+                std::mem::swap(own, lost);
+                own.of = Origin::Inherited;
+            }
+            Some(_) => return,
+            None => {
+                let Some((_, history, _)) = self.lost.remove(at) else { return };
+                self.by_node.entry(history.node.clone()).or_default().insert(preemptor.uid.clone());
+                let history = History { of: Origin::Inherited, ..history };
+                self.by_preemptor.insert(preemptor.uid.clone(), history);
+            }
         }
+        self.touched.note(&preemptor.uid);
     }
 
     /// The pod is bound, to this node where that is known. The kubelet may reject it yet.
@@ -533,6 +558,33 @@ mod tests {
         assert_eq!((delayed.in_vain, delayed.until), (1, at(210)));
         assert_eq!(loops.delays(&pod("r", "ours", Some("mine")), &n, at(210)), None, "it is over");
         assert_eq!(loops.delays(&pod("s", "ours", Some("mine")), &n, at(203)), None, "that was long ago");
+    }
+
+    #[test]
+    fn what_turns_out_to_be_lost_later_counts_if_it_makes_wait_longer() {
+        let mut loops = Loops::default();
+        let n = Atom::new("n");
+        let taker = pod("w", "theirs", Some("rs"));
+        for (name, now) in [("p", 0), ("q", 5)] {
+            let p = pod(name, "ours", Some("mine"));
+            loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(now));
+            loops.bound(&p, Some(&n), at(now + 1));
+            loops.rejected(&p.uid, at(now + 2));
+            if name == "p" {
+                loops.arrived(&taker, &n, true);
+            }
+        }
+        let r = pod("r", "ours", Some("mine"));
+        let until = |loops: &mut Loops, pod: &Pod, now: i64| {
+            loops.delays(pod, &n, at(now)).map(|delayed| delayed.until)
+        };
+        assert_eq!(until(&mut loops, &r, 8), Some(at(10)), "who took the room of q is not known yet");
+        loops.arrived(&taker, &n, true);
+        assert_eq!(until(&mut loops, &r, 10), Some(at(15)));
+        // What it has left is there for another one, and neither takes from the other again.
+        assert_eq!(until(&mut loops, &pod("s", "ours", Some("mine")), 9), Some(at(10)));
+        assert_eq!((until(&mut loops, &r, 14), until(&mut loops, &r, 15)), (Some(at(15)), None));
+        assert!(loops.lost.is_empty());
     }
 
     #[test]
