@@ -213,7 +213,7 @@ impl World {
     fn next_wakeup(&self) -> Option<Timestamp> {
         let core = self.scheduler.next_wakeup().filter(|_| self.leading);
         let shown = (0..STREAMS).filter(|at| !self.streams[*at].0.is_empty()).map(|at| self.silent[at]);
-        let guard = self.guarded.as_ref().and_then(Guarded::next_wakeup);
+        let guard = self.guarded.as_ref().and_then(|guarded| guarded.next_wakeup(self.now));
         core.into_iter().chain(shown).chain(guard).filter(|due| *due > BEGAN).min()
     }
 

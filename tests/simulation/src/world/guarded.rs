@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 const STORED_WITHIN_MS: [usize; 4] = [2_000, 2_000, 2_000, 8_500];
 /// Pods that are looked at in a turn.
 const LOOKS: usize = 16;
+/// So often where nothing else happens.
+const LOOKS_EVERY: Duration = Duration::from_secs(3);
 
 /// A bind between admission and store.
 pub(super) struct UnderWay {
@@ -51,8 +53,11 @@ impl Guarded {
         told && self.guard.as_ref().is_none_or(|guard| guard.unseen() == 0 || now < self.silent_until)
     }
 
-    pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.news.iter().any(|news| !news.is_empty()).then_some(self.silent_until)
+    pub fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
+        let news = self.news.iter().any(|news| !news.is_empty()).then_some(self.silent_until);
+        // While its watch is silent it looks for what it approved: else that would expire, whatever became of it.
+        let looks = self.guard.as_ref().is_some_and(|guard| guard.unseen() > 0).then(|| now + LOOKS_EVERY);
+        news.into_iter().chain(looks).min()
     }
 
     pub fn be_silent(&mut self, until: Timestamp) {
