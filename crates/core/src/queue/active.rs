@@ -70,8 +70,19 @@ impl Active {
         self.lanes[lane].tickets.push(ticket, compare);
     }
 
+    /// The pod becomes ready, and stands aside with its kind.
+    pub fn push_aside(
+        &mut self,
+        ticket: Ticket,
+        aside: &mut Heap<Ticket>,
+        compare: impl Fn(&Ticket, &Ticket) -> Ordering,
+    ) {
+        self.wakes(&ticket.queued.pod.scheduler_name);
+        aside.push(ticket, compare);
+    }
+
     /// A pod of this name has become ready, in its lane or aside. A lane that was empty takes up where the others are.
-    pub fn wakes(&mut self, name: &Atom) {
+    fn wakes(&mut self, name: &Atom) {
         let lane = self.lane_of(name);
         let lane = &mut self.lanes[lane];
         if lane.tickets.is_empty() {
@@ -282,8 +293,7 @@ mod tests {
         for number in 101..150 {
             let aside =
                 futile.aside_of(&Likeness::default(), &pod, Place::Active).expect("its kind is known");
-            aside.push(ticket(number, "b", 0), order);
-            active.wakes(&pod.scheduler_name);
+            active.push_aside(ticket(number, "b", 0), aside, order);
         }
         let next = || {
             active

@@ -150,6 +150,11 @@ fn who_would_be_rejected_again_is_not_taken_out_of_backoff_early() {
     assert_eq!(cluster.step(), "crowd-1: unschedulable");
     assert_eq!(cluster.step(), "-");
     assert_eq!(cluster.place("crowd-2"), "Backoff");
+    // Whether a change helps is known after an attempt, also where it moves nobody.
+    cluster.node("a cpu=1 label=x");
+    assert!(!cluster.core.is_idle());
+    assert_eq!(cluster.step(), "crowd-2: unschedulable");
+    assert!(cluster.core.is_idle());
 }
 
 #[test]
