@@ -14,7 +14,7 @@
 //! of the same controller that would preempt on the node within [`FOLLOWED_WITHIN`]. The watches are not ordered against each other: who took the
 //! room may be told after the rejection, and the next pod may preempt before either.
 //!
-//! A history ends when its pod is gone, or bound and not rejected. So there are never more than pending pods, with [`BOUND_MAX`] that are bound
+//! A history ends when its pod is gone, or bound and not rejected; one that was inherited goes to the next pod where this one is gone. So there are never more than pending pods, with [`BOUND_MAX`] that are bound
 //! and [`LOST_MAX`] that were rejected, each with the victims of its last preemption and at most [`BEFORE_MAX`] of those before it; older ones
 //! are forgotten.
 
@@ -75,14 +75,15 @@ struct History {
 }
 
 /// Whose preemption a pod's history tells of. Of several pods that have lost something each leaves it to one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Origin {
     /// The pod's own.
     Own,
     /// Its own, and it goes on counting from where another one ended.
     Merged,
-    /// That of another one, which a kubelet rejected.
-    Inherited,
+    /// That of another one, which a kubelet rejected. Where this one is gone without having preempted, the next one of the controller may
+    /// inherit it until then.
+    Inherited { controller: Uid, until: Timestamp },
 }
 
 impl History {
@@ -244,9 +245,10 @@ impl Loops {
             // Where nobody is known to have taken the room it was not lost to a loop.
             .filter(|(_, (_, history, _))| history.taker.is_some())
             .filter(|(_, (of, history, _))| of.as_str() == &*controller.uid && history.node == *node);
-        let Some((at, (_, lost, _))) = of_controller.max_by_key(|(_, (_, lost, _))| rank(lost)) else {
+        let Some((at, (_, lost, until))) = of_controller.max_by_key(|(_, (_, lost, _))| rank(lost)) else {
             return;
         };
+        let inherited = |until| Origin::Inherited { controller: Uid::from(&*controller.uid), until };
         match own {
             Some(own) if is_own => {
                 (own.in_vain, own.of) = (own.in_vain.max(lost.all_in_vain()), Origin::Merged);
@@ -255,13 +257,13 @@ impl Loops {
             // Who took the room of that one was not known yet. The other is left to somebody else.
             Some(own) if own.waits_until() < lost.waits_until() => {
                 std::mem::swap(own, lost);
-                own.of = Origin::Inherited;
+                own.of = inherited(*until);
             }
             Some(_) => return,
             None => {
-                let Some((_, history, _)) = self.lost.remove(at) else { return };
+                let Some((_, history, until)) = self.lost.remove(at) else { return };
                 self.by_node.entry(history.node.clone()).or_default().insert(preemptor.uid.clone());
-                let history = History { of: Origin::Inherited, ..history };
+                let history = History { of: inherited(until), ..history };
                 self.by_preemptor.insert(preemptor.uid.clone(), history);
             }
         }
@@ -275,7 +277,8 @@ impl Loops {
         let is_there = node.is_none_or(|node| *node == history.node);
         let Some(controller) = preemptor.controller.as_ref().filter(|_| is_there) else {
             self.bound.remove(&preemptor.uid);
-            return self.ended(&preemptor.uid);
+            self.forget(&preemptor.uid);
+            return;
         };
         if self.remembers(&preemptor.uid) {
             self.touched.note(&preemptor.uid);
@@ -304,17 +307,27 @@ impl Loops {
     pub fn rejected(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(Bound { controller, .. }) = self.bound.remove(preemptor) else { return };
         let Some(history) = self.forget(preemptor) else { return };
+        self.leave(controller, history, now + FOLLOWED_WITHIN);
+    }
+
+    /// The pod is gone. What it inherited and did not use is left to another one of its controller: it may have been the rejected pod itself, which
+    /// an old list brought back for a moment.
+    pub fn gone(&mut self, preemptor: &Uid) {
+        if !self.bound.contains_key(preemptor)
+            && let Some(history) = self.forget(preemptor)
+            && let Origin::Inherited { controller, until } = history.of.clone()
+        {
+            self.leave(controller, history, until);
+        }
+    }
+
+    /// Who follows inherits this history until then.
+    fn leave(&mut self, controller: Uid, history: History, until: Timestamp) {
         if self.lost.len() >= LOST_MAX {
             self.lost.pop_front();
         }
-        self.lost.push_back((controller, history, now + FOLLOWED_WITHIN));
-    }
-
-    /// The pod is gone, or was bound without a preemption that counts.
-    pub fn ended(&mut self, preemptor: &Uid) {
-        if !self.bound.contains_key(preemptor) {
-            self.forget(preemptor);
-        }
+        let at = self.lost.partition_point(|(_, _, other)| *other <= until);
+        self.lost.insert(at, (controller, history, until));
     }
 
     fn forget(&mut self, preemptor: &Uid) -> Option<History> {

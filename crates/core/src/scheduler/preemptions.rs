@@ -182,7 +182,7 @@ impl Scheduler {
 
     /// A pod is placed or gone: it has preempted for the last time.
     pub(super) fn preempts_no_more(&mut self, uid: &Uid, now: Timestamp) {
-        self.loops.ended(uid);
+        self.loops.gone(uid);
         self.postponed.remove(uid);
         self.preemptions.await_none(uid);
         self.give_up(uid, now);

@@ -74,7 +74,7 @@ fn nothing_is_left_of_a_pod_that_is_placed() {
         loops.preempted(&Uid::from("p"), &Atom::new(node), vec![pod("v", "theirs", None)], at(0));
     }
     assert_eq!((loops.preemptors().count(), loops.by_node.len()), (1, 1));
-    loops.ended(&Uid::from("p"));
+    loops.gone(&Uid::from("p"));
     assert_eq!((loops.preemptors().count(), loops.by_node.len()), (0, 0));
 }
 
@@ -111,7 +111,7 @@ fn a_rejected_pod_leaves_its_history_to_the_next_one_of_its_controller() {
         loops.bound(&p, Some(&n), at(now + 1));
         assert!(!loops.remembers(&p.uid), "it does not wait any more");
         // The pending watch shows that it is gone, too.
-        loops.ended(&p.uid);
+        loops.gone(&p.uid);
         loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
         loops.rejected(&p.uid, at(now + 2));
         let next = pod(&format!("p{}", round + 1), "ours", Some("mine"));
@@ -259,5 +259,35 @@ fn each_replica_that_was_rejected_leaves_its_history_to_one_on_the_same_node() {
     loops.rejected(&p.uid, at(22));
     assert_eq!(loops.lost.len(), 1);
     assert_eq!(loops.delays(&pod("s", "ours", Some("other")), &a, at(3622)), None);
+    assert!(loops.lost.is_empty());
+}
+
+#[test]
+fn what_was_inherited_by_a_pod_that_is_gone_is_left_to_the_next_one() {
+    let mut loops = Loops::default();
+    let n = Atom::new("n");
+    let p = pod("p", "ours", Some("mine"));
+    loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
+    loops.bound(&p, Some(&n), at(1));
+    loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
+    loops.rejected(&p.uid, at(2));
+    // An old list brings the rejected pod itself back, and then it is gone; so is one that the controller made.
+    for name in ["p", "q", "r"] {
+        let pod = pod(name, "ours", Some("mine"));
+        assert_eq!(loops.delays(&pod, &n, at(3)).map(|delayed| delayed.until), Some(at(10)), "{name}");
+        loops.gone(&pod.uid);
+    }
+    assert_eq!((loops.by_preemptor.len(), loops.by_node.len(), loops.lost.len()), (0, 0, 1));
+    // It is left for an hour after the rejection, not after the last one was gone.
+    assert_eq!(loops.delays(&pod("s", "ours", Some("mine")), &n, at(3602)), None);
+    // What the pod has used ends with it.
+    loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(4000));
+    loops.bound(&p, Some(&n), at(4001));
+    loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
+    loops.rejected(&p.uid, at(4002));
+    let t = pod("t", "ours", Some("mine"));
+    assert!(loops.delays(&t, &n, at(4003)).is_some());
+    loops.preempted(&t.uid, &n, Vec::new(), at(4010));
+    loops.gone(&t.uid);
     assert!(loops.lost.is_empty());
 }
