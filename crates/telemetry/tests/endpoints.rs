@@ -273,6 +273,7 @@ async fn names_and_types_are_kube_schedulers() {
             "secondmate_guard_binds counter",
             "secondmate_guard_bound_unasked counter",
             "secondmate_guard_certificate_expiry_seconds gauge",
+            "secondmate_guard_connections counter",
             "secondmate_guard_connections_failed counter",
             "secondmate_guard_deciding gauge",
             "secondmate_guard_refused counter",

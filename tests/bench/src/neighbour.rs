@@ -9,9 +9,10 @@ use crate::options::NeighbourOptions;
 use crate::watch::PodWatch;
 use crate::{DEADLINE, arena};
 use anyhow::{Context, Result};
+use secondmate_harness::GuardReached::{ByService, ByUrl};
 use secondmate_harness::{
-    Binaries, Cluster, GuardCertificate, MeasuredScheduler, NodeShape, Options, Process, SchedulerOptions,
-    binaries, secondmate_binary, sum,
+    Binaries, Cluster, GuardCertificate, GuardReached, MeasuredScheduler, NodeShape, Options, Process,
+    SchedulerOptions, binaries, secondmate_binary, sum,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -41,8 +42,8 @@ pub struct Row {
     pub fill_percent: usize,
     /// Pods that arrived in a second; 0: all were there before the schedulers started.
     pub arriving: usize,
-    /// Whether the guard was asked.
-    pub guard: bool,
+    /// How the guard was asked: by Service or by URL; empty: not at all.
+    pub guard: &'static str,
     /// Whether secondmate read nearly full nodes before it bound pods there.
     pub reads: bool,
     /// How long its pods waited at most for the last room of a node, in seconds.
@@ -55,8 +56,15 @@ pub struct Row {
     pub pods_per_s: f64,
     /// From the first pod that was bound to the last.
     pub seconds: f64,
-    /// Time that the API server took for a bind, in milliseconds: median and 99th percentile.
-    pub bind_ms: [f64; 2],
+    /// Time that the API server took for a bind, in milliseconds: mean, median and 99th percentile. The latter two are between the bounds of
+    /// its histogram's buckets, such as 5 and 25 ms.
+    pub bind_ms: [f64; 3],
+    /// Processor time that the API server used meanwhile, in seconds.
+    pub api_server_cpu_s: f64,
+    /// Processor time that the guard used, in seconds.
+    pub guard_cpu_s: f64,
+    /// Connections that the API server opened to the guard.
+    pub guard_connections: f64,
     /// What the guard refused; schedulers tried again.
     pub refused: f64,
     /// Binds that passed because the guard did not answer in time.
@@ -77,7 +85,7 @@ struct Setting {
     beside: &'static str,
     fill_percent: usize,
     arriving: usize,
-    guard: bool,
+    guard: Option<GuardReached>,
     reads: bool,
     yields_s: u64,
 }
@@ -104,21 +112,26 @@ pub fn run(runtime: &Runtime, options: &NeighbourOptions) -> Result<Vec<Row>> {
     for (arriving, fill_percent) in loads {
         for _ in 0..options.runs {
             for (beside, guard, reads, yields_s) in [
-                ("kube-scheduler", false, false, 0),
-                ("kube-scheduler", true, false, 0),
-                ("secondmate", false, false, 0),
-                ("secondmate", false, true, 0),
-                ("secondmate", false, false, 5),
-                ("secondmate", false, true, 5),
-                ("secondmate", true, false, 0),
-                ("secondmate", true, true, 5),
-                (SECONDMATE_AND_ANOTHER, false, true, 5),
-                (SECONDMATE_AND_ANOTHER, true, true, 5),
+                ("kube-scheduler", None, false, 0),
+                ("kube-scheduler", Some(ByService), false, 0),
+                ("kube-scheduler", Some(ByUrl), false, 0),
+                ("secondmate", None, false, 0),
+                ("secondmate", None, true, 0),
+                ("secondmate", None, false, 5),
+                ("secondmate", None, true, 5),
+                ("secondmate", Some(ByService), false, 0),
+                ("secondmate", Some(ByService), true, 5),
+                ("secondmate", Some(ByUrl), true, 5),
+                (SECONDMATE_AND_ANOTHER, None, true, 5),
+                (SECONDMATE_AND_ANOTHER, Some(ByService), true, 5),
+                (SECONDMATE_AND_ANOTHER, Some(ByUrl), true, 5),
             ] {
-                if guard && options.without_guard {
+                let setting = Setting { beside, fill_percent, arriving, guard, reads, yields_s };
+                let left_out = (options.without_guard && guard.is_some())
+                    || (options.without_secondmate && setting.has_secondmate());
+                if left_out {
                     continue;
                 }
-                let setting = Setting { beside, fill_percent, arriving, guard, reads, yields_s };
                 eprintln!("kube-scheduler and {beside}: {setting:?}");
                 rows.push(measure(runtime, binaries, options, setting)?);
             }
@@ -150,7 +163,8 @@ fn measure(
     if setting.arriving == 0 {
         cluster.api().create_all(PODS, &pods)?;
     }
-    let guard = if setting.guard { Some(cluster.start_guard(GuardCertificate::Own)?) } else { None };
+    let guard = setting.guard.map(|by| cluster.start_guard_reached(GuardCertificate::Own, by)).transpose()?;
+    let before = metrics(&cluster)?;
     let watch = PodWatch::start(runtime, cluster.kubeconfig(), arena::NAMESPACE)?;
     if setting.arriving == 0 {
         watch.wait_seen(count, DEADLINE)?;
@@ -169,14 +183,12 @@ fn measure(
     }
     watch.wait_bound(count, DEADLINE).with_context(|| second.process().tail(20))?;
     let too_many = too_many(&cluster)?;
-    let text = cluster.api().call("GET", "/metrics", "text/plain", b"")?.body;
+    let text = metrics(&cluster)?;
     let bound = watch.bound_times();
     let first = *bound.first().context("no pod was bound")?;
     let most = bound.len() * 95 / 100;
-    let refused = match &guard {
-        Some(guard) => guard.value("secondmate_guard_refused_total")?,
-        None => 0.0,
-    };
+    let of_guard = |series: &str| guard.as_ref().map_or(Ok(0.0), |guard| guard.value(series));
+    let cpu = |text: &str| sum(text, "process_cpu_seconds_total");
     let [nodes_read, reads_failed, averted, yielded] = [
         "secondmate_node_reads_total",
         "secondmate_node_reads_total{result=\"failed\"",
@@ -189,19 +201,31 @@ fn measure(
     if let Some(mut third) = third {
         third.kill()?;
     }
+    let (refused, guard_cpu_s, guard_connections) = (
+        of_guard("secondmate_guard_refused_total")?,
+        of_guard("process_cpu_seconds_total")?,
+        of_guard("secondmate_guard_connections_total")?,
+    );
     let Setting { beside, fill_percent, arriving, guard, reads, yields_s } = setting;
     Ok(Row {
         beside,
         fill_percent,
         arriving,
-        guard,
+        guard: match guard {
+            None => "",
+            Some(ByService) => "Service",
+            Some(ByUrl) => "URL",
+        },
         reads,
         yields_s,
         pods: count,
         too_many_per_10000: too_many as f64 * 10_000.0 / count as f64,
         pods_per_s: most as f64 / (bound[most - 1] - first).as_secs_f64().max(0.001),
         seconds: (bound[bound.len() - 1] - first).as_secs_f64(),
-        bind_ms: [0.5, 0.99].map(|share| quantile_ms(&text, share)),
+        bind_ms: [mean_ms(&text), quantile_ms(&text, 0.5), quantile_ms(&text, 0.99)],
+        api_server_cpu_s: cpu(&text)? - cpu(&before)?,
+        guard_cpu_s,
+        guard_connections,
         refused,
         failed_open: sum(&text, "apiserver_admission_webhook_fail_open_count")?,
         nodes_read,
@@ -262,13 +286,33 @@ fn too_many(cluster: &Cluster) -> Result<usize> {
     Ok(on_node.values().map(|count| count.saturating_sub(PODS_A_NODE)).sum())
 }
 
+/// The API server's own.
+fn metrics(cluster: &Cluster) -> Result<String> {
+    Ok(cluster.api().call("GET", "/metrics", "text/plain", b"")?.body)
+}
+
+/// Lines of a part of the histogram of the API server's time for bindings.
+fn of_binds<'a>(text: &'a str, part: &str) -> impl Iterator<Item = &'a str> {
+    let series = format!("apiserver_request_duration_seconds_{part}{{");
+    text.lines().filter(move |line| {
+        line.starts_with(&series)
+            && line.contains("resource=\"pods\"")
+            && line.contains("subresource=\"binding\"")
+    })
+}
+
+/// The API server's time for a binding, on the average.
+fn mean_ms(text: &str) -> f64 {
+    let all = |part: &str| -> f64 {
+        of_binds(text, part).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    };
+    all("sum") / all("count") * 1000.0
+}
+
 /// A quantile of the API server's time for bindings, between the bounds of its histogram's buckets.
 fn quantile_ms(text: &str, share: f64) -> f64 {
     let mut buckets: Vec<(f64, f64)> = Vec::new();
-    for line in text.lines().filter(|line| line.starts_with("apiserver_request_duration_seconds_bucket{")) {
-        if !line.contains("resource=\"pods\"") || !line.contains("subresource=\"binding\"") {
-            continue;
-        }
+    for line in of_binds(text, "bucket") {
         let bound = line.split("le=\"").nth(1).and_then(|rest| rest.split('"').next());
         let count = line.rsplit_once(' ').and_then(|(_, count)| count.parse().ok());
         if let (Some(bound), Some(count)) = (bound.and_then(|bound| bound.parse().ok()), count) {
@@ -316,17 +360,17 @@ pub fn print(rows: &[Row], json: bool) {
         return;
     }
     println!(
-        "| kube-scheduler and | full | arriving | guard | reads | yields | pods | too many per 10,000 | pods/s | last after s | bind p50 ms | bind p99 ms | refused | failed open | nodes read | reads failed | averted | yielded |"
+        "| kube-scheduler and | full | arriving | guard | reads | yields | pods | too many per 10,000 | pods/s | last after s | bind mean ms | bind p50 ms | bind p99 ms | API server CPU s | guard CPU s | connections | refused | failed open | nodes read | reads failed | averted | yielded |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|{}", "---|".repeat(22));
     let yes = |yes: bool| if yes { "yes" } else { "no" };
     for row in rows {
         println!(
-            "| {} | {} % | {} | {} | {} | {} s | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            "| {} | {} % | {} | {} | {} | {} s | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
             row.beside,
             row.fill_percent,
             if row.arriving == 0 { "at once".to_owned() } else { format!("{}/s", row.arriving) },
-            yes(row.guard),
+            if row.guard.is_empty() { "no" } else { row.guard },
             yes(row.reads),
             row.yields_s,
             row.pods,
@@ -335,6 +379,10 @@ pub fn print(rows: &[Row], json: bool) {
             row.seconds,
             row.bind_ms[0],
             row.bind_ms[1],
+            row.bind_ms[2],
+            row.api_server_cpu_s,
+            row.guard_cpu_s,
+            row.guard_connections,
             row.refused,
             row.failed_open,
             row.nodes_read,

@@ -97,6 +97,9 @@ pub(crate) struct NeighbourOptions {
     /// Leave out the combinations with the bind guard.
     #[arg(long)]
     pub(crate) without_guard: bool,
+    /// Two kube-schedulers only.
+    #[arg(long)]
+    pub(crate) without_secondmate: bool,
     /// One JSON object a row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,

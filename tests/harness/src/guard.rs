@@ -17,7 +17,7 @@ use crate::wait::wait_until;
 
 /// Name of the webhook configuration.
 const NAME: &str = "secondmate-guard";
-/// The Service by which the API server reaches it, so that it speaks HTTP/1.1 as in a cluster: by a URL on loopback it would speak HTTP/2.
+/// The Service by which the API server reaches it.
 const SERVICE: (&str, &str) = ("kube-system", "secondmate-guard");
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 /// Seconds within which the guard has to answer, as in the manifests.
@@ -43,6 +43,15 @@ pub enum GuardCertificate {
     Expired,
 }
 
+/// How the API server reaches a guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuardReached {
+    /// By its Service, over HTTP/1.1, as in a cluster.
+    ByService,
+    /// By a URL, over HTTP/2.
+    ByUrl,
+}
+
 impl Cluster {
     /// Starts the guard as an administrator and lets the API server ask it about each bind. Returns when it decides; one with an
     /// expired certificate decides, but nobody asks it.
@@ -51,6 +60,15 @@ impl Cluster {
     ///
     /// When it cannot be started, or does not decide in time.
     pub fn start_guard(&self, certificate: GuardCertificate) -> Result<Guard> {
+        self.start_guard_reached(certificate, GuardReached::ByService)
+    }
+
+    /// The same, reached so.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started, or does not decide in time.
+    pub fn start_guard_reached(&self, certificate: GuardCertificate, reached: GuardReached) -> Result<Guard> {
         let ports = [Port::claim()?, Port::claim()?];
         let [listen, metrics] = [ports[0].number(), ports[1].number()];
         let (namespace, service) = SERVICE;
@@ -65,7 +83,13 @@ impl Cluster {
             .env_remove("KUBECONFIG");
         let service_port =
             json!({ "namespace": namespace, "name": service, "path": "/bind", "port": listen });
-        let mut client = json!({ "service": service_port });
+        let mut client = match reached {
+            GuardReached::ByService => json!({ "service": service_port }),
+            GuardReached::ByUrl => json!({ "url": format!("https://127.0.0.1:{listen}/bind") }),
+        };
+        if reached == GuardReached::ByUrl {
+            command.args(["--guard-name", "127.0.0.1"]);
+        }
         if certificate == GuardCertificate::Expired {
             let pair =
                 self.authority().expired_server("expired-guard", &[&format!("{service}.{namespace}.svc")])?;

@@ -117,6 +117,7 @@ async fn connection(stream: TcpStream, config: Arc<ServerConfig>, desk: Desk, me
             return;
         }
     };
+    metrics.guard.connections.inc();
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
     let leading = desk.leading();
     let asked = Arc::clone(held);

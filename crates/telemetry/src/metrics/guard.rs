@@ -22,6 +22,8 @@ pub struct GuardMetrics {
     pub bound_unasked: Counter,
     /// Whether it decides (1), or passes everything (0).
     pub deciding: Gauge,
+    /// Connections on which requests may come.
+    pub connections: Counter,
     /// When the certificate that it serves with ends, in seconds since 1970.
     pub certificate_expiry: Gauge,
     binds: Labelled<Counter, 2>,
@@ -81,6 +83,12 @@ impl GuardMetrics {
             "When the certificate that the guard serves with expires, in seconds since 1970",
             certificate_expiry.clone(),
         );
+        let connections = Counter::default();
+        registry.register(
+            "guard_connections",
+            "Connections to the guard on which requests could come: over HTTP/1.1, by which API servers reach a Service, more than 25 binds at once open new ones; over HTTP/2 one is enough",
+            connections.clone(),
+        );
         let connections_failed = Labelled::counter(["reason"]);
         registry.register(
             "guard_connections_failed",
@@ -92,6 +100,7 @@ impl GuardMetrics {
             unseen,
             bound_unasked,
             deciding,
+            connections,
             certificate_expiry,
             binds,
             refused,
