@@ -223,7 +223,8 @@ impl Loops {
         })
     }
 
-    /// What a pod of the same controller has lost on this node is this one's history: of several that which makes it wait longest. One that has a history there already, since it was quicker than the news of the rejection, goes on counting from there.
+    /// What a pod of the same controller has lost on this node is this one's history: of several that which makes it wait longest. One that has
+    /// preempted there itself goes on counting from there, and from the later of the two preemptions.
     fn inherit(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) {
         while self.lost.pop_front_if(|(_, _, until)| *until <= now).is_some() {}
         let Some(controller) = &preemptor.controller else { return };
@@ -233,10 +234,10 @@ impl Loops {
         {
             return;
         }
-        let is_own = own.as_ref().is_some_and(|own| own.of == Origin::Own);
-        let rank = |history: &History| {
-            let (until, in_vain) = history.waits_until();
-            if is_own { (Timestamp::default(), in_vain) } else { (until, in_vain) }
+        let own_at = own.as_ref().filter(|own| own.of == Origin::Own).map(|own| own.at);
+        let rank = |lost: &History| {
+            let in_vain = lost.all_in_vain();
+            (own_at.map_or(lost.at, |own_at| own_at.max(lost.at)) + delay(in_vain), in_vain)
         };
         let of_controller = self
             .lost
@@ -250,7 +251,10 @@ impl Loops {
         };
         let inherited = |until| Origin::Inherited { controller: Uid::from(&*controller.uid), until };
         match own {
-            Some(own) if is_own => {
+            Some(own) if own.of == Origin::Own => {
+                if own.at < lost.at {
+                    std::mem::swap(own, lost);
+                }
                 (own.in_vain, own.of) = (own.in_vain.max(lost.all_in_vain()), Origin::Merged);
                 self.lost.remove(at);
             }

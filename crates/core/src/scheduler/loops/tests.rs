@@ -291,3 +291,19 @@ fn what_was_inherited_by_a_pod_that_is_gone_is_left_to_the_next_one() {
     loops.gone(&t.uid);
     assert!(loops.lost.is_empty());
 }
+
+#[test]
+fn whoever_preempted_there_long_ago_waits_after_what_was_lost_since() {
+    let mut loops = Loops::default();
+    let n = Atom::new("n");
+    let (p, q) = (pod("p", "ours", Some("mine")), pod("q", "ours", Some("mine")));
+    loops.preempted(&q.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
+    loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(600));
+    loops.bound(&p, Some(&n), at(601));
+    loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
+    loops.rejected(&p.uid, at(602));
+    // Both were in vain.
+    let delayed = loops.delays(&q, &n, at(603)).map(|delayed| (delayed.until, delayed.in_vain));
+    assert_eq!(delayed, Some((at(620), 2)));
+    assert!(loops.lost.is_empty());
+}
