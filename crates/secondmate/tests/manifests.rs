@@ -214,7 +214,7 @@ fn the_manifests_of_the_guard_agree_with_each_other() -> Result<()> {
     assert_eq!((&reached["namespace"], &reached["name"]), (&metadata["namespace"], &metadata["name"]));
     assert_eq!((&reached["port"], &reached["path"]), (&json!(443), &json!("/bind")));
     assert_eq!(hook["rules"][0]["resources"], json!(["pods/binding", "bindings"]));
-    assert_eq!((&hook["failurePolicy"], &hook["timeoutSeconds"]), (&json!("Ignore"), &json!(2)));
+    assert_eq!((&hook["failurePolicy"], &hook["timeoutSeconds"]), (&json!("Ignore"), &json!(5)));
     assert_eq!(hook["clientConfig"]["caBundle"], Value::Null, "the guard fills it in");
     Ok(())
 }

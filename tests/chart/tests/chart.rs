@@ -118,7 +118,7 @@ fn the_guard_is_that_of_the_overlay() -> Result<()> {
     assert_eq!(added.len(), 12, "{added:?}");
     let webhook = &both["ValidatingWebhookConfiguration /secondmate-guard"]["webhooks"][0];
     assert_eq!(webhook["clientConfig"]["service"]["namespace"], "schedulers");
-    assert_eq!((&webhook["failurePolicy"], &webhook["timeoutSeconds"]), (&json!("Ignore"), &json!(2)));
+    assert_eq!((&webhook["failurePolicy"], &webhook["timeoutSeconds"]), (&json!("Ignore"), &json!(5)));
     assert!(both.contains_key("Service schedulers/secondmate-guard"), "{added:?}");
     for binding in
         ["ClusterRoleBinding /secondmate-guard", "RoleBinding kube-system/secondmate-guard-leader-election"]

@@ -21,7 +21,7 @@ const NAME: &str = "secondmate-guard";
 const SERVICE: (&str, &str) = ("kube-system", "secondmate-guard");
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 /// Seconds within which the guard has to answer, as in the manifests.
-const TIMEOUT_S: u64 = 2;
+const TIMEOUT_S: u64 = 5;
 /// Its caches sync in a second on an idle machine.
 const READY_DEADLINE: Duration = Duration::from_secs(180);
 
