@@ -14,7 +14,8 @@
 //! of the same controller that would preempt on the node within [`FOLLOWED_WITHIN`]. The watches are not ordered against each other: who took the
 //! room may be told after the rejection, and the next pod may preempt before either.
 //!
-//! A history ends when its pod is gone, or bound and not rejected; one that was inherited goes to the next pod where this one is gone. So there are never more than pending pods, with [`BOUND_MAX`] that are bound
+//! A history ends when its pod is gone, or bound and not rejected; one that was inherited goes to the next pod
+//! where this one is gone or would preempt elsewhere. So there are never more than pending pods, with [`BOUND_MAX`] that are bound
 //! and [`LOST_MAX`] that were rejected, each with the victims of its last preemption and at most [`BEFORE_MAX`] of those before it; older ones
 //! are forgotten.
 
@@ -101,6 +102,10 @@ impl History {
     /// Preemptions in a row that were in vain, this one included.
     fn all_in_vain(&self) -> u32 {
         self.in_vain + u32::from(self.taker.is_some() && !self.noticed)
+    }
+
+    fn is_inherited(&self) -> bool {
+        matches!(self.of, Origin::Inherited { .. })
     }
 
     /// When the next preemption may follow, and after how many in vain.
@@ -228,7 +233,13 @@ impl Loops {
     fn inherit(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) {
         while self.lost.pop_front_if(|(_, _, until)| *until <= now).is_some() {}
         let Some(controller) = &preemptor.controller else { return };
-        let own = self.by_preemptor.get_mut(&preemptor.uid);
+        let uid = &preemptor.uid;
+        if self.by_preemptor.get(uid).is_some_and(|own| own.is_inherited() && own.node != *node) {
+            // It would preempt elsewhere than where that was lost: whoever comes there next has it.
+            self.gone(uid);
+            self.touched.note(uid);
+        }
+        let own = self.by_preemptor.get_mut(uid);
         if self.lost.is_empty()
             || own.as_ref().is_some_and(|own| own.of == Origin::Merged || own.node != *node)
         {

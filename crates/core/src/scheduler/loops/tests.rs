@@ -307,3 +307,25 @@ fn whoever_preempted_there_long_ago_waits_after_what_was_lost_since() {
     assert_eq!(delayed, Some((at(620), 2)));
     assert!(loops.lost.is_empty());
 }
+
+#[test]
+fn what_was_lost_on_one_node_delays_nobody_on_another_and_is_left_to_the_next_one_there() {
+    let mut loops = Loops::default();
+    let (a, b) = (Atom::new("a"), Atom::new("b"));
+    for (name, node, now) in [("p", &a, 0), ("q", &b, 20)] {
+        let p = pod(name, "ours", Some("mine"));
+        loops.preempted(&p.uid, node, vec![pod("v", "theirs", Some("rs"))], at(now));
+        loops.bound(&p, Some(node), at(now + 1));
+        loops.arrived(&pod("w", "theirs", Some("rs")), node, true);
+        loops.rejected(&p.uid, at(now + 2));
+    }
+    let r = pod("r", "ours", Some("mine"));
+    let until = |loops: &mut Loops, pod: &Pod, node: &Atom, now: i64| {
+        loops.delays(pod, node, at(now)).map(|delayed| (delayed.node, delayed.until))
+    };
+    assert_eq!(until(&mut loops, &r, &a, 5), Some((a.clone(), at(10))));
+    assert_eq!(until(&mut loops, &r, &b, 25), Some((b.clone(), at(30))));
+    assert_eq!(until(&mut loops, &r, &Atom::new("c"), 25), None);
+    assert_eq!((loops.by_preemptor.len(), loops.by_node.len(), loops.lost.len()), (0, 0, 2));
+    assert_eq!(until(&mut loops, &pod("s", "ours", Some("mine")), &a, 6), Some((a.clone(), at(10))));
+}
