@@ -10,12 +10,13 @@
 //! of before still count: what comes in their place takes the room as well.
 //!
 //! The room can also be lost after the pod was bound: the kubelet rejects it, and its controller makes another one. So the history of a
-//! pod that is bound is kept for [`REJECTED_WITHIN`], and where the node's kubelet rejects the pod for want of room, it goes over to the next pod
-//! of the same controller that would preempt on the node within [`FOLLOWED_WITHIN`]. The watches are not ordered against each other: who took the
+//! pod that is bound is kept for [`REJECTED_WITHIN`], and where the node's kubelet rejects the pod for want of room, that is lost: the next pod
+//! of the same controller that would preempt on the node within [`FOLLOWED_WITHIN`] claims it and waits for it as for its own. Of several
+//! it claims that which makes it wait longest. What it has claimed ends when it preempts there, or is placed and not rejected; when the pod
+//! is gone, or would preempt elsewhere, it is there for another one. The watches are not ordered against each other: who took the
 //! room may be told after the rejection, and the next pod may preempt before either.
 //!
-//! A history ends when its pod is gone, or bound and not rejected; one that was inherited goes to the next pod
-//! where this one is gone or would preempt elsewhere. So there are never more than pending pods, with [`BOUND_MAX`] that are bound
+//! A history ends when its pod is gone, or bound and not rejected. So there are never more than pending pods, with [`BOUND_MAX`] that are bound
 //! and [`LOST_MAX`] that were rejected, each with the victims of its last preemption and at most [`BEFORE_MAX`] of those before it; older ones
 //! are forgotten.
 
@@ -67,24 +68,10 @@ struct History {
     victims: Vec<Arc<Pod>>,
     /// The pod that was first to come into the room.
     taker: Option<Taker>,
-    /// Preemptions in a row that were in vain, as far as that was noticed.
-    in_vain: u32,
-    /// This one was noticed to be in vain.
-    noticed: bool,
-    /// Whose preemption it was.
-    of: Origin,
-}
-
-/// Whose preemption a pod's history tells of. Of several pods that have lost something each leaves it to one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Origin {
-    /// The pod's own.
-    Own,
-    /// Its own, and it goes on counting from where another one ended.
-    Merged,
-    /// That of another one, which a kubelet rejected. Where this one is gone without having preempted, the next one of the controller may
-    /// inherit it until then.
-    Inherited { controller: Uid, until: Timestamp },
+    /// Preemptions in a row that were in vain before this one.
+    before: u32,
+    /// The pod that was told last that it has to wait for this.
+    told: Option<Uid>,
 }
 
 impl History {
@@ -100,18 +87,71 @@ impl History {
     }
 
     /// Preemptions in a row that were in vain, this one included.
-    fn all_in_vain(&self) -> u32 {
-        self.in_vain + u32::from(self.taker.is_some() && !self.noticed)
+    fn in_vain(&self) -> u32 {
+        self.before + u32::from(self.taker.is_some())
     }
 
-    fn is_inherited(&self) -> bool {
-        matches!(self.of, Origin::Inherited { .. })
+    /// When the next preemption may follow, where this one was in vain and so many were before it, if these are not more in its own row.
+    fn wait(&self, before: u32) -> Option<Wait<'_>> {
+        let taker = self.taker.as_ref()?;
+        let in_vain = self.before.max(before) + 1;
+        Some(Wait { history: self, taker, in_vain })
+    }
+}
+
+/// For what a pod has to wait.
+#[derive(Clone, Copy)]
+struct Wait<'a> {
+    history: &'a History,
+    taker: &'a Taker,
+    in_vain: u32,
+}
+
+impl<'a> Wait<'a> {
+    /// After the pod's own preemption and what it has claimed: on one node these are in a row, and on two each stands for itself.
+    fn after(own: Option<&'a History>, claimed: Option<&'a History>) -> Option<Self> {
+        match (own, claimed) {
+            (Some(own), Some(claimed)) if own.node == claimed.node => {
+                let (earlier, later) = in_order(own, claimed);
+                later.wait(earlier.in_vain())
+            }
+            _ => {
+                let waits = [own, claimed].map(|history| history.and_then(|history| history.wait(0)));
+                waits.into_iter().flatten().max_by_key(|wait| wait.until())
+            }
+        }
     }
 
-    /// When the next preemption may follow, and after how many in vain.
-    fn waits_until(&self) -> (Timestamp, u32) {
-        let in_vain = self.all_in_vain();
-        (self.at + delay(in_vain), in_vain)
+    fn until(&self) -> Timestamp {
+        self.history.at + delay(self.in_vain)
+    }
+}
+
+/// Two preemptions, the earlier one first.
+fn in_order<'a>(own: &'a History, claimed: &'a History) -> (&'a History, &'a History) {
+    if own.at < claimed.at { (own, claimed) } else { (claimed, own) }
+}
+
+/// Preemptions in a row that were in vain.
+fn in_vain(own: Option<&History>, claimed: Option<&History>) -> u32 {
+    let row = Wait::after(own, claimed).map_or(0, |wait| wait.in_vain);
+    [own, claimed].into_iter().flatten().map(History::in_vain).max().unwrap_or(0).max(row)
+}
+
+/// What a pod had made room for when a kubelet rejected it.
+#[derive(Debug)]
+struct Lost {
+    controller: Uid,
+    history: History,
+    /// For so long another pod may claim it.
+    until: Timestamp,
+    /// The pod that has.
+    claimed_by: Option<Uid>,
+}
+
+impl Lost {
+    fn is_claimed_by(&self, pod: &Uid) -> bool {
+        self.claimed_by.as_ref() == Some(pod)
     }
 }
 
@@ -150,42 +190,39 @@ pub(super) struct Loops {
     bound: BTreeMap<Uid, Bound>,
     /// The same in the order in which they were bound; what has left `bound` since is left in it.
     bound_until: VecDeque<(Timestamp, Uid)>,
-    /// Of pods that a kubelet rejected, the controller, the history, and until when it waits for a successor; the oldest first.
-    lost: VecDeque<(Uid, History, Timestamp)>,
+    /// The oldest first.
+    lost: VecDeque<Lost>,
     pub touched: Touched,
 }
 
 impl Loops {
     /// Pods that are not bound yet of which something is remembered.
     pub fn preemptors(&self) -> impl Iterator<Item = &Uid> {
-        self.by_preemptor.keys().filter(|pod| !self.bound.contains_key(*pod))
+        let claimed = self.lost.iter().filter_map(|lost| lost.claimed_by.as_ref());
+        self.by_preemptor.keys().chain(claimed).filter(|pod| !self.bound.contains_key(*pod))
     }
 
     /// Whether something is remembered of the pod, which is not bound yet.
     pub fn remembers(&self, pod: &Uid) -> bool {
-        self.by_preemptor.contains_key(pod) && !self.bound.contains_key(pod)
+        (self.by_preemptor.contains_key(pod) || self.claimed(pod).is_some()) && !self.bound.contains_key(pod)
     }
 
     /// Victims of the pod are evicted from the node.
     pub fn preempted(&mut self, preemptor: &Uid, node: &Atom, mut victims: Vec<Arc<Pod>>, now: Timestamp) {
         self.touched.note(preemptor);
         self.bound.remove(preemptor);
+        // What it has claimed elsewhere is there for another one.
+        self.give_back(preemptor, |claimed| claimed.node != *node);
+        let claimed = self.take_claimed(preemptor);
         let before = self.forget(preemptor);
-        let in_vain = before.as_ref().map_or(0, |before| before.in_vain);
+        let in_vain = in_vain(before.as_ref(), claimed.as_ref());
         if let Some(before) = before.filter(|before| before.taker.is_none() && before.node == *node) {
             let is_other = |victim: &Arc<Pod>| victims.iter().all(|other| other.uid != victim.uid);
             let others: Vec<_> = before.victims.into_iter().filter(is_other).take(BEFORE_MAX).collect();
             victims.extend(others);
         }
-        let history = History {
-            at: now,
-            node: node.clone(),
-            victims,
-            taker: None,
-            in_vain,
-            noticed: false,
-            of: Origin::Own,
-        };
+        let history =
+            History { at: now, node: node.clone(), victims, taker: None, before: in_vain, told: None };
         self.by_node.entry(history.node.clone()).or_default().insert(preemptor.clone());
         self.by_preemptor.insert(preemptor.clone(), history);
     }
@@ -193,8 +230,8 @@ impl Loops {
     /// A pod came to the node; `foreign`: another scheduler put it there.
     pub fn arrived(&mut self, pod: &Pod, node: &Atom, foreign: bool) {
         // The kubelet may have been told of it before the watch tells us.
-        for (_, history, _) in self.lost.iter_mut().filter(|(_, history, _)| history.node == *node) {
-            history.arrived(pod, foreign);
+        for lost in self.lost.iter_mut().filter(|lost| lost.history.node == *node) {
+            lost.history.arrived(pod, foreign);
         }
         let Some(preemptors) = self.by_node.get(node) else { return };
         for preemptor in preemptors.iter().filter(|preemptor| **preemptor != pod.uid) {
@@ -208,99 +245,101 @@ impl Loops {
     pub fn delays(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) -> Option<Delayed> {
         // It would preempt, so it is pending, whatever became of its binding.
         self.bound.remove(&preemptor.uid);
-        self.inherit(preemptor, node, now);
-        let history = self.by_preemptor.get_mut(&preemptor.uid)?;
-        let taker = history.taker.clone()?;
-        if !history.noticed {
-            history.in_vain += 1;
+        self.claim(preemptor, node, now);
+        let uid = &preemptor.uid;
+        let own = self.by_preemptor.get(uid);
+        let wait = Wait::after(own, self.claimed(uid).map(|lost| &lost.history))?;
+        let until = wait.until();
+        if until <= now {
+            return None;
         }
-        let is_news = !std::mem::replace(&mut history.noticed, true);
-        let delay = delay(history.in_vain);
-        let until = history.at + delay;
-        (now < until).then(|| Delayed {
+        let delayed = Delayed {
             until,
-            delay,
-            node: history.node.clone(),
-            taker: format!("{} of {}", taker.name, taker.scheduler),
-            in_vain: history.in_vain,
-            cause: taker.cause,
-            is_news,
-        })
+            delay: delay(wait.in_vain),
+            node: wait.history.node.clone(),
+            taker: format!("{} of {}", wait.taker.name, wait.taker.scheduler),
+            in_vain: wait.in_vain,
+            cause: wait.taker.cause,
+            is_news: wait.history.told.as_ref() != Some(uid),
+        };
+        let is_own = own.is_some_and(|own| std::ptr::eq(own, wait.history));
+        let claimed = self.lost.iter_mut().find(|lost| lost.is_claimed_by(uid));
+        let told =
+            if is_own { self.by_preemptor.get_mut(uid) } else { claimed.map(|lost| &mut lost.history) };
+        if let Some(history) = told {
+            history.told = Some(uid.clone());
+        }
+        Some(delayed)
     }
 
-    /// What a pod of the same controller has lost on this node is this one's history: of several that which makes it wait longest. One that has
-    /// preempted there itself goes on counting from there, and from the later of the two preemptions.
-    fn inherit(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) {
-        while self.lost.pop_front_if(|(_, _, until)| *until <= now).is_some() {}
-        let Some(controller) = &preemptor.controller else { return };
+    /// Of what pods of the same controller have lost on this node, and nobody else has claimed, the pod claims what makes it wait longest.
+    fn claim(&mut self, preemptor: &Pod, node: &Atom, now: Timestamp) {
+        self.lost.retain(|lost| now < lost.until || lost.claimed_by.is_some());
         let uid = &preemptor.uid;
-        if self.by_preemptor.get(uid).is_some_and(|own| own.is_inherited() && own.node != *node) {
-            // It would preempt elsewhere than where that was lost: whoever comes there next has it.
-            self.gone(uid);
-            self.touched.note(uid);
-        }
-        let own = self.by_preemptor.get_mut(uid);
-        if self.lost.is_empty()
-            || own.as_ref().is_some_and(|own| own.of == Origin::Merged || own.node != *node)
-        {
-            return;
-        }
-        let own_at = own.as_ref().filter(|own| own.of == Origin::Own).map(|own| own.at);
-        let rank = |lost: &History| {
-            let in_vain = lost.all_in_vain();
-            (own_at.map_or(lost.at, |own_at| own_at.max(lost.at)) + delay(in_vain), in_vain)
-        };
-        let of_controller = self
-            .lost
-            .iter_mut()
-            .enumerate()
+        let own = self.by_preemptor.get(uid);
+        let is_for = |lost: &Lost| {
+            let is_free = lost.claimed_by.is_none() || lost.is_claimed_by(uid);
+            let controller = preemptor.controller.as_ref().map(|controller| &*controller.uid);
             // Where nobody is known to have taken the room it was not lost to a loop.
-            .filter(|(_, (_, history, _))| history.taker.is_some())
-            .filter(|(_, (of, history, _))| of.as_str() == &*controller.uid && history.node == *node);
-        let Some((at, (_, lost, until))) = of_controller.max_by_key(|(_, (_, lost, _))| rank(lost)) else {
-            return;
+            is_free
+                && controller == Some(lost.controller.as_str())
+                && lost.history.node == *node
+                && lost.history.taker.is_some()
         };
-        let inherited = |until| Origin::Inherited { controller: Uid::from(&*controller.uid), until };
-        match own {
-            Some(own) if own.of == Origin::Own => {
-                if own.at < lost.at {
-                    std::mem::swap(own, lost);
-                }
-                (own.in_vain, own.of) = (own.in_vain.max(lost.all_in_vain()), Origin::Merged);
-                self.lost.remove(at);
-            }
-            // Who took the room of that one was not known yet. The other is left to somebody else.
-            Some(own) if own.waits_until() < lost.waits_until() => {
-                std::mem::swap(own, lost);
-                own.of = inherited(*until);
-            }
-            Some(_) => return,
-            None => {
-                let Some((_, history, until)) = self.lost.remove(at) else { return };
-                self.by_node.entry(history.node.clone()).or_default().insert(preemptor.uid.clone());
-                let history = History { of: inherited(until), ..history };
-                self.by_preemptor.insert(preemptor.uid.clone(), history);
+        let rank = |lost: &Lost| {
+            let wait = Wait::after(own, Some(&lost.history));
+            (wait.map(|wait| wait.until()), in_vain(own, Some(&lost.history)), lost.is_claimed_by(uid))
+        };
+        let found = self.lost.iter().enumerate().filter(|(_, lost)| is_for(lost));
+        let best = found.max_by_key(|(_, lost)| rank(lost)).map(|(at, _)| at);
+        for (at, lost) in self.lost.iter_mut().enumerate() {
+            let is_claimed = lost.is_claimed_by(uid);
+            if is_claimed != (best == Some(at)) {
+                lost.claimed_by = (!is_claimed).then(|| uid.clone());
+                self.touched.note(uid);
             }
         }
-        self.touched.note(&preemptor.uid);
+    }
+
+    fn claimed(&self, pod: &Uid) -> Option<&Lost> {
+        self.lost.iter().find(|lost| lost.is_claimed_by(pod))
+    }
+
+    /// What the pod has claimed ends as such.
+    fn take_claimed(&mut self, pod: &Uid) -> Option<History> {
+        let at = self.lost.iter().position(|lost| lost.is_claimed_by(pod))?;
+        self.lost.remove(at).map(|lost| lost.history)
+    }
+
+    /// Another pod may claim what this one has, if it is such.
+    fn give_back(&mut self, pod: &Uid, is_such: impl Fn(&History) -> bool) {
+        for lost in self.lost.iter_mut().filter(|lost| lost.is_claimed_by(pod) && is_such(&lost.history)) {
+            lost.claimed_by = None;
+        }
     }
 
     /// The pod is bound, to this node where that is known. The kubelet may reject it yet.
     pub fn bound(&mut self, preemptor: &Pod, node: Option<&Atom>, now: Timestamp) {
         self.forget_bound(now);
-        let Some(history) = self.by_preemptor.get(&preemptor.uid) else { return };
-        let is_there = node.is_none_or(|node| *node == history.node);
-        let Some(controller) = preemptor.controller.as_ref().filter(|_| is_there) else {
-            self.bound.remove(&preemptor.uid);
-            self.forget(&preemptor.uid);
+        let uid = &preemptor.uid;
+        let is_elsewhere = |history: &History| node.is_some_and(|node| *node != history.node);
+        // Elsewhere it has no need of the room that it made, or would have made.
+        if self.by_preemptor.get(uid).is_some_and(is_elsewhere) || preemptor.controller.is_none() {
+            self.forget(uid);
+        }
+        if self.claimed(uid).is_some_and(|lost| is_elsewhere(&lost.history)) {
+            self.take_claimed(uid);
+        }
+        let is_remembered = self.by_preemptor.contains_key(uid) || self.claimed(uid).is_some();
+        let Some(controller) = preemptor.controller.as_ref().filter(|_| is_remembered) else {
+            self.bound.remove(uid);
             return;
         };
-        if self.remembers(&preemptor.uid) {
-            self.touched.note(&preemptor.uid);
+        if !self.bound.contains_key(uid) {
+            self.touched.note(uid);
             let until = now + REJECTED_WITHIN;
-            let bound = Bound { controller: Uid::from(&*controller.uid), until };
-            self.bound.insert(preemptor.uid.clone(), bound);
-            self.bound_until.push_back((until, preemptor.uid.clone()));
+            self.bound.insert(uid.clone(), Bound { controller: Uid::from(&*controller.uid), until });
+            self.bound_until.push_back((until, uid.clone()));
         }
     }
 
@@ -314,6 +353,7 @@ impl Loops {
             if self.bound.get(&uid).is_some_and(|bound| bound.until == until) {
                 self.bound.remove(&uid);
                 self.forget(&uid);
+                self.take_claimed(&uid);
             }
         }
     }
@@ -321,28 +361,21 @@ impl Loops {
     /// A kubelet rejected the pod after it was bound, for want of room.
     pub fn rejected(&mut self, preemptor: &Uid, now: Timestamp) {
         let Some(Bound { controller, .. }) = self.bound.remove(preemptor) else { return };
-        let Some(history) = self.forget(preemptor) else { return };
-        self.leave(controller, history, now + FOLLOWED_WITHIN);
-    }
-
-    /// The pod is gone. What it inherited and did not use is left to another one of its controller: it may have been the rejected pod itself, which
-    /// an old list brought back for a moment.
-    pub fn gone(&mut self, preemptor: &Uid) {
-        if !self.bound.contains_key(preemptor)
-            && let Some(history) = self.forget(preemptor)
-            && let Origin::Inherited { controller, until } = history.of.clone()
-        {
-            self.leave(controller, history, until);
-        }
-    }
-
-    /// Who follows inherits this history until then.
-    fn leave(&mut self, controller: Uid, history: History, until: Timestamp) {
+        let (own, claimed) = (self.forget(preemptor), self.take_claimed(preemptor));
+        let Some(history) = joined(own, claimed) else { return };
         if self.lost.len() >= LOST_MAX {
             self.lost.pop_front();
         }
-        let at = self.lost.partition_point(|(_, _, other)| *other <= until);
-        self.lost.insert(at, (controller, history, until));
+        self.lost.push_back(Lost { controller, history, until: now + FOLLOWED_WITHIN, claimed_by: None });
+    }
+
+    /// The pod is gone. What it has claimed is there for another one of its controller: it may have been the rejected pod itself, which
+    /// an old list brought back for a moment.
+    pub fn gone(&mut self, preemptor: &Uid) {
+        if !self.bound.contains_key(preemptor) {
+            self.forget(preemptor);
+            self.give_back(preemptor, |_| true);
+        }
     }
 
     fn forget(&mut self, preemptor: &Uid) -> Option<History> {
@@ -354,6 +387,17 @@ impl Loops {
             }
         }
         Some(history)
+    }
+}
+
+/// Both in a row: the later one, and how many were in vain before.
+fn joined(own: Option<History>, claimed: Option<History>) -> Option<History> {
+    match (own, claimed) {
+        (Some(own), Some(claimed)) => {
+            let (earlier, later) = if own.at < claimed.at { (own, claimed) } else { (claimed, own) };
+            Some(History { before: later.before.max(earlier.in_vain()), ..later })
+        }
+        (own, claimed) => own.or(claimed),
     }
 }
 

@@ -86,7 +86,7 @@ impl GuardMetrics {
         let connections = Counter::default();
         registry.register(
             "guard_connections",
-            "Connections to the guard on which requests could come: over HTTP/1.1, by which API servers reach a Service, more than 25 binds at once open new ones; over HTTP/2 one is enough",
+            "Connections to the guard on which requests could come: over HTTP/1.1, by which API servers reach a Service, more than 25 binds at once open new ones; over HTTP/2 a few are enough",
             connections.clone(),
         );
         let connections_failed = Labelled::counter(["reason"]);

@@ -21,6 +21,19 @@ fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
 }
 
+/// The pod preempts, is bound and rejected, since another one took its room.
+fn loses(loops: &mut Loops, preemptor: &Arc<Pod>, node: &Atom, now: i64) {
+    loops.preempted(&preemptor.uid, node, vec![pod("v", "theirs", Some("rs"))], at(now));
+    loops.bound(preemptor, Some(node), at(now + 1));
+    loops.arrived(&pod("w", "theirs", Some("rs")), node, true);
+    loops.rejected(&preemptor.uid, at(now + 2));
+}
+
+/// How many histories of rejected pods nobody has claimed.
+fn unclaimed(loops: &Loops) -> usize {
+    loops.lost.iter().filter(|lost| lost.claimed_by.is_none()).count()
+}
+
 #[test]
 fn the_delay_doubles_with_each_preemption_in_vain() {
     let (mut loops, p, n) = (Loops::default(), pod("p", "ours", None), Atom::new("n"));
@@ -224,7 +237,7 @@ fn what_turns_out_to_be_lost_later_counts_if_it_makes_wait_longer() {
     // What it has left is there for another one, and neither takes from the other again.
     assert_eq!(until(&mut loops, &pod("s", "ours", Some("mine")), 9), Some(at(10)));
     assert_eq!((until(&mut loops, &r, 14), until(&mut loops, &r, 15)), (Some(at(15)), None));
-    assert!(loops.lost.is_empty());
+    assert_eq!(unclaimed(&loops), 0);
 }
 
 #[test]
@@ -233,10 +246,7 @@ fn each_replica_that_was_rejected_leaves_its_history_to_one_on_the_same_node() {
     let (a, b) = (Atom::new("a"), Atom::new("b"));
     for (name, node) in [("p1", &a), ("p2", &b)] {
         let p = pod(name, "ours", Some("mine"));
-        loops.preempted(&p.uid, node, vec![pod("v", "theirs", Some("rs"))], at(0));
-        loops.bound(&p, Some(node), at(1));
-        loops.arrived(&pod("w", "theirs", Some("rs")), node, true);
-        loops.rejected(&p.uid, at(2));
+        loses(&mut loops, &p, node, 0);
     }
     let delayed = |loops: &mut Loops, name: &str, node: &Atom, now: i64| {
         loops.delays(&pod(name, "ours", Some("mine")), node, at(now)).is_some()
@@ -250,27 +260,26 @@ fn each_replica_that_was_rejected_leaves_its_history_to_one_on_the_same_node() {
     loops.bound(&p, Some(&b), at(11));
     loops.arrived(&pod("w", "theirs", Some("rs")), &a, true);
     loops.rejected(&p.uid, at(12));
-    assert!(loops.lost.is_empty() && loops.bound.is_empty());
+    assert!(unclaimed(&loops) == 0 && loops.bound.is_empty());
     // What is old is forgotten.
     let p = pod("r", "ours", Some("other"));
-    loops.preempted(&p.uid, &a, vec![pod("v", "theirs", Some("rs"))], at(20));
-    loops.bound(&p, Some(&a), at(21));
-    loops.arrived(&pod("w", "theirs", Some("rs")), &a, true);
-    loops.rejected(&p.uid, at(22));
-    assert_eq!(loops.lost.len(), 1);
+    loses(&mut loops, &p, &a, 20);
+    assert_eq!(unclaimed(&loops), 1);
     assert_eq!(loops.delays(&pod("s", "ours", Some("other")), &a, at(3622)), None);
+    assert_eq!(unclaimed(&loops), 0);
+    // What was claimed ends with those who claimed it and are placed elsewhere, or is forgotten after they are gone.
+    loops.bound(&pod("p4", "ours", Some("mine")), Some(&a), at(3623));
+    loops.gone(&Uid::from("p5"));
+    assert_eq!(loops.delays(&pod("p7", "ours", Some("mine")), &a, at(3624)), None);
     assert!(loops.lost.is_empty());
 }
 
 #[test]
-fn what_was_inherited_by_a_pod_that_is_gone_is_left_to_the_next_one() {
+fn what_a_pod_claimed_that_is_gone_is_left_to_the_next_one() {
     let mut loops = Loops::default();
     let n = Atom::new("n");
     let p = pod("p", "ours", Some("mine"));
-    loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
-    loops.bound(&p, Some(&n), at(1));
-    loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
-    loops.rejected(&p.uid, at(2));
+    loses(&mut loops, &p, &n, 0);
     // An old list brings the rejected pod itself back, and then it is gone; so is one that the controller made.
     for name in ["p", "q", "r"] {
         let pod = pod(name, "ours", Some("mine"));
@@ -281,10 +290,7 @@ fn what_was_inherited_by_a_pod_that_is_gone_is_left_to_the_next_one() {
     // It is left for an hour after the rejection, not after the last one was gone.
     assert_eq!(loops.delays(&pod("s", "ours", Some("mine")), &n, at(3602)), None);
     // What the pod has used ends with it.
-    loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(4000));
-    loops.bound(&p, Some(&n), at(4001));
-    loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
-    loops.rejected(&p.uid, at(4002));
+    loses(&mut loops, &p, &n, 4000);
     let t = pod("t", "ours", Some("mine"));
     assert!(loops.delays(&t, &n, at(4003)).is_some());
     loops.preempted(&t.uid, &n, Vec::new(), at(4010));
@@ -298,14 +304,88 @@ fn whoever_preempted_there_long_ago_waits_after_what_was_lost_since() {
     let n = Atom::new("n");
     let (p, q) = (pod("p", "ours", Some("mine")), pod("q", "ours", Some("mine")));
     loops.preempted(&q.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
-    loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(600));
-    loops.bound(&p, Some(&n), at(601));
-    loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
-    loops.rejected(&p.uid, at(602));
+    loses(&mut loops, &p, &n, 600);
     // Both were in vain.
     let delayed = loops.delays(&q, &n, at(603)).map(|delayed| (delayed.until, delayed.in_vain));
     assert_eq!(delayed, Some((at(620), 2)));
-    assert!(loops.lost.is_empty());
+    // Elsewhere it may preempt at once: the wait for its own is long over, and what it claimed is there for another one.
+    assert_eq!(loops.delays(&q, &Atom::new("m"), at(604)), None);
+    assert_eq!(unclaimed(&loops), 1);
+    let r = pod("r", "ours", Some("mine"));
+    assert_eq!(loops.delays(&r, &n, at(605)).map(|delayed| delayed.until), Some(at(610)));
+}
+
+#[test]
+fn whoever_preempted_elsewhere_waits_for_what_was_lost_here() {
+    let mut loops = Loops::default();
+    let (a, n) = (Atom::new("a"), Atom::new("n"));
+    let (p, r) = (pod("p", "ours", Some("mine")), pod("r", "ours", Some("mine")));
+    loses(&mut loops, &p, &n, 0);
+    loops.preempted(&r.uid, &a, vec![pod("x", "theirs", Some("rs"))], at(3));
+    let until = |loops: &mut Loops, now: i64| loops.delays(&r, &n, at(now)).map(|delayed| delayed.until);
+    assert_eq!((until(&mut loops, 4), until(&mut loops, 10)), (Some(at(10)), None));
+    // It goes on counting from there.
+    loops.preempted(&r.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(10));
+    loops.arrived(&pod("y", "theirs", Some("rs")), &n, true);
+    assert_eq!(until(&mut loops, 11), Some(at(30)));
+}
+
+#[test]
+fn the_count_is_the_same_in_whatever_order_the_news_come() {
+    for asks_before in [false, true] {
+        let mut loops = Loops::default();
+        let n = Atom::new("n");
+        let (p, q) = (pod("p", "ours", Some("mine")), pod("q", "ours", Some("mine")));
+        loops.preempted(&p.uid, &n, vec![pod("v", "theirs", Some("rs"))], at(0));
+        loops.arrived(&pod("w", "theirs", Some("rs")), &n, true);
+        loops.bound(&p, Some(&n), at(1));
+        loops.preempted(&q.uid, &n, vec![pod("w", "theirs", Some("rs"))], at(20));
+        loops.arrived(&pod("x", "theirs", Some("rs")), &n, true);
+        if asks_before {
+            assert_eq!(loops.delays(&q, &n, at(21)).map(|delayed| delayed.in_vain), Some(1));
+        }
+        loops.rejected(&p.uid, at(22));
+        let delayed = loops.delays(&q, &n, at(23)).map(|delayed| (delayed.until, delayed.in_vain));
+        assert_eq!(delayed, Some((at(40), 2)), "{asks_before}");
+    }
+}
+
+#[test]
+fn each_pod_that_waits_is_told_once() {
+    let mut loops = Loops::default();
+    let n = Atom::new("n");
+    let p = pod("p", "ours", Some("mine"));
+    loses(&mut loops, &p, &n, 0);
+    for name in ["q", "r"] {
+        let pod = pod(name, "ours", Some("mine"));
+        for is_news in [true, false] {
+            let delayed = loops.delays(&pod, &n, at(3)).expect("the room was taken");
+            assert_eq!(delayed.is_news, is_news, "{name}");
+        }
+        loops.gone(&pod.uid);
+    }
+}
+
+#[test]
+fn a_pod_that_claimed_and_is_bound_there_leaves_it_if_it_is_rejected_and_ends_it_if_not() {
+    for is_rejected in [true, false] {
+        let mut loops = Loops::default();
+        let n = Atom::new("n");
+        let (p, q) = (pod("p", "ours", Some("mine")), pod("q", "ours", Some("mine")));
+        loses(&mut loops, &p, &n, 0);
+        assert!(loops.delays(&q, &n, at(3)).is_some() && loops.remembers(&q.uid));
+        loops.bound(&q, Some(&n), at(4));
+        loops.gone(&q.uid);
+        assert!(!loops.remembers(&q.uid) && loops.preemptors().count() == 0);
+        if is_rejected {
+            loops.rejected(&q.uid, at(5));
+        }
+        loops.bound(&pod("later", "ours", None), Some(&n), at(64));
+        assert_eq!(
+            (unclaimed(&loops), loops.lost.len()),
+            (usize::from(is_rejected), usize::from(is_rejected))
+        );
+    }
 }
 
 #[test]
@@ -314,10 +394,7 @@ fn what_was_lost_on_one_node_delays_nobody_on_another_and_is_left_to_the_next_on
     let (a, b) = (Atom::new("a"), Atom::new("b"));
     for (name, node, now) in [("p", &a, 0), ("q", &b, 20)] {
         let p = pod(name, "ours", Some("mine"));
-        loops.preempted(&p.uid, node, vec![pod("v", "theirs", Some("rs"))], at(now));
-        loops.bound(&p, Some(node), at(now + 1));
-        loops.arrived(&pod("w", "theirs", Some("rs")), node, true);
-        loops.rejected(&p.uid, at(now + 2));
+        loses(&mut loops, &p, node, now);
     }
     let r = pod("r", "ours", Some("mine"));
     let until = |loops: &mut Loops, pod: &Pod, node: &Atom, now: i64| {
@@ -326,6 +403,6 @@ fn what_was_lost_on_one_node_delays_nobody_on_another_and_is_left_to_the_next_on
     assert_eq!(until(&mut loops, &r, &a, 5), Some((a.clone(), at(10))));
     assert_eq!(until(&mut loops, &r, &b, 25), Some((b.clone(), at(30))));
     assert_eq!(until(&mut loops, &r, &Atom::new("c"), 25), None);
-    assert_eq!((loops.by_preemptor.len(), loops.by_node.len(), loops.lost.len()), (0, 0, 2));
+    assert_eq!((loops.by_preemptor.len(), loops.by_node.len(), unclaimed(&loops)), (0, 0, 2));
     assert_eq!(until(&mut loops, &pod("s", "ours", Some("mine")), &a, 6), Some((a.clone(), at(10))));
 }
