@@ -92,6 +92,9 @@ pub(super) struct Judge {
     /// Pods that leave or are gone: their eviction was answered with yes, or the watch has shown it. A preemption that chose one before evicts
     /// it all the same when its turn comes, and that is no further disruption.
     leaving: BTreeSet<Uid>,
+    /// Victims whose evictions are not answered yet, and since when. Whoever asks for one of them again disrupts nobody else, whatever a
+    /// budget's status says meanwhile.
+    asked: BTreeMap<Uid, Timestamp>,
     /// The pools of each node that it is in or was in, with when it left them.
     pools: BTreeMap<Atom, Vec<(Atom, Option<Timestamp>)>>,
 }
@@ -169,6 +172,7 @@ impl Judge {
             }
             Input::EvictFinished { preemptor, victim, result } => {
                 self.answered.insert(preemptor.clone());
+                self.asked.remove(victim);
                 if result.is_ok() {
                     self.leaving.insert(victim.clone());
                 } else {
@@ -258,8 +262,10 @@ impl Judge {
                     "preemption loop: pod {} evicts before the delay after what was in vain is over",
                     preemptor.full_name()
                 );
-                if !self.leaving.contains(&victim.uid) {
+                let asked = self.asked.get(&victim.uid).is_some_and(|since| now < *since + OPEN_FOR);
+                if !asked && !self.leaving.contains(&victim.uid) {
                     self.charged(victim, preemptor, now);
+                    self.asked.insert(victim.uid.clone(), now);
                 }
             }
             _ => {}
