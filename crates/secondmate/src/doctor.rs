@@ -6,7 +6,7 @@ use crate::run::lease_of;
 use crate::{App, ConfigurationSource, profiles};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use secondmate_shell::{DoctorOptions, Examination, Finding, Severity, examine};
+use secondmate_shell::{DoctorOptions, Examination, Finding, GuardsService, Severity, examine};
 use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -52,6 +52,12 @@ pub(crate) struct DoctorArgs {
     /// Secret in which the bind guard keeps its certificate.
     #[arg(long, value_name = "NAME", default_value = "secondmate-guard-tls")]
     guard_secret: String,
+    /// Namespace of the guard's Service and Secret, if its webhook has a URL.
+    #[arg(long, value_name = "NAME", default_value = "secondmate-guard")]
+    guard_namespace: String,
+    /// Service in front of the bind guard, if its webhook has a URL.
+    #[arg(long, value_name = "NAME", default_value = "secondmate-guard")]
+    guard_service: String,
     /// Output format.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -104,6 +110,10 @@ pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Result<ExitCode> {
             tenants: configuration.own.tenants.clone(),
             webhook: args.guard_webhook.clone(),
             secret: args.guard_secret.clone(),
+            guard: GuardsService {
+                namespace: args.guard_namespace.clone(),
+                name: args.guard_service.clone(),
+            },
         };
         Ok(examine(options).await?)
     })?;

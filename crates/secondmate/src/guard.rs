@@ -138,8 +138,13 @@ impl ServingArgs {
 
     fn names(&self, namespace: &str, service: Option<&String>) -> BTreeSet<String> {
         let of_service = service.map(|service| format!("{service}.{namespace}.svc"));
-        self.guard_names.iter().cloned().chain(of_service).collect()
+        self.guard_names.iter().map(|name| as_in_certificates(name)).chain(of_service).collect()
     }
+}
+
+/// Addresses have one form in a certificate, and are compared with what it has.
+fn as_in_certificates(name: &str) -> String {
+    name.parse::<IpAddr>().map_or_else(|_| name.to_owned(), |address| address.to_string())
 }
 
 fn own_namespace() -> String {

@@ -54,6 +54,17 @@ pub struct DoctorOptions {
     pub webhook: String,
     /// Name of the Secret in which the bind guard keeps its certificate.
     pub secret: String,
+    /// The bind guard's Service, where the API server is to ask the guard by a URL.
+    pub guard: GuardsService,
+}
+
+/// The Service in front of the bind guard, in whose namespace the guard's Secret is, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardsService {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// What a finding means.

@@ -61,7 +61,7 @@ mod write;
 
 pub use compare::CompareError;
 pub use connect::{ConnectError, cluster, cluster_in, in_time};
-pub use doctor::{DoctorOptions, Examination, Finding, Severity, examine};
+pub use doctor::{DoctorOptions, Examination, Finding, GuardsService, Severity, examine};
 pub use dump::{DumpError, Each, dump, kinds_to_dump};
 pub use engine::Progress;
 pub use extender::{ExtenderConfigError, extenders_called_by, extenders_to_ask};

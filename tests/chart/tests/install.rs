@@ -16,12 +16,17 @@ use serde_json::{Value, json};
 const DEADLINE: Duration = Duration::from_secs(180);
 const NAMESPACE: &str = "schedulers";
 
-/// A scheduler for each of two tenants, and the guard.
-fn values() -> Value {
-    json!({
-        "tenants": { "red": {}, "blue": { "schedulerNames": ["blue-web", "blue-batch"] } },
-        "guard": { "enabled": true },
-    })
+/// A scheduler for each of two tenants, and the guard, which the API server asks by this address, or by its Service's name.
+fn release(tools: &Tools, address: &str) -> Result<Value> {
+    let objects = tools.render(
+        "team",
+        NAMESPACE,
+        &json!({
+            "tenants": { "red": {}, "blue": { "schedulerNames": ["blue-web", "blue-batch"] } },
+            "guard": { "enabled": true, "clusterIP": address },
+        }),
+    )?;
+    Ok(json!({ "apiVersion": "v1", "kind": "List", "items": objects.values().collect::<Vec<_>>() }))
 }
 
 /// Hands the objects to the API server as Helm does: it applies them, by server-side apply, and a field that a kind does not have is an
@@ -108,8 +113,7 @@ fn the_release_is_installed_works_and_is_uninstalled() -> Result<()> {
     cluster.create_nodes(3, &NodeShape::default())?;
     cluster.create_namespace(NAMESPACE)?;
     cluster.kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"])?;
-    let objects = tools.render("team", NAMESPACE, &values())?;
-    let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects.values().collect::<Vec<_>>() });
+    let list = release(&tools, "")?;
     install(&cluster, &list)?;
 
     wait_until(DEADLINE, "two replicas each to run", || {
@@ -132,6 +136,17 @@ fn the_release_is_installed_works_and_is_uninstalled() -> Result<()> {
         .api()
         .get("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/secondmate-guard")?;
     assert!(webhook["webhooks"][0]["clientConfig"]["caBundle"].is_string(), "{webhook}");
+    // Neither does one to the address that the Service has, and one back.
+    let service = cluster.api().get(&format!("/api/v1/namespaces/{NAMESPACE}/services/secondmate-guard"))?;
+    let address = service["spec"]["clusterIP"].as_str().context("an address")?;
+    for (address, asked) in [(address, "url"), ("", "service")] {
+        install(&cluster, &release(&tools, address)?)?;
+        let webhook = cluster
+            .api()
+            .get("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/secondmate-guard")?;
+        let client = &webhook["webhooks"][0]["clientConfig"];
+        assert!(client["caBundle"].is_string() && client[asked] != Value::Null, "{webhook}");
+    }
 
     cluster.kubectl_with_input(&["delete", "--wait=true", "-f", "-"], &list.to_string())?;
     let left = cluster.kubectl(&[

@@ -6,13 +6,14 @@
 use super::{Doctor, Severity, check};
 use crate::call::{Call, CallError};
 use crate::dump::percent_encoded;
-use crate::guard::certificate::{CertificateError, Facts, verify};
+use crate::guard::certificate::{Facts, verify};
 use crate::holders::Observed;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A certificate is renewed in the last third of its life, which is 90 days, so that one that ends so soon was not.
@@ -40,6 +41,7 @@ struct Webhook {
 struct ClientConfig {
     ca_bundle: String,
     service: Option<Service>,
+    url: Option<String>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -47,6 +49,48 @@ struct ClientConfig {
 struct Service {
     namespace: String,
     name: String,
+}
+
+impl ClientConfig {
+    /// The name or address that the guard's certificate has to have.
+    fn host(&self) -> String {
+        match &self.service {
+            Some(service) => service.host(),
+            None => {
+                let url =
+                    self.url.as_deref().and_then(|url| url.parse::<http::Uri>().ok()).unwrap_or_default();
+                let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+                host.parse::<IpAddr>()
+                    .map_or_else(|_| host.to_ascii_lowercase(), |address| address.to_string())
+            }
+        }
+    }
+}
+
+impl Service {
+    fn host(&self) -> String {
+        format!("{}.{}.svc", self.name, self.namespace)
+    }
+}
+
+/// A Service's spec, as far as it is read.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ServiceSpec {
+    r#type: String,
+    #[serde(rename = "clusterIPs")]
+    cluster_ips: Vec<String>,
+}
+
+impl ServiceSpec {
+    /// Whether it leads to a name, and needs no endpoint.
+    fn is_external(&self) -> bool {
+        self.r#type == "ExternalName"
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        self.cluster_ips.iter().any(|own| own.parse() == Ok(address))
+    }
 }
 
 /// What was found before the Leases were watched, which takes a while.
@@ -115,7 +159,9 @@ impl Doctor {
             if self.authority(webhook, now) {
                 self.certificate(webhook, now).await;
             }
-            self.endpoints(webhook).await;
+            if let Some(service) = self.service(webhook).await {
+                self.endpoints(&service).await;
+            }
         }
         self.reached(&configuration, calls).await;
     }
@@ -165,8 +211,10 @@ impl Doctor {
 
     /// The certificate in the guard's Secret, as the API server will judge it.
     async fn certificate(&mut self, webhook: &Webhook, now: Timestamp) {
-        // Of a guard that is reached by a URL it is not known where its Secret would be.
-        let Some(Service { namespace, name }) = &webhook.client_config.service else { return };
+        let namespace = match &webhook.client_config.service {
+            Some(service) => &service.namespace,
+            None => &self.options.guard.namespace,
+        };
         let object = format!("Secret {namespace}/{}", self.options.secret);
         let path = format!("/api/v1/namespaces/{namespace}/secrets/{}", self.options.secret);
         let body = match self.caller.read(&Call::get(path)).await {
@@ -182,13 +230,23 @@ impl Doctor {
         }
         let secret: Secret = serde_json::from_slice(&body).unwrap_or_default();
         let served = decoded(secret.data.get("tls.crt").map_or("", String::as_str));
-        let judged = |served: &str| -> Result<Facts, CertificateError> {
-            let facts = Facts::of(served)?;
-            let bundle = decoded(&webhook.client_config.ca_bundle);
-            verify(served, &bundle, &format!("{name}.{namespace}.svc"), now)?;
+        let host = webhook.client_config.host();
+        let facts = Facts::of(&served);
+        if facts.as_ref().is_ok_and(|facts| !facts.names.contains(&host)) {
+            self.found(
+                Severity::Fault,
+                check::GUARD,
+                object,
+                format!("the API server asks {host}, which this certificate of the guard does not name: binds pass unseen"),
+                format!("start the guard with --guard-name={host} (the chart's guard.clusterIP does), or mend the webhook's clientConfig"),
+            );
+            return;
+        }
+        let judged = facts.and_then(|facts| {
+            verify(&served, &decoded(&webhook.client_config.ca_bundle), &host, now)?;
             Ok(facts)
-        };
-        let told = match judged(&served) {
+        });
+        let told = match judged {
             Err(error) => Err((
                 Severity::Fault,
                 format!(
@@ -204,9 +262,51 @@ impl Doctor {
         }
     }
 
+    /// The Service by which the API server reaches the guard, as far as that is known: by its name, or by its address in a URL.
+    async fn service(&mut self, webhook: &Webhook) -> Option<Service> {
+        if let Some(service) = &webhook.client_config.service {
+            return Some(service.clone());
+        }
+        let service = self.options.guard.clone();
+        let service = Service { namespace: service.namespace, name: service.name };
+        let host = webhook.client_config.host();
+        let Ok(address) = host.parse::<IpAddr>() else {
+            // Any other name may lead anywhere.
+            return (host == service.host()).then_some(service);
+        };
+        let spec = self.spec(&service).await?;
+        if spec.has(address) {
+            return Some(service);
+        }
+        let Service { namespace, name } = service;
+        self.found(
+            Severity::Warning,
+            check::GUARD,
+            self.webhook(),
+            format!(
+                "the API server asks {address}, and the guard's Service {namespace}/{name} has {}",
+                spec.cluster_ips.join(", ")
+            ),
+            "where nothing else leads from there to the guard, put the Service's address into the URL (the chart's guard.clusterIP)",
+        );
+        None
+    }
+
+    /// `None`: it may not be read, or is not there.
+    async fn spec(&self, Service { namespace, name }: &Service) -> Option<ServiceSpec> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Object {
+            spec: ServiceSpec,
+        }
+        let path = format!("/api/v1/namespaces/{namespace}/services/{name}");
+        let body = self.caller.read(&Call::get(path)).await.ok()?;
+        Some(serde_json::from_slice::<Object>(&body).unwrap_or_default().spec)
+    }
+
     /// Whether the Service leads somewhere.
-    async fn endpoints(&mut self, webhook: &Webhook) {
-        let Some(Service { namespace, name }) = &webhook.client_config.service else { return };
+    async fn endpoints(&mut self, service: &Service) {
+        let Service { namespace, name } = service;
         let selector = percent_encoded(&format!("kubernetes.io/service-name={name}"));
         let path = format!(
             "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector={selector}"
@@ -214,7 +314,8 @@ impl Doctor {
         let object = format!("Service {namespace}/{name}");
         match self.caller.read(&Call::get(path)).await {
             Ok(body) if leads_somewhere(&body) => {}
-            Ok(_) if self.is_external(namespace, name).await => {}
+            // One that may not be read does not lead to a name, as far as anybody knows.
+            Ok(_) if self.spec(service).await.is_some_and(|spec| spec.is_external()) => {}
             Ok(_) => {
                 self.found(
                     Severity::Fault,
@@ -226,14 +327,6 @@ impl Doctor {
             }
             Err(error) => self.unknown(check::GUARD, object, &error),
         }
-    }
-
-    /// Whether a Service leads to a name, and needs no endpoint. One that may not be read does not, as far as anybody knows.
-    async fn is_external(&self, namespace: &str, name: &str) -> bool {
-        let path = format!("/api/v1/namespaces/{namespace}/services/{name}");
-        let Ok(body) = self.caller.read(&Call::get(path)).await else { return false };
-        let service: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        service["spec"]["type"] == "ExternalName"
     }
 
     /// Whether the API server has been answered.

@@ -173,7 +173,8 @@ impl Material {
     }
 
     /// What has to be put in its place, where anything has: it does not fit the names, it cannot be used, or it ends soon. Of a new
-    /// authority the old one stays beside it, for whoever still shows a certificate of that.
+    /// authority the old one stays beside it, for whoever still shows a certificate of that. Names that others of its users want stay until
+    /// it ends: while a Deployment is rolled out, replicas with other names share the Secret, and must not take it in turns to replace it.
     ///
     /// # Errors
     /// A name cannot be one of a certificate.
@@ -193,9 +194,15 @@ impl Material {
             return Ok(Some(new));
         }
         let usable = server_config(&self.certificate, &self.key, None).is_ok();
-        let fits =
-            Facts::of(&self.certificate).is_ok_and(|facts| facts.names == *names && !facts.is_due(now));
-        if usable && fits { Ok(None) } else { self.with_certificate(names, lives, now).map(Some) }
+        match Facts::of(&self.certificate) {
+            Ok(facts) if usable && !facts.is_due(now) => {
+                if facts.names.is_superset(names) {
+                    return Ok(None);
+                }
+                self.with_certificate(&(&facts.names | names), lives, now).map(Some)
+            }
+            _ => self.with_certificate(names, lives, now).map(Some),
+        }
     }
 }
 
@@ -348,7 +355,12 @@ mod tests {
     fn what_does_not_fit_or_cannot_be_read_is_replaced() {
         let material = made(NOW);
         let other = material.renewed(&names(&["other.ns.svc"]), Lives::default(), NOW).expect("names");
-        assert_eq!(Facts::of(&other.expect("new").certificate).expect("one").names, names(&["other.ns.svc"]));
+        let other = other.expect("it lacks a name");
+        let facts = Facts::of(&other.certificate).expect("one");
+        assert_eq!(facts.names, names(&["127.0.0.1", "guard.ns.svc", "other.ns.svc"]));
+        assert_eq!(renewed(&other, NOW), None, "replicas with other names do not replace it in turns");
+        let next = renewed(&other, NOW + 80 * DAY).expect("it is due");
+        assert_eq!(Facts::of(&next.certificate).expect("one").names, names(&["127.0.0.1", "guard.ns.svc"]));
         for broken in [
             Material { certificate: "?".to_owned(), ..material.clone() },
             Material { key: made(NOW).key, ..material.clone() },

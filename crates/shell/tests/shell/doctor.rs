@@ -5,7 +5,9 @@ use crate::guard;
 use secondmate_config::{Configuration, KUBERNETES_VERSION};
 use secondmate_sandbox::{Fault, Options as SandboxOptions, Sandbox, Target, Verb, When};
 use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
-use secondmate_shell::{ClusterConfig, DoctorOptions, Examination, Finding, Options, Severity, examine};
+use secondmate_shell::{
+    ClusterConfig, DoctorOptions, Examination, Finding, GuardsService, Options, Severity, examine,
+};
 use secondmate_telemetry::Metrics;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -20,6 +22,7 @@ fn doctor_options(sandbox: &Sandbox) -> DoctorOptions {
         tenants: Vec::new(),
         webhook: "secondmate-guard".to_owned(),
         secret: "secondmate-guard-tls".to_owned(),
+        guard: GuardsService { namespace: guard::NAMESPACE.to_owned(), name: guard::SERVICE.to_owned() },
     }
 }
 
@@ -267,6 +270,64 @@ async fn a_guard_that_decides_is_well_as_far_as_the_sandbox_tells() {
     let found = of(&examination, "guard");
     let refused = "Fault Secret guard/secondmate-guard-tls: the API server does not accept this certificate of the guard, and binds pass unseen";
     assert!(found.iter().any(|text| text.starts_with(refused)), "{found:#?}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_that_is_asked_by_a_url_is_looked_at_as_well() {
+    let sandbox = sandbox(1).await;
+    guard::register(&sandbox, "Ignore");
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": guard::SERVICE, "namespace": guard::NAMESPACE },
+        "spec": { "clusterIP": "10.96.0.62", "clusterIPs": ["10.96.0.62", "fd00::62"] },
+    });
+    sandbox.objects().create(service).expect("a valid Service");
+    let metrics = Metrics::new();
+    let service = guard::deciding_guard(&sandbox, &metrics).await;
+    for (host, found) in [
+        ("secondmate-guard.guard.svc", &[][..]),
+        (
+            "10.96.0.62",
+            &[
+                "Fault Secret guard/secondmate-guard-tls: the API server asks 10.96.0.62, which this certificate of the guard does not name",
+            ],
+        ),
+        (
+            "[fd00::62]",
+            &[
+                "Fault Secret guard/secondmate-guard-tls: the API server asks fd00::62, which this certificate of the guard does not name",
+            ],
+        ),
+        (
+            "10.96.0.9",
+            &[
+                "Fault Secret guard/secondmate-guard-tls: the API server asks 10.96.0.9,",
+                "Warning ValidatingWebhookConfiguration secondmate-guard: the API server asks 10.96.0.9, and the guard's Service guard/secondmate-guard has 10.96.0.62, fd00::62",
+            ],
+        ),
+    ] {
+        let registered = sandbox.objects().get("validatingwebhookconfigurations", "", "secondmate-guard");
+        let mut webhook = registered.expect("it is registered")["webhooks"][0].clone();
+        webhook["clientConfig"] =
+            json!({ "caBundle": webhook["clientConfig"]["caBundle"], "url": format!("https://{host}/bind") });
+        sandbox
+            .objects()
+            .merge(
+                "validatingwebhookconfigurations",
+                "",
+                "secondmate-guard",
+                "",
+                &json!({ "webhooks": [webhook] }),
+            )
+            .expect("a valid configuration");
+        let all = of(&examined(&sandbox).await, "guard");
+        let told: Vec<&String> = all.iter().filter(|text| !text.starts_with("Unknown")).collect();
+        assert_eq!(told.len(), found.len(), "{host}: {all:#?}");
+        for (told, expected) in told.iter().zip(found) {
+            assert!(told.starts_with(expected), "{host}: {all:#?}");
+        }
+    }
     service.stop().await;
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub const NAMESPACE: &str = "guard";
 const WEBHOOK: &str = "secondmate-guard";
 const SECRET: &str = "secondmate-guard-tls";
-const SERVICE: &str = "secondmate-guard";
+pub const SERVICE: &str = "secondmate-guard";
 
 /// A webhook configuration as the manifests have it, without an authority yet.
 pub fn register(sandbox: &Sandbox, policy: &str) {
