@@ -13,6 +13,7 @@
 //! Bounds: connections (module `connections`) and requests on each (module `server`), the inbox of the watches, looks at pods (module `desk`). What was let
 //! through and is unseen is given back after a time.
 
+mod bodies;
 pub(crate) mod certificate;
 mod connections;
 mod desk;

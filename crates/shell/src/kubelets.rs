@@ -21,11 +21,13 @@ use secondmate_telemetry::Metrics;
 use serde::Deserialize;
 use std::pin::pin;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 /// The API server ends a watch after this; a connection on which nothing comes for longer is given up.
 const WATCH_SECONDS: u32 = 290;
+/// A list is given up when its next part has not come for so long.
+const LIST_TIMEOUT: Duration = Duration::from_secs(90);
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Pods of other schedulers that an event names.
@@ -107,8 +109,22 @@ impl Rejections {
     ) {
         let mut stream = pin!(watcher::watcher(api, config));
         let mut listed = FxHashSet::default();
-        while let Some(event) = stream.next().await {
-            if event.is_ok() {
+        let mut lists = false;
+        loop {
+            // A list that stalls would never end: its answer has begun, so that no time-out of the client applies.
+            let event = if lists {
+                let Ok(event) = timeout(LIST_TIMEOUT, stream.next()).await else {
+                    debug!(name = %self.name, "the list of rejected pods took longer than {LIST_TIMEOUT:?}, trying again");
+                    return;
+                };
+                event
+            } else {
+                stream.next().await
+            };
+            let Some(event) = event else { return };
+            // Each list begins so, also one that fails.
+            lists = matches!(event, Ok(Event::Init | Event::InitApply(_)));
+            if event.is_ok() && !matches!(event, Ok(Event::Init)) {
                 *pause = PAUSE_MIN;
             }
             match event {
@@ -199,4 +215,71 @@ fn note(node: &Atom, pod: &Failed, (count, named): &(usize, Vec<String>)) -> Str
         text += &format!(" and {} more", count - named.len());
     }
     text + "; a bind guard (secondmate guard) keeps two schedulers from giving away the same room"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Caller;
+    use crate::lease::Term;
+    use crate::outage::Outage;
+    use crate::tasks::Tasks;
+    use crate::write::EventSinkConfig;
+    use futures::stream;
+    use http::{Request, Response, StatusCode};
+    use http_body_util::StreamBody;
+    use hyper::body::{Bytes, Frame};
+    use kube_client::client::Body;
+    use secondmate_framework::Parity;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
+    /// How often such an API server is asked in ten minutes: its answers have this status, begin so, and do not end.
+    async fn lists_in_ten_minutes(status: StatusCode, begins: &'static str, ends: bool) -> usize {
+        let lists = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&lists);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let begin =
+                stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(begins.as_bytes())))]);
+            let rest = stream::pending();
+            let body = if ends { begin.left_stream() } else { begin.chain(rest).right_stream() };
+            let body = StreamBody::new(body);
+            let answer = Response::builder().status(status).body(body).expect("a response");
+            std::future::ready(Ok::<_, Infallible>(answer))
+        });
+        let client = Client::new(service, "default");
+        let metrics = Metrics::new();
+        let (_term, leading) = watch::channel(Some(Term::unlimited()));
+        let leading = Leading::new(leading);
+        let (tasks, _failures) = Tasks::new(CancellationToken::new());
+        let events = EventSink::start(
+            Caller::new(client.clone(), None, Duration::from_secs(60)),
+            leading.clone(),
+            &metrics,
+            EventSinkConfig { parity: Parity::Sensible, host: String::new(), outage: Outage::default() },
+            Arc::default(),
+            tasks,
+        );
+        let (inbox, _messages) = Inbox::new(&metrics);
+        let name = Atom::new("my-scheduler");
+        let looks = Rejections { client, leading, events, inbox, metrics, name }.run();
+        assert!(timeout(Duration::from_secs(600), looks).await.is_err(), "it looks for ever");
+        lists.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_cannot_list_is_asked_less_and_less_often() {
+        let lists = lists_in_ten_minutes(StatusCode::INTERNAL_SERVER_ERROR, "{}", true).await;
+        assert!((10..40).contains(&lists), "{lists}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_stalls_is_begun_again() {
+        let lists = lists_in_ten_minutes(StatusCode::OK, "{", false).await;
+        assert_eq!(lists, 7);
+    }
 }

@@ -29,13 +29,18 @@ pub(crate) struct RetryPolicy {
 pub(crate) enum Repeat {
     /// None.
     Nothing,
-    /// Those that the API server answered with 500 or 503.
+    /// Those that the API server answered with 500 or 503. Whoever sent such a call has to know that it may have been carried out.
     ServerErrors,
-    /// All: conflicts, every 5xx, lost answers.
+    /// All: conflicts, every 5xx, lost answers. How the last try ends is what counts.
     All,
 }
 
 impl Repeat {
+    /// Whether it matters that a try before the last may have carried the call out.
+    fn leaves_doubt(self) -> bool {
+        self == Self::ServerErrors
+    }
+
     fn allows(self, error: &CallError) -> bool {
         match self {
             Self::Nothing => false,
@@ -108,14 +113,16 @@ pub(crate) async fn send(
     let began = Instant::now();
     let mut pause = policy.pause;
     let mut tries = 1;
+    // How a try ended that may have carried the call out.
+    let mut in_doubt: Option<CallError> = None;
     loop {
         if !may_write() {
-            return Err(Failure::NotLeading);
+            return Err(in_doubt.map_or(Failure::NotLeading, Failure::Call));
         }
         caller.wait_for_turn(call).await;
         // The term may have ended meanwhile: with a low limit many writes wait for long.
         if !may_write() {
-            return Err(Failure::NotLeading);
+            return Err(in_doubt.map_or(Failure::NotLeading, Failure::Call));
         }
         let error = match caller.write(call).await {
             Ok(()) => return Ok(()),
@@ -128,17 +135,36 @@ pub(crate) async fn send(
             // With a time to come back at: refused before anything was done.
             CallError::Answered { code: 503, retry_after: Some(after), .. } => (*after).min(RETRY_AFTER_MAX),
             CallError::NotSent(_) => pause,
-            error if policy.repeat.allows(error) => pause,
-            CallError::Answered { .. } | CallError::Lost(_) => return Err(Failure::Call(error)),
+            repeated if policy.repeat.allows(repeated) => {
+                if policy.repeat.leaves_doubt() {
+                    in_doubt.get_or_insert_with(|| error.clone());
+                }
+                pause
+            }
+            CallError::Answered { .. } | CallError::Lost(_) => return Err(given_up(error, in_doubt)),
         };
         if tries >= policy.tries_max || began.elapsed() + wait > policy.total {
-            return Err(Failure::Call(error));
+            return Err(given_up(error, in_doubt));
         }
         sleep(wait).await;
         caller.tell_retry(call, &error);
         tries += 1;
         pause = (pause * policy.factor).min(RETRY_AFTER_MAX);
     }
+}
+
+/// Why a call is given up: for how its last try ended, unless that says that nothing was done, and an earlier one may have.
+fn given_up(error: CallError, in_doubt: Option<CallError>) -> Failure {
+    let says_nothing_was_done = match &error {
+        // That it is done already may be due to the earlier try.
+        CallError::Answered { code, .. } => *code < 500 && *code != 409,
+        CallError::NotSent(_) => true,
+        CallError::Lost(_) => false,
+    };
+    Failure::Call(match in_doubt {
+        Some(in_doubt) if says_nothing_was_done => in_doubt,
+        _ => error,
+    })
 }
 
 #[cfg(test)]
@@ -179,6 +205,41 @@ mod tests {
         let waited = "rest_client_rate_limiter_duration_seconds_sum{verb=\"GET\",host=\"api:6443\"} 10.0";
         let text = metrics.encode();
         assert!(text.lines().any(|line| line == waited), "missing: {waited}\n{text}");
+    }
+
+    /// A caller whose tries are answered by these codes in turn, the last one for ever.
+    fn answered(codes: &'static [u16]) -> Caller {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let at = tries.fetch_add(1, Ordering::Relaxed).min(codes.len() - 1);
+            let answer = Response::builder().status(codes[at]).body(Body::empty()).expect("a response");
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer))
+        });
+        Caller::new(Client::new(service, "default"), None, Duration::from_secs(60))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_after_a_try_that_may_have_succeeded_does_not_say_that_nothing_was_done() {
+        let call = Call::new(Method::POST, "/".to_owned(), Content::Json, b"{}".to_vec());
+        for (codes, said) in [
+            (&[500, 403][..], 500),
+            (&[503, 429], 503),
+            (&[429, 403], 403),
+            (&[403], 403),
+            // It is done already, whoever did it.
+            (&[500, 409], 409),
+        ] {
+            let result = send(&answered(codes), &call, RetryPolicy::BIND, || true).await;
+            let Err(Failure::Call(CallError::Answered { code, .. })) = result else {
+                panic!("{codes:?}: {result:?}");
+            };
+            assert_eq!(code, said, "{codes:?}");
+        }
+        // The term ends between two tries.
+        let asked = AtomicUsize::new(0);
+        let leads = || asked.fetch_add(1, Ordering::Relaxed) < 2;
+        let result = send(&answered(&[500]), &call, RetryPolicy::BIND, leads).await;
+        assert!(matches!(result, Err(Failure::Call(CallError::Answered { code: 500, .. }))), "{result:?}");
     }
 
     #[tokio::test(start_paused = true)]

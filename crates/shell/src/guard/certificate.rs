@@ -207,7 +207,7 @@ impl Material {
 }
 
 /// The first certificate of a PEM text.
-fn first(pem: &str) -> &str {
+pub(super) fn first(pem: &str) -> &str {
     const END: &str = "-----END CERTIFICATE-----";
     pem.find(END).map_or("", |at| &pem[..at + END.len()])
 }

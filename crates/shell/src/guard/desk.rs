@@ -182,6 +182,11 @@ impl Desk {
         debug!("not a review of a bind: {why}");
     }
 
+    /// A request that could not be read since too many are being read; what it was about is carried out.
+    pub fn overloaded(&self) {
+        self.shared.metrics.guard.binds("", "overloaded").inc();
+    }
+
     /// A pod that the watches do not show (yet), from the API server.
     async fn look_up(&self, bind: &Bind) -> Option<Arc<Pod>> {
         let _slot = self.shared.looks.try_acquire().ok()?;

@@ -4,7 +4,7 @@
 //! Every instance keeps it, whoever leads: what one of them renews the others read. Of two that renew at once the second is refused by
 //! the Secret's `resourceVersion`, and reads. The authority is told before a certificate of it is served.
 
-use super::certificate::{CertificateError, Facts, Lives, Material, server_config, unix_now};
+use super::certificate::{CertificateError, Facts, Lives, Material, first, server_config, unix_now};
 use crate::call::{Call, CallError, Caller, Content, chain};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,13 +18,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 /// Between two looks at the Secret and the configuration, or at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Between two looks after one that failed.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How long an authority that was told before stays beside a new one that was made without it, as after the Secret was deleted: until
+/// every instance has looked and serves with the new one.
+const DISPLACED_STAYS: Duration = Duration::from_secs(150);
 /// From telling an authority to serving a certificate of it: API servers watch the configuration.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -87,6 +90,14 @@ struct Served {
     certificate: String,
     key: String,
     clients: Option<String>,
+}
+
+/// What is known from the looks before.
+#[derive(Default)]
+struct State {
+    served: Option<Served>,
+    /// Since when an authority that is in no Secret any more is told beside ours.
+    displaced: Option<Instant>,
 }
 
 /// A Secret, as far as it is read.
@@ -152,10 +163,10 @@ fn secret(namespace: &str, name: &str, version: Option<&str>, material: &Materia
 impl Registration {
     /// Keeps it for ever.
     pub async fn keep(self) {
-        let mut served = None;
         let mut said = None;
+        let mut state = State::default();
         loop {
-            match self.look(&mut served).await {
+            match self.look(&mut state).await {
                 Ok(()) => {
                     said = None;
                     sleep(LOOK_EVERY).await;
@@ -172,7 +183,7 @@ impl Registration {
         }
     }
 
-    async fn look(&self, served: &mut Option<Served>) -> Result<(), RegistrationError> {
+    async fn look(&self, State { served, displaced }: &mut State) -> Result<(), RegistrationError> {
         let clients = match &self.client_authority {
             Some(path) => Some(read(path).await?),
             None => None,
@@ -181,7 +192,7 @@ impl Registration {
             CertificateSource::Files { certificate, key } => (read(certificate).await?, read(key).await?),
             CertificateSource::Own { namespace, secret, webhook, names } => {
                 let material = self.material(namespace, secret, names).await?;
-                let told = self.tell(webhook, &material.authority).await?;
+                let told = self.tell(webhook, &material.authority, displaced).await?;
                 if told && served.is_some() {
                     sleep(SETTLE).await;
                 }
@@ -241,28 +252,49 @@ impl Registration {
     }
 
     /// Writes the authority into the webhook configuration, where it is not there; says whether it was not.
-    async fn tell(&self, webhook: &str, authority: &str) -> Result<bool, RegistrationError> {
+    async fn tell(
+        &self,
+        webhook: &str,
+        authority: &str,
+        displaced: &mut Option<Instant>,
+    ) -> Result<bool, RegistrationError> {
         let path = format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{webhook}");
         let object = || format!("the ValidatingWebhookConfiguration {webhook}");
         let failed = |what, source| RegistrationError::Call { what, object: object(), source };
         let body = self.caller.read(&Call::get(path.clone())).await.map_err(|error| failed("read", error))?;
         let mut found: Value = serde_json::from_slice(&body)
             .map_err(|source| RegistrationError::Answer { object: object(), source })?;
-        let bundle = Value::from(STANDARD.encode(authority));
-        let mut changed = false;
+        let drops_displaced = displaced.is_some_and(|since| since.elapsed() >= DISPLACED_STAYS);
+        let (mut changed, mut is_new, mut has_displaced) = (false, false, false);
         for webhook in found["webhooks"].as_array_mut().into_iter().flatten() {
             let told = &mut webhook["clientConfig"]["caBundle"];
-            changed |= *told != bundle;
-            *told = bundle.clone();
+            let was = STANDARD.decode(told.as_str().unwrap_or_default()).unwrap_or_default();
+            let was = String::from_utf8(was).unwrap_or_default();
+            let is_told = was.starts_with(authority);
+            let other = if is_told { &was[authority.len()..] } else { &was };
+            let other = still_served(other, authority).filter(|_| !(is_told && drops_displaced));
+            let bundle = format!("{authority}{}", other.unwrap_or_default());
+            has_displaced |= other.is_some();
+            is_new |= !is_told;
+            changed |= bundle != was;
+            *told = STANDARD.encode(bundle).into();
         }
+        *displaced = has_displaced.then(|| displaced.unwrap_or_else(Instant::now));
         if changed {
             // With the version that was read: somebody else's change is not undone.
             let call = Call::new(Method::PUT, path, Content::Json, found.to_string().into_bytes());
             self.caller.write(&call).await.map_err(|error| failed("write", error))?;
             info!(webhook, "told the API server the authority of the certificate");
         }
-        Ok(changed)
+        Ok(is_new)
     }
+}
+
+/// The first authority of a bundle that was told before, if an instance may still serve with a certificate of it: it is valid, and none of ours.
+fn still_served<'a>(told: &'a str, ours: &str) -> Option<&'a str> {
+    let other = first(told).trim_start();
+    let is_valid = || Facts::of(other).is_ok_and(|facts| facts.not_after > unix_now());
+    (!other.is_empty() && !ours.contains(other) && is_valid()).then_some(other)
 }
 
 async fn read(path: &PathBuf) -> Result<String, RegistrationError> {

@@ -5,11 +5,12 @@
 //! the API server cares to send. Only an instance that does not lead closes what it has answered on: the next request is to find the one
 //! that does. Nor are connections kept that nobody uses, and when there are too many, the one that has been idle longest makes room.
 
+use super::bodies::{Bodies, BodyError};
 use super::connections::{Admitted, Connections, Held, Limits, Slot, keep};
 use super::desk::Desk;
 use super::review;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -33,12 +34,11 @@ pub(super) const PATH: &str = "/bind";
 /// Connections that wait to be accepted; the kernel's own limit is 4,096 by default.
 const BACKLOG: u32 = 4096;
 /// Requests side by side on one connection of HTTP/2.
-const STREAMS_MAX: u32 = 2048;
-/// A Binding has a name and a few annotations, whose sum the API server bounds at 256 KiB; the review repeats it once.
-const BODY_BYTES_MAX: usize = 1 << 20;
+const STREAMS_MAX: u32 = 1024;
+/// What a connection may send ahead of what is read, and one request of it: both are kept in memory.
+const CONNECTION_WINDOW: u32 = 128 << 10;
+const STREAM_WINDOW: u32 = 64 << 10;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Nobody who waits for an answer takes so long for his question.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be accepted: out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The protocol that TLS agrees on for HTTP/2.
@@ -68,6 +68,7 @@ pub(super) async fn serve(
 ) {
     let mut served = JoinSet::new();
     let mut connections = Connections::new(limits);
+    let bodies = Bodies::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -89,11 +90,25 @@ pub(super) async fn serve(
         if displaces {
             metrics.guard.connections_failed("displaced").inc();
         }
-        served.spawn(connection(stream, config, desk.clone(), metrics.clone(), slot));
+        let asked = Asked { desk: desk.clone(), bodies: bodies.clone() };
+        served.spawn(connection(stream, config, asked, metrics.clone(), slot));
     }
 }
 
-async fn connection(stream: TcpStream, config: Arc<ServerConfig>, desk: Desk, metrics: Metrics, slot: Slot) {
+/// Who answers, and how questions are read.
+#[derive(Clone)]
+struct Asked {
+    desk: Desk,
+    bodies: Bodies,
+}
+
+async fn connection(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    asked: Asked,
+    metrics: Metrics,
+    slot: Slot,
+) {
     let held = &slot.held;
     // Answers are small and wanted at once. A socket that refuses this is about to fail anyway.
     let _ = stream.set_nodelay(true);
@@ -119,17 +134,19 @@ async fn connection(stream: TcpStream, config: Arc<ServerConfig>, desk: Desk, me
     };
     metrics.guard.connections.inc();
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
-    let leading = desk.leading();
-    let asked = Arc::clone(held);
+    let leading = asked.desk.leading();
+    let used = Arc::clone(held);
     let service = service_fn(move |request| {
-        let (desk, held) = (desk.clone(), Arc::clone(&asked));
-        async move { Ok::<_, Infallible>(answer(&desk, request, &held).await) }
+        let (asked, held) = (asked.clone(), Arc::clone(&used));
+        async move { Ok::<_, Infallible>(answer(&asked, request, &held).await) }
     });
     let stream = TokioIo::new(stream);
     let result = if is_http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
             .serve_connection(stream, service);
         keep(connection, http2::Connection::graceful_shutdown, leading, held).await
     } else {
@@ -143,10 +160,10 @@ async fn connection(stream: TcpStream, config: Arc<ServerConfig>, desk: Desk, me
 }
 
 /// Answers, and lets the other side look for the instance that decides where this one does not.
-async fn answer(desk: &Desk, request: Request<Incoming>, held: &Arc<Held>) -> Response<Full<Bytes>> {
+async fn answer(asked: &Asked, request: Request<Incoming>, held: &Arc<Held>) -> Response<Full<Bytes>> {
     let (version, _busy) = (request.version(), held.begin());
-    let mut response = reply_to(desk, request).await;
-    if !desk.leading().may_write() {
+    let mut response = reply_to(asked, request).await;
+    if !asked.desk.leading().may_write() {
         held.elsewhere();
         if version < Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -155,22 +172,28 @@ async fn answer(desk: &Desk, request: Request<Incoming>, held: &Arc<Held>) -> Re
     response
 }
 
-async fn reply_to(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn reply_to(Asked { desk, bodies }: &Asked, request: Request<Incoming>) -> Response<Full<Bytes>> {
     if request.uri().path() != PATH {
         return text(StatusCode::NOT_FOUND, format!("not found; reviews of bindings are posted to {PATH}\n"));
     }
     if request.method() != Method::POST {
         return text(StatusCode::METHOD_NOT_ALLOWED, "post an AdmissionReview\n".to_owned());
     }
-    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
-    let body = match timeout(BODY_TIMEOUT, body).await {
-        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n".to_owned()),
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) => {
-            return text(StatusCode::PAYLOAD_TOO_LARGE, format!("cannot read the body: {error}\n"));
+    let body = match bodies.read(request.into_body()).await {
+        Ok(body) => body,
+        Err(error) => {
+            let status = match error {
+                BodyError::Full => StatusCode::SERVICE_UNAVAILABLE,
+                BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+                BodyError::TooLong | BodyError::Broken(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            };
+            if error == BodyError::Full {
+                desk.overloaded();
+            }
+            return text(status, format!("{error}\n"));
         }
     };
-    match review::read(&body) {
+    match review::read(&body.bytes) {
         Ok(asked) => {
             let verdict = desk.decide(&asked).await;
             reply(StatusCode::OK, "application/json", review::answer(&asked, &verdict).into())

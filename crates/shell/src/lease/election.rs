@@ -229,12 +229,11 @@ impl<A: LeaseApi> Election<A> {
                 attempt = self.attempt() => Some(attempt),
             };
             let Some(attempt) = attempt else {
-                // The interrupted attempt may have reached the API server: do not leave a Lease without a leader behind.
-                if let Err(error) = self.release().await {
-                    debug!(lease = %self.config.lease, %error, "nothing to release");
-                }
+                // The interrupted attempt may have reached the API server.
+                self.leave_nothing_behind().await;
                 return None;
             };
+            let may_have_written = !matches!(attempt, Attempt::Theirs { .. });
             match attempt {
                 Attempt::Ours { sent, transitions } => {
                     let term = Term::begin(sent, transitions);
@@ -254,9 +253,21 @@ impl<A: LeaseApi> Election<A> {
             let next = self.next_attempt();
             tokio::select! {
                 biased;
-                () = cancel.cancelled() => return None,
+                () = cancel.cancelled() => {
+                    if may_have_written {
+                        self.leave_nothing_behind().await;
+                    }
+                    return None;
+                }
                 () = sleep_until(next) => {}
             }
+        }
+    }
+
+    /// Gives back a Lease that an attempt without an answer may have taken: nobody else could have it until it runs out.
+    async fn leave_nothing_behind(&mut self) {
+        if let Err(error) = self.release().await {
+            debug!(lease = %self.config.lease, %error, "nothing to release");
         }
     }
 

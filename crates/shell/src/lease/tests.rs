@@ -333,6 +333,26 @@ async fn a_release_that_does_not_get_through_is_told() {
     assert_never_two(&server);
 }
 
+/// Cancelled between two attempts, of which the first took effect and was not answered.
+#[tokio::test(start_paused = true)]
+async fn an_acquisition_that_is_cancelled_after_its_answer_was_lost_leaves_no_lease_behind() {
+    let server = TestServer::default();
+    let connection = Connection::new(&server);
+    connection.set(Faults { after: Duration::from_secs(1), ..Faults::default() });
+    let a = Candidate::start_with(connection, "a", |_| {});
+    // It reads that there is none, and then its answers are lost.
+    sleep(Duration::from_millis(500)).await;
+    a.mode(Mode::LoseAnswers);
+    until(Duration::from_secs(30), "the creation took effect", || server.holder() == "a").await;
+    // From now on calls fail at once, so that it is between two of them.
+    a.mode(Mode::Error500);
+    sleep(LEASE_DURATION).await;
+    a.mode(Mode::Up);
+    a.cancel.cancel();
+    assert_eq!(a.run.await.expect("no panic"), ElectionEnd::NeverLed);
+    assert_eq!(server.holder(), "");
+}
+
 /// Cancelled between the effect of the acquiring write and its answer: the Lease must not stay behind.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_acquisition_leaves_no_lease_behind() {

@@ -187,7 +187,8 @@ async fn work(shared: Arc<Shared>, mut queue: mpsc::Receiver<Uid>) {
 impl Shared {
     /// Sends what waits for the pod, and what comes while that is on its way.
     async fn send_all(&self, uid: &Uid) {
-        while let Some(change) = self.next(uid) {
+        let mut next = self.begin(uid);
+        while let Some(change) = next {
             let call = change.call();
             let may_write = || self.leading.may_write() && !self.is_ending(uid);
             match retry::send(&self.caller, &call, RetryPolicy::STATUS, may_write).await {
@@ -207,6 +208,16 @@ impl Shared {
                     warn!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
                 }
             }
+            next = self.next(uid);
+        }
+    }
+
+    /// Takes the change that waits. A place in the order that a binding has made void finds none, or one that another task sends.
+    fn begin(&self, uid: &Uid) -> Option<StatusChange> {
+        let mut slot = self.slots.get_mut(uid).filter(|slot| matches!(**slot, Slot::Waiting(_)))?;
+        match std::mem::replace(&mut *slot, Slot::Sending(None)) {
+            Slot::Waiting(change) => Some(change),
+            Slot::Sending(_) | Slot::Ending(_) => None,
         }
     }
 
@@ -214,7 +225,7 @@ impl Shared {
         self.slots.get(uid).is_some_and(|slot| matches!(*slot, Slot::Ending(_)))
     }
 
-    /// Takes the next change of the pod; where there is none, the pod leaves the queue.
+    /// Takes what has come while the last change was on its way; where nothing has, the pod leaves the queue.
     fn next(&self, uid: &Uid) -> Option<StatusChange> {
         let Entry::Occupied(mut slot) = self.slots.entry(uid.clone()) else { return None };
         match slot.insert(Slot::Sending(None)) {
@@ -231,7 +242,13 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease::Term;
+    use kube_client::client::Body;
     use secondmate_model::Atom;
+    use std::time::Duration;
+    use tokio::sync::watch;
+    use tokio::time::sleep;
+    use tokio_util::sync::CancellationToken;
 
     fn change(message: Option<&str>, nomination: NominationPatch) -> StatusChange {
         StatusChange {
@@ -258,6 +275,54 @@ mod tests {
         assert_eq!(waiting, change(Some("new"), NominationPatch::Set(Some(Atom::new("x")))));
         waiting.merge(change(None, NominationPatch::Set(None)));
         assert_eq!(waiting, change(Some("new"), NominationPatch::Set(None)));
+    }
+
+    /// Two pods' bindings: of the second one a change waited, and was forgotten; the next one is on its way when the void place comes up.
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_a_binding_has_made_void_frees_nobody_elses() {
+        let (asked, mut asks) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
+        let service = tower::service_fn(move |_: http::Request<Body>| {
+            let (answer, answered) = oneshot::channel();
+            asked.send(answer).expect("the test waits for it");
+            async move {
+                let _ = answered.await;
+                Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
+            }
+        });
+        let caller =
+            Caller::new(kube_client::Client::new(service, "default"), None, Duration::from_secs(600));
+        let (_term, leading) = watch::channel(Some(Term::unlimited()));
+        let (tasks, _failures) = Tasks::new(CancellationToken::new());
+        let writer =
+            StatusWriter::start(caller, Leading::new(leading), &Metrics::new(), tasks, Outage::default());
+        let of = |uid: &str| {
+            let mut change = change(Some("x"), NominationPatch::Keep);
+            change.pod.uid = Uid::from(uid);
+            change
+        };
+        // As many are on their way as may be; what comes now waits.
+        let mut first = Vec::new();
+        for n in 0..CONCURRENCY {
+            writer.submit(of(&n.to_string()));
+            first.push(asks.recv().await.expect("it is sent"));
+        }
+        let bound = Uid::from("bound");
+        writer.submit(of("bound"));
+        writer.settle(&bound).await;
+        // The binding is refused, and the pod is tried again.
+        writer.submit(of("bound"));
+        drop(first);
+        let on_its_way = asks.recv().await.expect("the newer change is sent");
+        // The void place has come up when everything that can be done is.
+        sleep(Duration::from_secs(1)).await;
+        let settled = tokio::spawn({
+            let writer = writer.clone();
+            async move { writer.settle(&bound).await }
+        });
+        sleep(Duration::from_secs(1)).await;
+        assert!(!settled.is_finished(), "the next binding waits for what is on its way");
+        drop(on_its_way);
+        settled.await.expect("it is settled");
     }
 
     #[test]

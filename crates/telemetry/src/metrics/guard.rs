@@ -38,7 +38,7 @@ impl GuardMetrics {
         let binds = Labelled::counter(["scheduler", "verdict"]);
         registry.register(
             "guard_binds",
-            "Binds that the guard was asked about, by the pod's scheduler and verdict: approved, refused, or why they passed without a decision, malformed where the question could not be read",
+            "Binds that the guard was asked about, by the pod's scheduler and verdict: approved, refused, or why they passed without a decision, malformed where the question could not be understood, overloaded where 64 MiB of questions were being read",
             binds.family(),
         );
         let refused = Labelled::counter(["reason", "first"]);

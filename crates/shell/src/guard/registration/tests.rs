@@ -84,26 +84,27 @@ async fn a_certificate_in_files_is_read_again_and_only_clients_of_the_authority_
     let source = CertificateSource::Files { certificate, key };
     let nowhere = "http://127.0.0.1:1".parse().expect("a URL");
     let (registration, tls) = registration(nowhere, source, Some(clients));
-    let mut served = None;
-    registration.look(&mut served).await.expect("the files are good");
+    let mut state = State::default();
+    registration.look(&mut state).await.expect("the files are good");
     let config = tls.borrow().clone().expect("it is served");
     assert!(comes_in(&config, &first.authority, Some(&client)).await);
     assert!(!comes_in(&config, &first.authority, None).await);
     assert!(!comes_in(&config, &first.authority, Some(&stranger)).await);
     // Somebody renews it: half of that is nothing to serve with, and the first one stays.
     write(folder.path(), "tls.crt", &second.certificate);
-    registration.look(&mut served).await.expect_err("they do not fit");
+    registration.look(&mut state).await.expect_err("they do not fit");
     assert!(comes_in(&tls.borrow().clone().expect("served"), &first.authority, Some(&client)).await);
     write(folder.path(), "tls.key", &second.key);
-    registration.look(&mut served).await.expect("the files are good");
+    registration.look(&mut state).await.expect("the files are good");
     let config = tls.borrow().clone().expect("it is served");
     assert!(comes_in(&config, &second.authority, Some(&client)).await);
     assert!(!comes_in(&config, &first.authority, Some(&client)).await);
 }
 
-#[tokio::test]
-async fn a_renewed_authority_goes_through_the_secret_to_the_api_server_before_it_is_served() {
-    const WEBHOOK: &str = "guard";
+const WEBHOOK: &str = "guard";
+
+/// A cluster in which the guard is registered.
+async fn registered() -> Sandbox {
     let sandbox = Sandbox::start(secondmate_sandbox::Options::default()).await.expect("it starts");
     let create = |object| sandbox.objects().create(object).expect("a valid object");
     create(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "ns" } }));
@@ -115,32 +116,71 @@ async fn a_renewed_authority_goes_through_the_secret_to_the_api_server_before_it
             "sideEffects": "None", "admissionReviewVersions": ["v1"],
         }],
     }));
-    let (old_life, now) = (Duration::from_secs(300 * 86400), unix_now());
-    let lives = Lives { authority: old_life, certificate: old_life };
-    let old = Material::new(&names(), lives, now - 250 * 86400).expect("a name");
-    create(secret("ns", "tls", None, &old));
-    let source = CertificateSource::Own {
+    sandbox
+}
+
+fn own() -> CertificateSource {
+    CertificateSource::Own {
         namespace: "ns".to_owned(),
         secret: "tls".to_owned(),
         webhook: WEBHOOK.to_owned(),
         names: names(),
-    };
-    let (registration, mut tls) = registration(sandbox.url().parse().expect("a URL"), source, None);
+    }
+}
+
+/// The authorities that the API server knows.
+fn told(sandbox: &Sandbox) -> String {
+    let found = sandbox.objects().get("validatingwebhookconfigurations", "", WEBHOOK).expect("registered");
+    let bundle = found["webhooks"][0]["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned();
+    String::from_utf8(STANDARD.decode(bundle).expect("base64")).expect("PEM")
+}
+
+/// Another instance makes a new authority before this one has looked: until then it serves with a certificate of the old one.
+#[tokio::test]
+async fn after_the_secret_was_deleted_the_old_authority_is_told_for_a_while() {
+    let sandbox = registered().await;
+    let start = || registration(sandbox.url().parse().expect("a URL"), own(), None);
+    let ((leader, served), (standby, _)) = (start(), start());
+    let (mut leads, mut stands_by) = (State::default(), State::default());
+    leader.look(&mut leads).await.expect("it makes one");
+    let old = served.borrow().clone().expect("it is served");
+    let authority = told(&sandbox);
+    standby.look(&mut stands_by).await.expect("it reads");
+    assert_eq!((told(&sandbox), stands_by.displaced), (authority.clone(), None));
+
+    sandbox.objects().delete("secrets", "ns", "tls", None).expect("it is there");
+    standby.look(&mut stands_by).await.expect("it makes another one");
+    assert!(told(&sandbox).ends_with(authority.trim()) && told(&sandbox) != authority);
+    assert!(comes_in(&old, &told(&sandbox), None).await);
+    leader.look(&mut leads).await.expect("it reads");
+    let new = served.borrow().clone().expect("it is served");
+    assert!(comes_in(&new, &told(&sandbox), None).await && comes_in(&old, &told(&sandbox), None).await);
+
+    leads.displaced = Instant::now().checked_sub(DISPLACED_STAYS);
+    leader.look(&mut leads).await.expect("it drops the old one");
+    assert!(comes_in(&new, &told(&sandbox), None).await && !comes_in(&old, &told(&sandbox), None).await);
+    standby.look(&mut stands_by).await.expect("it is as it should be");
+    assert_eq!((leads.displaced, stands_by.displaced), (None, None));
+}
+
+#[tokio::test]
+async fn a_renewed_authority_goes_through_the_secret_to_the_api_server_before_it_is_served() {
+    let sandbox = registered().await;
+    let (old_life, now) = (Duration::from_secs(300 * 86400), unix_now());
+    let lives = Lives { authority: old_life, certificate: old_life };
+    let old = Material::new(&names(), lives, now - 250 * 86400).expect("a name");
+    sandbox.objects().create(secret("ns", "tls", None, &old)).expect("a valid Secret");
+    let (registration, mut tls) = registration(sandbox.url().parse().expect("a URL"), own(), None);
     // It was served with the old one until now.
     let old_config = server_config(&old.certificate, &old.key, None).expect("they fit");
-    let mut served =
-        Some(Served { certificate: old.certificate.clone(), key: old.key.clone(), clients: None });
-    let told = || {
-        let found =
-            sandbox.objects().get("validatingwebhookconfigurations", "", WEBHOOK).expect("registered");
-        let bundle = found["webhooks"][0]["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned();
-        String::from_utf8(STANDARD.decode(bundle).expect("base64")).expect("PEM")
-    };
+    let served = Served { certificate: old.certificate.clone(), key: old.key.clone(), clients: None };
+    let mut state = State { served: Some(served), ..State::default() };
+    let told = || told(&sandbox);
     let renewed = async {
         timeout(Duration::from_secs(60), tls.changed()).await.expect("it is renewed").expect("it is served");
         told()
     };
-    let (looked, told_when_served) = tokio::join!(registration.look(&mut served), renewed);
+    let (looked, told_when_served) = tokio::join!(registration.look(&mut state), renewed);
     looked.expect("it is renewed");
     let config = tls.borrow().clone().expect("it is served");
     assert!(comes_in(&config, &told_when_served, None).await, "the API server was told before");
@@ -152,5 +192,5 @@ async fn a_renewed_authority_goes_through_the_secret_to_the_api_server_before_it
     let kept = sandbox.objects().get("secrets", "ns", "tls").expect("it is there");
     let kept: Secret = serde_json::from_value(kept).expect("a Secret");
     assert_eq!(kept.material().authority, told_when_served);
-    assert!(served.is_some_and(|served| served.certificate == kept.material().certificate));
+    assert!(state.served.is_some_and(|served| served.certificate == kept.material().certificate));
 }
