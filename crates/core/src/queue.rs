@@ -23,7 +23,7 @@ use active::Active;
 pub(crate) use check::Counted;
 use futile::{Futile, Likeness};
 pub use in_flight::IN_FLIGHT_EVENTS_MAX;
-use in_flight::{InFlight, SincePop};
+use in_flight::InFlight;
 use moves::{Move, Strategy};
 use places::{Ticket, by_expiry, by_queue_sort};
 use rustc_hash::FxHashMap;
@@ -488,9 +488,10 @@ impl Queue {
     /// A pod in flight comes back.
     pub fn put_back(&mut self, uid: &Uid, outcome: AttemptOutcome, cx: QueueContext<'_>) {
         let rejected = !outcome.rejected_by.is_empty() || !outcome.pending_by.is_empty();
-        let since_pop = rejected.then(|| self.in_flight.since_pop(uid));
-        self.in_flight.done(uid);
-        let Some(entry) = self.entries.get_mut(uid) else { return };
+        let Some(entry) = self.entries.get_mut(uid) else {
+            self.in_flight.done(uid);
+            return;
+        };
         debug_assert_eq!(entry.place, Place::InFlight, "a pod comes back once");
         if rejected {
             entry.unschedulable_count += 1;
@@ -505,14 +506,9 @@ impl Queue {
         entry.pending_by = outcome.pending_by;
         let pod = Arc::clone(&entry.queued.pod);
         self.count_rejectors(uid, 1);
-        let Some(SincePop { events, missed_some }) = since_pop else {
-            self.requeue_after_backoff(uid, Move::by(FAILURE, Strategy::AfterBackoff), cx);
-            return;
-        };
-        let strategies =
-            events.iter().map(|(event, change)| self.strategy(uid, &pod, event, change, cx.profiles));
-        let at_least = if missed_some { Strategy::AfterBackoff } else { Strategy::Wait };
-        let strategy = strategies.fold(at_least, Ord::max);
+        let strategy =
+            if rejected { self.strategy_since_pop(uid, &pod, cx.profiles) } else { Strategy::AfterBackoff };
+        self.in_flight.done(uid);
         let by = Move::by(FAILURE, strategy);
         match strategy {
             Strategy::Now => self.activate(uid, by, cx),

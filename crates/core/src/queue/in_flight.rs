@@ -35,13 +35,6 @@ impl Record {
 /// Most records kept, markers included: some tens of megabytes.
 pub const IN_FLIGHT_EVENTS_MAX: usize = 100_000;
 
-/// What happened since a pod was popped.
-pub struct SincePop {
-    pub events: Vec<(ClusterEvent, ObjectChange)>,
-    /// Older events were dropped.
-    pub missed_some: bool,
-}
-
 /// Markers of pods in flight, and the events between and after them.
 #[derive(Clone, Debug, Default)]
 pub struct InFlight {
@@ -139,23 +132,23 @@ impl InFlight {
         at.checked_sub(self.dropped).map(|at| usize::try_from(at).expect("the list is in memory"))
     }
 
-    /// What happened since the pod was popped.
-    pub fn since_pop(&self, uid: &Uid) -> SincePop {
-        let Some(at) = self.markers.get(uid) else {
-            return SincePop { events: Vec::new(), missed_some: false };
-        };
-        let position = self.position(*at);
-        let events = self
-            .records
-            .iter()
-            .skip(position.unwrap_or(0))
-            .filter_map(|record| match record {
-                Record::Event(event, change) => Some((*event, (**change).clone())),
-                Record::Own(own, event, change) if own == uid => Some((*event, (**change).clone())),
-                Record::Own(..) | Record::Popped(_) => None,
-            })
-            .collect();
-        SincePop { events, missed_some: position.is_none() }
+    /// Whether older events than those of [`Self::since_pop`] were dropped.
+    pub fn missed_some(&self, uid: &Uid) -> bool {
+        self.markers.get(uid).is_some_and(|at| self.position(*at).is_none())
+    }
+
+    /// What happened since the pod was popped, so far as it is kept.
+    pub fn since_pop<'a>(
+        &'a self,
+        uid: &'a Uid,
+    ) -> impl Iterator<Item = (&'a ClusterEvent, &'a ObjectChange)> {
+        let at = self.markers.get(uid);
+        let position = at.map_or(self.records.len(), |at| self.position(*at).unwrap_or(0));
+        self.records.iter().skip(position).filter_map(move |record| match record {
+            Record::Event(event, change) => Some((event, &**change)),
+            Record::Own(own, event, change) if own == uid => Some((event, &**change)),
+            Record::Own(..) | Record::Popped(_) => None,
+        })
     }
 
     /// Every marker is of a pod in flight, and nothing is kept that no marker needs.

@@ -164,6 +164,22 @@ impl Queue {
         }
     }
 
+    /// What the events since it was popped mean for a pod that was rejected. It asks no further than until nothing can change the answer: a
+    /// pod may have waited on permit for a quarter of an hour.
+    pub(super) fn strategy_since_pop(&self, uid: &Uid, pod: &Pod, profiles: &Profiles) -> Strategy {
+        let may_go_at_once = self.entries.get(uid).is_some_and(|entry| !entry.pending_by.is_empty());
+        let most = if may_go_at_once { Strategy::Now } else { Strategy::AfterBackoff };
+        let mut strategy =
+            if self.in_flight.missed_some(uid) { Strategy::AfterBackoff } else { Strategy::Wait };
+        let mut events = self.in_flight.since_pop(uid);
+        while strategy < most
+            && let Some((event, change)) = events.next()
+        {
+            strategy = strategy.max(self.strategy(uid, pod, event, change, profiles));
+        }
+        strategy
+    }
+
     /// Looks at a waiting pod that was updated; says whether it waits no longer.
     pub(super) fn reconsider(
         &mut self,

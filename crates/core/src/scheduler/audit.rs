@@ -64,7 +64,12 @@ impl Audit {
         self.pending.iter()
     }
 
-    fn input(&mut self, input: &Input, is_ours: impl Fn(&Pod) -> bool, takes_look: impl Fn(&Uid) -> bool) {
+    fn input<'a>(
+        &mut self,
+        input: &Input,
+        is_ours: impl Fn(&Pod) -> bool,
+        stage: impl Fn(&Uid) -> Option<&'a Stage>,
+    ) {
         match input {
             Input::Pod(_, pod) => self.touched.note(&pod.uid),
             Input::PodGone(_, uid) | Input::Verified(uid, _) => self.touched.note(uid),
@@ -102,6 +107,11 @@ impl Audit {
             Input::PodGone(PodWatch::Pending, uid) => {
                 self.pending.remove(uid);
             }
+            // It was bound, though the watch shows nothing but the end.
+            Input::PodGone(PodWatch::Assigned, uid) if matches!(stage(uid), Some(Stage::Sent(_))) => {
+                self.pending.remove(uid);
+                self.seen.insert(uid.clone());
+            }
             Input::BindFinished(uid, outcome) => {
                 self.answered(uid, Awaited::Bind);
                 let not_bound = match outcome {
@@ -123,7 +133,7 @@ impl Audit {
                         self.bound.remove(uid);
                     }
                     // Nobody may wait for it any more: the watches have shown the pod's end, and an old list has brought it back.
-                    Verified::Found(_) if takes_look(uid) => {
+                    Verified::Found(_) if stage(uid).is_some_and(Stage::takes_look) => {
                         self.pending.remove(uid);
                         self.seen.insert(uid.clone());
                     }
@@ -172,8 +182,7 @@ impl Scheduler {
     pub(super) fn audit_input(&mut self, input: &Input) {
         if let Some(audit) = &mut self.audit {
             let is_ours = |pod: &Pod| self.profiles.contains_key(&pod.scheduler_name);
-            let takes_look = |uid: &Uid| self.bindings.stage(uid).is_some_and(Stage::takes_look);
-            audit.input(input, is_ours, takes_look);
+            audit.input(input, is_ours, |uid| self.bindings.stage(uid));
         }
     }
 

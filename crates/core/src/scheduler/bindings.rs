@@ -2,15 +2,17 @@
 
 use super::binding::{Held, Stage};
 use super::running::{Measured, Running};
+use crate::queue::Profiles;
 use crate::touched::Touched;
 use rustc_hash::FxHashMap;
 use secondmate_cycle::Profile;
 use secondmate_cycle::panics::ask_at;
 use secondmate_cycle::probe::{Point, call};
-use secondmate_framework::{Code, CycleState};
+use secondmate_framework::{Code, CycleState, EventResource};
 use secondmate_model::{Atom, Node, Pod, Timestamp, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A pod on its way to a node: all but its stage.
 pub(super) struct Binding {
@@ -87,11 +89,27 @@ struct Resting {
     stage: Stage,
 }
 
+/// So many bindings that wait in PreBind are asked at once when an object changes.
+pub(super) const ASKED_AT_ONCE: usize = 64;
+/// Where more wait, they are asked so much later for each: as the answer takes some microseconds, that leaves most of the time for other
+/// things however many wait, and however often objects change.
+const PAUSE_PER_BINDING: Duration = Duration::from_micros(10);
+
+/// Objects changed for which many bindings wait.
+#[derive(Debug)]
+struct Asks {
+    /// When these are asked.
+    at: Timestamp,
+    /// What changed.
+    resources: BTreeSet<EventResource>,
+}
+
 /// Bindings by pod, each in its stage. The indexes keep the work of a cycle independent of how many there are.
 #[derive(Default)]
 pub(super) struct Bindings {
     by_pod: FxHashMap<Uid, Resting>,
     index: Index,
+    asks: Option<Asks>,
     pub touched: Touched,
 }
 
@@ -100,8 +118,8 @@ pub(super) struct Bindings {
 struct Index {
     /// When time alone does something next to a binding; most have no such time.
     deadlines: BTreeSet<(Timestamp, Uid)>,
-    /// Those in which a PreBind plugin waits.
-    pre_bind_waiting: BTreeSet<Uid>,
+    /// Those in which a PreBind plugin waits, by profile and plugin.
+    waiting: BTreeMap<(Atom, usize), BTreeSet<Uid>>,
     /// Those that can be taken back, by node: pods that wait on permit or in PreBind.
     held: BTreeMap<Atom, BTreeSet<Uid>>,
 }
@@ -114,8 +132,9 @@ impl Index {
         }
         if let Stage::Held(held) = stage {
             self.held.entry(binding.node.clone()).or_default().insert(uid.clone());
-            if matches!(held, Held::Waiting { .. }) {
-                self.pre_bind_waiting.insert(uid.clone());
+            if let Held::Waiting { plugin, .. } = held {
+                let key = (binding.profile.name().clone(), *plugin);
+                self.waiting.entry(key).or_default().insert(uid.clone());
             }
         }
     }
@@ -132,8 +151,14 @@ impl Index {
                     self.held.remove(&binding.node);
                 }
             }
-            if matches!(held, Held::Waiting { .. }) {
-                self.pre_bind_waiting.remove(uid);
+            if let Held::Waiting { plugin, .. } = held {
+                let key = (binding.profile.name().clone(), *plugin);
+                if let Some(uids) = self.waiting.get_mut(&key) {
+                    uids.remove(uid);
+                    if uids.is_empty() {
+                        self.waiting.remove(&key);
+                    }
+                }
             }
         }
     }
@@ -184,7 +209,8 @@ impl Bindings {
 
     /// The next time at which something is due.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.index.deadlines.first().map(|(deadline, _)| *deadline)
+        let deadline = self.index.deadlines.first().map(|(deadline, _)| *deadline);
+        deadline.into_iter().chain(self.asks.as_ref().map(|asks| asks.at)).min()
     }
 
     /// Those whose deadline has passed, the earliest first.
@@ -192,13 +218,46 @@ impl Bindings {
         self.index.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, uid)| uid.clone()).collect()
     }
 
-    /// Those in which a PreBind plugin waits, with that plugin's name.
-    pub fn waiting_in_pre_bind(&self) -> impl Iterator<Item = (&Binding, &Atom)> {
-        self.index.pre_bind_waiting.iter().filter_map(|uid| {
-            let Resting { binding, stage } = self.by_pod.get(uid)?;
-            let Stage::Held(Held::Waiting { plugin, .. }) = stage else { return None };
-            Some((&**binding, &binding.profile.pre_bind.get(*plugin)?.name))
-        })
+    /// Those in which a PreBind plugin waits that hears of this, by profile and plugin.
+    fn waiting_for(
+        &self,
+        profiles: &Profiles,
+        hears: impl Fn(&Profile, &Atom) -> bool,
+    ) -> impl Iterator<Item = &BTreeSet<Uid>> {
+        let waiting = self.index.waiting.iter().filter(move |((profile, plugin), _)| {
+            profiles.get(profile).is_some_and(|profile| {
+                profile.pre_bind.get(*plugin).is_some_and(|plugin| hears(profile, &plugin.name))
+            })
+        });
+        waiting.map(|(_, uids)| uids)
+    }
+
+    /// An object of the resource changed: those in which a PreBind plugin waits for such, if they are to be asked now. Where there are
+    /// many they are asked later, together: see [`Self::take_asks`].
+    pub fn object_changed(
+        &mut self,
+        resource: EventResource,
+        profiles: &Profiles,
+        now: Timestamp,
+    ) -> Vec<Uid> {
+        let names = |profile: &Profile, plugin: &Atom| profile.names_resource(plugin, resource);
+        let count: usize = self.waiting_for(profiles, names).map(BTreeSet::len).sum();
+        if count <= ASKED_AT_ONCE {
+            return self.waiting_for(profiles, names).flatten().cloned().collect();
+        }
+        let pause = PAUSE_PER_BINDING.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        let asks = self.asks.get_or_insert_with(|| Asks { at: now + pause, resources: BTreeSet::new() });
+        asks.resources.insert(resource);
+        Vec::new()
+    }
+
+    /// Those that are to be asked now since objects changed a while ago.
+    pub fn take_asks(&mut self, profiles: &Profiles, now: Timestamp) -> Vec<Uid> {
+        let Some(asks) = self.asks.take_if(|asks| asks.at <= now) else { return Vec::new() };
+        let names = |profile: &Profile, plugin: &Atom| {
+            asks.resources.iter().any(|resource| profile.names_resource(plugin, *resource))
+        };
+        self.waiting_for(profiles, names).flatten().cloned().collect()
     }
 
     /// Those for this node that can be taken back: the least important first, of equals the one that came last.

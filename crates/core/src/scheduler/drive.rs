@@ -180,20 +180,27 @@ impl Scheduler {
 
     // What happens to bindings.
 
-    /// An object changed: PreBind plugins that wait for its kind are asked again.
+    /// An object changed: PreBind plugins that wait for its kind are asked again, or will be.
     pub(super) fn ask_waiting(&mut self, changed: EventResource, now: Timestamp) {
-        let waiting = self.bindings.waiting_in_pre_bind();
-        let concerned: Vec<Uid> = waiting
-            .filter(|(binding, plugin)| binding.profile.names_resource(plugin, changed))
-            .map(|(binding, _)| binding.pod.uid.clone())
-            .collect();
+        let concerned = self.bindings.object_changed(changed, &self.profiles, now);
+        self.objects_changed_for(&concerned, now);
+    }
+
+    fn objects_changed_for(&mut self, concerned: &[Uid], now: Timestamp) {
+        if concerned.is_empty() {
+            return;
+        }
+        // The plugins look at the cluster as it is now, without a node that is gone.
+        self.cache.refresh(&mut self.snapshot);
         for uid in concerned {
-            self.binding_event(&uid, Event::ObjectChanged, now);
+            self.binding_event(uid, Event::ObjectChanged, now);
         }
     }
 
     /// Deadlines that have passed.
     pub(super) fn tick_bindings(&mut self, now: Timestamp) {
+        let concerned = self.bindings.take_asks(&self.profiles, now);
+        self.objects_changed_for(&concerned, now);
         for uid in self.bindings.due(now) {
             self.binding_event(&uid, Event::Due, now);
         }

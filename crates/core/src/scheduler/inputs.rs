@@ -58,7 +58,7 @@ impl Scheduler {
             Input::Pod(PodWatch::Assigned, pod) => {
                 self.reads.shown(&pod.uid);
                 if pod.terminal {
-                    self.assigned_gone(&pod.uid, now);
+                    self.left_node(&pod.uid, pod.node_name.as_ref(), now);
                 } else {
                     self.assigned(pod, now);
                 }
@@ -161,8 +161,8 @@ impl Scheduler {
 
     fn pending_gone(&mut self, uid: &Uid, now: Timestamp) {
         self.note_event(changes::UNSCHEDULED_POD_DELETE);
-        // It is bound rather than gone where its binding is on its way.
-        let binds = self.queue.get(uid).filter(|_| self.bindings.contains(uid));
+        // It is bound rather than gone where its binding has been sent.
+        let binds = self.queue.get(uid).filter(|_| self.is_sent(uid));
         match binds.map(|entry| Arc::clone(&entry.queued.pod)) {
             Some(pod) => self.bound_after_preempting(&pod, now),
             None => self.preempts_no_more(uid, now),
@@ -187,7 +187,7 @@ impl Scheduler {
         if !self.bindings.contains(&pod.uid) {
             self.queue.remove(&pod.uid);
         }
-        self.nominator.remove(&pod.uid);
+        self.promise_ends(&pod, &node, now);
         self.bound_after_preempting(&pod, now);
         let old = self.cache.pod(&pod.uid).cloned();
         let new = Some(EventObject::Pod(Arc::clone(&pod)));
@@ -223,7 +223,13 @@ impl Scheduler {
     }
 
     pub(super) fn assigned_gone(&mut self, uid: &Uid, now: Timestamp) {
+        self.left_node(uid, None, now);
+    }
+
+    /// A pod is on its node no more: on this one, where that is told.
+    fn left_node(&mut self, uid: &Uid, node: Option<&Atom>, now: Timestamp) {
         if !self.cache.is_added(uid) {
+            self.ended_unseen(uid, node, now);
             return;
         }
         let Ok(pod) = self.cache.remove(uid) else { return };
@@ -232,6 +238,30 @@ impl Scheduler {
         self.announce_pod_gone(&pod, None, now);
         self.last_victim_gone(uid, now);
         self.ask_waiting(EventResource::AssignedPod, now);
+    }
+
+    /// The watch tells the end of a pod that it has not shown. If that was being bound, it was on its node, and no look that was asked for
+    /// earlier may bring it back.
+    fn ended_unseen(&mut self, uid: &Uid, node: Option<&Atom>, now: Timestamp) {
+        let Some(binding) = self.bindings.get(uid).filter(|_| self.is_sent(uid)) else { return };
+        let here = node.is_none_or(|node| *node == binding.node);
+        self.lingering.seen(uid);
+        if let Some(entry) = self.queue.get(uid) {
+            self.lingering.insert(Arc::clone(&entry.queued.pod));
+            self.lingering.seen(uid);
+        }
+        self.binding_event(uid, Event::Seen { here }, now);
+        self.victim_leaving(uid, now);
+        if let Ok(Some(pod)) = self.cache.forget(uid) {
+            self.note_event(changes::ASSIGNED_POD_DELETE.label);
+            self.announce_pod_gone(&pod, None, now);
+            self.last_victim_gone(uid, now);
+        }
+    }
+
+    /// Whether a binding of the pod has been sent, which may bind it yet or has.
+    pub(super) fn is_sent(&self, uid: &Uid) -> bool {
+        matches!(self.bindings.stage(uid), Some(Stage::Sent(_)))
     }
 
     fn is_foreign(&self, pod: &Pod) -> bool {
@@ -252,6 +282,17 @@ impl Scheduler {
                 }
             }
             _ => self.foreign_gone(&pod.uid, now),
+        }
+    }
+
+    /// The pod is on a node. Where another one was promised to a pod of another scheduler, room is free there: of such a pod nobody else
+    /// tells. For pods of ours upstream announces nothing either.
+    fn promise_ends(&mut self, pod: &Arc<Pod>, node: &Atom, now: Timestamp) {
+        let elsewhere = self.nominator.node_of(&pod.uid).is_some_and(|promised| promised != node);
+        let promised = self.nominator.pod(&pod.uid).cloned().filter(|_| elsewhere && self.is_foreign(pod));
+        self.nominator.remove(&pod.uid);
+        if let Some(promised) = promised {
+            self.announce_nomination_gone(&promised, now);
         }
     }
 

@@ -118,8 +118,14 @@ impl Scheduler {
                     if !is_there || self.cache.is_added(&pod.uid) {
                         continue;
                     }
-                    // One that we have assumed there takes no more room for it.
-                    if self.cache.pod(&pod.uid).is_none_or(|known| known.node_name != pod.node_name) {
+                    // One that we have assumed there takes no more room for it. Where its binding has been sent, that settles it, and the
+                    // pod counts for longer than what only a read has found.
+                    let is_assumed =
+                        self.cache.pod(&pod.uid).is_some_and(|known| known.node_name == pod.node_name);
+                    if is_assumed && self.is_sent(&pod.uid) {
+                        continue;
+                    }
+                    if !is_assumed {
                         result = "new_pods";
                     }
                     self.reads.found.insert(pod.uid.clone(), now + COUNTS_UNSEEN_FOR);

@@ -160,6 +160,31 @@ fn a_look_that_nobody_waits_for_any_more_changes_nothing() {
 }
 
 #[test]
+fn a_pod_whose_end_alone_the_watch_shows_is_not_brought_back_by_an_earlier_look() {
+    for outcome in [BindOutcome::Bound, unknown(), refused(409, "already assigned")] {
+        let mut cluster = sent(&[]);
+        cluster.answer("p", outcome.clone());
+        cluster.wait(31.0);
+        cluster.step();
+        assert!(cluster.effects().contains(&"verify p".to_owned()), "{outcome:?}");
+        cluster.gone(PodWatch::Assigned, "p");
+        assert_eq!(bound_and_seen(&cluster), (0, 0, 0), "{outcome:?}");
+        cluster.apply(Input::Verified(uid("p"), Verified::Found(crate::fixture::pod("p cpu=500m node=n1"))));
+        assert_eq!(bound_and_seen(&cluster), (0, 0, 0), "{outcome:?}");
+        // Old news.
+        cluster.pending("p cpu=500m rv=2");
+        assert_eq!((cluster.place("p"), cluster.step()), ("-".to_owned(), "-".to_owned()), "{outcome:?}");
+    }
+    // It may have ended before the answer comes.
+    let mut cluster = sent(&[]);
+    cluster.gone(PodWatch::Assigned, "p");
+    assert_eq!(bound_and_seen(&cluster), (1, 0, 0));
+    cluster.answer("p", unknown());
+    assert_eq!(bound_and_seen(&cluster), (0, 0, 0));
+    assert_eq!((cluster.place("p"), cluster.step()), ("-".to_owned(), "-".to_owned()));
+}
+
+#[test]
 fn a_binding_that_nobody_confirms_is_looked_at_and_not_believed_for_ever() {
     let mut cluster = sent(&[]);
     cluster.answer("p", BindOutcome::Bound);
@@ -408,6 +433,58 @@ fn pre_bind_writes_waits_and_goes_on_where_it_was() {
     assert_eq!(cluster.effects(), Vec::<String>::new());
     cluster.node("n2");
     assert_eq!(cluster.effects(), ["bind p to n1"]);
+}
+
+#[test]
+fn pre_bind_is_asked_about_the_cluster_as_it_is_when_its_node_goes() {
+    let deadline = crate::fixture::secs(1100.0);
+    let wait = PreBindStep::Wait { deadline };
+    let mut cluster = pre_binding(vec![wait.clone(), wait]);
+    cluster.effects();
+    cluster.apply(Input::NodeGone("n1".into()));
+    let failed = "event p FailedScheduling: running PreBind plugin \"A\": there is no node n1";
+    assert!(cluster.effects().contains(&failed.to_owned()));
+}
+
+/// However often objects change, plugins for which many pods wait are asked now and then.
+#[test]
+fn where_many_wait_in_pre_bind_they_are_asked_together() {
+    let count = 100;
+    let script = crate::scripted::Script::default();
+    let nodes = EventRegistration::new(EventResource::Node, ActionType::ADD);
+    script.lines().events.insert("A".to_owned(), vec![nodes]);
+    let deadline = crate::fixture::secs(5000.0);
+    for pod in 0..count {
+        let steps = std::iter::repeat_n(PreBindStep::Wait { deadline }, 3).collect();
+        script.lines().pre_bind.insert(format!("A/p{pod}"), steps);
+    }
+    let mut cluster = Cluster::with_script(&["A"], script.clone());
+    cluster.node("n1 cpu=1000 pods=1000");
+    for pod in 0..count {
+        cluster.pending(&format!("p{pod}"));
+        assert!(cluster.step().ends_with("-> n1"));
+    }
+    let asked = || script.calls().iter().filter(|call| call.contains("prebind")).count();
+    assert_eq!(asked(), count);
+    for node in 0..1_000 {
+        cluster.node(&format!("other-{node}"));
+    }
+    assert_eq!(asked(), 0);
+    assert_eq!(cluster.core.next_wakeup(), Some(cluster.now + Duration::from_millis(1)));
+    cluster.wait(0.001);
+    cluster.step();
+    assert_eq!(asked(), count);
+    cluster.step();
+    assert_eq!((asked(), cluster.core.next_wakeup()), (0, Some(deadline)));
+    // Nothing is lost: each goes on when the next node comes, and the one after that.
+    for left in [count, 0] {
+        cluster.node(&format!("more-{left}"));
+        cluster.wait(0.001);
+        cluster.step();
+        assert_eq!(cluster.core.sizes().bindings, count);
+    }
+    let bound = cluster.effects().iter().filter(|effect| effect.starts_with("bind ")).count();
+    assert_eq!(bound, count);
 }
 
 #[test]

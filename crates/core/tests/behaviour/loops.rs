@@ -223,3 +223,44 @@ fn a_loop_through_rejections_of_the_kubelet_is_broken_as_well() {
         assert_eq!(through_rejections(rejection_first), [0, 10, 30, 70, 150], "{rejection_first}");
     }
 }
+
+/// What a pod has claimed of the room that another one of its controller has lost is there for the next one, where it is deleted before
+/// its binding is sent.
+#[test]
+fn a_pod_that_is_deleted_while_it_waits_for_the_last_room_leaves_what_it_has_claimed() {
+    let mut cluster = Cluster::beside_others(false, Duration::from_secs(5));
+    cluster.node("n1 cpu=1");
+    cluster.assigned("v0 cpu=1 node=n1 scheduler=other owner=rs");
+    cluster.pending("p0 cpu=1 priority=100 owner=mine");
+    assert_eq!(cluster.step(), "p0: unschedulable");
+    assert_eq!(evicted(&mut cluster), 1);
+    cluster.evicted("p0", "v0", Ok(()));
+    cluster.gone(PodWatch::Assigned, "v0");
+    cluster.wait(3.0);
+    assert_eq!(cluster.step(), "p0 -> n1");
+    assert!(cluster.effects().contains(&"bind p0 to n1".to_owned()));
+    cluster.answer("p0", BindOutcome::Bound);
+    cluster.gone(PodWatch::Pending, "p0");
+    cluster.assigned("v1 cpu=1 node=n1 scheduler=other owner=rs");
+    cluster.apply(Input::PodRejected(uid("p0")));
+    cluster.gone(PodWatch::Assigned, "p0");
+    // The next one has to wait, and then finds room while others bind pods to the node.
+    cluster.pending("p1 cpu=1 priority=100 owner=mine");
+    assert_eq!(cluster.step(), "p1: unschedulable");
+    assert_eq!(evicted(&mut cluster), 0);
+    cluster.gone(PodWatch::Assigned, "v1");
+    cluster.wait(1.0);
+    assert_eq!(cluster.step(), "p1 -> n1");
+    assert_eq!(cluster.core.sizes().bindings, 1);
+    assert!(!cluster.effects().iter().any(|effect| effect.starts_with("bind")), "it yields");
+    cluster.gone(PodWatch::Pending, "p1");
+    assert_eq!(cluster.core.sizes().bindings, 0);
+    cluster.assigned("v2 cpu=1 node=n1 scheduler=other owner=rs");
+    cluster.pending("p2 cpu=1 priority=100 owner=mine");
+    assert_eq!(cluster.step(), "p2: unschedulable");
+    assert_eq!(evicted(&mut cluster), 0, "it waits as p1 would have");
+}
+
+fn evicted(cluster: &mut Cluster) -> usize {
+    cluster.effects().iter().filter(|effect| effect.starts_with("evict")).count()
+}

@@ -53,6 +53,19 @@ fn foreign_nominations_hold_room_and_give_it_back() {
     assert_eq!(cluster.step(), "p -> n1");
 }
 
+/// The watches are not ordered against each other: that it is on another node may be told before that its nomination has ended.
+#[test]
+fn a_foreign_nomination_that_ends_on_another_node_wakes_who_waits_for_its_room() {
+    let mut cluster = full();
+    cluster.node("n2 cpu=100m");
+    cluster.foreign("theirs cpu=800m priority=5 nominated=n1 scheduler=default-scheduler");
+    cluster.pending("p cpu=500m");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    cluster.assigned("theirs cpu=800m priority=5 node=n2 scheduler=default-scheduler");
+    cluster.gone(PodWatch::ForeignNominated, "theirs");
+    assert_eq!(cluster.place("p"), "Backoff");
+}
+
 #[test]
 fn a_nomination_that_moves_or_ends_wakes_pods_of_at_most_its_priority() {
     for (first, then) in [

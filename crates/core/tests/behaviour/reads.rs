@@ -205,6 +205,23 @@ fn what_a_read_has_found_counts_no_longer_than_a_minute_without_the_watch() {
     }
 }
 
+/// The watch is silent for longer than what a read has found counts: what we have bound is counted all the same.
+#[test]
+fn a_pod_that_was_bound_counts_for_longer_than_what_a_read_has_found() {
+    let mut cluster = reading("p cpu=600m");
+    cluster.read("n1", Ok(&[]));
+    cluster.answer("p", BindOutcome::Bound);
+    cluster.pending("q cpu=300m");
+    assert_eq!(cluster.step(), "q -> n1");
+    cluster.effects();
+    cluster.read("n1", Ok(&["p cpu=600m node=n1"]));
+    assert_eq!(cluster.effects(), ["bind q to n1"]);
+    cluster.wait(61.0);
+    cluster.step();
+    cluster.pending("r cpu=600m");
+    assert_eq!(cluster.step(), "r: unschedulable");
+}
+
 #[test]
 fn what_only_a_read_had_found_is_forgotten_with_it_and_an_old_list_brings_it_back() {
     let mut cluster = reading("p cpu=600m");

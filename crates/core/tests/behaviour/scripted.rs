@@ -202,8 +202,11 @@ impl PreBind for Scripted {
     fn pre_flight(&self, _: &CycleState, pod: &Arc<Pod>, _: &Atom) -> bool {
         self.script.lines().pre_bind.contains_key(&self.key(pod))
     }
-    fn pre_bind(&self, _: &Context<'_>, _: &mut CycleState, pod: &Arc<Pod>, _: &Atom) -> PreBindStep {
+    fn pre_bind(&self, cx: &Context<'_>, _: &mut CycleState, pod: &Arc<Pod>, node: &Atom) -> PreBindStep {
         self.called("prebind", pod);
+        if cx.snapshot.node(node).is_none() {
+            return PreBindStep::Fail(Status::error(format!("there is no node {node}")));
+        }
         let mut lines = self.script.lines();
         lines.pre_bind.get_mut(&self.key(pod)).and_then(VecDeque::pop_front).unwrap_or(PreBindStep::Done)
     }
