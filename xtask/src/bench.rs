@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds both programs in release and runs the measurement; `cargo xtask bench core`: that of the core alone,
+//! `cargo xtask bench`: builds the program as the image has it and runs the measurement; `cargo xtask bench core`: that of the core alone,
 //! beside kube-scheduler's own step.
 
 use anyhow::{Context, Result, bail};
@@ -29,13 +29,15 @@ pub(crate) fn bench(arguments: &BenchArgs) -> Result<()> {
     }
     let own_name = "cargo xtask bench".to_owned();
     options::Options::parse_from(std::iter::once(&own_name).chain(&arguments.arguments));
-    // As a user builds it: together with the measurement its dependencies would have other features.
-    check(cargo(&["build", "--release", "--package", "secondmate"]))?;
+    // Apart from the measurement, together with which its dependencies would have other features.
+    if std::env::var_os("SECONDMATE_BIN").is_none() {
+        check(cargo(&["build", "--profile", "dist", "--package", "secondmate"]))?;
+    }
     check(cargo(&["build", "--release", "--package", "secondmate-bench"]))?;
     let mut run = cargo(&["run", "--release", "--quiet", "--package", "secondmate-bench", "--"]);
     run.args(&arguments.arguments);
     if std::env::var_os("SECONDMATE_BIN").is_none() {
-        run.env("SECONDMATE_BIN", target_dir()?.join("release/secondmate"));
+        run.env("SECONDMATE_BIN", target_dir()?.join("dist/secondmate"));
     }
     check(run)
 }

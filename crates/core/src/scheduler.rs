@@ -18,14 +18,16 @@ mod preemptions;
 mod reads;
 mod reserve;
 mod running;
+mod settings;
 
 pub use check::CacheDifference;
+pub use settings::{EvaluationSettings, SchedulerConfig};
 
 use crate::cache::{Cache, CacheSize};
 use crate::changes;
 use crate::nominations::Nominator;
 use crate::port::{Effect, EventType, NominationPatch, Observation, PodEvent, ScheduledCondition};
-use crate::queue::{AttemptOutcome, Profiles, Queue, QueueConfig, QueueContext, QueueSize};
+use crate::queue::{AttemptOutcome, Profiles, Queue, QueueContext, QueueSize};
 use audit::Audit;
 use binding::Event;
 use bindings::Bindings;
@@ -37,8 +39,7 @@ use preemptions::Preemptions;
 use reads::Reads;
 use secondmate_cycle::probe::Probe;
 use secondmate_cycle::{
-    Answer, Evaluate, Outcome, Plain, Profile, Question, Random, Rejection, Scope, Standing, StandingCounts,
-    StandingSettings,
+    Answer, Evaluate, Outcome, Profile, Question, Random, Rejection, Scope, StandingCounts,
 };
 use secondmate_framework::{
     ClusterEvent, Code, Context, EventObject, NodeIndex, NodeStatuses, Nomination, ObjectChange, Parity,
@@ -48,68 +49,6 @@ use secondmate_model::objects::Objects;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Settings of the core.
-#[derive(Clone, Copy, Debug)]
-pub struct SchedulerConfig {
-    /// Times of the queue.
-    pub queue: QueueConfig,
-    /// Seed of the choice among equally good nodes.
-    pub seed: u64,
-    /// How long a binding that succeeded may stay unseen before the pod is looked at.
-    pub confirm_within: Duration,
-    /// How long to wait before a pod is looked at again, after a look failed.
-    pub verify_again_after: Duration,
-    /// How a node is found for a pod.
-    pub evaluation: EvaluationSettings,
-    /// Whether a pod for which pods were evicted in vain, as others took the room, preempts again only after a growing delay.
-    pub break_preemption_loops: bool,
-    /// Whether the pods of a node that is nearly full are read before a pod is bound there, while others bind pods too.
-    pub read_before_bind: bool,
-    /// How long a pod waits at most for the last room of a node to which others are binding pods, before it is bound there. 0: not at
-    /// all.
-    pub yield_last_room: Duration,
-}
-
-/// How a node is found for a pod. Where every node is looked at, either way leads to the same decisions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EvaluationSettings {
-    /// One node after the other, from scratch for each pod; as many nodes as the profile says.
-    Plain,
-    /// What was found out for pods of a kind is kept for the next one; every node is scored, unless the profile asks for a share.
-    Standing(StandingSettings),
-}
-
-impl Default for EvaluationSettings {
-    fn default() -> Self {
-        Self::Standing(StandingSettings::default())
-    }
-}
-
-impl EvaluationSettings {
-    fn make(self) -> Box<dyn Evaluate + Send> {
-        match self {
-            Self::Plain => Box::new(Plain),
-            Self::Standing(settings) => Box::new(Standing::new(settings)),
-        }
-    }
-}
-
-impl Default for SchedulerConfig {
-    fn default() -> Self {
-        Self {
-            queue: QueueConfig::default(),
-            seed: 0,
-            confirm_within: Duration::from_secs(30),
-            verify_again_after: Duration::from_secs(1),
-            evaluation: EvaluationSettings::default(),
-            break_preemption_loops: true,
-            read_before_bind: true,
-            yield_last_room: Duration::from_secs(5),
-        }
-    }
-}
 
 /// What one step did, for metrics and logs.
 #[derive(Clone, Debug)]

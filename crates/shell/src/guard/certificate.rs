@@ -238,6 +238,8 @@ pub(crate) fn server_config(
         }
     };
     let mut config = builder.with_single_cert(chain, key)?;
+    // API servers never take up a session again.
+    config.send_tls13_tickets = 0;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(Arc::new(config))
 }

@@ -1,7 +1,9 @@
 //! The whole table of the machine, and what holds on every way through it.
 
+use super::ask::AskBind;
 use super::*;
 use expect_test::expect_file;
+use secondmate_framework::ApiWrite;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -152,7 +154,7 @@ fn answers() -> Vec<(String, Step)> {
         Err(Status::error("broken")),
         Err(Status::unschedulable("not here").by(&atom("B"))),
     ] {
-        all.push((format!("Bind + {}", text(&call)), AskBind { by: Binders::All }.answered(call)));
+        all.push((format!("Bind + {}", text(&call)), AskBind::of(Binders::All).answered(call)));
     }
     all
 }

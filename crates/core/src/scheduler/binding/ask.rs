@@ -1,0 +1,168 @@
+//! Questions that the scheduler answers at once, on a binding's way to being sent.
+
+use super::{
+    Action, Actions, BindCall, Cause, Held, Next, Sent, Stage, Step, Times, ask_room, give_up,
+    pre_bind_failed, rest, yielded,
+};
+use secondmate_cycle::probe::Point;
+use secondmate_framework::{ApiWrite, Code, Status};
+use secondmate_model::Timestamp;
+use smallvec::smallvec;
+
+/// A question to be answered at once.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::scheduler) enum Ask {
+    PreBind(AskPreBind),
+    Room(AskRoom),
+    Bind(AskBind),
+}
+
+/// Asks the PreBind plugins, one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::scheduler) struct AskPreBind {
+    pub(super) first: usize,
+    /// The first one's deadline has passed: it is not to wait once more.
+    pub(super) late: bool,
+}
+
+/// Asks whether the node still has room for the pod: others may have taken it since it was chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::scheduler) struct AskRoom {
+    pub(super) by: Binders,
+    pub(super) before: Before,
+}
+
+/// What was done before the question for the sake of other schedulers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::scheduler) enum Before {
+    /// Nothing.
+    Nothing,
+    /// The pod has waited for others to have done on the node, since then.
+    Yielded { since: Timestamp },
+    /// The node's pods have been read, or the read failed.
+    Read,
+}
+
+/// Whether the node still has room for the pod, so far as anybody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::scheduler) enum Room {
+    /// It has.
+    Enough,
+    /// It has, but so little is left that pods which others have bound and the watch has not shown may have taken it.
+    Scarce,
+    /// The same, and somebody else is binding pods to this node: if no more are seen there, that is over at this time.
+    Contended { quiet_at: Timestamp },
+}
+
+/// Asks who binds the pod.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::scheduler) struct AskBind {
+    by: Binders,
+}
+
+/// Who may bind the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::scheduler) enum Binders {
+    /// The extender that binds such pods, if there is one; otherwise the Bind plugins.
+    All,
+    /// The Bind plugins.
+    Plugins,
+}
+
+/// What PreBind plugins answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::scheduler) enum PreBindAnswer {
+    /// All are done.
+    Done,
+    /// One wants something written.
+    Write { plugin: usize, writes: Vec<ApiWrite> },
+    /// One waits for objects.
+    Wait { plugin: usize, deadline: Timestamp },
+    /// One failed.
+    Fail { plugin: usize, status: Status },
+}
+
+impl AskPreBind {
+    /// The plugin to begin with.
+    pub fn first(&self) -> usize {
+        self.first
+    }
+
+    pub fn answered(self, answer: PreBindAnswer, now: Timestamp) -> Step {
+        match answer {
+            PreBindAnswer::Done => {
+                let ask = AskRoom { by: Binders::All, before: Before::Nothing };
+                ask_room(ask, smallvec![Action::EndPoint(Code::Success)])
+            }
+            PreBindAnswer::Write { plugin, writes } => {
+                (Next::Rest(Stage::Held(Held::Writing { plugin })), smallvec![Action::Write(writes)])
+            }
+            PreBindAnswer::Wait { plugin, deadline } if self.late && deadline <= now => {
+                pre_bind_failed(plugin, Status::error("timed out"))
+            }
+            PreBindAnswer::Wait { plugin, deadline } => rest(Stage::Held(Held::Waiting { plugin, deadline })),
+            PreBindAnswer::Fail { plugin, status } => pre_bind_failed(plugin, status),
+        }
+    }
+}
+
+impl AskRoom {
+    /// The error says why the pod cannot be bound. Where room is scarce, others have done on the node or have had their time, and its
+    /// pods have been read, each once, before the binding is sent.
+    pub fn answered(self, room: Result<Room, Status>, times: &Times) -> Step {
+        let now = times.now;
+        let since = if let Before::Yielded { since } = self.before { since } else { now };
+        let until = since + times.yield_at_most;
+        if let Ok(Room::Contended { quiet_at }) = room
+            && self.before != Before::Read
+            && now < until
+        {
+            let look_at = quiet_at.min(until);
+            return rest(Stage::Held(Held::Yielding { by: self.by, since, look_at }));
+        }
+        let mut actions = Actions::new();
+        if let Before::Yielded { since } = self.before {
+            let result = match room {
+                Ok(Room::Enough | Room::Scarce) => "quiet",
+                Ok(Room::Contended { .. }) => "time_is_up",
+                Err(_) => "room_taken",
+            };
+            actions.push(yielded(since, now, result));
+        }
+        match room {
+            Ok(Room::Scarce | Room::Contended { .. }) if times.reads && self.before != Before::Read => {
+                actions.push(Action::ReadNode);
+                (Next::Rest(Stage::Held(Held::Reading { by: self.by })), actions)
+            }
+            Ok(_) => {
+                actions.push(Action::BeginPoint(Point::Bind));
+                (Next::Ask(Ask::Bind(AskBind { by: self.by })), actions)
+            }
+            Err(status) => {
+                actions.extend(give_up(None, Some(Cause::Told(status)), false));
+                (Next::Over, actions)
+            }
+        }
+    }
+}
+
+impl AskBind {
+    /// Without the question about the room before it.
+    #[cfg(test)]
+    pub fn of(by: Binders) -> Self {
+        Self { by }
+    }
+
+    /// Who may be asked.
+    pub fn by(&self) -> Binders {
+        self.by
+    }
+
+    /// The error is that of the Bind plugin, or says that there was none.
+    pub fn answered(self, call: Result<BindCall, Status>) -> Step {
+        match call {
+            Ok(call) => (Next::Rest(Stage::Sent(Sent::Awaited)), smallvec![Action::Send(call)]),
+            Err(status) => (Next::Over, give_up(Some(status.code()), Some(Cause::Told(status)), false)),
+        }
+    }
+}

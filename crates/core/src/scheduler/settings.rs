@@ -1,0 +1,66 @@
+//! What the core can be told to do otherwise.
+
+use crate::queue::QueueConfig;
+use secondmate_cycle::{Evaluate, Plain, Standing, StandingSettings};
+use std::time::Duration;
+
+/// Settings of the core.
+#[derive(Clone, Copy, Debug)]
+pub struct SchedulerConfig {
+    /// Times of the queue.
+    pub queue: QueueConfig,
+    /// Seed of the choice among equally good nodes.
+    pub seed: u64,
+    /// How long a binding that succeeded may stay unseen before the pod is looked at.
+    pub confirm_within: Duration,
+    /// How long to wait before a pod is looked at again, after a look failed.
+    pub verify_again_after: Duration,
+    /// How a node is found for a pod.
+    pub evaluation: EvaluationSettings,
+    /// Whether a pod for which pods were evicted in vain, as others took the room, preempts again only after a growing delay.
+    pub break_preemption_loops: bool,
+    /// Whether the pods of a node that is nearly full are read before a pod is bound there, while others bind pods too.
+    pub read_before_bind: bool,
+    /// How long a pod waits at most for the last room of a node to which others are binding pods, before it is bound there. 0: not at
+    /// all.
+    pub yield_last_room: Duration,
+}
+
+/// How a node is found for a pod. Where every node is looked at, either way leads to the same decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvaluationSettings {
+    /// One node after the other, from scratch for each pod; as many nodes as the profile says.
+    Plain,
+    /// What was found out for pods of a kind is kept for the next one; every node is scored, unless the profile asks for a share.
+    Standing(StandingSettings),
+}
+
+impl Default for EvaluationSettings {
+    fn default() -> Self {
+        Self::Standing(StandingSettings::default())
+    }
+}
+
+impl EvaluationSettings {
+    pub(super) fn make(self) -> Box<dyn Evaluate + Send> {
+        match self {
+            Self::Plain => Box::new(Plain),
+            Self::Standing(settings) => Box::new(Standing::new(settings)),
+        }
+    }
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            queue: QueueConfig::default(),
+            seed: 0,
+            confirm_within: Duration::from_secs(30),
+            verify_again_after: Duration::from_secs(1),
+            evaluation: EvaluationSettings::default(),
+            break_preemption_loops: true,
+            read_before_bind: true,
+            yield_last_room: Duration::from_secs(5),
+        }
+    }
+}
