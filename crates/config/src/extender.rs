@@ -40,6 +40,25 @@ pub struct Extender {
     pub ignorable: bool,
 }
 
+impl Extender {
+    /// The URL without the name and the password that may stand in it: as it is shown, and called.
+    #[must_use]
+    pub fn bare_url(&self) -> String {
+        match self.credentials() {
+            Some(credentials) => self.url_prefix.replacen(&format!("//{credentials}@"), "//", 1),
+            None => self.url_prefix.clone(),
+        }
+    }
+
+    /// `NAME:PASSWORD` in the URL, percent-encoded as it is there.
+    #[must_use]
+    pub fn credentials(&self) -> Option<&str> {
+        let (_, rest) = self.url_prefix.split_once("//")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        authority.rsplit_once('@').map(|(credentials, _)| credentials)
+    }
+}
+
 /// TLS of an extender. The data fields beat the file fields.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

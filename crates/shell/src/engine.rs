@@ -32,6 +32,8 @@ use tracing::info;
 const TAKEN_AT_ONCE: usize = 1024;
 /// Attempts between two looks into the inbox.
 const STEPS_AT_ONCE: usize = 32;
+/// The same where attempts take long, since an extender or a guest does: what has happened meanwhile is heard before the next one.
+const STEPS_AT_ONCE_FOR: Duration = Duration::from_millis(50);
 /// Between two messages about lists that are not in.
 const SAY_UNSYNCED_EVERY: Duration = Duration::from_secs(10);
 /// Longest sleep, and longest run without a word: the numbers for the metrics do not get older.
@@ -185,9 +187,13 @@ impl Engine {
 
     /// Lets the core make attempts; says whether it has more to do right now.
     fn schedule(&mut self) -> bool {
+        let turn = Instant::now();
         for _ in 0..STEPS_AT_ONCE {
             if !self.has_room_for_answers() {
                 return false;
+            }
+            if turn.elapsed() >= STEPS_AT_ONCE_FOR {
+                break;
             }
             let began = self.clock.now();
             let Some(report) = self.scheduler.step(began) else {

@@ -19,7 +19,7 @@ use crate::heartbeat::Heartbeat;
 use crate::inbox::{Inbox, Message};
 use crate::options::StartError;
 use crate::tasks::Tasks;
-use crate::write::{EventNote, EventSink, Leading, PodRef};
+use crate::write::{EventNote, EventSink, Leading, PodRef, StatusWriter};
 use breaker::{Breaker, Change, FAILURES_MAX, PAUSE};
 use error::AskError;
 pub use error::ExtenderConfigError;
@@ -57,7 +57,7 @@ pub(crate) async fn clients(configured: &[secondmate_config::Extender]) -> Resul
     for (number, extender) in configured.iter().enumerate() {
         let http = Http::new(extender).await.map_err(|source| StartError::Extender {
             number,
-            url: extender.url_prefix.clone(),
+            url: extender.bare_url(),
             source,
         })?;
         clients.push(Client { configured: extender.clone(), http });
@@ -82,7 +82,7 @@ pub(crate) fn extenders(clients: Vec<Client>, context: &Context) -> (Extenders, 
     let mut all = Vec::new();
     for Client { configured, http } in clients {
         let http = Arc::new(HttpExtender {
-            name: configured.url_prefix.as_str().into(),
+            name: configured.bare_url().into(),
             breaker: configured.ignorable.then(Breaker::default),
             configured,
             http,
@@ -127,7 +127,7 @@ pub fn extenders_called_by<E>(
 /// An extender that is called in this way.
 fn as_configured(configured: &secondmate_config::Extender, calls: Arc<dyn CallExtender>) -> Extender {
     Extender {
-        name: configured.url_prefix.as_str().into(),
+        name: configured.bare_url().into(),
         ignorable: configured.ignorable,
         weight: configured.weight,
         managed_resources: configured.managed_resources.iter().map(|r| Atom::new(&r.name)).collect(),
@@ -326,6 +326,8 @@ pub(crate) struct ExtenderBinder {
     leading: Leading,
     inbox: Inbox,
     tasks: Tasks,
+    /// A binding overtakes no change of the pod's status.
+    status: StatusWriter,
     /// One a binding that is on its way.
     slots: Arc<Semaphore>,
 }
@@ -336,15 +338,18 @@ impl ExtenderBinder {
         leading: Leading,
         inbox: Inbox,
         tasks: Tasks,
+        status: StatusWriter,
         concurrency: usize,
     ) -> Self {
-        Self { extender, leading, inbox, tasks, slots: Arc::new(Semaphore::new(concurrency.max(1))) }
+        let slots = Arc::new(Semaphore::new(concurrency.max(1)));
+        Self { extender, leading, inbox, tasks, status, slots }
     }
 
     /// Has the pod bound to the node.
     pub fn bind(&self, pod: Arc<Pod>, node: Atom) {
         let this = self.clone();
         self.tasks.spawn("binding by an extender", async move {
+            this.status.settle(&pod.uid).await;
             let _slot = this.slots.acquire().await.expect("the semaphore is never closed");
             let outcome = match &this.extender {
                 Some(extender) if this.leading.may_write() => {

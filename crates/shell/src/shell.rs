@@ -389,6 +389,7 @@ impl Parts {
                 leading.clone(),
                 inbox.clone(),
                 tasks.clone(),
+                status.clone(),
                 options.bind_concurrency,
             ),
             plugin_writer: PluginWriter::new(caller.clone(), leading.clone(), inbox.clone(), tasks.clone()),

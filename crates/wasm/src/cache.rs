@@ -3,7 +3,7 @@
 use crate::fetch::sha256;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tracing::{debug, warn};
 use wasmtime::{Engine, Module};
@@ -38,15 +38,20 @@ pub(crate) fn compile(engine: &Engine, bytes: &[u8], folder: Option<&Path>) -> w
     Ok(module)
 }
 
+/// Whether it belongs to this process's user: whoever owns a folder may put anything into it.
+fn is_own(metadata: &std::fs::Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
 /// Whether nobody else can have put something into the folder. It is made where it is not there.
 fn is_private(folder: &Path) -> bool {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     let checked = made.and_then(|()| std::fs::metadata(folder));
     match checked {
-        Ok(metadata) if metadata.permissions().mode() & 0o022 == 0 => true,
+        Ok(metadata) if metadata.permissions().mode() & 0o022 == 0 && is_own(&metadata) => true,
         Ok(_) => {
             warn!(
-                "compiled guests are not kept in {}, since others may write there: each start compiles them",
+                "compiled guests are not kept in {}, since others own it or may write there: each start compiles them",
                 folder.display()
             );
             false
@@ -108,6 +113,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         assert!(is_private(folder.path()));
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("ours");
+        assert!(!is_private(folder.path()));
+    }
+
+    #[test]
+    fn a_folder_that_belongs_to_somebody_else_is_not_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can give a folder away");
+            return;
+        }
+        std::os::unix::fs::chown(folder.path(), Some(12_345), None).expect("root may");
         assert!(!is_private(folder.path()));
     }
 }

@@ -65,7 +65,7 @@ impl Answers {
                 (recorder.extenders(&extenders), runtime)
             }
             Self::Replayed { extenders: Some(record) } => {
-                let replay = |extender: &Extender| record.replay(&extender.url_prefix);
+                let replay = |extender: &Extender| record.replay(&extender.bare_url());
                 let extenders = extenders_called_by(configured, replay).map_err(anyhow::Error::msg)?;
                 (extenders, None)
             }

@@ -3,13 +3,16 @@
 use super::error::{AskError, ExtenderConfigError};
 use super::go_json::first_value;
 use super::tls;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use percent_encoding::percent_decode_str;
 use secondmate_config::Extender;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +21,8 @@ use tower::util::BoxCloneSyncService;
 
 /// Longest answer: all nodes of a big cluster, whole.
 pub(super) const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// Redirects that are followed for one question, as by Go's client.
+const REDIRECTS_MAX: usize = 10;
 /// Longest wait for an answer where the configuration names none.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// An unused connection is closed after this.
@@ -31,6 +36,8 @@ pub(super) struct Http {
     send: Send,
     /// In front of every verb, without a slash at the end.
     prefix: String,
+    /// As the name and password in the URL have it.
+    authorization: Option<HeaderValue>,
     /// Longest wait for an answer, all in all.
     pub timeout: Duration,
 }
@@ -41,7 +48,8 @@ impl Http {
     /// # Errors
     /// The URL is none, or certificates and keys cannot be used.
     pub async fn new(extender: &Extender) -> Result<Self, ExtenderConfigError> {
-        let url: Uri = extender.url_prefix.parse().map_err(ExtenderConfigError::Url)?;
+        let bare = extender.bare_url();
+        let url: Uri = bare.parse().map_err(ExtenderConfigError::Url)?;
         if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
             return Err(ExtenderConfigError::Scheme);
         }
@@ -56,7 +64,8 @@ impl Http {
             .build::<_, Full<Bytes>>(connector);
         Ok(Self {
             send: BoxCloneSyncService::new(client),
-            prefix: extender.url_prefix.trim_end_matches('/').to_owned(),
+            prefix: bare.trim_end_matches('/').to_owned(),
+            authorization: extender.credentials().map(basic),
             timeout: extender.http_timeout.unwrap_or(TIMEOUT),
         })
     }
@@ -71,18 +80,23 @@ impl Http {
             Ok(uri) => uri,
             Err(source) => return Err(AskError::Url { url, source }),
         };
-        let host = uri.authority().map(ToString::to_string).unwrap_or_default();
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(uri)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, concat!("secondmate/", env!("CARGO_PKG_VERSION")))
-            .body(Full::from(body))?;
         let deadline = Instant::now() + self.timeout;
-        let response = match timeout_at(deadline, self.send.clone().oneshot(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(source)) => return Err(AskError::NoAnswer { url, host, source }),
-            Err(_) => return Err(AskError::Late { url }),
+        let (body, mut at) = (Bytes::from(body), uri.clone());
+        let mut redirects = 0;
+        let response = loop {
+            let host = at.authority().map(ToString::to_string).unwrap_or_default();
+            // Credentials are not for anybody else.
+            let authorization = self.authorization.as_ref().filter(|_| at.authority() == uri.authority());
+            let asked = self.send.clone().oneshot(question(&at, authorization, body.clone())?);
+            let response = match timeout_at(deadline, asked).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(source)) => return Err(AskError::NoAnswer { url, host, source }),
+                Err(_) => return Err(AskError::Late { url }),
+            };
+            match redirected(&response, &at) {
+                Some(to) if redirects < REDIRECTS_MAX => (at, redirects) = (to, redirects + 1),
+                _ => break response,
+            }
         };
         let code = response.status();
         if code != StatusCode::OK {
@@ -105,4 +119,50 @@ impl Http {
         }
         Ok(answer.into())
     }
+}
+
+fn question(
+    uri: &Uri,
+    authorization: Option<&HeaderValue>,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, http::Error> {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(uri)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, concat!("secondmate/", env!("CARGO_PKG_VERSION")));
+    if let Some(authorization) = authorization {
+        request = request.header(header::AUTHORIZATION, authorization);
+    }
+    request.body(Full::new(body))
+}
+
+/// What the name and password in a URL are as a header.
+fn basic(credentials: &str) -> HeaderValue {
+    let (name, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
+    let plain = [decoded(name), decoded(password)].join(&b':');
+    let text = format!("Basic {}", STANDARD.encode(plain));
+    let mut value = HeaderValue::try_from(text).expect("base64 is ASCII");
+    value.set_sensitive(true);
+    value
+}
+
+/// Where an answer says that the question is to be asked again, as it was: by 307 and 308. Other redirects would turn it into another one,
+/// and one to another scheme would need another client; these are answers like any other that is not 200.
+fn redirected(response: &Response<Incoming>, from: &Uri) -> Option<Uri> {
+    if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+        return None;
+    }
+    let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
+    let folder = || from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+    let scheme = from.scheme_str()?;
+    let to = match location {
+        _ if location.contains("://") => location.to_owned(),
+        _ if location.starts_with("//") => format!("{scheme}:{location}"),
+        _ if location.starts_with('/') => format!("{scheme}://{}{location}", from.authority()?),
+        _ => format!("{scheme}://{}{}/{location}", from.authority()?, folder()),
+    };
+    let to: Uri = to.parse().ok()?;
+    (to.scheme() == from.scheme() && to.host().is_some()).then_some(to)
 }

@@ -69,7 +69,7 @@ async fn client_config(
 ) -> Result<ClientConfig, ExtenderConfigError> {
     let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     let cluster = Cluster {
-        server: Some(extender.url_prefix.clone()),
+        server: Some(extender.bare_url()),
         insecure_skip_tls_verify: Some(insecure),
         certificate_authority: some(&tls.ca_file),
         certificate_authority_data: some(&tls.ca_data),

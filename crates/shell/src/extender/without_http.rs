@@ -30,7 +30,7 @@ struct Asked {
 
 impl Asked {
     fn ask(&self, verb: &str, body: &[u8]) -> Result<Vec<u8>, AskError> {
-        let url = format!("{}/{verb}", self.configured.url_prefix.trim_end_matches('/'));
+        let url = format!("{}/{verb}", self.configured.bare_url().trim_end_matches('/'));
         match (self.post)(&url, body) {
             (200, answer) => Ok(answer),
             (code, _) => Err(AskError::Code { verb: verb.to_owned(), url, code }),

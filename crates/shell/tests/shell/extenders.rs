@@ -17,18 +17,20 @@ type Answer = Arc<dyn Fn(&str, &Value) -> Option<(u16, String)> + Send + Sync>;
 struct Server {
     url: String,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
+    /// Credentials that came with the questions.
+    headers: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
     async fn start(answer: impl Fn(&str, &Value) -> Option<(u16, String)> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let server = Self { url, asked: Arc::default() };
-        let (asked, answer): (_, Answer) = (Arc::clone(&server.asked), Arc::new(answer));
+        let server = Self { url, asked: Arc::default(), headers: Arc::default() };
+        let (this, answer): (_, Answer) = (server.clone(), Arc::new(answer));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
-                tokio::spawn(converse(stream, Arc::clone(&asked), Arc::clone(&answer)));
+                tokio::spawn(converse(stream, this.clone(), Arc::clone(&answer)));
             }
         });
         server
@@ -44,7 +46,7 @@ impl Server {
 }
 
 /// Answers the requests of one connection.
-async fn converse(mut stream: TcpStream, asked: Arc<Mutex<Vec<(String, Value)>>>, answer: Answer) {
+async fn converse(mut stream: TcpStream, server: Server, answer: Answer) {
     let mut bytes = Vec::new();
     loop {
         let (head, length) = loop {
@@ -66,9 +68,13 @@ async fn converse(mut stream: TcpStream, asked: Arc<Mutex<Vec<(String, Value)>>>
         let verb = line.split(' ').nth(1).expect("a path").trim_start_matches('/').to_owned();
         let body: Value = serde_json::from_slice(&bytes[head..head + length]).expect("JSON");
         bytes.drain(..head + length);
-        asked.lock().expect("nobody panics with it").push((verb.clone(), body.clone()));
+        let credentials = line.lines().filter(|header| header.starts_with("authorization: "));
+        server.headers.lock().expect("nobody panics with it").extend(credentials.map(str::to_owned));
+        server.asked.lock().expect("nobody panics with it").push((verb.clone(), body.clone()));
         let Some((code, answer)) = answer(&verb, &body) else { std::future::pending().await };
-        let answer = format!("HTTP/1.1 {code} X\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+        let location = if code == 307 { "Location: /elsewhere\r\n" } else { "" };
+        let length = answer.len();
+        let answer = format!("HTTP/1.1 {code} X\r\n{location}Content-Length: {length}\r\n\r\n{answer}");
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
@@ -303,5 +309,49 @@ async fn a_binding_that_the_extender_does_not_answer_is_looked_at() {
     .await;
     assert_eq!(bound(&sandbox), 1);
     assert_eq!(sandbox.history().bound_twice(), Vec::<String>::new());
+    shell.stop().await;
+}
+
+/// Attempts take as long as the extender lets them wait: what happens meanwhile is heard after each, the end of the process too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_extender_does_not_hold_up_what_is_heard_between_attempts() {
+    let sandbox = sandbox(3).await;
+    let server = Server::start(|_, _| None).await;
+    let slow = Extender { http_timeout: Some(Duration::from_millis(300)), ..extender(&server) };
+    let shell = start(&sandbox, vec![slow]).await;
+    for number in 0..40 {
+        create(&sandbox, &format!("p-{number}"));
+    }
+    until("it is asked", || server.verbs().len() >= 2).await;
+    let asked = server.verbs().len();
+    shell.stop().await;
+    let more = server.verbs().len() - asked;
+    assert!(more <= 2, "{more} more pods were tried while the process was to end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_that_keep_the_question_are_followed_and_credentials_are_sent_and_not_shown() {
+    let sandbox = sandbox(3).await;
+    let server = Server::start(|verb, body| match verb {
+        "filter" => Some((307, String::new())),
+        _ => all_pass(body),
+    })
+    .await;
+    let url = server.url.replacen("//", "//me:se%20cret@", 1);
+    let asked = Extender { url_prefix: url.clone(), ..extender(&server) };
+    let refusing = Server::start(|_, _| Some((401, String::new()))).await;
+    let shell = start(&sandbox, vec![asked]).await;
+    create(&sandbox, "p");
+    until_bound(&sandbox, 1).await;
+    assert_eq!(server.verbs(), ["filter", "elsewhere"]);
+    let sent = server.headers.lock().expect("nobody panics with it").clone();
+    assert_eq!(sent, ["authorization: Basic bWU6c2UgY3JldA=="; 2]);
+    shell.stop().await;
+
+    let url = refusing.url.replacen("//", "//me:se%20cret@", 1);
+    let shell = start(&sandbox, vec![Extender { url_prefix: url, ..extender(&refusing) }]).await;
+    create(&sandbox, "q");
+    let said = format!("failed filter with extender at URL {}/filter, code 401", refusing.url);
+    until(&said, || events_of(&sandbox, "q").iter().any(|(_, _, note, _)| *note == said)).await;
     shell.stop().await;
 }

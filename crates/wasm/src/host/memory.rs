@@ -11,6 +11,11 @@ use wasmtime::{Caller, Error, Extern, Memory, Result, Trap};
 const BYTES_MAX: u32 = 16 << 20;
 /// Fuel for a look at the guest's memory, in which so many instructions would have run; a byte that is copied or made costs one more.
 const LOOK_FUEL: u64 = 100;
+/// Entries of a list that a guest may hand over at once: as many nodes as there may be. Each is a text of its own on the host's side, which
+/// the guest's memory limit does not know.
+const LIST_ENTRIES_MAX: usize = 1 << 20;
+/// Fuel for such an entry.
+const LIST_ENTRY_FUEL: u64 = 50;
 /// Fuel for a byte of JSON that is read.
 const JSON_BYTE_FUEL: u64 = 10;
 
@@ -82,6 +87,11 @@ pub(super) fn read_json<T: DeserializeOwned>(
 /// A list of texts, each with a zero byte behind it; empty ones do not count.
 pub(super) fn read_list(caller: &mut Caller<'_, Host>, pointer: u32, length: u32) -> Result<Vec<String>> {
     let bytes = read(caller, pointer, length)?;
+    let count = bytes.iter().filter(|byte| **byte == 0).count();
+    if count > LIST_ENTRIES_MAX {
+        return Err(Error::msg(format!("a list of {count} entries, more than {LIST_ENTRIES_MAX}")));
+    }
+    spend(caller, LIST_ENTRY_FUEL * count as u64)?;
     let entries = bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
     Ok(entries.map(|entry| String::from_utf8_lossy(entry).into_owned()).collect())
 }
