@@ -266,9 +266,11 @@ impl Cache {
         });
         let old = (!entry.ghost).then(|| Arc::clone(entry.info.node()));
         entry.ghost = false;
-        // Most updates are heartbeats. While the images stay the same, so does the table, and no node's image states are computed
-        // again.
-        if old.as_ref().is_none_or(|old| old.images != node.images) {
+        // Most updates are heartbeats. While the images stay the same, so does the table, but for a size that was another node's, and no
+        // node's image states are computed again.
+        if old.as_ref().is_some_and(|old| old.images == node.images) {
+            self.images.reported_again(&node);
+        } else {
             // The table's epoch moves, so the node's states are computed again at the next refresh.
             if let Some(old) = &old {
                 self.images.remove_node(old);

@@ -1,6 +1,6 @@
 //! Which nodes have which image.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use secondmate_model::{Atom, ImageState, Node};
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct ImageStates {
     images: FxHashMap<Atom, Entry>,
+    /// Names whose nodes have not all reported the same size: images for several architectures, most often.
+    disputed: FxHashSet<Atom>,
     epoch: u64,
 }
 
@@ -36,9 +38,29 @@ impl ImageStates {
     /// Counts a node's images in.
     pub fn add_node(&mut self, node: &Node) {
         for (name, size_bytes) in names(node) {
-            self.images.entry(name.clone()).or_insert(Entry { size_bytes, nodes: 0 }).nodes += 1;
+            let entry = self.images.entry(name.clone()).or_insert(Entry { size_bytes, nodes: 0 });
+            entry.nodes += 1;
+            if entry.size_bytes != size_bytes {
+                self.disputed.insert(name.clone());
+            }
         }
         self.epoch += 1;
+    }
+
+    /// A node reports the images that it has reported before. Upstream counts them out and in again, so that of an image which no other node
+    /// has any more the size is this node's from then on.
+    pub fn reported_again(&mut self, node: &Node) {
+        if self.disputed.is_empty() {
+            return;
+        }
+        for (name, size_bytes) in names(node) {
+            if let Some(entry) = self.images.get_mut(name).filter(|entry| entry.nodes == 1) {
+                self.disputed.remove(name);
+                if std::mem::replace(&mut entry.size_bytes, size_bytes) != size_bytes {
+                    self.epoch += 1;
+                }
+            }
+        }
     }
 
     /// Counts a node's images out.
@@ -48,6 +70,7 @@ impl ImageStates {
                 entry.nodes -= 1;
                 if entry.nodes == 0 {
                     self.images.remove(name);
+                    self.disputed.remove(name);
                 }
             }
         }

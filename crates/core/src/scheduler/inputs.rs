@@ -170,9 +170,14 @@ impl Scheduler {
         self.lingering.gone(uid);
         self.binding_event(uid, Event::LeftPending, now);
         // A binding that is on its way needs the entry no more than the answer does.
-        self.queue.remove(uid);
-        if let Some(nominated) = self.nominator.pod(uid).cloned() {
-            self.nominator.remove(uid);
+        let entry = self.queue.remove(uid);
+        let nominated = self.nominator.pod(uid).cloned();
+        self.nominator.remove(uid);
+        // Also where the nomination was cleared a moment ago, and its status does not show that yet: as upstream goes by the status.
+        let was_free = !self.bindings.contains(uid) && !self.cache.is_added(uid);
+        let shown =
+            entry.map(|entry| entry.queued.pod).filter(|pod| was_free && pod.nominated_node_name.is_some());
+        if let Some(nominated) = nominated.or(shown) {
             self.announce_nomination_gone(&nominated, now);
         }
     }

@@ -54,6 +54,23 @@ fn foreign_nominations_hold_room_and_give_it_back() {
 }
 
 /// The watches are not ordered against each other: that it is on another node may be told before that its nomination has ended.
+/// A preemption of another pod has cleared the nomination, and the status does not show that yet: who waits is told all the same.
+#[test]
+fn a_pod_that_goes_while_its_status_shows_a_nomination_wakes_who_waits() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("victim cpu=900m node=n1");
+    cluster.pending("low cpu=500m priority=5 nominated=n1 gated");
+    cluster.pending("waits cpu=600m priority=5");
+    cluster.pending("high cpu=900m priority=9");
+    assert_eq!(cluster.step(), "high: unschedulable");
+    assert_eq!(nominations(&cluster), 1, "low's is cleared, and high has one");
+    assert_eq!(cluster.step(), "waits: unschedulable");
+    assert_eq!(cluster.place("waits"), "Unschedulable");
+    cluster.gone(PodWatch::Pending, "low");
+    assert_eq!(cluster.place("waits"), "Backoff");
+}
+
 #[test]
 fn a_foreign_nomination_that_ends_on_another_node_wakes_who_waits_for_its_room() {
     let mut cluster = full();

@@ -34,6 +34,8 @@ pub struct PersistentVolume {
     pub claim_ref: Option<wire::ObjectReference>,
     /// Class. The deprecated annotation takes precedence.
     pub storage_class: Atom,
+    /// The same as `spec` has it, whatever the annotation says: scores go by that.
+    pub spec_class: Atom,
     /// `volumeMode: Block`.
     pub block: bool,
     /// Volume attributes class; absent and empty mean the same.
@@ -67,6 +69,7 @@ impl PersistentVolume {
             storage_class: Atom::new(
                 meta.annotations.get(CLASS_ANNOTATION).unwrap_or(&spec.storage_class_name),
             ),
+            spec_class: Atom::new(&spec.storage_class_name),
             block: spec.volume_mode.as_deref() == Some("Block"),
             attributes_class: spec
                 .volume_attributes_class_name

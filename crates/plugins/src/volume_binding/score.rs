@@ -21,7 +21,7 @@ type Classes<'a> = SmallVec<[Class<'a>; 4]>;
 pub(super) fn of(placement: &Placement<'_>, shape: &Shape) -> i64 {
     let mut classes = Classes::new();
     for (volume, claim) in &placement.bindings {
-        let class = class(&mut classes, Some(&volume.storage_class));
+        let class = class(&mut classes, Some(&volume.spec_class));
         class.requested = class.requested.wrapping_add(claim.request.value());
         class.capacity = class.capacity.wrapping_add(volume.capacity.value());
     }

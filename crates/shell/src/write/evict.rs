@@ -33,20 +33,20 @@ impl Evictor {
     pub fn evict(&self, victim: &Pod, preemptor: &Pod, profile: &Atom) {
         let this = self.clone();
         let (pod, preemptor, profile) = (PodRef::from(victim), preemptor.uid.clone(), profile.clone());
-        let marked = victim.preempted_by_scheduler;
+        let mark = (!victim.preempted_by_scheduler).then(|| mark(&pod, &profile, victim.generation));
         let tasks = self.tasks.clone();
         tasks.spawn("eviction", async move {
             let _slot = this.slots.acquire().await.expect("the semaphore is never closed");
-            let result = this.evict_now(&pod, &profile, marked).await;
+            let result = this.evict_now(&pod, mark).await;
             let answer = Input::EvictFinished { preemptor, victim: pod.uid, result };
             let _ = this.inbox.send(Message::Answered(answer)).await;
         });
     }
 
     /// As upstream's `preemptPod`: the condition first, so that a Job does not count the pod as failed.
-    async fn evict_now(&self, pod: &PodRef, profile: &Atom, marked: bool) -> Result<(), String> {
-        if !marked {
-            match self.send(&mark(pod, profile)).await {
+    async fn evict_now(&self, pod: &PodRef, mark: Option<Call>) -> Result<(), String> {
+        if let Some(mark) = mark {
+            match self.send(&mark).await {
                 Ok(()) => {}
                 Err(Failure::Call(error)) if is_other_pod(&error) => return Ok(()),
                 Err(failure) => return Err(words(pod, "mark", failure)),
@@ -71,7 +71,7 @@ fn words(pod: &PodRef, what: &str, failure: Failure) -> String {
     }
 }
 
-fn mark(pod: &PodRef, profile: &Atom) -> Call {
+fn mark(pod: &PodRef, profile: &Atom, generation: i64) -> Call {
     let now = wire_time(jiff::Timestamp::now());
     let body = json!({
         "metadata": { "uid": pod.uid.as_str() },
@@ -81,6 +81,7 @@ fn mark(pod: &PodRef, profile: &Atom) -> Call {
             "reason": "PreemptionByScheduler",
             "message": format!("{profile}: preempting to accommodate a higher priority pod"),
             "lastTransitionTime": now,
+            "observedGeneration": generation,
         }] },
     });
     let path = format!("{}/status", pod.path());
@@ -90,4 +91,32 @@ fn mark(pod: &PodRef, profile: &Atom) -> Call {
 fn delete(pod: &PodRef) -> Call {
     let body = json!({ "preconditions": { "uid": pod.uid.as_str() } });
     Call::new(Method::DELETE, pod.path(), Content::Json, body.to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_is_upstreams() {
+        let pod = PodRef {
+            namespace: Atom::new("n"),
+            name: "p".into(),
+            uid: secondmate_model::Uid::from("u"),
+            resource_version: "1".into(),
+        };
+        let call = mark(&pod, &Atom::new("my-scheduler"), 3);
+        assert_eq!(call.path, "/api/v1/namespaces/n/pods/p/status");
+        let mut body: serde_json::Value = serde_json::from_slice(&call.body).expect("JSON");
+        let condition = &mut body["status"]["conditions"][0];
+        assert!(condition["lastTransitionTime"].take().is_string());
+        assert_eq!(
+            *condition,
+            json!({
+                "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+                "message": "my-scheduler: preempting to accommodate a higher priority pod",
+                "lastTransitionTime": null, "observedGeneration": 3,
+            })
+        );
+    }
 }

@@ -93,6 +93,28 @@ fn volumes_that_exist_count_by_their_size_and_alone() {
         claim("d", json!({})),
     ];
     assert_eq!(scores(Value::Null, more, &["c", "d"]), [67, 0]);
+    // A class that is in the annotation alone is none to the score: the sums stay those of one class.
+    let annotated = |name: &str, size: u32, class: &str| {
+        let mut volume = volume(name, size, in_zone("a"));
+        volume["metadata"]["annotations"] = json!({"volume.beta.kubernetes.io/storage-class": class});
+        volume["spec"]["storageClassName"] = "".into();
+        volume
+    };
+    let late = |name: &str| class(name, "WaitForFirstConsumer", "kubernetes.io/no-provisioner");
+    let asking = |name: &str, class: &str, size: &str| {
+        let resources = json!({"requests": {"storage": size}});
+        claim(name, json!({"storageClassName": class, "resources": resources}))
+    };
+    let more = vec![
+        late("one"),
+        late("other"),
+        annotated("v1", 10, "one"),
+        annotated("v2", 100, "other"),
+        asking("c", "one", "9Gi"),
+        asking("d", "other", "1Gi"),
+    ];
+    // 10 of 110; by class they would be 9 of 10 and 1 of 100.
+    assert_eq!(scores(Value::Null, more, &["c", "d"])[0], 91);
 }
 
 #[test]
