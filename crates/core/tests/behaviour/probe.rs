@@ -8,6 +8,7 @@ use secondmate_cycle::PluginRef;
 use secondmate_cycle::probe::{Moment, Point, Probe};
 use secondmate_framework::{ClusterEvent, Code, Hint, PreBindStep, Status};
 use secondmate_model::Timestamp;
+use secondmate_model::objects::ObjectKind;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -316,4 +317,29 @@ fn hints_and_events_kept_for_pods_in_flight_are_counted_by_event() {
     cluster.script.handle().allow(&uid("q"), "A");
     cluster.step();
     assert_eq!(kept(&cluster), [("PodPopped", 0), ("AssignedPodDelete", 0)]);
+}
+
+#[test]
+fn an_object_that_is_written_and_stays_as_it_is_is_an_event_and_no_change() {
+    let plugins = ["PrioritySort", "NodeResourcesFit", "VolumeBinding", "DefaultBinder"];
+    let (mut cluster, probe) = measured(&plugins, &Script::default());
+    let class = |provisioner: &str| {
+        let object = serde_json::json!({"metadata": {"name": "c"}, "provisioner": provisioner});
+        Input::Object(ObjectKind::StorageClass.compile(&object).expect("a class").0)
+    };
+    cluster.node("n1 cpu=1");
+    cluster.apply(class("one"));
+    for name in ["p", "q"] {
+        cluster.pending(&format!("{name} cpu=2"));
+        assert_eq!(cluster.step(), format!("{name}: unschedulable"));
+    }
+    probe.told("event");
+    for (provisioner, repeated) in [("one", 2), ("two", 2)] {
+        cluster.apply(class(provisioner));
+        assert_eq!(probe.told("event"), ["storage.k8s.io/StorageClassUpdate: 1"]);
+        cluster.pending(&format!("after-{provisioner} cpu=2"));
+        assert_eq!(cluster.step(), format!("after-{provisioner}: unschedulable"));
+        assert_eq!(cluster.core.attempts_repeated(), repeated, "what is known stays known: {provisioner}");
+        probe.told("event");
+    }
 }

@@ -215,8 +215,8 @@ mod tests {
         let told: Vec<_> = objects.storage_changes_since(before).expect("few").cloned().collect();
         assert_eq!(told, [of_node("n"), of_node("m"), StorageChange::Volume("v".into())]);
         let before = objects.storage_changed();
-        for _ in 0..STORAGE_CHANGES_MAX / 2 {
-            objects.apply(volume("v", "h"));
+        for change in 0..STORAGE_CHANGES_MAX / 2 {
+            objects.apply(volume("v", ["i", "h"][change % 2]));
         }
         assert_eq!(objects.storage_changes_since(before).map(Iterator::count), Some(STORAGE_CHANGES_MAX));
         objects.apply(claim(""));

@@ -163,8 +163,12 @@ impl Objects {
         &mut self.own[at]
     }
 
-    /// Adds or replaces an object; returns the one that stood there before.
+    /// Adds or replaces an object; returns the one that stood there before. One that is as before is no change: a status that nobody reads,
+    /// or what a list shows again.
     pub fn apply(&mut self, object: Object) -> Option<Object> {
+        if self.has(&object) {
+            return Some(object);
+        }
         self.changed(object.kind());
         let name = object.is_storage().then(|| (object.kind(), object.name()));
         let old = name.and_then(|(kind, name)| self.take(kind, &name));
@@ -173,6 +177,31 @@ impl Objects {
         }
         self.storage.came(&object);
         self.put(object).or(old)
+    }
+
+    /// Whether the object stands there as it is.
+    fn has(&self, object: &Object) -> bool {
+        match object {
+            Object::Namespace(n, v) => self.namespaces.get(n) == Some(v),
+            Object::Service(n, v) => self.services.get(n) == Some(v),
+            Object::ReplicationController(n, v) => self.replication_controllers.get(n) == Some(v),
+            Object::ReplicaSet(n, v) => self.replica_sets.get(n) == Some(v),
+            Object::StatefulSet(n, v) => self.stateful_sets.get(n) == Some(v),
+            Object::DisruptionBudget(n, v) => self.disruption_budgets.get(n) == Some(v),
+            Object::PersistentVolume(v) => self.volumes.get(&v.name) == Some(v),
+            Object::PersistentVolumeClaim(v) => self.claims.get(&v.name) == Some(v),
+            Object::StorageClass(v) => self.storage_classes.get(&v.name) == Some(v),
+            Object::CsiNode(n, v) => self.csi_nodes.get(n) == Some(v),
+            Object::CsiDriver(n, v) => self.csi_drivers.get(n) == Some(v),
+            Object::StorageCapacity(n, v) => self.storage_capacities.get(n) == Some(v),
+            Object::VolumeAttachment(n, v) => self.volume_attachments.get(n) == Some(v),
+            Object::DeviceClass(n, v) => self.device_classes.get(n) == Some(v),
+            // What is inside cannot be compared: only the same value, told at the same time, is known to be no other.
+            Object::Own(object) => {
+                let table = self.own.iter().find(|table| table.kind == object.kind());
+                table.and_then(|table| table.objects.get(object.name())) == Some(object)
+            }
+        }
     }
 
     fn put(&mut self, object: Object) -> Option<Object> {
@@ -230,12 +259,10 @@ impl Objects {
 
     /// Removes an object; returns it where it was there.
     pub fn remove(&mut self, kind: ObjectKind, name: &ObjectName) -> Option<Object> {
+        let gone = self.take(kind, name)?;
         self.changed(kind);
-        let gone = self.take(kind, name);
-        if let Some(gone) = &gone {
-            self.storage.went(gone);
-        }
-        gone
+        self.storage.went(&gone);
+        Some(gone)
     }
 
     fn take(&mut self, kind: ObjectKind, name: &ObjectName) -> Option<Object> {
@@ -345,6 +372,47 @@ mod tests {
         objects.remove(ObjectKind::PersistentVolume, &ObjectName::new(&Atom::default(), "a"));
         objects.apply(attachment("x", "n"));
         assert_eq!(epochs(&objects), [3, 1]);
+    }
+
+    #[test]
+    fn what_is_as_before_is_no_change() {
+        let metadata = r#""metadata":{"namespace":"ns","name":"x","resourceVersion":"1"}"#;
+        for kind in ObjectKind::ALL {
+            let mut objects = Objects::default();
+            let object = || kind.compile(format!("{{{metadata}}}").as_str()).expect("metadata is enough").0;
+            let state =
+                |objects: &Objects| (objects.changes(), objects.epoch(*kind), objects.storage_changed());
+            objects.remove(*kind, &object().name());
+            assert_eq!(state(&objects), (0, 0, 0), "{kind:?}: nothing was there");
+            assert_eq!(objects.apply(object()), None);
+            let before = state(&objects);
+            assert_eq!(before, (1, 1, u64::from(object().is_storage())), "{kind:?}");
+            assert_eq!(
+                objects.apply(object()),
+                Some(object()),
+                "{kind:?}: the one before is told all the same"
+            );
+            assert_eq!(state(&objects), before, "{kind:?}");
+            objects.remove(*kind, &object().name());
+            assert_eq!(objects.apply(object()), None, "{kind:?}");
+            assert_eq!(objects.epoch(*kind), 3, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_status_that_nobody_reads_is_no_change_of_a_budget() {
+        let mut objects = Objects::default();
+        let budget = |healthy: u32, allowed: u32| {
+            let text = format!(
+                r#"{{"metadata":{{"namespace":"ns","name":"x","resourceVersion":"{healthy}"}},
+                "status":{{"currentHealthy":{healthy},"disruptionsAllowed":{allowed}}}}}"#
+            );
+            ObjectKind::DisruptionBudget.compile(text.as_str()).expect("a budget").0
+        };
+        for (budget, changes) in [(budget(3, 1), 1), (budget(4, 1), 1), (budget(4, 2), 2)] {
+            objects.apply(budget);
+            assert_eq!(objects.epoch(ObjectKind::DisruptionBudget), changes);
+        }
     }
 
     #[test]
