@@ -3,9 +3,13 @@
 use crate::queue::Promises;
 use crate::touched::Touched;
 use rustc_hash::FxHashMap;
-use secondmate_framework::Nominations;
+use secondmate_framework::{Identity, Nominations, NominationsCursor};
 use secondmate_model::{Atom, Pod, Uid};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// Changed nodes that are remembered. Who has not looked for longer looks at every node again.
+const NOMINATION_CHANGES_MAX: usize = 1 << 14;
 
 /// Nominated pods by node.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +18,9 @@ pub struct Nominator {
     node_of: FxHashMap<Uid, Atom>,
     /// Number of changes.
     changes: u64,
+    /// The nodes that they concerned, the latest last.
+    latest: VecDeque<Atom>,
+    identity: Identity,
     touched: Touched,
 }
 
@@ -27,7 +34,7 @@ impl Nominator {
     /// Nominates the pod to the node, and to no other.
     pub fn set(&mut self, pod: &Arc<Pod>, node: &Atom) {
         self.touched.note(&pod.uid);
-        self.changes += 1;
+        self.changed(node);
         if self.node_of.get(&pod.uid) == Some(node)
             && let Some(place) =
                 self.by_node.get_mut(node).and_then(|l| l.iter_mut().find(|p| p.uid == pod.uid))
@@ -44,7 +51,7 @@ impl Nominator {
     pub fn remove(&mut self, uid: &Uid) -> Option<Atom> {
         let node = self.node_of.remove(uid)?;
         self.touched.note(uid);
-        self.changes += 1;
+        self.changed(&node);
         if let Some(list) = self.by_node.get_mut(&node) {
             list.retain(|p| p.uid != *uid);
             if list.is_empty() {
@@ -52,6 +59,14 @@ impl Nominator {
             }
         }
         Some(node)
+    }
+
+    fn changed(&mut self, node: &Atom) {
+        self.changes += 1;
+        if self.latest.len() == NOMINATION_CHANGES_MAX {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(node.clone());
     }
 
     /// Grows with each change.
@@ -101,5 +116,57 @@ impl Nominations for Nominator {
 
     fn is_empty(&self) -> bool {
         self.by_node.is_empty()
+    }
+
+    fn node_of(&self, pod: &Uid) -> Option<&Atom> {
+        self.node_of.get(pod)
+    }
+
+    fn cursor(&self) -> Option<NominationsCursor> {
+        Some(NominationsCursor { of: self.identity.same(), changes: self.changes })
+    }
+
+    fn changed_since(&self, cursor: &NominationsCursor) -> Option<Vec<&Atom>> {
+        if cursor.of != self.identity {
+            return None;
+        }
+        let missed = usize::try_from(self.changes.checked_sub(cursor.changes)?).ok()?;
+        let known = self.latest.len().checked_sub(missed)?;
+        Some(self.latest.range(known..).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secondmate_model::wire;
+
+    fn pod(name: &str) -> Arc<Pod> {
+        let metadata = wire::ObjectMeta { name: name.into(), uid: name.into(), ..Default::default() };
+        let pod = wire::Pod { metadata, ..Default::default() };
+        Arc::new(Pod::new(&pod).expect("a pod that compiles"))
+    }
+
+    fn changed(nominator: &Nominator, cursor: &NominationsCursor) -> Option<Vec<String>> {
+        let changed = nominator.changed_since(cursor)?;
+        Some(changed.into_iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_nodes_of_changes_are_told_from_a_cursor_on() {
+        let (mut nominator, [a, b]) = (Nominator::default(), ["a", "b"].map(Atom::new));
+        let begin = nominator.cursor().expect("it is followed");
+        nominator.set(&pod("p"), &a);
+        let later = nominator.cursor().expect("it is followed");
+        assert_eq!(changed(&nominator, &begin), Some(vec!["a".to_owned()]));
+        assert_eq!(changed(&nominator, &later), Some(vec![]));
+        nominator.set(&pod("p"), &b);
+        let moved = changed(&nominator, &later).expect("few");
+        assert!(moved.contains(&"a".to_owned()) && moved.contains(&"b".to_owned()), "{moved:?}");
+        assert_eq!(changed(&nominator.clone(), &later), None, "a clone is another thing");
+        for _ in 0..NOMINATION_CHANGES_MAX {
+            nominator.set(&pod("p"), &b);
+        }
+        assert_eq!(changed(&nominator, &later), None, "too much has changed");
     }
 }

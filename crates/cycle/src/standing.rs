@@ -32,6 +32,7 @@ mod fixed;
 mod groups;
 mod key;
 mod members;
+mod nominated;
 mod plan;
 mod ranking;
 mod split;

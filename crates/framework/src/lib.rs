@@ -54,9 +54,9 @@ pub use grouping::{
 pub use normalization::Normalization;
 pub use plugin::{
     ApiWrite, Bind, BindStep, Context, Filter, MAX_NODE_SCORE, MIN_NODE_SCORE, Nomination, Nominations,
-    Permit, Plugin, PostBind, PostFilter, PostFilterOutcome, PreBind, PreBindStep, PreEnqueue, PreFilter,
-    PreFilterOutcome, PreScore, PreemptionCandidate, QueueSort, QueuedPod, Reserve, RunFilters, Score,
-    WriteVerb,
+    NominationsCursor, Permit, Plugin, PostBind, PostFilter, PostFilterOutcome, PreBind, PreBindStep,
+    PreEnqueue, PreFilter, PreFilterOutcome, PreScore, PreemptionCandidate, QueueSort, QueuedPod, Reserve,
+    RunFilters, Score, WriteVerb,
 };
 pub use point::{ExtensionPoint, PerPoint};
 pub use poll::{Endpoint, LeftOut, POLL_EVERY_MIN, Poll, PollFunction};

@@ -8,12 +8,12 @@ use crate::normalization::Normalization;
 use crate::poll::Poll;
 use crate::reading::Reading;
 use crate::rows::{RowFilter, RowScore};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Identity, Snapshot};
 use crate::state::CycleState;
 use crate::status::Status;
 use crate::trials::KeptTrials;
 use crate::verdicts::NodeStatuses;
-use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
+use secondmate_model::{Atom, NodeInfo, Pod, Timestamp, Uid};
 use std::cell::RefMut;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -212,6 +212,28 @@ pub trait Nominations {
     fn is_empty(&self) -> bool {
         self.nodes().is_empty()
     }
+    /// The node to which a pod is nominated: no more than one.
+    fn node_of(&self, pod: &Uid) -> Option<&Atom> {
+        self.nodes().into_iter().find(|node| self.on_node(node).iter().any(|other| other.uid == *pod))
+    }
+    /// Where their changes stand now; `None` where nobody follows these.
+    fn cursor(&self) -> Option<NominationsCursor> {
+        None
+    }
+    /// Names of the nodes whose nominated pods have changed since the cursor was taken, in no order, some of them several times. `None` where
+    /// that is not known any more, or the cursor is that of other nominations.
+    fn changed_since(&self, _cursor: &NominationsCursor) -> Option<Vec<&Atom>> {
+        None
+    }
+}
+
+/// How far somebody has followed the changes of nominations.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NominationsCursor {
+    /// Whose changes they are.
+    pub of: Identity,
+    /// How many there were.
+    pub changes: u64,
 }
 
 /// Holds a pod back before it enters the active queue.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub struct World {
     pub cache: Cache,
     pub snapshot: Snapshot,
+    nominator: Nominator,
     profile: Profile,
     pub standing: Standing,
     random: Random,
@@ -50,7 +51,8 @@ impl World {
             cache.set_node(node(at));
         });
         let (profile, standing) = (profile(percentage), Standing::new(settings));
-        Self { cache, snapshot: Snapshot::default(), profile, standing, random: Random::new(1), names: 0 }
+        let (snapshot, nominator) = (Snapshot::default(), Nominator::default());
+        Self { cache, snapshot, nominator, profile, standing, random: Random::new(1), names: 0 }
     }
 
     pub fn place(&mut self, template: &Value) -> Option<Arc<NodeInfo>> {
@@ -79,7 +81,7 @@ impl World {
         let question = Question {
             profile: &self.profile,
             snapshot: &self.snapshot,
-            nominations: &Nominator::default(),
+            nominations: &self.nominator,
             now: Timestamp::from_secs(1),
             pod: &pod,
             scope: Scope::Sample { start: 0 },
@@ -240,6 +242,56 @@ fn preemption_tries_out_the_node_that_changed_however_many_there_are() {
         let again: u64 = (0..200).map(|_| trials(&mut world).0).sum();
         assert_eq!(again, 1, "the node of the last pod");
     }
+}
+
+/// A pod that is nominated to the node, at this priority.
+fn nominate(world: &mut World, at: usize, priority: i32) {
+    let mut nominated = asking("1");
+    nominated["spec"]["priority"] = priority.into();
+    world.nominator.set(&pod(&nominated, &format!("nominated-{at}")), &Atom::new(&format!("n{at}")));
+}
+
+#[test]
+fn nodes_to_which_pods_are_nominated_are_looked_at_where_that_changes_however_many_there_are() {
+    for nodes in [12, 2000] {
+        let mut world = World::new(nodes, 0, AT_ONCE);
+        (0..nodes).for_each(|at| nominate(&mut world, at, 5));
+        assert_eq!(world.nodes_for(&asking("100m")), nodes as u64);
+        for _ in 0..3 {
+            assert_eq!(world.nodes_for(&asking("100m")), 1, "the node of the pod before, {nodes} nodes");
+        }
+        world.nominator.remove(&"nominated-7".into());
+        nominate(&mut world, 8, 6);
+        assert!((2..=3).contains(&world.nodes_for(&asking("100m"))), "{nodes} nodes");
+        // What is nominated to two of them counts no more.
+        for at in [1, 2] {
+            nominate(&mut world, at, 2);
+        }
+        world.nodes_for(&asking("100m"));
+        let mut important = asking("100m");
+        important["spec"]["priority"] = 3.into();
+        assert!((2..=3).contains(&world.nodes_for(&important)), "{nodes} nodes");
+        assert_eq!(world.nodes_for(&important), 1, "{nodes} nodes");
+        let counts = world.standing.counts();
+        assert_eq!((counts.made, counts.rebuilds, counts.plain.len()), (1, 0, 0), "{counts:?}");
+    }
+}
+
+#[test]
+fn preemption_tries_out_nodes_to_which_pods_are_nominated_once() {
+    let mut preemptor = asking("3");
+    preemptor["spec"]["priority"] = 10.into();
+    let mut world = World::new(12, 0, AT_ONCE);
+    (0..12).for_each(|_| assert!(world.place(&asking("2")).is_some()));
+    (0..12).for_each(|at| nominate(&mut world, at, 10));
+    let made = |world: &mut World| {
+        let before = world.standing.counts().trials.made;
+        world.message(&preemptor);
+        world.standing.counts().trials.made - before
+    };
+    assert_eq!([made(&mut world), made(&mut world)], [12, 0]);
+    nominate(&mut world, 3, 11);
+    assert_eq!([made(&mut world), made(&mut world)], [1, 0]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::columns::Sheet;
 use super::domains::DomainCounts;
 use super::key::Key;
+use super::nominated::Nominated;
 use super::plan::{Plan, Scorer};
 use super::ranking::{NODE_BYTES, Ranking, Standing, Traits};
 use super::why::Why;
@@ -14,8 +15,8 @@ use secondmate_framework::{
     Code, Context, Coordinates, Cursor, CycleState, KeptTrials, MAX_NODE_SCORE, MIN_NODE_SCORE, NodeIndex,
     Normalization, RunFilters, Snapshot, Status,
 };
-use secondmate_model::NodeInfo;
 use secondmate_model::objects::ObjectKind;
+use secondmate_model::{Atom, NodeInfo};
 use smallvec::SmallVec;
 
 /// A class of pods, and how the nodes stand for them.
@@ -32,8 +33,9 @@ pub(super) struct Class {
     cursor: Option<Cursor>,
     /// State of the objects that the plugins read.
     epochs: Epochs,
-    /// Nodes whose verdict depends on more than the class: on the pods that are nominated to them, or on volumes that the pod asked about last
-    /// has there.
+    /// The nominated pods that count in it.
+    nominated: Nominated,
+    /// Nodes that are looked at with each pod: see [`Asker::unsettled`].
     unsettled: Vec<NodeIndex>,
     ranking: Ranking,
     domains: DomainCounts,
@@ -67,12 +69,47 @@ impl Asker<'_, '_> {
         &self.pass.cx
     }
 
-    /// Nodes whose verdict depends on more than the class, in no order: on the pods that are nominated to them, or on volumes that this pod has
-    /// there.
-    fn apart(&self) -> Vec<NodeIndex> {
-        let nominated = self.cx().nominations.nodes();
-        let nominated = nominated.into_iter().filter_map(|name| self.cx().snapshot.position(name));
-        nominated.chain(self.plan.particular.iter().copied()).collect()
+    /// All nodes with nominated pods that count for this one, ascending.
+    pub(super) fn with_nominated(&self) -> Vec<NodeIndex> {
+        let cx = self.cx();
+        let nodes = cx.nominations.nodes();
+        let counting = nodes.into_iter().filter(|name| self.has_nominated(name));
+        let mut counting: Vec<NodeIndex> = counting.filter_map(|name| cx.snapshot.position(name)).collect();
+        counting.sort_unstable();
+        counting
+    }
+
+    fn has_nominated(&self, node: &Atom) -> bool {
+        nominated_with(self.cx(), self.pass.pod, node).next().is_some()
+    }
+
+    /// Those of these nodes of which columns do not know enough, ascending as they are: pods that are nominated to them count, or this pod
+    /// has volumes there.
+    fn apart(&self, nodes: &[NodeIndex]) -> Vec<NodeIndex> {
+        let (cx, particular) = (self.cx(), &self.plan.particular);
+        if nodes.len() == cx.snapshot.nodes().len() {
+            let mut apart = self.with_nominated();
+            apart.extend(particular);
+            apart.sort_unstable();
+            return apart;
+        }
+        let is_apart = |at: &&NodeIndex| {
+            particular.binary_search(at).is_ok() || self.has_nominated(cx.snapshot.at(**at).name())
+        };
+        nodes.iter().filter(is_apart).copied().collect()
+    }
+
+    /// Nodes of which the verdict for this pod says nothing about the next one, in no order: it has volumes there, it is nominated to them
+    /// itself, or pods that are nominated to them count and what they change hangs on more than the node.
+    fn unsettled(&self) -> Vec<NodeIndex> {
+        let cx = self.cx();
+        let own = cx.nominations.node_of(&self.pass.pod.uid).and_then(|name| cx.snapshot.position(name));
+        let mut unsettled = self.plan.particular.clone();
+        unsettled.extend(own);
+        if !self.plan.judges_by_node_alone() {
+            unsettled.append(&mut self.with_nominated());
+        }
+        unsettled
     }
 
     /// The verdict on a node, and how many filters by group come before it and were not asked. Where nominated pods count they were: a
@@ -147,6 +184,7 @@ impl Class {
             bytes: 0,
             cursor: None,
             epochs: Epochs::new(),
+            nominated: Nominated::default(),
             unsettled: Vec::new(),
             ranking: Ranking::new(0),
             domains: DomainCounts::default(),
@@ -160,9 +198,13 @@ impl Class {
         let cx = asker.cx();
         let now = epochs(&asker.plan.reads.kinds, cx.snapshot);
         let known = std::mem::replace(&mut self.epochs, now) == self.epochs;
-        let mut stale = self.changes(asker).filter(|_| known)?;
-        stale.append(&mut self.unsettled);
-        stale.extend(asker.apart());
+        let changes = self.changes(asker).filter(|_| known);
+        let nominated = self.nominated.follow(cx, asker.pass.pod);
+        let unsettled = std::mem::replace(&mut self.unsettled, asker.unsettled());
+        let (mut stale, nominated) = (changes?, nominated?);
+        stale.extend(nominated);
+        stale.extend(unsettled);
+        stale.extend(&self.unsettled);
         stale.sort_unstable();
         stale.dedup();
         Some(stale)
@@ -218,7 +260,6 @@ impl Class {
     /// Forgets everything; all nodes have to be looked at.
     fn begin_anew(&mut self, nodes: usize) -> Vec<NodeIndex> {
         self.ranking = Ranking::new(nodes);
-        self.unsettled.clear();
         self.domains = DomainCounts::new(nodes);
         (0..u32::try_from(nodes).expect("fewer than 2^32 nodes")).map(NodeIndex).collect()
     }
@@ -253,17 +294,15 @@ impl Class {
         nodes: &[NodeIndex],
         sheet: Option<&Sheet<'_, '_>>,
     ) -> Result<u64, Why> {
-        let mut apart = asker.apart();
-        apart.sort_unstable();
         let Some(sheet) = sheet else {
-            nodes.iter().try_for_each(|at| self.place(asker, *at, &apart))?;
+            nodes.iter().try_for_each(|at| self.place(asker, *at))?;
             return Ok(0);
         };
-        let mut by_row = 0;
+        let (apart, mut by_row) = (asker.apart(nodes), 0);
         sheet.look(nodes, |at, found| {
             // Why a node does not pass is not in the columns.
             let Some((kind, own)) = found.filter(|_| apart.binary_search(&at).is_err()) else {
-                return self.place(asker, at, &apart);
+                return self.place(asker, at);
             };
             by_row += 1;
             let mut traits = self.coordinates(at);
@@ -274,11 +313,8 @@ impl Class {
         Ok(by_row)
     }
 
-    /// Asks the plugins about the node. Those `apart` are asked about with each pod.
-    fn place(&mut self, asker: &Asker<'_, '_>, at: NodeIndex, apart: &[NodeIndex]) -> Result<(), Why> {
-        if apart.binary_search(&at).is_ok() {
-            self.unsettled.push(at);
-        }
+    /// Asks the plugins about the node.
+    fn place(&mut self, asker: &Asker<'_, '_>, at: NodeIndex) -> Result<(), Why> {
         self.ranking.set(at, asker.look(asker.cx().snapshot.at(at), self.coordinates(at))?)
     }
 
@@ -298,10 +334,9 @@ impl Class {
     /// class as long as the node is as it is, or where an extender has a say.
     pub(super) fn lend_trials(&mut self, asker: &Asker<'_, '_>) -> Option<KeptTrials> {
         let (plan, pass) = (asker.plan, asker.pass);
-        let by_node_alone = plan.apart.is_empty() && !plan.reads_apart();
         let asks_nobody =
             !pass.profile.extenders().interested(pass.pod).any(|extender| extender.verbs.preempt);
-        (by_node_alone && asks_nobody).then(|| std::mem::take(&mut self.trials))
+        (plan.judges_by_node_alone() && asks_nobody).then(|| std::mem::take(&mut self.trials))
     }
 
     /// See [`Class::lend_trials`].

@@ -101,12 +101,8 @@ impl FirstSight {
     pub(super) fn best(&mut self, asker: &Asker<'_, '_>, sheet: &Sheet<'_, '_>) -> Result<BestOfAll, Why> {
         self.best.iter_mut().for_each(Best::clear);
         self.best.resize_with(sheet.fixed.kinds().len(), Best::default);
-        // Nodes to which pods are nominated are asked one by one.
-        let cx = &asker.pass.cx;
-        let nominated = cx.nominations.nodes();
-        let mut nominated: Vec<NodeIndex> =
-            nominated.into_iter().filter_map(|name| cx.snapshot.position(name)).collect();
-        nominated.sort_unstable();
+        // Nodes where nominated pods count are asked one by one.
+        let nominated = asker.with_nominated();
         for from in (0..sheet.rows.len()).step_by(ROWS) {
             let chunk = from..(from + ROWS).min(sheet.rows.len());
             let first = nominated.partition_point(|at| at.get() < chunk.start);

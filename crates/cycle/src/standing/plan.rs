@@ -144,8 +144,14 @@ impl<'a> Plan<'a> {
         self.readings.iter().find(|(number, _)| *number == plugin.number)?.1.as_ref()
     }
 
+    /// Whether the filters' verdict on a node is the same for every pod that is alike, as long as the node is as it is and the same nominated
+    /// pods count.
+    pub(super) fn judges_by_node_alone(&self) -> bool {
+        self.apart.is_empty() && !self.reads_apart()
+    }
+
     /// Whether a plugin told something that it reads for this pod beside the node: storage, say.
-    pub(super) fn reads_apart(&self) -> bool {
+    fn reads_apart(&self) -> bool {
         let mut told = self.readings.iter().filter_map(|(_, reading)| reading.as_ref());
         told.any(|reading| !reading.is_of_nothing())
     }

@@ -1,0 +1,36 @@
+//! The nominated pods that count in the verdicts of a class, and where others count for the next pod.
+
+use secondmate_framework::{Context, NodeIndex, NominationsCursor};
+use secondmate_model::{Atom, Pod};
+
+/// Which nominated pods counted for the pod that was asked about last.
+#[derive(Debug, Default)]
+pub(super) struct Nominated {
+    /// Nobody was nominated at all.
+    none: bool,
+    /// How far it has followed the nominations; `None` where these cannot be followed.
+    cursor: Option<NominationsCursor>,
+    /// Priority of the pod: those count that have no lower one.
+    priority: i32,
+}
+
+impl Nominated {
+    /// Goes on to this pod. Says on which nodes others count for it than counted for the one before, but for what either of the two is
+    /// nominated to itself; `None` where that is not known.
+    pub(super) fn follow(&mut self, cx: &Context<'_>, pod: &Pod) -> Option<Vec<NodeIndex>> {
+        let (nominations, priority) = (cx.nominations, pod.priority);
+        let now = Self { none: nominations.is_empty(), cursor: nominations.cursor(), priority };
+        let before = std::mem::replace(self, now);
+        if before.none && self.none {
+            return Some(Vec::new());
+        }
+        let mut nodes = nominations.changed_since(before.cursor.as_ref()?)?;
+        if before.priority != priority {
+            let between = before.priority.min(priority)..before.priority.max(priority);
+            let counts_for_one =
+                |node: &&Atom| nominations.on_node(node).iter().any(|pod| between.contains(&pod.priority));
+            nodes.extend(nominations.nodes().into_iter().filter(counts_for_one));
+        }
+        Some(nodes.into_iter().filter_map(|name| cx.snapshot.position(name)).collect())
+    }
+}
