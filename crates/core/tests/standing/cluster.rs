@@ -4,7 +4,7 @@ use crate::asked;
 use crate::compare;
 use crate::counts::Fenced;
 use crate::objects::{budget, compile, manifest, node, node_in, object, one, sibling, template};
-use crate::volumes;
+use crate::{variety, volumes};
 use secondmate_core::Nominator;
 use secondmate_core::cache::Cache;
 use secondmate_cycle::{
@@ -47,12 +47,12 @@ const TEMPLATES: usize = 6;
 
 /// The default profile.
 pub fn profile(percentage: u8) -> Profile {
-    profile_of(percentage, PLUGINS, BTreeMap::new(), |_| {})
+    profile_of(percentage, PLUGINS, BTreeMap::new(), Parity::Strict, |_| {})
 }
 
 /// The default profile with another plugin.
 pub fn profile_with(plugin: &'static str) -> Profile {
-    profile_of(100, &[PLUGINS, &[(plugin, 1)]].concat(), BTreeMap::new(), |_| {})
+    profile_of(100, &[PLUGINS, &[(plugin, 1)]].concat(), BTreeMap::new(), Parity::Strict, |_| {})
 }
 
 /// A profile with other scores, hard default constraints, and the filters that look at domains before most of the others, so that those
@@ -72,13 +72,19 @@ fn other_profile() -> Profile {
     }
     let args = [("NodeResourcesFit", fit), ("PodTopologySpread", spread)]
         .map(|(name, args)| (name.to_owned(), args));
-    profile_of(100, &plugins, args.into(), |_| {})
+    profile_of(100, &plugins, args.into(), Parity::Strict, |_| {})
+}
+
+/// The default profile with other weights and arguments.
+fn profile_that_varies(random: &mut Random) -> Profile {
+    let variety::Variant { weights, args, parity } = variety::profile(random, PLUGINS);
+    profile_of(100, &weights, args, parity, |_| {})
 }
 
 /// The default profile without some plugins at some of the points at which they act. A filter whose PreFilter is left out fails.
 fn profile_with_gaps(random: &mut Random) -> Profile {
     use ExtensionPoint::{Filter, PreFilter, PreScore, Score};
-    profile_of(100, PLUGINS, BTreeMap::new(), |lists| {
+    profile_of(100, PLUGINS, BTreeMap::new(), Parity::Strict, |lists| {
         for _ in 0..1 + random.below(3) {
             let list = lists.at_mut(one(random, &[PreFilter, Filter, PreScore, Score]));
             if !list.is_empty() {
@@ -91,7 +97,7 @@ fn profile_with_gaps(random: &mut Random) -> Profile {
 /// The default profile with scores for which no class can stand.
 fn profile_with_asked() -> Profile {
     let plugins = [PLUGINS, &[("Secretive", 3), ("OwnWay", 2)]].concat();
-    profile_of(100, &plugins, BTreeMap::new(), |lists| {
+    profile_of(100, &plugins, BTreeMap::new(), Parity::Strict, |lists| {
         // Some of the others are asked after them.
         lists.at_mut(ExtensionPoint::Score).rotate_right(4);
     })
@@ -101,6 +107,7 @@ fn profile_of(
     percentage: u8,
     plugins: &[(&str, i64)],
     args: BTreeMap<String, Value>,
+    parity: Parity,
     edit: impl FnOnce(&mut PluginLists),
 ) -> Profile {
     let mut registry = secondmate_plugins::registry().expect("in-tree plugins");
@@ -115,7 +122,7 @@ fn profile_of(
         args,
         victims_of: None,
     };
-    Profile::new(&spec, &registry, Parity::Strict).expect("a valid profile")
+    Profile::new(&spec, &registry, parity).expect("a valid profile")
 }
 
 /// So many seconds after 1970 began, in its January.
@@ -141,13 +148,16 @@ pub struct Cluster {
     random: Random,
     seed: u64,
     /// The same name, but not the same plugins.
-    profiles: [Profile; 4],
+    profiles: [Profile; 5],
     cache: Cache,
     snapshot: Snapshot,
     nominator: Nominator,
     standing: Standing,
     templates: Vec<Value>,
     nodes: Vec<String>,
+    nodes_max: usize,
+    /// Nodes that have left. Some of their pods may still be there.
+    gone: Vec<String>,
     bound: Vec<Arc<Pod>>,
     nominated: Vec<Arc<Pod>>,
     names: u64,
@@ -162,7 +172,10 @@ pub struct Cluster {
 impl Cluster {
     pub fn new(seed: u64, settings: StandingSettings, about: About) -> Self {
         let mut random = Random::new(seed);
-        let profiles = [profile(100), other_profile(), profile_with_gaps(&mut random), profile_with_asked()];
+        let (with_gaps, varies) = (profile_with_gaps(&mut random), profile_that_varies(&mut random));
+        let profiles = [profile(100), other_profile(), with_gaps, profile_with_asked(), varies];
+        // Now and then a larger cluster.
+        let nodes_max = if random.below(12) == 0 { 60 } else { 20 };
         let mut cluster = Self {
             random,
             seed,
@@ -173,6 +186,8 @@ impl Cluster {
             standing: Standing::new(settings),
             templates: Vec::new(),
             nodes: Vec::new(),
+            nodes_max,
+            gone: Vec::new(),
             bound: Vec::new(),
             nominated: Vec::new(),
             names: 0,
@@ -183,8 +198,9 @@ impl Cluster {
         };
         let sound = cluster.is_about_volumes();
         volumes::begin(&mut cluster.random, cluster.snapshot.objects_mut(), sound);
+        variety::begin(&mut cluster.random, cluster.snapshot.objects_mut());
         cluster.templates = (0..TEMPLATES).map(|_| cluster.new_template()).collect();
-        for _ in 0..cluster.random.below(12) {
+        for _ in 0..cluster.random.below(nodes_max * 3 / 5) {
             cluster.add_node();
         }
         cluster
@@ -234,7 +250,8 @@ impl Cluster {
             let requests = &mut pod["spec"]["containers"][0]["resources"]["requests"];
             requests["memory"] = format!("{}", (1 << 20) + (self.names << 12)).into();
             // Who looks further than the node takes the plain pass.
-            if self.random.below(16) > 0 {
+            if self.random.below(32) > 0 {
+                pod["metadata"]["ownerReferences"] = json!([]);
                 let spec = pod["spec"].as_object_mut().expect("a specification");
                 spec.remove("topologySpreadConstraints");
                 if let Some(affinity) = spec.get_mut("affinity").and_then(Value::as_object_mut) {
@@ -261,10 +278,10 @@ impl Cluster {
         let what = if self.is_about_volumes() && self.random.below(8) > 0 {
             one(&mut self.random, &[5, 6, 10, 11, 14, 16, 22, 22, 22, 22])
         } else {
-            self.random.below(32)
+            self.random.below(38)
         };
         match what {
-            0 if self.nodes.len() < 20 => {
+            0 if self.nodes.len() < self.nodes_max => {
                 self.add_node();
                 "a node joins"
             }
@@ -272,7 +289,15 @@ impl Cluster {
                 let Some(name) = self.some_node() else { return "nothing" };
                 self.nodes.retain(|n| *n != name);
                 self.cache.remove_node(&Atom::new(&name));
+                self.gone.push(name);
                 "a node leaves"
+            }
+            1 if !self.gone.is_empty() && self.random.below(2) == 0 => {
+                let at = self.random.below(self.gone.len());
+                let name = self.gone.swap_remove(at);
+                self.cache.set_node(node(&mut self.random, &name));
+                self.nodes.push(name);
+                "a node returns"
             }
             2..=4 => {
                 let Some(name) = self.some_node() else { return "nothing" };
@@ -285,7 +310,10 @@ impl Cluster {
                 "a node changes"
             }
             5..=9 => {
-                let Some(name) = self.some_node() else { return "nothing" };
+                let Some(mut name) = self.some_node() else { return "nothing" };
+                if !self.gone.is_empty() && self.random.below(20) == 0 {
+                    name = one(&mut self.random, &self.gone);
+                }
                 let mut pod = self.new_manifest();
                 if self.random.below(2) == 0 {
                     // Now and then by a clock that is ahead.
@@ -308,6 +336,7 @@ impl Cluster {
                 let at = self.random.below(self.bound.len());
                 let mut leaving = Pod::clone(&self.bound[at]);
                 leaving.deleting = true;
+                leaving.preempted_by_scheduler = self.random.below(3) == 0;
                 let leaving = Arc::new(leaving);
                 self.bound[at] = Arc::clone(&leaving);
                 self.cache.add(leaving);
@@ -325,6 +354,23 @@ impl Cluster {
                 let pod = self.nominated.swap_remove(at);
                 self.nominator.remove(&pod.uid);
                 "a nomination ends"
+            }
+            30 | 31 if !self.bound.is_empty() => {
+                self.update_pod();
+                "a pod on a node changes"
+            }
+            32 if !self.nominated.is_empty() => {
+                let Some(name) = self.some_node() else { return "nothing" };
+                let mut pod = one(&mut self.random, &self.nominated);
+                if self.random.below(2) == 0 {
+                    Arc::make_mut(&mut pod).priority = one(&mut self.random, &[0, 10, 100]);
+                }
+                self.nominator.set(&pod, &Atom::new(&name));
+                "a pod is nominated elsewhere"
+            }
+            33 => {
+                variety::change_object(&mut self.random, self.snapshot.objects_mut());
+                "a namespace or a workload changes"
             }
             18..=20 => {
                 let (at, from) = (self.random.below(TEMPLATES), self.random.below(TEMPLATES));
@@ -347,6 +393,20 @@ impl Cluster {
             }
             _ => "nothing",
         }
+    }
+
+    /// A pod on a node gets other labels, or is resized where it is.
+    fn update_pod(&mut self) {
+        let (at, other) = (self.random.below(self.bound.len()), self.new_pod());
+        let mut pod = Pod::clone(&self.bound[at]);
+        if self.random.below(2) == 0 {
+            pod.labels = other.labels.clone();
+        } else {
+            pod.requests = other.requests.clone();
+        }
+        let pod = Arc::new(pod);
+        self.bound[at] = Arc::clone(&pod);
+        self.cache.add(pod);
     }
 
     fn change_object(&mut self) {
@@ -418,7 +478,7 @@ impl Cluster {
         let profile = match self.about {
             About::Volumes => 0,
             About::Asked => 3,
-            About::Anything | About::PodsAlone => one(&mut self.random, &[0, 0, 0, 0, 0, 1, 1, 2]),
+            About::Anything | About::PodsAlone => one(&mut self.random, &[0, 0, 0, 0, 0, 1, 1, 2, 4, 4]),
         };
         let question = Question {
             profile: &self.profiles[profile],

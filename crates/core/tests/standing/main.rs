@@ -11,6 +11,7 @@ mod compare;
 mod counts;
 mod counts_of_volumes;
 mod objects;
+mod variety;
 mod volumes;
 
 use cluster::{About, Cluster};
@@ -65,7 +66,7 @@ fn history(seed: u64, settings: StandingSettings, about: About) -> (StandingCoun
 #[test]
 fn both_answer_alike_whatever_happens() {
     let settings = StandingSettings { first_sight: true, ..StandingSettings::default() };
-    let (counts, claims_served) = histories("every class", 24, settings, About::Anything);
+    let (counts, claims_served) = histories("every class", 20, settings, About::Anything);
     let plain: u64 = counts.plain.values().sum();
     assert!(counts.hits > plain, "most pods are answered from a class: {counts:?}");
     assert!(counts.hits > counts.made + counts.rebuilds, "most classes are known: {counts:?}");
@@ -76,15 +77,15 @@ fn both_answer_alike_whatever_happens() {
 #[test]
 fn both_answer_alike_where_classes_come_with_the_second_pod_and_go_for_want_of_memory() {
     let settings = StandingSettings { bytes_max: 6 << 10, ..StandingSettings::default() };
-    let (counts, _) = histories("few classes", 24, settings, About::Anything);
+    let (counts, _) = histories("few classes", 20, settings, About::Anything);
     assert!(counts.dropped > 0 && counts.hits > 0, "classes come and go: {counts:?}");
 }
 
 #[test]
 fn both_answer_alike_where_every_pod_is_alone() {
-    let (counts, _) = histories("alone", 24, StandingSettings::default(), About::PodsAlone);
+    let (counts, _) = histories("alone", 20, StandingSettings::default(), About::PodsAlone);
     assert!(
-        counts.first_sights > 500 && counts.made < counts.hits / 2,
+        counts.first_sights > 200 && counts.made < counts.hits - counts.first_sights,
         "pods are answered over columns, and by a class of their own where domains count: {counts:?}"
     );
 }
@@ -92,7 +93,7 @@ fn both_answer_alike_where_every_pod_is_alone() {
 #[test]
 fn both_answer_alike_whatever_becomes_of_volumes() {
     let settings = StandingSettings { first_sight: true, ..StandingSettings::default() };
-    let (counts, claims_served) = histories("volumes", 24, settings, About::Volumes);
+    let (counts, claims_served) = histories("volumes", 20, settings, About::Volumes);
     assert!(claims_served > counts.hits / 2, "most pods have claims");
     assert!(claims_served > 2 * (counts.made + counts.rebuilds), "most classes are known: {counts:?}");
 }
@@ -101,10 +102,10 @@ fn both_answer_alike_whatever_becomes_of_volumes() {
 fn both_answer_alike_where_plugins_declare_nothing() {
     for first_sight in [true, false] {
         let settings = StandingSettings { first_sight, ..StandingSettings::default() };
-        let (counts, _) = histories("asked", 24, settings, About::Asked);
+        let (counts, _) = histories("asked", 20, settings, About::Asked);
         for plugin in ["Secretive", "OwnWay"] {
             let asked = counts.asked.get(&Atom::new(plugin)).copied().unwrap_or(0);
-            assert!(asked > 400, "{plugin} is asked about the nodes that pass: {counts:?}");
+            assert!(asked > 300, "{plugin} is asked about the nodes that pass: {counts:?}");
         }
     }
 }

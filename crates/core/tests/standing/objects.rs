@@ -1,6 +1,6 @@
 //! Objects of the random histories.
 
-use crate::volumes;
+use crate::{variety, volumes};
 use secondmate_cycle::Random;
 use secondmate_model::objects::{Object, ObjectKind};
 use secondmate_model::{Node, Pod, wire};
@@ -12,7 +12,7 @@ pub fn one<T: Clone>(random: &mut Random, of: &[T]) -> T {
     of[random.below(of.len())].clone()
 }
 
-fn one_in(random: &mut Random, n: usize) -> bool {
+pub fn one_in(random: &mut Random, n: usize) -> bool {
     random.below(n) == 0
 }
 
@@ -30,9 +30,6 @@ pub fn node_in(random: &mut Random, name: &str, zone: Option<&str>) -> Arc<Node>
     let mut labels = json!({"disk": one(random, &["ssd", "hdd"])});
     if !one_in(random, 6) {
         labels[ZONE] = one(random, &["a", "b", "c"]).into();
-    }
-    if let Some(zone) = zone {
-        labels[ZONE] = zone.into();
     }
     if !one_in(random, 12) {
         // Now and then two nodes say that they are one host.
@@ -57,24 +54,28 @@ pub fn node_in(random: &mut Random, name: &str, zone: Option<&str>) -> Arc<Node>
     if one_in(random, 3) {
         allocatable["example.com/gpu"] = one(random, &["1", "4"]).into();
     }
-    let node = json!({"metadata": {"name": name, "labels": labels},
+    let mut node = json!({"metadata": {"name": name, "labels": labels},
         "spec": {"taints": taints, "unschedulable": one_in(random, 10)},
         "status": {"allocatable": allocatable, "images": images}});
+    variety::enrich_node(random, &mut node);
+    if let Some(zone) = zone {
+        node["metadata"]["labels"][ZONE] = zone.into();
+    }
     let wire: wire::Node = serde_json::from_value(node).expect("a node");
     Arc::new(Node::new(&wire).expect("a node that compiles"))
 }
 
 fn term(random: &mut Random) -> Value {
     let mut term = json!({"topologyKey": one(random, &[ZONE, HOST, RACK]),
-        "labelSelector": {"matchLabels": {"app": one(random, &["web", "db"])}}});
+        "labelSelector": variety::selector(random)});
     match random.below(8) {
         0 | 1 => term["namespaceSelector"] = json!({"matchLabels": {"team": "red"}}),
         2 => term["namespaceSelector"] = json!({}),
-        3 => term["namespaces"] = json!(["blue"]),
+        3 => term["namespaces"] = json!(["blue", variety::namespace(random)]),
         _ => {}
     }
-    if one_in(random, 5) {
-        term["matchLabelKeys"] = json!(["version"]);
+    if !term["labelSelector"].is_null() && one_in(random, 5) {
+        term[one(random, &["matchLabelKeys", "matchLabelKeys", "mismatchLabelKeys"])] = json!(["version"]);
     }
     term
 }
@@ -101,12 +102,12 @@ fn constraint(random: &mut Random) -> Value {
         "whenUnsatisfiable": one(random, &["DoNotSchedule", "ScheduleAnyway"]),
         "nodeAffinityPolicy": one(random, &["Honor", "Ignore"]),
         "nodeTaintsPolicy": one(random, &["Honor", "Ignore"]),
-        "labelSelector": {"matchLabels": {"app": one(random, &["web", "db"])}},
+        "labelSelector": variety::selector(random),
     });
     if constraint["whenUnsatisfiable"] == "DoNotSchedule" && one_in(random, 3) {
         constraint["minDomains"] = one(random, &[1, 2, 3, 4]).into();
     }
-    if one_in(random, 4) {
+    if !constraint["labelSelector"].is_null() && one_in(random, 4) {
         constraint["matchLabelKeys"] = json!(["version"]);
     }
     constraint
@@ -172,8 +173,12 @@ pub fn template(random: &mut Random) -> Value {
         spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] = json!({"nodeSelectorTerms":
             [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1", "n2"]}]}]});
     }
-    json!({"metadata": {"namespace": one(random, &["red", "blue"]), "labels": {"app": one(random, &["web", "db", "job"]), "version": one(random, &["1", "2"])}},
-        "spec": spec})
+    let mut template = json!({"metadata": {"namespace": variety::namespace(random), "labels": {"app": one(random, &["web", "db", "job"]), "version": one(random, &["1", "2"])}},
+        "spec": spec});
+    for _ in 0..one(random, &[0, 0, 1, 1, 2]) {
+        variety::enrich(random, &mut template);
+    }
+    template
 }
 
 /// A kind that differs from this one in one thing.
@@ -184,6 +189,10 @@ pub fn sibling(random: &mut Random, template: &Value) -> Value {
         // Alike but for whom terms and selectors mean.
         let field = one(random, &["labels", "namespace"]);
         sibling["metadata"][field] = other["metadata"][field].clone();
+        return sibling;
+    }
+    if one_in(random, 3) {
+        variety::enrich(random, &mut sibling);
         return sibling;
     }
     let spec = &mut sibling["spec"];
