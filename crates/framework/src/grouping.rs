@@ -15,13 +15,17 @@ pub trait Alike: Any + Debug + Send + Sync {
     fn is_same(&self, other: &dyn Any) -> bool;
     /// Equal where [`Alike::is_same`] holds.
     fn hash(&self) -> u64;
+    /// Memory that it holds beyond what every pod has, in bytes: it counts for what is kept by it.
+    fn bytes(&self) -> usize {
+        0
+    }
 }
 
 /// Implements [`Alike`](crate::Alike) by the type's own method `key(&self)`, which returns everything that its verdicts and scores follow
-/// from, beside the nodes, as something that is `Hash` and `PartialEq`.
+/// from, beside the nodes, as something that is `Hash` and `PartialEq`. With `, bytes` the type also has a method for [`Alike::bytes`].
 #[macro_export]
 macro_rules! alike_by_key {
-    ($type:ty) => {
+    ($type:ty $(, $bytes:ident)?) => {
         impl $crate::Alike for $type {
             fn is_same(&self, other: &dyn ::std::any::Any) -> bool {
                 other.downcast_ref::<Self>().is_some_and(|other| self.key() == other.key())
@@ -30,6 +34,10 @@ macro_rules! alike_by_key {
             fn hash(&self) -> u64 {
                 $crate::hash_of(&self.key())
             }
+
+            $(fn bytes(&self) -> usize {
+                <$type>::$bytes(self)
+            })?
         }
     };
 }

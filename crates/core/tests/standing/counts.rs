@@ -21,6 +21,8 @@ pub struct World {
     pub standing: Standing,
     random: Random,
     names: usize,
+    /// Each pod in full.
+    json: Option<String>,
 }
 
 fn node(at: usize) -> Arc<Node> {
@@ -52,7 +54,7 @@ impl World {
         });
         let (profile, standing) = (profile(percentage), Standing::new(settings));
         let (snapshot, nominator) = (Snapshot::default(), Nominator::default());
-        Self { cache, snapshot, nominator, profile, standing, random: Random::new(1), names: 0 }
+        Self { cache, snapshot, nominator, profile, standing, random: Random::new(1), names: 0, json: None }
     }
 
     pub fn place(&mut self, template: &Value) -> Option<Arc<NodeInfo>> {
@@ -76,7 +78,10 @@ impl World {
 
     fn try_pod(&mut self, template: &Value) -> (Arc<Pod>, Outcome) {
         self.names += 1;
-        let pod = pod(template, &format!("p{}", self.names));
+        let mut pod = pod(template, &format!("p{}", self.names));
+        if let Some(json) = &self.json {
+            pod = Arc::new(Pod::clone(&pod).with_json(json));
+        }
         self.cache.refresh(&mut self.snapshot);
         let question = Question {
             profile: &self.profile,
@@ -450,6 +455,23 @@ fn memory_stays_within_the_budget_and_the_class_used_last_stays() {
     assert_eq!(world.nodes_for(&asking("99m")), 1);
     let mut small = World::new(500, 0, StandingSettings { bytes_max: 100, ..settings });
     assert_eq!(small.nodes_for(&asking("1m")), 0, "a class that is larger than all may be is not made");
+}
+
+#[test]
+fn a_class_counts_the_namespaces_that_its_terms_mean_and_the_pod_that_is_kept_in_full() {
+    let bytes_for = |namespaces: usize, json: Option<&str>| {
+        let mut world = World::new(4, 0, AT_ONCE);
+        for at in 0..namespaces {
+            let namespace = json!({"metadata": {"name": format!("ns{at}"), "labels": {"team": "red"}}});
+            world.snapshot.objects_mut().apply(object(ObjectKind::Namespace, namespace));
+        }
+        world.json = json.map(str::to_owned);
+        world.place(&with_affinity("podAntiAffinity", true, "zone", "a"));
+        world.standing.counts().bytes
+    };
+    let few = bytes_for(1, None);
+    assert!(bytes_for(2000, None) > few + 2000 * size_of::<Atom>());
+    assert_eq!(bytes_for(1, Some(&"x".repeat(10_000))), few + 10_000);
 }
 
 #[test]

@@ -324,6 +324,7 @@ impl Class {
 
     fn count_bytes(&self) -> usize {
         size_of::<Self>()
+            + self.key.bytes()
             + self.unsettled.capacity() * size_of::<NodeIndex>()
             + self.ranking.bytes()
             + self.domains.bytes()

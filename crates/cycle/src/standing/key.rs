@@ -67,6 +67,16 @@ impl Key {
         }
     }
 
+    /// Memory that it holds beyond what every key has, in bytes. The pod is in full where guests or extenders read it so, and may be gone
+    /// everywhere else.
+    pub(super) fn bytes(&self) -> usize {
+        let readings = self.readings.iter().flatten().map(|key| key.bytes());
+        let filters = self.group_filters.iter().map(|filter| filter.bytes());
+        let scores = self.group_scores.iter().map(|score| score.bytes());
+        let json = self.pod.json.as_ref().map_or(0, |json| json.len());
+        json + readings.chain(filters).chain(scores).sum::<usize>()
+    }
+
     /// Equal keys have equal hashes.
     pub(super) fn hash(&self) -> u64 {
         self.hash

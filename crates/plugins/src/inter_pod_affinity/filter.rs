@@ -51,6 +51,11 @@ impl Incoming {
         )
     }
 
+    /// Memory of the namespaces of its terms, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.affinity_namespaces.bytes() + self.anti_affinity_namespaces.bytes()
+    }
+
     pub(super) fn pod(&self) -> &Pod {
         &self.pod
     }

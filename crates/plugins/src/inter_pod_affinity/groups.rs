@@ -99,9 +99,13 @@ impl Required {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         (self.incoming.key(), &self.existing)
     }
+
+    fn bytes(&self) -> usize {
+        self.incoming.bytes()
+    }
 }
 
-alike_by_key!(Required);
+alike_by_key!(Required, bytes);
 
 impl GroupFilter for Required {
     fn look<'a>(&'a self, node: &'a NodeInfo, to: &mut Coordinates<'a>) {
@@ -159,9 +163,13 @@ impl Preferred {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         (self.preferences.key(), &self.existing, self.hard_pod_affinity_weight)
     }
+
+    fn bytes(&self) -> usize {
+        self.preferences.bytes()
+    }
 }
 
-alike_by_key!(Preferred);
+alike_by_key!(Preferred, bytes);
 
 impl GroupScore for Preferred {
     fn look<'a>(&'a self, node: &'a NodeInfo, to: &mut Coordinates<'a>) {

@@ -42,6 +42,11 @@ impl Preferences {
         self.terms().next().is_none()
     }
 
+    /// Memory of the namespaces of its terms, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.namespaces.bytes()
+    }
+
     /// Whom they mean, and how much.
     pub(super) fn key(&self) -> impl Hash + PartialEq + '_ {
         let lists = affinity(&self.pod).map(|a| (&a.preferred_affinity, &a.preferred_anti_affinity));

@@ -1,6 +1,7 @@
 //! Terms of the incoming pod: whom they mean, with namespace selectors worked into namespaces.
 
 use rustc_hash::FxHashSet;
+use secondmate_framework::hash_of;
 use secondmate_model::objects::Objects;
 use secondmate_model::{Atom, NodeInfo, Pod, PodAffinityTerm};
 use smallvec::SmallVec;
@@ -15,17 +16,32 @@ pub(super) enum Namespaces {
     /// A few, by name.
     Few(SmallVec<[Atom; 2]>),
     /// More than are worth going through one by one.
-    Many(FxHashSet<Atom>),
+    Many(NamespaceSet),
 }
 
-/// Of a set its size alone: its order is by chance.
 impl Hash for Namespaces {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Self::Any => {}
             Self::Few(names) => names.hash(state),
-            Self::Many(names) => names.len().hash(state),
+            Self::Many(set) => set.hash.hash(state),
         }
+    }
+}
+
+/// Namespaces of which the order does not count.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct NamespaceSet {
+    /// The sum of what the names hash to: it does not depend on their order, which is by chance, and tells sets of the same size apart.
+    hash: u64,
+    names: FxHashSet<Atom>,
+}
+
+impl FromIterator<Atom> for NamespaceSet {
+    fn from_iter<T: IntoIterator<Item = Atom>>(names: T) -> Self {
+        let names: FxHashSet<Atom> = names.into_iter().collect();
+        let hash = names.iter().fold(0_u64, |sum, name| sum.wrapping_add(hash_of(name)));
+        Self { hash, names }
     }
 }
 
@@ -51,10 +67,13 @@ impl Namespaces {
         match self {
             Self::Any => true,
             Self::Few(names) => names.contains(namespace),
-            Self::Many(names) => names.contains(namespace),
+            Self::Many(set) => set.names.contains(namespace),
         }
     }
 }
+
+/// Memory of the set's table for each name that there is room for: the name, and a byte that says where it is.
+const NAME_BYTES: usize = size_of::<Atom>() + 1;
 
 /// The namespaces of a list of terms, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
@@ -63,6 +82,16 @@ pub(super) struct ExpandedNamespaces(SmallVec<[Namespaces; 2]>);
 impl ExpandedNamespaces {
     pub(super) fn of<'a>(terms: impl Iterator<Item = &'a PodAffinityTerm>, objects: &Objects) -> Self {
         Self(terms.map(|term| Namespaces::of(term, objects)).collect())
+    }
+
+    /// Memory of the names, in bytes: as much as the cluster has namespaces where a selector means most of them.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |namespaces: &Namespaces| match namespaces {
+            Namespaces::Any => 0,
+            Namespaces::Few(names) => names.len() * size_of::<Atom>(),
+            Namespaces::Many(set) => set.names.capacity() * NAME_BYTES,
+        };
+        self.0.iter().map(of).sum()
     }
 
     /// Whether the term at this place in the list means the pod.
@@ -89,5 +118,22 @@ impl ExpandedNamespaces {
     /// Whether all terms, and at least one, mean the pod.
     pub(super) fn all_match(&self, terms: &[PodAffinityTerm], pod: &Pod) -> bool {
         !terms.is_empty() && terms.iter().enumerate().all(|(at, term)| self.matches(at, term, pod))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn many(names: impl Iterator<Item = u32>) -> Namespaces {
+        Namespaces::Many(names.map(|name| Atom::new(&format!("ns{name}"))).collect())
+    }
+
+    #[test]
+    fn large_sets_hash_to_what_is_in_them_in_whatever_order() {
+        let hash = |namespaces: &Namespaces| hash_of(namespaces);
+        let (set, other) = (many(0..1000), many(1..1001));
+        assert_eq!((&set, hash(&set)), (&many((0..1000).rev()), hash(&many((0..1000).rev()))));
+        assert_ne!(hash(&set), hash(&other), "of the same size");
     }
 }
