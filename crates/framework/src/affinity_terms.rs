@@ -49,8 +49,8 @@ impl ExistingTerm {
 /// The terms of the pods on the nodes of a snapshot, each once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AffinityTerms {
-    /// Each with how often pods have it; none where that is never any more.
-    rows: Vec<Option<(Arc<ExistingTerm>, usize)>>,
+    /// None where no pod has the term any more.
+    rows: Vec<Option<Row>>,
     numbers: FxHashMap<Arc<ExistingTerm>, usize>,
     vacant: Vec<usize>,
     /// Rows by a label that their selectors ask for: a key, and its value.
@@ -59,44 +59,81 @@ pub(crate) struct AffinityTerms {
     others: Vec<usize>,
 }
 
-/// A label that every pod has which the term matches.
-fn label(term: &PodAffinityTerm) -> Option<(&Atom, &Atom)> {
-    term.selector.requirements().iter().find_map(|requirement| match requirement {
+#[derive(Clone, Debug)]
+struct Row {
+    term: Arc<ExistingTerm>,
+    /// How often pods have it.
+    pods: usize,
+    /// The requirement under whose label it is filed, by its place in the selector.
+    under: Option<usize>,
+}
+
+impl Row {
+    fn label(&self) -> Option<(&Atom, &Atom)> {
+        label(&self.term.term.selector.requirements()[self.under?])
+    }
+}
+
+/// The label that every pod has which meets the requirement.
+fn label(requirement: &Requirement) -> Option<(&Atom, &Atom)> {
+    match requirement {
         Requirement::In(key, values) => {
             values.first().filter(|_| values.len() == 1).map(|value| (key, value))
         }
         _ => None,
-    })
+    }
 }
 
 impl AffinityTerms {
     /// The terms that may match a pod with these labels, in an order that follows from the history alone. All others do not.
     pub(crate) fn about(&self, labels: &Labels) -> impl Iterator<Item = &Arc<ExistingTerm>> {
-        let with = labels.iter().filter_map(|(key, value)| self.by_label.get(key)?.get(value));
-        let mut rows: SmallVec<[usize; 8]> = with.flatten().chain(&self.others).copied().collect();
-        rows.sort_unstable();
-        rows.into_iter().filter_map(|at| self.rows[at].as_ref()).map(|(term, _)| term)
+        self.rows_about(labels).into_iter().filter_map(|at| self.rows[at].as_ref()).map(|row| &row.term)
     }
 
-    fn file(&mut self, term: &PodAffinityTerm) -> &mut Vec<usize> {
-        match label(term) {
+    fn rows_about(&self, labels: &Labels) -> SmallVec<[usize; 8]> {
+        let with = labels.iter().filter_map(|(key, value)| self.filed(key, value));
+        let mut rows: SmallVec<[usize; 8]> = with.flatten().chain(&self.others).copied().collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    fn filed(&self, key: &Atom, value: &Atom) -> Option<&Vec<usize>> {
+        self.by_label.get(key)?.get(value)
+    }
+
+    /// The requirement under whose label the fewest are filed now, by its place. Many terms have a label in common, such as the component of
+    /// a chart of which there are many releases, and beside it one that tells them apart.
+    fn best_label(&self, term: &PodAffinityTerm) -> Option<usize> {
+        let requirements = term.selector.requirements().iter().enumerate();
+        let labels = requirements.filter_map(|(at, requirement)| Some((at, label(requirement)?)));
+        let best = labels.min_by_key(|(_, (key, value))| self.filed(key, value).map_or(0, Vec::len));
+        best.map(|(at, _)| at)
+    }
+
+    fn file(&mut self, row: &Row, at: usize) {
+        let rows = match row.label() {
             Some((key, value)) => {
                 self.by_label.entry(key.clone()).or_default().entry(value.clone()).or_default()
             }
             None => &mut self.others,
-        }
+        };
+        rows.push(at);
     }
 
-    fn unfile(&mut self, term: &PodAffinityTerm, at: usize) {
-        let rows = self.file(term);
-        rows.retain(|row| *row != at);
-        if let (true, Some((key, value))) = (rows.is_empty(), label(term))
-            && let Some(values) = self.by_label.get_mut(key)
-        {
-            values.remove(value);
-            if values.is_empty() {
-                self.by_label.remove(key);
+    fn unfile(&mut self, row: &Row, at: usize) {
+        let Some((key, value)) = row.label() else {
+            self.others.retain(|other| *other != at);
+            return;
+        };
+        let Some(values) = self.by_label.get_mut(key) else { return };
+        if let Some(rows) = values.get_mut(value) {
+            rows.retain(|other| *other != at);
+            if rows.is_empty() {
+                values.remove(value);
             }
+        }
+        if values.is_empty() {
+            self.by_label.remove(key);
         }
     }
 
@@ -118,33 +155,29 @@ impl AffinityTerms {
     }
 
     fn add(&mut self, term: ExistingTerm) {
-        if let Some((_, count)) = self.numbers.get(&term).and_then(|at| self.rows[*at].as_mut()) {
-            *count += 1;
+        if let Some(row) = self.numbers.get(&term).and_then(|at| self.rows[*at].as_mut()) {
+            row.pods += 1;
             return;
         }
         let term = Arc::new(term);
-        let row = Some((Arc::clone(&term), 1));
-        let at = match self.vacant.pop() {
-            Some(at) => {
-                self.rows[at] = row;
-                at
-            }
-            None => {
-                self.rows.push(row);
-                self.rows.len() - 1
-            }
-        };
-        self.file(&term.term).push(at);
+        let row = Row { under: self.best_label(&term.term), term: Arc::clone(&term), pods: 1 };
+        let at = self.vacant.pop().unwrap_or_else(|| {
+            self.rows.push(None);
+            self.rows.len() - 1
+        });
+        self.file(&row, at);
+        self.rows[at] = Some(row);
         self.numbers.insert(term, at);
     }
 
     fn remove(&mut self, term: &ExistingTerm) {
         let Some(&at) = self.numbers.get(term) else { return };
-        let Some((_, count)) = &mut self.rows[at] else { return };
-        *count -= 1;
-        if *count == 0 {
-            self.rows[at] = None;
-            self.unfile(&term.term, at);
+        let Some(row) = &mut self.rows[at] else { return };
+        row.pods -= 1;
+        if row.pods == 0
+            && let Some(row) = self.rows[at].take()
+        {
+            self.unfile(&row, at);
             self.numbers.remove(term);
             self.vacant.push(at);
         }
@@ -179,7 +212,7 @@ mod tests {
 
     fn told(terms: &AffinityTerms) -> Vec<(TermList, String)> {
         let rows = terms.rows.iter().flatten();
-        rows.map(|(term, _)| (term.list, term.term.selector.to_string())).collect()
+        rows.map(|row| (row.term.list, row.term.term.selector.to_string())).collect()
     }
 
     #[test]
@@ -227,6 +260,33 @@ mod tests {
         assert_eq!(about(&terms, "a"), "app");
         assert_eq!(about(&terms, "b"), "app=b app=b app");
         nodes[1..].iter().for_each(|node| terms.replace(Some(node), None));
+        assert!(terms.by_label.is_empty() && terms.others.is_empty(), "{terms:?}");
+    }
+
+    #[test]
+    fn a_term_is_filed_where_the_fewest_are() {
+        let labels = |release: usize| {
+            let release = format!("r{release}");
+            let labels = [("component", "primary"), ("instance", release.as_str()), ("name", "db")];
+            json!(labels.into_iter().collect::<std::collections::BTreeMap<_, _>>())
+        };
+        let of_release = |release: usize| {
+            let term = json!({"topologyKey": "host", "labelSelector": {"matchLabels": labels(release)}});
+            let pod = json!({"metadata": {"name": "p", "uid": release.to_string(), "namespace": "ns", "labels": labels(release)},
+                "spec": {"containers": [], "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}});
+            Arc::new(Pod::new(&from::<wire::Pod>(pod)).expect("a pod that compiles"))
+        };
+        let mut terms = AffinityTerms::default();
+        let pods: Vec<_> = (0..500).map(of_release).collect();
+        let nodes: Vec<_> = pods.iter().map(|pod| node(&[pod])).collect();
+        nodes.iter().for_each(|node| terms.replace(None, Some(node)));
+        for pod in &pods {
+            // Its own, and the few that came when there was nothing to choose between.
+            assert!(terms.rows_about(&pod.labels).len() <= 3);
+            let means_it = |term: &&Arc<ExistingTerm>| term.term.selector.matches(&pod.labels);
+            assert_eq!(terms.about(&pod.labels).filter(means_it).count(), 1);
+        }
+        nodes.iter().for_each(|node| terms.replace(Some(node), None));
         assert!(terms.by_label.is_empty() && terms.others.is_empty(), "{terms:?}");
     }
 
