@@ -5,7 +5,7 @@ use crate::claims_in_use::ClaimsInUse;
 use rustc_hash::FxHashMap;
 use secondmate_model::objects::{ObjectName, Objects, StorageChange};
 use secondmate_model::{Atom, Labels, NodeInfo};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Changes of single nodes that a snapshot remembers. Who has not looked for longer looks at every node again, which costs as much as
@@ -32,10 +32,10 @@ impl NodeIndex {
 pub struct Snapshot {
     nodes: Vec<Arc<NodeInfo>>,
     positions: FxHashMap<Atom, NodeIndex>,
-    /// Positions of the nodes with pods that declare (anti-)affinity, ascending.
-    with_affinity: Vec<NodeIndex>,
-    /// Positions of the nodes with pods that have required anti-affinity, ascending.
-    with_required_anti_affinity: Vec<NodeIndex>,
+    /// Positions of the nodes with pods that declare (anti-)affinity, in order: in large clusters one comes or goes with most pods.
+    with_affinity: BTreeSet<NodeIndex>,
+    /// Positions of the nodes with pods that have required anti-affinity, in order.
+    with_required_anti_affinity: BTreeSet<NodeIndex>,
     /// The different affinity terms of the pods on the nodes.
     terms: AffinityTerms,
     claims: ClaimsInUse,
@@ -276,10 +276,10 @@ impl Snapshot {
             let position = NodeIndex(u32::try_from(at).expect("fewer than 2^32 nodes"));
             self.positions.insert(info.name().clone(), position);
             if !info.pods_with_affinity().is_empty() {
-                self.with_affinity.push(position);
+                self.with_affinity.insert(position);
             }
             if !info.pods_with_required_anti_affinity().is_empty() {
-                self.with_required_anti_affinity.push(position);
+                self.with_required_anti_affinity.insert(position);
             }
             self.claims.replace(position, None, info);
         }
@@ -301,14 +301,12 @@ impl Snapshot {
     }
 }
 
-/// Puts a position into an ascending list, or takes it out.
-fn flip(list: &mut Vec<NodeIndex>, position: NodeIndex, wanted: bool) {
-    match (list.binary_search(&position), wanted) {
-        (Err(at), true) => list.insert(at, position),
-        (Ok(at), false) => {
-            list.remove(at);
-        }
-        _ => {}
+/// Puts a position into a set, or takes it out.
+fn flip(set: &mut BTreeSet<NodeIndex>, position: NodeIndex, wanted: bool) {
+    if wanted {
+        set.insert(position);
+    } else {
+        set.remove(&position);
     }
 }
 

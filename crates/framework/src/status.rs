@@ -57,6 +57,16 @@ struct Inner {
 pub struct Status(Option<Box<Inner>>);
 
 impl Status {
+    /// Memory that it takes beside itself, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let text = |reason: &Reason| match reason {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(text) => text.capacity(),
+        };
+        self.0.as_ref().map_or(0, |inner| size_of::<Inner>() + inner.reasons.iter().map(text).sum::<usize>())
+    }
+
     /// Success.
     pub const SUCCESS: Self = Self(None);
 

@@ -14,6 +14,16 @@ pub enum Trial {
     Rejected(Status),
 }
 
+impl Trial {
+    /// Memory that it takes beside itself, in bytes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Candidate(_) => 0,
+            Self::Rejected(status) => status.bytes(),
+        }
+    }
+}
+
 /// What tells a node on which evictions make room from another one: all but who the victims are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialMarks {
@@ -44,6 +54,8 @@ pub struct TrialTerms {
 pub struct KeptTrials {
     terms: Option<TrialTerms>,
     by_node: FxHashMap<u32, Trial>,
+    /// Memory of the statuses among them, in bytes.
+    statuses: usize,
     /// The latest start of a pod that had a part in one.
     latest_start: Option<Timestamp>,
     counts: TrialCounts,
@@ -62,7 +74,7 @@ impl KeptTrials {
     /// Memory that they take, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.by_node.capacity() * (size_of::<(u32, Trial)>() + 1)
+        self.by_node.capacity() * (size_of::<(u32, Trial)>() + 1) + self.statuses
     }
 
     /// From here on trials are asked for and kept under these terms; those under others are forgotten. So are all where it is not later than
@@ -70,6 +82,7 @@ impl KeptTrials {
     pub fn begin(&mut self, terms: TrialTerms, now: Timestamp) {
         if self.terms != Some(terms) || self.latest_start.is_some_and(|start| now <= start) {
             self.by_node.clear();
+            self.statuses = 0;
             self.latest_start = None;
             self.terms = Some(terms);
         }
@@ -107,14 +120,17 @@ impl KeptTrials {
         let latest = starts.max().max(self.latest_start);
         if latest.is_none_or(|start| start < now) {
             self.latest_start = latest;
-            self.by_node.insert(node.0, trial);
+            self.statuses += trial.bytes();
+            let old = self.by_node.insert(node.0, trial);
+            self.statuses -= old.as_ref().map_or(0, Trial::bytes);
         }
     }
 
     /// The node has changed.
     pub fn forget(&mut self, node: NodeIndex) {
         if !self.by_node.is_empty() {
-            self.by_node.remove(&node.0);
+            let old = self.by_node.remove(&node.0);
+            self.statuses -= old.as_ref().map_or(0, Trial::bytes);
         }
     }
 
@@ -156,6 +172,25 @@ mod tests {
         }
         kept.forget(NODE);
         assert_eq!(kept.get(NODE), None);
+    }
+
+    #[test]
+    fn what_a_rejection_says_counts_as_long_as_it_is_kept() {
+        let (mut kept, terms) = (KeptTrials::default(), TrialTerms { priority: 1, budgets: 1 });
+        let long = || Trial::Rejected(Status::unschedulable("x".repeat(10_000)));
+        kept.begin(terms, at(10));
+        kept.keep(NODE, rejected(), std::iter::empty(), at(10));
+        let least = kept.bytes();
+        kept.keep(NODE, long(), std::iter::empty(), at(10));
+        assert_eq!(kept.bytes(), least + 10_000);
+        kept.keep(NODE, rejected(), std::iter::empty(), at(10));
+        assert_eq!(kept.bytes(), least);
+        kept.keep(NODE, long(), std::iter::empty(), at(10));
+        kept.forget(NODE);
+        assert!(kept.bytes() < least);
+        kept.keep(NODE, long(), std::iter::empty(), at(10));
+        kept.begin(TrialTerms { priority: 2, ..terms }, at(10));
+        assert!(kept.bytes() < least);
     }
 
     #[test]
