@@ -69,9 +69,13 @@ impl Plugin for GuestPlugin {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key(Vec<u8>);
 
-alike_by_key!(Key);
+alike_by_key!(Key, bytes);
 
 impl Key {
+    fn bytes(&self) -> usize {
+        self.0.capacity()
+    }
+
     fn key(&self) -> &[u8] {
         &self.0
     }
