@@ -246,6 +246,10 @@ impl Cluster {
         let at = self.random.below(TEMPLATES);
         let name = self.name("p");
         let mut pod = manifest(&self.templates[at], &name);
+        if self.random.below(8) == 0 {
+            // Of one class with the others, and other nominated pods count for it.
+            pod["spec"]["priority"] = one(&mut self.random, &[0, 10, 100]).into();
+        }
         if self.about == About::PodsAlone {
             let requests = &mut pod["spec"]["containers"][0]["resources"]["requests"];
             requests["memory"] = format!("{}", (1 << 20) + (self.names << 12)).into();
