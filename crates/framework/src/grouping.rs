@@ -3,7 +3,7 @@
 
 use crate::status::Status;
 use rustc_hash::FxHasher;
-use secondmate_model::{Atom, NodeInfo};
+use secondmate_model::{Atom, NodeInfo, Pod};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::fmt::Debug;
@@ -69,6 +69,11 @@ pub trait GroupFilter: Alike {
     fn look<'a>(&'a self, node: &'a NodeInfo, coordinates: &mut Coordinates<'a>);
     /// The verdict on nodes at these places. Of the domains at each coordinate the totals tell what counts beside the node's own.
     fn filter(&self, places: &[Place], totals: &[DomainTotals]) -> Status;
+    /// Whether the verdict on a node for the pod in this cycle may be another one with this pod, which is nominated to it. Otherwise what
+    /// [`PreFilter::add_pod`](crate::PreFilter::add_pod) makes of it must change nothing.
+    fn is_concerned_by(&self, _nominated: &Pod) -> bool {
+        true
+    }
 }
 
 /// What all domains at a coordinate come to: those that count, see [`Coordinate::Domain`].

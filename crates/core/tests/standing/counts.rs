@@ -283,6 +283,32 @@ fn nodes_to_which_pods_are_nominated_are_looked_at_where_that_changes_however_ma
 }
 
 #[test]
+fn nominated_pods_that_do_not_concern_who_looks_at_domains_cost_no_look() {
+    for kind in [
+        spread("kubernetes.io/hostname"),
+        with_affinity("podAntiAffinity", true, "kubernetes.io/hostname", "a"),
+    ] {
+        let mut world = World::new(60, 0, AT_ONCE);
+        let namespace = json!({"metadata": {"name": "ns", "labels": {"team": "red"}}});
+        world.snapshot.objects_mut().apply(object(ObjectKind::Namespace, namespace));
+        for at in 0..40 {
+            let mut stranger = asking("1");
+            // Of the same kind on some nodes.
+            stranger["metadata"]["labels"]["app"] = if at < 5 { "a" } else { "b" }.into();
+            world.nominator.set(&pod(&stranger, &format!("nominated-{at}")), &Atom::new(&format!("n{at}")));
+        }
+        world.place(&kind);
+        for _ in 0..3 {
+            let looked_at = world.nodes_for(&kind);
+            assert!(
+                (5..=7).contains(&looked_at),
+                "{looked_at}: of the same kind, and the node of the pod before"
+            );
+        }
+    }
+}
+
+#[test]
 fn preemption_tries_out_nodes_to_which_pods_are_nominated_once() {
     let mut preemptor = asking("3");
     preemptor["spec"]["priority"] = 10.into();

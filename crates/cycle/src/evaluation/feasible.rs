@@ -123,7 +123,7 @@ fn ask_pre_filters(
 pub struct FilterRunner<'a> {
     profile: &'a Profile,
     filters: Vec<RunningFilter<'a>>,
-    hooks: Vec<(&'a Atom, &'a dyn PreFilter)>,
+    hooks: Vec<(&'a PluginRef, &'a dyn PreFilter)>,
     /// Runs that passed all filters.
     passed: Cell<u64>,
     /// Runs whose calls are still to be timed one by one, where the cycle is timed.
@@ -171,7 +171,7 @@ impl<'a> FilterRunner<'a> {
         }));
         let mut hooks = Vec::with_capacity(profile.pre_filter.len());
         let hooked = profile.pre_filter.iter().filter(|p| !state.skips_filter(&p.name));
-        hooks.extend(hooked.map(|p| (&p.name, &*p.point)));
+        hooks.extend(hooked.map(|p| -> (&PluginRef, &dyn PreFilter) { (p, &*p.point) }));
         Self {
             profile,
             passed: Cell::new(0),
@@ -203,6 +203,18 @@ impl<'a> FilterRunner<'a> {
         pod: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Result<Option<(NodeInfo, CycleState)>, Status> {
+        self.with_nominated_but_for(cx, state, pod, node, &[])
+    }
+
+    /// The same, where these plugins, by number, are not told.
+    fn with_nominated_but_for(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: &NodeInfo,
+        without: &[usize],
+    ) -> Result<Option<(NodeInfo, CycleState)>, Status> {
         let mut counting = nominated_with(cx, pod, node.name()).peekable();
         if counting.peek().is_none() {
             return Ok(None);
@@ -210,12 +222,61 @@ impl<'a> FilterRunner<'a> {
         let (mut node, mut state) = (node.clone(), state.clone());
         for other in counting {
             node.add_pod(Arc::clone(other));
-            let status = self.add_pod(cx, &mut state, pod, other, &node);
+            let status = self.tell_added(cx, &mut state, pod, other, &node, without);
             if !status.is_success() {
                 return Err(status);
             }
         }
         Ok(Some((node, state)))
+    }
+
+    fn tell_added(
+        &self,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        added: &Arc<Pod>,
+        node: &NodeInfo,
+        without: &[usize],
+    ) -> Status {
+        for (PluginRef { name, .. }, hook) in
+            self.hooks.iter().filter(|(plugin, _)| !without.contains(&plugin.number))
+        {
+            let ask = || hook.add_pod(cx, state, pod, added, node);
+            let status = run(name, points::ADD_POD, Some(node.name()), ask);
+            if !status.is_success() {
+                return Status::error(format!(
+                    "running AddPod on PreFilter plugin {:?}: {}",
+                    name.as_str(),
+                    status.message()
+                ))
+                .by(name);
+            }
+        }
+        Status::SUCCESS
+    }
+
+    /// As [`Self::run_without`], beside the nominated pods that count: these do not concern the plugins that are left out.
+    pub(crate) fn run_beside_nominated(
+        &self,
+        cx: &Context<'_>,
+        state: &CycleState,
+        pod: &Arc<Pod>,
+        node: &NodeInfo,
+        without: &[usize],
+    ) -> (Status, usize) {
+        match self.with_nominated_but_for(cx, state, pod, node, without) {
+            Err(failure) => return (failure, 0),
+            Ok(Some((node_with, state_with))) => {
+                let (status, left_out) = self.run_without(cx, &state_with, pod, &node_with, without);
+                if !status.is_success() {
+                    return (status, left_out);
+                }
+            }
+            Ok(None) => {}
+        }
+        // All that are left out have judged by now, with the nominated pods.
+        (self.run_without(cx, state, pod, node, without).0, without.len())
     }
 
     fn run_once(&self, cx: &Context<'_>, state: &CycleState, pod: &Arc<Pod>, node: &NodeInfo) -> Status {
@@ -339,19 +400,7 @@ impl RunFilters for FilterRunner<'_> {
         added: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status {
-        for (name, plugin) in &self.hooks {
-            let ask = || plugin.add_pod(cx, state, pod, added, node);
-            let status = run(name, points::ADD_POD, Some(node.name()), ask);
-            if !status.is_success() {
-                return Status::error(format!(
-                    "running AddPod on PreFilter plugin {:?}: {}",
-                    name.as_str(),
-                    status.message()
-                ))
-                .by(name);
-            }
-        }
-        Status::SUCCESS
+        self.tell_added(cx, state, pod, added, node, &[])
     }
 
     fn remove_pod(
@@ -362,7 +411,7 @@ impl RunFilters for FilterRunner<'_> {
         removed: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status {
-        for (name, plugin) in &self.hooks {
+        for (PluginRef { name, .. }, plugin) in &self.hooks {
             let ask = || plugin.remove_pod(cx, state, pod, removed, node);
             let status = run(name, points::REMOVE_POD, Some(node.name()), ask);
             if !status.is_success() {

@@ -100,26 +100,47 @@ impl Asker<'_, '_> {
     }
 
     /// Nodes of which the verdict for this pod says nothing about the next one, in no order: it has volumes there, it is nominated to them
-    /// itself, or pods that are nominated to them count and what they change hangs on more than the node.
+    /// itself, or pods that are nominated to them count and what they change hangs on more than the node and its group.
     fn unsettled(&self) -> Vec<NodeIndex> {
         let cx = self.cx();
         let own = cx.nominations.node_of(&self.pass.pod.uid).and_then(|name| cx.snapshot.position(name));
         let mut unsettled = self.plan.particular.clone();
         unsettled.extend(own);
-        if !self.plan.judges_by_node_alone() {
+        if self.plan.reads_apart() {
             unsettled.append(&mut self.with_nominated());
+        } else if !self.plan.apart.is_empty() {
+            let mut nominated = self.with_nominated();
+            nominated.retain(|at| self.concerns_groups(cx.snapshot.at(*at).name()));
+            unsettled.append(&mut nominated);
         }
         unsettled
     }
 
-    /// The verdict on a node, and how many filters by group come before it and were not asked. Where nominated pods count they were: a
-    /// rejection is final then, and what passes both with and without those pods passes them.
+    /// Whether a filter by group judges otherwise by a nominated pod that counts on the node: then its verdict is not the group's.
+    fn concerns_groups(&self, node: &Atom) -> bool {
+        nominated_with(self.cx(), self.pass.pod, node).any(|nominated| {
+            self.plan.group_filters.iter().any(|(filter, by_group)| {
+                let ask = || by_group.is_concerned_by(nominated);
+                run(&filter.name, Point::Filter.name(), Some(node), ask)
+            })
+        })
+    }
+
+    /// The verdict on a node, and how many filters by group come before it and were not asked. Where nominated pods concern those they were:
+    /// a rejection is final then, and what passes both with and without those pods passes them.
     fn filter(&self, node: &NodeInfo) -> (Status, usize) {
         let (cx, pod, state) = (self.cx(), self.pass.pod, &self.pass.state);
-        if self.plan.apart.is_empty() || nominated_with(cx, pod, node.name()).next().is_some() {
+        let apart = &self.plan.apart;
+        if apart.is_empty() {
             return (self.runner.run(cx, state, pod, node), 0);
         }
-        self.runner.run_without(cx, state, pod, node, &self.plan.apart)
+        if !self.has_nominated(node.name()) {
+            return self.runner.run_without(cx, state, pod, node, apart);
+        }
+        if self.concerns_groups(node.name()) {
+            return (self.runner.run(cx, state, pod, node), 0);
+        }
+        self.runner.run_beside_nominated(cx, state, pod, node, apart)
     }
 
     /// How a node stands at these coordinates.

@@ -151,7 +151,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Whether a plugin told something that it reads for this pod beside the node: storage, say.
-    fn reads_apart(&self) -> bool {
+    pub(super) fn reads_apart(&self) -> bool {
         let mut told = self.readings.iter().filter_map(|(_, reading)| reading.as_ref());
         told.any(|reading| !reading.is_of_nothing())
     }

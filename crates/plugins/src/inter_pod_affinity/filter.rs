@@ -51,6 +51,14 @@ impl Incoming {
         )
     }
 
+    /// Whether a required term of either of the two means the other.
+    pub(super) fn is_concerned_by(&self, other: &Pod) -> bool {
+        let mut unwanted = self.anti_affinity().iter().enumerate();
+        meaning(other, &self.pod, &self.namespace_labels).next().is_some()
+            || self.affinity_namespaces.all_match(self.affinity(), other)
+            || unwanted.any(|(at, term)| self.anti_affinity_namespaces.matches(at, term, other))
+    }
+
     /// Memory of the namespaces of its terms, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.affinity_namespaces.bytes() + self.anti_affinity_namespaces.bytes()

@@ -145,6 +145,10 @@ impl GroupFilter for Required {
             && (affinity.iter().all(counted) || (self.incoming.wants_its_own_kind && nowhere()));
         rejection(meets_affinity, || !anti_affinity.iter().any(counted), || existing.iter().any(counted))
     }
+
+    fn is_concerned_by(&self, nominated: &Pod) -> bool {
+        self.incoming.is_concerned_by(nominated)
+    }
 }
 
 /// The score by terms. There is a coordinate for each key of the pod's preferred terms and of the terms that mean it; what counts for a

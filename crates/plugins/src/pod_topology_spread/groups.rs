@@ -105,6 +105,12 @@ impl GroupFilter for HardSpread {
             Some(Skew { with_pod: pods + self.own[at], minimum })
         })
     }
+
+    fn is_concerned_by(&self, nominated: &Pod) -> bool {
+        let mut list = self.constraints.list.iter();
+        nominated.namespace == self.pod.namespace
+            && list.any(|constraint| self.constraints.selector(constraint).matches(&nominated.labels))
+    }
 }
 
 impl SoftSpread {
