@@ -15,6 +15,7 @@ mod tests;
 mod tls;
 pub(crate) mod without_http;
 
+use crate::connect::in_time;
 use crate::heartbeat::Heartbeat;
 use crate::inbox::{Inbox, Message};
 use crate::options::StartError;
@@ -42,6 +43,9 @@ use tracing::{info, warn};
 /// Between two signs of life while an answer is awaited.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
+/// Longest wait for the files of TLS.
+const FILES_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// An extender that can be called.
 pub(crate) struct Client {
     configured: secondmate_config::Extender,
@@ -51,8 +55,18 @@ pub(crate) struct Client {
 /// Makes the clients of the configured extenders. Nobody is called.
 ///
 /// # Errors
-/// A URL is none, or certificates and keys cannot be used.
+/// A URL is none, certificates and keys cannot be used, or reading them takes too long.
 pub(crate) async fn clients(configured: &[secondmate_config::Extender]) -> Result<Vec<Client>, StartError> {
+    if configured.is_empty() {
+        return Ok(Vec::new());
+    }
+    // A certificate may be a FIFO to which nobody writes. No task of the runtime waits for it.
+    let (runtime, configured) = (Handle::current(), configured.to_vec());
+    let what = "the certificates of the extenders".to_owned();
+    in_time(what, FILES_TIMEOUT, move || runtime.block_on(clients_of(&configured))).await?
+}
+
+async fn clients_of(configured: &[secondmate_config::Extender]) -> Result<Vec<Client>, StartError> {
     let mut clients = Vec::new();
     for (number, extender) in configured.iter().enumerate() {
         let http = Http::new(extender).await.map_err(|source| StartError::Extender {

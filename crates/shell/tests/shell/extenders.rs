@@ -1,7 +1,7 @@
 //! An HTTP extender beside the scheduler: what it is sent, what it decides, and what becomes of pods when it fails.
 
 use crate::fixture::{NAME, bound, events_of, options, pod, sandbox, until, until_bound};
-use secondmate_config::{Configuration, Extender, PluginCatalogue, make_profiles};
+use secondmate_config::{Configuration, Extender, ExtenderTls, PluginCatalogue, make_profiles};
 use secondmate_sandbox::Sandbox;
 use secondmate_shell::Shell;
 use serde_json::{Value, json};
@@ -354,4 +354,34 @@ async fn redirects_that_keep_the_question_are_followed_and_credentials_are_sent_
     let said = format!("failed filter with extender at URL {}/filter, code 401", refusing.url);
     until(&said, || events_of(&sandbox, "q").iter().any(|(_, _, note, _)| *note == said)).await;
     shell.stop().await;
+}
+
+/// A certificate that is a FIFO, to which somebody writes only after a while: the start can be given up before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_waits_for_a_certificate_can_be_given_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fifo = folder.path().join("tls.crt");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo is there");
+    assert!(made.success());
+    let file = fifo.to_str().expect("a text").to_owned();
+    let tls = ExtenderTls { cert_file: file.clone(), key_file: file, ..ExtenderTls::default() };
+    let waits = Extender {
+        url_prefix: "https://127.0.0.1:1".to_owned(),
+        filter_verb: "filter".to_owned(),
+        tls_config: Some(tls),
+        ..Extender::default()
+    };
+    let sandbox = sandbox(1).await;
+    let options = secondmate_shell::Options { extenders: vec![waits], ..options(&sandbox) };
+    let written = Arc::new(Mutex::new(false));
+    let writes = Arc::clone(&written);
+    let writer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(3));
+        *writes.lock().expect("nobody panics with it") = true;
+        // Each end waits for the other.
+        drop(std::fs::OpenOptions::new().write(true).open(&fifo));
+    });
+    let start = tokio::time::timeout(Duration::from_millis(300), Shell::start(options)).await;
+    assert!(start.is_err() && !*written.lock().expect("nobody panics with it"));
+    writer.join().expect("it writes");
 }
