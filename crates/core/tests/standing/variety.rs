@@ -82,9 +82,29 @@ fn host_port(random: &mut Random) -> Value {
     json!({"containerPort": 80, "hostPort": one(random, &[80, 81]), "hostIP": ip, "protocol": one(random, &["TCP", "UDP", ""])})
 }
 
+/// Has a kind of pods differ in one part of a field that it has: its host port, or the feature that it needs. Says whether it has one.
+fn vary(random: &mut Random, spec: &mut Value) -> bool {
+    let container = &mut spec["containers"][0];
+    if let Some(port) = container["ports"].get_mut(0) {
+        port["hostIP"] = one(random, &["", "10.0.0.1", "10.0.0.2"]).into();
+        port["protocol"] = one(random, &["TCP", "UDP"]).into();
+        return true;
+    }
+    if !container["restartPolicyRules"].is_null() {
+        container["restartPolicyRules"] = json!([]);
+        (spec["hostNetwork"], spec["hostUsers"]) = (true.into(), false.into());
+        return true;
+    }
+    container.as_object_mut().expect("a container").remove("restartPolicyRules");
+    false
+}
+
 /// Gives a kind of pods one field more that some plugin reads.
 pub fn enrich(random: &mut Random, template: &mut Value) {
     let spec = &mut template["spec"];
+    if one_in(random, 2) && vary(random, spec) {
+        return;
+    }
     match random.below(20) {
         0 | 1 => spec["containers"][0]["ports"] = json!([host_port(random), host_port(random)]),
         2 => {
