@@ -92,7 +92,7 @@ pub(crate) struct Caller {
     limit: Option<Arc<RateLimit>>,
     timeout: Duration,
     /// Where waits and repetitions are counted, and the API server's host.
-    told: Option<(Metrics, Arc<str>)>,
+    told: Option<Arc<(Metrics, Box<str>)>>,
 }
 
 impl Caller {
@@ -102,21 +102,21 @@ impl Caller {
 
     /// The same, and it tells how long calls to this host wait for the limit, and which are sent again.
     pub fn telling(self, metrics: &Metrics, host: &str) -> Self {
-        Self { told: Some((metrics.clone(), host.into())), ..self }
+        Self { told: Some(Arc::new((metrics.clone(), host.into()))), ..self }
     }
 
     /// Waits until the limit on writes lets this one through.
     pub async fn wait_for_turn(&self, call: &Call) {
         let Some(limit) = &self.limit else { return };
         let waited = limit.wait().await;
-        if let Some((metrics, host)) = &self.told {
+        if let Some((metrics, host)) = self.told.as_deref() {
             metrics.rest_client.rate_limiter(call.method.as_str(), host).observe(waited.as_secs_f64());
         }
     }
 
     /// Tells that a call is sent again.
     pub fn tell_retry(&self, call: &Call, after: &CallError) {
-        let Some((metrics, host)) = &self.told else { return };
+        let Some((metrics, host)) = self.told.as_deref() else { return };
         let code = match after {
             CallError::Answered { code, .. } => code.to_string(),
             CallError::NotSent(_) | CallError::Lost(_) => NO_ANSWER.to_owned(),

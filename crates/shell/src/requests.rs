@@ -23,13 +23,13 @@ pub(crate) fn server_host(server: &Uri) -> &str {
 /// Measures the requests of a client to one host.
 #[derive(Clone)]
 pub(crate) struct MeasureRequests {
-    metrics: Metrics,
-    host: Arc<str>,
+    /// Shared: each request has it, and a copy of all metrics is a hundred counted references.
+    shared: Arc<(Metrics, Box<str>)>,
 }
 
 impl MeasureRequests {
     pub fn new(metrics: Metrics, host: &str) -> Self {
-        Self { metrics, host: host.into() }
+        Self { shared: Arc::new((metrics, host.into())) }
     }
 }
 
@@ -66,9 +66,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let MeasureRequests { metrics, host } = self.measure.clone();
+        let shared = Arc::clone(&self.measure.shared);
         if let Some(size @ 1..) = request.body().size_hint().exact() {
-            metrics.rest_client.request_size(method.as_str(), &host).observe(size as f64);
+            let (metrics, host) = &*shared;
+            metrics.rest_client.request_size(method.as_str(), host).observe(size as f64);
         }
         let answer = self.inner.call(request);
         Box::pin(async move {
@@ -78,10 +79,11 @@ where
             let took = began.elapsed();
             let status = answer.as_ref().ok().map(Response::status);
             let code = status.as_ref().map_or(NO_ANSWER, http::StatusCode::as_str);
-            metrics.rest_client.requests(code, method.as_str(), &host).inc();
-            metrics.rest_client.duration(method.as_str(), &host).observe(took.as_secs_f64());
+            let (metrics, host) = &*shared;
+            metrics.rest_client.requests(code, method.as_str(), host).inc();
+            metrics.rest_client.duration(method.as_str(), host).observe(took.as_secs_f64());
             trace!(%method, path = uri.path_and_query().map_or("", |path| path.as_str()), code, took_ms = took.as_micros() as f64 / 1e3, "API request");
-            let size = (!is_watch(&uri)).then(|| metrics.rest_client.response_size(method.as_str(), &host));
+            let size = (!is_watch(&uri)).then(|| metrics.rest_client.response_size(method.as_str(), host));
             answer.map(|answer| answer.map(|body| Counted { inner: body, bytes: 0, size }))
         })
     }
