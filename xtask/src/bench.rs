@@ -29,7 +29,7 @@ pub(crate) fn bench(arguments: &BenchArgs) -> Result<()> {
     }
     let own_name = "cargo xtask bench".to_owned();
     options::Options::parse_from(std::iter::once(&own_name).chain(&arguments.arguments));
-    // Apart from the measurement, together with which its dependencies would have other features.
+    // Built separately: in one build with the benchmark, its dependencies would get other features.
     if std::env::var_os("SECONDMATE_BIN").is_none() {
         check(cargo(&["build", "--profile", "dist", "--package", "secondmate"]))?;
     }

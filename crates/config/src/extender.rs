@@ -1,18 +1,20 @@
 //! HTTP extenders: decoded and validated here, called elsewhere.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::names;
 use crate::object::{Object, to_duration};
 use crate::problem::{Path, ProblemKind, Problems, quoted};
 
 /// Where and how an HTTP extender is called.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Extender {
-    /// The URL in front of every verb.
+    /// The URL in front of every verb. It may have credentials in it, which are written nowhere.
+    #[serde(serialize_with = "without_credentials")]
     pub url_prefix: String,
     /// Verb of the filter call; empty: not called.
     pub filter_verb: String,
@@ -41,22 +43,42 @@ pub struct Extender {
 }
 
 impl Extender {
-    /// The URL without the name and the password that may stand in it: as it is shown, and called.
+    /// The URL without credentials: the form that is called and shown.
     #[must_use]
     pub fn bare_url(&self) -> String {
-        match self.credentials() {
-            Some(credentials) => self.url_prefix.replacen(&format!("//{credentials}@"), "//", 1),
-            None => self.url_prefix.clone(),
-        }
+        bare(&self.url_prefix)
     }
 
     /// `NAME:PASSWORD` in the URL, percent-encoded as it is there.
     #[must_use]
     pub fn credentials(&self) -> Option<&str> {
-        let (_, rest) = self.url_prefix.split_once("//")?;
-        let authority = rest.split(['/', '?', '#']).next()?;
-        authority.rsplit_once('@').map(|(credentials, _)| credentials)
+        credentials(&self.url_prefix)
     }
+}
+
+impl fmt::Debug for Extender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As it is written elsewhere: without secrets.
+        let value = serde_json::to_value(self).map_err(|_| fmt::Error)?;
+        write!(f, "Extender {value}")
+    }
+}
+
+fn credentials(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("//")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    authority.rsplit_once('@').map(|(credentials, _)| credentials)
+}
+
+fn bare(url: &str) -> String {
+    match credentials(url) {
+        Some(credentials) => url.replacen(&format!("//{credentials}@"), "//", 1),
+        None => url.to_owned(),
+    }
+}
+
+fn without_credentials<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&bare(url))
 }
 
 /// TLS of an extender. The data fields beat the file fields.
@@ -246,5 +268,25 @@ pub(crate) fn validate(extenders: &[Extender], path: &Path, problems: &Problems)
             quoted(format!("found {binders} extenders implementing bind")),
             "only one extender can implement bind",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_a_url_are_shown_nowhere() {
+        for (url, credentials, bare) in [
+            ("https://me:se%20cret@host:8443/p", Some("me:se%20cret"), "https://host:8443/p"),
+            ("http://me@host", Some("me"), "http://host"),
+            ("http://host/a@b", None, "http://host/a@b"),
+            ("http://host", None, "http://host"),
+        ] {
+            let extender = Extender { url_prefix: url.to_owned(), ..Extender::default() };
+            assert_eq!((extender.credentials(), &*extender.bare_url()), (credentials, bare));
+            let shown = [format!("{extender:?}"), serde_json::to_string(&extender).expect("JSON")];
+            assert!(shown.iter().all(|text| text.contains(bare) && !text.contains("cret")), "{shown:?}");
+        }
     }
 }

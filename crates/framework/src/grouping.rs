@@ -69,8 +69,8 @@ pub trait GroupFilter: Alike {
     fn look<'a>(&'a self, node: &'a NodeInfo, coordinates: &mut Coordinates<'a>);
     /// The verdict on nodes at these places. Of the domains at each coordinate the totals tell what counts beside the node's own.
     fn filter(&self, places: &[Place], totals: &[DomainTotals]) -> Status;
-    /// Whether the verdict on a node for the pod in this cycle may be another one with this pod, which is nominated to it. Otherwise what
-    /// [`PreFilter::add_pod`](crate::PreFilter::add_pod) makes of it must change nothing.
+    /// Whether this nominated pod can change the verdict on its node. If not, [`PreFilter::add_pod`](crate::PreFilter::add_pod) for it must
+    /// have no effect on this filter.
     fn is_concerned_by(&self, _nominated: &Pod) -> bool {
         true
     }

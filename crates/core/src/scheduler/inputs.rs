@@ -256,6 +256,9 @@ impl Scheduler {
             self.lingering.seen(uid);
         }
         self.binding_event(uid, Event::Seen { here }, now);
+        if !self.bindings.contains(uid) {
+            self.queue.remove(uid);
+        }
         self.victim_leaving(uid, now);
         if let Ok(Some(pod)) = self.cache.forget(uid) {
             self.note_event(changes::ASSIGNED_POD_DELETE.label);

@@ -53,7 +53,6 @@ fn foreign_nominations_hold_room_and_give_it_back() {
     assert_eq!(cluster.step(), "p -> n1");
 }
 
-/// The watches are not ordered against each other: that it is on another node may be told before that its nomination has ended.
 /// A preemption of another pod has cleared the nomination, and the status does not show that yet: who waits is told all the same.
 #[test]
 fn a_pod_that_goes_while_its_status_shows_a_nomination_wakes_who_waits() {
@@ -71,6 +70,7 @@ fn a_pod_that_goes_while_its_status_shows_a_nomination_wakes_who_waits() {
     assert_eq!(cluster.place("waits"), "Backoff");
 }
 
+/// The watches are not ordered against each other: that it is on another node may be told before that its nomination has ended.
 #[test]
 fn a_foreign_nomination_that_ends_on_another_node_wakes_who_waits_for_its_room() {
     let mut cluster = full();

@@ -15,8 +15,8 @@ pub(super) struct Nominated {
 }
 
 impl Nominated {
-    /// Goes on to this pod. Says on which nodes others count for it than counted for the one before, but for what either of the two is
-    /// nominated to itself; `None` where that is not known.
+    /// Moves on to this pod. Returns the nodes where the set of counting nominated pods differs from the previous pod's, apart from either
+    /// pod's own nomination; `None` if unknown.
     pub(super) fn follow(&mut self, cx: &Context<'_>, pod: &Pod) -> Option<Vec<NodeIndex>> {
         let (nominations, priority) = (cx.nominations, pod.priority);
         let now = Self { none: nominations.is_empty(), cursor: nominations.cursor(), priority };

@@ -231,22 +231,25 @@ impl Doctor {
         let secret: Secret = serde_json::from_slice(&body).unwrap_or_default();
         let served = decoded(secret.data.get("tls.crt").map_or("", String::as_str));
         let host = webhook.client_config.host();
-        let facts = Facts::of(&served);
-        if facts.as_ref().is_ok_and(|facts| !facts.names.contains(&host)) {
-            self.found(
-                Severity::Fault,
-                check::GUARD,
-                object,
-                format!("the API server asks {host}, which this certificate of the guard does not name: binds pass unseen"),
-                format!("start the guard with --guard-name={host} (the chart's guard.clusterIP does), or mend the webhook's clientConfig"),
-            );
-            return;
-        }
-        let judged = facts.and_then(|facts| {
-            verify(&served, &decoded(&webhook.client_config.ca_bundle), &host, now)?;
+        let bundle = decoded(&webhook.client_config.ca_bundle);
+        let judged = Facts::of(&served).and_then(|facts| {
+            // Without a bundle it is an authority that only the API server's machine knows.
+            if !bundle.is_empty() {
+                verify(&served, &bundle, &host, now)?;
+            }
             Ok(facts)
         });
         let told = match judged {
+            Err(error) if error.is_about_the_name() => {
+                let problem = format!(
+                    "the API server asks {host}, which this certificate of the guard does not name: binds pass unseen"
+                );
+                let remedy = format!(
+                    "start the guard with --guard-name={host} (the chart's guard.clusterIP does), or mend the webhook's clientConfig"
+                );
+                self.found(Severity::Fault, check::GUARD, object, problem, remedy);
+                return;
+            }
             Err(error) => Err((
                 Severity::Fault,
                 format!(
@@ -274,7 +277,20 @@ impl Doctor {
             // Any other name may lead anywhere.
             return (host == service.host()).then_some(service);
         };
-        let spec = self.spec(&service).await?;
+        let spec = match self.spec(&service).await {
+            Ok(spec) => spec,
+            Err(error) => {
+                let Service { namespace, name } = service;
+                self.found(
+                    Severity::Unknown,
+                    check::GUARD,
+                    format!("Service {namespace}/{name}"),
+                    format!("it cannot be read: {error}, so that it is not known whether {address} leads to the guard"),
+                    "name the guard's Service by --guard-namespace and --guard-service, or ask with a user who may read it",
+                );
+                return None;
+            }
+        };
         if spec.has(address) {
             return Some(service);
         }
@@ -292,16 +308,15 @@ impl Doctor {
         None
     }
 
-    /// `None`: it may not be read, or is not there.
-    async fn spec(&self, Service { namespace, name }: &Service) -> Option<ServiceSpec> {
+    async fn spec(&self, Service { namespace, name }: &Service) -> Result<ServiceSpec, CallError> {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Object {
             spec: ServiceSpec,
         }
         let path = format!("/api/v1/namespaces/{namespace}/services/{name}");
-        let body = self.caller.read(&Call::get(path)).await.ok()?;
-        Some(serde_json::from_slice::<Object>(&body).unwrap_or_default().spec)
+        let body = self.caller.read(&Call::get(path)).await?;
+        Ok(serde_json::from_slice::<Object>(&body).unwrap_or_default().spec)
     }
 
     /// Whether the Service leads somewhere.
@@ -315,7 +330,7 @@ impl Doctor {
         match self.caller.read(&Call::get(path)).await {
             Ok(body) if leads_somewhere(&body) => {}
             // One that may not be read does not lead to a name, as far as anybody knows.
-            Ok(_) if self.spec(service).await.is_some_and(|spec| spec.is_external()) => {}
+            Ok(_) if self.spec(service).await.is_ok_and(|spec| spec.is_external()) => {}
             Ok(_) => {
                 self.found(
                     Severity::Fault,

@@ -157,12 +157,14 @@ fn redirected(response: &Response<Incoming>, from: &Uri) -> Option<Uri> {
     let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
     let folder = || from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
     let scheme = from.scheme_str()?;
-    let to = match location {
-        _ if location.contains("://") => location.to_owned(),
-        _ if location.starts_with("//") => format!("{scheme}:{location}"),
-        _ if location.starts_with('/') => format!("{scheme}://{}{location}", from.authority()?),
-        _ => format!("{scheme}://{}{}/{location}", from.authority()?, folder()),
+    let whole = location.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some());
+    let to = match whole {
+        Some(whole) => whole,
+        None if location.starts_with("//") => format!("{scheme}:{location}").parse().ok()?,
+        None if location.starts_with('/') => {
+            format!("{scheme}://{}{location}", from.authority()?).parse().ok()?
+        }
+        None => format!("{scheme}://{}{}/{location}", from.authority()?, folder()).parse().ok()?,
     };
-    let to: Uri = to.parse().ok()?;
     (to.scheme() == from.scheme() && to.host().is_some()).then_some(to)
 }

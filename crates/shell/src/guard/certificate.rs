@@ -49,6 +49,17 @@ pub(crate) enum CertificateError {
     Make(#[from] rcgen::Error),
 }
 
+impl CertificateError {
+    /// The certificate is good, and for another name.
+    pub fn is_about_the_name(&self) -> bool {
+        use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+        matches!(
+            self,
+            Self::Serve(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
+        )
+    }
+}
+
 /// Seconds since 1970.
 pub(super) fn unix_now() -> i64 {
     jiff::Timestamp::now().as_second()
@@ -173,8 +184,8 @@ impl Material {
     }
 
     /// What has to be put in its place, where anything has: it does not fit the names, it cannot be used, or it ends soon. Of a new
-    /// authority the old one stays beside it, for whoever still shows a certificate of that. Names that others of its users want stay until
-    /// it ends: while a Deployment is rolled out, replicas with other names share the Secret, and must not take it in turns to replace it.
+    /// authority the old one stays beside it, for whoever still shows a certificate of that. Names that other replicas asked for are kept
+    /// until the certificate is renewed; otherwise replicas with different names would keep replacing it during a rollout.
     ///
     /// # Errors
     /// A name cannot be one of a certificate.

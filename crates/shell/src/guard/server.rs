@@ -193,7 +193,10 @@ async fn reply_to(Asked { desk, bodies }: &Asked, request: Request<Incoming>) ->
             return text(status, format!("{error}\n"));
         }
     };
-    match review::read(&body.bytes) {
+    let asked = review::read(&body.bytes);
+    // From here on it is one bind of those that are decided about.
+    drop(body);
+    match asked {
         Ok(asked) => {
             let verdict = desk.decide(&asked).await;
             reply(StatusCode::OK, "application/json", review::answer(&asked, &verdict).into())

@@ -328,6 +328,12 @@ async fn a_guard_that_is_asked_by_a_url_is_looked_at_as_well() {
             assert!(told.starts_with(expected), "{host}: {all:#?}");
         }
     }
+    // Where it is not known which Service that is.
+    let elsewhere = GuardsService { namespace: "elsewhere".to_owned(), name: guard::SERVICE.to_owned() };
+    let options = DoctorOptions { guard: elsewhere, ..doctor_options(&sandbox) };
+    let all = of(&examine(options).await.expect("the API server answers"), "guard");
+    let unknown = "Unknown Service elsewhere/secondmate-guard: it cannot be read: ";
+    assert!(all.iter().any(|text| text.starts_with(unknown)), "{all:#?}");
     service.stop().await;
 }
 

@@ -72,7 +72,7 @@ async fn converse(mut stream: TcpStream, server: Server, answer: Answer) {
         server.headers.lock().expect("nobody panics with it").extend(credentials.map(str::to_owned));
         server.asked.lock().expect("nobody panics with it").push((verb.clone(), body.clone()));
         let Some((code, answer)) = answer(&verb, &body) else { std::future::pending().await };
-        let location = if code == 307 { "Location: /elsewhere\r\n" } else { "" };
+        let location = if code == 307 { "Location: /elsewhere?from=http://here\r\n" } else { "" };
         let length = answer.len();
         let answer = format!("HTTP/1.1 {code} X\r\n{location}Content-Length: {length}\r\n\r\n{answer}");
         if stream.write_all(answer.as_bytes()).await.is_err() {
@@ -343,7 +343,7 @@ async fn redirects_that_keep_the_question_are_followed_and_credentials_are_sent_
     let shell = start(&sandbox, vec![asked]).await;
     create(&sandbox, "p");
     until_bound(&sandbox, 1).await;
-    assert_eq!(server.verbs(), ["filter", "elsewhere"]);
+    assert_eq!(server.verbs(), ["filter", "elsewhere?from=http://here"]);
     let sent = server.headers.lock().expect("nobody panics with it").clone();
     assert_eq!(sent, ["authorization: Basic bWU6c2UgY3JldA=="; 2]);
     shell.stop().await;
