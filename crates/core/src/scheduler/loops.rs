@@ -65,10 +65,7 @@ struct Taker {
 struct History {
     at: Timestamp,
     node: Atom,
-    /// Its victims, and after these the ones of before that still count.
     victims: Vec<Arc<Pod>>,
-    /// How many of them are its own.
-    chosen: usize,
     /// The pod that was first to come into the room.
     taker: Option<Taker>,
     /// Preemptions in a row that were in vain before this one.
@@ -80,10 +77,6 @@ struct History {
 impl History {
     /// A pod came to the node.
     fn arrived(&mut self, pod: &Pod, foreign: bool) {
-        // A victim that is shown late, or by an old list, has taken nothing.
-        if self.victims.iter().take(self.chosen).any(|victim| victim.uid == pod.uid) {
-            return;
-        }
         let again = self.victims.iter().any(|victim| is_alike(victim, pod));
         if self.taker.is_some() || !(again || foreign) {
             return;
@@ -222,14 +215,14 @@ impl Loops {
         self.give_back(preemptor, |claimed| claimed.node != *node);
         let claimed = self.take_claimed(preemptor);
         let before = self.forget(preemptor);
-        let (in_vain, chosen) = (in_vain(before.as_ref(), claimed.as_ref()), victims.len());
+        let in_vain = in_vain(before.as_ref(), claimed.as_ref());
         if let Some(before) = before.filter(|before| before.taker.is_none() && before.node == *node) {
             let is_other = |victim: &Arc<Pod>| victims.iter().all(|other| other.uid != victim.uid);
             let others: Vec<_> = before.victims.into_iter().filter(is_other).take(BEFORE_MAX).collect();
             victims.extend(others);
         }
-        let node = node.clone();
-        let history = History { at: now, node, victims, chosen, taker: None, before: in_vain, told: None };
+        let history =
+            History { at: now, node: node.clone(), victims, taker: None, before: in_vain, told: None };
         self.by_node.entry(history.node.clone()).or_default().insert(preemptor.clone());
         self.by_preemptor.insert(preemptor.clone(), history);
     }
