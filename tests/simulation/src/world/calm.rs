@@ -6,6 +6,8 @@ use super::*;
 /// Rounds of eight seconds that a calm has at least: longer than the longest stay among the unschedulable pods, and the backoff
 /// after it.
 const ROUNDS: u32 = 50;
+/// A pod that no event concerns is tried again after five minutes, which are looked at every thirty seconds, and a backoff.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(6 * 60);
 /// In the end what has been begun may be finished.
 const MORE_ROUNDS: u32 = 10;
 /// Where controllers replace what is evicted, it may take longer until nothing changes any more.
@@ -72,7 +74,11 @@ impl World {
         assert_eq!(queued, waiting.len(), "each waiting pod is queued: {queue:?}");
         for stored in waiting {
             // Whom a pod repels is beyond `has_room`; the fresh scheduler below knows.
-            if stored.is_gated() || self.options.topology || stored.pod.deleting {
+            if stored.is_gated()
+                || self.options.topology
+                || stored.pod.deleting
+                || self.waits_for_flush(stored)
+            {
                 continue;
             }
             for (name, node) in &self.truth.nodes {
@@ -81,6 +87,16 @@ impl World {
             }
         }
         self.a_fresh_scheduler_places_none_of_them();
+    }
+
+    /// A plugin has rejected the pod lately, for no reason that an event would end: where victims are replaced until the last round of the
+    /// calm, that may have been the first time that it came so far.
+    fn waits_for_flush(&self, stored: &StoredPod) -> bool {
+        let entry = self.scheduler.queue().get(&stored.pod.uid);
+        entry.is_some_and(|entry| {
+            entry.rejected_by.iter().any(|plugin| plugin.as_str() == slow::NAME)
+                && self.now.since(entry.queued.timestamp) < FLUSHED_WITHIN
+        })
     }
 
     fn is_served(&self, stored: &StoredPod) -> bool {
