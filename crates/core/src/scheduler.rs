@@ -450,9 +450,10 @@ impl Scheduler {
         // The object as it is now, not as it was when it was popped.
         let Some(entry) = self.queue.get(&pod.uid) else { return };
         let pod = Arc::clone(&entry.queued.pod);
-        if self.cache.is_added(&pod.uid) {
-            // Somebody has bound it meanwhile.
+        if self.cache.is_added(&pod.uid) || self.lingering.was_seen(&pod.uid) {
+            // It was bound meanwhile.
             self.queue.remove(&pod.uid);
+            self.preempts_no_more(&pod.uid, now);
             return;
         }
         let nominated = match nomination {

@@ -184,10 +184,7 @@ impl Scheduler {
 
     pub(super) fn assigned(&mut self, pod: Arc<Pod>, now: Timestamp) {
         let Some(node) = pod.node_name.clone() else { return };
-        if let Some(entry) = self.queue.get(&pod.uid) {
-            self.lingering.insert(Arc::clone(&entry.queued.pod));
-        }
-        self.lingering.seen(&pod.uid);
+        self.was_on_a_node(&pod.uid);
         self.binding_seen(&pod, now);
         if !self.bindings.contains(&pod.uid) {
             self.queue.remove(&pod.uid);
@@ -227,6 +224,14 @@ impl Scheduler {
         self.ask_waiting(EventResource::AssignedPod, now);
     }
 
+    /// The pod was seen on a node: whatever comes of its binding, it is never queued again.
+    pub(super) fn was_on_a_node(&mut self, uid: &Uid) {
+        if let Some(entry) = self.queue.get(uid) {
+            self.lingering.insert(Arc::clone(&entry.queued.pod));
+        }
+        self.lingering.seen(uid);
+    }
+
     pub(super) fn assigned_gone(&mut self, uid: &Uid, now: Timestamp) {
         self.left_node(uid, None, now);
     }
@@ -250,11 +255,7 @@ impl Scheduler {
     fn ended_unseen(&mut self, uid: &Uid, node: Option<&Atom>, now: Timestamp) {
         let Some(binding) = self.bindings.get(uid).filter(|_| self.is_sent(uid)) else { return };
         let here = node.is_none_or(|node| *node == binding.node);
-        self.lingering.seen(uid);
-        if let Some(entry) = self.queue.get(uid) {
-            self.lingering.insert(Arc::clone(&entry.queued.pod));
-            self.lingering.seen(uid);
-        }
+        self.was_on_a_node(uid);
         self.binding_event(uid, Event::Seen { here }, now);
         if !self.bindings.contains(uid) {
             self.queue.remove(uid);

@@ -33,6 +33,11 @@ impl Lingering {
         }
     }
 
+    /// Whether it was.
+    pub fn was_seen(&self, uid: &Uid) -> bool {
+        self.by_pod.get(uid).is_some_and(|entry| entry.seen)
+    }
+
     /// The pending watch shows the pod; says whether it lingers.
     pub fn update(&mut self, pod: &Arc<Pod>) -> bool {
         let Some(entry) = self.by_pod.get_mut(&pod.uid) else { return false };

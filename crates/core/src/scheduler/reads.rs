@@ -123,6 +123,7 @@ impl Scheduler {
                     let is_assumed =
                         self.cache.pod(&pod.uid).is_some_and(|known| known.node_name == pod.node_name);
                     if is_assumed && self.is_sent(&pod.uid) {
+                        self.was_on_a_node(&pod.uid);
                         continue;
                     }
                     if !is_assumed {

@@ -1,7 +1,7 @@
 //! The pods of a node that is nearly full are read before a pod is bound there, while others bind pods too.
 
 use crate::fixture::{Cluster, uid};
-use secondmate_core::port::{BindOutcome, PodWatch};
+use secondmate_core::port::{BindOutcome, Input, PodWatch, Verified};
 use secondmate_framework::Status;
 use std::time::Duration;
 
@@ -220,6 +220,23 @@ fn a_pod_that_was_bound_counts_for_longer_than_what_a_read_has_found() {
     cluster.step();
     cluster.pending("r cpu=600m");
     assert_eq!(cluster.step(), "r: unschedulable");
+}
+
+/// It was on its node, whatever becomes of the binding: it is never queued again.
+#[test]
+fn a_pod_that_a_read_has_shown_on_its_node_and_that_is_gone_when_it_is_looked_at_is_not_queued_again() {
+    let mut cluster = reading("p cpu=600m");
+    cluster.read("n1", Ok(&[]));
+    cluster.answer("p", BindOutcome::Unknown { message: "no answer".to_owned() });
+    cluster.pending("q cpu=300m");
+    assert_eq!(cluster.step(), "q -> n1");
+    cluster.read("n1", Ok(&["p cpu=600m node=n1"]));
+    cluster.apply(Input::Verified(uid("p"), Verified::Gone));
+    assert_eq!((cluster.place("p").as_str(), cluster.core.cache().pod(&uid("p"))), ("-", None));
+    // The pending watch is late.
+    cluster.pending("p cpu=600m rv=2");
+    assert_eq!(cluster.place("p"), "-");
+    cluster.gone(PodWatch::Pending, "p");
 }
 
 #[test]
