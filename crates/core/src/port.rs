@@ -56,8 +56,8 @@ pub enum Input {
         preemptor: Uid,
         /// The pod that is evicted.
         victim: Uid,
-        /// Success also where the victim was gone already.
-        result: Result<(), String>,
+        /// What became of it.
+        result: Result<Evicted, String>,
     },
 }
 
@@ -80,6 +80,15 @@ impl Input {
             | Self::EvictFinished { .. } => false,
         }
     }
+}
+
+/// How an eviction succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evicted {
+    /// The victim was deleted.
+    Deleted,
+    /// There was nothing to delete: it had gone by itself.
+    Gone,
 }
 
 /// How a binding ended.

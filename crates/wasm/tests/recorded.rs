@@ -1,6 +1,6 @@
 //! What was decided with a guest is decided again without it, from the record of its answers.
 
-use secondmate_core::port::{BindOutcome, Effect, Input, PodWatch};
+use secondmate_core::port::{BindOutcome, Effect, Evicted, Input, PodWatch};
 use secondmate_core::{Scheduler, SchedulerConfig};
 use secondmate_cycle::{Profile, ProfileSpec, multi_point};
 use secondmate_framework::Parity;
@@ -129,7 +129,7 @@ fn history(profile: Profile) -> Vec<String> {
                     }
                     Effect::Evict { victim, preemptor, .. } => {
                         let gone: Uid = victim.uid.clone();
-                        let (preemptor, result) = (preemptor.uid.clone(), Ok(()));
+                        let (preemptor, result) = (preemptor.uid.clone(), Ok(Evicted::Deleted));
                         core.apply(Input::EvictFinished { preemptor, victim: gone.clone(), result }, now);
                         core.apply(Input::PodGone(PodWatch::Assigned, gone), now);
                     }

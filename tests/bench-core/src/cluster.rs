@@ -4,7 +4,7 @@ use crate::options::Shape;
 use crate::shapes::{NAMESPACES, namespace_name};
 use anyhow::{Context, Result};
 use secondmate_config::{Configuration, make_profiles};
-use secondmate_core::port::{BindOutcome, Effect, Input, PodWatch};
+use secondmate_core::port::{BindOutcome, Effect, Evicted, Input, PodWatch};
 use secondmate_core::{EvaluationSettings, Scheduler, SchedulerConfig};
 use secondmate_model::objects::ObjectKind;
 use secondmate_model::{Node, Pod, Timestamp, Uid, wire};
@@ -149,7 +149,8 @@ impl Cluster {
                     answered.evicted += 1;
                     let (preemptor, victim) = (preemptor.uid.clone(), victim.uid.clone());
                     let gone = Input::PodGone(PodWatch::Assigned, victim.clone());
-                    self.scheduler.apply(Input::EvictFinished { preemptor, victim, result: Ok(()) }, NOW);
+                    let result = Ok(Evicted::Deleted);
+                    self.scheduler.apply(Input::EvictFinished { preemptor, victim, result }, NOW);
                     self.scheduler.apply(gone, NOW);
                 }
                 _ => {}

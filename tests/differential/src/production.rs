@@ -6,7 +6,7 @@
 
 use crate::compare::Difference;
 use anyhow::{Context, Result};
-use secondmate_core::port::{Effect, Input, NominationPatch, PodWatch};
+use secondmate_core::port::{Effect, Evicted, Input, NominationPatch, PodWatch};
 use secondmate_core::queue::Place;
 use secondmate_core::{EvaluationSettings, Scheduler, SchedulerConfig};
 use secondmate_cycle::note::failure_note;
@@ -126,7 +126,7 @@ fn decide(items: &[Item], cluster: &Cluster, profiles: Vec<Profile>, pod: &Arc<P
             return deed;
         }
         for (preemptor, victim) in evicted {
-            scheduler.apply(Input::EvictFinished { preemptor, victim, result: Ok(()) }, NOW);
+            scheduler.apply(Input::EvictFinished { preemptor, victim, result: Ok(Evicted::Deleted) }, NOW);
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::Scheduler;
 use super::loops::{Cause, Delayed};
 use crate::changes;
-use crate::port::{Effect, EventType, Observation, PodEvent};
+use crate::port::{Effect, Evicted, EventType, Observation, PodEvent};
 use crate::queue::Gates;
 use secondmate_cycle::Profile;
 use secondmate_framework::{Nomination, PostFilterOutcome};
@@ -318,14 +318,14 @@ impl Scheduler {
         &mut self,
         preemptor: &Uid,
         victim: &Uid,
-        result: &Result<(), String>,
+        result: &Result<Evicted, String>,
         now: Timestamp,
     ) {
         self.preemptions.answered(victim);
         let preemption = self.preemptions.by_preemptor.get_mut(preemptor);
         let evicted = preemption.and_then(|preemption| preemption.outstanding.remove(victim));
         match result {
-            Ok(()) => self.budgets.leaves(victim, now),
+            Ok(_) => self.budgets.leaves(victim, now),
             Err(_) => self.spared(victim, now),
         }
         let Some(evicted) = evicted else { return };
@@ -333,7 +333,8 @@ impl Scheduler {
         let (pod, node, profile) =
             (Arc::clone(&preemption.preemptor), preemption.node.clone(), preemption.profile.clone());
         match result {
-            Ok(()) => self.preempted(&evicted, &pod, &node, &profile, ""),
+            Ok(Evicted::Deleted) => self.preempted(&evicted, &pod, &node, &profile, ""),
+            Ok(Evicted::Gone) => {}
             Err(_) => preemption.failed = true,
         }
         let Some(preemption) = self.preemptions.by_preemptor.get(preemptor) else { return };

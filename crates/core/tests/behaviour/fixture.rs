@@ -1,7 +1,7 @@
 //! Pods and nodes in one line each, and effects as lines.
 
 use crate::scripted::{self, Script};
-use secondmate_core::port::{BindOutcome, Effect, Input, NominationPatch, Observation, PodWatch};
+use secondmate_core::port::{BindOutcome, Effect, Evicted, Input, NominationPatch, Observation, PodWatch};
 use secondmate_core::{Scheduler, SchedulerConfig};
 use secondmate_cycle::{Profile, ProfileSpec, multi_point};
 use secondmate_framework::{Extenders, Parity};
@@ -273,7 +273,14 @@ impl Cluster {
 
     pub fn evicted(&mut self, preemptor: &str, victim: &str, result: Result<(), &str>) {
         let (preemptor, victim) = (uid(preemptor), uid(victim));
-        self.apply(Input::EvictFinished { preemptor, victim, result: result.map_err(str::to_owned) });
+        let result = result.map(|()| Evicted::Deleted).map_err(str::to_owned);
+        self.apply(Input::EvictFinished { preemptor, victim, result });
+    }
+
+    /// The answer to an eviction of a pod that was not there any more.
+    pub fn gone_before_eviction(&mut self, preemptor: &str, victim: &str) {
+        let (preemptor, victim) = (uid(preemptor), uid(victim));
+        self.apply(Input::EvictFinished { preemptor, victim, result: Ok(Evicted::Gone) });
     }
 
     pub fn wait(&mut self, seconds: f64) {

@@ -100,6 +100,20 @@ fn victims_that_are_gone_before_the_answers_wake_the_pod_as_well() {
 }
 
 #[test]
+fn of_a_victim_that_was_gone_before_its_eviction_no_preemption_is_told() {
+    let mut cluster = preempting(2);
+    assert_eq!(evictions(&mut cluster), ["evict v1 for p"]);
+    cluster.gone_before_eviction("p", "v1");
+    assert_eq!(cluster.effects(), ["evict v0 for p"]);
+    cluster.gone(PodWatch::Assigned, "v1");
+    cluster.gone_before_eviction("p", "v0");
+    let told = cluster.effects();
+    assert!(!told.iter().any(|line| line.contains("Preempted")), "{told:?}");
+    cluster.gone(PodWatch::Assigned, "v0");
+    assert_eq!(cluster.step(), "p -> n1");
+}
+
+#[test]
 fn a_last_victim_that_went_by_itself_before_its_turn_does_not_leave_the_pod_waiting() {
     let mut cluster = preempting(2);
     assert_eq!(evictions(&mut cluster), ["evict v1 for p"]);

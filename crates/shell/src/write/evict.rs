@@ -6,7 +6,7 @@ use crate::inbox::{Inbox, Message};
 use crate::retry::{self, Failure, RetryPolicy};
 use crate::tasks::Tasks;
 use http::Method;
-use secondmate_core::port::Input;
+use secondmate_core::port::{Evicted, Input};
 use secondmate_model::{Atom, Pod};
 use serde_json::json;
 use std::sync::Arc;
@@ -44,17 +44,18 @@ impl Evictor {
     }
 
     /// As upstream's `preemptPod`: the condition first, so that a Job does not count the pod as failed.
-    async fn evict_now(&self, pod: &PodRef, mark: Option<Call>) -> Result<(), String> {
+    async fn evict_now(&self, pod: &PodRef, mark: Option<Call>) -> Result<Evicted, String> {
         if let Some(mark) = mark {
             match self.send(&mark).await {
                 Ok(()) => {}
-                Err(Failure::Call(error)) if is_other_pod(&error) => return Ok(()),
+                Err(Failure::Call(error)) if is_other_pod(&error) => return Ok(Evicted::Gone),
                 Err(failure) => return Err(words(pod, "mark", failure)),
             }
         }
         match self.send(&delete(pod)).await {
-            // Gone already, or another pod of that name has taken its place.
-            Ok(()) | Err(Failure::Call(CallError::Answered { code: 404 | 409, .. })) => Ok(()),
+            Ok(()) => Ok(Evicted::Deleted),
+            // Gone already (by an earlier try, perhaps, whose answer was lost), or another pod of that name has taken its place.
+            Err(Failure::Call(CallError::Answered { code: 404 | 409, .. })) => Ok(Evicted::Gone),
             Err(failure) => Err(words(pod, "delete", failure)),
         }
     }

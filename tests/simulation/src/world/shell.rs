@@ -3,7 +3,7 @@
 use super::judge::Pace;
 use super::objects::{brief, heard};
 use super::*;
-use secondmate_core::port::{BindOutcome, NominationPatch, Observation, ScheduledCondition, Verified};
+use secondmate_core::port::{BindOutcome, Evicted, NominationPatch, Observation, ScheduledCondition, Verified};
 use secondmate_model::PodCondition;
 use std::collections::BTreeSet;
 
@@ -169,8 +169,12 @@ impl World {
                     Err("500".to_owned())
                 } else {
                     self.counts.add("pods evicted by secondmate", 1);
-                    self.write_ours(|world| world.delete(&Name::from(&*victim.name)));
-                    Ok(())
+                    let name = Name::from(&*victim.name);
+                    let is_there = self.truth.pods.get(&name).is_some_and(|stored| stored.pod.uid == victim.uid);
+                    if is_there {
+                        self.write_ours(|world| world.delete(&name));
+                    }
+                    Ok(if is_there { Evicted::Deleted } else { Evicted::Gone })
                 };
                 let (preemptor, victim) = (preemptor.uid.clone(), victim.uid.clone());
                 self.answer(Input::EvictFinished { preemptor, victim, result });

@@ -2,7 +2,7 @@
 
 use super::super::objects::StoredPod;
 use super::*;
-use secondmate_core::port::{EventType, PodEvent};
+use secondmate_core::port::{Evicted, EventType, PodEvent};
 use secondmate_model::wire;
 
 fn pod(name: &str, scheduler: &str, node: Option<&str>) -> Arc<Pod> {
@@ -29,7 +29,7 @@ fn evict(judge: &mut Judge, victim: &str, now: Timestamp) {
 
 fn answered(judge: &mut Judge, victim: &str, now: Timestamp) {
     let (preemptor, victim) = (Uid::from("preemptor"), Uid::from(victim));
-    judge.input(&Input::EvictFinished { preemptor, victim, result: Ok(()) }, false, now);
+    judge.input(&Input::EvictFinished { preemptor, victim, result: Ok(Evicted::Deleted) }, false, now);
 }
 
 fn stopped_in_memory(judge: &mut Judge, [victim, node]: [&str; 2], now: Timestamp) {
