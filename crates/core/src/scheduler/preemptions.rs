@@ -4,7 +4,7 @@
 use super::Scheduler;
 use super::loops::{Cause, Delayed};
 use crate::changes;
-use crate::port::{Effect, Evicted, EventType, Observation, PodEvent};
+use crate::port::{Effect, EventType, Evicted, Observation, PodEvent};
 use crate::queue::Gates;
 use secondmate_cycle::Profile;
 use secondmate_framework::{Nomination, PostFilterOutcome};

@@ -2,8 +2,8 @@
 //!
 //! The answers must be equal in everything: verdicts, reasons, scores, best nodes, message, who rejected, what preemption found, the
 //! node that is chosen for a random number, and how many random numbers were drawn. A history is fixed by its seed:
-//! `SEED=17 cargo test -p secondmate-core --test standing` replays one, `HISTORIES=1000` runs more of them, `STEPS=1000` longer ones,
-//! and `-- --nocapture` shows what they did.
+//! `SEED=17 cargo test -p secondmate-core --test standing` replays one, `HISTORIES=1000` runs more of them, `FROM=500` begins with that
+//! seed, `STEPS=1000` makes them longer, and `-- --nocapture` shows what they did.
 
 mod asked;
 mod cluster;
@@ -24,7 +24,9 @@ fn number(name: &str) -> Option<u64> {
 
 /// Runs histories, each of so many steps, and adds up what the standing evaluation did; and how many pods with claims it served.
 fn histories(name: &str, count: u64, settings: StandingSettings, about: About) -> (StandingCounts, u64) {
-    let seeds = number("SEED").map_or(0..number("HISTORIES").unwrap_or(count), |seed| seed..seed + 1);
+    let from = number("FROM").unwrap_or(0);
+    let seeds = from..from + number("HISTORIES").unwrap_or(count);
+    let seeds = number("SEED").map_or(seeds, |seed| seed..seed + 1);
     let (mut sum, mut claims_served) = (StandingCounts::default(), 0);
     for seed in seeds {
         println!("{name}: replay it with SEED={seed}");

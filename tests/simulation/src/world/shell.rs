@@ -3,7 +3,9 @@
 use super::judge::Pace;
 use super::objects::{brief, heard};
 use super::*;
-use secondmate_core::port::{BindOutcome, Evicted, NominationPatch, Observation, ScheduledCondition, Verified};
+use secondmate_core::port::{
+    BindOutcome, Evicted, NominationPatch, Observation, ScheduledCondition, Verified,
+};
 use secondmate_model::PodCondition;
 use std::collections::BTreeSet;
 
@@ -170,7 +172,8 @@ impl World {
                 } else {
                     self.counts.add("pods evicted by secondmate", 1);
                     let name = Name::from(&*victim.name);
-                    let is_there = self.truth.pods.get(&name).is_some_and(|stored| stored.pod.uid == victim.uid);
+                    let is_there =
+                        self.truth.pods.get(&name).is_some_and(|stored| stored.pod.uid == victim.uid);
                     if is_there {
                         self.write_ours(|world| world.delete(&name));
                     }

@@ -2,7 +2,7 @@
 
 use super::super::objects::StoredPod;
 use super::*;
-use secondmate_core::port::{Evicted, EventType, PodEvent};
+use secondmate_core::port::{EventType, Evicted, PodEvent};
 use secondmate_model::wire;
 
 fn pod(name: &str, scheduler: &str, node: Option<&str>) -> Arc<Pod> {
