@@ -3,7 +3,8 @@
 //!
 //! Of the pods at the heads of the lanes those of the highest priority go first; among equals the lane that has had least for its weight
 //! (stride scheduling: each lane has a pass, which grows by the inverse of the weight with each pod that it gives; the lowest pass goes
-//! first). A lane that was empty takes up where the others are, so it has saved nothing up.
+//! first). Passes are counted by priority: what a name gets for its urgent pods is not held against its others, nor against those of a
+//! name that has got nothing. A lane that had no such pod takes up where the others are, so it has saved nothing up.
 
 use super::Place;
 use super::futile::Futile;
@@ -17,16 +18,64 @@ use std::collections::BTreeMap;
 /// 1000 still is told from one of 999.
 const STRIDE: u64 = 1 << 20;
 
+/// Priorities of which passes are kept. Beyond them the lanes are equals again at the one that was served longest ago.
+const PRIORITIES_MAX: usize = 64;
+
 #[derive(Debug)]
 struct Lane {
     tickets: Heap<Ticket>,
     stride: u64,
-    pass: u64,
 }
 
 impl Lane {
     fn new(weight: u32) -> Self {
-        Self { tickets: Heap::default(), stride: STRIDE / u64::from(weight.max(1)), pass: 0 }
+        Self { tickets: Heap::default(), stride: STRIDE / u64::from(weight.max(1)) }
+    }
+}
+
+/// What the lanes have had, by priority.
+#[derive(Debug, Default)]
+struct Shares {
+    by_priority: Vec<Share>,
+    /// Pods that were served so far.
+    pods: u64,
+}
+
+/// What the lanes have had of the pods of one priority.
+#[derive(Debug)]
+struct Share {
+    priority: i32,
+    /// Number of the pod that was served last.
+    last: u64,
+    /// The pass of the lane that gave it, before it grew. No lane that waits is behind it.
+    served: u64,
+    /// Of each lane.
+    passes: Vec<u64>,
+}
+
+impl Shares {
+    /// The pass of a lane among pods of a priority.
+    fn pass(&self, priority: i32, lane: usize) -> u64 {
+        let share = self.by_priority.iter().find(|share| share.priority == priority);
+        share.map_or(0, |share| share.passes[lane].max(share.served))
+    }
+
+    /// One of so many lanes gives a pod of a priority.
+    fn serve(&mut self, priority: i32, lane: usize, lanes: usize, stride: u64) {
+        self.pods += 1;
+        let known = self.by_priority.iter().position(|share| share.priority == priority);
+        let at = known.unwrap_or_else(|| {
+            if self.by_priority.len() == PRIORITIES_MAX {
+                let oldest = (0..PRIORITIES_MAX).min_by_key(|at| self.by_priority[*at].last);
+                self.by_priority.swap_remove(oldest.unwrap_or(0));
+            }
+            self.by_priority.push(Share { priority, last: 0, served: 0, passes: vec![0; lanes] });
+            self.by_priority.len() - 1
+        });
+        let share = &mut self.by_priority[at];
+        share.last = self.pods;
+        share.served = share.passes[lane].max(share.served);
+        share.passes[lane] = share.served.saturating_add(stride);
     }
 }
 
@@ -36,13 +85,12 @@ pub(super) struct Active {
     lanes: Vec<Lane>,
     /// The lane of each scheduler name; a name without one is in the first.
     by_name: BTreeMap<Atom, usize>,
-    /// The pass of the lane that gave the last pod, before it grew.
-    served: u64,
+    shares: Shares,
 }
 
 impl Default for Active {
     fn default() -> Self {
-        Self { lanes: vec![Lane::new(1)], by_name: BTreeMap::new(), served: 0 }
+        Self { lanes: vec![Lane::new(1)], by_name: BTreeMap::new(), shares: Shares::default() }
     }
 }
 
@@ -51,7 +99,7 @@ impl Active {
     pub fn shared(weights: &BTreeMap<Atom, u32>) -> Self {
         let lanes = weights.values().map(|weight| Lane::new(*weight)).collect();
         let by_name = weights.keys().enumerate().map(|(lane, name)| (name.clone(), lane)).collect();
-        Self { lanes, by_name, served: 0 }
+        Self { lanes, by_name, shares: Shares::default() }
     }
 
     /// Number of tickets.
@@ -64,30 +112,8 @@ impl Active {
     }
 
     pub fn push(&mut self, ticket: Ticket, compare: impl Fn(&Ticket, &Ticket) -> Ordering) {
-        let name = &ticket.queued.pod.scheduler_name;
-        self.wakes(name);
-        let lane = self.lane_of(name);
+        let lane = self.lane_of(&ticket.queued.pod.scheduler_name);
         self.lanes[lane].tickets.push(ticket, compare);
-    }
-
-    /// The pod becomes ready, and stands aside with its kind.
-    pub fn push_aside(
-        &mut self,
-        ticket: Ticket,
-        aside: &mut Heap<Ticket>,
-        compare: impl Fn(&Ticket, &Ticket) -> Ordering,
-    ) {
-        self.wakes(&ticket.queued.pod.scheduler_name);
-        aside.push(ticket, compare);
-    }
-
-    /// A pod of this name has become ready, in its lane or aside. A lane that was empty takes up where the others are.
-    fn wakes(&mut self, name: &Atom) {
-        let lane = self.lane_of(name);
-        let lane = &mut self.lanes[lane];
-        if lane.tickets.is_empty() {
-            lane.pass = lane.pass.max(self.served);
-        }
     }
 
     fn lane_of(&self, name: &Atom) -> usize {
@@ -124,13 +150,14 @@ impl Active {
                         }
                     }
                 };
-                self.serve(lane);
+                self.serve(lane, &ticket);
                 return Some(ticket);
             }
             let aside = futile.heads(Place::Active, true).map(|(kind, ticket)| (Some(kind), ticket));
             let (lane, kind) = self.first(aside, &compare)?;
-            self.serve(lane);
-            return futile.pop(kind?, Place::Active, compare);
+            let ticket = futile.pop(kind?, Place::Active, compare)?;
+            self.serve(lane, &ticket);
+            return Some(ticket);
         }
     }
 
@@ -145,11 +172,15 @@ impl Active {
             let lane = self.lane_of(&ticket.queued.pod.scheduler_name);
             let is_before = |before: &(usize, Option<u64>, &Ticket)| {
                 let turn = |lane: usize, ticket: &Ticket| {
-                    (Reverse(ticket.queued.pod.priority), self.lanes[lane].pass, lane)
+                    let priority = ticket.queued.pod.priority;
+                    (Reverse(priority), self.shares.pass(priority, lane), lane)
                 };
                 // In a lane the order of the queue sort plugin holds, among lanes that of their shares.
-                let by_lane = turn(lane, ticket).cmp(&turn(before.0, before.2));
-                (if lane == before.0 { compare(ticket, before.2) } else { by_lane }) == Ordering::Less
+                if lane == before.0 {
+                    compare(ticket, before.2) == Ordering::Less
+                } else {
+                    turn(lane, ticket) < turn(before.0, before.2)
+                }
             };
             if first.as_ref().is_none_or(is_before) {
                 first = Some((lane, kind, ticket));
@@ -158,10 +189,11 @@ impl Active {
         first.map(|(lane, kind, _)| (lane, kind))
     }
 
-    fn serve(&mut self, lane: usize) {
-        let lane = &mut self.lanes[lane];
-        self.served = lane.pass;
-        lane.pass = lane.pass.saturating_add(lane.stride);
+    fn serve(&mut self, lane: usize, ticket: &Ticket) {
+        let lanes = self.lanes.len();
+        if lanes > 1 {
+            self.shares.serve(ticket.queued.pod.priority, lane, lanes, self.lanes[lane].stride);
+        }
     }
 
     /// Keeps the tickets for which `keep` says so.
@@ -249,7 +281,39 @@ mod tests {
         for (number, name, priority) in [(0, "b", 0), (1, "b", 0), (2, "a", 5), (3, "a", 5), (4, "a", 0)] {
             active.push(ticket(number, name, priority), order);
         }
-        assert_eq!(leave(&mut active, 9), "aabba");
+        assert_eq!(leave(&mut active, 9), "aaabb");
+    }
+
+    #[test]
+    fn what_urgent_pods_got_is_not_held_against_others() {
+        let mut active = shared(&[("a", 1), ("b", 1), ("c", 1)]);
+        let fill = |active: &mut Active, name, priority, from: u64| {
+            (from..from + 1000).for_each(|number| active.push(ticket(number, name, priority), order));
+        };
+        fill(&mut active, "a", 0, 0);
+        fill(&mut active, "b", 1000, 1000);
+        fill(&mut active, "c", 1000, 2000);
+        assert_eq!(leave(&mut active, 2000), "bc".repeat(1000));
+        // Neither who has got nothing yet, nor who has got much for its urgent pods, waits for the others.
+        fill(&mut active, "b", 0, 3000);
+        fill(&mut active, "c", 0, 4000);
+        assert_eq!(leave(&mut active, 300), "abc".repeat(100));
+        // Nor does who comes late to pods of a priority.
+        fill(&mut active, "b", 1000, 5000);
+        assert_eq!(leave(&mut active, 500), "b".repeat(500));
+        fill(&mut active, "a", 1000, 6000);
+        assert_eq!(leave(&mut active, 300), "a".to_owned() + &"ab".repeat(149) + "a");
+    }
+
+    #[test]
+    fn shares_are_kept_of_a_bounded_number_of_priorities() {
+        let mut active = shared(&[("a", 1), ("b", 1)]);
+        for priority in 0_i32..1000 {
+            active.push(ticket(u64::from(priority.unsigned_abs()), "a", priority), order);
+            assert_eq!(leave(&mut active, 1), "a");
+        }
+        assert_eq!(active.shares.by_priority.len(), PRIORITIES_MAX);
+        assert!(active.shares.by_priority.iter().all(|share| share.priority >= 1000 - 64));
     }
 
     #[test]
@@ -293,7 +357,7 @@ mod tests {
         for number in 101..150 {
             let aside =
                 futile.aside_of(&Likeness::default(), &pod, Place::Active).expect("its kind is known");
-            active.push_aside(ticket(number, "b", 0), aside, order);
+            aside.push(ticket(number, "b", 0), order);
         }
         let next = || {
             active

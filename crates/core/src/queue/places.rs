@@ -79,7 +79,7 @@ impl Queue {
             has_kind.then(|| self.futile.aside_of(&entry.likeness, &entry.queued.pod, place)).flatten();
         match place {
             Place::Active => match aside {
-                Some(aside) => self.active.push_aside(ticket(), aside, &compare),
+                Some(aside) => aside.push(ticket(), &compare),
                 None => self.active.push(ticket(), &compare),
             },
             Place::Backoff => aside.unwrap_or(&mut self.backoff).push(ticket(), by_expiry(&compare)),
