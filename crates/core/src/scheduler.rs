@@ -3,6 +3,7 @@
 //! [`Scheduler::apply`] takes one input; [`Scheduler::step`] makes at most one attempt to place a pod; what has to be done
 //! outside is left in [`Scheduler::take_effects`]. Time comes in with each call. Nothing here waits.
 
+mod asked;
 mod audit;
 mod binding;
 mod bindings;
@@ -28,6 +29,7 @@ use crate::changes;
 use crate::nominations::Nominator;
 use crate::port::{Effect, EventType, NominationPatch, Observation, PodEvent, ScheduledCondition};
 use crate::queue::{AttemptOutcome, Profiles, Queue, QueueContext, QueueSize};
+use asked::AskedNominations;
 use audit::Audit;
 use binding::Event;
 use bindings::Bindings;
@@ -90,6 +92,7 @@ pub struct Scheduler {
     snapshot: Snapshot,
     queue: Queue,
     nominator: Nominator,
+    asked: AskedNominations,
     bindings: Bindings,
     lingering: Lingering,
     reads: Reads,
@@ -149,6 +152,7 @@ impl Scheduler {
             snapshot: Snapshot::default(),
             queue: Queue::new(config.queue).shared(&weights),
             nominator: Nominator::default(),
+            asked: AskedNominations::default(),
             bindings: Bindings::default(),
             lingering: Lingering::default(),
             reads: Reads::default(),
@@ -263,6 +267,7 @@ impl Scheduler {
         self.tick_bindings(now);
         self.tick_reads(now);
         self.tick_postponed(now);
+        self.asked.tick(now);
         self.audit_deadlines(now);
         let report = self.next_pod(now).map(|pod| self.try_pod(pod, now));
         // What plugins decided about waiting pods while this one was tried.
@@ -278,9 +283,11 @@ impl Scheduler {
             let is_promised = |uid: &Uid| self.nominator.node_of(uid).is_some();
             let pod = self.queue.pop(&self.profiles, &is_promised)?.pod;
             if !pod.deleting {
-                return Some(pod);
+                return Some(self.asked.applied(pod));
             }
             self.event(&pod, EventType::Warning, "FailedScheduling", "Scheduling", skip_deleting(&pod));
+            // It will never use the room that it was promised.
+            self.nominator.remove(&pod.uid);
             let (queue, cx) = self.queue_at(now);
             queue.park(&pod.uid, cx);
         }
@@ -400,7 +407,7 @@ impl Scheduler {
         }
         if post_filter.nomination.is_some() && !post_filter.victims.is_empty() {
             for cleared in &post_filter.nominations_to_clear {
-                self.clear_nomination(cleared);
+                self.clear_nomination(cleared, now);
             }
             if let Some(Nomination::Node(node)) = &post_filter.nomination {
                 self.begin_preemption(profile, pod, node, &post_filter, now);
@@ -457,7 +464,7 @@ impl Scheduler {
             return;
         }
         let nominated = match nomination {
-            Nomination::Keep => pod.nominated_node_name.clone(),
+            Nomination::Keep => self.asked.node_of(&pod).cloned(),
             Nomination::Clear => None,
             Nomination::Node(node) => Some(node.clone()),
         };
@@ -474,9 +481,10 @@ impl Scheduler {
         let written = pod.scheduled_condition.as_deref();
         let same =
             written.is_some_and(|c| &*c.status == "False" && &*c.reason == reason && *c.message == message);
-        let nomination = if nominated == pod.nominated_node_name {
+        let nomination = if self.asked.is_written(&pod, nominated.as_ref()) {
             NominationPatch::Keep
         } else {
+            self.asked.ask(&pod, nominated.clone(), now);
             NominationPatch::Set(nominated)
         };
         if same && nomination == NominationPatch::Keep {
@@ -488,11 +496,12 @@ impl Scheduler {
     }
 
     /// Clears the nomination of a pod of ours. One of another scheduler is not ours to clear.
-    fn clear_nomination(&mut self, pod: &Arc<Pod>) {
+    fn clear_nomination(&mut self, pod: &Arc<Pod>, now: Timestamp) {
         if !self.profiles.contains_key(&pod.scheduler_name) {
             return;
         }
         self.nominator.remove(&pod.uid);
+        self.asked.ask(pod, None, now);
         self.effects.push(Effect::PatchStatus {
             pod: Arc::clone(pod),
             condition: None,

@@ -141,13 +141,17 @@ impl Scheduler {
             if pod.deleting && !old.deleting {
                 self.binding_event(&pod.uid, Event::Deleted, now);
             }
-        } else if old.nominated_node_name.is_none() && pod.nominated_node_name.is_none() {
-            // A nomination of ours that the status does not show yet still counts.
+        } else if self.asked.is_late(&pod, now)
+            || (old.nominated_node_name.is_none() && pod.nominated_node_name.is_none())
+        {
+            // What we have asked to be written counts, though the status does not show it yet.
             if let Some(node) = self.nominator.node_of(&pod.uid).cloned() {
                 self.nominator.set(&pod, &node);
             }
         } else {
             match &pod.nominated_node_name {
+                // One that is parked, because it is being deleted, holds no room any more.
+                Some(_) if old.deleting && self.nominator.node_of(&pod.uid).is_none() => {}
                 Some(node) => self.nominator.set(&pod, node),
                 None => {
                     self.nominator.remove(&pod.uid);

@@ -43,7 +43,8 @@ impl Scheduler {
             }
         };
         let waits = !plugins.is_empty();
-        if (waits || has_work) && pod.nominated_node_name.as_ref() != Some(node) {
+        if (waits || has_work) && !self.asked.is_written(pod, Some(node)) {
+            self.asked.ask(pod, Some(node.clone()), now);
             self.effects.push(Effect::PatchStatus {
                 pod: Arc::clone(pod),
                 condition: None,

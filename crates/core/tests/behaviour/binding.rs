@@ -330,7 +330,10 @@ fn a_pod_that_is_rejected_on_permit_waits_for_events_and_not_for_its_own_room() 
     let message = "0/1 nodes are available: 1 not today.";
     assert_eq!(
         cluster.effects(),
-        [format!("event p FailedScheduling: {message}"), format!("status p Unschedulable: {message}")]
+        [
+            format!("event p FailedScheduling: {message}"),
+            format!("status p Unschedulable: {message} nominated=-")
+        ]
     );
     assert_eq!((cluster.place("p"), bound_and_seen(&cluster)), ("Unschedulable".to_owned(), (0, 0, 0)));
     let calls = cluster.script.calls();
@@ -497,7 +500,10 @@ fn a_failure_in_pre_bind_is_retried_after_a_backoff_whatever_its_code() {
         let effects = cluster.effects();
         assert_eq!(
             effects[1..],
-            [format!("event p FailedScheduling: {message}"), format!("status p {reason}: {message}")]
+            [
+                format!("event p FailedScheduling: {message}"),
+                format!("status p {reason}: {message} nominated=-")
+            ]
         );
         assert_eq!((cluster.place("p"), bound_and_seen(&cluster)), ("ErrorBackoff".to_owned(), (0, 0, 0)));
     }

@@ -63,6 +63,10 @@ pub fn pod(text: &str) -> Arc<Pod> {
             }
             "gated" => pod["spec"]["schedulingGates"] = json!([{"name": "example.com/wait"}]),
             "deleting" => pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"),
+            "evicted" => {
+                pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                pod["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]);
+            }
             "terminal" => pod["status"]["phase"] = json!("Succeeded"),
             other => panic!("{other:?} in {text:?}"),
         }

@@ -91,7 +91,7 @@ fn event_metric_and_message_say_why_the_pod_waits() {
             "observed Preemption { victims: 0, budget_violations: 0 }".to_owned(),
             "observed Unschedulable { profile: \"my-scheduler\" }".to_owned(),
             format!("event p FailedScheduling: {message}"),
-            format!("status p Unschedulable: {message}"),
+            format!("status p Unschedulable: {message} nominated=-"),
         ]
     );
     // It is said once, however often the pod is tried.

@@ -40,7 +40,7 @@ fn a_pod_on_permit_gives_way_to_one_that_was_bound() {
         let effects = cluster.all_effects();
         assert_eq!(effects[0], "observed RoomTaken foreign=true");
         assert!(effects.contains(&format!("event p FailedScheduling: {message}")), "{effects:?}");
-        assert!(effects.contains(&format!("status p SchedulerError: {message}")), "{effects:?}");
+        assert!(effects.contains(&format!("status p SchedulerError: {message} nominated=-")), "{effects:?}");
         assert_eq!(cluster.place("p"), "ErrorBackoff");
         assert_eq!(cluster.core.sizes().cache.assumed_pods, 0);
     }

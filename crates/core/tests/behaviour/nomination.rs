@@ -39,6 +39,71 @@ fn a_nomination_that_the_status_does_not_show_yet_is_kept_by_an_update() {
     assert_eq!(nominations(&cluster), 0);
 }
 
+/// Where the write of the status takes its time, what was asked counts for the next attempt.
+#[test]
+fn a_preemptor_whose_status_does_not_show_the_nomination_yet_does_not_preempt_again() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    for node in ["n1", "n2"] {
+        cluster.node(&format!("{node} cpu=1"));
+    }
+    cluster.assigned("v1 cpu=800m node=n1");
+    cluster.assigned("v2 cpu=800m node=n2 priority=1");
+    cluster.pending("p cpu=800m priority=5");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    let effects = cluster.effects();
+    assert!(effects.contains(&"evict v1 for p".to_owned()), "{effects:?}");
+    assert!(effects.last().is_some_and(|status| status.ends_with(" nominated=n1")), "{effects:?}");
+    cluster.evicted("p", "v1", Ok(()));
+    cluster.assigned("v1 cpu=800m node=n1 evicted rv=2");
+    cluster.assigned("other node=n9");
+    cluster.gone(PodWatch::Assigned, "other");
+    cluster.wait(20.0);
+    assert_eq!(cluster.step(), "p: unschedulable");
+    let effects = cluster.effects();
+    let event = "event p FailedScheduling: 0/2 nodes are available: 2 Insufficient cpu. preemption: not eligible due to a terminating pod on the nominated node.";
+    assert!(effects.contains(&event.to_owned()), "{effects:?}");
+    assert_eq!(nominations(&cluster), 1);
+    // When the status shows it, and somebody takes it away, that counts.
+    cluster.pending("p cpu=800m priority=5 rv=2 nominated=n1");
+    assert_eq!(nominations(&cluster), 1);
+    cluster.pending("p cpu=800m priority=5 rv=3");
+    assert_eq!(nominations(&cluster), 0);
+}
+
+#[test]
+fn a_nomination_that_was_withdrawn_does_not_count_when_the_status_shows_it_late() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("v cpu=800m node=n1");
+    cluster.pending("p cpu=800m priority=5");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    // Its eviction fails, and the next attempt finds nobody to evict.
+    cluster.evicted("p", "v", Err("500"));
+    cluster.assigned("v cpu=800m node=n1 priority=9 rv=2");
+    cluster.wait(20.0);
+    assert_eq!(cluster.step(), "p: unschedulable");
+    let effects = cluster.effects();
+    assert!(effects.last().is_some_and(|status| status.ends_with(" nominated=-")), "{effects:?}");
+    assert_eq!(nominations(&cluster), 0);
+    cluster.pending("p cpu=800m priority=5 rv=2 nominated=n1");
+    assert_eq!(nominations(&cluster), 0, "it was asked before that it be cleared");
+    cluster.pending("p cpu=800m priority=5 rv=3");
+    cluster.pending("p cpu=800m priority=5 rv=4 nominated=n2");
+    assert_eq!(nominations(&cluster), 1, "by somebody else");
+}
+
+/// As by kube-scheduler, from the attempt on that finds it so.
+#[test]
+fn a_pending_pod_that_is_being_deleted_holds_no_room() {
+    let mut cluster = full();
+    cluster.pending("p cpu=800m priority=5 nominated=n1 deleting");
+    cluster.pending("q cpu=800m priority=2");
+    assert_eq!(cluster.step(), "q -> n1");
+    assert_eq!(nominations(&cluster), 0);
+    cluster.pending("p cpu=800m priority=5 nominated=n1 deleting rv=2");
+    assert_eq!(nominations(&cluster), 0);
+}
+
 #[test]
 fn foreign_nominations_hold_room_and_give_it_back() {
     let mut cluster = full();

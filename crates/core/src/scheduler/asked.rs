@@ -1,0 +1,172 @@
+//! Nominations that were asked to be written and that the status of the pod need not show yet.
+//!
+//! kube-scheduler waits for the answer to such a write before it does anything else, so that its next attempt begins with what it wrote.
+//! Here nobody waits, and what was asked counts instead: for the next attempt, for what is written next, and against a status from before.
+
+use rustc_hash::FxHashMap;
+use secondmate_model::{Atom, Pod, Timestamp, Uid};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// For so long a status that shows something from before is late, and nobody else's word: a write is tried for a minute at most, and waits
+/// for its turn before.
+const LATE_FOR: Duration = Duration::from_secs(120);
+
+/// What was asked for one pod.
+#[derive(Debug)]
+struct Asked {
+    node: Option<Atom>,
+    /// What was asked before that, and may be written and shown yet.
+    before: SmallVec<[Option<Atom>; 1]>,
+    /// What the status shows until something is written.
+    shown: Option<Atom>,
+    until: Timestamp,
+}
+
+/// What was asked in the last two minutes, by pod.
+#[derive(Debug, Default)]
+pub(super) struct AskedNominations {
+    by_pod: FxHashMap<Uid, Asked>,
+    by_time: VecDeque<(Timestamp, Uid)>,
+}
+
+impl AskedNominations {
+    /// A node, or none, is asked to be written to the pod's status.
+    pub fn ask(&mut self, pod: &Pod, node: Option<Atom>, now: Timestamp) {
+        let until = now + LATE_FOR;
+        let asked = self.by_pod.entry(pod.uid.clone()).or_insert_with(|| Asked {
+            node: pod.nominated_node_name.clone(),
+            before: SmallVec::new(),
+            shown: pod.nominated_node_name.clone(),
+            until,
+        });
+        if asked.node != node {
+            let before = std::mem::replace(&mut asked.node, node);
+            if before != asked.shown && !asked.before.contains(&before) {
+                asked.before.push(before);
+            }
+            asked.before.retain(|before| *before != asked.node);
+        }
+        asked.until = until;
+        self.by_time.push_back((until, pod.uid.clone()));
+    }
+
+    /// The node of the pod's nomination, as it was asked or as its status says.
+    pub fn node_of<'a>(&'a self, pod: &'a Pod) -> Option<&'a Atom> {
+        self.by_pod.get(&pod.uid).map_or(&pod.nominated_node_name, |asked| &asked.node).as_ref()
+    }
+
+    /// Whether the status shows this, and nothing else is about to be written.
+    pub fn is_written(&self, pod: &Pod, node: Option<&Atom>) -> bool {
+        pod.nominated_node_name.as_ref() == node && self.node_of(pod) == node
+    }
+
+    /// The pod as it is when what was asked has been written.
+    pub fn applied(&self, pod: Arc<Pod>) -> Arc<Pod> {
+        let node = self.node_of(&pod);
+        if node == pod.nominated_node_name.as_ref() {
+            return pod;
+        }
+        let node = node.cloned();
+        let mut pod = pod;
+        Arc::make_mut(&mut pod).nominated_node_name = node;
+        pod
+    }
+
+    /// Takes note of a status, and says whether it is one from before what was asked last.
+    pub fn is_late(&mut self, pod: &Pod, now: Timestamp) -> bool {
+        let Some(asked) = self.by_pod.get_mut(&pod.uid) else { return false };
+        let status = &pod.nominated_node_name;
+        if now < asked.until {
+            if *status == asked.node {
+                // What was there at first comes back by somebody else's hand only.
+                asked.shown = status.clone();
+                if !asked.before.is_empty() {
+                    return false;
+                }
+            } else if *status == asked.shown || asked.before.contains(status) {
+                return true;
+            }
+        }
+        self.by_pod.remove(&pod.uid);
+        false
+    }
+
+    /// Forgets what was asked too long ago.
+    pub fn tick(&mut self, now: Timestamp) {
+        while self.by_time.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, uid)) = self.by_time.pop_front() else { return };
+            if self.by_pod.get(&uid).is_some_and(|asked| asked.until <= now) {
+                self.by_pod.remove(&uid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secondmate_model::wire;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::default() + Duration::from_secs(seconds)
+    }
+
+    fn pod(node: &str) -> Arc<Pod> {
+        let metadata = wire::ObjectMeta { name: "p".into(), uid: "p".into(), ..Default::default() };
+        let status = wire::PodStatus { nominated_node_name: node.into(), ..Default::default() };
+        let pod = wire::Pod { metadata, status, ..Default::default() };
+        Arc::new(Pod::new(&pod).expect("a pod that compiles"))
+    }
+
+    fn node(name: &str) -> Option<Atom> {
+        (!name.is_empty()).then(|| Atom::new(name))
+    }
+
+    /// Asks for these nodes one after the other, beginning with a status that shows the first.
+    fn asked(nodes: &[&str]) -> AskedNominations {
+        let mut asked = AskedNominations::default();
+        nodes[1..].iter().for_each(|name| asked.ask(&pod(nodes[0]), node(name), at(0)));
+        asked
+    }
+
+    #[test]
+    fn what_was_asked_counts_until_the_status_shows_it() {
+        let mut asked = asked(&["", "n"]);
+        assert_eq!(asked.applied(pod("")).nominated_node_name, node("n"));
+        assert!(!asked.is_written(&pod(""), None) && !asked.is_written(&pod(""), node("n").as_ref()));
+        assert!(asked.is_late(&pod(""), at(1)));
+        assert!(!asked.is_late(&pod("n"), at(2)));
+        assert_eq!(asked.applied(pod("")).nominated_node_name, None, "somebody cleared it");
+        assert!(!asked.is_late(&pod(""), at(3)));
+    }
+
+    #[test]
+    fn what_was_asked_first_may_be_shown_late() {
+        let mut asked = asked(&["", "n", ""]);
+        assert!(!asked.is_written(&pod(""), None) || asked.node_of(&pod("n")).is_none());
+        assert!(!asked.is_late(&pod(""), at(1)), "another part of the status has changed");
+        assert!(asked.is_late(&pod("n"), at(2)));
+        assert_eq!(asked.applied(pod("n")).nominated_node_name, None);
+        assert!(!asked.is_late(&pod(""), at(3)));
+        assert!(!asked.is_late(&pod("m"), at(4)), "somebody else's");
+        assert_eq!(asked.applied(pod("m")).nominated_node_name, node("m"));
+    }
+
+    #[test]
+    fn a_status_that_stays_as_it_was_counts_after_a_time() {
+        for ticks in [false, true] {
+            let mut asked = asked(&["", "n"]);
+            if ticks {
+                asked.tick(at(119));
+                assert!(asked.is_late(&pod(""), at(119)));
+                asked.tick(at(120));
+                assert!(asked.by_pod.is_empty() && asked.by_time.is_empty());
+            }
+            assert!(!asked.is_late(&pod(""), at(120)));
+            assert!(asked.node_of(&pod("")).is_none());
+        }
+    }
+}
