@@ -13,6 +13,22 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Of what the events are that may help a pod which an extender rejected: the list of upstream's `UnrollWildCardResource`.
+const OF_EXTENDERS: [EventResource; 12] = [
+    EventResource::AssignedPod,
+    EventResource::UnscheduledPod,
+    EventResource::TargetPod,
+    EventResource::Node,
+    EventResource::PersistentVolume,
+    EventResource::PersistentVolumeClaim,
+    EventResource::CsiNode,
+    EventResource::CsiDriver,
+    EventResource::CsiStorageCapacity,
+    EventResource::StorageClass,
+    EventResource::ResourceClaim,
+    EventResource::DeviceClass,
+];
+
 /// Names of the plugins at each extension point, in the order in which they run, with the weights of the score plugins (elsewhere
 /// the weight means nothing).
 pub type PluginLists = PerPoint<Vec<(String, i64)>>;
@@ -295,12 +311,13 @@ impl Profile {
         self
     }
 
-    /// The same profile with extenders. Any event may help a pod that they rejected.
+    /// The same profile with extenders. Any event of the kinds that kube-scheduler has for them (`UnrollWildCardResource`) may help a pod
+    /// that they rejected: volumes that are attached are not among these.
     #[must_use]
     pub fn with_extenders(mut self, extenders: Extenders) -> Self {
-        let any = EventRegistration::new(EventResource::Wildcard, ActionType::ALL);
         if !extenders.is_empty() {
-            self.registrations.insert(Atom::new(EXTENDER_NAME), vec![any]);
+            let any = OF_EXTENDERS.map(|resource| EventRegistration::new(resource, ActionType::ALL));
+            self.registrations.insert(Atom::new(EXTENDER_NAME), any.to_vec());
         }
         self.extenders = extenders;
         self

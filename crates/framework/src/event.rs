@@ -134,7 +134,7 @@ impl ClusterEvent {
     #[must_use]
     pub fn is_named_by(&self, registered: &EventRegistration) -> bool {
         let resource = match registered.resource {
-            // Every event that kube-scheduler has.
+            // More than the kinds that upstream has for plugins that name none: attachments of volumes, too.
             EventResource::Wildcard => self.resource != EventResource::Namespace,
             EventResource::Pod => matches!(
                 self.resource,

@@ -3,7 +3,7 @@
 use crate::call::{Call, CallError, Caller, Content};
 use crate::connect::{ConnectError, step};
 use crate::lease::LeaseName;
-use crate::options::{Options, StartError};
+use crate::options::StartError;
 use crate::watch::{self, Permission, Watch};
 use futures::StreamExt;
 use http::Method;
@@ -41,16 +41,6 @@ pub(crate) enum Subject {
     ServiceAccount { namespace: String, name: String },
 }
 
-/// Asks for everything that the scheduler will do.
-///
-/// # Errors
-/// It may not do something, or whether it may cannot be found out.
-pub(crate) async fn check(caller: &Caller, options: &Options, watches: &[Watch]) -> Result<(), StartError> {
-    let lease = options.election.as_ref().map(|election| &election.lease);
-    let needed = needed(&options.profiles, watches, lease);
-    demand(caller, &options.cluster.cluster_url.to_string(), &needed).await
-}
-
 /// Everything that a scheduler with these profiles, watches and Lease will do.
 pub(crate) fn needed(
     profiles: &[Profile],
@@ -86,7 +76,7 @@ pub(crate) async fn demand(
     let what = "the API server's word on what this process may do";
     let Ok(answer) = step(what, REVIEWS_TIMEOUT, missing(caller, &Subject::Own, needed)).await else {
         let reason = format!("no answer to {} reviews within {REVIEWS_TIMEOUT:?}", needed.len());
-        return Err(StartError::AccessUnknown { reason });
+        return Err(StartError::AccessUnknown { reason, may_pass: true });
     };
     match answer {
         Ok(missing) if missing.is_empty() => Ok(()),
@@ -97,7 +87,9 @@ pub(crate) async fn demand(
                 reason: message,
             }))
         }
-        Err(error) => Err(StartError::AccessUnknown { reason: error.to_string() }),
+        Err(error) => {
+            Err(StartError::AccessUnknown { may_pass: error.may_pass(), reason: error.to_string() })
+        }
     }
 }
 

@@ -34,6 +34,16 @@ impl CallError {
             Self::NotSent(_) | Self::Lost(_) => true,
         }
     }
+
+    /// Whether it may pass by itself, without that anybody changes a configuration.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Answered { code, .. } => *code == 429 || *code >= 500,
+            Self::NotSent(reason) | Self::Lost(reason) => {
+                !reason.to_ascii_lowercase().contains("certificate")
+            }
+        }
+    }
 }
 
 impl std::error::Error for CallError {}
@@ -288,6 +298,21 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
     struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn a_certificate_that_is_not_accepted_does_not_pass_by_itself() {
+        let answered = |code| CallError::Answered { code, message: String::new(), retry_after: None };
+        for (error, expected) in [
+            (CallError::NotSent("tcp connect error: Connection refused (os error 111)".to_owned()), true),
+            (CallError::Lost("tls handshake eof".to_owned()), true),
+            (CallError::NotSent("invalid peer certificate: UnknownIssuer".to_owned()), false),
+            (answered(503), true),
+            (answered(429), true),
+            (answered(400), false),
+        ] {
+            assert_eq!(error.may_pass(), expected, "{error}");
+        }
+    }
 
     #[test]
     fn too_few_file_descriptors_are_told_as_that() {

@@ -95,6 +95,8 @@ pub enum ConnectError {
         reason: String,
         /// What to do.
         remedy: &'static str,
+        /// It may pass by itself.
+        may_pass: bool,
     },
     /// The API server does not know who we are.
     #[error(
@@ -274,14 +276,14 @@ fn has_proxy(file: &Kubeconfig) -> bool {
 
 /// Asks the API server who it is, so that whatever is wrong is said at once and in full.
 pub(crate) async fn check(caller: &Caller, server: &str) -> Result<(), ConnectError> {
-    let unreachable = |reason: String| {
+    let unreachable = |reason: String, may_pass: bool| {
         let text = reason.to_lowercase();
         let remedy = if text.contains("certificate") || text.contains("handshake") || text.contains("tls") {
             "check the dates and the authority of the certificates in the kubeconfig (an expired client certificate must be renewed)"
         } else {
             "check that the address is right and the API server runs"
         };
-        ConnectError::Unreachable { server: server.to_owned(), reason, remedy }
+        ConnectError::Unreachable { server: server.to_owned(), reason, remedy, may_pass }
     };
     let what = format!("the first answer of the API server at {server}");
     let call = Call::get("/version".to_owned());
@@ -296,8 +298,14 @@ pub(crate) async fn check(caller: &Caller, server: &str) -> Result<(), ConnectEr
         }
         // Not everybody may ask for the version; the reviews that follow tell what counts.
         Err(CallError::Answered { code: 403 | 404, .. }) => Ok(()),
-        Err(CallError::Answered { code, message, .. }) => Err(unreachable(format!("{code} {message}"))),
-        Err(CallError::NotSent(reason) | CallError::Lost(reason)) => Err(unreachable(reason)),
+        Err(error) => {
+            let may_pass = error.may_pass();
+            let reason = match error {
+                CallError::Answered { code, message, .. } => format!("{code} {message}"),
+                CallError::NotSent(reason) | CallError::Lost(reason) => reason,
+            };
+            Err(unreachable(reason, may_pass))
+        }
     }
 }
 

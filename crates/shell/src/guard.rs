@@ -33,6 +33,7 @@ use crate::heartbeat::WatchHeartbeats;
 use crate::inbox::Inbox;
 use crate::lease::{Claim, Election, ElectionConfig, ElectionEnd, KubeLease, LeaseName, Term, identity};
 use crate::options::StartError;
+use crate::patience;
 use crate::tasks::{Failure, Failures, Tasks};
 use crate::watch::{self, Currency, Permission};
 use crate::write::Leading;
@@ -149,9 +150,8 @@ impl GuardService {
         let client = connect::client(&options.cluster, &metrics, Some(heartbeats.api.clone())).await?;
         let caller = Caller::new(client.clone(), None, CALL_TIMEOUT);
         let api_server = options.cluster.cluster_url.to_string();
-        connect::check(&caller, &api_server).await?;
         let watches = watch::guard_watches();
-        access::demand(&caller, &api_server, &options.permissions(&watches)).await?;
+        patience::with_access(&caller, &api_server, &options.permissions(&watches)).await?;
         let listener = server::listen(options.listen).map_err(|error| StartError::Other {
             what: "cannot listen for the bind guard (choose another address with --guard-listen)",
             reason: format!("{}: {error}", options.listen),

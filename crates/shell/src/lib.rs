@@ -44,6 +44,7 @@ mod options;
 mod others;
 mod outage;
 mod owners;
+mod patience;
 mod poll;
 mod probe;
 mod requests;

@@ -88,6 +88,8 @@ pub enum StartError {
     AccessUnknown {
         /// What happened.
         reason: String,
+        /// It may pass by itself.
+        may_pass: bool,
     },
     /// Times of the election contradict each other.
     #[error(transparent)]

@@ -3,13 +3,13 @@
 //!
 //! What is compared, and on which state, is the core's ([`secondmate_core::shadow`]).
 
-use crate::access;
 use crate::call::Caller;
 use crate::clock::Clock;
 use crate::connect;
 use crate::heartbeat::WatchHeartbeats;
 use crate::inbox::{Inbox, Message};
 use crate::options::StartError;
+use crate::patience;
 use crate::tasks::{Failure, Failures, Tasks};
 use crate::watch;
 use futures::FutureExt;
@@ -81,9 +81,8 @@ impl ShadowService {
         let client = connect::client(&cluster, &metrics, Some(heartbeats.api.clone())).await?;
         let caller = Caller::new(client.clone(), None, CALL_TIMEOUT);
         let server = cluster.cluster_url.to_string();
-        connect::check(&caller, &server).await?;
         let watches = watch::watches(std::slice::from_ref(&profile));
-        access::demand(&caller, &server, &watch::to_watch(&watches)).await?;
+        patience::with_access(&caller, &server, &watch::to_watch(&watches)).await?;
 
         if !watch::polls(std::slice::from_ref(&profile)).is_empty() {
             warn!(

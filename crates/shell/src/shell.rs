@@ -21,6 +21,7 @@ use crate::options::{End, Options, StartError};
 use crate::others::OtherBinders;
 use crate::outage::Outage;
 use crate::owners;
+use crate::patience;
 use crate::poll::Polls;
 use crate::probe::{EventProbe, ProfileProbe};
 use crate::requests::server_host;
@@ -56,6 +57,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for the answer to a read, an event or a status.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Name of the check that the caches are in sync, as in kube-scheduler.
+const SYNC: &str = "sched-handler-sync";
 /// What the thread is called that owns the core.
 const THREAD: &str = "scheduling thread";
 
@@ -128,9 +131,10 @@ impl Shell {
         let client =
             connect::client(&options.cluster, &options.admin.metrics, Some(heartbeats.api.clone())).await?;
         let reader = Caller::new(client.clone(), None, CALL_TIMEOUT);
-        connect::check(&reader, &options.cluster.cluster_url.to_string()).await?;
         let (watches, polls) = (watch::watches(&options.profiles), watch::polls(&options.profiles));
-        access::check(&reader, &options, &watches).await?;
+        let lease = options.election.as_ref().map(|election| &election.lease);
+        let needed = access::needed(&options.profiles, &watches, lease);
+        patience::with_access(&reader, &options.cluster.cluster_url.to_string(), &needed).await?;
 
         let (tasks, failures) = Tasks::new(end_of_tasks);
         let Elected { election, term } =
@@ -502,8 +506,13 @@ impl Parts {
 
     fn engine(&self, options: Options, core: Core) -> (Engine, value::Receiver<Progress>) {
         let metrics = &self.metrics;
-        let synced =
-            options.admin.health.flag("sched-handler-sync", Probe::Ready, "waiting for caches to sync");
+        let synced = options.admin.health.flag(SYNC, Probe::Ready, "waiting for caches to sync");
+        if options.delay_watches {
+            // Were it not ready, no rollout would get past a standby, and no drain past the leader.
+            let (synced, leading) = (synced.clone(), self.leading.clone());
+            let check = move || if leading.may_write() { synced.get() } else { Ok(()) };
+            options.admin.health.register(SYNC, Probe::Ready, check);
+        }
         let names: Vec<Atom> = options.profiles.iter().map(|p| p.name().clone()).collect();
         let (rivals, sightings) = Rivals::new(
             self.reader.clone(),

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::slis::Slis;
 
-/// Which probes a check counts for. All count for `/healthz` and `/readyz`.
+/// Which probes a check counts for. All count for `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// Also for `/livez`: while it fails, the process must be started again.
+    /// Also for `/livez` and, as in kube-scheduler, for `/healthz`: while it fails, the process must be started again.
     Live,
     /// While it fails the process works, but is not ready.
     Ready,
@@ -75,8 +75,8 @@ impl Health {
     /// Adds a check that fails for `reason` until the flag says otherwise.
     pub fn flag(&self, name: impl Into<String>, probe: Probe, reason: impl Into<String>) -> HealthFlag {
         let flag = HealthFlag { state: Arc::new(Mutex::new(Err(reason.into()))) };
-        let state = flag.state.clone();
-        self.register(name, probe, move || state.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let check = flag.clone();
+        self.register(name, probe, move || check.get());
         flag
     }
 
@@ -115,7 +115,7 @@ impl Health {
         observe("ping", true);
         let mut healthy = true;
         for NamedCheck { name, probe, check } in &checks {
-            if endpoint == Endpoint::Livez && *probe != Probe::Live {
+            if endpoint != Endpoint::Readyz && *probe != Probe::Live {
                 continue;
             }
             let outcome = if excluded.contains(name) {
@@ -167,6 +167,14 @@ pub struct HealthFlag {
 }
 
 impl HealthFlag {
+    /// How the check is now.
+    ///
+    /// # Errors
+    /// The reason for which it fails.
+    pub fn get(&self) -> Result<(), String> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The check passes from now on.
     pub fn pass(&self) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Ok(());
@@ -203,7 +211,7 @@ mod tests {
         synced.pass();
         assert_eq!(
             health.report(Endpoint::Healthz, &none, true).text,
-            "[+]ping ok\n[+]leader-election ok\n[+]caches-synced ok\nhealthz check passed\n"
+            "[+]ping ok\n[+]leader-election ok\nhealthz check passed\n"
         );
         assert_eq!(health.ready(), Ok(()));
         // A check of the same name replaces the first.

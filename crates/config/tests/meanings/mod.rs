@@ -134,7 +134,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("extenders[].managedResources[].name", "An extended resource"),
     ("extenders[].managedResources[].ignoredByScheduler", "NodeResourcesFit does not look at it"),
     ("extenders[].ignorable", "A pod is scheduled although the extender fails"),
-    ("delayCacheUntilActive", "Whether caches are filled only once the process leads"),
+    (
+        "delayCacheUntilActive",
+        "Whether caches are filled only once the process leads; a standby is ready without them",
+    ),
     ("parity", "Whether the [quirks of kube-scheduler](quirks.md) are reproduced"),
     ("preemption", "Preemption beside other schedulers"),
     (

@@ -7,6 +7,7 @@ use secondmate_framework::{
     AwaitScores, CallExtender, Extender, ExtenderError, ExtenderVerbs, ExtenderVerdict, ExtenderVictims,
     Extenders, Parity, PassedNodes, PreemptionCandidate, Status,
 };
+use secondmate_model::objects::ObjectKind;
 use secondmate_model::{Atom, NodeInfo, Pod};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -117,6 +118,27 @@ fn each_extender_is_asked_about_what_the_one_before_left_and_those_that_may_be_i
     let second_calls = second_script.calls();
     assert_eq!(second_calls[..2], ["filter p n1 n2 n3", "prioritize p n3 n1"]);
     assert_eq!(first_script.calls()[..2], ["filter p n3 n1", "prioritize p n3 n1"]);
+}
+
+/// The kinds are those that kube-scheduler registers for extenders.
+#[test]
+fn a_pod_that_an_extender_rejected_hears_of_storage_and_not_of_attachments() {
+    let (extender, script) = extender("http://e", ALL_VERBS);
+    let mut cluster = cluster(&[], vec![extender]);
+    cluster.node("n1");
+    script.answers().filter = Some(Ok(pass(&[])));
+    cluster.pending("p");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    let attachment = serde_json::json!({"metadata": {"name": "a"},
+        "spec": {"attacher": "d", "nodeName": "n1", "source": {"persistentVolumeName": "v"}}});
+    let class = serde_json::json!({"metadata": {"name": "c"}, "provisioner": "d"});
+    for (kind, object, place) in [
+        (ObjectKind::VolumeAttachment, attachment, "Unschedulable"),
+        (ObjectKind::StorageClass, class, "Backoff"),
+    ] {
+        cluster.apply(Input::Object(kind.compile(&object).expect("an object").0));
+        assert_eq!(cluster.place("p"), place, "{kind:?}");
+    }
 }
 
 #[test]

@@ -70,7 +70,11 @@ async fn a_standby_whose_watches_are_delayed_lists_nothing_until_it_leads() -> R
     let lists = || sandbox.history().count("list nodes");
     let before = lists();
     assert!(before > 0);
-    let second = try_start(Options { delay_watches: true, ..candidate(&sandbox, "second") }).await?;
+    let delayed = Options { delay_watches: true, ..candidate(&sandbox, "second") };
+    let health = delayed.admin.health.clone();
+    let second = try_start(delayed).await?;
+    // Neither a rollout nor a drain waits for its caches.
+    assert_eq!(health.ready(), Ok(()));
     create_pods(&sandbox, "p", 20, "10m");
     until_bound(&sandbox, 20).await;
     assert_eq!(lists(), before, "the standby listed the nodes");
