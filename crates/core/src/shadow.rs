@@ -31,7 +31,7 @@ use secondmate_cycle::{Answer, Evaluate, Outcome, Plain, Profile, Question, Rand
 use secondmate_framework::{Parity, Snapshot};
 use secondmate_model::objects::Object;
 use secondmate_model::{Atom, Pod, Timestamp, Uid, VolumeSource};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,11 +44,21 @@ struct Waiting {
     pod: Arc<Pod>,
     /// All its claims were bound when it was first seen.
     claims_bound: bool,
-    /// When to ask again, of a pod that they have rejected and that we would place.
-    ask_again: Option<Timestamp>,
-    /// What was made of their rejection has been told.
+    /// When to ask about their rejection; for the second time where we would have placed the pod.
+    ask: Option<(Timestamp, Asked)>,
+    /// What was made of their rejection has been told; it counts until they say something else.
     told: bool,
 }
+
+/// Which time it is that a pod is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    First,
+    Again,
+}
+
+/// Pods that are asked about in one call: each takes a plain pass over all nodes, and whoever calls has watches to follow as well.
+const ASKED_AT_ONCE: usize = 8;
 
 /// See the module's text.
 pub struct Shadow {
@@ -62,6 +72,8 @@ pub struct Shadow {
     /// Every list is in.
     synced: bool,
     waiting: BTreeMap<Uid, Waiting>,
+    /// Those that are to be asked about, by time.
+    due: BTreeSet<(Timestamp, Uid)>,
 }
 
 impl Shadow {
@@ -79,6 +91,7 @@ impl Shadow {
             random: Random::new(seed),
             synced: false,
             waiting: BTreeMap::new(),
+            due: BTreeSet::new(),
         }
     }
 
@@ -88,17 +101,17 @@ impl Shadow {
         self.profile.name()
     }
 
-    /// Every list is in: from now on decisions are compared.
-    pub fn synced(&mut self, now: Timestamp) -> Vec<Comparison> {
+    /// Every list is in: from now on decisions are compared. The pods that were rejected before are [asked about](Self::ask_due).
+    pub fn synced(&mut self, now: Timestamp) {
         self.synced = true;
         let waiting: Vec<Uid> = self.waiting.keys().cloned().collect();
-        waiting.iter().filter_map(|uid| self.rejected_by_them(uid, now)).collect()
+        waiting.iter().for_each(|uid| self.look_at_rejection(uid, now));
     }
 
     /// Takes what a watch shows; returns what was compared.
     pub fn apply(&mut self, input: Input, now: Timestamp) -> Option<Comparison> {
         match input {
-            Input::Pod(PodWatch::Pending, pod) => return self.pending(self.bounded(pod), now),
+            Input::Pod(PodWatch::Pending, pod) => self.pending(self.bounded(pod), now),
             Input::Pod(PodWatch::Assigned, pod) if pod.terminal => self.off_node(&pod.uid),
             Input::Pod(PodWatch::Assigned, pod) => return self.assigned(self.bounded(pod), now),
             Input::Pod(PodWatch::ForeignNominated, pod) => self.nominated_by_others(&self.bounded(pod)),
@@ -136,12 +149,23 @@ impl Shadow {
         None
     }
 
-    /// Asks again about pods whose time has come; returns what was compared.
-    pub fn ask_again(&mut self, now: Timestamp) -> Vec<Comparison> {
-        let is_due = |waiting: &Waiting| waiting.ask_again.is_some_and(|at| at <= now);
-        let due: Vec<Uid> =
-            self.waiting.iter().filter(|(_, waiting)| is_due(waiting)).map(|(uid, _)| uid.clone()).collect();
-        due.iter().filter_map(|uid| self.confirm(uid, now)).collect()
+    /// Whether pods are to be asked about by now.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.due.first().is_some_and(|(at, _)| *at <= now)
+    }
+
+    /// Asks about some of the pods that they have rejected, if their time has come; returns what was compared.
+    pub fn ask_due(&mut self, now: Timestamp) -> Vec<Comparison> {
+        let mut compared = Vec::new();
+        for _ in 0..ASKED_AT_ONCE {
+            if !self.is_due(now) {
+                break;
+            }
+            let Some((_, uid)) = self.due.pop_first() else { break };
+            compared.extend(self.ask_about_rejection(&uid, now));
+        }
+        compared
     }
 
     /// Pods that wait, pods on nodes, and nodes.
@@ -155,14 +179,14 @@ impl Shadow {
         if self.bounds_amounts { pod.bounded() } else { pod }
     }
 
-    fn pending(&mut self, pod: Arc<Pod>, now: Timestamp) -> Option<Comparison> {
+    fn pending(&mut self, pod: Arc<Pod>, now: Timestamp) {
         // What was seen on a node does not wait.
         if self.cache.is_added(&pod.uid)
             || pod.node_name.is_some()
             || pod.terminal
             || pod.scheduler_name != *self.name()
         {
-            return None;
+            return;
         }
         match &pod.nominated_node_name {
             Some(node) => self.nominator.set(&pod, node),
@@ -172,14 +196,20 @@ impl Shadow {
         }
         let uid = pod.uid.clone();
         match self.waiting.get_mut(&uid) {
-            Some(waiting) => waiting.pod = pod,
+            Some(waiting) => {
+                let before = std::mem::replace(&mut waiting.pod, pod);
+                // What they say now is another decision.
+                waiting.told &= before.scheduled_condition == waiting.pod.scheduled_condition;
+            }
             None => {
                 let claims_bound = self.claims_are_bound(&pod);
-                let waiting = Waiting { pod, claims_bound, ask_again: None, told: false };
+                let waiting = Waiting { pod, claims_bound, ask: None, told: false };
                 self.waiting.insert(uid.clone(), waiting);
             }
         }
-        if self.synced { self.rejected_by_them(&uid, now) } else { None }
+        if self.synced {
+            self.look_at_rejection(&uid, now);
+        }
     }
 
     fn claims_are_bound(&self, pod: &Pod) -> bool {
@@ -194,37 +224,44 @@ impl Shadow {
         })
     }
 
-    /// Looks whether the pod's condition says that they found no node.
-    fn rejected_by_them(&mut self, uid: &Uid, now: Timestamp) -> Option<Comparison> {
-        let waiting = self.waiting.get(uid)?;
-        if waiting.told || waiting.ask_again.is_some() || waiting.pod.deleting || !is_rejected(&waiting.pod) {
-            return None;
+    /// Has the pod asked about where its condition says that they found no node.
+    fn look_at_rejection(&mut self, uid: &Uid, now: Timestamp) {
+        let Some(waiting) = self.waiting.get(uid) else { return };
+        if !waiting.told && waiting.ask.is_none() && !waiting.pod.deleting && is_rejected(&waiting.pod) {
+            self.ask_at(uid, Some((now, Asked::First)));
         }
-        let pod = Arc::clone(&waiting.pod);
-        if let Outcome::Placed { .. } = self.ask(&pod, now).outcome {
-            // The room may have come after their attempt.
-            self.waiting.get_mut(uid)?.ask_again = Some(now + self.confirm_after);
-            return None;
-        }
-        self.confirm(uid, now)
     }
 
-    /// Tells what we say of a pod that they have rejected.
-    fn confirm(&mut self, uid: &Uid, now: Timestamp) -> Option<Comparison> {
+    fn ask_at(&mut self, uid: &Uid, ask: Option<(Timestamp, Asked)>) {
+        let Some(waiting) = self.waiting.get_mut(uid) else { return };
+        if let Some((at, _)) = std::mem::replace(&mut waiting.ask, ask) {
+            self.due.remove(&(at, uid.clone()));
+        }
+        self.due.extend(ask.map(|(at, _)| (at, uid.clone())));
+    }
+
+    /// What we say of a pod that they have rejected. Where we would place it, that is said only after a while.
+    fn ask_about_rejection(&mut self, uid: &Uid, now: Timestamp) -> Option<Comparison> {
         let waiting = self.waiting.get_mut(uid)?;
-        waiting.ask_again = None;
-        if waiting.told || waiting.pod.deleting || !is_rejected(&waiting.pod) {
+        let (_, asked) = waiting.ask.take()?;
+        if waiting.pod.deleting || !is_rejected(&waiting.pod) {
             return None;
         }
-        waiting.told = true;
         let pod = Arc::clone(&waiting.pod);
+        let answer = self.ask(&pod, now);
+        if asked == Asked::First && matches!(answer.outcome, Outcome::Placed { .. }) {
+            // The room may have come after their attempt.
+            self.ask_at(uid, Some((now + self.confirm_after, Asked::Again)));
+            return None;
+        }
+        self.waiting.get_mut(uid)?.told = true;
         let said = pod.scheduled_condition.as_ref().map(|condition| condition.message.to_string());
-        Some(verdict::of_rejection(&pod, said.unwrap_or_default(), &self.ask(&pod, now)))
+        Some(verdict::of_rejection(&pod, said.unwrap_or_default(), &answer))
     }
 
     fn assigned(&mut self, pod: Arc<Pod>, now: Timestamp) -> Option<Comparison> {
         let known = self.cache.is_added(&pod.uid);
-        let waited = self.waiting.remove(&pod.uid);
+        let waited = self.forget(&pod.uid);
         self.nominator.remove(&pod.uid);
         let comparison = match &pod.node_name {
             Some(node) if !known && self.synced && self.is_their_decision(&pod) => {
@@ -301,7 +338,12 @@ impl Shadow {
 
     fn leave(&mut self, uid: &Uid) {
         self.nominator.remove(uid);
-        self.waiting.remove(uid);
+        self.forget(uid);
+    }
+
+    fn forget(&mut self, uid: &Uid) -> Option<Waiting> {
+        self.ask_at(uid, None);
+        self.waiting.remove(uid)
     }
 
     fn off_node(&mut self, uid: &Uid) {

@@ -141,6 +141,7 @@ impl Follower {
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(TAKEN_AT_ONCE);
         loop {
+            let is_due = self.shadow.is_due(self.clock.now());
             tokio::select! {
                 count = messages.recv_many(&mut batch, TAKEN_AT_ONCE) => {
                     if count == 0 {
@@ -149,8 +150,10 @@ impl Follower {
                     batch.drain(..).for_each(|message| self.take(message));
                     tokio::task::yield_now().await;
                 }
-                _ = turn.tick() => {
-                    let compared = self.shadow.ask_again(self.clock.now());
+                _ = turn.tick() => {}
+                // The watches are followed between any two turns of it.
+                () = tokio::task::yield_now(), if is_due => {
+                    let compared = self.shadow.ask_due(self.clock.now());
                     self.tell(compared);
                 }
             }
@@ -171,8 +174,7 @@ impl Follower {
                     let [waiting, pods, nodes] = self.shadow.sizes();
                     info!(nodes, pods, waiting, name = %self.shadow.name(), "caches synced; decisions are compared from now on");
                     self.synced.pass();
-                    let compared = self.shadow.synced(now);
-                    self.tell(compared);
+                    self.shadow.synced(now);
                 }
             }
             // Nobody else writes to this inbox.

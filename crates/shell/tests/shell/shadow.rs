@@ -47,7 +47,12 @@ fn bind(sandbox: &Sandbox, name: &str, at: usize) -> Result<()> {
 
 /// The other scheduler finds no node for it.
 fn reject(sandbox: &Sandbox, name: &str) -> Result<()> {
-    let condition = json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes" });
+    reject_saying(sandbox, name, "0/3 nodes")
+}
+
+fn reject_saying(sandbox: &Sandbox, name: &str, message: &str) -> Result<()> {
+    let condition =
+        json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message });
     let status = json!({ "status": { "conditions": [condition] } });
     sandbox.objects().merge("pods", "default", name, "status", &status)?;
     Ok(())
@@ -186,5 +191,29 @@ async fn a_node_of_the_highest_score_is_no_disagreement() -> Result<()> {
         tally.disagreements().collect::<Vec<_>>()
     );
     assert!(tally.count(Agreement::EquallyGood) > 0, "the seed chose all twelve as they did");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_rejected_before_is_compared_and_each_other_word_about_it_again() -> Result<()> {
+    const PODS: u64 = 50;
+    let sandbox = sandbox(1).await;
+    for number in 0..PODS {
+        create(&sandbox, &format!("p-{number}"), "100", &json!({}))?;
+        reject(&sandbox, &format!("p-{number}"))?;
+    }
+    let (shadow, _) = shadow(&sandbox).await?;
+    until_compared(&shadow, "all of them", Agreement::BothUnschedulable, PODS).await;
+    // A larger node has come, and they do not see it.
+    let mut large = sandbox.objects().get("nodes", "", &node(0)).context("a node")?;
+    large["metadata"] = json!({ "name": "large" });
+    large["status"]["capacity"]["cpu"] = "200".into();
+    large["status"]["allocatable"]["cpu"] = "200".into();
+    sandbox.objects().create(large)?;
+    reject(&sandbox, "p-1")?;
+    reject_saying(&sandbox, "p-0", "0/2 nodes")?;
+    let tally = until_compared(&shadow, "their mistake", Agreement::UnschedulableThere, 1).await;
+    assert_eq!(about(&tally, "p-0")?.reason, "0/2 nodes");
+    assert_eq!(tally.count(Agreement::BothUnschedulable), PODS);
     Ok(())
 }
