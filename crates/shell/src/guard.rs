@@ -44,6 +44,7 @@ use futures::future::BoxFuture;
 use registration::Registration;
 use secondmate_telemetry::{Admin, Probe};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +62,8 @@ const ELECTION: &str = "election of the bind guard";
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the Lease to be given back.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait until the Service leads here no more.
+const WITHDRAWAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether this is the Lease of bind guards.
 pub(crate) fn is_lease(lease: &LeaseName) -> bool {
@@ -121,14 +124,21 @@ impl GuardOptions {
 }
 
 /// A running guard. It ends when it is dropped; [`Self::stop`] gives the Lease back first.
-#[derive(Debug)]
 pub struct GuardService {
     address: SocketAddr,
     failures: Failures,
     /// Cancelled when the Lease was given back; `None` without an election.
     election_ended: Option<CancellationToken>,
     end_of_election: CancellationToken,
+    /// How the Service leads here.
+    way_here: Option<(Endpoint, Caller)>,
     _tasks: DropGuard,
+}
+
+impl fmt::Debug for GuardService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardService").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl GuardService {
@@ -179,6 +189,7 @@ impl GuardService {
             "books of the bind guard",
             feed::feed(desk.clone(), messages, unsynced, tasks.clone()),
         );
+        let way_here = options.endpoint.clone().map(|endpoint| (endpoint, caller.clone()));
         if let Some(endpoint) = options.endpoint {
             tasks.spawn_lasting(
                 "endpoint of the bind guard",
@@ -198,7 +209,7 @@ impl GuardService {
             server::serve(listener, certificate, desk, metrics, Limits::default()),
         );
         info!(%address, path = server::PATH, "the bind guard is served");
-        Ok(Self { address, failures, election_ended, end_of_election, _tasks: guard })
+        Ok(Self { address, failures, election_ended, end_of_election, way_here, _tasks: guard })
     }
 
     /// Where it is served.
@@ -212,13 +223,21 @@ impl GuardService {
         self.failures.next().await
     }
 
-    /// Gives the Lease back, so that another one decides at once, and ends.
+    /// Gives the Lease back, so that another one decides at once, lets the Service lead here no more, and ends.
     pub async fn stop(mut self) {
         self.end_of_election.cancel();
         if let Some(ended) = self.election_ended.take()
             && timeout(RELEASE_TIMEOUT, ended.cancelled()).await.is_err()
         {
             warn!("the Lease of the bind guard was not given back within {RELEASE_TIMEOUT:?}");
+        }
+        let Some((endpoint, caller)) = &self.way_here else { return };
+        match timeout(WITHDRAWAL_TIMEOUT, endpoint.withdraw(caller, self.address.port())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("the guard's Service may still lead here: {error}"),
+            Err(_) => warn!(
+                "the guard's Service may still lead here: no answer from the API server within {WITHDRAWAL_TIMEOUT:?}"
+            ),
         }
     }
 }

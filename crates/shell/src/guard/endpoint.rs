@@ -49,10 +49,31 @@ impl Endpoint {
         })
     }
 
-    /// Lets the Service lead here.
-    async fn claim(&self, caller: &Caller, port: u16) -> Result<bool, CallError> {
+    /// Paths of all slices, and of this one.
+    fn paths(&self) -> (String, String) {
         let all = format!("/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices", self.namespace);
         let one = format!("{all}/{}", self.service);
+        (all, one)
+    }
+
+    /// Lets the Service lead nowhere, if it leads here: where nobody follows, the API server need not wait for an address that is gone.
+    pub(super) async fn withdraw(&self, caller: &Caller, port: u16) -> Result<(), CallError> {
+        let (_, one) = self.paths();
+        let body = caller.read(&Call::get(one.clone())).await?;
+        let mut slice: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let leads_here = slice["endpoints"][0]["addresses"] == json!([self.address])
+            && slice["ports"][0]["port"] == json!(port);
+        if !leads_here {
+            return Ok(());
+        }
+        slice["endpoints"] = json!([]);
+        // Its resource version is in it: who has claimed it meanwhile keeps it.
+        caller.write(&Call::new(Method::PUT, one, Content::Json, slice.to_string().into_bytes())).await
+    }
+
+    /// Lets the Service lead here.
+    async fn claim(&self, caller: &Caller, port: u16) -> Result<bool, CallError> {
+        let (all, one) = self.paths();
         let mut slice = self.slice(port);
         let call = match caller.read(&Call::get(one.clone())).await {
             Ok(body) => {

@@ -390,6 +390,29 @@ async fn while_a_watch_is_silent_and_everything_is_refused_it_finds_that_out_and
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_leads_nowhere_when_the_last_one_stops_and_to_the_next_one_where_there_is_one() {
+    let sandbox = sandbox(1).await;
+    register(&sandbox, "Fail");
+    let endpoints = |sandbox: &Sandbox| {
+        let slice = sandbox.objects().get("endpointslices", NAMESPACE, SERVICE).expect("it is there");
+        slice["endpoints"].as_array().map_or(0, Vec::len)
+    };
+    let first = deciding_guard(&sandbox, &Metrics::new()).await;
+    let metrics = Metrics::new();
+    let second = start_guard(&sandbox, &metrics).await;
+    first.stop().await;
+    until("the next one decides", || metrics.guard.deciding.get() == 1).await;
+    until("the Service leads to it", || endpoint_port(&sandbox) == Some(u64::from(second.address().port())))
+        .await;
+    assert_eq!(endpoints(&sandbox), 1);
+    second.stop().await;
+    assert_eq!(endpoints(&sandbox), 0);
+    let third = deciding_guard(&sandbox, &Metrics::new()).await;
+    assert_eq!(endpoints(&sandbox), 1);
+    third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slice_of_another_address_family_is_made_anew() {
     let sandbox = sandbox(1).await;
     register(&sandbox, "Fail");
