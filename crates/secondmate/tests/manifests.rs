@@ -74,7 +74,7 @@ fn one_port_is_open_and_all_use_it_by_its_name() -> Result<()> {
     let listen = format!("--listen=0.0.0.0:{}", ports[0]["containerPort"]);
     assert!(arguments.contains(&listen.as_str()), "{arguments:?}");
     assert!(!arguments.iter().any(|argument| argument.starts_with("--debug-listen")), "{arguments:?}");
-    for probe in ["livenessProbe", "readinessProbe"] {
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         assert_eq!(container[probe]["httpGet"]["port"], "metrics");
     }
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
