@@ -149,6 +149,11 @@ impl Watched {
     }
 
     /// What the core knows the object by.
+    /// The resource version, where it is a number, as the API server's are.
+    pub fn version(&self) -> Option<u64> {
+        self.metadata.resource_version.as_ref()?.parse().ok()
+    }
+
     pub fn key(&self, subject: Subject) -> Key {
         let named: wire::MetadataOnly = serde_json::from_str(self.text.get()).unwrap_or_default();
         Key::new(subject, &named.metadata)

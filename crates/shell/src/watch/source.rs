@@ -99,6 +99,7 @@ pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
             watch,
             number,
             known: FxHashMap::default(),
+            versions: FxHashMap::default(),
             synced: false,
             pause: PAUSE_MIN,
             said: None,
@@ -113,6 +114,9 @@ struct Source {
     number: usize,
     /// What the core has been told of and not told is gone; of a pod, as what.
     known: FxHashMap<Key, Option<PodWatch>>,
+    /// Of objects other than pods and nodes, the version that the core knows: one that a new list shows unchanged is no event. The core compares
+    /// pods and nodes itself.
+    versions: FxHashMap<Key, u64>,
     synced: bool,
     pause: Duration,
     /// The trouble that was said last; it is not repeated until all is well.
@@ -188,7 +192,10 @@ impl Source {
                     seen = Some(FxHashSet::default());
                 }
                 Event::InitApply(object) => {
-                    let key = self.apply(&object).await?;
+                    let key = match self.unchanged(&object) {
+                        Some(key) => key,
+                        None => self.apply(&object).await?,
+                    };
                     if let Some(seen) = &mut seen {
                         seen.insert(key);
                     }
@@ -210,7 +217,19 @@ impl Source {
         }
     }
 
+    /// The key of an object that the core knows as a list shows it.
+    fn unchanged(&self, object: &Watched) -> Option<Key> {
+        let version = object.version()?;
+        // Before the first list is in nothing can be unchanged, and pods and nodes have no version here.
+        if self.versions.is_empty() {
+            return None;
+        }
+        let key = object.key(self.watch.subject);
+        (self.versions.get(&key) == Some(&version)).then_some(key)
+    }
+
     async fn apply(&mut self, object: &Watched) -> Result<Key, Closed> {
+        let version = object.version();
         let (key, object) = object.compile(self.watch.subject, &self.watch.roles, &self.context.originals);
         let (role, input) = match object {
             Ok(Compiled::Pod(role, pod)) => (Some(role), Input::Pod(role, pod)),
@@ -222,12 +241,16 @@ impl Source {
                 return Ok(key);
             }
             Err(unfit) => {
+                self.versions.remove(&key);
                 self.reject(key.clone(), *unfit).await?;
                 return Ok(key);
             }
         };
         self.context.unfit.remove(&key);
         let before = self.known.insert(key.clone(), role).flatten();
+        if let (Key::Object(..), Some(version)) = (&key, version) {
+            self.versions.insert(key.clone(), version);
+        }
         self.tell(Message::Watched(input)).await?;
         // A pod that was bound is told as on its node first, so that its room is never free in between.
         if let (Key::Pod(uid), Some(before)) = (&key, before.filter(|_| before != role)) {
@@ -282,6 +305,7 @@ impl Source {
     }
 
     async fn gone(&mut self, key: Key) -> Result<(), Closed> {
+        self.versions.remove(&key);
         let Some(role) = self.known.remove(&key) else { return Ok(()) };
         let input = match key {
             Key::Pod(uid) => Input::PodGone(role.unwrap_or(PodWatch::Assigned), uid),

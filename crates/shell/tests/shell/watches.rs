@@ -3,6 +3,7 @@
 use crate::fixture::*;
 use anyhow::Result;
 use secondmate_sandbox::{Fault, Target, Verb, When};
+use serde_json::json;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,4 +83,37 @@ async fn nothing_is_scheduled_before_every_list_is_in() -> Result<()> {
     sandbox.faults().quiesce();
     until_bound(&sandbox, 5).await;
     health.ready().map_err(anyhow::Error::msg)
+}
+
+/// As in client-go: only what has changed is told to those who listen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_a_new_list_shows_unchanged_is_no_event() -> Result<()> {
+    let sandbox = sandbox(1).await;
+    let class = |name: &str| json!({ "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": name }, "provisioner": "d" });
+    for name in ["same", "changed", "gone"] {
+        sandbox.objects().create(class(name))?;
+    }
+    let options = options(&sandbox);
+    let metrics = options.admin.metrics.clone();
+    let shell = try_start(options).await?;
+    until_core(&shell, "all are known", |core| core.objects().storage_classes.len() == 3).await;
+    let rule = sandbox.faults().inject(Target::verb(Verb::Watch), Fault::ServiceUnavailable, When::Always);
+    sandbox.faults().break_watches();
+    sandbox.objects().delete("storageclasses", "", "gone", None)?;
+    let changed = json!({ "metadata": { "labels": { "a": "b" } } });
+    sandbox.objects().merge("storageclasses", "", "changed", "", &changed)?;
+    sandbox.objects().compact("storageclasses");
+    sandbox.faults().remove(rule);
+    until_core(&shell, "one is gone", |core| core.objects().storage_classes.len() == 2).await;
+    let told = |event: &str| {
+        let label = format!("event=\"storage.k8s.io/StorageClass{event}\"");
+        let text = metrics.encode();
+        let line = text
+            .lines()
+            .find(|line| line.contains("event_handling_duration_seconds_count") && line.contains(&label));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    // No plugin asks for the end of a class.
+    assert_eq!((told("Add"), told("Update")), (3, 1));
+    check(&shell).await
 }
