@@ -1,15 +1,16 @@
-//! The configuration as a document again: for `/configz`, for logs, and to tell two configurations apart.
+//! The configuration as a document again: for files, for `/configz` and logs, and to tell two configurations apart.
 
 use serde_json::{Map, Value, json};
 
 use crate::ExtensionPoint;
 use crate::configuration::{Configuration, Profile};
+use crate::extender::Extender;
 use secondmate_model::duration;
 
 impl Configuration {
     /// The effective configuration as a `KubeSchedulerConfiguration`: `multiPoint` is disabled and each extension point
     /// lists what runs, so that kube-scheduler would run the same from it. secondmate's own part stands under
-    /// `secondmate`. Secrets (extender keys) are left out.
+    /// `secondmate`. Secrets (certificates and credentials of extenders) are left out: this is for what people are shown.
     pub fn to_value(&self) -> Value {
         let election = &self.leader_election;
         let mut value = json!({
@@ -42,6 +43,15 @@ impl Configuration {
         }
         if !self.extenders.is_empty() {
             value["extenders"] = json!(self.extenders);
+        }
+        value
+    }
+
+    /// [`Self::to_value`] with the secrets, without which a scheduler would not ask its extenders in the same way: for files to start from.
+    pub fn to_whole_value(&self) -> Value {
+        let mut value = self.to_value();
+        if !self.extenders.is_empty() {
+            value["extenders"] = self.extenders.iter().map(Extender::to_whole_value).collect();
         }
         value
     }

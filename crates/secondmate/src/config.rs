@@ -107,9 +107,9 @@ fn check(app: &App, text: &str) -> anyhow::Result<String> {
     Ok(said)
 }
 
-/// The configuration as the documents of a file.
+/// The configuration as the documents of a file to start from, with its secrets.
 pub(crate) fn documents(configuration: &Configuration) -> anyhow::Result<String> {
-    let mut main = configuration.to_value();
+    let mut main = configuration.to_whole_value();
     let own = main.as_object_mut().and_then(|fields| fields.remove("secondmate")).unwrap_or_default();
     let mut document = json!({ "apiVersion": OWN_API_VERSION, "kind": OWN_KIND });
     if let (Some(document), Value::Object(own)) = (document.as_object_mut(), own) {
