@@ -220,7 +220,8 @@ pub(crate) fn read(object: Object<'_>, problems: &Problems) -> Extender {
 
 fn read_tls(object: Object<'_>, problems: &Problems) -> ExtenderTls {
     let data = |name| {
-        let text = object.text(name);
+        // Go's decoder passes over the ends of lines, so that wrapped data are read.
+        let text = object.text(name).replace(['\r', '\n'], "");
         if !is_base64(&text) {
             problems.report(ProblemKind::Decoding, &object.path.child(name), "Invalid value: must be base64");
         }
