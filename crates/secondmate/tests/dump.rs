@@ -87,6 +87,45 @@ async fn cluster() -> Result<Sandbox> {
         "huge",
         json!({"priority": 0, "containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "900"}}}]}),
     )?;
+    let secret = json!({"name": "hunter2"});
+    let attributes = json!({"password": "hunter2"});
+    let flex = json!({"driver": "flex.acme.com/d", "options": attributes, "secretRef": secret});
+    let csi = json!({"driver": "csi.acme.com", "readOnly": true, "volumeAttributes": attributes, "nodePublishSecretRef": secret});
+    pod(
+        "inline",
+        json!({
+            "volumes": [
+                {"name": "csi", "csi": csi},
+                {"name": "flex", "flexVolume": flex},
+                {"name": "rbd", "rbd": {"monitors": ["10.1.2.3:6789"], "image": "disk", "secretRef": secret}},
+                {"name": "iscsi", "iscsi": {"targetPortal": "10.1.2.3", "iqn": "iqn.2001-04.com.acme:x", "lun": 0, "chapAuthSession": true, "secretRef": secret}},
+                {"name": "git", "gitRepo": {"repository": "https://me:hunter2@git.acme.com"}},
+            ],
+            "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80, "hostPort": 80, "hostIP": "10.1.2.3"}]}],
+        }),
+    )?;
+    let template = json!({"metadata": {"annotations": {"acme.com/token": "hunter2"}}, "spec": {}});
+    let scratch = json!({"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}});
+    pod("scratch", json!({"nodeName": "node-00001", "volumes": [scratch]}))?;
+    for (name, source) in [("flex", json!({"flexVolume": flex})), ("csi", json!({"csi": csi}))] {
+        let mut spec = source;
+        spec["capacity"] = json!({"storage": "1.5Gi"});
+        spec["accessModes"] = json!(["ReadWriteOnce"]);
+        create(
+            json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}),
+        )?;
+        create(json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": name},
+            "spec": {"attacher": "csi.acme.com", "nodeName": "node-00001", "source": {"inlineVolumeSpec": spec}}
+        }))?;
+    }
+    create(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "acme"},
+        "spec": {
+            "selector": {"app": "web"}, "ports": [{"port": 80}], "clusterIP": "10.1.2.3", "clusterIPs": ["10.1.2.3"],
+            "externalIPs": ["10.1.2.3"], "loadBalancerIP": "10.1.2.3"},
+        "status": {"loadBalancer": {"ingress": [{"ip": "10.1.2.3"}]}}
+    }))?;
     Ok(sandbox)
 }
 
@@ -117,7 +156,7 @@ async fn a_dump_gives_the_same_answers_as_the_cluster_and_holds_no_secrets() -> 
     let there = ["--kubeconfig", kubeconfig.as_str(), "--context", "right"];
     let answers = ["explain", "-o", "json", "--scheduler-name", "acme-scheduler"];
     let (live, _) = ask(&program(), &[&answers[..], &there].concat(), "")?;
-    assert_eq!(live.lines().count(), 5);
+    assert_eq!(live.lines().count(), 6);
 
     let (dump, said) = ask(&program(), &[&["dump"][..], &there].concat(), "")?;
     assert!(said.starts_with("dumped "), "{said}");
@@ -130,11 +169,11 @@ async fn a_dump_gives_the_same_answers_as_the_cluster_and_holds_no_secrets() -> 
     assert_eq!(ask(&program(), &from_dump, &yaml)?.0, live);
 
     let (redacted, _) = ask(&program(), &[&["dump", "--redact"][..], &there].concat(), "")?;
-    for word in ["web", "acme.com", "\"acme\"", "registry", "node-0", "\"data\""] {
+    for word in ["web", "acme.com", "\"acme\"", "registry", "node-0", "\"data\"", "10.1.2.3", "clusterIP"] {
         assert!(!redacted.contains(word), "{word} is in the redacted dump");
     }
     let (told, _) = ask(&program(), &from_dump, &redacted)?;
-    assert_eq!(told.lines().count(), 5);
+    assert_eq!(told.lines().count(), 6);
     for (redacted, live) in told.lines().zip(live.lines()) {
         assert_eq!(shape(redacted)?, shape(live)?);
     }
