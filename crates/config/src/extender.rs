@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use secondmate_model::duration;
+use secondmate_model::{duration, url};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -48,13 +48,13 @@ impl Extender {
     /// The URL without credentials: the form that is called and shown.
     #[must_use]
     pub fn bare_url(&self) -> String {
-        bare(&self.url_prefix)
+        url::bare(&self.url_prefix)
     }
 
     /// `NAME:PASSWORD` in the URL, percent-encoded as it is there.
     #[must_use]
     pub fn credentials(&self) -> Option<&str> {
-        credentials(&self.url_prefix)
+        url::credentials(&self.url_prefix)
     }
 
     /// As it was configured, with what is secret.
@@ -80,21 +80,8 @@ impl fmt::Debug for Extender {
     }
 }
 
-fn credentials(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("//")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    authority.rsplit_once('@').map(|(credentials, _)| credentials)
-}
-
-fn bare(url: &str) -> String {
-    match credentials(url) {
-        Some(credentials) => url.replacen(&format!("//{credentials}@"), "//", 1),
-        None => url.to_owned(),
-    }
-}
-
-fn without_credentials<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&bare(url))
+fn without_credentials<S: Serializer>(prefix: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&url::bare(prefix))
 }
 
 fn as_text<S: Serializer>(timeout: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -299,16 +299,17 @@ fn the_exported_configuration_reads_back_to_the_same() {
 #[test]
 fn an_extender_is_exported_whole_or_without_secrets() {
     let text = format!(
-        "{HEADER}extenders:\n- urlPrefix: https://me:secret@extender:8443/p\n  enableHTTPS: true\n  httpTimeout: 1m30s\n  tlsConfig: {{caData: QXV0aG9yaXR5, certData: Q2VydA==, keyData: S2V5S2V5}}\n"
+        "{HEADER}extenders:\n- urlPrefix: https://me:secret@extender:8443/p\n  enableHTTPS: true\n  httpTimeout: 1m30s\n  tlsConfig: {{caData: QXV0aG9yaXR5, certData: Q2VydA==, keyData: S2V5S2V5}}\nprofiles:\n- schedulerName: a\n  pluginConfig: [{{name: Mine, args: {{guestURL: \"https://me:secret@guests/a.wasm?secret\"}}}}]\n"
     );
-    let configuration: Configuration = text.parse().expect("valid");
+    let catalogue = catalogue();
+    let configuration = Configuration::parse(&text, &catalogue).expect("valid");
     let read = |mut exported: serde_json::Value| {
         exported.as_object_mut().expect("an object").remove("secondmate");
-        let again: Configuration = exported.to_string().parse().expect("the export is valid");
-        again
+        Configuration::parse(&exported.to_string(), &catalogue).expect("the export is valid")
     };
     let whole = read(configuration.to_whole_value());
     assert!(whole.extenders == configuration.extenders, "not the same again");
+    assert_eq!(whole.profiles, configuration.profiles);
     let shown = read(configuration.to_value());
     assert_eq!(shown.extenders[0].http_timeout, configuration.extenders[0].http_timeout);
     let text = configuration.to_value().to_string();
