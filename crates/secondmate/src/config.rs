@@ -15,7 +15,8 @@ macro_rules! check_examples {
         "\
 Examples:
   secondmate config check scheduler.yaml
-  helm template my-chart | secondmate config check -"
+  helm template my-chart -s templates/configmap.yaml \\
+    | yq -r '.data.\"config.yaml\"' | secondmate config check -"
     };
 }
 
@@ -162,5 +163,14 @@ mod tests {
         let read = Configuration::parse(&text, &App::new().catalogue().expect("no name twice"));
         let read = read.unwrap_or_else(|error| panic!("{error}\n{text}"));
         assert_eq!(read.to_value(), configuration.to_value(), "{text}");
+    }
+
+    #[test]
+    fn the_configuration_of_a_chart_is_in_a_config_map() {
+        let file = "templates/configmap.yaml";
+        assert!(check_examples!().contains(&format!("-s {file} ")), "{}", check_examples!());
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/chart");
+        let template = read(&chart.join(file)).expect("a template of ours");
+        assert!(template.contains("kind: ConfigMap") && template.contains("config.yaml: |"), "{template}");
     }
 }
