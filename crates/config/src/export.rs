@@ -1,16 +1,28 @@
-//! The configuration as a document again: for `/configz`, for logs, and to tell two configurations apart.
+//! The configuration as a document again: for files, for `/configz` and logs, and to tell two configurations apart.
 
 use serde_json::{Map, Value, json};
 
 use crate::ExtensionPoint;
+use crate::args::PluginArgs;
 use crate::configuration::{Configuration, Profile};
-use secondmate_model::duration;
+use crate::extender::Extender;
+use secondmate_model::{duration, url};
 
 impl Configuration {
     /// The effective configuration as a `KubeSchedulerConfiguration`: `multiPoint` is disabled and each extension point
     /// lists what runs, so that kube-scheduler would run the same from it. secondmate's own part stands under
-    /// `secondmate`. Secrets (extender keys) are left out.
+    /// `secondmate`. Secrets (certificates and credentials of extenders, credentials and queries in URLs of guests) are left
+    /// out: this is for what people are shown.
     pub fn to_value(&self) -> Value {
+        self.document(Secrets::LeftOut)
+    }
+
+    /// [`Self::to_value`] with the secrets, without which a scheduler would not ask its extenders in the same way: for files to start from.
+    pub fn to_whole_value(&self) -> Value {
+        self.document(Secrets::Written)
+    }
+
+    fn document(&self, secrets: Secrets) -> Value {
         let election = &self.leader_election;
         let mut value = json!({
             "apiVersion": crate::API_VERSION,
@@ -28,7 +40,7 @@ impl Configuration {
             "podMaxBackoffSeconds": self.pod_max_backoff.as_secs(),
             "delayCacheUntilActive": self.delay_cache_until_active,
             "enableProfiling": self.enable_profiling,
-            "profiles": self.profiles.iter().map(profile_value).collect::<Vec<_>>(),
+            "profiles": self.profiles.iter().map(|profile| profile_value(profile, secrets)).collect::<Vec<_>>(),
             "secondmate": self.own,
         });
         if let Some(name) = &election.resource_name {
@@ -41,7 +53,10 @@ impl Configuration {
             value["clientConnection"]["kubeconfig"] = json!(kubeconfig);
         }
         if !self.extenders.is_empty() {
-            value["extenders"] = json!(self.extenders);
+            value["extenders"] = match secrets {
+                Secrets::LeftOut => json!(self.extenders),
+                Secrets::Written => self.extenders.iter().map(Extender::to_whole_value).collect(),
+            };
         }
         value
     }
@@ -64,7 +79,14 @@ impl Configuration {
     }
 }
 
-fn profile_value(profile: &Profile) -> Value {
+/// Whether a document has what is not shown to people.
+#[derive(Clone, Copy)]
+enum Secrets {
+    LeftOut,
+    Written,
+}
+
+fn profile_value(profile: &Profile, secrets: Secrets) -> Value {
     let mut plugins = Map::new();
     plugins.insert("multiPoint".to_owned(), json!({ "disabled": [{ "name": "*" }] }));
     for point in ExtensionPoint::ALL {
@@ -84,7 +106,7 @@ fn profile_value(profile: &Profile) -> Value {
     let config: Vec<Value> = profile
         .plugin_args
         .iter()
-        .map(|(name, args)| json!({ "name": name, "args": args.to_value() }))
+        .map(|(name, args)| json!({ "name": name, "args": args_value(args, secrets) }))
         .collect();
     let mut value = json!({
         "schedulerName": profile.scheduler_name,
@@ -93,6 +115,19 @@ fn profile_value(profile: &Profile) -> Value {
     });
     if let Some(percentage) = profile.percentage_of_nodes_to_score {
         value["percentageOfNodesToScore"] = json!(percentage);
+    }
+    value
+}
+
+fn args_value(args: &PluginArgs, secrets: Secrets) -> Value {
+    let mut value = args.to_value();
+    if let (Secrets::LeftOut, Value::Object(fields)) = (secrets, &mut value) {
+        // As in Go, the case of the name does not matter.
+        for (_, given) in fields.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case("guestURL")) {
+            if let Value::String(text) = given {
+                *text = url::shown(text);
+            }
+        }
     }
     value
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use secondmate_model::{duration, url};
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use crate::names;
 use crate::object::{Object, to_duration};
@@ -13,7 +15,7 @@ use crate::problem::{Path, ProblemKind, Problems, quoted};
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Extender {
-    /// The URL in front of every verb. It may have credentials in it, which are written nowhere.
+    /// The URL in front of every verb. It may have credentials in it, which are shown nowhere.
     #[serde(serialize_with = "without_credentials")]
     pub url_prefix: String,
     /// Verb of the filter call; empty: not called.
@@ -32,7 +34,7 @@ pub struct Extender {
     /// How TLS is set up.
     pub tls_config: Option<ExtenderTls>,
     /// Longest wait for an answer; `None`: 5 seconds.
-    #[serde(rename = "httpTimeout")]
+    #[serde(serialize_with = "as_text")]
     pub http_timeout: Option<Duration>,
     /// The extender keeps nodes itself: only their names are sent.
     pub node_cache_capable: bool,
@@ -46,13 +48,27 @@ impl Extender {
     /// The URL without credentials: the form that is called and shown.
     #[must_use]
     pub fn bare_url(&self) -> String {
-        bare(&self.url_prefix)
+        url::bare(&self.url_prefix)
     }
 
     /// `NAME:PASSWORD` in the URL, percent-encoded as it is there.
     #[must_use]
     pub fn credentials(&self) -> Option<&str> {
-        credentials(&self.url_prefix)
+        url::credentials(&self.url_prefix)
+    }
+
+    /// As it was configured, with what is secret.
+    pub(crate) fn to_whole_value(&self) -> Value {
+        let mut value = json!(self);
+        value["urlPrefix"] = json!(self.url_prefix);
+        if let Some(tls) = &self.tls_config {
+            for (field, data) in
+                [("certData", &tls.cert_data), ("keyData", &tls.key_data), ("caData", &tls.ca_data)]
+            {
+                value["tlsConfig"][field] = json!(data);
+            }
+        }
+        value
     }
 }
 
@@ -64,21 +80,12 @@ impl fmt::Debug for Extender {
     }
 }
 
-fn credentials(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("//")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    authority.rsplit_once('@').map(|(credentials, _)| credentials)
+fn without_credentials<S: Serializer>(prefix: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&url::bare(prefix))
 }
 
-fn bare(url: &str) -> String {
-    match credentials(url) {
-        Some(credentials) => url.replacen(&format!("//{credentials}@"), "//", 1),
-        None => url.to_owned(),
-    }
-}
-
-fn without_credentials<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&bare(url))
+fn as_text<S: Serializer>(timeout: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    timeout.map(duration::format).serialize(serializer)
 }
 
 /// TLS of an extender. The data fields beat the file fields.
@@ -200,7 +207,8 @@ pub(crate) fn read(object: Object<'_>, problems: &Problems) -> Extender {
 
 fn read_tls(object: Object<'_>, problems: &Problems) -> ExtenderTls {
     let data = |name| {
-        let text = object.text(name);
+        // Go's decoder passes over the ends of lines, so that wrapped data are read.
+        let text = object.text(name).replace(['\r', '\n'], "");
         if !is_base64(&text) {
             problems.report(ProblemKind::Decoding, &object.path.child(name), "Invalid value: must be base64");
         }

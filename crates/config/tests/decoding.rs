@@ -91,6 +91,10 @@ fn refusals_name_path_line_and_remedy() {
             "extenders:\n- urlPrefix: http://localhost:1\n  tlsConfig:\n    keyData: \"%%\"\n",
             &["line 6: extenders[0].tlsConfig.keyData: Invalid value: must be base64"],
         ),
+        (
+            "extenders:\n- urlPrefix: http://localhost:1\n  tlsConfig:\n    keyData: S2V5 S2V5\n",
+            &["line 6: extenders[0].tlsConfig.keyData: Invalid value: must be base64"],
+        ),
     ];
     for (body, expected) in table {
         let found = problems(body);
@@ -294,6 +298,26 @@ fn null_is_absent_and_yaml_1_1_booleans_count() {
     assert_eq!(configuration.parallelism, 16);
     assert!(!configuration.leader_election.leader_elect);
     assert_eq!(configuration.scheduler_names(), ["default-scheduler"]);
+}
+
+#[test]
+fn base64_may_be_wrapped() {
+    let configuration = read(
+        "extenders:
+- urlPrefix: https://127.0.0.1:8888
+  tlsConfig:
+    certData: \"Q2V\\r\\nydA==\\r\\n\"
+    keyData: |
+      S2V5
+      S2V5
+    caData: |-
+      QXV0
+      aG9yaXR5
+",
+    )
+    .expect("as Go reads it");
+    let tls = configuration.extenders[0].tls_config.as_ref().expect("TLS");
+    assert_eq!([&*tls.cert_data, &*tls.key_data, &*tls.ca_data], ["Q2VydA==", "S2V5S2V5", "QXV0aG9yaXR5"]);
 }
 
 #[test]

@@ -297,6 +297,28 @@ fn the_exported_configuration_reads_back_to_the_same() {
 }
 
 #[test]
+fn an_extender_is_exported_whole_or_without_secrets() {
+    let text = format!(
+        "{HEADER}extenders:\n- urlPrefix: https://me:secret@extender:8443/p\n  enableHTTPS: true\n  httpTimeout: 1m30s\n  tlsConfig: {{caData: QXV0aG9yaXR5, certData: Q2VydA==, keyData: S2V5S2V5}}\nprofiles:\n- schedulerName: a\n  pluginConfig: [{{name: Mine, args: {{guestURL: \"https://me:secret@guests/a.wasm?secret\"}}}}]\n"
+    );
+    let catalogue = catalogue();
+    let configuration = Configuration::parse(&text, &catalogue).expect("valid");
+    let read = |mut exported: serde_json::Value| {
+        exported.as_object_mut().expect("an object").remove("secondmate");
+        Configuration::parse(&exported.to_string(), &catalogue).expect("the export is valid")
+    };
+    let whole = read(configuration.to_whole_value());
+    assert!(whole.extenders == configuration.extenders, "not the same again");
+    assert_eq!(whole.profiles, configuration.profiles);
+    let shown = read(configuration.to_value());
+    assert_eq!(shown.extenders[0].http_timeout, configuration.extenders[0].http_timeout);
+    let text = configuration.to_value().to_string();
+    assert!(["secret", "QXV0", "Q2Vy", "S2V5"].iter().all(|part| !text.contains(part)), "{text}");
+    assert_eq!(whole.fingerprint(), configuration.fingerprint());
+    assert_eq!(shown.fingerprint(), configuration.fingerprint());
+}
+
+#[test]
 fn names_from_the_command_line() {
     let configuration = Configuration::for_scheduler_names(&["a", "b"]).expect("two names");
     assert_eq!(configuration.scheduler_names(), ["a", "b"]);

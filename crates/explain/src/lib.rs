@@ -30,5 +30,5 @@ pub use facts::{Facts, RejectedGroup};
 pub use filling::FilledIn;
 pub use gaps::gaps;
 pub use objects::{Item, Keep, Place};
-pub use read::{Ignored, ReadError, ReadErrors, Reading, read, read_values};
+pub use read::{Ignored, Live, ReadError, ReadErrors, Reading, read, read_live, read_values};
 pub use table::{Style, render};

@@ -122,7 +122,7 @@ pub struct Keep {
     /// Pods and nodes in full, for plugins that read them so and extenders that are sent them.
     whole: bool,
     /// Kinds that plugins read as types of their own.
-    own: Vec<OwnKind>,
+    pub(crate) own: Vec<OwnKind>,
 }
 
 impl Keep {

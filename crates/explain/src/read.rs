@@ -145,6 +145,34 @@ pub fn read_values(
     Ok((items, ignored))
 }
 
+/// What a live cluster holds.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// The objects that scheduling reads, in order.
+    pub items: Vec<Item>,
+    /// What it does not read.
+    pub ignored: Ignored,
+    /// Objects that cannot be understood, each with its name and the reason.
+    pub left_out: Vec<String>,
+}
+
+/// As [`read_values`], and what cannot be understood is left out, as the scheduler's watches leave it out.
+///
+/// # Errors
+/// An object is there twice.
+pub fn read_live(objects: &[Value], source_name: &str, keep: Keep) -> Result<Live, ReadErrors> {
+    let mut reader = Reader { keep, ..Reader::default() };
+    let mut left_out = Vec::new();
+    for (at, object) in objects.iter().enumerate() {
+        reader.tree(object, &Place { document: at + 1, ..Place::default() });
+        left_out.extend(reader.errors.drain(..).map(|error| error.of(object)));
+    }
+    // An object that is read as several types fails all of them alike.
+    left_out.dedup();
+    let Reading { items, ignored, .. } = reader.finish(source_name)?;
+    Ok(Live { items, ignored, left_out })
+}
+
 #[derive(Default)]
 struct Reader {
     items: Vec<(Item, Place)>,
@@ -255,8 +283,11 @@ impl Reader {
         }
         let mut is_own = false;
         for own in self.keep.own_kinds(&header.api_version, &header.kind) {
-            let item = compile(Kind::Other(ObjectKind::Own(own)), header, given, &self.keep);
-            self.items.push((item.map_err(|error| error.at(header, place))?, here.clone()));
+            // Others may read the same kind as something else.
+            match compile(Kind::Other(ObjectKind::Own(own)), header, given, &self.keep) {
+                Ok(item) => self.items.push((item, here.clone())),
+                Err(error) => self.errors.push(error.at(header, place)),
+            }
             is_own = true;
         }
         let title = || header.title();
@@ -349,6 +380,20 @@ impl ReadError {
         }
     }
 
+    /// The error without a place, of an object that has none: kind, name and what is wrong.
+    fn of(&self, object: &Value) -> String {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).filter(|t| !t.is_empty());
+        let namespace = text("/metadata/namespace").map(|n| format!("{n}/")).unwrap_or_default();
+        let kind = text("/kind").unwrap_or(UNNAMED);
+        let name = text("/metadata/name").unwrap_or("without a name");
+        match self {
+            Self::Pod { error, .. } => error.to_string(),
+            Self::Node { error, .. } => error.to_string(),
+            Self::Decode { cause, .. } => format!("{kind} {namespace}{name}: {cause}"),
+            other => format!("{kind} {namespace}{name}: {other}"),
+        }
+    }
+
     fn set_line_of_item(&mut self, document_line: usize, lines: &ItemLines) {
         let (Self::NoObject { place, .. }
         | Self::NoName { place, .. }
@@ -370,6 +415,8 @@ impl ReadError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secondmate_model::objects::{ApiResource, OwnKind, PluginObject};
+    use serde_json::json;
 
     fn titles(text: &str) -> Vec<String> {
         let reading = read(text, "f", Keep::COMPILED).expect("objects");
@@ -487,6 +534,60 @@ mod tests {
             "f.yaml: line 4 looks like a template that was not rendered: `name: {{ .Release.Name }}`; \
              render it first, for example with `helm template`"
         );
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Maintenance {
+        nodes: Vec<String>,
+    }
+
+    impl PluginObject for Maintenance {
+        const API: ApiResource = ApiResource {
+            group: "acme.com",
+            version: "v1",
+            kind: "Maintenance",
+            plural: "maintenances",
+            namespaced: true,
+        };
+    }
+
+    /// A node as a plugin reads it that is made for nodes with racks.
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Racked {
+        rack: String,
+    }
+
+    impl PluginObject for Racked {
+        const API: ApiResource = ApiResource::NODES;
+    }
+
+    #[test]
+    fn of_a_live_cluster_what_cannot_be_read_is_left_out_by_its_name() {
+        let mut keep = Keep::COMPILED;
+        keep.own = vec![OwnKind::of::<Maintenance>(), OwnKind::of::<Racked>()];
+        let own = |name: &str, nodes: Value| json!({"apiVersion": "acme.com/v1", "kind": "Maintenance", "metadata": {"name": name, "namespace": "shop"}, "nodes": nodes});
+        let objects = [
+            own("good", json!(["n"])),
+            own("bad", json!(7)),
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}),
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "odd", "labels": 7}}),
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": 7}}),
+        ];
+        let Live { items, left_out, .. } = read_live(&objects, "the cluster", keep.clone()).expect("live");
+        let titles: Vec<String> = items.iter().map(Item::title).collect();
+        assert_eq!(titles.len(), 2, "{titles:?}");
+        assert!(titles[0].contains("shop/good") && titles[1] == "Node n", "{titles:?}");
+        assert_eq!(
+            left_out,
+            [
+                "Maintenance shop/bad: invalid type: integer `7`, expected a sequence",
+                "Node n: missing field `rack`",
+                "Node odd: invalid type: integer `7`, expected a map",
+                "Pod p: invalid type: integer `7`, expected a string",
+            ]
+        );
+        let strict = read_values(&objects, "the file", keep).map(|_| ()).expect_err("refused").to_string();
+        assert!(strict.starts_with("the file has 5 faults:\n"), "{strict}");
     }
 
     #[test]

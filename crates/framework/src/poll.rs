@@ -5,6 +5,7 @@
 
 use crate::declaration::Right;
 use secondmate_model::objects::{OwnKind, OwnObject, PluginObject};
+use secondmate_model::url::bare;
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub enum Endpoint {
     },
     /// A GET of this `http` or `https` URL.
     Url {
-        /// The URL.
+        /// The URL. A name and password in it are not shown.
         url: String,
         /// A file with certificates of authorities (PEM) that are trusted instead of the system's.
         ca_file: Option<String>,
@@ -60,7 +61,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ApiServer { path, .. } => write!(f, "{path} of the API server"),
-            Self::Url { url, .. } => f.write_str(url),
+            Self::Url { url, .. } => f.write_str(&bare(url)),
             Self::Function(_) => f.write_str("a function of the plugin"),
         }
     }
@@ -132,5 +133,16 @@ impl Poll {
     pub fn left_out(mut self, count: impl Fn(&OwnObject) -> usize + Send + Sync + 'static) -> Self {
         self.left_out = Some(Arc::new(count));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_an_endpoint_are_not_shown() {
+        let endpoint = Endpoint::url("https://me:s3cret@host:9090/api?query=up");
+        assert_eq!(endpoint.to_string(), "https://host:9090/api?query=up");
     }
 }

@@ -1,5 +1,6 @@
 //! The arguments.
 
+use secondmate_framework::model::url::{bare, credentials};
 use secondmate_framework::serde_json::Value;
 use serde::Deserialize;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub enum Strategy {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Prometheus {
-    /// Where Prometheus is, such as `http://prometheus.monitoring:9090`.
+    /// Where Prometheus is, such as `http://prometheus.monitoring:9090`. Without a name and password, which logs would show.
     pub url: String,
     /// A file with the authorities (PEM) that are trusted for `https`; by default the system's.
     pub ca_file: Option<String>,
@@ -113,12 +114,17 @@ impl LoadAwareArgs {
                 self.stale_after_seconds, self.poll_seconds
             ));
         }
-        match &self.prometheus {
-            Some(prometheus) if !prometheus.url.starts_with("http") => {
-                Err(format!("prometheus.url: {:?} does not begin with http:// or https://", prometheus.url))
-            }
-            _ => Ok(()),
+        let Some(Prometheus { url, .. }) = &self.prometheus else { return Ok(()) };
+        if !url.starts_with("http") {
+            return Err(format!("prometheus.url: {:?} does not begin with http:// or https://", bare(url)));
         }
+        if credentials(url).is_some() {
+            return Err(
+                "prometheus.url: a name or password in it would be shown in logs; give a bearer token in a file (prometheus.tokenFile)"
+                    .to_owned(),
+            );
+        }
+        Ok(())
     }
 
     /// Between two polls.

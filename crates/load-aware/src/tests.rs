@@ -140,8 +140,13 @@ fn arguments_out_of_range_are_refused_by_name() {
         (json!({"strategy": "Best"}), "Best"),
         (json!({"target": 1}), "target"),
         (json!({"prometheus": {"url": "prometheus:9090", "cpu": "x"}}), "prometheus.url"),
+        (json!({"prometheus": {"url": "ftp://me:s3cret@prometheus", "cpu": "x"}}), "prometheus.url"),
+        (
+            json!({"prometheus": {"url": "https://me:s3cret@prometheus:9090", "cpu": "x"}}),
+            "prometheus.url: a name or password in it would be shown in logs; give a bearer token in a file (prometheus.tokenFile)",
+        ),
     ] {
         let error = new(&args, &Handle::default()).err().expect("refused").to_string();
-        assert!(error.contains(part), "{error}");
+        assert!(error.contains(part) && !error.contains("s3cret"), "{error}");
     }
 }

@@ -24,6 +24,7 @@ pub mod resources;
 pub mod taints;
 mod time;
 mod trimmed;
+pub mod url;
 pub mod wire;
 
 pub use atom::Atom;

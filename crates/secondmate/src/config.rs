@@ -15,7 +15,8 @@ macro_rules! check_examples {
         "\
 Examples:
   secondmate config check scheduler.yaml
-  helm template my-chart | secondmate config check -"
+  helm template my-chart -s templates/configmap.yaml \\
+    | yq -r '.data.\"config.yaml\"' | secondmate config check -"
     };
 }
 
@@ -107,9 +108,9 @@ fn check(app: &App, text: &str) -> anyhow::Result<String> {
     Ok(said)
 }
 
-/// The configuration as the documents of a file.
+/// The configuration as the documents of a file to start from, with its secrets.
 pub(crate) fn documents(configuration: &Configuration) -> anyhow::Result<String> {
-    let mut main = configuration.to_value();
+    let mut main = configuration.to_whole_value();
     let own = main.as_object_mut().and_then(|fields| fields.remove("secondmate")).unwrap_or_default();
     let mut document = json!({ "apiVersion": OWN_API_VERSION, "kind": OWN_KIND });
     if let (Some(document), Value::Object(own)) = (document.as_object_mut(), own) {
@@ -162,5 +163,14 @@ mod tests {
         let read = Configuration::parse(&text, &App::new().catalogue().expect("no name twice"));
         let read = read.unwrap_or_else(|error| panic!("{error}\n{text}"));
         assert_eq!(read.to_value(), configuration.to_value(), "{text}");
+    }
+
+    #[test]
+    fn the_configuration_of_a_chart_is_in_a_config_map() {
+        let file = "templates/configmap.yaml";
+        assert!(check_examples!().contains(&format!("-s {file} ")), "{}", check_examples!());
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/chart");
+        let template = read(&chart.join(file)).expect("a template of ours");
+        assert!(template.contains("kind: ConfigMap") && template.contains("config.yaml: |"), "{template}");
     }
 }

@@ -83,7 +83,7 @@ impl ConfigurationSource {
 
 /// Gives the file's profile the names of the command line.
 fn rename(configuration: &mut Configuration, names: &[String]) -> anyhow::Result<()> {
-    if names.is_empty() {
+    if names.is_empty() || configuration.scheduler_names() == *names {
         return Ok(());
     }
     let [only] = configuration.profiles.as_slice() else {

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use secondmate_cycle::Profile;
 use secondmate_explain::{
-    Cluster, Explainer, FilledIn, Ignored, Item, Keep, Reading, Style, explain_kinds, gaps, read,
-    read_values, render, write_json,
+    Cluster, Explainer, FilledIn, Ignored, Item, Keep, Reading, Style, explain_kinds, gaps, read, read_live,
+    render, write_json,
 };
 use secondmate_telemetry::logging::print;
 use std::io::{self, BufWriter, Read, Write};
@@ -233,7 +233,8 @@ fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<Input> {
     let Some(from) = &args.from else {
         let name = "the cluster".to_owned();
         let Live { objects, namespace } = live(&args.cluster, profiles, Slim::No)?;
-        let (items, ignored) = read_values(&objects, &name, keep)?;
+        let secondmate_explain::Live { items, ignored, left_out } = read_live(&objects, &name, keep)?;
+        remark_on_left_out(&name, &left_out);
         return Ok(Input { reading: Reading { items, ignored, ..Reading::default() }, name, namespace });
     };
     let (name, text) = if from.as_os_str() == "-" {
@@ -251,6 +252,18 @@ fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<Input> {
     };
     // A file is of no context.
     Ok(Input { reading: read(&text, &name, keep)?, name, namespace: FILE_NAMESPACE.to_owned() })
+}
+
+/// Tells which objects are not looked at, since neither the scheduler looks at them.
+fn remark_on_left_out(name: &str, left_out: &[String]) {
+    for object in left_out.iter().take(NAMES_TOLD_MAX) {
+        print(&format!(
+            "{name}: {object}: left out, as the scheduler leaves it out; correct it or delete it"
+        ));
+    }
+    if left_out.len() > NAMES_TOLD_MAX {
+        print(&format!("{name}: {} more objects are left out", left_out.len() - NAMES_TOLD_MAX));
+    }
 }
 
 /// Tells which pods are not evaluated as they are written.

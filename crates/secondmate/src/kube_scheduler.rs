@@ -25,7 +25,10 @@ use secondmate_shell::{
 };
 use secondmate_telemetry::LogFormat;
 use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -77,7 +80,7 @@ pub(crate) fn kube_scheduler(app: &App, args: &KubeSchedulerArgs, log: LogArgs) 
     if let Some(file) = path(args.write_config_to.as_ref()) {
         let mut configuration = source(args).read(app)?;
         apply(args, &mut configuration)?;
-        std::fs::write(&file, documents(&configuration)?)
+        write(&file, &documents(&configuration)?)
             .with_context(|| format!("--write-config-to: cannot write {}", file.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -103,6 +106,12 @@ pub(crate) fn kube_scheduler(app: &App, args: &KubeSchedulerArgs, log: LogArgs) 
         apply(args, &mut configuration)?;
         Ok(Ready { plan, configuration, profiles })
     })
+}
+
+/// Writes what may have keys of extenders in it, so that a new file is its owner's alone.
+fn write(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).open(file)?.write_all(text.as_bytes())
 }
 
 /// The log as kube-scheduler's own flag wants it, which counts before there is a log, too.

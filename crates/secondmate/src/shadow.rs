@@ -43,15 +43,22 @@ fn configuration(
 ) -> Result<Configuration> {
     if let Some(file) = &source.file {
         let mut configuration = source.parse(app, text)?;
-        if configuration.profiles.len() > 1 {
+        if configuration.profile(name).is_some() {
             configuration.profiles.retain(|profile| profile.scheduler_name == name);
-            if configuration.profiles.is_empty() {
-                bail!(
-                    "{}: it has several profiles, and none for {name}: add one, or give a file with one profile",
-                    file.display()
-                );
-            }
             return Ok(configuration);
+        }
+        let file = file.display();
+        if configuration.profiles.len() > 1 {
+            bail!(
+                "{file}: it has several profiles, and none for {name}: add one, or give a file with one profile"
+            );
+        }
+        if !configuration.own.tenants.is_empty() {
+            bail!(
+                "{file}: it has tenants, which are told apart by scheduler name, and no profile for {name}: give --shadow the name of its \
+                 profile ({}), or a file with a profile for {name}",
+                configuration.scheduler_names().join(", ")
+            );
         }
     }
     let named = ConfigurationSource { scheduler_names: vec![name.to_owned()], ..source.clone() };
@@ -127,5 +134,43 @@ async fn serve(app: App, name: &str, args: RunArgs, mut stop: Stop) -> Result<Ex
     match failed {
         None => Ok(ExitCode::SUCCESS),
         Some(failure) => bail!("{failure}: this is a bug, please report it with the log"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_profile_of_a_tenant_keeps_its_name() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let source = |file: &str| ConfigurationSource {
+            file: Some(root.join(file)),
+            scheduler_names: Vec::new(),
+            replace_default_scheduler: true,
+        };
+        let names = |file: &str, name: &str| {
+            let source = source(file);
+            let text = source.text().expect("a file of ours");
+            let configuration = configuration(&source, &App::new(), text.as_deref(), name);
+            configuration
+                .map(|c| c.scheduler_names().into_iter().map(str::to_owned).collect::<Vec<_>>())
+                .map_err(|error| format!("{error:#}"))
+        };
+        let red = "manifests/overlays/tenants/red/config.yaml";
+        assert_eq!(names(red, "red-scheduler"), Ok(vec!["red-scheduler".to_owned()]));
+        assert_eq!(
+            names("examples/tenants/config.yaml", "blue-scheduler"),
+            Ok(vec!["blue-scheduler".to_owned()])
+        );
+        assert_eq!(names("manifests/base/config.yaml", "other"), Ok(vec!["other".to_owned()]));
+        let refused = names(red, "other").expect_err("another tenant");
+        let told = format!(
+            "{}: it has tenants, which are told apart by scheduler name, and no profile for other: give --shadow the name of its profile \
+             (red-scheduler), or a file with a profile for other",
+            root.join(red).display()
+        );
+        assert_eq!(refused, told);
     }
 }

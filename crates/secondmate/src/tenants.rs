@@ -1,13 +1,15 @@
 //! `secondmate tenants`: manifests with a scheduler for each tenant of a configuration.
 
-use crate::App;
 use crate::output::print;
-use anyhow::{Context, anyhow, bail, ensure};
+use crate::{App, profiles};
+use anyhow::{Context, anyhow, ensure};
 use clap::{Args, Subcommand};
 use secondmate_config::{Configuration, KIND, OWN_KIND};
 use secondmate_documents::documents;
+use secondmate_framework::Right;
+use secondmate_shell::rights;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -83,15 +85,16 @@ fn left_over(folder: &Path, files: &BTreeMap<PathBuf, String>) -> anyhow::Result
     Ok(stale)
 }
 
+/// The namespace of the Lease whose Role is among the manifests.
+const LEASE_NAMESPACE: &str = "kube-system";
+
 /// The files of the overlay by their paths in its folder.
 fn render(app: &App, text: &str, base: &str) -> anyhow::Result<BTreeMap<PathBuf, String>> {
     let configuration = Configuration::parse(text, &app.catalogue_for(text)?)?;
     configuration.check_default_scheduler(false)?;
-    if configuration.leader_election.resource_name.is_some() {
-        bail!(
-            "leaderElection.resourceName: the tenants would share that Lease, and only one of them would schedule: remove it"
-        );
-    }
+    check_election(&configuration)?;
+    let profiles = profiles(app, &configuration)?;
+    let granted = granted(app)?;
     let mut main = Value::Null;
     let mut own = None;
     for document in documents(text) {
@@ -114,12 +117,38 @@ fn render(app: &App, text: &str, base: &str) -> anyhow::Result<BTreeMap<PathBuf,
             text.push_str(&yaml(own)?);
         }
         let folder = Path::new(name);
+        let needed = rights(std::slice::from_ref(&profiles[at]));
+        let further: Vec<Right> = needed.difference(&granted).copied().collect();
         files.insert(folder.join("config.yaml"), text);
-        files.insert(folder.join("kustomization.yaml"), tenant(name, scheduler, base));
+        files.insert(folder.join("kustomization.yaml"), tenant(name, scheduler, base, &further));
     }
     files.insert("kustomization.yaml".into(), overlay(&names));
     files.insert("namespace.yaml".into(), NAMESPACE.to_owned());
     Ok(files)
+}
+
+/// What the manifests cannot have each tenant do.
+fn check_election(configuration: &Configuration) -> anyhow::Result<()> {
+    let election = &configuration.leader_election;
+    ensure!(
+        election.resource_name.is_none(),
+        "leaderElection.resourceName: the tenants would share that Lease, and only one of them would schedule: remove it"
+    );
+    ensure!(
+        election.leader_elect,
+        "leaderElection.leaderElect: the manifests have two replicas a tenant, and both would schedule: remove it"
+    );
+    ensure!(
+        election.resource_namespace.as_deref().is_none_or(|namespace| namespace == LEASE_NAMESPACE),
+        "leaderElection.resourceNamespace: the manifests allow the Lease in {LEASE_NAMESPACE}: remove it"
+    );
+    Ok(())
+}
+
+/// What the manifests allow: what the default plugins need.
+fn granted(app: &App) -> anyhow::Result<BTreeSet<Right>> {
+    let defaults = Configuration::for_scheduler_names(&["any"])?;
+    Ok(rights(&profiles(app, &defaults)?))
 }
 
 /// The name of each profile's tenant.
@@ -157,7 +186,7 @@ resources:
     )
 }
 
-fn tenant(name: &str, scheduler: &str, base: &str) -> String {
+fn tenant(name: &str, scheduler: &str, base: &str, further: &[Right]) -> String {
     let base =
         if base.contains("://") || base.starts_with('/') { base.to_owned() } else { format!("../{base}") };
     format!(
@@ -190,14 +219,47 @@ patches:
       - op: replace
         path: /rules/1/resourceNames/0
         value: {scheduler}
-configMapGenerator:
+{}configMapGenerator:
   - name: secondmate-config
     namespace: secondmate
     behavior: replace
     files:
       - config.yaml
-"
+",
+        rules(further)
     )
+}
+
+/// The patch that adds these rights; empty where there are none.
+fn rules(rights: &[Right]) -> String {
+    let mut verbs: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for Right { verb, group, resource } in rights {
+        verbs.entry((group, resource)).or_default().push(verb);
+    }
+    if verbs.is_empty() {
+        return String::new();
+    }
+    let mut patch = "  # What its plugins read or write besides.
+  - target:
+      kind: ClusterRole
+      name: secondmate
+    patch: |
+"
+    .to_owned();
+    for ((group, resource), verbs) in verbs {
+        let group = if group.is_empty() { "\"\"" } else { group };
+        patch.push_str(&format!(
+            "      - op: add
+        path: /rules/-
+        value:
+          apiGroups: [{group}]
+          resources: [{resource}]
+          verbs: [{}]
+",
+            verbs.join(", ")
+        ));
+    }
+    patch
 }
 
 const NAMESPACE: &str = "\
@@ -266,11 +328,65 @@ mod tests {
     }
 
     #[test]
+    fn rights_that_only_a_tenants_plugins_need_are_its_own() {
+        let files = rendered(&format!(
+            "{HEAD}leaderElection: {{leaderElect: true, resourceNamespace: kube-system}}\nprofiles:\n- schedulerName: red\n\
+             - schedulerName: blue\n  plugins: {{multiPoint: {{enabled: [{{name: LoadAware}}]}}}}\n"
+        ))
+        .expect("rendered");
+        let of = |tenant: &str| &files[&Path::new(tenant).join("kustomization.yaml")];
+        assert!(!of("red").contains("ClusterRole"), "{}", of("red"));
+        let patch = "  # What its plugins read or write besides.
+  - target:
+      kind: ClusterRole
+      name: secondmate
+    patch: |
+      - op: add
+        path: /rules/-
+        value:
+          apiGroups: [metrics.k8s.io]
+          resources: [nodes]
+          verbs: [list]
+configMapGenerator:
+";
+        assert!(of("blue").contains(patch), "{}", of("blue"));
+    }
+
+    #[test]
+    fn the_base_grants_what_the_default_plugins_need() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/base/rbac.yaml");
+        let text = std::fs::read_to_string(file).expect("the base");
+        let objects = documents(&text);
+        let mut roles = objects.iter().map(|document| document.value().expect("YAML"));
+        let role = roles.find(|object| object["kind"] == "ClusterRole").expect("a role");
+        let rules = role["rules"].as_array().expect("rules");
+        for right in granted(&App::new()).expect("the default plugins") {
+            let has = |rule: &Value, field: &str, text: &str| {
+                rule[field].as_array().is_some_and(|texts| texts.iter().any(|one| one == text))
+            };
+            let grants = |rule: &Value| {
+                has(rule, "apiGroups", right.group)
+                    && has(rule, "resources", right.resource)
+                    && has(rule, "verbs", right.verb)
+            };
+            assert!(rules.iter().any(grants), "{right:?}");
+        }
+    }
+
+    #[test]
     fn what_tenants_cannot_share_is_refused() {
         for (text, expected) in [
             (
                 "profiles: [{schedulerName: a}]\nleaderElection: {resourceName: one}\n",
                 "would share that Lease",
+            ),
+            (
+                "profiles: [{schedulerName: a}]\nleaderElection: {leaderElect: false}\n",
+                "leaderElection.leaderElect: the manifests have two replicas a tenant, and both would schedule: remove it",
+            ),
+            (
+                "profiles: [{schedulerName: a}]\nleaderElection: {resourceNamespace: mine}\n",
+                "leaderElection.resourceNamespace: the manifests allow the Lease in kube-system: remove it",
             ),
             (
                 "profiles: [{schedulerName: a}, {schedulerName: a-scheduler}]\n",

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// More than a page of a list holds.
 const ASSIGNED: usize = 620;
@@ -87,6 +89,45 @@ async fn cluster() -> Result<Sandbox> {
         "huge",
         json!({"priority": 0, "containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "900"}}}]}),
     )?;
+    let secret = json!({"name": "hunter2"});
+    let attributes = json!({"password": "hunter2"});
+    let flex = json!({"driver": "flex.acme.com/d", "options": attributes, "secretRef": secret});
+    let csi = json!({"driver": "csi.acme.com", "readOnly": true, "volumeAttributes": attributes, "nodePublishSecretRef": secret});
+    pod(
+        "inline",
+        json!({
+            "volumes": [
+                {"name": "csi", "csi": csi},
+                {"name": "flex", "flexVolume": flex},
+                {"name": "rbd", "rbd": {"monitors": ["10.1.2.3:6789"], "image": "disk", "secretRef": secret}},
+                {"name": "iscsi", "iscsi": {"targetPortal": "10.1.2.3", "iqn": "iqn.2001-04.com.acme:x", "lun": 0, "chapAuthSession": true, "secretRef": secret}},
+                {"name": "git", "gitRepo": {"repository": "https://me:hunter2@git.acme.com"}},
+            ],
+            "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80, "hostPort": 80, "hostIP": "10.1.2.3"}]}],
+        }),
+    )?;
+    let template = json!({"metadata": {"annotations": {"acme.com/token": "hunter2"}}, "spec": {}});
+    let scratch = json!({"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}});
+    pod("scratch", json!({"nodeName": "node-00001", "volumes": [scratch]}))?;
+    for (name, source) in [("flex", json!({"flexVolume": flex})), ("csi", json!({"csi": csi}))] {
+        let mut spec = source;
+        spec["capacity"] = json!({"storage": "1.5Gi"});
+        spec["accessModes"] = json!(["ReadWriteOnce"]);
+        create(
+            json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}),
+        )?;
+        create(json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": name},
+            "spec": {"attacher": "csi.acme.com", "nodeName": "node-00001", "source": {"inlineVolumeSpec": spec}}
+        }))?;
+    }
+    create(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "acme"},
+        "spec": {
+            "selector": {"app": "web"}, "ports": [{"port": 80}], "clusterIP": "10.1.2.3", "clusterIPs": ["10.1.2.3"],
+            "externalIPs": ["10.1.2.3"], "loadBalancerIP": "10.1.2.3"},
+        "status": {"loadBalancer": {"ingress": [{"ip": "10.1.2.3"}]}}
+    }))?;
     Ok(sandbox)
 }
 
@@ -117,7 +158,7 @@ async fn a_dump_gives_the_same_answers_as_the_cluster_and_holds_no_secrets() -> 
     let there = ["--kubeconfig", kubeconfig.as_str(), "--context", "right"];
     let answers = ["explain", "-o", "json", "--scheduler-name", "acme-scheduler"];
     let (live, _) = ask(&program(), &[&answers[..], &there].concat(), "")?;
-    assert_eq!(live.lines().count(), 5);
+    assert_eq!(live.lines().count(), 6);
 
     let (dump, said) = ask(&program(), &[&["dump"][..], &there].concat(), "")?;
     assert!(said.starts_with("dumped "), "{said}");
@@ -130,11 +171,11 @@ async fn a_dump_gives_the_same_answers_as_the_cluster_and_holds_no_secrets() -> 
     assert_eq!(ask(&program(), &from_dump, &yaml)?.0, live);
 
     let (redacted, _) = ask(&program(), &[&["dump", "--redact"][..], &there].concat(), "")?;
-    for word in ["web", "acme.com", "\"acme\"", "registry", "node-0", "\"data\""] {
+    for word in ["web", "acme.com", "\"acme\"", "registry", "node-0", "\"data\"", "10.1.2.3", "clusterIP"] {
         assert!(!redacted.contains(word), "{word} is in the redacted dump");
     }
     let (told, _) = ask(&program(), &from_dump, &redacted)?;
-    assert_eq!(told.lines().count(), 5);
+    assert_eq!(told.lines().count(), 6);
     for (redacted, live) in told.lines().zip(live.lines()) {
         assert_eq!(shape(redacted)?, shape(live)?);
     }
@@ -154,5 +195,71 @@ async fn a_dump_gives_the_same_answers_as_the_cluster_and_holds_no_secrets() -> 
         let error = of(arguments, context).expect_err("it is in acme").to_string();
         assert!(error.contains("default/plain"), "{error}");
     }
+    Ok(())
+}
+
+/// A server whose answers are those of another, but for a text, which is replaced by one of the same length: the other stores nothing that
+/// cannot be read.
+async fn altered(url: String, text: &'static str, by: &'static str) -> Result<String> {
+    assert_eq!(text.len(), by.len());
+    let server = url.strip_prefix("http://").context("an address")?.to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = server.clone();
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = TcpStream::connect(server).await?.into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+                let mut buffer = vec![0; 1 << 20];
+                loop {
+                    let read = from_server.read(&mut buffer).await?;
+                    if read == 0 {
+                        return anyhow::Ok(());
+                    }
+                    let part = &mut buffer[..read];
+                    while let Some(at) = part.windows(text.len()).position(|part| part == text.as_bytes()) {
+                        part[at..at + by.len()].copy_from_slice(by.as_bytes());
+                    }
+                    to_client.write_all(part).await?;
+                }
+            });
+        }
+    });
+    Ok(format!("http://{address}"))
+}
+
+/// As the scheduler does, whose watch leaves such an object out and says so; a file is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_of_a_live_cluster_that_cannot_be_read_are_left_out() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sandbox = Sandbox::start(Options::default()).await?;
+    sandbox.add_nodes(0, 1, &NodeShape::default());
+    for object in [
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "plain", "namespace": "default"},
+            "spec": {"schedulerName": "acme-scheduler", "containers": [{"name": "c", "image": "i"}]}
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "odd", "namespace": "default"},
+            "spec": {"nodeName": "node-00000", "containers": [{
+                "name": "c", "image": "i", "resources": {"requests": {"cpu": "0.077"}}}]}
+        }),
+    ] {
+        sandbox.objects().create(object.clone()).with_context(|| object.to_string())?;
+    }
+    let server = altered(sandbox.url(), "0.077", "0.0.7").await?;
+    let kubeconfig = kubeconfig(folder.path(), &server)?;
+    let there = ["--kubeconfig", kubeconfig.as_str(), "--context", "right"];
+    let answers = ["explain", "-o", "json", "--scheduler-name", "acme-scheduler"];
+    let (live, said) = ask(&program(), &[&answers[..], &there].concat(), "")?;
+    assert!(live.contains("\"result\":\"Schedulable\""), "{live}");
+    let told = "the cluster: pod default/odd: spec.containers[0].resources.requests[\"cpu\"]: \"0.0.7\" is no quantity";
+    assert!(said.contains(told) && said.contains("left out, as the scheduler leaves it out"), "{said}");
+    let (dump, _) = ask(&program(), &[&["dump"][..], &there].concat(), "")?;
+    let refused = ask(&program(), &[&answers[..], &["--from", "-"]].concat(), &dump);
+    let why = refused.expect_err("a file").to_string();
+    assert!(why.contains("pod default/odd: "), "{why}");
     Ok(())
 }

@@ -87,6 +87,26 @@ fn the_configuration_is_written_as_a_file_that_starts_it_again() -> Result<()> {
     }
     let config = format!("--config={}", first.display());
     assert_eq!(write(&[&config], &second)?, one);
+
+    // With an extender's certificates and credentials, as without them others would be asked, or nobody be verified.
+    let given = folder.path().join("given.yaml");
+    std::fs::write(
+        &given,
+        "apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+extenders:
+- urlPrefix: https://me:secret@extender:8443
+  filterVerb: filter
+  enableHTTPS: true
+  httpTimeout: 1m30s
+  tlsConfig: {caData: QXV0aG9yaXR5}
+",
+    )?;
+    let one = write(&[&format!("--config={}", given.display())], &first)?;
+    for line in ["httpTimeout: 1m30s", "caData: QXV0aG9yaXR5", "urlPrefix: https://me:secret@extender:8443"] {
+        assert!(one.contains(line), "{line}: {one}");
+    }
+    assert_eq!(write(&[&config], &second)?, one);
     Ok(())
 }
 

@@ -78,3 +78,4 @@ pub use shadow::{ShadowOptions, ShadowService};
 pub use shell::Shell;
 pub use tasks::Failure;
 pub use unserved::report::Pace as UnservedPace;
+pub use watch::needs::rights;

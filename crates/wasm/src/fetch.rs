@@ -1,6 +1,7 @@
 //! Gets a guest's bytes from where its URL says.
 
 use crate::LoadError;
+use secondmate_model::url::shown;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::io::Read;
@@ -13,8 +14,10 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The bytes behind a URL.
 pub(crate) fn fetch(url: &str, checksum: Option<&str>) -> Result<Vec<u8>, LoadError> {
-    let read = |error: String| LoadError::Reading { url: url.to_owned(), error };
-    let (scheme, _) = url.split_once(':').ok_or_else(|| LoadError::Url(format!("invalid URL: {url}")))?;
+    let shown = shown(url);
+    // The client may name the URL as well.
+    let read = |error: String| LoadError::Reading { url: shown.clone(), error: error.replace(url, &shown) };
+    let (scheme, _) = url.split_once(':').ok_or_else(|| LoadError::Url(format!("invalid URL: {shown}")))?;
     let bytes = match scheme {
         // As upstream has it: what follows is a path, so that `file://../guest.wasm` is one too.
         "file" => file(url.strip_prefix("file://").unwrap_or_default()).map_err(read)?,
@@ -24,7 +27,7 @@ pub(crate) fn fetch(url: &str, checksum: Option<&str>) -> Result<Vec<u8>, LoadEr
     let digest = sha256(&bytes);
     match checksum {
         Some(wanted) if !wanted.eq_ignore_ascii_case(&format!("sha256:{digest}")) => {
-            Err(LoadError::Checksum { url: url.to_owned(), found: digest, wanted: wanted.to_owned() })
+            Err(LoadError::Checksum { url: shown, found: digest, wanted: wanted.to_owned() })
         }
         _ => Ok(bytes),
     }
@@ -68,5 +71,30 @@ fn download(url: &str) -> Result<Vec<u8>, String> {
         Ok(bytes) => Ok(bytes),
         Err(ureq::Error::BodyExceedsLimit(_)) => Err(too_large()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_show_a_url_without_credentials_and_query() {
+        let told = |url: &str| fetch(url, None).expect_err(url).to_string();
+        for url in [
+            // Nobody listens.
+            "http://me:s3cret@127.0.0.1:1/guest.wasm?token=s3cret#s3cret",
+            "https://me:s3cret@127.0.0.1:1/guest.wasm?token=s3cret",
+            "http://me:s3cret@[/guest.wasm",
+            "http://me:s3cret@127.0.0.1:1/g uest.wasm?token=s3cret",
+            "ftp://me:s3cret@127.0.0.1/guest.wasm",
+            "guest.wasm?token=s3cret",
+        ] {
+            let error = told(url);
+            assert!(!error.contains("s3cret"), "{url}: {error}");
+        }
+        assert!(told("http://me:s3cret@127.0.0.1:1/g?x=y").contains("guestURL http://127.0.0.1:1/g: "));
+        // All of it is the path of a file.
+        assert!(told("file://no/such@guest?.wasm").contains("file://no/such@guest?.wasm: "));
     }
 }

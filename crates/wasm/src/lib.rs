@@ -83,7 +83,7 @@ pub enum LoadError {
         "wasm: error reading guestURL {url}: {error}; give a guestURL at which the scheduler can read the guest"
     )]
     Reading {
-        /// The URL.
+        /// The URL, without credentials and query.
         url: String,
         /// What happened.
         error: String,
@@ -94,7 +94,7 @@ pub enum LoadError {
          correct guestURL, or guestChecksum where this file is the right one"
     )]
     Checksum {
-        /// The URL.
+        /// The URL, without credentials and query.
         url: String,
         /// The digest of what is there.
         found: String,

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use secondmate_chart::manifests;
+use secondmate_chart::{Tools, manifests};
 use secondmate_harness::{require_promtool_or_skip, run, secondmate_binary};
 use serde_json::{Value, json};
 
@@ -113,6 +113,60 @@ fn the_alerts_fire_when_they_should_and_not_otherwise() -> Result<()> {
     std::fs::write(folder.path().join("rules.yaml"), broken)?;
     let error = promtool(program, folder.path(), &["test", "rules", "alerts.yaml"]);
     assert!(error.is_err_and(|error| error.to_string().contains("SecondmateNoLeader")));
+    Ok(())
+}
+
+#[test]
+fn the_chart_tells_of_a_lease_that_nobody_ever_had() -> Result<()> {
+    let test = "the_chart_tells_of_a_lease_that_nobody_ever_had";
+    let Some(program) = require_promtool_or_skip(test) else { return Ok(()) };
+    let Some(tools) = Tools::require_or_skip(test) else { return Ok(()) };
+    let values = json!({
+        "tenants": { "red": {}, "blue": { "schedulerNames": ["web", "batch"] } },
+        "guard": { "enabled": true },
+        "monitoring": { "prometheusRule": { "enabled": true } },
+    });
+    let chart = tools.render("team", "schedulers", &values)?;
+    let mut rules = chart["PrometheusRule schedulers/team"]["spec"].clone();
+    for rule in rules["groups"][0]["rules"].as_array_mut().context("rules")? {
+        rule["annotations"].as_object_mut().context("annotations")?.remove("runbook");
+    }
+    let told = |name: &str| {
+        json!({
+            "exp_labels": { "severity": "critical", "name": name },
+            "exp_annotations": { "summary": format!("No process of the Lease {name} is scraped any more.") },
+        })
+    };
+    let guard = r#"job="guard", instance="c""#;
+    let alerts = json!({
+        "rule_files": ["rules.yaml"], "evaluation_interval": "1m",
+        "tests": [{
+            "interval": "30s",
+            "input_series": [
+                { "series": format!("secondmate_build_info{{{guard}}}"), "values": "1x40" },
+                { "series": format!("leader_election_master_status{{{guard}, name=\"secondmate-guard\"}}"), "values": "1x40" },
+            ],
+            "alert_rule_test": [
+                { "alertname": "SecondmateGone", "eval_time": "4m", "exp_alerts": [] },
+                { "alertname": "SecondmateGone", "eval_time": "6m", "exp_alerts": [told("batch"), told("red-scheduler")] },
+            ],
+        }],
+    });
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("rules.yaml"), rules.to_string())?;
+    std::fs::write(folder.path().join("alerts.yaml"), alerts.to_string())?;
+    let check = ["check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"];
+    promtool(program, folder.path(), &check)?;
+    promtool(program, folder.path(), &["test", "rules", "alerts.yaml"])?;
+    // Without schedulers it has the guard's Lease alone.
+    let values = json!({
+        "scheduler": { "enabled": false },
+        "guard": { "enabled": true },
+        "monitoring": { "prometheusRule": { "enabled": true } },
+    });
+    let alone = tools.render("guard", "guard", &values)?;
+    let text = serde_json::to_string(&alone["PrometheusRule guard/guard"])?;
+    assert!(text.contains(r#"{name=\"secondmate-guard\"}"#) && !text.contains("my-scheduler"), "{text}");
     Ok(())
 }
 

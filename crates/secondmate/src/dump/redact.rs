@@ -5,6 +5,7 @@
 //! taints in the domains of Kubernetes, and names of schedulers, which are needed to ask. Pseudonyms sort as the texts do, since
 //! scheduling decides ties by order.
 
+use secondmate_model::quantity::Quantity;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,9 +61,22 @@ const AMOUNTS: [&str; 9] = [
     "sizeBytes",
     "usage",
 ];
-/// Fields that are dropped: free text, and where something can be reached.
-const DROPPED: [&str; 7] =
-    ["message", "nodeInfo", "addresses", "podIP", "podIPs", "hostIPs", "daemonEndpoints"];
+/// Fields that are dropped: free text, and where something can be reached. `hostIP` gets a pseudonym, as pods compare that of their host
+/// ports.
+const DROPPED: [&str; 12] = [
+    "message",
+    "nodeInfo",
+    "addresses",
+    "podIP",
+    "podIPs",
+    "hostIPs",
+    "clusterIP",
+    "clusterIPs",
+    "externalIPs",
+    "loadBalancerIP",
+    "loadBalancer",
+    "daemonEndpoints",
+];
 /// Fields that are maps of labels.
 const LABEL_MAPS: [&str; 5] = ["labels", "matchLabels", "nodeSelector", "selector", "annotations"];
 /// Fields that hold keys of labels.
@@ -238,15 +252,20 @@ fn image(name: &mut String, replace: Replace<'_>) {
 }
 
 fn substitute(text: &mut String, replace: Replace<'_>) {
-    let is_number =
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || b".-".contains(&byte));
     let plugin_lists = || {
         text.split(',').all(|part| part.split_once('/').is_some_and(|(domain, _)| is_known_domain(domain)))
     };
-    let kept = KEPT_TEXTS.contains(&text.as_str()) || is_number || is_known_domain(text) || plugin_lists();
+    let kept =
+        KEPT_TEXTS.contains(&text.as_str()) || is_amount(text) || is_known_domain(text) || plugin_lists();
     if !kept && let Some(new) = replace(text) {
         *text = new;
     }
+}
+
+/// Whether it is a number, a quantity, or a version of three numbers, none of which is an address.
+fn is_amount(text: &str) -> bool {
+    let numbers = || text.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    Quantity::parse(text).is_ok() || text.split('.').count() == 3 && numbers()
 }
 
 #[cfg(test)]
@@ -308,6 +327,21 @@ mod tests {
             of_pod(&claim["metadata"]["name"]),
             format!("{}-{}", of_pod(&pod["metadata"]["name"]), of_pod(&pod["spec"]["volumes"][0]["name"]))
         );
+    }
+
+    #[test]
+    fn numbers_quantities_and_versions_stay_and_addresses_do_not() {
+        let kept = ["7", "-3", "0.5", "100m", "1.5Gi", "1e3", "1.37", "1.37.2"];
+        let replaced = ["10.1.2.3", "10-1-2-3", "1.2.3.4.5", "1.2.-3", "2001:db8::1", "555-0199", "acme"];
+        let object = json!({"values": kept.iter().chain(&replaced).collect::<Vec<_>>()});
+        let mut redacted = object.clone();
+        Pseudonyms::of(&[object]).redact(&mut redacted);
+        let values: Vec<&str> =
+            redacted["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        assert_eq!(values[..kept.len()], kept);
+        for (text, value) in replaced.iter().zip(&values[kept.len()..]) {
+            assert_ne!(text, value);
+        }
     }
 
     #[test]

@@ -11,27 +11,27 @@ const CONTAINER_SECRETS: [&str; 8] =
     ["env", "envFrom", "command", "args", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe"];
 /// Fields of a volume's CSI source that scheduling reads. Attributes may hold secrets.
 const CSI_FIELDS: [&str; 3] = ["driver", "volumeHandle", "readOnly"];
+/// Fields of other sources of volumes that may hold secrets, or say where they are; scheduling reads none of them.
+const SOURCE_SECRETS: [&str; 3] = ["options", "secretRef", "repository"];
 
 /// Drops managed fields, annotations, what containers run with, and parameters of volumes.
 pub(super) fn slim(object: &mut Value) {
     if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.remove("managedFields");
-        if let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut) {
-            annotations.retain(|key, _| keeps_annotation(key));
-        }
+        slim_annotations(meta);
     }
     match object["kind"].as_str() {
         Some("Pod") => slim_pod(object),
-        Some("PersistentVolume") => {
-            let csi = object.get_mut("spec").and_then(|spec| spec.get_mut("csi"));
-            keep(csi, &CSI_FIELDS);
-        }
+        Some("PersistentVolume") => slim_volume(object.get_mut("spec")),
         Some("StorageClass") => remove(Some(object), "parameters"),
         Some("ReplicaSet" | "StatefulSet" | "ReplicationController") => {
             remove(object.get_mut("spec"), "template");
             remove(object.get_mut("spec"), "volumeClaimTemplates");
         }
-        Some("VolumeAttachment") => remove(object.get_mut("status"), "attachmentMetadata"),
+        Some("VolumeAttachment") => {
+            slim_volume(object.pointer_mut("/spec/source/inlineVolumeSpec"));
+            remove(object.get_mut("status"), "attachmentMetadata");
+        }
         _ => {}
     }
 }
@@ -43,6 +43,12 @@ pub(super) fn slim_own(object: &mut Value) {
         if let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.remove(LAST_APPLIED);
         }
+    }
+}
+
+fn slim_annotations(meta: &mut Map<String, Value>) {
+    if let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.retain(|key, _| keeps_annotation(key));
     }
 }
 
@@ -68,6 +74,26 @@ fn slim_pod(pod: &mut Value) {
     lists("spec", ["containers", "initContainers", "ephemeralContainers"], &CONTAINER_SECRETS, pod);
     let statuses = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
     lists("status", statuses, &["state", "lastState"], pod);
+    let volumes = pod.pointer_mut("/spec/volumes").and_then(Value::as_array_mut);
+    for volume in volumes.into_iter().flatten() {
+        let template = volume.pointer_mut("/ephemeral/volumeClaimTemplate/metadata");
+        if let Some(meta) = template.and_then(Value::as_object_mut) {
+            slim_annotations(meta);
+        }
+        slim_volume(Some(volume));
+    }
+}
+
+/// Of a volume, whose source stands under the name of its kind.
+fn slim_volume(volume: Option<&mut Value>) {
+    for (kind, source) in volume.and_then(Value::as_object_mut).into_iter().flatten() {
+        if kind == "csi" {
+            keep(Some(source), &CSI_FIELDS);
+        }
+        for field in SOURCE_SECRETS {
+            remove(Some(source), field);
+        }
+    }
 }
 
 fn keep(object: Option<&mut Value>, fields: &[&str]) {

@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube_client::client::Body;
 use kube_client::{Client, Config};
 use secondmate_framework::{Endpoint, PollFunction};
+use secondmate_model::url::bare;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,11 +91,12 @@ async fn client(
     ca_file: Option<&str>,
     token_file: Option<&str>,
 ) -> Result<(Client, String), String> {
-    let uri: Uri = url.parse().map_err(|error| format!("{url:?} is no URL: {error}"))?;
+    let shown = bare(url);
+    let uri: Uri = url.parse().map_err(|error| format!("{shown:?} is no URL: {error}"))?;
     let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(format!("{url:?} must begin with http:// or https:// and a host"));
+        return Err(format!("{shown:?} must begin with http:// or https:// and a host"));
     };
-    let server = format!("{scheme}://{authority}").parse().map_err(|error| format!("{url:?}: {error}"))?;
+    let server = format!("{scheme}://{authority}").parse().map_err(|error| format!("{shown:?}: {error}"))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let mut config = Config::new(server);
     config.default_retry = false;

@@ -198,24 +198,36 @@ impl fmt::Display for Permission {
     }
 }
 
+/// What a scheduler with these profiles reads and writes on account of its plugins, and to place pods: for whoever grants it.
+#[must_use]
+pub fn rights(profiles: &[Profile]) -> BTreeSet<Right> {
+    all_rights(profiles, &watches(profiles)).collect()
+}
+
 /// Everything that these watches and profiles need to be allowed, sorted.
 pub(crate) fn permissions(profiles: &[Profile], watches: &[Watch]) -> BTreeSet<Permission> {
+    all_rights(profiles, watches).map(Permission::from).collect()
+}
+
+fn all_rights(profiles: &[Profile], watches: &[Watch]) -> impl Iterator<Item = Right> {
     let writes = profiles.iter().flat_map(Profile::plugins).flat_map(|p| p.plugin.declaration().writes);
     let polled = polls(profiles).into_iter().filter_map(|poll| match poll.endpoint {
         Endpoint::ApiServer { right, .. } => Some(right),
         Endpoint::Url { .. } | Endpoint::Function(_) => None,
     });
-    let rights = WRITES_OF_THE_CORE.into_iter().chain(writes).chain(polled).map(Permission::from);
-    to_watch(watches).into_iter().chain(rights).collect()
+    to_read(watches).chain(WRITES_OF_THE_CORE).chain(writes).chain(polled)
 }
 
 /// What these watches need to be allowed, sorted.
 pub(crate) fn to_watch(watches: &[Watch]) -> BTreeSet<Permission> {
-    let reads = watches.iter().flat_map(|watch| {
+    to_read(watches).map(Permission::from).collect()
+}
+
+fn to_read(watches: &[Watch]) -> impl Iterator<Item = Right> {
+    watches.iter().flat_map(|watch| {
         let api = watch.subject.api();
         ["list", "watch"].map(|verb| Right { verb, group: api.group, resource: api.plural })
-    });
-    reads.map(Permission::from).collect()
+    })
 }
 
 impl From<Right> for Permission {
