@@ -240,6 +240,19 @@ fn with_type(mut object: Value, kind: ApiResource) -> Value {
     object
 }
 
+/// A value as it stands in a field selector, where a comma, an equals sign and a backslash mean something else. The API server takes any
+/// text for `spec.schedulerName`.
+pub(crate) fn selector_value(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\\' | ',' | '=') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
 pub(crate) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -250,4 +263,16 @@ pub(crate) fn percent_encoded(text: &str) -> String {
         }
     }
     encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_field_selectors_are_escaped() {
+        for (name, expected) in [("my-scheduler", "my-scheduler"), (r"a,b=c\", r"a\,b\=c\\"), ("", "")] {
+            assert_eq!(selector_value(name), expected);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! of assigned pods leaves out what has ended.
 
 use crate::call::chain;
+use crate::dump::selector_value;
 use crate::inbox::{Inbox, Message};
 use crate::watch::{Watched, must_list_anew};
 use crate::write::{EventNote, EventSink, Leading, PodRef};
@@ -89,7 +90,7 @@ impl Rejections {
             self.leading.changed().await;
         }
         let api: Api<Watched> = Api::all_with(self.client.clone(), &ApiResource::PODS);
-        let fields = format!("spec.schedulerName={},status.phase=Failed", self.name);
+        let fields = format!("spec.schedulerName={},status.phase=Failed", selector_value(self.name.as_str()));
         let config = watcher::Config::default().timeout(WATCH_SECONDS).fields(&fields);
         // What has failed, by UID. Before the first list nobody knows when that was: such pods are not told.
         let mut known = None;

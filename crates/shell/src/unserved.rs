@@ -6,7 +6,7 @@
 pub(crate) mod report;
 
 use crate::call::{CallError, Caller};
-use crate::dump::{PAGE_OBJECTS, paged, percent_encoded};
+use crate::dump::{PAGE_OBJECTS, paged, percent_encoded, selector_value};
 use crate::holders::Holder;
 use jiff::Timestamp;
 use secondmate_model::{Atom, Uid};
@@ -117,8 +117,8 @@ pub(crate) async fn waiting(
     caller: &Caller,
     but_for: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Vec<Waiting>>, CallError> {
-    let others: String =
-        but_for.iter().map(|name| format!(",spec.schedulerName!={name}")).collect::<String>();
+    let other = |name: &String| format!(",spec.schedulerName!={}", selector_value(name));
+    let others: String = but_for.iter().map(other).collect();
     let fields = percent_encoded(&format!("spec.nodeName=,status.phase=Pending{others}"));
     let base = format!("/api/v1/pods?limit={PAGE_OBJECTS}&fieldSelector={fields}");
     let mut by_name: BTreeMap<String, Vec<Waiting>> = BTreeMap::new();
@@ -152,7 +152,7 @@ pub(crate) async fn regarded_by(
 }
 
 fn events_by(scheduler_name: &str) -> String {
-    events(&format!("reportingController={scheduler_name}"))
+    events(&format!("reportingController={}", selector_value(scheduler_name)))
 }
 
 fn events(fields: &str) -> String {

@@ -2,7 +2,7 @@
 
 use super::{Doctor, Severity, check, pods};
 use crate::call::Call;
-use crate::dump::percent_encoded;
+use crate::dump::{percent_encoded, selector_value};
 use crate::holders::{Holder, Observed};
 use crate::rivals::REMEDY;
 use crate::unserved::{Waiting, older_than};
@@ -90,8 +90,8 @@ impl Doctor {
     /// What is known of the pod of a process: the first part of its identity is the name of its host, which is that of its pod.
     async fn pod_of(&self, identity: &str) -> String {
         let Some((host, _)) = identity.rsplit_once('_') else { return String::new() };
-        let path =
-            format!("/api/v1/pods?fieldSelector={}", percent_encoded(&format!("metadata.name={host}")));
+        let fields = percent_encoded(&format!("metadata.name={}", selector_value(host)));
+        let path = format!("/api/v1/pods?fieldSelector={fields}");
         let Ok(body) = self.caller.read(&Call::get(path)).await else { return String::new() };
         let list: Value = serde_json::from_slice(&body).unwrap_or_default();
         let Some(pod) = list["items"].as_array().and_then(|items| items.first()) else {

@@ -83,3 +83,18 @@ async fn without_the_right_to_list_events_nobody_is_told_and_all_else_works() ->
     shell.stop().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_means_something_in_a_selector_is_a_name_like_others() -> Result<()> {
+    let sandbox = sandbox(1).await;
+    create(&sandbox, r"a,b=c\d", "odd");
+    create(&sandbox, "typo", "lost");
+    let (shell, metrics) = scheduler(&sandbox, "a").await?;
+    for pod in ["odd", "lost"] {
+        until("its owner is told", || !told(&sandbox, pod).is_empty()).await;
+    }
+    assert!(told(&sandbox, "odd")[0].2.starts_with(r#"nobody serves the scheduler name "a,b=c\\d": "#));
+    assert_eq!(metrics.pods_unserved.get(), 2);
+    shell.stop().await;
+    Ok(())
+}
