@@ -32,7 +32,7 @@ const TOLD_MAX: usize = 100;
 /// What it needs to be allowed; a scheduler runs without it.
 pub(crate) fn rights() -> BTreeSet<Permission> {
     let list = |group, resource| Permission::on("list", group, resource, "", "");
-    BTreeSet::from([list("events.k8s.io", "events"), list("coordination.k8s.io", "leases")])
+    BTreeSet::from([list("", "events"), list("coordination.k8s.io", "leases")])
 }
 
 /// What the task needs.

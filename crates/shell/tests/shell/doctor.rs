@@ -94,13 +94,13 @@ async fn where_all_is_well_nothing_is_found() {
 async fn rights_that_are_missing_are_named() {
     let sandbox = sandbox(1).await;
     sandbox.access().deny("create", "", "pods", "binding");
-    sandbox.access().deny("list", "events.k8s.io", "events", "");
+    sandbox.access().deny("list", "", "events", "");
     let examination = examined(&sandbox).await;
     assert_eq!(
         of(&examination, "rights"),
         [
             "Warning user of this kubeconfig: may not create pods/binding: a scheduler that runs as this user does not start",
-            "Warning user of this kubeconfig: may not list events in events.k8s.io: owners of pods whose scheduler name nobody serves are not told",
+            "Warning user of this kubeconfig: may not list events: owners of pods whose scheduler name nobody serves are not told",
         ]
     );
 }
@@ -142,8 +142,17 @@ async fn names_that_nobody_serves_are_told_with_their_pods() {
     for number in 0..5 {
         sandbox.objects().create(pod_of("mte", &format!("typo-{number}"))).expect("a valid pod");
     }
-    // Its scheduler takes no Lease, but has written an event.
+    // Their schedulers take no Lease, but have written an event, one of them as before events.k8s.io.
     sandbox.objects().create(pod_of("without-lease", "tried")).expect("a valid pod");
+    sandbox.objects().create(pod_of("of-old", "tried-too")).expect("a valid pod");
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": { "name": "tried-too.1", "namespace": "default" },
+        "source": { "component": "of-old" }, "reason": "FailedScheduling", "type": "Warning",
+        "involvedObject": { "kind": "Pod", "name": "tried-too", "namespace": "default" },
+        "message": "0/1 nodes are available", "count": 1,
+    });
+    sandbox.objects().create(event).expect("a valid event");
     let event = json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event",
         "metadata": { "name": "tried.1", "namespace": "default" },
