@@ -1,6 +1,7 @@
 //! Scheduler names that nobody serves, and pods that nobody has tried.
 
 use super::{Doctor, Severity, check, named, pods};
+use crate::dump::AtMost;
 use crate::holders::{Holder, Observed};
 use crate::unserved::{Waiting, older_than, regarded_by, unserved};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,8 +50,18 @@ impl Doctor {
             if untried.is_empty() {
                 continue;
             }
-            match regarded_by(&self.caller, name).await {
-                Ok(told) => untried.retain(|pod| !told.contains(&pod.uid)),
+            let at_most = AtMost::keep(self.options.limits.events);
+            match regarded_by(&self.caller, name, at_most).await {
+                Ok(told) => {
+                    let uids: BTreeSet<&String> = told.kept.iter().collect();
+                    untried.retain(|pod| !uids.contains(&pod.uid));
+                    if told.cut && !untried.is_empty() {
+                        let not_judged =
+                            format!("whether {} of it were tried is not known", pods(untried.len()));
+                        self.cut(check::PODS, format!("events of {name}"), at_most, &not_judged);
+                        continue;
+                    }
+                }
                 Err(error) => {
                     self.unknown(check::PODS, format!("events of {name}"), &error);
                     continue;

@@ -4,9 +4,10 @@
 //! has told already, before a change of leaders or of that order, is found among the events. Without the rights to list Leases and events
 //! it is off.
 
-use super::{TRIED_WITHIN, Waiting, regarded, unserved, waiting};
+use super::{LookLimits, TRIED_WITHIN, Waiting, regarded, unserved, waiting};
 use crate::access::{self, Subject};
 use crate::call::{CallError, Caller};
+use crate::dump::AtMost;
 use crate::holders::{self, Holder, Listed};
 use crate::lease::LeaseName;
 use crate::watch::Permission;
@@ -61,11 +62,37 @@ pub struct Pace {
     pub every: Duration,
     /// Pods that wait for a shorter time are not judged.
     pub pending_for: Duration,
+    /// How much it looks at.
+    pub limits: LookLimits,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { first: FIRST_LOOK, every: LOOK_EVERY, pending_for: TRIED_WITHIN }
+        Self {
+            first: FIRST_LOOK,
+            every: LOOK_EVERY,
+            pending_for: TRIED_WITHIN,
+            limits: LookLimits::default(),
+        }
+    }
+}
+
+/// What earlier looks have left.
+#[derive(Default)]
+struct Looks {
+    /// The pods that were told, by UID, and the names of their schedulers.
+    told: BTreeMap<String, String>,
+    /// Lists that were not read to their end, each of which is said once.
+    cut: BTreeSet<&'static str>,
+}
+
+impl Looks {
+    fn cut(&mut self, what: &'static str, at_most: AtMost) {
+        if self.cut.insert(what) {
+            warn!(
+                "not all {what} are looked at ({at_most}): pods whose scheduler name nobody serves may not be told"
+            );
+        }
     }
 }
 
@@ -90,10 +117,10 @@ impl Report {
                 Err(error) => debug!("whether events and Leases may be listed is not known: {error}"),
             }
         }
-        let mut told = BTreeMap::new();
+        let mut looks = Looks::default();
         loop {
             if self.leading.may_write() {
-                if let Err(error) = self.look(&mut told).await {
+                if let Err(error) = self.look(&mut looks).await {
                     debug!("which scheduler names nobody serves is not known: {error}");
                 }
             } else {
@@ -103,9 +130,16 @@ impl Report {
         }
     }
 
-    /// Looks once. `told` are the pods that were told, by UID, and the names of their schedulers.
-    async fn look(&self, told: &mut BTreeMap<String, String>) -> Result<(), CallError> {
-        let waiting = waiting(&self.caller, &self.names).await?;
+    /// Looks once.
+    async fn look(&self, looks: &mut Looks) -> Result<(), CallError> {
+        let limits = self.pace.limits;
+        let at_most = AtMost::keep(limits.pods);
+        let waiting = waiting(&self.caller, &self.names, at_most).await?;
+        if waiting.cut {
+            looks.cut("pods that wait for other schedulers", at_most);
+        }
+        let waiting = waiting.by_name;
+        let told = &mut looks.told;
         let now = Timestamp::now();
         let concerns =
             |holder: &Holder| !holder.names.is_empty() || waiting.keys().any(|name| holder.serves(name));
@@ -127,7 +161,15 @@ impl Report {
         if count == told.len() || !self.leading.may_write() {
             return Ok(());
         }
-        let told_by_others = regarded(&self.caller, &super::events(&format!("reason={REASON}"))).await?;
+        let at_most = AtMost::keep(limits.events);
+        let of_reason = super::events(&format!("reason={REASON}"));
+        let told_by_others = regarded(&self.caller, &of_reason, at_most).await?;
+        if told_by_others.cut {
+            // Whoever was not found among them may have been told.
+            looks.cut("events of this reason", at_most);
+            return Ok(());
+        }
+        let told_by_others: BTreeSet<String> = told_by_others.kept.into_iter().collect();
         let mut left = TOLD_MAX;
         for (name, pods) in &unserved {
             if !told.values().any(|known| known == name) {

@@ -6,7 +6,7 @@ use secondmate_config::{Configuration, KUBERNETES_VERSION};
 use secondmate_sandbox::{Fault, Options as SandboxOptions, Sandbox, Target, Verb, When};
 use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
 use secondmate_shell::{
-    ClusterConfig, DoctorOptions, Examination, Finding, GuardsService, Options, Severity, examine,
+    ClusterConfig, DoctorOptions, Examination, Finding, GuardsService, LookLimits, Options, Severity, examine,
 };
 use secondmate_telemetry::Metrics;
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ fn doctor_options(sandbox: &Sandbox) -> DoctorOptions {
         lease: Some(lease(NAME)),
         service_account: None,
         pending_for: Duration::ZERO,
+        limits: LookLimits::default(),
         tenants: Vec::new(),
         webhook: "secondmate-guard".to_owned(),
         secret: "secondmate-guard-tls".to_owned(),
@@ -179,6 +180,32 @@ async fn names_that_nobody_serves_are_told_with_their_pods() {
     let patient = DoctorOptions { pending_for: Duration::from_secs(3600), ..doctor_options(&sandbox) };
     assert_eq!(examine(patient).await.expect("it answers").findings, [], "they may be tried soon");
     shell.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_beyond_the_limit_are_said_not_to_be_judged_and_gated_ones_do_not_count() {
+    let sandbox = sandbox(1).await;
+    for number in 0..3 {
+        let mut gated = pod_of("nobody", &format!("a-{number}"));
+        gated["spec"]["schedulingGates"] = json!([{ "name": "quota" }]);
+        sandbox.objects().create(gated).expect("a valid pod");
+    }
+    sandbox.objects().create(pod_of("mte", "b-1")).expect("a valid pod");
+    let limited = async |pods: usize| {
+        let limits = LookLimits { pods, ..LookLimits::default() };
+        let options = DoctorOptions { limits, ..doctor_options(&sandbox) };
+        of(&examine(options).await.expect("the API server answers"), "names")
+    };
+    let found = limited(1).await;
+    assert!(found.len() == 1 && found[0].starts_with("Fault scheduler name \"mte\": "), "{found:#?}");
+    sandbox.objects().create(pod_of("typo", "b-2")).expect("a valid pod");
+    let found = limited(1).await;
+    assert!(found.len() == 2 && found[0].starts_with("Fault scheduler name \"mte\": "), "{found:#?}");
+    assert_eq!(
+        found[1],
+        "Unknown pods that wait: not all were looked at (the limit is 1, in 10 pages of 500): the others, and the names of their schedulers, are not judged"
+    );
+    assert_eq!(limited(2).await.len(), 2, "two names");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -421,6 +448,17 @@ async fn nodes_that_no_tenant_may_use_and_tenants_without_nodes_are_told() {
     assert_eq!(of(&found, "tenants"), Vec::<String>::new());
     // Without tenants there is nothing to look at.
     assert!(!examined(&sandbox).await.checks.contains(&"tenants"));
+
+    // What was not looked at is nobody's fault: red-1 is the second of the nodes, by name.
+    let limits = LookLimits { nodes: 1, ..LookLimits::default() };
+    let options = DoctorOptions { limits, tenants: tenants(&of_pool("red")), ..doctor_options(&sandbox) };
+    let found = examine(options).await.expect("the API server answers");
+    assert_eq!(
+        of(&found, "tenants"),
+        [
+            "Unknown nodes: not all were looked at (the limit is 1, in 10 pages of 500): tenants may have nodes among the others, and some of those may be nobody's"
+        ]
+    );
 
     sandbox.access().deny("list", "", "nodes", "");
     let found = examination(of_pool("red")).await;

@@ -4,13 +4,17 @@ use crate::fixture::*;
 use anyhow::Result;
 use secondmate_sandbox::Sandbox;
 use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
-use secondmate_shell::{Options, Shell, UnservedPace};
+use secondmate_shell::{LookLimits, Options, Shell, UnservedPace};
 use secondmate_telemetry::Metrics;
 use std::time::Duration;
 
 const REASON: &str = "SchedulerNameNotServed";
 
 async fn scheduler(sandbox: &Sandbox, name: &str) -> Result<(Shell, Metrics)> {
+    limited_scheduler(sandbox, name, LookLimits::default()).await
+}
+
+async fn limited_scheduler(sandbox: &Sandbox, name: &str, limits: LookLimits) -> Result<(Shell, Metrics)> {
     let lease = LeaseName { namespace: "kube-system".to_owned(), name: name.to_owned() };
     let election = ElectionConfig {
         lease_duration: Duration::from_secs(3),
@@ -22,7 +26,12 @@ async fn scheduler(sandbox: &Sandbox, name: &str) -> Result<(Shell, Metrics)> {
     let options = Options {
         profiles: vec![profile(name)],
         election: Some(election),
-        unserved: UnservedPace { first: Duration::from_secs(2), every: often, pending_for: Duration::ZERO },
+        unserved: UnservedPace {
+            first: Duration::from_secs(2),
+            every: often,
+            pending_for: Duration::ZERO,
+            limits,
+        },
         ..options(sandbox)
     };
     let metrics = options.admin.metrics.clone();
