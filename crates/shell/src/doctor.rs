@@ -328,9 +328,19 @@ fn pods(count: usize) -> String {
 
 /// Names of some of these pods, and how many more there are.
 fn named(pods: &[Waiting]) -> String {
-    let mut text = pods.iter().take(NAMED_MAX).map(Waiting::full_name).collect::<Vec<_>>().join(", ");
-    if pods.len() > NAMED_MAX {
-        text += &format!(" and {} more", pods.len() - NAMED_MAX);
+    let names: Vec<String> = pods.iter().take(NAMED_MAX).map(Waiting::full_name).collect();
+    some_of_so_many(&names, pods.len())
+}
+
+/// Some of these names, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    some_of_so_many(&names[..names.len().min(NAMED_MAX)], names.len())
+}
+
+fn some_of_so_many(some: &[String], count: usize) -> String {
+    let mut text = some.join(", ");
+    if count > some.len() {
+        text += &format!(" and {} more", count - some.len());
     }
     text
 }

@@ -25,13 +25,16 @@ pub struct LookLimits {
     pub pods: usize,
     /// Events of one list.
     pub events: usize,
+    /// Scheduler names whose events are asked for one by one: for each the API server reads all events. Of more names all events are
+    /// listed once.
+    pub names: usize,
     /// Nodes. Kubernetes is made for 5,000.
     pub nodes: usize,
 }
 
 impl Default for LookLimits {
     fn default() -> Self {
-        Self { pods: 20_000, events: 50_000, nodes: 100_000 }
+        Self { pods: 20_000, events: 50_000, names: 10, nodes: 100_000 }
     }
 }
 
@@ -163,6 +166,20 @@ pub(crate) async fn has_written(caller: &Caller, scheduler_name: &str) -> Result
     Ok(!paged(caller, &base, AtMost::keep(1), |_| Some(())).await?.kept.is_empty())
 }
 
+/// In whose names events were written: that of each event, as the field `source` has it (`ToSelectableFields` in
+/// `pkg/registry/core/event/strategy.go`).
+///
+/// # Errors
+/// They cannot be listed.
+async fn sources(caller: &Caller, at_most: AtMost) -> Result<Kept<String>, CallError> {
+    let source = |event: Value| {
+        let named = [&event["source"]["component"], &event["reportingComponent"]];
+        let named = named.into_iter().filter_map(Value::as_str).find(|name| !name.is_empty());
+        Some(named.unwrap_or_default().to_owned())
+    };
+    paged(caller, &format!("/api/v1/events?limit={PAGE_OBJECTS}"), at_most, source).await
+}
+
 /// UIDs of what these events are about: all that were written in this scheduler's name.
 ///
 /// # Errors
@@ -198,7 +215,16 @@ pub(crate) fn older_than(pods: &[Waiting], age: Duration, now: Timestamp) -> &[W
     &pods[..old]
 }
 
-/// The names that nobody serves, each with its pods that have waited for so long.
+/// Scheduler names that no live Lease names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unserved {
+    /// Nobody has written an event in their names either; each with its pods that have waited for so long.
+    pub by_name: BTreeMap<String, Vec<Waiting>>,
+    /// Whether anybody has is not known, as not all events were looked at.
+    pub unknown: BTreeSet<String>,
+}
+
+/// The names that nobody serves, among those whose pods have waited for so long.
 ///
 /// # Errors
 /// Events cannot be listed.
@@ -206,21 +232,32 @@ pub(crate) async fn unserved(
     caller: &Caller,
     waiting: &BTreeMap<String, Vec<Waiting>>,
     live: &BTreeSet<&Holder>,
-    age: Duration,
-    now: Timestamp,
-) -> Result<BTreeMap<String, Vec<Waiting>>, CallError> {
-    let mut unserved = BTreeMap::new();
-    for (name, pods) in waiting {
-        let old = older_than(pods, age, now);
-        if old.is_empty()
-            || live.iter().any(|holder| holder.serves(name))
-            || has_written(caller, name).await?
-        {
-            continue;
+    (age, now): (Duration, Timestamp),
+    limits: LookLimits,
+) -> Result<Unserved, CallError> {
+    let mut by_name: BTreeMap<String, Vec<Waiting>> = waiting
+        .iter()
+        .map(|(name, pods)| (name, older_than(pods, age, now)))
+        .filter(|(name, old)| !old.is_empty() && !live.iter().any(|holder| holder.serves(name)))
+        .map(|(name, old)| (name.clone(), old.to_vec()))
+        .collect();
+    if by_name.len() <= limits.names {
+        let names: Vec<String> = by_name.keys().cloned().collect();
+        for name in names {
+            if has_written(caller, &name).await? {
+                by_name.remove(&name);
+            }
         }
-        unserved.insert(name.clone(), old.to_vec());
+        return Ok(Unserved { by_name, unknown: BTreeSet::new() });
     }
-    Ok(unserved)
+    let written = sources(caller, AtMost::keep(limits.events)).await?;
+    for name in &written.kept {
+        by_name.remove(name);
+    }
+    if written.cut {
+        return Ok(Unserved { by_name: BTreeMap::new(), unknown: by_name.into_keys().collect() });
+    }
+    Ok(Unserved { by_name, unknown: BTreeSet::new() })
 }
 
 #[cfg(test)]

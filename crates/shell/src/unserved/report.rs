@@ -139,7 +139,6 @@ impl Report {
             looks.cut("pods that wait for other schedulers", at_most);
         }
         let waiting = waiting.by_name;
-        let told = &mut looks.told;
         let now = Timestamp::now();
         let concerns =
             |holder: &Holder| !holder.names.is_empty() || waiting.keys().any(|name| holder.serves(name));
@@ -149,16 +148,24 @@ impl Report {
         if first.is_some() && first != self.own.as_ref() {
             // It is another one's turn.
             self.gauge.set(0);
-            told.clear();
+            looks.told.clear();
             return Ok(());
         }
-        let unserved = unserved(&self.caller, &waiting, &live, self.pace.pending_for, now).await?;
+        let judged = unserved(&self.caller, &waiting, &live, (self.pace.pending_for, now), limits).await?;
+        if !judged.unknown.is_empty() {
+            looks.cut("events", AtMost::keep(limits.events));
+        }
+        let told = &mut looks.told;
+        let unserved = judged.by_name;
         let count: usize = unserved.values().map(Vec::len).sum();
         self.gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         told.retain(|uid, name| {
-            unserved.get(name).is_some_and(|pods| pods.iter().any(|pod| pod.uid == *uid))
+            let is_of = |pods: &Vec<Waiting>| pods.iter().any(|pod| pod.uid == *uid);
+            unserved.get(name).is_some_and(is_of)
+                || (judged.unknown.contains(name) && waiting.get(name).is_some_and(is_of))
         });
-        if count == told.len() || !self.leading.may_write() {
+        let is_told = |pod: &Waiting| told.contains_key(&pod.uid);
+        if unserved.values().flatten().all(is_told) || !self.leading.may_write() {
             return Ok(());
         }
         let at_most = AtMost::keep(limits.events);
@@ -169,6 +176,7 @@ impl Report {
             looks.cut("events of this reason", at_most);
             return Ok(());
         }
+        let told = &mut looks.told;
         let told_by_others: BTreeSet<String> = told_by_others.kept.into_iter().collect();
         let mut left = TOLD_MAX;
         for (name, pods) in &unserved {

@@ -209,6 +209,47 @@ async fn pods_beyond_the_limit_are_said_not_to_be_judged_and_gated_ones_do_not_c
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_names_cost_one_list_of_events_and_what_it_does_not_show_is_unknown() {
+    let sandbox = sandbox(1).await;
+    for number in 0..12 {
+        sandbox
+            .objects()
+            .create(pod_of(&format!("typo-{number:02}"), &format!("p-{number}")))
+            .expect("a pod");
+    }
+    let event = |name: &str, by: Value| {
+        let mut event = json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": { "name": name, "namespace": "default" },
+            "reason": "FailedScheduling", "type": "Warning", "message": "no room",
+            "involvedObject": { "kind": "Pod", "name": "p", "namespace": "default" },
+        });
+        event.as_object_mut().expect("an object").extend(by.as_object().expect("an object").clone());
+        sandbox.objects().create(event).expect("a valid event");
+    };
+    event("a", json!({ "source": { "component": "typo-00" } }));
+    event("b", json!({ "reportingComponent": "typo-01", "source": {} }));
+    let lists = || sandbox.history().count("list events");
+    let before = lists();
+    let found = of(&examined(&sandbox).await, "names");
+    assert_eq!(lists() - before, 1);
+    let named = |number: usize| format!("Fault scheduler name \"typo-{number:02}\": nobody serves it");
+    assert_eq!(found.len(), 10, "{found:#?}");
+    for (text, number) in found.iter().zip(2..) {
+        assert!(text.starts_with(&named(number)), "{found:#?}");
+    }
+
+    let limits = LookLimits { events: 1, ..LookLimits::default() };
+    let options = DoctorOptions { limits, ..doctor_options(&sandbox) };
+    let found = of(&examine(options).await.expect("the API server answers"), "names");
+    assert_eq!(
+        found,
+        [
+            "Unknown events: not all were looked at (the limit is 1, in 10 pages of 500): whether anybody serves \"typo-01\", \"typo-02\", \"typo-03\" and 8 more is not known"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_of_one_name_are_told() {
     let sandbox = sandbox(1).await;
     let one = try_start(elected(&sandbox, NAME)).await.expect("it starts");

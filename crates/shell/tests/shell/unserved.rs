@@ -6,6 +6,7 @@ use secondmate_sandbox::Sandbox;
 use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
 use secondmate_shell::{LookLimits, Options, Shell, UnservedPace};
 use secondmate_telemetry::Metrics;
+use serde_json::json;
 use std::time::Duration;
 
 const REASON: &str = "SchedulerNameNotServed";
@@ -104,6 +105,31 @@ async fn a_name_that_means_something_in_a_selector_is_a_name_like_others() -> Re
     }
     assert!(told(&sandbox, "odd")[0].2.starts_with(r#"nobody serves the scheduler name "a,b=c\\d": "#));
     assert_eq!(metrics.pods_unserved.get(), 2);
+    shell.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_are_not_found_among_a_part_of_the_events_are_not_told() -> Result<()> {
+    let sandbox = sandbox(1).await;
+    for (name, uid) in [("other.1", "x"), ("other.2", "y")] {
+        sandbox.objects().create(json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": { "name": name, "namespace": "default" },
+            "source": { "component": "kubelet" }, "reason": "Started", "type": "Normal", "message": "started",
+            "involvedObject": { "kind": "Pod", "name": "p", "namespace": "default", "uid": uid },
+        }))?;
+    }
+    create(&sandbox, "typo", "lost");
+    create(&sandbox, "tpyo", "lost-too");
+    let limits = LookLimits { names: 1, events: 1, ..LookLimits::default() };
+    let (shell, metrics) = limited_scheduler(&sandbox, "a", limits).await?;
+    let looks = || sandbox.history().count("list events");
+    until("it has looked more than once", || looks() > 2).await;
+    assert_eq!((told(&sandbox, "lost"), told(&sandbox, "lost-too")), (vec![], vec![]));
+    assert_eq!(metrics.pods_unserved.get(), 0);
+    // One name is asked about by itself.
+    sandbox.objects().delete("pods", "default", "lost-too", None)?;
+    until("its owner is told", || !told(&sandbox, "lost").is_empty()).await;
     shell.stop().await;
     Ok(())
 }
