@@ -294,6 +294,36 @@ async fn leases_that_point_nowhere_are_told_and_are_a_fault_where_pods_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_changes_hands_or_is_released_meanwhile_does_not_point_nowhere() {
+    let sandbox = sandbox(1).await;
+    // The process of the last one has its node's name, as on the network of the host.
+    for (name, holder) in [("handed", "old_1"), ("released", "gone_1"), ("silent", "node-00000_1")] {
+        abandoned(&sandbox, name, holder);
+        let longer = json!({ "spec": { "leaseDurationSeconds": 4 } });
+        sandbox.objects().merge("leases", "kube-system", name, "", &longer).expect("a valid Lease");
+    }
+    sandbox.objects().create(pod_of("handed", "waits")).expect("a valid pod");
+    let lists = || sandbox.history().count("list leases.coordination.k8s.io");
+    let before = lists();
+    let changes = async {
+        until("the Leases are looked at", || lists() > before).await;
+        let handed =
+            json!({ "spec": { "holderIdentity": "new_1", "renewTime": "2026-01-01T00:00:02.000000Z" } });
+        let released =
+            json!({ "spec": { "holderIdentity": "", "renewTime": "2026-01-01T00:00:02.000000Z" } });
+        for (name, change) in [("handed", handed), ("released", released)] {
+            sandbox.objects().merge("leases", "kube-system", name, "", &change).expect("a valid Lease");
+        }
+    };
+    let (examination, ()) = tokio::join!(examined(&sandbox), changes);
+    assert_eq!(
+        of(&examination, "leases"),
+        ["Warning Lease kube-system/silent: its holder node-00000_1 does not renew it"]
+    );
+    assert_eq!(of(&examination, "names"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_that_nobody_has_tried_are_told() {
     let sandbox = sandbox(1).await;
     // It renews its Lease and does nothing else: no node is shown to it.
