@@ -444,6 +444,32 @@ async fn a_guard_that_is_asked_by_a_url_is_looked_at_as_well() {
     service.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_that_is_reached_and_holds_no_lease_may_run_without_leader_election() {
+    let sandbox = sandbox(1).await;
+    guard::register(&sandbox, "Ignore");
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "name": guard::SERVICE, "namespace": guard::NAMESPACE,
+            "labels": { "kubernetes.io/service-name": guard::SERVICE },
+        },
+        "endpoints": [{ "addresses": ["10.0.0.7"], "conditions": { "ready": true } }],
+        "ports": [{ "port": 10260 }],
+    });
+    sandbox.objects().create(slice).expect("a valid EndpointSlice");
+    let examination = examined(&sandbox).await;
+    let found = of(&examination, "guard");
+    let lease: Vec<&String> = found.iter().filter(|text| text.contains("Lease")).collect();
+    assert_eq!(
+        lease,
+        [
+            "Warning ValidatingWebhookConfiguration secondmate-guard: no live process holds the guard's Lease, while its Service has a ready endpoint: either the guard runs with --leader-elect=false, or nobody decides and binds pass unseen"
+        ],
+        "{found:#?}"
+    );
+}
+
 /// PEM of an authority.
 fn another_authority() -> String {
     let mut params = rcgen::CertificateParams::default();
