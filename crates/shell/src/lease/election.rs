@@ -14,7 +14,6 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::claim::LEASE_LABEL;
 use super::{CallError, Claim, LeaseApi, LeaseName, Observation, Term};
 
 /// Pauses between attempts are up to this share longer, so that candidates do not march in step.
@@ -503,9 +502,11 @@ impl<A: LeaseApi> Election<A> {
                 spec.lease_duration_seconds = Some(1);
             }
         }
-        self.config.claim.annotate(lease.metadata.annotations.get_or_insert_default());
-        let (label, value) = LEASE_LABEL;
-        lease.metadata.labels.get_or_insert_default().insert(label.to_owned(), value.to_owned());
+        if write == Write::Release {
+            Claim::remove(&mut lease);
+        } else {
+            self.config.claim.write(&mut lease, &self.config.identity);
+        }
         lease
     }
 
