@@ -3,7 +3,7 @@
 //! Whether a holder lives is told by renewals, never by comparing clocks.
 
 use crate::call::{Call, CallError, Caller};
-use crate::lease::{Claim, LEASE_LABEL, LeaseName};
+use crate::lease::{Claim, LEASE_LABEL, LeaseName, MAY_NOT_LIST_ANNOTATION};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde::Deserialize;
@@ -23,6 +23,8 @@ pub(crate) struct Holder {
     pub identity: String,
     /// The scheduler names that it serves, as the Lease tells them; none where it is not a secondmate.
     pub names: Vec<String>,
+    /// It has said that it may not list what is needed to find names that nobody serves.
+    pub may_not_list: bool,
 }
 
 impl Holder {
@@ -106,10 +108,12 @@ fn read(lease: &Lease) -> Option<(Holder, Term)> {
     let names = Claim::read(lease).map(|claim| claim.scheduler_names().to_vec()).unwrap_or_default();
     // The guard serves no scheduler name, and says so by an empty text.
     let names = names.into_iter().filter(|name| !name.is_empty()).collect();
+    let annotations = metadata.annotations.as_ref();
+    let may_not_list = annotations.and_then(|all| all.get(MAY_NOT_LIST_ANNOTATION)) == Some(&identity);
     let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     let duration = Duration::from_secs(seconds.unwrap_or_default());
     let renewed = spec.renew_time.as_ref().map(|time| time.0);
-    Some((Holder { lease: name, identity, names }, Term { renewed, duration }))
+    Some((Holder { lease: name, identity, names, may_not_list }, Term { renewed, duration }))
 }
 
 /// Holders that were looked at for as long as their Leases run. Whoever has released its Lease meanwhile, or lost it, is none of them.
@@ -197,6 +201,7 @@ mod tests {
             lease: LeaseName { namespace: namespace.to_owned(), name: name.to_owned() },
             identity: "host_1".to_owned(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            may_not_list: false,
         }
     }
 

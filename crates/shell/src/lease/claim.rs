@@ -14,6 +14,8 @@ pub const CONFIGURATION_ANNOTATION: &str = "secondmate.dev/configuration";
 /// Annotation of the Lease: the identity of the process that wrote the others. Whatever takes the Lease after it and is no secondmate leaves
 /// them as they are.
 pub const HOLDER_ANNOTATION: &str = "secondmate.dev/holder";
+/// Annotation of the Lease: the identity of its holder, if that may not list what is needed to find scheduler names that nobody serves.
+pub const MAY_NOT_LIST_ANNOTATION: &str = "secondmate.dev/may-not-list";
 
 /// Label (name and value) of every Lease that a secondmate holds: by it the others are found.
 pub const LEASE_LABEL: (&str, &str) = ("secondmate.dev/lease", "scheduler");
@@ -37,11 +39,16 @@ impl Claim {
     }
 
     /// Writes the claim of this process into a Lease that it takes.
-    pub(super) fn write(&self, lease: &mut Lease, identity: &str) {
+    pub(super) fn write(&self, lease: &mut Lease, identity: &str, may_not_list: bool) {
         let annotations = lease.metadata.annotations.get_or_insert_default();
         annotations.insert(SCHEDULER_NAMES_ANNOTATION.to_owned(), self.scheduler_names.join(","));
         annotations.insert(CONFIGURATION_ANNOTATION.to_owned(), self.configuration.clone());
         annotations.insert(HOLDER_ANNOTATION.to_owned(), identity.to_owned());
+        if may_not_list {
+            annotations.insert(MAY_NOT_LIST_ANNOTATION.to_owned(), identity.to_owned());
+        } else {
+            annotations.remove(MAY_NOT_LIST_ANNOTATION);
+        }
         let (label, value) = LEASE_LABEL;
         lease.metadata.labels.get_or_insert_default().insert(label.to_owned(), value.to_owned());
     }
@@ -49,7 +56,12 @@ impl Claim {
     /// Takes a claim out of a Lease that is given back.
     pub(super) fn remove(lease: &mut Lease) {
         if let Some(annotations) = &mut lease.metadata.annotations {
-            for name in [SCHEDULER_NAMES_ANNOTATION, CONFIGURATION_ANNOTATION, HOLDER_ANNOTATION] {
+            for name in [
+                SCHEDULER_NAMES_ANNOTATION,
+                CONFIGURATION_ANNOTATION,
+                HOLDER_ANNOTATION,
+                MAY_NOT_LIST_ANNOTATION,
+            ] {
                 annotations.remove(name);
             }
         }

@@ -1,8 +1,8 @@
 //! Tells the owners of pods whose scheduler name nobody serves, once for each pod.
 //!
-//! One process does it for the whole cluster: that whose Lease comes first among those of all secondmates that live. Whatever another one
-//! has told already, before a change of leaders or of that order, is found among the events. Without the rights to list Leases and events
-//! it is off.
+//! One process does it for the whole cluster: that whose Lease comes first among those of all secondmates that live and may. Whatever another
+//! one has told already, before a change of leaders or of that order, is found among the events. Without the rights to list Leases and
+//! events a process leaves it to the others, and its Lease says so.
 
 use super::{LookLimits, TRIED_WITHIN, Waiting, regarded, unserved, waiting};
 use crate::access::{self, Subject};
@@ -17,6 +17,8 @@ use secondmate_core::port::EventType;
 use secondmate_model::Atom;
 use secondmate_telemetry::Gauge;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -43,6 +45,8 @@ pub(crate) struct Report {
     pub events: EventSink,
     /// Our own Lease, if we take one.
     pub own: Option<LeaseName>,
+    /// What our Lease says of our rights.
+    pub may_not_list: Arc<AtomicBool>,
     /// The names that we serve.
     pub names: BTreeSet<String>,
     /// In whose name events are written.
@@ -109,8 +113,9 @@ impl Report {
                 Ok(missing) if missing.is_empty() => break,
                 Ok(missing) => {
                     let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+                    self.may_not_list.store(true, Ordering::Relaxed);
                     return info!(
-                        "pods whose scheduler name nobody serves are not told: this scheduler's user may not {}",
+                        "this process does not tell of pods whose scheduler name nobody serves: its user may not {}",
                         missing.join(", ")
                     );
                 }
@@ -144,7 +149,8 @@ impl Report {
             |holder: &Holder| !holder.names.is_empty() || waiting.keys().any(|name| holder.serves(name));
         let seen = holders::observe(&self.caller, Listed::All, concerns).await?;
         let live: BTreeSet<&Holder> = seen.live.keys().collect();
-        let first = live.iter().find(|holder| !holder.names.is_empty()).map(|holder| &holder.lease);
+        let may = |holder: &&&Holder| !holder.names.is_empty() && !holder.may_not_list;
+        let first = live.iter().find(may).map(|holder| &holder.lease);
         if first.is_some() && first != self.own.as_ref() {
             // It is another one's turn.
             self.gauge.set(0);

@@ -133,3 +133,22 @@ async fn names_that_are_not_found_among_a_part_of_the_events_are_not_told() -> R
     shell.stop().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_may_not_list_events_leaves_it_to_the_next_one() -> Result<()> {
+    let sandbox = sandbox(1).await;
+    sandbox.access().deny("list", "", "events", "");
+    let reviews = || sandbox.history().count("create selfsubjectaccessreviews.authorization.k8s.io");
+    let (a, of_a) = scheduler(&sandbox, "a").await?;
+    let at_the_start = reviews();
+    until("it asks whether it may", || reviews() >= at_the_start + 2).await;
+    sandbox.access().allow_all();
+    create(&sandbox, "typo", "lost");
+    let (b, of_b) = scheduler(&sandbox, "b").await?;
+    until("the other one tells", || !told(&sandbox, "lost").is_empty()).await;
+    until("it is counted", || of_b.pods_unserved.get() == 1).await;
+    assert_eq!((told(&sandbox, "lost").len(), of_a.pods_unserved.get()), (1, 0));
+    a.stop().await;
+    b.stop().await;
+    Ok(())
+}
