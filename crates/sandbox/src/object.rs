@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::resource::ResourceType;
+use crate::resource::{EVENT_SOURCE, ResourceType};
 
 /// One version of one object. Never changes; a write makes a new one.
 ///
@@ -46,13 +46,14 @@ impl Object {
             .fields
             .iter()
             .map(|(_, pointer)| match value.pointer(pointer) {
-                Some(Value::String(s)) => s.as_str().into(),
+                Some(Value::String(s)) if !s.is_empty() => s.as_str().into(),
                 Some(Value::Bool(b)) => if *b { "true" } else { "false" }.into(),
                 Some(Value::Number(n)) => n.to_string().into(),
                 // Booleans that are absent read "false" in upstream's field sets.
                 _ if pointer.ends_with("/unschedulable") || pointer.ends_with("/hostNetwork") => {
                     "false".into()
                 }
+                _ if *pointer == EVENT_SOURCE => text(&value["reportingComponent"]),
                 _ => "".into(),
             })
             .collect();

@@ -277,17 +277,13 @@ impl FieldSelector {
     ) -> Result<FieldSelector, ApiError> {
         let mut requirements = Vec::new();
         for term in split_unescaped(text).into_iter().filter(|t| !t.is_empty()) {
-            let (label, value, equal) = if let Some((label, value)) = term.split_once("!=") {
-                (label, value, false)
-            } else if let Some((label, value)) = term.split_once("==") {
-                (label, value, true)
-            } else if let Some((label, value)) = term.split_once('=') {
-                (label, value, true)
-            } else {
+            let Some((label, equal, value)) = split_term(term) else {
                 return Err(ApiError::bad_request(format!(
                     "invalid selector: '{text}'; can't understand '{term}'"
                 )));
             };
+            let value = unescape(value)
+                .map_err(|why| ApiError::bad_request(format!("invalid field selector: {why}")))?;
             let field = match label {
                 "metadata.name" => Field::Name,
                 "metadata.namespace" => Field::Namespace,
@@ -298,7 +294,7 @@ impl FieldSelector {
                     }
                 },
             };
-            requirements.push(FieldRequirement { field, value: unescape(value), equal });
+            requirements.push(FieldRequirement { field, value, equal });
         }
         Ok(FieldSelector { requirements })
     }
@@ -340,18 +336,33 @@ fn split_unescaped(text: &str) -> Vec<&str> {
     terms
 }
 
-fn unescape(value: &str) -> String {
+/// The label, whether it is to be equal, and the value as it stands there: whatever operator comes first divides them.
+fn split_term(term: &str) -> Option<(&str, bool, &str)> {
+    let at = term.find('=')?;
+    let (label, rest) = term.split_at(at);
+    match label.strip_suffix('!') {
+        Some(label) => Some((label, false, &rest[1..])),
+        None => Some((label, true, rest.strip_prefix("==").unwrap_or(&rest[1..]))),
+    }
+}
+
+/// As `fields.UnescapeValue`.
+fn unescape(value: &str) -> Result<String, String> {
     let mut out = String::with_capacity(value.len());
-    let mut escaped = false;
-    for c in value.chars() {
-        if c == '\\' && !escaped {
-            escaped = true;
-        } else {
-            out.push(c);
-            escaped = false;
+    let mut characters = value.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '\\' => match characters.next() {
+                Some(c @ ('\\' | ',' | '=')) => out.push(c),
+                Some(other) => return Err(format!("invalid escape sequence: \\{other}")),
+                None => return Err("invalid escape sequence: \\".to_owned()),
+            },
+            // Go shows the number of the character.
+            ',' | '=' => return Err(format!("unescaped character in value: {}", u32::from(c))),
+            c => out.push(c),
         }
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -414,5 +425,31 @@ mod tests {
         let error = FieldSelector::parse("spec.color=red", &known).unwrap_err();
         assert_eq!((error.code, error.message.as_str()), (400, "field label not supported: spec.color"));
         assert_eq!(FieldSelector::parse("spec.nodeName", &known).unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn commas_equals_signs_and_backslashes_in_a_value_have_to_be_escaped() {
+        let known = [("spec.schedulerName", "/spec/schedulerName")];
+        for (text, value) in [
+            (r"spec.schedulerName=a\,b", "a,b"),
+            (r"spec.schedulerName=a\=b", "a=b"),
+            (r"spec.schedulerName=a\\b", r"a\b"),
+            (r"spec.schedulerName==a\,b!\=c", "a,b!=c"),
+            (r"metadata.name!=x!\=y,spec.schedulerName=a", "a"),
+        ] {
+            let fields: Vec<Box<str>> = vec![value.into()];
+            let matches = FieldSelector::parse(text, &known).map(|s| s.matches("default", "p", &fields));
+            assert_eq!(matches.map_err(|error| error.message), Ok(true), "{text}");
+        }
+        for (text, message) in [
+            (r"spec.schedulerName=a\b", r"invalid field selector: invalid escape sequence: \b"),
+            (r"spec.schedulerName=a\", r"invalid field selector: invalid escape sequence: \"),
+            ("spec.schedulerName=a=b", "invalid field selector: unescaped character in value: 61"),
+            ("spec.schedulerName=a!=b", "invalid field selector: unescaped character in value: 61"),
+            ("spec.schedulerName=a,b", "invalid selector: 'spec.schedulerName=a,b'; can't understand 'b'"),
+        ] {
+            let error = FieldSelector::parse(text, &known).expect_err(text);
+            assert_eq!((error.code, error.message.as_str()), (400, message), "{text}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::run::lease_of;
 use crate::{App, ConfigurationSource, profiles};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use secondmate_shell::{DoctorOptions, Examination, Finding, GuardsService, Severity, examine};
+use secondmate_shell::{DoctorOptions, Examination, Finding, GuardsService, LookLimits, Severity, examine};
 use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -107,6 +107,7 @@ pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Result<ExitCode> {
             lease,
             service_account: args.service_account.clone(),
             pending_for: args.pending_for,
+            limits: LookLimits::default(),
             tenants: configuration.own.tenants.clone(),
             webhook: args.guard_webhook.clone(),
             secret: args.guard_secret.clone(),

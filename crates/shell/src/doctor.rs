@@ -12,9 +12,10 @@ mod tenants;
 use crate::access::{self, Subject};
 use crate::call::{CallError, Caller};
 use crate::connect::{self, ConnectError};
+use crate::dump::AtMost;
 use crate::holders::{self, Holder, Listed, Observed};
 use crate::lease::LeaseName;
-use crate::unserved::{self, Waiting, report};
+use crate::unserved::{self, LookLimits, Waiting, report};
 use crate::watch;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -48,6 +49,8 @@ pub struct DoctorOptions {
     pub service_account: Option<(String, String)>,
     /// Pods that wait for a shorter time are not judged; whether anybody has tried them is asked after five times that.
     pub pending_for: Duration,
+    /// How much is looked at.
+    pub limits: LookLimits,
     /// The tenants whose nodes are looked at; none: there is nothing to look at.
     pub tenants: Vec<Tenant>,
     /// Name of the bind guard's ValidatingWebhookConfiguration.
@@ -224,6 +227,18 @@ impl Doctor {
         self.found(Severity::Unknown, check, object, format!("it cannot be read: {error}"), remedy);
     }
 
+    /// A list was not read to its end.
+    fn cut(&mut self, check: &'static str, object: impl Into<String>, at_most: AtMost, not_judged: &str) {
+        let problem = format!("not all were looked at ({at_most}): {not_judged}");
+        let remedy = match check {
+            check::TENANTS => {
+                "compare `tenants` with the labels of the others: kubectl get nodes --show-labels"
+            }
+            _ => "mend what was found, and ask again when there are fewer",
+        };
+        self.found(Severity::Unknown, check, object, problem, remedy);
+    }
+
     /// What the scheduler needs to be allowed.
     async fn rights(&mut self) {
         let profiles = &self.options.profiles;
@@ -271,8 +286,15 @@ impl Doctor {
 
     /// Pods that wait, of all scheduler names.
     async fn waiting(&mut self) -> Option<BTreeMap<String, Vec<Waiting>>> {
-        match unserved::waiting(&self.caller, &BTreeSet::new()).await {
-            Ok(waiting) => Some(waiting),
+        let at_most = AtMost::keep(self.options.limits.pods);
+        match unserved::waiting(&self.caller, &BTreeSet::new(), at_most).await {
+            Ok(waiting) => {
+                if waiting.cut {
+                    let not_judged = "the others, and the names of their schedulers, are not judged";
+                    self.cut(check::NAMES, "pods that wait", at_most, not_judged);
+                }
+                Some(waiting.by_name)
+            }
             Err(error) => {
                 self.unknown(check::NAMES, "pods", &error);
                 None
@@ -306,9 +328,19 @@ fn pods(count: usize) -> String {
 
 /// Names of some of these pods, and how many more there are.
 fn named(pods: &[Waiting]) -> String {
-    let mut text = pods.iter().take(NAMED_MAX).map(Waiting::full_name).collect::<Vec<_>>().join(", ");
-    if pods.len() > NAMED_MAX {
-        text += &format!(" and {} more", pods.len() - NAMED_MAX);
+    let names: Vec<String> = pods.iter().take(NAMED_MAX).map(Waiting::full_name).collect();
+    some_of_so_many(&names, pods.len())
+}
+
+/// Some of these names, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    some_of_so_many(&names[..names.len().min(NAMED_MAX)], names.len())
+}
+
+fn some_of_so_many(some: &[String], count: usize) -> String {
+    let mut text = some.join(", ");
+    if count > some.len() {
+        text += &format!(" and {} more", count - some.len());
     }
     text
 }

@@ -14,7 +14,7 @@ use secondmate_model::objects::{ApiResource, ObjectKind};
 use secondmate_telemetry::Metrics;
 use serde::Deserialize;
 use serde_json::Value;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 /// Objects in a page of a list.
@@ -156,8 +156,8 @@ pub(crate) async fn listed<T>(
     if kind == ApiResource::PODS {
         base += LIVING_PODS;
     }
-    match paged(caller, &base, usize::MAX, make).await {
-        Ok(objects) => Ok(Some(objects)),
+    match paged(caller, &base, AtMost::ALL, |object| Some(make(object))).await {
+        Ok(list) => Ok(Some(list.kept)),
         Err(CallError::Answered { code: 404, .. }) if !kind.group.is_empty() => Ok(None),
         Err(CallError::Answered { code: 403, message, .. }) => {
             Err(DumpError::Forbidden { resource, message })
@@ -166,15 +166,49 @@ pub(crate) async fn listed<T>(
     }
 }
 
-/// What is made of each item of a list, page by page, at most so many. `base` is its path, with a query that says how long a page is.
+/// How much of a list is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AtMost {
+    /// Of what is made of its items. Items that are left out do not count.
+    pub kept: usize,
+    /// Of its pages, whatever is in them.
+    pub pages: usize,
+}
+
+impl AtMost {
+    pub const ALL: Self = Self { kept: usize::MAX, pages: usize::MAX };
+
+    /// So many are kept, where not more than nine of ten items are left out.
+    pub const fn keep(kept: usize) -> Self {
+        Self { kept, pages: 10 * kept.div_ceil(PAGE_OBJECTS as usize) }
+    }
+}
+
+impl fmt::Display for AtMost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the limit is {}, in {} pages of {PAGE_OBJECTS}", self.kept, self.pages)
+    }
+}
+
+/// What was made of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept<T> {
+    pub kept: Vec<T>,
+    /// There may be more, which was not looked at.
+    pub cut: bool,
+}
+
+/// What is made of each item of a list, page by page, as far as that is to be read; `make` may leave items out. `base` is its path, with a
+/// query that says how long a page is.
 pub(crate) async fn paged<T>(
     caller: &Caller,
     base: &str,
-    at_most: usize,
-    make: impl Fn(Value) -> T,
-) -> Result<Vec<T>, CallError> {
+    at_most: AtMost,
+    make: impl Fn(Value) -> Option<T>,
+) -> Result<Kept<T>, CallError> {
     let mut restarts = 0;
-    let mut objects: Vec<T> = Vec::new();
+    let mut kept: Vec<T> = Vec::new();
+    let mut pages = 0;
     let mut continue_at = String::new();
     loop {
         let mut path = base.to_owned();
@@ -186,18 +220,22 @@ pub(crate) async fn paged<T>(
             // The list is too old to be continued: from the start.
             Err(CallError::Answered { code: 410, .. }) if restarts < TRIES_MAX => {
                 restarts += 1;
-                objects.clear();
+                kept.clear();
+                pages = 0;
                 continue_at.clear();
                 continue;
             }
             Err(error) => return Err(error),
         };
-        objects.extend(page.items.into_iter().flatten().map(&make));
-        if page.metadata.continue_at.is_empty() || objects.len() >= at_most {
-            objects.truncate(at_most);
-            return Ok(objects);
-        }
+        kept.extend(page.items.into_iter().flatten().filter_map(&make));
+        pages += 1;
         continue_at = page.metadata.continue_at;
+        let is_last = continue_at.is_empty();
+        if is_last || kept.len() >= at_most.kept || pages >= at_most.pages {
+            let cut = !is_last || kept.len() > at_most.kept;
+            kept.truncate(at_most.kept);
+            return Ok(Kept { kept, cut });
+        }
     }
 }
 
@@ -240,6 +278,19 @@ fn with_type(mut object: Value, kind: ApiResource) -> Value {
     object
 }
 
+/// A value as it stands in a field selector, where a comma, an equals sign and a backslash mean something else. The API server takes any
+/// text for `spec.schedulerName`.
+pub(crate) fn selector_value(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\\' | ',' | '=') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
 pub(crate) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -250,4 +301,51 @@ pub(crate) fn percent_encoded(text: &str) -> String {
         }
     }
     encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+    use kube_client::client::Body;
+    use std::convert::Infallible;
+
+    /// An API server that lists the numbers up to this one, three on a page.
+    fn counting_to(last: u64) -> Caller {
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let query = request.uri().query().unwrap_or_default();
+            let start = query.rsplit_once("&continue=").map_or(1, |(_, at)| at.parse().expect("a number"));
+            let items: Vec<u64> = (start..=last.min(start + 2)).collect();
+            let more = if start + 3 <= last { (start + 3).to_string() } else { String::new() };
+            let body = serde_json::json!({ "metadata": { "continue": more }, "items": items });
+            std::future::ready(Ok::<_, Infallible>(Response::new(Body::from(body.to_string().into_bytes()))))
+        });
+        Caller::new(kube_client::Client::new(service, "default"), None, PAGE_TIMEOUT)
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_not_read_to_its_end_is_known_to_be_cut() {
+        let read = async |last: u64, kept: usize, pages: usize, but_for: u64| {
+            let make = |item: Value| item.as_u64().filter(|number| *number > but_for);
+            let list =
+                paged(&counting_to(last), "/api/v1/numbers?limit=3", AtMost { kept, pages }, make).await;
+            let Kept { kept, cut } = list.expect("it answers");
+            (kept.len(), cut)
+        };
+        assert_eq!(read(7, usize::MAX, usize::MAX, 0).await, (7, false));
+        assert_eq!(read(7, 7, 3, 0).await, (7, false), "just as many");
+        assert_eq!(read(7, 6, 9, 0).await, (6, true), "at the end of a page");
+        assert_eq!(read(7, 4, 9, 0).await, (4, true));
+        assert_eq!(read(2, 1, 9, 0).await, (1, true), "within the last page");
+        assert_eq!(read(7, 2, 9, 5).await, (2, false), "what is left out does not count");
+        assert_eq!(read(9, 5, 2, 8).await, (0, true), "but its pages do");
+        assert_eq!(read(0, 1, 1, 0).await, (0, false));
+    }
+
+    #[test]
+    fn values_of_field_selectors_are_escaped() {
+        for (name, expected) in [("my-scheduler", "my-scheduler"), (r"a,b=c\", r"a\,b\=c\\"), ("", "")] {
+            assert_eq!(selector_value(name), expected);
+        }
+    }
 }

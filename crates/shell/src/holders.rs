@@ -3,7 +3,7 @@
 //! Whether a holder lives is told by renewals, never by comparing clocks.
 
 use crate::call::{Call, CallError, Caller};
-use crate::lease::{Claim, LEASE_LABEL, LeaseName};
+use crate::lease::{Claim, LEASE_LABEL, LeaseName, MAY_NOT_LIST_ANNOTATION};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde::Deserialize;
@@ -23,6 +23,8 @@ pub(crate) struct Holder {
     pub identity: String,
     /// The scheduler names that it serves, as the Lease tells them; none where it is not a secondmate.
     pub names: Vec<String>,
+    /// It has said that it may not list what is needed to find names that nobody serves.
+    pub may_not_list: bool,
 }
 
 impl Holder {
@@ -73,18 +75,21 @@ pub(crate) struct Term {
 }
 
 /// The Leases that have a holder.
-pub(crate) async fn held(caller: &Caller, listed: Listed) -> Result<BTreeMap<Holder, Term>, CallError> {
+type Held = BTreeMap<LeaseName, (Holder, Term)>;
+
+async fn held(caller: &Caller, listed: Listed) -> Result<Held, CallError> {
     let body = caller.read(&Call::get(listed.path())).await?;
     of_list(&body).map_err(|error| CallError::Lost(format!("no list: {error}")))
 }
 
-fn of_list(body: &[u8]) -> serde_json::Result<BTreeMap<Holder, Term>> {
+fn of_list(body: &[u8]) -> serde_json::Result<Held> {
     #[derive(Deserialize)]
     struct List {
         items: Vec<Lease>,
     }
     let list: List = serde_json::from_slice(body)?;
-    Ok(list.items.iter().filter_map(read).collect())
+    let held = list.items.iter().filter_map(read);
+    Ok(held.map(|(holder, term)| (holder.lease.clone(), (holder, term))).collect())
 }
 
 /// What is understood of a list of Leases.
@@ -103,16 +108,18 @@ fn read(lease: &Lease) -> Option<(Holder, Term)> {
     let names = Claim::read(lease).map(|claim| claim.scheduler_names().to_vec()).unwrap_or_default();
     // The guard serves no scheduler name, and says so by an empty text.
     let names = names.into_iter().filter(|name| !name.is_empty()).collect();
+    let annotations = metadata.annotations.as_ref();
+    let may_not_list = annotations.and_then(|all| all.get(MAY_NOT_LIST_ANNOTATION)) == Some(&identity);
     let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     let duration = Duration::from_secs(seconds.unwrap_or_default());
     let renewed = spec.renew_time.as_ref().map(|time| time.0);
-    Some((Holder { lease: name, identity, names }, Term { renewed, duration }))
+    Some((Holder { lease: name, identity, names, may_not_list }, Term { renewed, duration }))
 }
 
-/// Holders that were looked at for as long as their Leases run.
+/// Holders that were looked at for as long as their Leases run. Whoever has released its Lease meanwhile, or lost it, is none of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Observed {
-    /// They renewed it, each with the time that it wrote at its last renewal, and the local time at which that was seen first.
+    /// They took or renewed it, each with the time that it wrote then, and the local time at which that was seen first.
     pub live: BTreeMap<Holder, (Timestamp, Timestamp)>,
     /// They did not.
     pub dead: BTreeSet<Holder>,
@@ -124,24 +131,64 @@ pub(crate) async fn observe(
     listed: Listed,
     of: impl Fn(&Holder) -> bool,
 ) -> Result<Observed, CallError> {
-    let mut first = held(caller, listed).await?;
-    first.retain(|holder, _| of(holder));
-    let longest = first.values().map(|term| term.duration).max().unwrap_or_default();
+    let concerning = async || {
+        let mut now = held(caller, listed).await?;
+        now.retain(|_, (holder, _)| of(holder));
+        Ok::<_, CallError>(now)
+    };
+    let mut looks = Looks::new(concerning().await?);
+    let longest = looks.first.values().map(|(_, term)| term.duration).max().unwrap_or_default();
     let end = Instant::now() + longest.min(LEASE_DURATION_MAX);
-    let mut live = BTreeMap::new();
-    while live.len() < first.len() && Instant::now() < end {
+    while looks.waits() && Instant::now() < end {
         sleep(RENEWAL_PAUSE).await;
-        let now = held(caller, listed).await?;
-        let seen = Timestamp::now();
-        for (holder, before) in &first {
-            let renewed = now.get(holder).and_then(|term| term.renewed);
-            if let Some(renewed) = renewed.filter(|time| Some(*time) != before.renewed) {
-                live.entry(holder.clone()).or_insert((renewed, seen));
+        looks.look(concerning().await?, Timestamp::now());
+    }
+    Ok(looks.end())
+}
+
+/// What looks at the same Leases have shown so far.
+struct Looks {
+    first: Held,
+    last: Held,
+    /// Who took or renewed a Lease since the first look, and holds it; with the times of [`Observed::live`].
+    live: BTreeMap<LeaseName, (Holder, (Timestamp, Timestamp))>,
+}
+
+impl Looks {
+    fn new(first: Held) -> Self {
+        Self { last: first.clone(), first, live: BTreeMap::new() }
+    }
+
+    /// Whether a Lease has not been seen to be renewed.
+    fn waits(&self) -> bool {
+        self.first.keys().any(|lease| !self.live.contains_key(lease))
+    }
+
+    fn look(&mut self, now: Held, seen: Timestamp) {
+        let holds = |holder: &Holder| {
+            now.get(&holder.lease).is_some_and(|(present, _)| present.identity == holder.identity)
+        };
+        self.live.retain(|_, (holder, _)| holds(holder));
+        for (lease, (holder, term)) in &now {
+            let before = self.first.get(lease).map(|(holder, term)| (&holder.identity, term.renewed));
+            if let Some(renewed) = term.renewed
+                && before != Some((&holder.identity, term.renewed))
+            {
+                self.live.entry(lease.clone()).or_insert_with(|| (holder.clone(), (renewed, seen)));
             }
         }
+        self.last = now;
     }
-    let dead = first.into_keys().filter(|holder| !live.contains_key(holder)).collect();
-    Ok(Observed { live, dead })
+
+    fn end(self) -> Observed {
+        let still_held = |holder: &Holder| {
+            self.last.get(&holder.lease).is_some_and(|(present, _)| present.identity == holder.identity)
+        };
+        let silent = self.first.into_values().map(|(holder, _)| holder);
+        let dead =
+            silent.filter(|holder| !self.live.contains_key(&holder.lease) && still_held(holder)).collect();
+        Observed { live: self.live.into_values().collect(), dead }
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +201,7 @@ mod tests {
             lease: LeaseName { namespace: namespace.to_owned(), name: name.to_owned() },
             identity: "host_1".to_owned(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            may_not_list: false,
         }
     }
 
@@ -170,5 +218,67 @@ mod tests {
         ] {
             assert_eq!(holder(lease, names).serves(serves), expected, "{lease} {names:?} {serves}");
         }
+    }
+
+    #[test]
+    fn a_lease_is_judged_by_who_holds_it_in_the_end() {
+        let at = |second: i64| Timestamp::from_second(second).expect("a time");
+        let held = |leases: &[(&str, &str, i64)]| -> Held {
+            let of = |(lease, identity, renewed): &(&str, &str, i64)| {
+                let holder =
+                    Holder { identity: (*identity).to_owned(), ..holder(&format!("ns/{lease}"), &[]) };
+                let term = Term { renewed: Some(at(*renewed)), duration: Duration::from_secs(15) };
+                (holder.lease.clone(), (holder, term))
+            };
+            leases.iter().map(of).collect()
+        };
+        let mut looks = Looks::new(held(&[
+            ("renewed", "a", 1),
+            ("silent", "b", 1),
+            ("handed", "c", 1),
+            ("released", "d", 1),
+            ("renewed-and-released", "e", 1),
+            ("renewed-and-handed", "f", 1),
+        ]));
+        looks.look(
+            held(&[
+                ("renewed", "a", 2),
+                ("silent", "b", 1),
+                ("renewed-and-released", "e", 2),
+                ("renewed-and-handed", "f", 2),
+                ("taken", "g", 2),
+            ]),
+            at(12),
+        );
+        assert!(looks.waits());
+        looks.look(
+            held(&[
+                ("renewed", "a", 3),
+                ("silent", "b", 1),
+                ("handed", "x", 3),
+                ("renewed-and-handed", "y", 3),
+                ("taken", "g", 3),
+            ]),
+            at(13),
+        );
+        let Observed { live, dead } = looks.end();
+        let live: Vec<_> = live
+            .into_iter()
+            .map(|(holder, (renewed, seen))| {
+                (holder.lease.name, holder.identity, renewed.as_second(), seen.as_second())
+            })
+            .collect();
+        let expected = [
+            ("handed", "x", 3, 13),
+            ("renewed", "a", 2, 12),
+            ("renewed-and-handed", "y", 3, 13),
+            ("taken", "g", 2, 12),
+        ];
+        assert_eq!(
+            live,
+            expected.map(|(lease, who, renewed, seen)| (lease.to_owned(), who.to_owned(), renewed, seen))
+        );
+        let dead: Vec<String> = dead.into_iter().map(|holder| holder.lease.name).collect();
+        assert_eq!(dead, ["silent"]);
     }
 }

@@ -5,6 +5,7 @@
 //! of assigned pods leaves out what has ended.
 
 use crate::call::chain;
+use crate::dump::selector_value;
 use crate::inbox::{Inbox, Message};
 use crate::watch::{Watched, must_list_anew};
 use crate::write::{EventNote, EventSink, Leading, PodRef};
@@ -89,7 +90,7 @@ impl Rejections {
             self.leading.changed().await;
         }
         let api: Api<Watched> = Api::all_with(self.client.clone(), &ApiResource::PODS);
-        let fields = format!("spec.schedulerName={},status.phase=Failed", self.name);
+        let fields = format!("spec.schedulerName={},status.phase=Failed", selector_value(self.name.as_str()));
         let config = watcher::Config::default().timeout(WATCH_SECONDS).fields(&fields);
         // What has failed, by UID. Before the first list nobody knows when that was: such pods are not told.
         let mut known = None;
@@ -131,7 +132,8 @@ impl Rejections {
                 Ok(Event::Init) => listed.clear(),
                 Ok(Event::InitApply(object)) => {
                     let pod = Failed::read(&object);
-                    if known.as_ref().is_some_and(|known| !known.contains(&pod.metadata.uid)) {
+                    // At once: a list that fails further on begins anew, and shows it again.
+                    if known.as_mut().is_some_and(|known| known.insert(pod.metadata.uid.clone())) {
                         self.failed(&pod).await;
                     }
                     listed.insert(pod.metadata.uid);
@@ -231,11 +233,36 @@ mod tests {
     use hyper::body::{Bytes, Frame};
     use kube_client::client::Body;
     use secondmate_framework::Parity;
+    use std::collections::VecDeque;
     use std::convert::Infallible;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
     use tokio::sync::watch;
     use tokio_util::sync::CancellationToken;
+
+    /// What looks at an API server, and nobody who schedules.
+    fn rejections(client: Client, metrics: &Metrics) -> Rejections {
+        let (_term, leading) = watch::channel(Some(Term::unlimited()));
+        let leading = Leading::new(leading);
+        let (tasks, _failures) = Tasks::new(CancellationToken::new());
+        let events = EventSink::start(
+            Caller::new(client.clone(), None, Duration::from_secs(60)),
+            leading.clone(),
+            metrics,
+            EventSinkConfig { parity: Parity::Sensible, host: String::new(), outage: Outage::default() },
+            Arc::default(),
+            tasks,
+        );
+        let (inbox, _messages) = Inbox::new(metrics);
+        Rejections {
+            client,
+            leading,
+            events,
+            inbox,
+            metrics: metrics.clone(),
+            name: Atom::new("my-scheduler"),
+        }
+    }
 
     /// How often such an API server is asked in ten minutes: its answers have this status, begin so, and do not end.
     async fn lists_in_ten_minutes(status: StatusCode, begins: &'static str, ends: bool) -> usize {
@@ -251,22 +278,7 @@ mod tests {
             let answer = Response::builder().status(status).body(body).expect("a response");
             std::future::ready(Ok::<_, Infallible>(answer))
         });
-        let client = Client::new(service, "default");
-        let metrics = Metrics::new();
-        let (_term, leading) = watch::channel(Some(Term::unlimited()));
-        let leading = Leading::new(leading);
-        let (tasks, _failures) = Tasks::new(CancellationToken::new());
-        let events = EventSink::start(
-            Caller::new(client.clone(), None, Duration::from_secs(60)),
-            leading.clone(),
-            &metrics,
-            EventSinkConfig { parity: Parity::Sensible, host: String::new(), outage: Outage::default() },
-            Arc::default(),
-            tasks,
-        );
-        let (inbox, _messages) = Inbox::new(&metrics);
-        let name = Atom::new("my-scheduler");
-        let looks = Rejections { client, leading, events, inbox, metrics, name }.run();
+        let looks = rejections(Client::new(service, "default"), &Metrics::new()).run();
         assert!(timeout(Duration::from_secs(600), looks).await.is_err(), "it looks for ever");
         lists.load(Ordering::Relaxed)
     }
@@ -281,5 +293,50 @@ mod tests {
     async fn a_list_that_stalls_is_begun_again() {
         let lists = lists_in_ten_minutes(StatusCode::OK, "{", false).await;
         assert_eq!(lists, 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_list_has_shown_that_fails_part_way_is_not_told_again() {
+        let page = |items: &str, rest: &str| {
+            let text = format!(r#"{{"metadata":{{"resourceVersion":"7"{rest}}},"items":[{items}]}}"#);
+            (StatusCode::OK, text)
+        };
+        let pod = r#"{"metadata":{"namespace":"shop","name":"web","uid":"u","resourceVersion":"6"},
+            "spec":{"nodeName":"n"},"status":{"phase":"Failed","reason":"OutOfcpu"}}"#;
+        let first_page = || page(pod, r#","continue":"more""#);
+        let failure = || (StatusCode::INTERNAL_SERVER_ERROR, "{}".to_owned());
+        // The first list tells nothing; the second one fails at its second page, twice.
+        let answers = [
+            page("", ""),
+            (
+                StatusCode::OK,
+                r#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}"#.to_owned(),
+            ),
+            first_page(),
+            failure(),
+            first_page(),
+            failure(),
+            first_page(),
+            page("", ""),
+        ];
+        let left = Arc::new(Mutex::new(VecDeque::from(answers)));
+        let script = Arc::clone(&left);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let next = script.lock().expect("nobody panics with it").pop_front();
+            async move {
+                let Some((status, text)) = next else { return std::future::pending().await };
+                Ok::<_, Infallible>(
+                    Response::builder()
+                        .status(status)
+                        .body(Body::from(text.into_bytes()))
+                        .expect("a response"),
+                )
+            }
+        });
+        let metrics = Metrics::new();
+        let looks = rejections(Client::new(service, "default"), &metrics).run();
+        assert!(timeout(Duration::from_secs(60), looks).await.is_err(), "it looks for ever");
+        assert_eq!(left.lock().expect("nobody panics with it").len(), 0, "all answers were asked for");
+        assert_eq!(metrics.kubelet_rejections("OutOfcpu").get(), 1);
     }
 }

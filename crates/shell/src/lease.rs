@@ -40,7 +40,8 @@ mod tests;
 
 pub use api::{CallError, KubeLease, LeaseApi};
 pub use claim::{
-    CONFIGURATION_ANNOTATION, Claim, Conflict, LEASE_LABEL, Observation, SCHEDULER_NAMES_ANNOTATION, identity,
+    CONFIGURATION_ANNOTATION, Claim, Conflict, HOLDER_ANNOTATION, LEASE_LABEL, MAY_NOT_LIST_ANNOTATION,
+    Observation, SCHEDULER_NAMES_ANNOTATION, identity,
 };
 pub use election::{Election, ElectionConfig, ElectionConfigError, ElectionEnd, ElectionHandle, WallClock};
 pub use name::{LeaseName, LeaseNameError, LeaseNameSources};

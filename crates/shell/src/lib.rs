@@ -77,5 +77,6 @@ pub use secure::{
 pub use shadow::{ShadowOptions, ShadowService};
 pub use shell::Shell;
 pub use tasks::Failure;
+pub use unserved::LookLimits;
 pub use unserved::report::Pace as UnservedPace;
 pub use watch::needs::rights;

@@ -138,7 +138,7 @@ impl Rivals {
 
     /// The holder of another Lease that names a scheduler of ours.
     fn rival(&self, holder: &Holder) -> Option<Rival> {
-        let Holder { lease, identity, names } = holder;
+        let Holder { lease, identity, names, .. } = holder;
         let names: Vec<String> = names.iter().filter(|name| self.names.contains(*name)).cloned().collect();
         if names.is_empty() || self.own.as_ref() == Some(lease) {
             return None;

@@ -462,11 +462,13 @@ impl Parts {
     /// Pods whose scheduler name nobody serves are looked for, while this process leads.
     fn look_for_unserved(&self, options: &Options, events: &EventSink) {
         let Some(first) = options.profiles.first() else { return };
+        let election = options.election.as_ref();
         let report = Report {
             caller: self.reader.clone(),
             leading: self.leading.clone(),
             events: events.clone(),
-            own: options.election.as_ref().map(|election| election.lease.clone()),
+            own: election.map(|election| election.lease.clone()),
+            may_not_list: election.map(|election| election.may_not_list.clone()).unwrap_or_default(),
             names: options.profiles.iter().map(|profile| profile.name().to_string()).collect(),
             controller: first.name().clone(),
             gauge: self.metrics.pods_unserved.clone(),

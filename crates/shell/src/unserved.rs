@@ -6,7 +6,7 @@
 pub(crate) mod report;
 
 use crate::call::{CallError, Caller};
-use crate::dump::{PAGE_OBJECTS, paged, percent_encoded};
+use crate::dump::{AtMost, Kept, PAGE_OBJECTS, paged, percent_encoded, selector_value};
 use crate::holders::Holder;
 use jiff::Timestamp;
 use secondmate_model::{Atom, Uid};
@@ -17,10 +17,26 @@ use std::time::Duration;
 
 /// A pod that is younger may be about to be tried.
 pub const TRIED_WITHIN: Duration = Duration::from_secs(60);
-/// Pending pods that are looked at, at most: whatever is wrong with a name shows in its first pods.
-pub(crate) const PODS_MAX: usize = 20_000;
-/// Events of one name that are looked at, at most.
-const EVENTS_MAX: usize = 50_000;
+
+/// How many objects are looked at, at most.
+#[derive(Clone, Copy, Debug)]
+pub struct LookLimits {
+    /// Pods that a scheduler is expected to try.
+    pub pods: usize,
+    /// Events of one list.
+    pub events: usize,
+    /// Scheduler names whose events are asked for one by one: for each the API server reads all events. Of more names all events are
+    /// listed once.
+    pub names: usize,
+    /// Nodes. Kubernetes is made for 5,000.
+    pub nodes: usize,
+}
+
+impl Default for LookLimits {
+    fn default() -> Self {
+        Self { pods: 20_000, events: 50_000, names: 10, nodes: 100_000 }
+    }
+}
 
 /// A pod that waits for a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,26 +125,36 @@ struct Condition {
     kind: String,
 }
 
-/// The pods that wait for other schedulers than these, by scheduler name; the oldest first.
+/// Pods that wait, by scheduler name; the oldest of each first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WaitingPods {
+    pub by_name: BTreeMap<String, Vec<Waiting>>,
+    /// There may be more.
+    pub cut: bool,
+}
+
+/// The pods that wait for other schedulers than these.
 ///
 /// # Errors
 /// They cannot be listed.
 pub(crate) async fn waiting(
     caller: &Caller,
     but_for: &BTreeSet<String>,
-) -> Result<BTreeMap<String, Vec<Waiting>>, CallError> {
-    let others: String =
-        but_for.iter().map(|name| format!(",spec.schedulerName!={name}")).collect::<String>();
+    at_most: AtMost,
+) -> Result<WaitingPods, CallError> {
+    let other = |name: &String| format!(",spec.schedulerName!={}", selector_value(name));
+    let others: String = but_for.iter().map(other).collect();
     let fields = percent_encoded(&format!("spec.nodeName=,status.phase=Pending{others}"));
     let base = format!("/api/v1/pods?limit={PAGE_OBJECTS}&fieldSelector={fields}");
     let mut by_name: BTreeMap<String, Vec<Waiting>> = BTreeMap::new();
-    for pod in paged(caller, &base, PODS_MAX, Waiting::read).await?.into_iter().flatten() {
+    let list = paged(caller, &base, at_most, Waiting::read).await?;
+    for pod in list.kept {
         by_name.entry(pod.scheduler_name.clone()).or_default().push(pod);
     }
     for pods in by_name.values_mut() {
         pods.sort_unstable_by(|a, b| (a.since, &a.namespace, &a.name).cmp(&(b.since, &b.namespace, &b.name)));
     }
-    Ok(by_name)
+    Ok(WaitingPods { by_name, cut: list.cut })
 }
 
 /// Whether somebody has written an event in this scheduler's name, in the time for which the API server keeps events.
@@ -137,7 +163,21 @@ pub(crate) async fn waiting(
 /// They cannot be listed.
 pub(crate) async fn has_written(caller: &Caller, scheduler_name: &str) -> Result<bool, CallError> {
     let base = format!("{}&limit=1", events_by(scheduler_name));
-    Ok(!paged(caller, &base, 1, |_| ()).await?.is_empty())
+    Ok(!paged(caller, &base, AtMost::keep(1), |_| Some(())).await?.kept.is_empty())
+}
+
+/// In whose names events were written: that of each event, as the field `source` has it (`ToSelectableFields` in
+/// `pkg/registry/core/event/strategy.go`).
+///
+/// # Errors
+/// They cannot be listed.
+async fn sources(caller: &Caller, at_most: AtMost) -> Result<Kept<String>, CallError> {
+    let source = |event: Value| {
+        let named = [&event["source"]["component"], &event["reportingComponent"]];
+        let named = named.into_iter().filter_map(Value::as_str).find(|name| !name.is_empty());
+        Some(named.unwrap_or_default().to_owned())
+    };
+    paged(caller, &format!("/api/v1/events?limit={PAGE_OBJECTS}"), at_most, source).await
 }
 
 /// UIDs of what these events are about: all that were written in this scheduler's name.
@@ -147,22 +187,24 @@ pub(crate) async fn has_written(caller: &Caller, scheduler_name: &str) -> Result
 pub(crate) async fn regarded_by(
     caller: &Caller,
     scheduler_name: &str,
-) -> Result<BTreeSet<String>, CallError> {
-    regarded(caller, &events_by(scheduler_name)).await
+    at_most: AtMost,
+) -> Result<Kept<String>, CallError> {
+    regarded(caller, &events_by(scheduler_name), at_most).await
 }
 
+/// By their source, which events.k8s.io does not select by: there an event has none that was written as before client-go 1.28, and by many
+/// who are not written in Go.
 fn events_by(scheduler_name: &str) -> String {
-    events(&format!("reportingController={scheduler_name}"))
+    events(&format!("source={}", selector_value(scheduler_name)))
 }
 
 fn events(fields: &str) -> String {
-    format!("/apis/events.k8s.io/v1/events?fieldSelector={}", percent_encoded(fields))
+    format!("/api/v1/events?fieldSelector={}", percent_encoded(fields))
 }
 
-async fn regarded(caller: &Caller, path: &str) -> Result<BTreeSet<String>, CallError> {
-    let uid = |event: Value| event["regarding"]["uid"].as_str().unwrap_or_default().to_owned();
-    let uids = paged(caller, &format!("{path}&limit={PAGE_OBJECTS}"), EVENTS_MAX, uid).await?;
-    Ok(uids.into_iter().collect())
+async fn regarded(caller: &Caller, path: &str, at_most: AtMost) -> Result<Kept<String>, CallError> {
+    let uid = |event: Value| Some(event["involvedObject"]["uid"].as_str().unwrap_or_default().to_owned());
+    paged(caller, &format!("{path}&limit={PAGE_OBJECTS}"), at_most, uid).await
 }
 
 /// The pods of a name that have waited for so long.
@@ -173,7 +215,16 @@ pub(crate) fn older_than(pods: &[Waiting], age: Duration, now: Timestamp) -> &[W
     &pods[..old]
 }
 
-/// The names that nobody serves, each with its pods that have waited for so long.
+/// Scheduler names that no live Lease names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unserved {
+    /// Nobody has written an event in their names either; each with its pods that have waited for so long.
+    pub by_name: BTreeMap<String, Vec<Waiting>>,
+    /// Whether anybody has is not known, as not all events were looked at.
+    pub unknown: BTreeSet<String>,
+}
+
+/// The names that nobody serves, among those whose pods have waited for so long.
 ///
 /// # Errors
 /// Events cannot be listed.
@@ -181,21 +232,32 @@ pub(crate) async fn unserved(
     caller: &Caller,
     waiting: &BTreeMap<String, Vec<Waiting>>,
     live: &BTreeSet<&Holder>,
-    age: Duration,
-    now: Timestamp,
-) -> Result<BTreeMap<String, Vec<Waiting>>, CallError> {
-    let mut unserved = BTreeMap::new();
-    for (name, pods) in waiting {
-        let old = older_than(pods, age, now);
-        if old.is_empty()
-            || live.iter().any(|holder| holder.serves(name))
-            || has_written(caller, name).await?
-        {
-            continue;
+    (age, now): (Duration, Timestamp),
+    limits: LookLimits,
+) -> Result<Unserved, CallError> {
+    let mut by_name: BTreeMap<String, Vec<Waiting>> = waiting
+        .iter()
+        .map(|(name, pods)| (name, older_than(pods, age, now)))
+        .filter(|(name, old)| !old.is_empty() && !live.iter().any(|holder| holder.serves(name)))
+        .map(|(name, old)| (name.clone(), old.to_vec()))
+        .collect();
+    if by_name.len() <= limits.names {
+        let names: Vec<String> = by_name.keys().cloned().collect();
+        for name in names {
+            if has_written(caller, &name).await? {
+                by_name.remove(&name);
+            }
         }
-        unserved.insert(name.clone(), old.to_vec());
+        return Ok(Unserved { by_name, unknown: BTreeSet::new() });
     }
-    Ok(unserved)
+    let written = sources(caller, AtMost::keep(limits.events)).await?;
+    for name in &written.kept {
+        by_name.remove(name);
+    }
+    if written.cut {
+        return Ok(Unserved { by_name: BTreeMap::new(), unknown: by_name.into_keys().collect() });
+    }
+    Ok(Unserved { by_name, unknown: BTreeSet::new() })
 }
 
 #[cfg(test)]

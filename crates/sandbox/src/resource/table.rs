@@ -51,11 +51,14 @@ pub(super) const CORE_EVENT_FIELDS: &[(&str, &str)] = &[
     ("involvedObject.fieldPath", "/involvedObject/fieldPath"),
     ("reason", "/reason"),
     ("reportingComponent", "/reportingComponent"),
-    ("source", "/source/component"),
     ("type", "/type"),
+    // Where it is empty, the reporting component.
+    ("source", EVENT_SOURCE),
 ];
+/// Where an event of core/v1 has the component that wrote it.
+pub(crate) const EVENT_SOURCE: &str = "/source/component";
 
-// The same pointers in the same order: the fields are extracted once, from the stored core/v1 form.
+// The same pointers in the same order, and none for the source: the fields are extracted once, from the stored core/v1 form.
 pub(super) const NEW_EVENT_FIELDS: &[(&str, &str)] = &[
     ("regarding.kind", "/involvedObject/kind"),
     ("regarding.namespace", "/involvedObject/namespace"),
@@ -66,7 +69,6 @@ pub(super) const NEW_EVENT_FIELDS: &[(&str, &str)] = &[
     ("regarding.fieldPath", "/involvedObject/fieldPath"),
     ("reason", "/reason"),
     ("reportingController", "/reportingComponent"),
-    ("deprecatedSource.component", "/source/component"),
     ("type", "/type"),
 ];
 

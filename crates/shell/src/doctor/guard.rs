@@ -144,15 +144,7 @@ impl Doctor {
             }
             return;
         };
-        if seen.is_some() && !live {
-            self.found(
-                Severity::Fault,
-                check::GUARD,
-                self.webhook(),
-                "no live process holds the guard's Lease: nobody decides, and every bind passes unseen",
-                "see why no secondmate guard runs, or delete the configuration",
-            );
-        }
+        let mut ready = false;
         for webhook in &configuration.webhooks {
             self.policy(webhook);
             let now = self.now();
@@ -160,10 +152,31 @@ impl Doctor {
                 self.certificate(webhook, now).await;
             }
             if let Some(service) = self.service(webhook).await {
-                self.endpoints(&service).await;
+                ready |= self.endpoints(&service).await;
             }
         }
+        if seen.is_some() && !live {
+            self.without_lease(ready);
+        }
         self.reached(&configuration, calls).await;
+    }
+
+    /// No live process holds the guard's Lease. A guard that runs without leader election takes none, and is known by its endpoint only.
+    fn without_lease(&mut self, ready: bool) {
+        let (severity, problem, remedy) = if ready {
+            (
+                Severity::Warning,
+                "no live process holds the guard's Lease, while its Service has a ready endpoint: either the guard runs with --leader-elect=false, or nobody decides and binds pass unseen",
+                "where secondmate guard runs with --leader-elect=false, let it be one process; otherwise see why none runs, and delete the EndpointSlice that is left",
+            )
+        } else {
+            (
+                Severity::Fault,
+                "no live process holds the guard's Lease: nobody decides, and every bind passes unseen",
+                "see why no secondmate guard runs, or delete the configuration",
+            )
+        };
+        self.found(severity, check::GUARD, self.webhook(), problem, remedy);
     }
 
     fn policy(&mut self, webhook: &Webhook) {
@@ -319,8 +332,8 @@ impl Doctor {
         Ok(serde_json::from_slice::<Object>(&body).unwrap_or_default().spec)
     }
 
-    /// Whether the Service leads somewhere.
-    async fn endpoints(&mut self, service: &Service) {
+    /// Whether the Service has a ready endpoint. That it leads nowhere is a fault.
+    async fn endpoints(&mut self, service: &Service) -> bool {
         let Service { namespace, name } = service;
         let selector = percent_encoded(&format!("kubernetes.io/service-name={name}"));
         let path = format!(
@@ -328,7 +341,7 @@ impl Doctor {
         );
         let object = format!("Service {namespace}/{name}");
         match self.caller.read(&Call::get(path)).await {
-            Ok(body) if leads_somewhere(&body) => {}
+            Ok(body) if leads_somewhere(&body) => return true,
             // One that may not be read does not lead to a name, as far as anybody knows.
             Ok(_) if self.spec(service).await.is_ok_and(|spec| spec.is_external()) => {}
             Ok(_) => {
@@ -342,6 +355,7 @@ impl Doctor {
             }
             Err(error) => self.unknown(check::GUARD, object, &error),
         }
+        false
     }
 
     /// Whether the API server has been answered.

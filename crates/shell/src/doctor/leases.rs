@@ -1,8 +1,8 @@
 //! Leases that point nowhere, names that two live processes serve, and clocks of holders.
 
 use super::{Doctor, Severity, check, pods};
-use crate::call::Call;
-use crate::dump::percent_encoded;
+use crate::call::{Call, CallError};
+use crate::dump::{percent_encoded, selector_value};
 use crate::holders::{Holder, Observed};
 use crate::rivals::REMEDY;
 use crate::unserved::{Waiting, older_than};
@@ -87,15 +87,20 @@ impl Doctor {
         }
     }
 
-    /// What is known of the pod of a process: the first part of its identity is the name of its host, which is that of its pod.
+    /// What is known of the pod of a process: the first part of its identity is the name of its host, which is that of its pod as a rule.
     async fn pod_of(&self, identity: &str) -> String {
         let Some((host, _)) = identity.rsplit_once('_') else { return String::new() };
-        let path =
-            format!("/api/v1/pods?fieldSelector={}", percent_encoded(&format!("metadata.name={host}")));
+        let fields = percent_encoded(&format!("metadata.name={}", selector_value(host)));
+        let path = format!("/api/v1/pods?fieldSelector={fields}");
         let Ok(body) = self.caller.read(&Call::get(path)).await else { return String::new() };
         let list: Value = serde_json::from_slice(&body).unwrap_or_default();
         let Some(pod) = list["items"].as_array().and_then(|items| items.first()) else {
-            return format!(", and there is no pod {host}");
+            // On the network of its node a process has the node's name.
+            let node = self.caller.read(&Call::get(format!("/api/v1/nodes/{}", percent_encoded(host)))).await;
+            return match node {
+                Err(CallError::Answered { code: 404, .. }) => format!(", and there is no pod {host}"),
+                _ => String::new(),
+            };
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         format!(

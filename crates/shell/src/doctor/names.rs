@@ -1,6 +1,7 @@
 //! Scheduler names that nobody serves, and pods that nobody has tried.
 
-use super::{Doctor, Severity, check, named, pods};
+use super::{Doctor, Severity, check, named, pods, some_of};
+use crate::dump::AtMost;
 use crate::holders::{Holder, Observed};
 use crate::unserved::{Waiting, older_than, regarded_by, unserved};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,11 +13,16 @@ impl Doctor {
     /// Names in pending pods that nobody serves.
     pub(super) async fn names(&mut self, seen: &Observed, waiting: &BTreeMap<String, Vec<Waiting>>) {
         let live: BTreeSet<&Holder> = seen.live.keys().collect();
-        let unserved =
-            match unserved(&self.caller, waiting, &live, self.options.pending_for, self.now()).await {
-                Ok(unserved) => unserved,
-                Err(error) => return self.unknown(check::NAMES, "events", &error),
-            };
+        let (age, limits) = (self.options.pending_for, self.options.limits);
+        let judged = match unserved(&self.caller, waiting, &live, (age, self.now()), limits).await {
+            Ok(judged) => judged,
+            Err(error) => return self.unknown(check::NAMES, "events", &error),
+        };
+        if !judged.unknown.is_empty() {
+            let names: Vec<String> = judged.unknown.iter().map(|name| format!("{name:?}")).collect();
+            let not_judged = format!("whether anybody serves {} is not known", some_of(&names));
+            self.cut(check::NAMES, "events", AtMost::keep(limits.events), &not_judged);
+        }
         let remedy = match served(seen) {
             names if names.is_empty() => {
                 "correct spec.schedulerName where the pods are made, or run a scheduler of this name"
@@ -27,7 +33,7 @@ impl Doctor {
                 names.join(", ")
             ),
         };
-        for (name, of_name) in unserved {
+        for (name, of_name) in judged.by_name {
             let wait = if of_name.len() == 1 { "waits" } else { "wait" };
             let problem = format!(
                 "nobody serves it (no live Lease names it, and no event was written in its name): {} {wait}, the first since {}: {}",
@@ -49,8 +55,18 @@ impl Doctor {
             if untried.is_empty() {
                 continue;
             }
-            match regarded_by(&self.caller, name).await {
-                Ok(told) => untried.retain(|pod| !told.contains(&pod.uid)),
+            let at_most = AtMost::keep(self.options.limits.events);
+            match regarded_by(&self.caller, name, at_most).await {
+                Ok(told) => {
+                    let uids: BTreeSet<&String> = told.kept.iter().collect();
+                    untried.retain(|pod| !uids.contains(&pod.uid));
+                    if told.cut && !untried.is_empty() {
+                        let not_judged =
+                            format!("whether {} of it were tried is not known", pods(untried.len()));
+                        self.cut(check::PODS, format!("events of {name}"), at_most, &not_judged);
+                        continue;
+                    }
+                }
                 Err(error) => {
                     self.unknown(check::PODS, format!("events of {name}"), &error);
                     continue;

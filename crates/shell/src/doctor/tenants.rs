@@ -1,13 +1,11 @@
 //! Nodes that no tenant may use, and tenants that have no node.
 
 use super::{Doctor, LISTED_MAX, NAMED_MAX, Severity, check};
-use crate::dump::{PAGE_OBJECTS, paged};
+use crate::dump::{AtMost, Kept, PAGE_OBJECTS, paged};
 use secondmate_config::Tenant;
 use secondmate_model::{LabelSelector, Labels, wire};
 use serde_json::Value;
 
-/// Nodes that are looked at. Kubernetes is made for 5,000.
-const NODES_MAX: usize = 100_000;
 /// What kubeadm and others label the nodes of the control plane with: they are nobody's by intent.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
@@ -41,10 +39,15 @@ impl Doctor {
             return;
         }
         let base = format!("/api/v1/nodes?limit={PAGE_OBJECTS}");
-        let nodes: Vec<Node> = match paged(&self.caller, &base, NODES_MAX, Node::read).await {
-            Ok(nodes) => nodes.into_iter().flatten().collect(),
+        let at_most = AtMost::keep(self.options.limits.nodes);
+        let Kept { kept: nodes, cut } = match paged(&self.caller, &base, at_most, Node::read).await {
+            Ok(nodes) => nodes,
             Err(error) => return self.unknown(check::TENANTS, "nodes", &error),
         };
+        if cut {
+            let not_judged = "tenants may have nodes among the others, and some of those may be nobody's";
+            self.cut(check::TENANTS, "nodes", at_most, not_judged);
+        }
         let selectors: Vec<(String, Option<LabelSelector>)> = self
             .options
             .tenants
@@ -53,7 +56,7 @@ impl Doctor {
             .collect();
         for (name, selector) in &selectors {
             let Some(selector) = selector else { continue };
-            if !nodes.iter().any(|node| selector.matches(&node.labels)) {
+            if !cut && !nodes.iter().any(|node| selector.matches(&node.labels)) {
                 let wanted: Vec<String> = selector.requirements().iter().map(ToString::to_string).collect();
                 self.found(
                     Severity::Fault,

@@ -1,6 +1,5 @@
 //! Who holds a Lease, and what for: so that two processes with one name and two configurations can say so.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -12,6 +11,11 @@ use super::LeaseName;
 pub const SCHEDULER_NAMES_ANNOTATION: &str = "secondmate.dev/scheduler-names";
 /// Annotation of the Lease: the fingerprint of its holder's configuration.
 pub const CONFIGURATION_ANNOTATION: &str = "secondmate.dev/configuration";
+/// Annotation of the Lease: the identity of the process that wrote the others. Whatever takes the Lease after it and is no secondmate leaves
+/// them as they are.
+pub const HOLDER_ANNOTATION: &str = "secondmate.dev/holder";
+/// Annotation of the Lease: the identity of its holder, if that may not list what is needed to find scheduler names that nobody serves.
+pub const MAY_NOT_LIST_ANNOTATION: &str = "secondmate.dev/may-not-list";
 
 /// Label (name and value) of every Lease that a secondmate holds: by it the others are found.
 pub const LEASE_LABEL: (&str, &str) = ("secondmate.dev/lease", "scheduler");
@@ -34,9 +38,36 @@ impl Claim {
         Self { scheduler_names, configuration: configuration.into() }
     }
 
-    pub(super) fn annotate(&self, annotations: &mut BTreeMap<String, String>) {
+    /// Writes the claim of this process into a Lease that it takes.
+    pub(super) fn write(&self, lease: &mut Lease, identity: &str, may_not_list: bool) {
+        let annotations = lease.metadata.annotations.get_or_insert_default();
         annotations.insert(SCHEDULER_NAMES_ANNOTATION.to_owned(), self.scheduler_names.join(","));
         annotations.insert(CONFIGURATION_ANNOTATION.to_owned(), self.configuration.clone());
+        annotations.insert(HOLDER_ANNOTATION.to_owned(), identity.to_owned());
+        if may_not_list {
+            annotations.insert(MAY_NOT_LIST_ANNOTATION.to_owned(), identity.to_owned());
+        } else {
+            annotations.remove(MAY_NOT_LIST_ANNOTATION);
+        }
+        let (label, value) = LEASE_LABEL;
+        lease.metadata.labels.get_or_insert_default().insert(label.to_owned(), value.to_owned());
+    }
+
+    /// Takes a claim out of a Lease that is given back.
+    pub(super) fn remove(lease: &mut Lease) {
+        if let Some(annotations) = &mut lease.metadata.annotations {
+            for name in [
+                SCHEDULER_NAMES_ANNOTATION,
+                CONFIGURATION_ANNOTATION,
+                HOLDER_ANNOTATION,
+                MAY_NOT_LIST_ANNOTATION,
+            ] {
+                annotations.remove(name);
+            }
+        }
+        if let Some(labels) = &mut lease.metadata.labels {
+            labels.remove(LEASE_LABEL.0);
+        }
     }
 
     /// The scheduler names; sorted.
@@ -44,8 +75,13 @@ impl Claim {
         &self.scheduler_names
     }
 
+    /// The claim of the process that holds the Lease. Earlier versions do not write whose it is.
     pub(crate) fn read(lease: &Lease) -> Option<Self> {
         let annotations = lease.metadata.annotations.as_ref()?;
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
+        if annotations.get(HOLDER_ANNOTATION).is_some_and(|writer| Some(writer) != holder) {
+            return None;
+        }
         let names = annotations.get(SCHEDULER_NAMES_ANNOTATION)?;
         let configuration = annotations.get(CONFIGURATION_ANNOTATION)?;
         Some(Self::new(&names.split(',').collect::<Vec<_>>(), configuration.clone()))
@@ -186,6 +222,28 @@ mod tests {
                 _ => panic!("{seen:?}: {found:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_claim_counts_as_long_as_its_process_holds_the_lease() {
+        let lease = |holder: &str, more: serde_json::Value| -> Lease {
+            let mut lease = serde_json::json!({
+                "metadata": { "annotations": { "secondmate.dev/scheduler-names": "a,b", "secondmate.dev/configuration": "01" } },
+                "spec": { "holderIdentity": holder },
+            });
+            lease["metadata"]["annotations"]
+                .as_object_mut()
+                .expect("an object")
+                .extend(more.as_object().expect("an object").clone());
+            serde_json::from_value(lease).expect("a Lease")
+        };
+        let claim = Some(Claim::new(&["a", "b"], "01"));
+        let held = |holder: &str| serde_json::json!({ "secondmate.dev/holder": holder });
+        assert_eq!(Claim::read(&lease("me", held("me"))), claim);
+        // kube-scheduler leaves in place what it finds.
+        assert_eq!(Claim::read(&lease("kube-scheduler", held("me"))), None);
+        assert_eq!(Claim::read(&lease("", held("me"))), None);
+        assert_eq!(Claim::read(&lease("me", serde_json::json!({}))), claim, "as earlier versions have it");
     }
 
     #[test]

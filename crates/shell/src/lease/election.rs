@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -14,7 +15,6 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::claim::LEASE_LABEL;
 use super::{CallError, Claim, LeaseApi, LeaseName, Observation, Term};
 
 /// Pauses between attempts are up to this share longer, so that candidates do not march in step.
@@ -32,6 +32,9 @@ pub struct ElectionConfig {
     pub identity: String,
     /// What the Lease is wanted for; recorded in its annotations.
     pub claim: Claim,
+    /// Whether this process is known to lack the right to list what is needed to find scheduler names that nobody serves; recorded there too,
+    /// so that another one looks for them.
+    pub may_not_list: Arc<AtomicBool>,
     /// How long a standby waits after the last change that it saw. At least a second.
     pub lease_duration: Duration,
     /// How long a leader tries to renew before it stops.
@@ -57,6 +60,7 @@ impl ElectionConfig {
             lease,
             identity,
             claim,
+            may_not_list: Arc::default(),
             lease_duration: Duration::from_secs(15),
             renew_deadline: Duration::from_secs(10),
             retry_period: Duration::from_secs(2),
@@ -503,9 +507,12 @@ impl<A: LeaseApi> Election<A> {
                 spec.lease_duration_seconds = Some(1);
             }
         }
-        self.config.claim.annotate(lease.metadata.annotations.get_or_insert_default());
-        let (label, value) = LEASE_LABEL;
-        lease.metadata.labels.get_or_insert_default().insert(label.to_owned(), value.to_owned());
+        if write == Write::Release {
+            Claim::remove(&mut lease);
+        } else {
+            let may_not_list = self.config.may_not_list.load(Ordering::Relaxed);
+            self.config.claim.write(&mut lease, &self.config.identity, may_not_list);
+        }
         lease
     }
 

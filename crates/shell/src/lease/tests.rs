@@ -82,6 +82,8 @@ async fn the_first_candidate_creates_the_lease_and_renews_it() {
     let annotations = lease.metadata.annotations.expect("the claim");
     assert_eq!(annotations["secondmate.dev/scheduler-names"], "test");
     assert_eq!(annotations["secondmate.dev/configuration"], "0001");
+    assert_eq!(annotations["secondmate.dev/holder"], "a");
+    assert_eq!(lease.metadata.labels.expect("the label")["secondmate.dev/lease"], "scheduler");
     sleep(Duration::from_secs(120)).await;
     assert!(candidate.leads(), "renewed for two minutes");
     let renewed = server.lease().and_then(|lease| lease.spec).expect("still there");
@@ -101,8 +103,16 @@ async fn release_lets_the_standby_in_at_its_next_look() {
     a.cancel.cancel();
     assert_eq!(a.run.await.expect("no panic"), ElectionEnd::Released);
     assert_eq!(server.holder(), "");
+    // Whoever takes it next is not told of what this one served.
+    let metadata = server.lease().expect("still there").metadata;
+    assert_eq!(
+        (metadata.annotations.unwrap_or_default(), metadata.labels.unwrap_or_default()),
+        Default::default()
+    );
     b.until_leading(LONGEST_PAUSE).await;
-    let spec = server.lease().and_then(|lease| lease.spec).expect("still there");
+    let lease = server.lease().expect("still there");
+    assert_eq!(lease.metadata.annotations.expect("the claim")["secondmate.dev/holder"], "b");
+    let spec = lease.spec.expect("still filled");
     assert_eq!((spec.holder_identity.as_deref(), spec.lease_transitions), (Some("b"), Some(1)));
     assert_never_two(&server);
 }

@@ -1,12 +1,13 @@
 //! Tells the owners of pods whose scheduler name nobody serves, once for each pod.
 //!
-//! One process does it for the whole cluster: that whose Lease comes first among those of all secondmates that live. Whatever another one
-//! has told already, before a change of leaders or of that order, is found among the events. Without the rights to list Leases and events
-//! it is off.
+//! One process does it for the whole cluster: that whose Lease comes first among those of all secondmates that live and may. Whatever another
+//! one has told already, before a change of leaders or of that order, is found among the events. Without the rights to list Leases and
+//! events a process leaves it to the others, and its Lease says so.
 
-use super::{TRIED_WITHIN, Waiting, regarded, unserved, waiting};
+use super::{LookLimits, TRIED_WITHIN, Waiting, regarded, unserved, waiting};
 use crate::access::{self, Subject};
 use crate::call::{CallError, Caller};
+use crate::dump::AtMost;
 use crate::holders::{self, Holder, Listed};
 use crate::lease::LeaseName;
 use crate::watch::Permission;
@@ -16,6 +17,8 @@ use secondmate_core::port::EventType;
 use secondmate_model::Atom;
 use secondmate_telemetry::Gauge;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -32,7 +35,7 @@ const TOLD_MAX: usize = 100;
 /// What it needs to be allowed; a scheduler runs without it.
 pub(crate) fn rights() -> BTreeSet<Permission> {
     let list = |group, resource| Permission::on("list", group, resource, "", "");
-    BTreeSet::from([list("events.k8s.io", "events"), list("coordination.k8s.io", "leases")])
+    BTreeSet::from([list("", "events"), list("coordination.k8s.io", "leases")])
 }
 
 /// What the task needs.
@@ -42,6 +45,8 @@ pub(crate) struct Report {
     pub events: EventSink,
     /// Our own Lease, if we take one.
     pub own: Option<LeaseName>,
+    /// What our Lease says of our rights.
+    pub may_not_list: Arc<AtomicBool>,
     /// The names that we serve.
     pub names: BTreeSet<String>,
     /// In whose name events are written.
@@ -61,11 +66,37 @@ pub struct Pace {
     pub every: Duration,
     /// Pods that wait for a shorter time are not judged.
     pub pending_for: Duration,
+    /// How much it looks at.
+    pub limits: LookLimits,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { first: FIRST_LOOK, every: LOOK_EVERY, pending_for: TRIED_WITHIN }
+        Self {
+            first: FIRST_LOOK,
+            every: LOOK_EVERY,
+            pending_for: TRIED_WITHIN,
+            limits: LookLimits::default(),
+        }
+    }
+}
+
+/// What earlier looks have left.
+#[derive(Default)]
+struct Looks {
+    /// The pods that were told, by UID, and the names of their schedulers.
+    told: BTreeMap<String, String>,
+    /// Lists that were not read to their end, each of which is said once.
+    cut: BTreeSet<&'static str>,
+}
+
+impl Looks {
+    fn cut(&mut self, what: &'static str, at_most: AtMost) {
+        if self.cut.insert(what) {
+            warn!(
+                "not all {what} are looked at ({at_most}): pods whose scheduler name nobody serves may not be told"
+            );
+        }
     }
 }
 
@@ -82,18 +113,19 @@ impl Report {
                 Ok(missing) if missing.is_empty() => break,
                 Ok(missing) => {
                     let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+                    self.may_not_list.store(true, Ordering::Relaxed);
                     return info!(
-                        "pods whose scheduler name nobody serves are not told: this scheduler's user may not {}",
+                        "this process does not tell of pods whose scheduler name nobody serves: its user may not {}",
                         missing.join(", ")
                     );
                 }
                 Err(error) => debug!("whether events and Leases may be listed is not known: {error}"),
             }
         }
-        let mut told = BTreeMap::new();
+        let mut looks = Looks::default();
         loop {
             if self.leading.may_write() {
-                if let Err(error) = self.look(&mut told).await {
+                if let Err(error) = self.look(&mut looks).await {
                     debug!("which scheduler names nobody serves is not known: {error}");
                 }
             } else {
@@ -103,31 +135,55 @@ impl Report {
         }
     }
 
-    /// Looks once. `told` are the pods that were told, by UID, and the names of their schedulers.
-    async fn look(&self, told: &mut BTreeMap<String, String>) -> Result<(), CallError> {
-        let waiting = waiting(&self.caller, &self.names).await?;
+    /// Looks once.
+    async fn look(&self, looks: &mut Looks) -> Result<(), CallError> {
+        let limits = self.pace.limits;
+        let at_most = AtMost::keep(limits.pods);
+        let waiting = waiting(&self.caller, &self.names, at_most).await?;
+        if waiting.cut {
+            looks.cut("pods that wait for other schedulers", at_most);
+        }
+        let waiting = waiting.by_name;
         let now = Timestamp::now();
         let concerns =
             |holder: &Holder| !holder.names.is_empty() || waiting.keys().any(|name| holder.serves(name));
         let seen = holders::observe(&self.caller, Listed::All, concerns).await?;
         let live: BTreeSet<&Holder> = seen.live.keys().collect();
-        let first = live.iter().find(|holder| !holder.names.is_empty()).map(|holder| &holder.lease);
+        let may = |holder: &&&Holder| !holder.names.is_empty() && !holder.may_not_list;
+        let first = live.iter().find(may).map(|holder| &holder.lease);
         if first.is_some() && first != self.own.as_ref() {
             // It is another one's turn.
             self.gauge.set(0);
-            told.clear();
+            looks.told.clear();
             return Ok(());
         }
-        let unserved = unserved(&self.caller, &waiting, &live, self.pace.pending_for, now).await?;
+        let judged = unserved(&self.caller, &waiting, &live, (self.pace.pending_for, now), limits).await?;
+        if !judged.unknown.is_empty() {
+            looks.cut("events", AtMost::keep(limits.events));
+        }
+        let told = &mut looks.told;
+        let unserved = judged.by_name;
         let count: usize = unserved.values().map(Vec::len).sum();
         self.gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         told.retain(|uid, name| {
-            unserved.get(name).is_some_and(|pods| pods.iter().any(|pod| pod.uid == *uid))
+            let is_of = |pods: &Vec<Waiting>| pods.iter().any(|pod| pod.uid == *uid);
+            unserved.get(name).is_some_and(is_of)
+                || (judged.unknown.contains(name) && waiting.get(name).is_some_and(is_of))
         });
-        if count == told.len() || !self.leading.may_write() {
+        let is_told = |pod: &Waiting| told.contains_key(&pod.uid);
+        if unserved.values().flatten().all(is_told) || !self.leading.may_write() {
             return Ok(());
         }
-        let told_by_others = regarded(&self.caller, &super::events(&format!("reason={REASON}"))).await?;
+        let at_most = AtMost::keep(limits.events);
+        let of_reason = super::events(&format!("reason={REASON}"));
+        let told_by_others = regarded(&self.caller, &of_reason, at_most).await?;
+        if told_by_others.cut {
+            // Whoever was not found among them may have been told.
+            looks.cut("events of this reason", at_most);
+            return Ok(());
+        }
+        let told = &mut looks.told;
+        let told_by_others: BTreeSet<String> = told_by_others.kept.into_iter().collect();
         let mut left = TOLD_MAX;
         for (name, pods) in &unserved {
             if !told.values().any(|known| known == name) {

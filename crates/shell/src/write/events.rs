@@ -215,11 +215,12 @@ impl Writer {
         let mut name = event.regarding.name.to_string();
         name.truncate(NAME_BYTES_MAX - suffix.len());
         let note = if event.reason == "FailedScheduling" {
-            // What the formatter made too long is cut once more: upstream's event would be refused.
-            note::cut(note::failure_note(&event.note, self.config.parity))
+            note::failure_note(&event.note, self.config.parity)
         } else {
             event.note
         };
+        // What the formatter made too long is cut once more, and so are all others: the API server would refuse them.
+        let note = note::cut(note);
         let kind = EventKind {
             warning: event.kind == EventType::Warning,
             reason: event.reason,

@@ -6,7 +6,7 @@ use secondmate_config::{Configuration, KUBERNETES_VERSION};
 use secondmate_sandbox::{Fault, Options as SandboxOptions, Sandbox, Target, Verb, When};
 use secondmate_shell::lease::{Claim, ElectionConfig, LeaseName};
 use secondmate_shell::{
-    ClusterConfig, DoctorOptions, Examination, Finding, GuardsService, Options, Severity, examine,
+    ClusterConfig, DoctorOptions, Examination, Finding, GuardsService, LookLimits, Options, Severity, examine,
 };
 use secondmate_telemetry::Metrics;
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ fn doctor_options(sandbox: &Sandbox) -> DoctorOptions {
         lease: Some(lease(NAME)),
         service_account: None,
         pending_for: Duration::ZERO,
+        limits: LookLimits::default(),
         tenants: Vec::new(),
         webhook: "secondmate-guard".to_owned(),
         secret: "secondmate-guard-tls".to_owned(),
@@ -94,13 +95,13 @@ async fn where_all_is_well_nothing_is_found() {
 async fn rights_that_are_missing_are_named() {
     let sandbox = sandbox(1).await;
     sandbox.access().deny("create", "", "pods", "binding");
-    sandbox.access().deny("list", "events.k8s.io", "events", "");
+    sandbox.access().deny("list", "", "events", "");
     let examination = examined(&sandbox).await;
     assert_eq!(
         of(&examination, "rights"),
         [
             "Warning user of this kubeconfig: may not create pods/binding: a scheduler that runs as this user does not start",
-            "Warning user of this kubeconfig: may not list events in events.k8s.io: owners of pods whose scheduler name nobody serves are not told",
+            "Warning user of this kubeconfig: may not list events: owners of pods whose scheduler name nobody serves are not told",
         ]
     );
 }
@@ -142,8 +143,17 @@ async fn names_that_nobody_serves_are_told_with_their_pods() {
     for number in 0..5 {
         sandbox.objects().create(pod_of("mte", &format!("typo-{number}"))).expect("a valid pod");
     }
-    // Its scheduler takes no Lease, but has written an event.
+    // Their schedulers take no Lease, but have written an event, one of them as before events.k8s.io.
     sandbox.objects().create(pod_of("without-lease", "tried")).expect("a valid pod");
+    sandbox.objects().create(pod_of("of-old", "tried-too")).expect("a valid pod");
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": { "name": "tried-too.1", "namespace": "default" },
+        "source": { "component": "of-old" }, "reason": "FailedScheduling", "type": "Warning",
+        "involvedObject": { "kind": "Pod", "name": "tried-too", "namespace": "default" },
+        "message": "0/1 nodes are available", "count": 1,
+    });
+    sandbox.objects().create(event).expect("a valid event");
     let event = json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event",
         "metadata": { "name": "tried.1", "namespace": "default" },
@@ -170,6 +180,73 @@ async fn names_that_nobody_serves_are_told_with_their_pods() {
     let patient = DoctorOptions { pending_for: Duration::from_secs(3600), ..doctor_options(&sandbox) };
     assert_eq!(examine(patient).await.expect("it answers").findings, [], "they may be tried soon");
     shell.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_beyond_the_limit_are_said_not_to_be_judged_and_gated_ones_do_not_count() {
+    let sandbox = sandbox(1).await;
+    for number in 0..3 {
+        let mut gated = pod_of("nobody", &format!("a-{number}"));
+        gated["spec"]["schedulingGates"] = json!([{ "name": "quota" }]);
+        sandbox.objects().create(gated).expect("a valid pod");
+    }
+    sandbox.objects().create(pod_of("mte", "b-1")).expect("a valid pod");
+    let limited = async |pods: usize| {
+        let limits = LookLimits { pods, ..LookLimits::default() };
+        let options = DoctorOptions { limits, ..doctor_options(&sandbox) };
+        of(&examine(options).await.expect("the API server answers"), "names")
+    };
+    let found = limited(1).await;
+    assert!(found.len() == 1 && found[0].starts_with("Fault scheduler name \"mte\": "), "{found:#?}");
+    sandbox.objects().create(pod_of("typo", "b-2")).expect("a valid pod");
+    let found = limited(1).await;
+    assert!(found.len() == 2 && found[0].starts_with("Fault scheduler name \"mte\": "), "{found:#?}");
+    assert_eq!(
+        found[1],
+        "Unknown pods that wait: not all were looked at (the limit is 1, in 10 pages of 500): the others, and the names of their schedulers, are not judged"
+    );
+    assert_eq!(limited(2).await.len(), 2, "two names");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_names_cost_one_list_of_events_and_what_it_does_not_show_is_unknown() {
+    let sandbox = sandbox(1).await;
+    for number in 0..12 {
+        sandbox
+            .objects()
+            .create(pod_of(&format!("typo-{number:02}"), &format!("p-{number}")))
+            .expect("a pod");
+    }
+    let event = |name: &str, by: Value| {
+        let mut event = json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": { "name": name, "namespace": "default" },
+            "reason": "FailedScheduling", "type": "Warning", "message": "no room",
+            "involvedObject": { "kind": "Pod", "name": "p", "namespace": "default" },
+        });
+        event.as_object_mut().expect("an object").extend(by.as_object().expect("an object").clone());
+        sandbox.objects().create(event).expect("a valid event");
+    };
+    event("a", json!({ "source": { "component": "typo-00" } }));
+    event("b", json!({ "reportingComponent": "typo-01", "source": {} }));
+    let lists = || sandbox.history().count("list events");
+    let before = lists();
+    let found = of(&examined(&sandbox).await, "names");
+    assert_eq!(lists() - before, 1);
+    let named = |number: usize| format!("Fault scheduler name \"typo-{number:02}\": nobody serves it");
+    assert_eq!(found.len(), 10, "{found:#?}");
+    for (text, number) in found.iter().zip(2..) {
+        assert!(text.starts_with(&named(number)), "{found:#?}");
+    }
+
+    let limits = LookLimits { events: 1, ..LookLimits::default() };
+    let options = DoctorOptions { limits, ..doctor_options(&sandbox) };
+    let found = of(&examine(options).await.expect("the API server answers"), "names");
+    assert_eq!(
+        found,
+        [
+            "Unknown events: not all were looked at (the limit is 1, in 10 pages of 500): whether anybody serves \"typo-01\", \"typo-02\", \"typo-03\" and 8 more is not known"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -214,6 +291,36 @@ async fn leases_that_point_nowhere_are_told_and_are_a_fault_where_pods_wait() {
         ]
     );
     assert!(of(&examination, "names")[0].starts_with("Fault scheduler name \"awaited\": nobody serves it"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_changes_hands_or_is_released_meanwhile_does_not_point_nowhere() {
+    let sandbox = sandbox(1).await;
+    // The process of the last one has its node's name, as on the network of the host.
+    for (name, holder) in [("handed", "old_1"), ("released", "gone_1"), ("silent", "node-00000_1")] {
+        abandoned(&sandbox, name, holder);
+        let longer = json!({ "spec": { "leaseDurationSeconds": 4 } });
+        sandbox.objects().merge("leases", "kube-system", name, "", &longer).expect("a valid Lease");
+    }
+    sandbox.objects().create(pod_of("handed", "waits")).expect("a valid pod");
+    let lists = || sandbox.history().count("list leases.coordination.k8s.io");
+    let before = lists();
+    let changes = async {
+        until("the Leases are looked at", || lists() > before).await;
+        let handed =
+            json!({ "spec": { "holderIdentity": "new_1", "renewTime": "2026-01-01T00:00:02.000000Z" } });
+        let released =
+            json!({ "spec": { "holderIdentity": "", "renewTime": "2026-01-01T00:00:02.000000Z" } });
+        for (name, change) in [("handed", handed), ("released", released)] {
+            sandbox.objects().merge("leases", "kube-system", name, "", &change).expect("a valid Lease");
+        }
+    };
+    let (examination, ()) = tokio::join!(examined(&sandbox), changes);
+    assert_eq!(
+        of(&examination, "leases"),
+        ["Warning Lease kube-system/silent: its holder node-00000_1 does not renew it"]
+    );
+    assert_eq!(of(&examination, "names"), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -337,6 +444,32 @@ async fn a_guard_that_is_asked_by_a_url_is_looked_at_as_well() {
     service.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_that_is_reached_and_holds_no_lease_may_run_without_leader_election() {
+    let sandbox = sandbox(1).await;
+    guard::register(&sandbox, "Ignore");
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "name": guard::SERVICE, "namespace": guard::NAMESPACE,
+            "labels": { "kubernetes.io/service-name": guard::SERVICE },
+        },
+        "endpoints": [{ "addresses": ["10.0.0.7"], "conditions": { "ready": true } }],
+        "ports": [{ "port": 10260 }],
+    });
+    sandbox.objects().create(slice).expect("a valid EndpointSlice");
+    let examination = examined(&sandbox).await;
+    let found = of(&examination, "guard");
+    let lease: Vec<&String> = found.iter().filter(|text| text.contains("Lease")).collect();
+    assert_eq!(
+        lease,
+        [
+            "Warning ValidatingWebhookConfiguration secondmate-guard: no live process holds the guard's Lease, while its Service has a ready endpoint: either the guard runs with --leader-elect=false, or nobody decides and binds pass unseen"
+        ],
+        "{found:#?}"
+    );
+}
+
 /// PEM of an authority.
 fn another_authority() -> String {
     let mut params = rcgen::CertificateParams::default();
@@ -412,6 +545,17 @@ async fn nodes_that_no_tenant_may_use_and_tenants_without_nodes_are_told() {
     assert_eq!(of(&found, "tenants"), Vec::<String>::new());
     // Without tenants there is nothing to look at.
     assert!(!examined(&sandbox).await.checks.contains(&"tenants"));
+
+    // What was not looked at is nobody's fault: red-1 is the second of the nodes, by name.
+    let limits = LookLimits { nodes: 1, ..LookLimits::default() };
+    let options = DoctorOptions { limits, tenants: tenants(&of_pool("red")), ..doctor_options(&sandbox) };
+    let found = examine(options).await.expect("the API server answers");
+    assert_eq!(
+        of(&found, "tenants"),
+        [
+            "Unknown nodes: not all were looked at (the limit is 1, in 10 pages of 500): tenants may have nodes among the others, and some of those may be nobody's"
+        ]
+    );
 
     sandbox.access().deny("list", "", "nodes", "");
     let found = examination(of_pool("red")).await;

@@ -56,3 +56,18 @@ async fn a_pod_that_a_kubelet_rejects_is_counted_and_told_once_with_those_that_h
     shell.stop().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_event_of_a_rejection_is_cut_to_what_the_api_server_takes() -> Result<()> {
+    let sandbox = sandbox(1).await;
+    let shell = start(&sandbox).await;
+    create_pods(&sandbox, "p", 1, "100m");
+    until_bound(&sandbox, 1).await;
+    fail(&sandbox, "p-0", "UnexpectedAdmissionError", &"ä".repeat(1000))?;
+    let told = || events_of(&sandbox, "p-0").into_iter().find(|event| event.1 == "RejectedByKubelet");
+    until("its owner is told", || told().is_some()).await;
+    let note = told().expect("it is told").2;
+    assert!(note.len() <= 1024 && note.ends_with("ää ..."), "{} {note}", note.len());
+    shell.stop().await;
+    Ok(())
+}
