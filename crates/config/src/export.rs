@@ -54,7 +54,7 @@ impl Configuration {
         }
         if !self.extenders.is_empty() {
             value["extenders"] = match secrets {
-                Secrets::LeftOut => json!(self.extenders),
+                Secrets::LeftOut | Secrets::Hashed => json!(self.extenders),
                 Secrets::Written => self.extenders.iter().map(Extender::to_whole_value).collect(),
             };
         }
@@ -65,7 +65,7 @@ impl Configuration {
     /// How the process reaches the API server, elects its leader, fills its caches and is looked at is left out, as replicas may differ
     /// there.
     pub fn fingerprint(&self) -> String {
-        let mut value = self.to_value();
+        let mut value = self.document(Secrets::Hashed);
         if let Value::Object(fields) = &mut value {
             for field in ["clientConnection", "leaderElection", "delayCacheUntilActive", "enableProfiling"] {
                 fields.remove(field);
@@ -83,6 +83,8 @@ impl Configuration {
 #[derive(Clone, Copy)]
 enum Secrets {
     LeftOut,
+    /// As left out, but the query of a guest's URL stays: it may say which guest it is.
+    Hashed,
     Written,
 }
 
@@ -121,11 +123,16 @@ fn profile_value(profile: &Profile, secrets: Secrets) -> Value {
 
 fn args_value(args: &PluginArgs, secrets: Secrets) -> Value {
     let mut value = args.to_value();
-    if let (Secrets::LeftOut, Value::Object(fields)) = (secrets, &mut value) {
+    let without = match secrets {
+        Secrets::LeftOut => url::shown,
+        Secrets::Hashed => url::bare,
+        Secrets::Written => return value,
+    };
+    if let Value::Object(fields) = &mut value {
         // As in Go, the case of the name does not matter.
         for (_, given) in fields.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case("guestURL")) {
             if let Value::String(text) = given {
-                *text = url::shown(text);
+                *text = without(text);
             }
         }
     }

@@ -315,7 +315,8 @@ fn an_extender_is_exported_whole_or_without_secrets() {
     let text = configuration.to_value().to_string();
     assert!(["secret", "QXV0", "Q2Vy", "S2V5"].iter().all(|part| !text.contains(part)), "{text}");
     assert_eq!(whole.fingerprint(), configuration.fingerprint());
-    assert_eq!(shown.fingerprint(), configuration.fingerprint());
+    // The query may say which guest it is.
+    assert_ne!(shown.fingerprint(), configuration.fingerprint());
 }
 
 #[test]

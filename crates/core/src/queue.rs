@@ -36,6 +36,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use waiting::Waiting;
 
+/// Room for pods that is kept, however few there are.
+const ENTRIES_KEPT: usize = 1024;
 /// How often the unschedulable pods are searched for those that waited too long.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -400,7 +402,12 @@ impl Queue {
         self.unlist(uid);
         self.in_flight.done(uid);
         self.count_rejectors(uid, -1);
-        self.entries.remove(uid)
+        let removed = self.entries.remove(uid);
+        // Of a full queue that has been worked off.
+        if self.entries.capacity() > ENTRIES_KEPT && self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len() * 2);
+        }
+        removed
     }
 
     /// What attempts look at has changed: they may end otherwise now.

@@ -286,8 +286,10 @@ impl Scheduler {
                 return Some(self.asked.applied(pod));
             }
             self.event(&pod, EventType::Warning, "FailedScheduling", "Scheduling", skip_deleting(&pod));
-            // It will never use the room that it was promised.
-            self.nominator.remove(&pod.uid);
+            // It will never use the room that it was promised: who was rejected for that may be tried again at once.
+            if self.nominator.remove(&pod.uid).is_some() {
+                self.look_for_changes();
+            }
             let (queue, cx) = self.queue_at(now);
             queue.park(&pod.uid, cx);
         }

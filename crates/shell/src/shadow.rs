@@ -148,16 +148,20 @@ impl Follower {
                         return;
                     }
                     batch.drain(..).for_each(|message| self.take(message));
+                    // However much comes, some are asked about.
+                    self.ask_due();
                     tokio::task::yield_now().await;
                 }
                 _ = turn.tick() => {}
                 // The watches are followed between any two turns of it.
-                () = tokio::task::yield_now(), if is_due => {
-                    let compared = self.shadow.ask_due(self.clock.now());
-                    self.tell(compared);
-                }
+                () = tokio::task::yield_now(), if is_due => self.ask_due(),
             }
         }
+    }
+
+    fn ask_due(&mut self) {
+        let compared = self.shadow.ask_due(self.clock.now());
+        self.tell(compared);
     }
 
     fn take(&mut self, message: Message) {

@@ -12,6 +12,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod unfit;
+mod version;
 
 pub(crate) use compiled::{Key, Unfit, Watched};
 pub(crate) use currency::Currency;

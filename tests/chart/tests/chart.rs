@@ -70,7 +70,7 @@ fn the_default_is_what_the_manifests_are() -> Result<()> {
     for alert in rule["spec"]["groups"][0]["rules"].as_array_mut().context("rules")? {
         if alert["alert"] == "SecondmateGone" {
             let known = alert["expr"].as_str().and_then(|expr| {
-                expr.strip_suffix("\nor absent(leader_election_master_status{name=\"my-scheduler\"})")
+                expr.strip_suffix("\nor (absent(leader_election_master_status{name=\"my-scheduler\"}) and on () count(secondmate_build_info) > 0)")
             });
             alert["expr"] = known.context("the Lease")?.into();
         }

@@ -36,6 +36,7 @@ impl AskedNominations {
     /// A node, or none, is asked to be written to the pod's status.
     pub fn ask(&mut self, pod: &Pod, node: Option<Atom>, now: Timestamp) {
         let until = now + LATE_FOR;
+        let is_known = self.by_pod.contains_key(&pod.uid);
         let asked = self.by_pod.entry(pod.uid.clone()).or_insert_with(|| Asked {
             node: pod.nominated_node_name.clone(),
             before: SmallVec::new(),
@@ -44,7 +45,7 @@ impl AskedNominations {
         });
         if asked.node != node {
             let before = std::mem::replace(&mut asked.node, node);
-            if before != asked.shown && !asked.before.contains(&before) {
+            if is_known && !asked.before.contains(&before) {
                 asked.before.push(before);
             }
             asked.before.retain(|before| *before != asked.node);
@@ -153,6 +154,15 @@ mod tests {
         assert!(!asked.is_late(&pod(""), at(3)));
         assert!(!asked.is_late(&pod("m"), at(4)), "somebody else's");
         assert_eq!(asked.applied(pod("m")).nominated_node_name, node("m"));
+    }
+
+    #[test]
+    fn what_was_asked_in_between_may_be_shown_between_the_same_twice() {
+        let mut asked = asked(&["", "n", "", "n"]);
+        for (status, late) in [("n", false), ("", true), ("n", false)] {
+            assert_eq!(asked.is_late(&pod(status), at(1)), late, "{status:?}");
+            assert_eq!(asked.node_of(&pod(status)), node("n").as_ref());
+        }
     }
 
     #[test]

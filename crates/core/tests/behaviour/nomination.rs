@@ -104,6 +104,27 @@ fn a_pending_pod_that_is_being_deleted_holds_no_room() {
     assert_eq!(nominations(&cluster), 0);
 }
 
+/// Pods like it were rejected because of its room, and its turn comes by time alone: they are not rejected by what was true before.
+#[test]
+fn what_was_rejected_for_the_room_of_a_pod_that_is_parked_is_tried_in_earnest() {
+    let mut cluster = Cluster::new(&["DefaultPreemption"]);
+    cluster.node("n1 cpu=1");
+    cluster.assigned("v cpu=900m node=n1 evicted");
+    cluster.pending("p cpu=800m priority=5 nominated=n1");
+    assert_eq!(cluster.step(), "p: unschedulable");
+    cluster.gone(PodWatch::Assigned, "v");
+    assert_eq!(cluster.place("p"), "Backoff");
+    cluster.pending("p cpu=800m priority=5 nominated=n1 deleting rv=2");
+    for q in ["q1", "q2", "q3"] {
+        cluster.pending(&format!("{q} cpu=800m priority=2"));
+    }
+    for q in ["q1", "q2"] {
+        assert_eq!(cluster.step(), format!("{q}: unschedulable"));
+    }
+    cluster.wait(20.0);
+    assert_eq!(cluster.step(), "q3 -> n1");
+}
+
 #[test]
 fn foreign_nominations_hold_room_and_give_it_back() {
     let mut cluster = full();

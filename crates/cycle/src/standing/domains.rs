@@ -4,15 +4,16 @@
 //! single node (the host name) it stands by what counts there: so nodes of many such domains have few different places.
 
 use super::why::Why;
-use rustc_hash::FxHashMap;
-use secondmate_framework::{Coordinate, DomainTotals, NodeIndex, Place};
+use hashbrown::HashTable;
+use secondmate_framework::{Coordinate, DomainTotals, NodeIndex, Place, hash_of};
 use secondmate_model::Atom;
 use std::collections::BTreeMap;
 
 /// The domains at one coordinate.
 #[derive(Debug, Default)]
 struct Domains {
-    numbers: FxHashMap<Atom, u32>,
+    /// The numbers of those that have nodes, by name: the names are in the rows alone, since of host names there are as many as nodes.
+    numbers: HashTable<u32>,
     rows: Vec<Domain>,
     /// Domains without nodes, to be used again.
     vacant: Vec<u32>,
@@ -63,8 +64,8 @@ impl Share {
     }
 }
 
-/// Bytes of a domain: its row, and its name in the map.
-const DOMAIN_BYTES: usize = size_of::<Domain>() + 40;
+/// Bytes of a domain: its row, and its number in the table.
+const DOMAIN_BYTES: usize = size_of::<Domain>() + 10;
 
 /// Pods by domain, for each coordinate.
 #[derive(Debug, Default)]
@@ -186,7 +187,8 @@ const PODS_MAX: i32 = 1 << 26;
 
 impl Domains {
     fn number(&mut self, name: &Atom) -> Result<u32, Why> {
-        if let Some(known) = self.numbers.get(name) {
+        let hash = hash_of(name);
+        if let Some(known) = self.numbers.find(hash, |number| self.rows[*number as usize].name == *name) {
             return Ok(*known);
         }
         let domain = Domain { name: name.clone(), ..Domain::default() };
@@ -201,7 +203,8 @@ impl Domains {
                 number.ok_or(Why::TooManyGroups)?
             }
         };
-        self.numbers.insert(name.clone(), number);
+        let rows = &self.rows;
+        self.numbers.insert_unique(hash, number, |number| hash_of(&rows[*number as usize].name));
         Ok(number)
     }
 
@@ -241,7 +244,10 @@ impl Domains {
             let after = &mut self.rows[from as usize];
             match after.nodes {
                 0 => {
-                    self.numbers.remove(&std::mem::take(&mut after.name));
+                    let name = std::mem::take(&mut after.name);
+                    if let Ok(entry) = self.numbers.find_entry(hash_of(&name), |number| *number == from) {
+                        entry.remove();
+                    }
                     self.vacant.push(from);
                 }
                 1 => moved.push(NodeIndex(after.together)),

@@ -58,6 +58,14 @@ impl Endpoint {
 
     /// Lets the Service lead nowhere, if it leads here: where nobody follows, the API server need not wait for an address that is gone.
     pub(super) async fn withdraw(&self, caller: &Caller, port: u16) -> Result<(), CallError> {
+        match self.withdraw_once(caller, port).await {
+            // Somebody has written it meanwhile: the next guard, or a last claim of this one.
+            Err(CallError::Answered { code: 409, .. }) => self.withdraw_once(caller, port).await,
+            answer => answer,
+        }
+    }
+
+    async fn withdraw_once(&self, caller: &Caller, port: u16) -> Result<(), CallError> {
         let (_, one) = self.paths();
         let body = caller.read(&Call::get(one.clone())).await?;
         let mut slice: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -75,11 +75,12 @@ impl Claim {
         &self.scheduler_names
     }
 
-    /// The claim of the process that holds the Lease. Earlier versions do not write whose it is.
+    /// The claim of the process that holds the Lease. Earlier versions do not write whose it is, and leave what they find of that.
     pub(crate) fn read(lease: &Lease) -> Option<Self> {
         let annotations = lease.metadata.annotations.as_ref()?;
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
-        if annotations.get(HOLDER_ANNOTATION).is_some_and(|writer| Some(writer) != holder) {
+        let is_anothers = annotations.get(HOLDER_ANNOTATION).is_some_and(|writer| Some(writer) != holder);
+        if is_anothers && !holder.is_some_and(|holder| has_our_form(holder)) {
             return None;
         }
         let names = annotations.get(SCHEDULER_NAMES_ANNOTATION)?;
@@ -182,6 +183,12 @@ pub fn identity() -> String {
     format!("{hostname}_{:016x}{:016x}", random(), random())
 }
 
+/// Whether an identity is like those that [`identity`] makes; client-go's end in a UUID with dashes.
+fn has_our_form(identity: &str) -> bool {
+    let random = identity.rsplit_once('_').map_or("", |(_, random)| random);
+    random.len() == 32 && random.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +251,10 @@ mod tests {
         assert_eq!(Claim::read(&lease("kube-scheduler", held("me"))), None);
         assert_eq!(Claim::read(&lease("", held("me"))), None);
         assert_eq!(Claim::read(&lease("me", serde_json::json!({}))), claim, "as earlier versions have it");
+        // One of an earlier version took it over from one that had crashed.
+        assert_eq!(Claim::read(&lease(&identity(), held("me"))), claim);
+        let of_client_go = "host_7f1c2f6e-7a0e-4f0c-9a54-0d9b2a4f5d11";
+        assert_eq!(Claim::read(&lease(of_client_go, held("me"))), None);
     }
 
     #[test]

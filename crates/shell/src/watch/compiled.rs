@@ -2,6 +2,7 @@
 
 use super::needs::{Roles, Subject};
 use super::originals::Originals;
+use super::version::resource_version;
 use kube_client::Resource;
 use kube_client::api::ObjectMeta;
 use kube_client::core::DynamicResourceScope;
@@ -92,25 +93,10 @@ pub(crate) struct Watched {
     text: Box<RawValue>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Versioned<'a> {
-    #[serde(borrow)]
-    metadata: Version<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Version<'a> {
-    #[serde(borrow)]
-    resource_version: Cow<'a, str>,
-}
-
 impl<'de> Deserialize<'de> for Watched {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        let versioned: Versioned<'_> = serde_json::from_str(text.get()).unwrap_or_default();
-        let resource_version = Some(versioned.metadata.resource_version.into_owned());
+        let resource_version = Some(resource_version(text.get()).unwrap_or_default());
         Ok(Self { metadata: ObjectMeta { resource_version, ..ObjectMeta::default() }, text })
     }
 }
@@ -148,12 +134,12 @@ impl Watched {
         self.text.get()
     }
 
-    /// What the core knows the object by.
     /// The resource version, where it is a number, as the API server's are.
     pub fn version(&self) -> Option<u64> {
         self.metadata.resource_version.as_ref()?.parse().ok()
     }
 
+    /// What the core knows the object by.
     pub fn key(&self, subject: Subject) -> Key {
         let named: wire::MetadataOnly = serde_json::from_str(self.text.get()).unwrap_or_default();
         Key::new(subject, &named.metadata)

@@ -26,6 +26,8 @@ use tracing::{debug, info, warn};
 /// The API server ends a watch after this, and a connection on which nothing comes for 5 s longer is given up: that is how a
 /// dead one is noticed. Resuming costs one request.
 const WATCH_SECONDS: u32 = 45;
+/// Objects in a page of a list. A page is in memory as a whole, twice while it is read.
+const PAGE_OBJECTS: u32 = 250;
 /// Longest wait for a page of a list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(90);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -114,7 +116,8 @@ struct Source {
     number: usize,
     /// What the core has been told of and not told is gone; of a pod, as what.
     known: FxHashMap<Key, Option<PodWatch>>,
-    /// Of objects other than pods and nodes, the version that the core knows: one that a new list shows unchanged is no event. The core compares
+    /// Of objects other than pods and nodes, the version that the core knows: one that a new list shows unchanged is no event here, as nothing has
+    /// happened; kube-scheduler tries the pods that hear of it. The core compares
     /// pods and nodes itself.
     versions: FxHashMap<Key, u64>,
     synced: bool,
@@ -133,7 +136,7 @@ enum After {
 impl Source {
     async fn run(mut self) -> Result<std::convert::Infallible, Closed> {
         let api: Api<Watched> = Api::all_with(self.context.client.clone(), &self.watch.subject.api());
-        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+        let mut config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE_OBJECTS);
         if let Some(fields) = self.watch.fields {
             config = config.fields(fields);
         }
@@ -145,11 +148,12 @@ impl Source {
     /// Runs one watcher until it has to be replaced.
     async fn follow(&mut self, api: Api<Watched>, config: watcher::Config) -> Result<(), Closed> {
         let mut stream = pin!(watcher::watcher(api, config));
-        // What the list that is under way has shown so far.
+        // What the list that is under way has shown so far, where something was known before that it may lack.
         let mut seen: Option<FxHashSet<Key>> = None;
+        let mut lists = false;
         let mut refusals = 0;
         loop {
-            let next = if seen.is_some() || !self.synced {
+            let next = if lists || !self.synced {
                 match timeout(LIST_TIMEOUT, stream.next()).await {
                     Ok(next) => next,
                     Err(_) => {
@@ -170,7 +174,7 @@ impl Source {
                         After::Continue if refusals < REFUSALS_MAX => continue,
                         After::Continue | After::StartOver => return Ok(()),
                         After::Absent => {
-                            self.listed(FxHashSet::default()).await?;
+                            self.listed(Some(FxHashSet::default())).await?;
                             sleep(ABSENT_PAUSE).await;
                             return Ok(());
                         }
@@ -189,7 +193,8 @@ impl Source {
                         info!(watch = %self.watch, "listing anew");
                         self.count_restart("gone");
                     }
-                    seen = Some(FxHashSet::default());
+                    lists = true;
+                    seen = (!self.known.is_empty()).then(FxHashSet::default);
                 }
                 Event::InitApply(object) => {
                     let key = match self.unchanged(&object) {
@@ -201,9 +206,8 @@ impl Source {
                     }
                 }
                 Event::InitDone => {
-                    if let Some(seen) = seen.take() {
-                        self.listed(seen).await?;
-                    }
+                    lists = false;
+                    self.listed(seen.take()).await?;
                 }
                 Event::Apply(object) => {
                     self.apply(&object).await?;
@@ -275,12 +279,15 @@ impl Source {
         }
     }
 
-    /// A complete list is in: what is not in it is gone.
-    async fn listed(&mut self, seen: FxHashSet<Key>) -> Result<(), Closed> {
-        let mut vanished: Vec<Key> = self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
-        vanished.sort_unstable();
-        for key in vanished {
-            self.deleted(key).await?;
+    /// A complete list is in: what was known before and is not in it is gone.
+    async fn listed(&mut self, seen: Option<FxHashSet<Key>>) -> Result<(), Closed> {
+        if let Some(seen) = seen {
+            let mut vanished: Vec<Key> =
+                self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
+            vanished.sort_unstable();
+            for key in vanished {
+                self.deleted(key).await?;
+            }
         }
         self.context.currency.listed(self.number);
         if !self.synced {

@@ -85,7 +85,7 @@ async fn nothing_is_scheduled_before_every_list_is_in() -> Result<()> {
     health.ready().map_err(anyhow::Error::msg)
 }
 
-/// As in client-go: only what has changed is told to those who listen.
+/// kube-scheduler hears of it as of an update, and tries pods in vain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_that_a_new_list_shows_unchanged_is_no_event() -> Result<()> {
     let sandbox = sandbox(1).await;

@@ -21,6 +21,10 @@ use prometheus_client::metrics::counter::Counter;
 pub(super) const WAITING_BYTES_MAX: usize = 4 << 20;
 /// A buffer that grew beyond this in a burst is given back.
 const KEPT_BYTES_MAX: usize = 256 << 10;
+/// For so long the thread waits for more lines when one has come: to be woken for each costs more than to write it.
+const LINGER: Duration = Duration::from_millis(20);
+/// It waits no longer where so much has come.
+const LINGER_BYTES_MAX: usize = 32 << 10;
 /// Pause before the next try, where standard error was made non-blocking by somebody who shares it.
 const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -46,6 +50,8 @@ struct State {
     taken: u64,
     /// Lines of those that are written, or lost to an error.
     settled: u64,
+    /// How many wait until what was taken is settled.
+    flushes: usize,
 }
 
 #[derive(Debug)]
@@ -105,21 +111,28 @@ impl Output {
             self.shared.dropped.full.inc_by(lines(text));
             return;
         }
+        let before = state.waiting.len();
         state.waiting.extend_from_slice(text);
         state.taken += lines(text);
+        let is_enough = (before..state.waiting.len()).contains(&LINGER_BYTES_MAX);
         drop(state);
-        self.shared.filled.notify_one();
+        if before == 0 || is_enough {
+            self.shared.filled.notify_one();
+        }
     }
 
     /// Waits until what was taken so far is written or lost; says whether that came about within the limit.
     pub fn flush(&self, limit: Duration) -> bool {
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
         let until = state.taken;
-        let (_state, waited) = self
+        state.flushes += 1;
+        self.shared.filled.notify_one();
+        let (mut state, waited) = self
             .shared
             .settled
             .wait_timeout_while(state, limit, |state| state.settled < until)
             .unwrap_or_else(PoisonError::into_inner);
+        state.flushes -= 1;
         !waited.timed_out()
     }
 }
@@ -149,12 +162,21 @@ fn write_for_ever(shared: &Shared, mut sink: impl Write) {
             while state.waiting.is_empty() {
                 state = shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
+            let may_linger =
+                |state: &mut State| state.flushes == 0 && state.waiting.len() <= LINGER_BYTES_MAX;
+            let lingered = shared.filled.wait_timeout_while(state, LINGER, may_linger);
+            state = lingered.unwrap_or_else(PoisonError::into_inner).0;
             std::mem::swap(&mut state.waiting, &mut batch);
         }
         let lost = lines(unwritten(&mut sink, &batch));
         shared.dropped.error.inc_by(lost);
-        shared.lock().settled += lines(&batch);
-        shared.settled.notify_all();
+        let mut state = shared.lock();
+        state.settled += lines(&batch);
+        let is_awaited = state.flushes > 0;
+        drop(state);
+        if is_awaited {
+            shared.settled.notify_all();
+        }
         batch.clear();
         batch.shrink_to(KEPT_BYTES_MAX);
         let dropped = shared.dropped.total();
