@@ -79,6 +79,30 @@ fn the_default_is_what_the_manifests_are() -> Result<()> {
     Ok(())
 }
 
+/// What `docs/install.md` tells to apply, once as it stands and once with all that it has as comments.
+#[test]
+fn the_kustomization_of_the_docs_names_the_image_everywhere() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("the_kustomization_of_the_docs_names_the_image_everywhere") else {
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(manifests().join("../docs/install.md"))?;
+    let block = text.split("```yaml\n# kustomization.yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let block = block.context("a kustomization in docs/install.md")?;
+    let all = block.replace("# components:", "components:").replace("# - ", "- ");
+    for (kustomization, deployments, monitors) in [(block, 1, 0), (all.as_str(), 2, 2)] {
+        let objects = tools.kustomize_beside_clone(kustomization)?;
+        let of = |kind: &str| objects.values().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
+        assert_eq!((of("Deployment").len(), of("PodMonitor").len()), (deployments, monitors));
+        for deployment in of("Deployment") {
+            assert_eq!(
+                deployment["spec"]["template"]["spec"]["containers"][0]["image"],
+                format!("registry.example.com/secondmate:{}", env!("CARGO_PKG_VERSION"))
+            );
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn load_aware_has_the_right_to_read_the_use_of_nodes() -> Result<()> {
     let Some(tools) = Tools::require_or_skip("load_aware_has_the_right_to_read_the_use_of_nodes") else {
@@ -117,6 +141,16 @@ fn the_guard_is_that_of_the_overlay() -> Result<()> {
     let alone = json!({ "scheduler": { "enabled": false }, "guard": { "enabled": true } });
     let chart = tools.render("guard", "secondmate-guard", &alone)?;
     check(&comparable(chart)?, &comparable(tools.kustomize("overlays/guard")?)?);
+    let scraped = json!({
+        "scheduler": { "enabled": false }, "guard": { "enabled": true },
+        "monitoring": { "podMonitor": { "enabled": true } },
+    });
+    let chart = tools.render("guard", "secondmate-guard", &scraped)?;
+    let kustomization = "\
+resources: [secondmate/manifests/overlays/guard]
+components: [secondmate/manifests/components/guard-pod-monitor]
+";
+    check(&comparable(chart)?, &comparable(tools.kustomize_beside_clone(kustomization)?)?);
 
     // Beside the scheduler: in its namespace, and everything that names it follows.
     let both = tools.render("secondmate", "schedulers", &json!({ "guard": { "enabled": true } }))?;
