@@ -5,7 +5,7 @@
 {{- $schedulers := list }}
 {{- $served := list }}
 {{- if .Values.scheduler.enabled }}
-{{- $shared := omit .Values "tenants" "guard" "scheduler" }}
+{{- $shared := omit .Values "tenants" "guard" "scheduler" "secure" }}
 {{- range $tenant, $own := default (dict "" (dict)) .Values.tenants }}
 {{- $suffix := ternary (printf "-%s" $tenant) "" (ne $tenant "") }}
 {{- $ownLabels := ternary (dict "secondmate.dev/tenant" $tenant) (dict) (ne $tenant "") }}
@@ -60,4 +60,17 @@ app.kubernetes.io/name: secondmate-guard
 {{- define "secondmate.image" -}}
 {{- $image := (first .).image }}
 {{- printf "%s:%s" $image.repository (default (last .).AppVersion $image.tag) | quote }}
+{{- end }}
+
+{{/* How an endpoint of a PodMonitor is scraped over HTTPS: the certificate is self-signed. */}}
+{{- define "secondmate.scrapeSecurely" -}}
+{{- if .Values.secure.enabled -}}
+scheme: https
+tlsConfig:
+  insecureSkipVerify: true
+authorization:
+  credentials:
+    name: {{ .Release.Name }}-scraper
+    key: token
+{{- end }}
 {{- end }}

@@ -82,11 +82,13 @@ fn the_default_is_what_the_manifests_are() -> Result<()> {
 /// What `docs/install.md` tells to apply, once as it stands and once with all that it has as comments.
 #[test]
 fn the_kustomization_of_the_docs_names_the_image_everywhere() -> Result<()> {
-    let Some(tools) = Tools::require_or_skip("the_kustomization_of_the_docs_names_the_image_everywhere") else {
+    let Some(tools) = Tools::require_or_skip("the_kustomization_of_the_docs_names_the_image_everywhere")
+    else {
         return Ok(());
     };
     let text = std::fs::read_to_string(manifests().join("../docs/install.md"))?;
-    let block = text.split("```yaml\n# kustomization.yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let block =
+        text.split("```yaml\n# kustomization.yaml\n").nth(1).and_then(|rest| rest.split("```").next());
     let block = block.context("a kustomization in docs/install.md")?;
     let all = block.replace("# components:", "components:").replace("# - ", "- ");
     for (kustomization, deployments, monitors) in [(block, 1, 0), (all.as_str(), 2, 2)] {
@@ -100,6 +102,58 @@ fn the_kustomization_of_the_docs_names_the_image_everywhere() -> Result<()> {
             );
         }
     }
+    Ok(())
+}
+
+/// With HTTPS the program takes the arguments, and its port is the one that is declared, probed, scraped and open.
+#[test]
+fn https_is_served_probed_and_scraped_at_one_port() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("https_is_served_probed_and_scraped_at_one_port") else {
+        return Ok(());
+    };
+    let monitoring = json!({ "podMonitor": { "enabled": true } });
+    let given = json!({ "secure": { "enabled": true }, "monitoring": monitoring });
+    let chart = tools.render("secondmate", "secondmate", &given)?;
+    let kustomization = "\
+resources: [secondmate/manifests]
+components:
+  - secondmate/manifests/components/https
+  - secondmate/manifests/components/pod-monitor-https
+";
+    let objects = tools.kustomize_beside_clone(kustomization)?;
+    check(&comparable(chart)?, &comparable(objects.clone())?);
+
+    let container = &objects["Deployment secondmate/secondmate"]["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["ports"], json!([{ "name": "metrics", "containerPort": 10259 }]));
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let get = &container[probe]["httpGet"];
+        assert_eq!((&get["port"], &get["scheme"]), (&json!("metrics"), &json!("HTTPS")), "{probe}");
+    }
+    assert_eq!(objects["Service secondmate/secondmate"]["spec"]["ports"][0]["port"], 10259);
+    let policy = &objects["NetworkPolicy secondmate/secondmate"]["spec"]["ingress"];
+    assert_eq!(policy, &json!([{ "ports": [{ "port": "metrics", "protocol": "TCP" }] }]));
+    let monitor = &objects["PodMonitor secondmate/secondmate"]["spec"]["podMetricsEndpoints"];
+    for endpoint in monitor.as_array().context("endpoints")? {
+        let secret = format!("Secret secondmate/{}", endpoint["authorization"]["credentials"]["name"])
+            .replace('"', "");
+        assert_eq!(endpoint["scheme"], "https");
+        assert!(objects.contains_key(&secret), "{secret}");
+    }
+
+    let args = container["args"].as_array().context("args")?.iter().filter_map(Value::as_str);
+    let args: Vec<&str> = args.collect();
+    assert!(args.contains(&"--secure-listen=0.0.0.0:10259"), "{args:?}");
+    let args = args.into_iter().map(|arg| match arg {
+        "--config=/etc/secondmate/config.yaml" => {
+            format!("--config={}", manifests().join("base/config.yaml").display())
+        }
+        arg => arg.replace("0.0.0.0:10259", "127.0.0.1:0"),
+    });
+    let output = Command::new(secondmate_binary()?).args(args).args(["--kubeconfig=/nowhere"]).output()?;
+    let text = String::from_utf8(output.stderr)?;
+    // It came as far as the cluster, which there is none of.
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("kubeconfig /nowhere: "), "{text}");
     Ok(())
 }
 
@@ -356,6 +410,8 @@ fn values_that_make_no_sense_are_refused() -> Result<()> {
         ),
         (json!({ "guard": { "enabled": true }, "tenants": { "guard": {} } }), "choose another name"),
         (json!({ "guard": { "failurePolicy": "Fail" } }), "failurePolicy"),
+        (json!({ "secure": { "enabled": "yes" } }), "secure"),
+        (json!({ "tenants": { "red": { "secure": { "enabled": true } } } }), "secure"),
         (json!({ "guard": { "clusterIP": "https://10.0.0.7/bind" } }), "clusterIP"),
     ] {
         let error = tools.render("secondmate", "secondmate", &value);
