@@ -51,6 +51,14 @@
 {{- end }}
 {{- end }}
 
+{{/* The name of a scheduler's ConfigMap: a list with the release's name and the scheduler. A new content makes a new name, and with it a
+rollout; a container of before it keeps its own. */}}
+{{- define "secondmate.configName" -}}
+{{- $scheduler := last . }}
+{{- $hash := include "secondmate.config" $scheduler.values | sha256sum | trunc 10 }}
+{{- printf "%s-config%s-%s" (first .) $scheduler.suffix $hash }}
+{{- end }}
+
 {{/* The labels of the guard. There is one in a cluster, so its names do not depend on the release; the program knows them by default. */}}
 {{- define "secondmate.guardLabels" -}}
 app.kubernetes.io/name: secondmate-guard

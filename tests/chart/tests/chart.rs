@@ -8,8 +8,8 @@ use secondmate_chart::{Objects, Tools, manifests};
 use secondmate_harness::secondmate_binary;
 use serde_json::{Value, json};
 
-/// What each side has and the other cannot have: kustomize makes the namespace, and names the ConfigMap after its content; Helm has
-/// the namespace from its command line, and puts a checksum into the pod template. Either way a new content makes a rollout.
+/// What each side has and the other cannot have: kustomize makes the namespace, Helm has it from its command line. Both name the ConfigMap
+/// after its content, so that a new content makes a rollout, but by different hashes.
 fn comparable(objects: Objects) -> Result<Objects> {
     let mut result = Objects::new();
     for (name, mut object) in objects {
@@ -26,11 +26,8 @@ fn comparable(objects: Objects) -> Result<Objects> {
                 name
             }
             Some("Deployment") => {
-                let pod = &mut object["spec"]["template"];
-                if let Some(metadata) = pod["metadata"].as_object_mut() {
-                    metadata.remove("annotations");
-                }
-                if let Some(volume) = pod["spec"].pointer_mut("/volumes/0/configMap/name") {
+                let pod = &mut object["spec"]["template"]["spec"];
+                if let Some(volume) = pod.pointer_mut("/volumes/0/configMap/name") {
                     *volume = "CONFIG".into();
                 }
                 name
@@ -40,6 +37,18 @@ fn comparable(objects: Objects) -> Result<Objects> {
         result.insert(name, object);
     }
     Ok(result)
+}
+
+/// The configuration that the Deployment of this name mounts.
+fn configuration<'a>(objects: &'a Objects, deployment: &str) -> Result<&'a str> {
+    let found = objects
+        .values()
+        .find(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == deployment);
+    let deployment = found.context("a Deployment")?;
+    let name = &deployment["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"];
+    let found =
+        objects.values().find(|object| object["kind"] == "ConfigMap" && object["metadata"]["name"] == *name);
+    found.and_then(|map| map["data"]["config.yaml"].as_str()).context("a configuration")
 }
 
 #[track_caller]
@@ -76,6 +85,31 @@ fn the_default_is_what_the_manifests_are() -> Result<()> {
         }
     }
     check(&comparable(monitored)?, &comparable(tools.kustomize("overlays/monitoring")?)?);
+    Ok(())
+}
+
+/// A container of before a change, started again, still finds its own configuration, and only what changed is rolled out.
+#[test]
+fn a_new_configuration_has_a_new_name() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("a_new_configuration_has_a_new_name") else { return Ok(()) };
+    let mounted = |values: Value| -> Result<Vec<String>> {
+        let objects = tools.render("team", "schedulers", &values)?;
+        let names = ["team-red", "team-blue"].map(|name| {
+            let deployment = &objects[&format!("Deployment schedulers/{name}")]["spec"]["template"];
+            let name = deployment["spec"]["volumes"][0]["configMap"]["name"].as_str();
+            let name = name.context("the name of a ConfigMap")?.to_owned();
+            ensure!(objects.contains_key(&format!("ConfigMap schedulers/{name}")), "{name} is not there");
+            Ok(name)
+        });
+        names.into_iter().collect()
+    };
+    let before = mounted(json!({ "tenants": { "red": {}, "blue": {} } }))?;
+    let other = json!({ "config": { "podMaxBackoffSeconds": 30 } });
+    let after = mounted(json!({ "tenants": { "red": {}, "blue": other } }))?;
+    assert_eq!(before, mounted(json!({ "replicas": 3, "tenants": { "red": {}, "blue": {} } }))?);
+    assert_eq!(before[0], after[0]);
+    assert_ne!(before[1], after[1]);
+    assert!(after[1].starts_with("team-config-blue-"), "{after:?}");
     Ok(())
 }
 
@@ -285,9 +319,7 @@ fn what_a_tenant_leaves_out_is_as_it_stands_for_all() -> Result<()> {
         |name: &str| container(name)["args"].as_array().is_some_and(|args| args.contains(&"-v=2".into()));
     assert_eq!((verbose("team-red"), verbose("team-blue")), (false, true));
     let config = |tenant: &str| -> Result<Value> {
-        let text =
-            objects[&format!("ConfigMap schedulers/team-config-{tenant}")]["data"]["config.yaml"].as_str();
-        Ok(serde_saphyr::from_str(text.context("a configuration")?)?)
+        Ok(serde_saphyr::from_str(configuration(&objects, &format!("team-{tenant}"))?)?)
     };
     let (red, blue) = (config("red")?, config("blue")?);
     assert_eq!((&red["podMaxBackoffSeconds"], &red["podInitialBackoffSeconds"]), (&json!(30), &json!(2)));
@@ -347,8 +379,7 @@ fn values_arrive_where_they_belong() -> Result<()> {
     });
     let objects = tools.render("tenants", "schedulers", &given)?;
 
-    let config = objects["ConfigMap schedulers/tenants-config"]["data"]["config.yaml"].as_str();
-    let documents: Vec<Value> = serde_saphyr::from_multiple(config.context("a configuration")?)?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(configuration(&objects, "tenants")?)?;
     let plugins = &given["profile"]["plugins"];
     let main = json!({
         "apiVersion": "kubescheduler.config.k8s.io/v1",
@@ -493,9 +524,8 @@ fn the_program_takes_the_configuration() -> Result<()> {
     let values =
         json!({ "schedulerNames": ["a", "b"], "secondmateConfig": { "preemption": { "victims": "all" } } });
     let objects = tools.render("secondmate", "secondmate", &values)?;
-    let config = objects["ConfigMap secondmate/secondmate-config"]["data"]["config.yaml"].as_str();
     let file = folder.path().join("config.yaml");
-    std::fs::write(&file, config.context("a configuration")?)?;
+    std::fs::write(&file, configuration(&objects, "secondmate")?)?;
     let cluster = manifests().join("../examples/pods/cluster.yaml");
     let output = Command::new(secondmate_binary()?)
         .args(["explain", "--from"])
