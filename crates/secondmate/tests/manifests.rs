@@ -174,6 +174,12 @@ fn the_images_have_the_authorities_of_certificates_and_ours_has_the_name_of_kube
     }
     let text = std::fs::read_to_string(root.join("Containerfile"))?;
     ensure!(text.contains("ln -s /secondmate /image/usr/local/bin/kube-scheduler"));
+    // Without a clone the program knows its commit from this alone, in the stage that builds it.
+    let (before, _) = text.split_once("RUN cargo build").context("a build")?;
+    ensure!(before.contains("ARG SECONDMATE_COMMIT"));
+    // Podman reads the one, docker the other.
+    let ignored = |file: &str| std::fs::read_to_string(root.join(file));
+    assert_eq!(ignored(".containerignore")?, ignored(".dockerignore")?);
     Ok(())
 }
 
