@@ -9,7 +9,8 @@ fn main() {
     let variable = |name| std::env::var(name).unwrap_or_default();
     let profile = variable("PROFILE");
     let given = variable("SECONDMATE_COMMIT");
-    // A build for development is not made again for each commit: it would have to be to know its own.
+    // Given where there is no clone, as in the build of an image. A build for development is not made again for each commit: it would have to
+    // be to know its own.
     let commit = match (given.as_str(), profile.as_str()) {
         ("", "release") => commit(&variable("CARGO_MANIFEST_DIR")),
         ("", _) => None,

@@ -131,7 +131,7 @@ fn plugins(text: &mut String, used: &mut BTreeSet<String>) {
     }
     text.push_str(
         "\n## Arguments of plugins\n\n`profiles[].pluginConfig[].args`, with the plugin's name in `name`. `apiVersion` and `kind` (`…Args`) \
-         may be given and must then be right.\n",
+         may be given and must then be right. Those of `LoadAware` and of WebAssembly guests are in [extending](extending.md).\n",
     );
     for name in with_arguments {
         write!(text, "\n### {name}\n").expect("writing to a String does not fail");

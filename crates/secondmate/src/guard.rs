@@ -30,14 +30,13 @@ pub(crate) const HEADING: &str = "Bind guard";
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  kubectl apply -k manifests/overlays/guard    # in a cluster
   secondmate guard --kubeconfig admin.conf --guard-listen 10.0.0.5:10362 \\
     --guard-name 10.0.0.5
   secondmate guard --guard-tls-cert-file tls.crt \\
     --guard-tls-private-key-file tls.key
 
-The ValidatingWebhookConfiguration must exist: see
-manifests/overlays/guard/webhook.yaml.";
+In a cluster, install it with manifests/overlays/guard: see docs/guard.md.
+The ValidatingWebhookConfiguration must exist (webhook.yaml there).";
 
 /// How the guard is served; the same for `guard` and `run`.
 #[derive(Clone, Debug, Args)]

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   secondmate tenants render -f tenants.yaml --dir manifests/overlays/tenants
-  kubectl apply -k manifests/overlays/tenants";
+  kubectl kustomize manifests/overlays/tenants";
 
 /// The longest name of a tenant: with what is put in front of it, the name of a Service and the value of a label.
 const NAME_LENGTH_MAX: usize = 50;

@@ -18,7 +18,8 @@ Examples:
 pub(crate) struct Version {
     /// The version of secondmate, also where plugins are built in.
     pub version: &'static str,
-    /// The commit, or `unknown`: builds for development do not know it.
+    /// `SECONDMATE_COMMIT` of the build, else in a release build the commit that is checked out. `unknown` in a build for development, and
+    /// where there is no clone, as in a container.
     pub commit: &'static str,
     /// `release` or `debug`, the target, and what was left out.
     pub build: Build,

@@ -102,6 +102,43 @@ fn one_port_is_open_and_all_use_it_by_its_name() -> Result<()> {
     Ok(())
 }
 
+/// The alerts are about schedulers and guards: each Deployment with metrics has a PodMonitor that finds its pods and their port.
+#[test]
+fn each_deployment_is_scraped_by_a_pod_monitor() -> Result<()> {
+    let mut folders = Vec::new();
+    kustomizations(&manifests(), &mut folders)?;
+    let mut objects: Vec<Value> = Vec::new();
+    for folder in folders {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.contains("deployment") || name.contains("podmonitor") {
+                objects.push(read(path.to_str().context("a path that is text")?)?);
+            }
+        }
+    }
+    let of = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
+    let (deployments, monitors) = (of("Deployment"), of("PodMonitor"));
+    assert_eq!(deployments.len(), 2, "the scheduler's and the guard's");
+    for deployment in deployments {
+        let (metadata, template) = (&deployment["metadata"], &deployment["spec"]["template"]);
+        let ports = template["spec"]["containers"][0]["ports"].as_array().context("ports")?;
+        assert!(ports.iter().any(|port| port["name"] == "metrics"), "{metadata}");
+        let monitor = monitors.iter().find(|monitor| {
+            monitor["metadata"]["namespace"] == metadata["namespace"]
+                && monitor["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
+        });
+        let monitor = monitor.with_context(|| format!("nothing scrapes {metadata}"))?;
+        let endpoints = monitor["spec"]["podMetricsEndpoints"].as_array().context("endpoints")?;
+        let scraped: Vec<_> =
+            endpoints.iter().map(|endpoint| (&endpoint["port"], &endpoint["path"])).collect();
+        let metrics = &json!("metrics");
+        let expected = [(metrics, &json!("/metrics")), (metrics, &json!("/metrics/slis"))];
+        assert_eq!(scraped, expected, "{metadata}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_image_is_pinned_to_this_version_and_the_namespaces_are_restricted() -> Result<()> {
     for folder in ["base", "overlays/guard"] {
@@ -137,6 +174,12 @@ fn the_images_have_the_authorities_of_certificates_and_ours_has_the_name_of_kube
     }
     let text = std::fs::read_to_string(root.join("Containerfile"))?;
     ensure!(text.contains("ln -s /secondmate /image/usr/local/bin/kube-scheduler"));
+    // Without a clone the program knows its commit from this alone, in the stage that builds it.
+    let (before, _) = text.split_once("RUN cargo build").context("a build")?;
+    ensure!(before.contains("ARG SECONDMATE_COMMIT"));
+    // Podman reads the one, docker the other.
+    let ignored = |file: &str| std::fs::read_to_string(root.join(file));
+    assert_eq!(ignored(".containerignore")?, ignored(".dockerignore")?);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 {{- $schedulers := list }}
 {{- $served := list }}
 {{- if .Values.scheduler.enabled }}
-{{- $shared := omit .Values "tenants" "guard" "scheduler" }}
+{{- $shared := omit .Values "tenants" "guard" "scheduler" "secure" }}
 {{- range $tenant, $own := default (dict "" (dict)) .Values.tenants }}
 {{- $suffix := ternary (printf "-%s" $tenant) "" (ne $tenant "") }}
 {{- $ownLabels := ternary (dict "secondmate.dev/tenant" $tenant) (dict) (ne $tenant "") }}
@@ -51,6 +51,14 @@
 {{- end }}
 {{- end }}
 
+{{/* The name of a scheduler's ConfigMap: a list with the release's name and the scheduler. A new content makes a new name, and with it a
+rollout; a container of before it keeps its own. */}}
+{{- define "secondmate.configName" -}}
+{{- $scheduler := last . }}
+{{- $hash := include "secondmate.config" $scheduler.values | sha256sum | trunc 10 }}
+{{- printf "%s-config%s-%s" (first .) $scheduler.suffix $hash }}
+{{- end }}
+
 {{/* The labels of the guard. There is one in a cluster, so its names do not depend on the release; the program knows them by default. */}}
 {{- define "secondmate.guardLabels" -}}
 app.kubernetes.io/name: secondmate-guard
@@ -60,4 +68,17 @@ app.kubernetes.io/name: secondmate-guard
 {{- define "secondmate.image" -}}
 {{- $image := (first .).image }}
 {{- printf "%s:%s" $image.repository (default (last .).AppVersion $image.tag) | quote }}
+{{- end }}
+
+{{/* How an endpoint of a PodMonitor is scraped over HTTPS: the certificate is self-signed. */}}
+{{- define "secondmate.scrapeSecurely" -}}
+{{- if .Values.secure.enabled -}}
+scheme: https
+tlsConfig:
+  insecureSkipVerify: true
+authorization:
+  credentials:
+    name: {{ .Release.Name }}-scraper
+    key: token
+{{- end }}
 {{- end }}

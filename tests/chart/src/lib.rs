@@ -88,8 +88,23 @@ impl Tools {
     ///
     /// It cannot be built.
     pub fn kustomize(&self, folder: &str) -> Result<Objects> {
-        let path = manifests().join(folder);
-        objects(&self.kubectl(&["kustomize", path.to_str().context("a path that is a text")?])?)
+        self.build(&manifests().join(folder))
+    }
+
+    /// The objects of a kustomization of somebody else's, beside a clone of this repository that is called `secondmate`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be built.
+    pub fn kustomize_beside_clone(&self, kustomization: &str) -> Result<Objects> {
+        let folder = tempfile::tempdir()?;
+        std::os::unix::fs::symlink(manifests().join("..").canonicalize()?, folder.path().join("secondmate"))?;
+        std::fs::write(folder.path().join("kustomization.yaml"), kustomization)?;
+        self.build(folder.path())
+    }
+
+    fn build(&self, folder: &Path) -> Result<Objects> {
+        objects(&self.kubectl(&["kustomize", folder.to_str().context("a path that is a text")?])?)
     }
 }
 

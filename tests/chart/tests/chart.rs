@@ -8,8 +8,8 @@ use secondmate_chart::{Objects, Tools, manifests};
 use secondmate_harness::secondmate_binary;
 use serde_json::{Value, json};
 
-/// What each side has and the other cannot have: kustomize makes the namespace, and names the ConfigMap after its content; Helm has
-/// the namespace from its command line, and puts a checksum into the pod template. Either way a new content makes a rollout.
+/// What each side has and the other cannot have: kustomize makes the namespace, Helm has it from its command line. Both name the ConfigMap
+/// after its content, so that a new content makes a rollout, but by different hashes.
 fn comparable(objects: Objects) -> Result<Objects> {
     let mut result = Objects::new();
     for (name, mut object) in objects {
@@ -26,11 +26,8 @@ fn comparable(objects: Objects) -> Result<Objects> {
                 name
             }
             Some("Deployment") => {
-                let pod = &mut object["spec"]["template"];
-                if let Some(metadata) = pod["metadata"].as_object_mut() {
-                    metadata.remove("annotations");
-                }
-                if let Some(volume) = pod["spec"].pointer_mut("/volumes/0/configMap/name") {
+                let pod = &mut object["spec"]["template"]["spec"];
+                if let Some(volume) = pod.pointer_mut("/volumes/0/configMap/name") {
                     *volume = "CONFIG".into();
                 }
                 name
@@ -40,6 +37,18 @@ fn comparable(objects: Objects) -> Result<Objects> {
         result.insert(name, object);
     }
     Ok(result)
+}
+
+/// The configuration that the Deployment of this name mounts.
+fn configuration<'a>(objects: &'a Objects, deployment: &str) -> Result<&'a str> {
+    let found = objects
+        .values()
+        .find(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == deployment);
+    let deployment = found.context("a Deployment")?;
+    let name = &deployment["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"];
+    let found =
+        objects.values().find(|object| object["kind"] == "ConfigMap" && object["metadata"]["name"] == *name);
+    found.and_then(|map| map["data"]["config.yaml"].as_str()).context("a configuration")
 }
 
 #[track_caller]
@@ -76,6 +85,109 @@ fn the_default_is_what_the_manifests_are() -> Result<()> {
         }
     }
     check(&comparable(monitored)?, &comparable(tools.kustomize("overlays/monitoring")?)?);
+    Ok(())
+}
+
+/// A container of before a change, started again, still finds its own configuration, and only what changed is rolled out.
+#[test]
+fn a_new_configuration_has_a_new_name() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("a_new_configuration_has_a_new_name") else { return Ok(()) };
+    let mounted = |values: Value| -> Result<Vec<String>> {
+        let objects = tools.render("team", "schedulers", &values)?;
+        let names = ["team-red", "team-blue"].map(|name| {
+            let deployment = &objects[&format!("Deployment schedulers/{name}")]["spec"]["template"];
+            let name = deployment["spec"]["volumes"][0]["configMap"]["name"].as_str();
+            let name = name.context("the name of a ConfigMap")?.to_owned();
+            ensure!(objects.contains_key(&format!("ConfigMap schedulers/{name}")), "{name} is not there");
+            Ok(name)
+        });
+        names.into_iter().collect()
+    };
+    let before = mounted(json!({ "tenants": { "red": {}, "blue": {} } }))?;
+    let other = json!({ "config": { "podMaxBackoffSeconds": 30 } });
+    let after = mounted(json!({ "tenants": { "red": {}, "blue": other } }))?;
+    assert_eq!(before, mounted(json!({ "replicas": 3, "tenants": { "red": {}, "blue": {} } }))?);
+    assert_eq!(before[0], after[0]);
+    assert_ne!(before[1], after[1]);
+    assert!(after[1].starts_with("team-config-blue-"), "{after:?}");
+    Ok(())
+}
+
+/// What `docs/install.md` tells to apply, once as it stands and once with all that it has as comments.
+#[test]
+fn the_kustomization_of_the_docs_names_the_image_everywhere() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("the_kustomization_of_the_docs_names_the_image_everywhere")
+    else {
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(manifests().join("../docs/install.md"))?;
+    let block =
+        text.split("```yaml\n# kustomization.yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let block = block.context("a kustomization in docs/install.md")?;
+    let all = block.replace("# components:", "components:").replace("# - ", "- ");
+    for (kustomization, deployments, monitors) in [(block, 1, 0), (all.as_str(), 2, 2)] {
+        let objects = tools.kustomize_beside_clone(kustomization)?;
+        let of = |kind: &str| objects.values().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
+        assert_eq!((of("Deployment").len(), of("PodMonitor").len()), (deployments, monitors));
+        for deployment in of("Deployment") {
+            assert_eq!(
+                deployment["spec"]["template"]["spec"]["containers"][0]["image"],
+                format!("registry.example.com/secondmate:{}", env!("CARGO_PKG_VERSION"))
+            );
+        }
+    }
+    Ok(())
+}
+
+/// With HTTPS the program takes the arguments, and its port is the one that is declared, probed, scraped and open.
+#[test]
+fn https_is_served_probed_and_scraped_at_one_port() -> Result<()> {
+    let Some(tools) = Tools::require_or_skip("https_is_served_probed_and_scraped_at_one_port") else {
+        return Ok(());
+    };
+    let monitoring = json!({ "podMonitor": { "enabled": true } });
+    let given = json!({ "secure": { "enabled": true }, "monitoring": monitoring });
+    let chart = tools.render("secondmate", "secondmate", &given)?;
+    let kustomization = "\
+resources: [secondmate/manifests]
+components:
+  - secondmate/manifests/components/https
+  - secondmate/manifests/components/pod-monitor-https
+";
+    let objects = tools.kustomize_beside_clone(kustomization)?;
+    check(&comparable(chart)?, &comparable(objects.clone())?);
+
+    let container = &objects["Deployment secondmate/secondmate"]["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["ports"], json!([{ "name": "metrics", "containerPort": 10259 }]));
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let get = &container[probe]["httpGet"];
+        assert_eq!((&get["port"], &get["scheme"]), (&json!("metrics"), &json!("HTTPS")), "{probe}");
+    }
+    assert_eq!(objects["Service secondmate/secondmate"]["spec"]["ports"][0]["port"], 10259);
+    let policy = &objects["NetworkPolicy secondmate/secondmate"]["spec"]["ingress"];
+    assert_eq!(policy, &json!([{ "ports": [{ "port": "metrics", "protocol": "TCP" }] }]));
+    let monitor = &objects["PodMonitor secondmate/secondmate"]["spec"]["podMetricsEndpoints"];
+    for endpoint in monitor.as_array().context("endpoints")? {
+        let secret = format!("Secret secondmate/{}", endpoint["authorization"]["credentials"]["name"])
+            .replace('"', "");
+        assert_eq!(endpoint["scheme"], "https");
+        assert!(objects.contains_key(&secret), "{secret}");
+    }
+
+    let args = container["args"].as_array().context("args")?.iter().filter_map(Value::as_str);
+    let args: Vec<&str> = args.collect();
+    assert!(args.contains(&"--secure-listen=0.0.0.0:10259"), "{args:?}");
+    let args = args.into_iter().map(|arg| match arg {
+        "--config=/etc/secondmate/config.yaml" => {
+            format!("--config={}", manifests().join("base/config.yaml").display())
+        }
+        arg => arg.replace("0.0.0.0:10259", "127.0.0.1:0"),
+    });
+    let output = Command::new(secondmate_binary()?).args(args).args(["--kubeconfig=/nowhere"]).output()?;
+    let text = String::from_utf8(output.stderr)?;
+    // It came as far as the cluster, which there is none of.
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("kubeconfig /nowhere: "), "{text}");
     Ok(())
 }
 
@@ -117,6 +229,16 @@ fn the_guard_is_that_of_the_overlay() -> Result<()> {
     let alone = json!({ "scheduler": { "enabled": false }, "guard": { "enabled": true } });
     let chart = tools.render("guard", "secondmate-guard", &alone)?;
     check(&comparable(chart)?, &comparable(tools.kustomize("overlays/guard")?)?);
+    let scraped = json!({
+        "scheduler": { "enabled": false }, "guard": { "enabled": true },
+        "monitoring": { "podMonitor": { "enabled": true } },
+    });
+    let chart = tools.render("guard", "secondmate-guard", &scraped)?;
+    let kustomization = "\
+resources: [secondmate/manifests/overlays/guard]
+components: [secondmate/manifests/components/guard-pod-monitor]
+";
+    check(&comparable(chart)?, &comparable(tools.kustomize_beside_clone(kustomization)?)?);
 
     // Beside the scheduler: in its namespace, and everything that names it follows.
     let both = tools.render("secondmate", "schedulers", &json!({ "guard": { "enabled": true } }))?;
@@ -197,9 +319,7 @@ fn what_a_tenant_leaves_out_is_as_it_stands_for_all() -> Result<()> {
         |name: &str| container(name)["args"].as_array().is_some_and(|args| args.contains(&"-v=2".into()));
     assert_eq!((verbose("team-red"), verbose("team-blue")), (false, true));
     let config = |tenant: &str| -> Result<Value> {
-        let text =
-            objects[&format!("ConfigMap schedulers/team-config-{tenant}")]["data"]["config.yaml"].as_str();
-        Ok(serde_saphyr::from_str(text.context("a configuration")?)?)
+        Ok(serde_saphyr::from_str(configuration(&objects, &format!("team-{tenant}"))?)?)
     };
     let (red, blue) = (config("red")?, config("blue")?);
     assert_eq!((&red["podMaxBackoffSeconds"], &red["podInitialBackoffSeconds"]), (&json!(30), &json!(2)));
@@ -259,8 +379,7 @@ fn values_arrive_where_they_belong() -> Result<()> {
     });
     let objects = tools.render("tenants", "schedulers", &given)?;
 
-    let config = objects["ConfigMap schedulers/tenants-config"]["data"]["config.yaml"].as_str();
-    let documents: Vec<Value> = serde_saphyr::from_multiple(config.context("a configuration")?)?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(configuration(&objects, "tenants")?)?;
     let plugins = &given["profile"]["plugins"];
     let main = json!({
         "apiVersion": "kubescheduler.config.k8s.io/v1",
@@ -322,6 +441,8 @@ fn values_that_make_no_sense_are_refused() -> Result<()> {
         ),
         (json!({ "guard": { "enabled": true }, "tenants": { "guard": {} } }), "choose another name"),
         (json!({ "guard": { "failurePolicy": "Fail" } }), "failurePolicy"),
+        (json!({ "secure": { "enabled": "yes" } }), "secure"),
+        (json!({ "tenants": { "red": { "secure": { "enabled": true } } } }), "secure"),
         (json!({ "guard": { "clusterIP": "https://10.0.0.7/bind" } }), "clusterIP"),
     ] {
         let error = tools.render("secondmate", "secondmate", &value);
@@ -403,9 +524,8 @@ fn the_program_takes_the_configuration() -> Result<()> {
     let values =
         json!({ "schedulerNames": ["a", "b"], "secondmateConfig": { "preemption": { "victims": "all" } } });
     let objects = tools.render("secondmate", "secondmate", &values)?;
-    let config = objects["ConfigMap secondmate/secondmate-config"]["data"]["config.yaml"].as_str();
     let file = folder.path().join("config.yaml");
-    std::fs::write(&file, config.context("a configuration")?)?;
+    std::fs::write(&file, configuration(&objects, "secondmate")?)?;
     let cluster = manifests().join("../examples/pods/cluster.yaml");
     let output = Command::new(secondmate_binary()?)
         .args(["explain", "--from"])

@@ -58,11 +58,13 @@ fn content(process: &mut Process) -> Result<()> {
 /// The scheduler of a tenant, as its Deployment runs it, binds a pod that names it.
 fn scheduler_works(cluster: &Cluster, tenant: &str, scheduler_name: &str) -> Result<()> {
     let api = cluster.api();
-    let name = format!("team-config-{tenant}");
+    let deployment = format!("team-{tenant}");
+    let pod = api.get(&format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{deployment}"))?;
+    let name = pod["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"].as_str();
+    let name = name.context("the name of a ConfigMap")?;
     let config = api.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{name}"))?;
     let file = cluster.directory().join(format!("{name}.yaml"));
     std::fs::write(&file, config["data"]["config.yaml"].as_str().context("a configuration")?)?;
-    let deployment = format!("team-{tenant}");
     let file = file.to_str().context("a path that is text")?;
     let mut process =
         cluster.start_secondmate(&deployment, &account(cluster, &deployment)?, &["--config", file])?;

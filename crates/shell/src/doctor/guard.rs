@@ -139,7 +139,7 @@ impl Doctor {
                     check::GUARD,
                     self.webhook(),
                     "it is not there, while a bind guard runs: the API server asks it about nothing",
-                    "apply manifests/overlays/guard (or name another configuration by --guard-webhook)",
+                    "install it as docs/guard.md says (or name another configuration by --guard-webhook)",
                 );
             }
             return;
