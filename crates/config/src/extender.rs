@@ -186,7 +186,8 @@ pub(crate) fn read(object: Object<'_>, problems: &Problems) -> Extender {
         bind_verb: object.text("bindVerb"),
         enable_https: object.boolean("enableHTTPS").unwrap_or(false),
         tls_config: object.object("tlsConfig").map(|tls| read_tls(tls, problems)),
-        http_timeout: object.duration("httpTimeout").filter(|timeout| *timeout != 0).map(to_duration),
+        // Go's client waits without end where it is negative, which nothing here does.
+        http_timeout: object.duration("httpTimeout").filter(|timeout| *timeout > 0).map(to_duration),
         node_cache_capable: object.boolean("nodeCacheCapable").unwrap_or(false),
         managed_resources: object
             .list("managedResources", |node, path| {

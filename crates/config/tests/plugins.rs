@@ -320,6 +320,15 @@ fn an_extender_is_exported_whole_or_without_secrets() {
 }
 
 #[test]
+fn a_timeout_that_is_none_is_not_given() {
+    for timeout in ["0s", "-5s"] {
+        let text = format!("{HEADER}extenders: [{{urlPrefix: http://x, httpTimeout: {timeout}}}]\n");
+        let configuration: Configuration = text.parse().expect("valid");
+        assert_eq!(configuration.extenders[0].http_timeout, None, "{timeout}");
+    }
+}
+
+#[test]
 fn names_from_the_command_line() {
     let configuration = Configuration::for_scheduler_names(&["a", "b"]).expect("two names");
     assert_eq!(configuration.scheduler_names(), ["a", "b"]);

@@ -58,16 +58,14 @@ pub(super) fn configuration(input: &[u8]) -> Result<bool, String> {
             return Ok(false);
         }
     };
-    let value = configuration.to_value();
-    // Fields that are left out of what is shown (secrets) or that name others than in-tree plugins come back otherwise.
-    if configuration.extenders.is_empty() {
-        let again = exported(&value).parse::<Configuration>();
-        match again {
-            Ok(again) => ensure(again.to_value() == value, "exported and read again it is the same", || {
-                format!("{value}\n{}", again.to_value())
-            })?,
-            Err(error) => return Err(format!("what is exported can be read: {error}\n{value}")),
+    let value = configuration.to_whole_value();
+    match exported(&value).parse::<Configuration>() {
+        Ok(again) => {
+            ensure(again.to_whole_value() == value, "exported and read again it is the same", || {
+                format!("{value}\n{}", again.to_whole_value())
+            })?
         }
+        Err(error) => return Err(format!("what is exported can be read: {error}\n{value}")),
     }
     ensure(configuration.fingerprint().len() == 16, "the fingerprint has its length", || {
         configuration.fingerprint()
