@@ -273,8 +273,11 @@ impl World {
     }
 }
 
+/// A number of the environment. One that cannot be read is no reason to run something else than was asked for.
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+    let text = std::env::var_os(name)?;
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    Some(number.unwrap_or_else(|| panic!("{name}={} is not a number", text.display())))
 }
 
 fn histories(past: bool) {
