@@ -296,7 +296,9 @@ fn histories(past: bool) {
         counts = [counts[0] + world.counts[0], counts[1] + world.counts[1]];
     }
     println!("{} approved, {} refused", counts[0], counts[1]);
-    assert!(counts.iter().all(|count| *count > 100), "{counts:?}");
+    // One history that is repeated may have fewer.
+    let least = if number("SEED").is_some() { 0 } else { 100 };
+    assert!(counts.iter().all(|count| *count > least), "{counts:?}");
 }
 
 #[test]
