@@ -26,6 +26,8 @@ const END_DEADLINE: Duration = Duration::from_secs(60);
 /// Lines of a log in a message.
 const TAIL: usize = 12;
 
+/// For how long the pods of a scene are bound at its pace.
+const BINDING_SECONDS: usize = 10;
 /// Writes that a scheduler with a pace makes at once.
 pub(crate) const BURST: usize = 10;
 
@@ -179,6 +181,12 @@ impl<'a> Ground<'a> {
         api.delete(&path)?;
         self.deleted.append(&mut self.pods);
         Ok(())
+    }
+
+    /// Bindings a second of a scheduler that takes [`BINDING_SECONDS`] for the pods of the scene: slow enough that there is a middle,
+    /// however late and on however slow a machine it is looked at.
+    pub fn pace(&self) -> usize {
+        self.scale.pods.div_ceil(BINDING_SECONDS)
     }
 
     /// Starts a scheduler of this scene. `pace` is its writes a second, or `None` for no limit.
