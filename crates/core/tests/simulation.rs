@@ -6,8 +6,21 @@
 use secondmate_simulation::{Log, Options, World, short};
 use std::time::{Duration, Instant};
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+/// A number of the environment. One that cannot be read is no reason to run something else than was asked for.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var_os(name)?;
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    Some(number.unwrap_or_else(|| panic!("{name}={} is not a number", text.display())))
+}
+
+/// The seeds of as many histories, or as the environment says.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("HISTORIES").unwrap_or(count),
+    };
+    assert!(!seeds.is_empty(), "HISTORIES=0 would show nothing");
+    seeds
 }
 
 fn run(seed: u64, options: Options, steps: usize) -> Vec<String> {
@@ -29,11 +42,8 @@ fn histories(name: &str, steps: usize, options: Options) {
 
 /// So many histories, unless the environment says otherwise.
 fn histories_of(name: &str, steps: usize, options: Options, count: u64) {
-    let seeds: Vec<u64> = match std::env::var("SEED").ok().and_then(|v| v.parse().ok()) {
-        Some(seed) => vec![seed],
-        None => (0..number("HISTORIES", count)).collect(),
-    };
-    let (count, began) = (seeds.len(), Instant::now());
+    let seeds = seeds(count);
+    let (count, began) = (seeds.end - seeds.start, Instant::now());
     let mut simulated = Duration::ZERO;
     for seed in seeds {
         println!("{name}: replay it with SEED={seed}");
@@ -167,7 +177,7 @@ fn a_history_that_is_measured_has_the_same_effects() {
 #[test]
 fn either_evaluation_has_the_same_effects() {
     let mut hits = 0;
-    for seed in 0..number("HISTORIES", 6) {
+    for seed in seeds(6) {
         // Without plugins that look further than the node more pods have a class.
         let options = Options { log: Log::Full, topology: seed % 2 == 0, ..EVERYTHING };
         let standing = run_world(seed, options, STEPS);

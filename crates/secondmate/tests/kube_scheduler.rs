@@ -1,5 +1,7 @@
 //! The command line of the real kube-scheduler is the judge of ours.
 
+mod support;
+
 use anyhow::{Context, Result, ensure};
 use secondmate_harness::{Program, require_programs_or_skip, skip};
 use std::collections::BTreeSet;
@@ -113,7 +115,9 @@ extenders:
 #[test]
 fn versions_and_mistakes_are_told() -> Result<()> {
     let run = |arguments: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_secondmate")).arg("kube-scheduler").args(arguments).output()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
+        command.arg("kube-scheduler").args(arguments);
+        support::output(command)
     };
     let text = String::from_utf8(run(&["--version"])?.stdout)?;
     assert!(text.starts_with("Kubernetes v1."), "{text}");

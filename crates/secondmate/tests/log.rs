@@ -3,10 +3,11 @@
 mod support;
 
 use anyhow::{Context, Result, ensure};
+use secondmate_harness::Lines;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 use support::{Killed, PATIENCE, until_ended};
 
@@ -72,16 +73,6 @@ fn scrape_until(address: &str, found: impl Fn(&str) -> bool) -> Result<()> {
     }
 }
 
-fn first_line(stdout: ChildStdout) -> Result<String> {
-    let (sender, line) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        let read = BufReader::new(stdout).read_line(&mut line);
-        let _ = sender.send(read.map(|_| line));
-    });
-    Ok(line.recv_timeout(PATIENCE).context("it prints nothing")??)
-}
-
 #[test]
 fn standard_error_that_nobody_reads() -> Result<()> {
     let (reader, writer) = std::io::pipe()?;
@@ -89,7 +80,8 @@ fn standard_error_that_nobody_reads() -> Result<()> {
     let mut command = playground(MANY_PODS, &["--keep", "--listen", &address]);
     let mut child = Killed(command.stderr(writer).spawn()?);
     let stdout = child.stdout.take().context("it is piped")?;
-    let summary: serde_json::Value = serde_json::from_str(&first_line(stdout)?)?;
+    let first_line = Lines::of(stdout).until(PATIENCE, "anything", |_| true)?;
+    let summary: serde_json::Value = serde_json::from_str(&first_line)?;
     assert_eq!(summary["bound"], MANY_PODS, "{summary}");
     scrape_until(&address, |text| {
         let dropped = "secondmate_log_lines_dropped_total{reason=\"full\"} ";
@@ -104,10 +96,11 @@ fn standard_error_that_nobody_reads() -> Result<()> {
 /// What the process says last is read, though much was waiting when it ended.
 #[test]
 fn the_last_lines_arrive() -> Result<()> {
-    let output = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
+    command
         .args(["run", "--scheduler-name", "x", "--kubeconfig", "/nowhere", "--listen", "127.0.0.1:0"])
-        .env("RUST_LOG", "trace")
-        .output()?;
+        .env("RUST_LOG", "trace");
+    let output = support::output(command)?;
     let text = String::from_utf8(output.stderr)?;
     let last = text.lines().last().unwrap_or_default();
     assert!(last.starts_with("error: kubeconfig /nowhere: "), "{text}");
@@ -120,7 +113,7 @@ fn the_fatal_error_is_a_line_of_the_log_in_json() -> Result<()> {
     let run = ["run", "--log-format", "json", "--listen", "127.0.0.1:0"];
     let kube_scheduler = ["kube-scheduler", "--logging-format=json", "--secure-port=0"];
     let nowhere = "cannot read the configuration /nowhere.yaml: ";
-    for (command, arguments, filter, expected) in [
+    for (subcommand, arguments, filter, expected) in [
         (
             &run[..],
             &["--scheduler-name", "x", "--kubeconfig", "/nowhere"][..],
@@ -131,11 +124,9 @@ fn the_fatal_error_is_a_line_of_the_log_in_json() -> Result<()> {
         (&kube_scheduler, &["--config", "/nowhere.yaml"], "", nowhere),
         (&run, &["--scheduler-name", "x"], "a=loud", "RUST_LOG=\"a=loud\" is not a log filter"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_secondmate"))
-            .args(command)
-            .args(arguments)
-            .env("RUST_LOG", filter)
-            .output()?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
+        command.args(subcommand).args(arguments).env("RUST_LOG", filter);
+        let output = support::output(command)?;
         let text = String::from_utf8(output.stderr)?;
         let lines: Vec<serde_json::Value> =
             text.lines().map(serde_json::from_str).collect::<Result<_, _>>().context(text.clone())?;

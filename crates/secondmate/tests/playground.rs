@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // All of this is test code, where a panic is how a failure looks.
 
+mod support;
+
+use secondmate_harness::Lines;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use support::{Killed, PATIENCE};
 
 fn playground(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_secondmate"));
@@ -19,7 +23,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    playground(arguments).output().unwrap()
+    support::output(playground(arguments)).unwrap()
 }
 
 /// The JSON summary of a playground that ends well.
@@ -183,14 +187,8 @@ fn manifests_come_from_standard_input_and_bring_their_own_nodes() {
     };
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [
         node("small-1"), node("small-2"), pod("fits", "2"), pod("fits-too", "1500m"), pod("does-not", "2")]});
-    let mut child = playground(&["-f", "-", "--scheduler-name", "tenant-a", "-o", "json"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(list.to_string().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let command = playground(&["-f", "-", "--scheduler-name", "tenant-a", "-o", "json"]);
+    let output = secondmate_harness::run(command, list.to_string().as_bytes(), PATIENCE).unwrap();
     let summary = summary(&output);
     // Whichever of the three comes last.
     assert_eq!((&summary["bound"], &summary["pending"]), (&json!(2), &json!(1)), "{summary}");
@@ -517,18 +515,20 @@ fn the_end_of_the_time_is_an_end() {
 
 #[test]
 fn an_interrupted_playground_says_how_far_it_came() {
-    let mut child = playground(&["--nodes", "1", "--pods", "1000", "--rate", "1", "-o", "json"])
+    let child = playground(&["--nodes", "1", "--pods", "1000", "--rate", "1", "-o", "json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut child = Killed(child);
+    let lines = Lines::of(child.stderr.take().unwrap());
     let bound = |line: &str| line.contains("/1000 pods bound") && !line.starts_with("0/");
-    assert!(lines.any(|line| bound(&line.unwrap())), "no progress");
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    lines.until(PATIENCE, "that a pod is bound", bound).unwrap();
+    support::interrupt(&child).unwrap();
+    assert_eq!(support::until_ended(&mut child).unwrap(), Some(130));
+    let mut out = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    let summary: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(summary["ended"], "interrupted");
     assert!(summary["bound"].as_u64().unwrap() >= 1, "{summary}");
 }

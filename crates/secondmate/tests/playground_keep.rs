@@ -3,34 +3,28 @@
 
 #![allow(clippy::unwrap_used)] // All of this is test code, where a panic is how a failure looks.
 
-use secondmate_harness::{Program, require_programs_or_skip};
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod support;
 
-/// Whoever waits longer waits for ever.
-const PATIENCE: Duration = Duration::from_secs(120);
+use secondmate_harness::{Lines, Program, require_programs_or_skip};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{Killed, PATIENCE, interrupt, until_ended};
+
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A playground that stays up; killed with the test.
 struct Playground {
-    child: Child,
+    child: Killed,
     folder: tempfile::TempDir,
-}
-
-impl Drop for Playground {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Playground {
     /// Starts it and waits for its invitation. Returns what it said up to there.
     fn start(arguments: &[&str]) -> (Self, String) {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+        let child = Command::new(env!("CARGO_BIN_EXE_secondmate"))
             .args(["playground", "--keep", "--kubeconfig-out"])
             .arg(folder.path().join("kubeconfig"))
             .args(arguments)
@@ -40,20 +34,11 @@ impl Playground {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let this = Self { child, folder };
-        let mut said = String::new();
-        // It ends by itself when something is wrong, so that this reads to the end then.
-        for line in lines.by_ref() {
-            let line = line.unwrap();
-            said = format!("{said}{line}\n");
-            if line.starts_with("Pods with `schedulerName: ") {
-                // The rest must not fill the pipe.
-                std::thread::spawn(move || lines.count());
-                return (this, said);
-            }
-        }
-        panic!("it did not stay up: {said}");
+        let mut this = Self { child: Killed(child), folder };
+        let lines = Lines::of(this.child.stderr.take().unwrap());
+        let invites = |line: &str| line.starts_with("Pods with `schedulerName: ");
+        let said = lines.until(PATIENCE, "that it is up", invites).unwrap();
+        (this, said)
     }
 
     fn kubeconfig(&self) -> PathBuf {
@@ -62,19 +47,11 @@ impl Playground {
 
     /// Asks it to end, and returns its standard output.
     fn interrupt(mut self) -> String {
-        let asked = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
-        assert!(asked.success());
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it does not end");
-            std::thread::sleep(PAUSE);
-        };
+        interrupt(&self.child).unwrap();
+        let code = until_ended(&mut self.child).unwrap();
         let mut out = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-        assert!(status.success(), "{status}: {out}");
+        assert_eq!(code, Some(0), "{out}");
         out
     }
 }
@@ -88,15 +65,14 @@ struct Kubectl<'a> {
 impl Kubectl<'_> {
     /// Runs it: whether it succeeded, and what it said; columns are squeezed to single spaces.
     fn run(&self, arguments: &[&str]) -> (bool, String) {
-        let output = Command::new(self.program)
+        let mut command = Command::new(self.program);
+        command
             .args(arguments)
             .current_dir(self.home)
             // Its cache of discovery belongs to this playground alone.
             .env("HOME", self.home)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .env("KUBECONFIG", &self.kubeconfig);
+        let output = support::output(command).unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let success = output.status.success();
         // What goes to standard error of a success is a warning.

@@ -1,5 +1,7 @@
 //! `secondmate run` as a process: what it says to bad input, how it starts, stops and hands over.
 
+mod support;
+
 use anyhow::{Context, Result, bail, ensure};
 use secondmate_harness::{Asker, get_unverified};
 use secondmate_sandbox::{KubeletOptions, NodeShape, Options, Sandbox};
@@ -17,7 +19,7 @@ fn run(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Output {
     command.arg("run").args(arguments).args(["--listen", "127.0.0.1:0"]);
     command.env_remove("KUBECONFIG").env_remove("KUBERNETES_SERVICE_HOST").env("HOME", "/nonexistent");
     change(&mut command);
-    command.output().expect("the program starts")
+    support::output(command).expect("the program starts, and ends")
 }
 
 /// The error that it ends with; it must have failed.
@@ -175,9 +177,7 @@ impl Scheduler {
     }
 
     fn terminate(&self) -> Result<()> {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
-        ensure!(status.success(), "kill: {status}");
-        Ok(())
+        support::terminate(&self.child)
     }
 
     async fn until_ended(&mut self) -> Result<Option<i32>> {

@@ -43,7 +43,7 @@ async fn the_guard_beside_a_scheduler_decides_about_the_binds_of_others() -> Res
             "rules": [{
                 "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/binding"],
             }],
-            "failurePolicy": "Fail", "timeoutSeconds": 2, "sideEffects": "NoneOnDryRun",
+            "failurePolicy": "Fail", "timeoutSeconds": 5, "sideEffects": "NoneOnDryRun",
             "admissionReviewVersions": ["v1"],
         }],
     }))?;

@@ -2,15 +2,15 @@
 //! output is what they say. Two things are otherwise than for a reader: the clone lies elsewhere than in `../secondmate`, and what is
 //! built for these tests is not built again (the same target folder and lock file, and no `--release`).
 
-use std::io::{BufRead, BufReader, Read, Write};
+use secondmate_harness::{Lines, run};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Whoever waits longer waits for ever. Nothing but a build takes so long.
 const PATIENCE: Duration = Duration::from_secs(1800);
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// A step of the document.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Reader {
         if command.starts_with("cargo run -- run ") {
             return self.schedule(&command);
         }
-        let output = finished(&mut self.shell(&command));
+        let output = run(self.shell(&command), b"", PATIENCE).expect("it ends");
         let (out, errors) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{command}:\n{errors}");
@@ -124,7 +124,7 @@ impl Reader {
         let server = text.lines().find_map(|line| line.trim().strip_prefix("server: http://"));
         // The usual ports may be taken on the machine of a test.
         let mut shell = self.shell(&format!("{command} --listen 127.0.0.1:0 --debug-listen off"));
-        let mut scheduler = Running::start(shell.env("KUBECONFIG", &kubeconfig), "became leader");
+        let scheduler = Running::start(shell.env("KUBECONFIG", &kubeconfig), "became leader");
         create_pod(server.expect("a server"), "web-1");
         scheduler.until("web-1");
     }
@@ -133,7 +133,7 @@ impl Reader {
 /// A program that is killed with the test, and the lines of its standard error.
 struct Running {
     child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
+    lines: Lines,
 }
 
 impl Drop for Running {
@@ -152,23 +152,14 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let mut this = Self { child, lines };
+        let lines = Lines::of(child.stderr.take().expect("it is piped"));
+        let this = Self { child, lines };
         this.until(text);
         this
     }
 
-    /// It ends by itself when something is wrong, so that this reads to the end then.
-    fn until(&mut self, text: &str) {
-        let mut said = String::new();
-        for line in self.lines.by_ref() {
-            let line = line.expect("a text");
-            if line.contains(text) {
-                return;
-            }
-            said = format!("{said}{line}\n");
-        }
-        panic!("it ended before it said {text:?}:\n{said}");
+    fn until(&self, text: &str) {
+        self.lines.until(PATIENCE, text, |line| line.contains(text)).expect("it says so");
     }
 }
 
@@ -186,35 +177,6 @@ fn create_pod(server: &str, name: &str) {
     let mut answer = String::new();
     connection.read_to_string(&mut answer).expect("it answers");
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
-}
-
-/// The output of a program that is given its time.
-fn finished(command: &mut Command) -> Output {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    // Both are read meanwhile, so that no pipe is full.
-    let read = |mut stream: Box<dyn Read + Send>| {
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            stream.read_to_end(&mut bytes).map(|_| bytes)
-        })
-    };
-    let out = read(Box::new(child.stdout.take().expect("it is piped")));
-    let errors = read(Box::new(child.stderr.take().expect("it is piped")));
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("a child") {
-            break status;
-        }
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            panic!("{command:?} does not end");
-        }
-        std::thread::sleep(PAUSE);
-    };
-    let bytes = |thread: std::thread::JoinHandle<std::io::Result<Vec<u8>>>| {
-        thread.join().expect("it only reads").expect("a pipe")
-    };
-    Output { status, stdout: bytes(out), stderr: bytes(errors) }
 }
 
 #[test]

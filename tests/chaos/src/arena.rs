@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use secondmate_harness::{Binaries, Cluster, NodeShape, Options, Process, wait_until};
+use secondmate_harness::{Binaries, Cluster, MeasuredScheduler, NodeShape, Options, Process, wait_until};
 use secondmate_suite::{Audit, DEADLINE, node_of, over_allocatable, pod, requests};
 use serde_json::{Value, json};
 
@@ -20,12 +20,14 @@ const POD_MILLI_CPU: usize = 50;
 /// Pods that are there at a time at most: what the nodes have room for.
 pub(crate) const PODS_MAX: usize = NODES * 4_000 / POD_MILLI_CPU;
 /// Pods of each scene that fit on no node.
-const GIANTS: usize = 2;
+pub(crate) const GIANTS: usize = 2;
 /// A scheduler that is asked to end gives its last writes 15 s.
 const END_DEADLINE: Duration = Duration::from_secs(60);
 /// Lines of a log in a message.
 const TAIL: usize = 12;
 
+/// For how long the pods of a scene are bound at its pace.
+const BINDING_SECONDS: usize = 10;
 /// Writes that a scheduler with a pace makes at once.
 pub(crate) const BURST: usize = 10;
 
@@ -181,9 +183,32 @@ impl<'a> Ground<'a> {
         Ok(())
     }
 
+    /// Bindings a second of a scheduler that takes [`BINDING_SECONDS`] for the pods of the scene: slow enough that there is a middle,
+    /// however late and on however slow a machine it is looked at.
+    pub fn pace(&self) -> usize {
+        self.scale.pods.div_ceil(BINDING_SECONDS)
+    }
+
     /// Starts a scheduler of this scene. `pace` is its writes a second, or `None` for no limit.
     pub fn start(&self, kubeconfig: &Path, pace: Option<usize>, arguments: &[&str]) -> Result<Process> {
+        let file = self.configuration(pace)?;
+        let common = ["--config", &file, "--listen", "127.0.0.1:0", "--debug-listen", "off"];
+        self.cluster.start_secondmate(&self.next_name(), kubeconfig, &[arguments, &common].concat())
+    }
+
+    /// The same without a limit, with metrics that are read.
+    pub fn start_measured(&self, arguments: &[&str]) -> Result<MeasuredScheduler> {
+        let file = self.configuration(None)?;
+        self.cluster.start_measured_secondmate(&self.next_name(), &[arguments, &["--config", &file]].concat())
+    }
+
+    fn next_name(&self) -> String {
         self.started.set(self.started.get() + 1);
+        format!("{}-{}", self.name, self.started.get())
+    }
+
+    /// Writes the configuration of a scheduler of this scene.
+    fn configuration(&self, pace: Option<usize>) -> Result<String> {
         let mut configuration = json!({
             "apiVersion": "kubescheduler.config.k8s.io/v1",
             "kind": "KubeSchedulerConfiguration",
@@ -194,10 +219,7 @@ impl<'a> Ground<'a> {
         }
         let file = self.cluster.directory().join(format!("{}.config", self.name));
         std::fs::write(&file, configuration.to_string())?;
-        let file = file.to_str().context("a path that is text")?;
-        let common = ["--config", file, "--listen", "127.0.0.1:0", "--debug-listen", "off"];
-        let name = format!("{}-{}", self.name, self.started.get());
-        self.cluster.start_secondmate(&name, kubeconfig, &[arguments, &common].concat())
+        Ok(file.to_str().context("a path that is text")?.to_owned())
     }
 
     /// The kubeconfig of a scheduler that reaches the API server directly.

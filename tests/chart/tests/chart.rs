@@ -1,12 +1,15 @@
 //! The chart agrees with `manifests`, is refused values that make no sense, and its workload runs.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use secondmate_chart::{Objects, Tools, manifests};
-use secondmate_harness::secondmate_binary;
+use secondmate_harness::{Lines, secondmate_binary};
 use serde_json::{Value, json};
+
+/// Whoever waits longer waits for ever.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What each side has and the other cannot have: kustomize makes the namespace, Helm has it from its command line. Both name the ConfigMap
 /// after its content, so that a new content makes a rollout, but by different hashes.
@@ -470,16 +473,11 @@ impl Playground {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
-        let mut lines = BufReader::new(child.stderr.take().context("its standard error")?).lines();
+        let lines = Lines::of(child.stderr.take().context("its standard error")?);
+        // It is killed where it does not come up, too.
         let this = Self(child);
-        for line in lines.by_ref() {
-            if line?.starts_with("Pods with `schedulerName: ") {
-                // The rest must not fill the pipe.
-                std::thread::spawn(move || lines.count());
-                return Ok(this);
-            }
-        }
-        anyhow::bail!("the playground did not stay up")
+        lines.until(PATIENCE, "that it is up", |line| line.starts_with("Pods with `schedulerName: "))?;
+        Ok(this)
     }
 }
 

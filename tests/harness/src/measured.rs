@@ -27,10 +27,10 @@ impl Cluster {
     ///
     /// When it cannot be started.
     pub fn start_measured_secondmate(&self, name: &str, arguments: &[&str]) -> Result<MeasuredScheduler> {
-        self.start_measured(secondmate_binary()?, name, arguments)
+        self.start_measured(secondmate_binary()?, name, self.kubeconfig(), arguments)
     }
 
-    /// The same with another program that has secondmate's subcommands.
+    /// The same with another program that has secondmate's subcommands, or as another user.
     ///
     /// # Errors
     ///
@@ -39,12 +39,13 @@ impl Cluster {
         &self,
         program: &Path,
         name: &str,
+        kubeconfig: &Path,
         arguments: &[&str],
     ) -> Result<MeasuredScheduler> {
         let port = Port::claim()?;
         let listen = format!("127.0.0.1:{}", port.number());
         let arguments = [arguments, &["--listen", &listen, "--debug-listen", "off"]].concat();
-        let process = self.start_program(program, name, self.kubeconfig(), &arguments)?;
+        let process = self.start_program(program, name, kubeconfig, &arguments)?;
         Ok(MeasuredScheduler { process, metrics: self.api().at(&format!("http://{listen}")), _port: port })
     }
 }

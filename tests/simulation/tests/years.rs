@@ -41,6 +41,7 @@ fn kept_histories_break_nothing() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .collect();
     files.sort();
+    assert!(!files.is_empty(), "there is no history in {}", folder.display());
     for file in files {
         println!("replay it with cargo xtask simulate --replay {}", file.display());
         let text = std::fs::read_to_string(&file).expect("it can be read");

@@ -31,7 +31,8 @@ fn stage(test: &str) -> Result<Option<&'static Stage>> {
 /// Starts a scheduler with a configuration, for as long as the test lives.
 fn start(stage: &Stage, program: &Path, name: &str, configuration: &Path) -> Result<MeasuredScheduler> {
     let configuration = configuration.to_str().context("a path that is text")?;
-    stage.cluster.start_measured(program, name, &["--config", configuration, "--leader-elect=false"])
+    let arguments = ["--config", configuration, "--leader-elect=false"];
+    stage.cluster.start_measured(program, name, stage.cluster.kubeconfig(), &arguments)
 }
 
 /// Writes a configuration with these profiles.

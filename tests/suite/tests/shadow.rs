@@ -1,7 +1,7 @@
 //! A shadow of the real kube-scheduler: in a quiet cluster every decision is one that we could have made.
 
 use anyhow::{Context, Result, ensure};
-use secondmate_harness::{Cluster, Options, SchedulerOptions};
+use secondmate_harness::{Cluster, Options, SchedulerOptions, secondmate_binary};
 use secondmate_suite::{DEADLINE, DEFAULT, SharedStage, Stage, World, merge, node, node_of, pod, requests};
 use serde_json::{Map, Value, json};
 
@@ -84,9 +84,10 @@ fn in_a_quiet_cluster_every_decision_of_kube_scheduler_is_as_good_as_ours() -> R
     let path = path.to_str().context("a path that is text")?;
     // A user who may read and nothing else, so that nothing could be written.
     let reader = reader(stage)?;
-    let mut shadow =
-        stage.start_secondmate(&reader, &["--shadow", DEFAULT, "--config", path, "--debug-listen=off"])?;
-    stage.wait("the shadow's caches", || Ok(shadow.log()?.contains("caches synced").then_some(())))?;
+    let arguments = ["--shadow", DEFAULT, "--config", path];
+    let mut shadow = stage.cluster.start_measured(secondmate_binary()?, "the-shadow", &reader, &arguments)?;
+    stage
+        .wait("the shadow's caches", || Ok(shadow.process.log()?.contains("caches synced").then_some(())))?;
 
     for number in 0..PODS {
         let name = format!("pod-{number:02}");
@@ -105,8 +106,12 @@ fn in_a_quiet_cluster_every_decision_of_kube_scheduler_is_as_good_as_ours() -> R
         let rejected = |pod: &Value| pod["status"]["conditions"][0]["reason"] == "Unschedulable";
         Ok(pod.filter(|pod| rejected(pod)).map(|_| ()))
     })?;
-    let status = shadow.terminate(DEADLINE)?;
-    let log = shadow.log()?;
+    stage.wait("every decision to be compared", || {
+        let compared = shadow.value("secondmate_shadow_decisions_total")?;
+        Ok((compared >= (PODS + 1) as f64).then_some(()))
+    })?;
+    let status = shadow.process.terminate(DEADLINE)?;
+    let log = shadow.process.log()?;
     ensure!(status.code() == Some(0), "{log}");
     let summary: Vec<&str> = log.lines().skip_while(|line| !line.starts_with("shadow of ")).collect();
     let expected = format!("shadow of {DEFAULT}: {0} decisions compared, {0} agreed (100.0 %)", PODS + 1);

@@ -162,7 +162,8 @@ fn random_event(random: &mut Random, pods: usize) -> (ClusterEvent, ObjectChange
 
 #[test]
 fn asking_one_of_a_kind_moves_the_pods_that_asking_each_moves() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_128_u64);
+    let given = std::env::var("SEED").ok();
+    let seed = given.map_or(20_261_128_u64, |seed| seed.parse().expect("SEED is a number"));
     println!("seed {seed}; SEED={seed} repeats it");
     let mut random = Random::new(seed);
     let (mut kinds, mut each) = (World::new(false), World::new(true));

@@ -18,8 +18,11 @@ use cluster::{About, Cluster};
 use secondmate_cycle::{StandingCounts, StandingSettings};
 use secondmate_model::Atom;
 
+/// A number of the environment. One that cannot be read is no reason to run something else than was asked for.
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
+    let text = std::env::var_os(name)?;
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    Some(number.unwrap_or_else(|| panic!("{name}={} is not a number", text.display())))
 }
 
 /// Runs histories, each of so many steps, and adds up what the standing evaluation did; and how many pods with claims it served.
@@ -27,6 +30,7 @@ fn histories(name: &str, count: u64, settings: StandingSettings, about: About) -
     let from = number("FROM").unwrap_or(0);
     let seeds = from..from + number("HISTORIES").unwrap_or(count);
     let seeds = number("SEED").map_or(seeds, |seed| seed..seed + 1);
+    assert!(!seeds.is_empty(), "HISTORIES=0 would show nothing");
     let (mut sum, mut claims_served) = (StandingCounts::default(), 0);
     for seed in seeds {
         println!("{name}: replay it with SEED={seed}");
@@ -56,7 +60,9 @@ fn history(seed: u64, settings: StandingSettings, about: About) -> (StandingCoun
     // Few nodes change between two pods here: every other history looks at them over columns all the same.
     let columns_from = if seed.is_multiple_of(2) { settings.columns_from } else { 0 };
     let mut cluster = Cluster::new(seed, StandingSettings { columns_from, ..settings }, about);
-    for step in 0..number("STEPS").unwrap_or(150) {
+    let steps = number("STEPS").unwrap_or(150);
+    assert!(steps > 0, "STEPS=0 would show nothing");
+    for step in 0..steps {
         let what = cluster.change();
         if let Err(difference) = cluster.ask() {
             panic!("seed {seed}, step {step} ({what}): {difference}");

@@ -273,8 +273,11 @@ impl World {
     }
 }
 
+/// A number of the environment. One that cannot be read is no reason to run something else than was asked for.
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+    let text = std::env::var_os(name)?;
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    Some(number.unwrap_or_else(|| panic!("{name}={} is not a number", text.display())))
 }
 
 fn histories(past: bool) {
@@ -293,7 +296,9 @@ fn histories(past: bool) {
         counts = [counts[0] + world.counts[0], counts[1] + world.counts[1]];
     }
     println!("{} approved, {} refused", counts[0], counts[1]);
-    assert!(counts.iter().all(|count| *count > 100), "{counts:?}");
+    // One history that is repeated may have fewer.
+    let least = if number("SEED").is_some() { 0 } else { 100 };
+    assert!(counts.iter().all(|count| *count > least), "{counts:?}");
 }
 
 #[test]

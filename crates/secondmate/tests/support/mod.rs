@@ -2,8 +2,9 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use anyhow::{Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use std::net::TcpListener;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes: only a hang reaches it.
@@ -47,9 +48,17 @@ pub fn until_ended(child: &mut Child) -> Result<Option<i32>> {
 }
 
 pub fn terminate(child: &Child) -> Result<()> {
-    let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
-    ensure!(status.success(), "kill: {status}");
-    Ok(())
+    Ok(kill_process(Pid::from_child(child), Signal::TERM)?)
+}
+
+/// What Ctrl-C in a terminal does.
+pub fn interrupt(child: &Child) -> Result<()> {
+    Ok(kill_process(Pid::from_child(child), Signal::INT)?)
+}
+
+/// The output of a program that ends by itself; an error where it stays up.
+pub fn output(command: Command) -> Result<Output> {
+    secondmate_harness::run(command, b"", PATIENCE)
 }
 
 /// An address on loopback where nobody listens now.

@@ -1,6 +1,7 @@
 //! An HTTP extender beside the scheduler: what it is sent, what it decides, and what becomes of pods when it fails.
 
 use crate::fixture::{NAME, bound, events_of, options, pod, sandbox, until, until_bound};
+use rustix::fs::{Mode, OFlags};
 use secondmate_config::{Configuration, Extender, ExtenderTls, PluginCatalogue, make_profiles};
 use secondmate_sandbox::Sandbox;
 use secondmate_shell::Shell;
@@ -356,7 +357,7 @@ async fn redirects_that_keep_the_question_are_followed_and_credentials_are_sent_
     shell.stop().await;
 }
 
-/// A certificate that is a FIFO, to which somebody writes only after a while: the start can be given up before.
+/// A certificate that is a FIFO, to which nobody writes: the start waits for it, and can be given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_waits_for_a_certificate_can_be_given_up() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -373,15 +374,18 @@ async fn a_start_that_waits_for_a_certificate_can_be_given_up() {
     };
     let sandbox = sandbox(1).await;
     let options = secondmate_shell::Options { extenders: vec![waits], ..options(&sandbox) };
-    let written = Arc::new(Mutex::new(false));
-    let writes = Arc::clone(&written);
-    let writer = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(3));
-        *writes.lock().expect("nobody panics with it") = true;
-        // Each end waits for the other.
-        drop(std::fs::OpenOptions::new().write(true).open(&fifo));
-    });
-    let start = tokio::time::timeout(Duration::from_millis(300), Shell::start(options)).await;
-    assert!(start.is_err() && !*written.lock().expect("nobody panics with it"));
-    writer.join().expect("it writes");
+    let start = tokio::spawn(Shell::start(options));
+    // It can be opened for writing at once only while somebody reads.
+    let open = || rustix::fs::open(&fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+    let mut writer = None;
+    until("the start reads the certificate", || {
+        writer = open();
+        writer.is_some()
+    })
+    .await;
+    start.abort();
+    let end = tokio::time::timeout(Duration::from_secs(60), start).await.expect("it is given up");
+    assert!(end.is_err_and(|end| end.is_cancelled()));
+    // Only now is there an end to be read.
+    drop(writer);
 }

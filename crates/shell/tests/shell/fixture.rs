@@ -121,11 +121,18 @@ pub async fn until_core(shell: &Shell, what: &str, yes: fn(&secondmate_core::Sch
     }
 }
 
+/// Checks the core's invariants. A core that has ended has none, which is no good sign.
+pub async fn check_core(shell: &Shell) -> Result<()> {
+    match shell.look(|core, _| core.check()).await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(broken)) => bail!("{broken}"),
+        None => bail!("the core has ended"),
+    }
+}
+
 /// Checks the core's invariants, and the cache against the cluster.
 pub async fn check(shell: &Shell) -> Result<()> {
-    if let Some(Err(broken)) = shell.look(|core, _| core.check()).await {
-        bail!("{broken}");
-    }
+    check_core(shell).await?;
     let differences = shell.compare_cache().await?;
     if !differences.is_empty() {
         bail!("{differences:?}");

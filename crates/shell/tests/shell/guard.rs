@@ -36,7 +36,7 @@ pub fn register(sandbox: &Sandbox, policy: &str) {
                 "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
                 "resources": ["pods/binding", "bindings"],
             }],
-            "failurePolicy": policy, "timeoutSeconds": 2, "sideEffects": "NoneOnDryRun",
+            "failurePolicy": policy, "timeoutSeconds": 5, "sideEffects": "NoneOnDryRun",
             "admissionReviewVersions": ["v1"],
         }],
     });
@@ -46,9 +46,10 @@ pub fn register(sandbox: &Sandbox, policy: &str) {
 fn guard_options(sandbox: &Sandbox, metrics: &Metrics) -> GuardOptions {
     let names = BTreeSet::from([format!("{SERVICE}.{NAMESPACE}.svc")]);
     let mut election = GuardOptions::election();
-    election.lease_duration = Duration::from_secs(3);
-    election.renew_deadline = Duration::from_secs(2);
-    election.retry_period = Duration::from_millis(200);
+    // Short times, but such as a busy machine can keep.
+    election.lease_duration = Duration::from_secs(5);
+    election.renew_deadline = Duration::from_secs(4);
+    election.retry_period = Duration::from_millis(300);
     GuardOptions {
         cluster: ClusterConfig::new(sandbox.url().parse().expect("a URL")),
         listen: "127.0.0.1:0".parse().expect("an address"),

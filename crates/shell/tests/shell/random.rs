@@ -3,7 +3,11 @@
 use crate::fixture::*;
 use anyhow::{Context, Result, ensure};
 use secondmate_sandbox::{Fault, Sandbox, Target, Verb, When};
+use secondmate_shell::Options;
 use std::time::Duration;
+
+/// More starts in a row than rare faults could spoil.
+const STARTS_MAX: usize = 50;
 
 fn inject_all(sandbox: &Sandbox) {
     let rare = When::Chance(0.05);
@@ -34,17 +38,15 @@ async fn history(seed: u64) -> Result<()> {
     let mut dice = fastrand::Rng::with_seed(seed);
     let sandbox = sandbox(6).await;
     inject_all(&sandbox);
-    let mut options = options(&sandbox);
-    options.bind_timeout = Duration::from_millis(500);
+    let mut failures = Vec::new();
     let shell = loop {
+        let options = Options { bind_timeout: Duration::from_millis(500), ..options(&sandbox) };
         // The faults strike the start as well; an operator's process manager starts it again.
         match try_start(options).await {
             Ok(shell) => break shell,
-            Err(_) => {
-                options = self::options(&sandbox);
-                options.bind_timeout = Duration::from_millis(500);
-            }
+            Err(error) => failures.push(error.to_string()),
         }
+        ensure!(failures.len() < STARTS_MAX, "it does not start: {failures:#?}");
     };
     let mut created = 0;
     for _ in 0..60 {
@@ -72,9 +74,7 @@ async fn history(seed: u64) -> Result<()> {
             8 => sandbox.faults().break_watches(),
             _ => tokio::time::sleep(Duration::from_millis(dice.u64(..30))).await,
         }
-        if let Some(Err(broken)) = shell.look(|core, _| core.check()).await {
-            anyhow::bail!("{broken}");
-        }
+        check_core(&shell).await?;
     }
     sandbox.faults().quiesce();
     for i in 0..6 {
@@ -84,7 +84,7 @@ async fn history(seed: u64) -> Result<()> {
     let pending = || sandbox.objects().count_where("pods", "spec.nodeName=").unwrap_or(usize::MAX);
     until(&format!("seed {seed}: every pod on a node"), || pending() == 0).await;
     ensure!(sandbox.history().bound_twice().is_empty(), "bound twice: {:?}", sandbox.history().bound_twice());
-    let over = shell.look(|core, _| core.overcommitted()).await.unwrap_or_default();
+    let over = shell.look(|core, _| core.overcommitted()).await.context("the core has ended")?;
     ensure!(over.is_empty(), "overcommitted: {over:?}");
     check(&shell).await?;
     shell.stop().await;

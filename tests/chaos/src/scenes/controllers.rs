@@ -6,7 +6,6 @@ use secondmate_suite::{DEADLINE, node_of, object};
 use serde_json::json;
 
 use super::Played;
-use super::processes::PACE;
 use crate::arena::{ALONE, Ground, NODES};
 
 /// Two such pods fill a node of 4 CPUs, as far as a third one is concerned.
@@ -101,7 +100,7 @@ fn controller_manager(ground: &mut Ground<'_>, blow: Blow) -> Result<Played> {
     };
     replicas(pods / 2)?;
     let kubeconfig = ground.direct()?;
-    let mut scheduler = ground.start(&kubeconfig, Some(PACE), ALONE)?;
+    let mut scheduler = ground.start(&kubeconfig, Some(ground.pace()), ALONE)?;
     ground.wait_bound(pods / 10, &mut [&mut scheduler])?;
     blow.strike(ground, component)?;
     api.patch(&set, &json!({ "spec": { "replicas": pods } }))?;
@@ -132,7 +131,7 @@ fn kubelets(ground: &mut Ground<'_>, blow: Blow) -> Result<Played> {
     let (pods, going) = (2 * NODES, NODES / 2);
     ground.create_asking(pods, HALF_A_NODE_MILLI_CPU)?;
     let kubeconfig = ground.direct()?;
-    let mut scheduler = ground.start(&kubeconfig, Some(PACE), ALONE)?;
+    let mut scheduler = ground.start(&kubeconfig, Some(ground.pace()), ALONE)?;
     ground.wait_bound(pods / 5, &mut [&mut scheduler])?;
     blow.strike(ground, Component::Kwok)?;
     ground.wait_all(&mut [&mut scheduler])?;

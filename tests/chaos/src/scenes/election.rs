@@ -4,7 +4,6 @@ use anyhow::{Result, ensure};
 use secondmate_harness::Process;
 
 use super::Played;
-use super::processes::PACE;
 use crate::arena::{BURST, CANDIDATE, Ground};
 use crate::proxy::{Fault, Kind, Proxy, Reply, Rule};
 
@@ -27,9 +26,9 @@ pub(super) fn freeze_leader(ground: &mut Ground<'_>) -> Result<Played> {
     let kubeconfig = ground.direct()?;
     // Before anybody leads: a machine on which they come more slowly than they are bound would leave no work to be frozen with.
     ground.create(ground.scale.pods)?;
-    let mut first = ground.start(&kubeconfig, Some(PACE), CANDIDATE)?;
+    let mut first = ground.start(&kubeconfig, Some(ground.pace()), CANDIDATE)?;
     let leader = ground.leader("")?;
-    let mut second = ground.start(&kubeconfig, Some(PACE), CANDIDATE)?;
+    let mut second = ground.start(&kubeconfig, Some(ground.pace()), CANDIDATE)?;
     wait_for_the_middle(ground, &mut first)?;
     first.signal("STOP")?;
     ground.leader(&leader)?;
@@ -48,11 +47,11 @@ pub(super) fn freeze_leader(ground: &mut Ground<'_>) -> Result<Played> {
 pub(super) fn kill_leader(ground: &mut Ground<'_>) -> Result<Played> {
     let kubeconfig = ground.direct()?;
     ground.create(ground.scale.pods)?;
-    let mut candidate = ground.start(&kubeconfig, Some(PACE), CANDIDATE)?;
+    let mut candidate = ground.start(&kubeconfig, Some(ground.pace()), CANDIDATE)?;
     let mut leader = ground.leader("")?;
     for _ in 0..KILLS {
         // The Lease is taken when it has run out, by one who has watched for that long.
-        let standby = ground.start(&kubeconfig, Some(PACE), CANDIDATE)?;
+        let standby = ground.start(&kubeconfig, Some(ground.pace()), CANDIDATE)?;
         ground.create(ground.scale.pods / 10)?;
         let before = ground.bound()?;
         ground.wait_bound(before + 1, &mut [&mut candidate])?;
@@ -70,9 +69,9 @@ fn lose(ground: &mut Ground<'_>, loss: impl FnOnce(&Proxy)) -> Result<()> {
     let (proxy, through) = ground.proxy()?;
     let direct = ground.direct()?;
     ground.create(ground.scale.pods)?;
-    let mut first = ground.start(&through, Some(PACE), CANDIDATE)?;
+    let mut first = ground.start(&through, Some(ground.pace()), CANDIDATE)?;
     let leader = ground.leader("")?;
-    let mut second = ground.start(&direct, Some(PACE), CANDIDATE)?;
+    let mut second = ground.start(&direct, Some(ground.pace()), CANDIDATE)?;
     wait_for_the_middle(ground, &mut first)?;
     loss(&proxy);
     ground.ended_as_loser(&mut first)?;

@@ -8,8 +8,6 @@ use secondmate_harness::{Component, Process};
 use super::Played;
 use crate::arena::{ALONE, Ground};
 
-/// Bindings a second of a scheduler: slow enough that there is a middle, however late it is looked at.
-pub(super) const PACE: usize = 40;
 /// The longest time for which a scheduler goes on before it is killed, once it has bound a pod.
 const MERCY: Duration = Duration::from_millis(150);
 
@@ -18,7 +16,7 @@ fn middle(ground: &mut Ground<'_>) -> Result<Process> {
     let pods = ground.scale.pods;
     ground.create(pods)?;
     let kubeconfig = ground.direct()?;
-    let mut scheduler = ground.start(&kubeconfig, Some(PACE), ALONE)?;
+    let mut scheduler = ground.start(&kubeconfig, Some(ground.pace()), ALONE)?;
     let bound = ground.wait_bound(pods / 5, &mut [&mut scheduler])?;
     ensure!(bound < pods, "all pods were bound before anything happened: more pods are needed");
     Ok(scheduler)
@@ -72,13 +70,13 @@ pub(super) fn kill_scheduler(ground: &mut Ground<'_>) -> Result<Played> {
         // Some are left over for the next.
         ground.create((pods / kills).max(2))?;
         let before = ground.bound()?;
-        let mut scheduler = ground.start(&kubeconfig, Some(PACE), ALONE)?;
+        let mut scheduler = ground.start(&kubeconfig, Some(ground.pace()), ALONE)?;
         ground.wait_bound(before + 1, &mut [&mut scheduler])?;
         std::thread::sleep(MERCY.mul_f64(ground.chance.f64()));
         scheduler.kill()?;
     }
     ground.create(pods / 10)?;
-    let last = ground.start(&kubeconfig, Some(PACE), ALONE)?;
+    let last = ground.start(&kubeconfig, Some(ground.pace()), ALONE)?;
     finish(ground, last)?;
     Ok(Played { done: format!("killed {kills} times"), in_vain_max: usize::MAX })
 }

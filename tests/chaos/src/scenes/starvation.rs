@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use secondmate_harness::Process;
 
 use super::Played;
-use super::processes::PACE;
 use crate::arena::{Ground, HASTY};
 
 /// Processes that want a processor for themselves, for each processor.
@@ -24,8 +23,10 @@ pub(super) fn starvation(ground: &mut Ground<'_>) -> Result<Played> {
         command.args(["-c", "while :; do :; done"]);
         hogs.push(ground.cluster.spawn(&format!("hog-{number}"), command)?);
     }
-    let mut candidates =
-        [ground.start(&kubeconfig, Some(PACE), HASTY)?, ground.start(&kubeconfig, Some(PACE), HASTY)?];
+    let mut candidates = [
+        ground.start(&kubeconfig, Some(ground.pace()), HASTY)?,
+        ground.start(&kubeconfig, Some(ground.pace()), HASTY)?,
+    ];
     let (pods, starved) = (ground.scale.pods, ground.scale.starved);
     let (mut stops, mut losses) = (0, 0);
     let began = Instant::now();
@@ -77,7 +78,7 @@ fn supervise(
     for candidate in candidates {
         if candidate.try_wait()?.is_some() {
             ground.ended_as_loser(candidate)?;
-            *candidate = ground.start(kubeconfig, Some(PACE), HASTY)?;
+            *candidate = ground.start(kubeconfig, Some(ground.pace()), HASTY)?;
             lost += 1;
         }
     }

@@ -128,7 +128,7 @@ fn faults(parity: &str, seed: u64) -> Vec<String> {
 
 #[test]
 fn extremes_of_one_object_are_no_other_pods_trouble() {
-    let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let given = std::env::var("SEED").ok().map(|seed| seed.parse().expect("SEED is a number"));
     let seed = given.unwrap_or_else(|| std::process::id().into());
     println!("seed {seed}; again with SEED={seed}");
     let faults = faults("sensible", seed);
