@@ -56,7 +56,14 @@ fn there_is_no_cluster() -> Result<()> {
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let nobody = format!("https://127.0.0.1:{port}");
     let elsewhere = write(stage, "elsewhere.kubeconfig", &admin.replace(&stage.cluster.server(), &nobody))?;
-    says(&stage.refused(&elsewhere, &name)?, &[&nobody, "refused", "check that"])?;
+    // It may come yet: that is said, and waited for.
+    let mut waits = stage.start_secondmate(&elsewhere, &name)?;
+    let log = stage.wait("it says that it waits", || {
+        let log = waits.log()?;
+        Ok(log.contains("trying again").then_some(log))
+    })?;
+    says(&log, &[&nobody, "refused", "check that"])?;
+    ensure!(waits.terminate(DEADLINE)?.success(), "it did not end in order:\n{}", waits.log()?);
 
     let expired = stage.cluster.kubeconfig_with_expired_certificate("mate")?;
     says(&stage.refused(&expired, &name)?, &[&stage.cluster.server(), "expired", "renew"])?;
