@@ -6,13 +6,15 @@
 use rustc_hash::FxHashMap;
 use secondmate_model::{Atom, Pod, Timestamp, Uid};
 use smallvec::SmallVec;
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// For so long a status that shows something from before is late, and nobody else's word: a write is tried for a minute at most, and waits
 /// for its turn before.
 const LATE_FOR: Duration = Duration::from_secs(120);
+/// Earlier ones that are remembered of a pod. A status that shows one from before these counts as somebody else's.
+const BEFORE_MAX: usize = 8;
 
 /// What was asked for one pod.
 #[derive(Debug)]
@@ -25,11 +27,11 @@ struct Asked {
     until: Timestamp,
 }
 
-/// What was asked in the last two minutes, by pod.
+/// What was asked in the last two minutes, by pod: once for each, however often it was asked.
 #[derive(Debug, Default)]
 pub(super) struct AskedNominations {
     by_pod: FxHashMap<Uid, Asked>,
-    by_time: VecDeque<(Timestamp, Uid)>,
+    by_time: BTreeSet<(Timestamp, Uid)>,
 }
 
 impl AskedNominations {
@@ -49,9 +51,13 @@ impl AskedNominations {
                 asked.before.push(before);
             }
             asked.before.retain(|before| *before != asked.node);
+            if asked.before.len() > BEFORE_MAX {
+                asked.before.remove(0);
+            }
         }
-        asked.until = until;
-        self.by_time.push_back((until, pod.uid.clone()));
+        let known_until = std::mem::replace(&mut asked.until, until);
+        self.by_time.remove(&(known_until, pod.uid.clone()));
+        self.by_time.insert((until, pod.uid.clone()));
     }
 
     /// The node of the pod's nomination, as it was asked or as its status says.
@@ -91,17 +97,17 @@ impl AskedNominations {
                 return true;
             }
         }
+        let until = asked.until;
+        self.by_time.remove(&(until, pod.uid.clone()));
         self.by_pod.remove(&pod.uid);
         false
     }
 
     /// Forgets what was asked too long ago.
     pub fn tick(&mut self, now: Timestamp) {
-        while self.by_time.front().is_some_and(|(until, _)| *until <= now) {
-            let Some((_, uid)) = self.by_time.pop_front() else { return };
-            if self.by_pod.get(&uid).is_some_and(|asked| asked.until <= now) {
-                self.by_pod.remove(&uid);
-            }
+        while self.by_time.first().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, uid)) = self.by_time.pop_first() else { return };
+            self.by_pod.remove(&uid);
         }
     }
 }
@@ -147,7 +153,7 @@ mod tests {
     #[test]
     fn what_was_asked_first_may_be_shown_late() {
         let mut asked = asked(&["", "n", ""]);
-        assert!(!asked.is_written(&pod(""), None) || asked.node_of(&pod("n")).is_none());
+        assert!(asked.is_written(&pod(""), None) && asked.node_of(&pod("n")).is_none());
         assert!(!asked.is_late(&pod(""), at(1)), "another part of the status has changed");
         assert!(asked.is_late(&pod("n"), at(2)));
         assert_eq!(asked.applied(pod("n")).nominated_node_name, None);
@@ -163,6 +169,20 @@ mod tests {
             assert_eq!(asked.is_late(&pod(status), at(1)), late, "{status:?}");
             assert_eq!(asked.node_of(&pod(status)), node("n").as_ref());
         }
+    }
+
+    #[test]
+    fn a_pod_takes_one_place_and_a_bounded_one_however_often_it_is_asked_about() {
+        let mut asked = AskedNominations::default();
+        for second in 0..1000 {
+            asked.ask(&pod(""), node(&format!("n{second}")), at(second));
+            asked.tick(at(second));
+        }
+        assert_eq!((asked.by_pod.len(), asked.by_time.len()), (1, 1));
+        assert_eq!(asked.by_pod.values().next().map(|asked| asked.before.len()), Some(BEFORE_MAX));
+        assert!(asked.is_late(&pod("n991"), at(1000)));
+        assert!(!asked.is_late(&pod("n990"), at(1000)));
+        assert!(asked.by_pod.is_empty() && asked.by_time.is_empty());
     }
 
     #[test]
