@@ -17,8 +17,9 @@ const HEAD: &str = "\
 # Configuration
 
 `--config FILE` takes a `KubeSchedulerConfiguration` (`kubescheduler.config.k8s.io/v1`), the file that kube-scheduler reads, as YAML or
-JSON. A second document in the file, of kind `SecondmateConfiguration`, has what only secondmate has. Nothing is ignored: an unknown
-field, a wrong type or value ends the program with the line and what to do, and what is not supported is refused by name.
+JSON. A second document in the file, of kind `SecondmateConfiguration`, holds the settings that only secondmate has. Nothing is ignored:
+an unknown field or a wrong type or value ends the program with a message that gives the line and the remedy, and anything that is not
+supported is refused by name.
 
 ```yaml
 apiVersion: kubescheduler.config.k8s.io/v1
@@ -31,8 +32,8 @@ kind: SecondmateConfiguration
 parity: sensible
 ```
 
-Durations are written as in Go (`15s`, `1m30s`). `[]` in the name of a field stands for each entry of a list. A default that is not shown
-is empty. The column *refused* has the values that are refused, in the words of the message.
+Durations are written as in Go (`15s`, `1m30s`). `[]` in a field name stands for each entry of a list. A default that is not shown is empty.
+The column *refused* lists the values that are refused, in the words of the error message.
 
 Generated from the code, and compared with it by a test.
 ";
@@ -101,7 +102,7 @@ fn plugins(text: &mut String, used: &mut BTreeSet<String>) {
     let default = Configuration::for_scheduler_names(&["my-scheduler"]).expect("a valid name");
     let enabled = &default.profiles[0].plugins;
     let catalogue = PluginCatalogue::in_tree();
-    text.push_str("\n## Plugins\n\nThe in-tree plugins, where each acts, and the weight of its scores in the default profile.\n");
+    text.push_str("\n## Plugins\n\nThe in-tree plugins, the extension points of each, and the weight of its scores in the default profile.\n");
     text.push_str("\n| plugin | extension points | default | weight | arguments |\n|---|---|---|---|---|\n");
     let mut with_arguments = Vec::new();
     for name in catalogue.names() {
@@ -131,7 +132,7 @@ fn plugins(text: &mut String, used: &mut BTreeSet<String>) {
     }
     text.push_str(
         "\n## Arguments of plugins\n\n`profiles[].pluginConfig[].args`, with the plugin's name in `name`. `apiVersion` and `kind` (`…Args`) \
-         may be given and must then be right. Those of `LoadAware` and of WebAssembly guests are in [extending](extending.md).\n",
+         are optional, but must be right if given. The arguments of `LoadAware` and of WebAssembly guests are in [extending](extending.md).\n",
     );
     for name in with_arguments {
         write!(text, "\n### {name}\n").expect("writing to a String does not fail");
