@@ -26,13 +26,13 @@ impl Default for Slis {
         let last = Labelled::gauge(["name", "type"]);
         registry.register(
             "kubernetes_healthcheck",
-            "Whether a check passed when a probe ran it last (1) or not (0), by check and probe",
+            "Whether a check passed (1) or failed (0) the last time a probe ran it, by check and probe",
             last.family(),
         );
         let all = Labelled::counter(["name", "type", "status"]);
         registry.register(
             "kubernetes_healthchecks",
-            "Checks that probes ran, by check, probe and what came of it: success, error",
+            "Number of checks run by probes, by check, probe and status: success, error",
             all.family(),
         );
         Self { registry: Arc::new(registry), last, all }

@@ -17,14 +17,14 @@ const HEAD: &str = "\
 `/metrics` serves OpenMetrics to clients that ask for it, as Prometheus does, and the Prometheus text format to all others.
 `secondmate_*` is specific to secondmate. All others have the names, labels and buckets of kube-scheduler and the libraries in it, so their
 dashboards and alerts work. What kube-scheduler has and secondmate does not is listed [below](#kube-scheduler-metrics-that-are-not-provided).
-Durations are in seconds. A series appears when it is first used. `kubernetes_build_info` lacks `git_tree_state`, `build_date` and `go_version`: no Go
-built this program, and its build does not know the other two. `kubernetes_feature_enabled` shows the gates that decide where pods go, and those of
-`/flagz` and `/statusz`.
+Durations are in seconds. A series appears when it is first used. `kubernetes_build_info` lacks `git_tree_state`, `build_date` and `go_version`:
+this program is not built with Go, and its build does not record the other two. `kubernetes_feature_enabled` shows the gates that decide where
+pods go, and those of `/flagz` and `/statusz`.
 
 `/metrics/slis` shows the results of the checks behind the probes, as Kubernetes' own components do: `kubernetes_healthcheck{name, type}` is 1
 if the last one passed, and `kubernetes_healthchecks_total{name, type, status}` counts them.
 
-Generated from the code, and compared with it by a test: change the text where the metric is registered.
+The table is generated from the code, and a test compares the two: to change a text, change it where the metric is registered.
 
 | metric | type | labels | meaning |
 |---|---|---|---|
@@ -34,23 +34,23 @@ Generated from the code, and compared with it by a test: change the text where t
 const NOT_HERE: &str = "
 ## kube-scheduler metrics that are not provided
 
-Everything that kube-scheduler 1.37 shows is either in the table above or in this one.
+Every metric of kube-scheduler 1.37 is either in the table above or in this one.
 
 | metrics | why not |
 |---|---|
-| `scheduler_batch_*`, `scheduler_get_node_hint_duration_seconds`, `scheduler_store_schedule_results_duration_seconds` | Opportunistic batching is how kube-scheduler reuses what it found for a pod that is alike. Here the standing evaluation does: `secondmate_standing_*` |
-| `scheduler_pre_queueing_hint_evaluations_total` | Waiting pods that are alike are asked about once, so there is nothing to narrow down beforehand |
-| `scheduler_volume_binder_cache_requests_total`, `scheduler_volume_scheduling_stage_error_total` | There is no cache of volume decisions, and errors of the plugin are in `scheduler_plugin_execution_duration_seconds{status=\"Error\"}` like any other's |
+| `scheduler_batch_*`, `scheduler_get_node_hint_duration_seconds`, `scheduler_store_schedule_results_duration_seconds` | With opportunistic batching, kube-scheduler reuses its result for an equivalent pod. Here the standing evaluation does so: `secondmate_standing_*` |
+| `scheduler_pre_queueing_hint_evaluations_total` | A hint is evaluated once for all equivalent waiting pods, so there is nothing to narrow down beforehand |
+| `scheduler_volume_binder_cache_requests_total`, `scheduler_volume_scheduling_stage_error_total` | There is no cache of volume decisions, and errors of the plugin are in `scheduler_plugin_execution_duration_seconds{status=\"Error\"}` as for any other plugin |
 | `scheduler_async_api_call_*`, `scheduler_pending_async_api_calls` | Calls to the API server never block scheduling: see `secondmate_queue_*` and `secondmate_bind_requests_total` (upstream this is off by default) |
 | `scheduler_podgroup_*`, `scheduler_workload_preemption_*`, `scheduler_preemption_workload_disruptions`, `scheduler_generated_placements_total`, `scheduler_placement_*` | Pod groups are not implemented (upstream they are off by default) |
 | `scheduler_dra_*`, `resourceclaim_controller_*` | Pods with resource claims are not scheduled yet |
 | `informer_*`, `reflector_*` | There are no informers: see `secondmate_watch_restarts_total`, `secondmate_queue_*` and `scheduler_event_handling_duration_seconds` |
 | `workqueue_*` | There are no work queues; the bounded queues are in `secondmate_queue_*` |
 | `rest_client_exec_plugin_*`, `rest_client_transport_*`, `rest_client_dns_resolution_duration_seconds` | About client-go's credential plugins and its cache of connections |
-| `version_info` | No other release than that of `kubernetes_build_info` can be emulated |
+| `version_info` | No release other than that of `kubernetes_build_info` can be emulated |
 | `registered_metrics_total`, `disabled_metrics_total`, `hidden_metrics_total`, `cardinality_enforcement_unexpected_categorizations_total` | About Kubernetes' metrics library; `--disabled-metrics` leaves metrics out without counting them |
-| `apiserver_*` but for `apiserver_delegated_*`, `aggregator_*`, `authenticated_user_requests`, `authentication_*`, `authorization_*`, `field_validation_*` | About the API server's library, by which kube-scheduler serves its HTTPS port |
-| `go_*` | There is no Go runtime; `process_*` shows memory, threads and processor time |
+| `apiserver_*` except `apiserver_delegated_*`, `aggregator_*`, `authenticated_user_requests`, `authentication_*`, `authorization_*`, `field_validation_*` | About the API server library, with which kube-scheduler serves its HTTPS port |
+| `go_*` | There is no Go runtime; `process_*` shows memory, threads and CPU time |
 ";
 
 #[derive(Debug, Default)]

@@ -19,19 +19,19 @@ impl ExtenderMetrics {
         let calls = Labelled::counter(["extender", "verb", "result"]);
         registry.register(
             "extender_calls",
-            "Calls of HTTP extenders, by URL prefix, what was asked (filter, prioritize, preempt, bind) and result (ok, error; skipped: not sent, as it keeps failing)",
+            "Number of calls to HTTP extenders, by URL prefix, verb (filter, prioritize, preempt, bind) and result (ok, error; skipped: not sent because the extender keeps failing)",
             calls.family(),
         );
         let duration = Labelled::histogram(["extender", "verb"], || buckets(0.0005, 2.0, 16));
         registry.register(
             "extender_call_duration_seconds",
-            "Time from a call of an HTTP extender to the end of its answer, by URL prefix and what was asked",
+            "Latency in seconds of calls to HTTP extenders, up to the end of the response, by URL prefix and verb",
             duration.family(),
         );
         let suspended = Labelled::gauge(["extender"]);
         registry.register(
             "extender_suspended",
-            "Whether an HTTP extender that may be ignored is not asked, as it keeps failing, by URL prefix",
+            "Whether an ignorable HTTP extender is not called because it keeps failing, by URL prefix",
             suspended.family(),
         );
         Self { calls, duration, suspended }

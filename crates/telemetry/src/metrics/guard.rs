@@ -38,61 +38,61 @@ impl GuardMetrics {
         let binds = Labelled::counter(["scheduler", "verdict"]);
         registry.register(
             "guard_binds",
-            "Binds that the guard was asked about, by the pod's scheduler and verdict: approved, refused, or why they passed without a decision, malformed where the question could not be understood, overloaded where 64 MiB of questions were being read",
+            "Number of binds sent to the guard, by the pod's scheduler and verdict: approved, refused, or why they were allowed without a decision; malformed if the request could not be decoded, overloaded if 64 MiB of requests were being read",
             binds.family(),
         );
         let refused = Labelled::counter(["reason", "first"]);
         registry.register(
             "guard_refused",
-            "Binds that the guard refused, by what was missing and the scheduler that had taken it",
+            "Number of binds that the guard refused, by what was missing and the scheduler that had taken it",
             refused.family(),
         );
         let settled = Labelled::counter(["outcome"]);
         registry.register(
             "guard_settled",
-            "What became of binds that the guard let through: seen, not carried out, expired",
+            "Number of binds allowed by the guard that were settled, by outcome: seen, not-carried-out, expired",
             settled.family(),
         );
         let answer_duration = buckets(0.000_05, 2.0, 16);
         registry.register(
             "guard_answer_duration_seconds",
-            "Time that the guard took for an answer",
+            "Latency in seconds of the guard's responses",
             answer_duration.clone(),
         );
         let unseen = Gauge::default();
         registry.register(
             "guard_unseen",
-            "Binds that the guard let through and has not seen in its watches yet",
+            "Number of binds that the guard allowed and has not yet seen in its watches",
             unseen.clone(),
         );
         let bound_unasked = Counter::default();
         registry.register(
             "guard_bound_unasked",
-            "Pods that were bound without the guard having been asked while it decided: the API server does not reach it, or does not ask it; none in the 30 s after a change of leaders",
+            "Number of pods bound without a call to the guard while it was deciding: the API server cannot reach it or does not call it; not counted for 30 s after a change of leader",
             bound_unasked.clone(),
         );
         let deciding = Gauge::default();
         registry.register(
             "guard_deciding",
-            "Whether the guard decides: 0 where it does not lead, or its caches are not in sync, and it lets everything pass",
+            "Whether the guard is deciding; 0 if it is not the leader or its caches are not synced, in which case it allows every bind",
             deciding.clone(),
         );
         let certificate_expiry = Gauge::default();
         registry.register(
             "guard_certificate_expiry_seconds",
-            "When the certificate that the guard serves with expires, in seconds since 1970",
+            "Expiry of the guard's serving certificate, in seconds since the Unix epoch",
             certificate_expiry.clone(),
         );
         let connections = Counter::default();
         registry.register(
             "guard_connections",
-            "Connections to the guard on which requests could come: over HTTP/1.1, by which API servers reach a Service, more than 25 binds at once open new ones; over HTTP/2 a few are enough",
+            "Number of connections established to the guard: over HTTP/1.1, which API servers use for a Service, more than 25 concurrent binds open new ones; over HTTP/2 a few suffice",
             connections.clone(),
         );
         let connections_failed = Labelled::counter(["reason"]);
         registry.register(
             "guard_connections_failed",
-            "Connections to the guard that failed: tls (the API server may not accept the certificate), timeout, displaced (idle, to make room for another one), limit (none was idle), no-certificate",
+            "Number of failed connections to the guard, by reason: tls (the API server may not accept the certificate), timeout, displaced (idle, closed to make room for another), limit (none was idle), no-certificate",
             connections_failed.family(),
         );
         Self {

@@ -18,19 +18,19 @@ impl PollMetrics {
         let polls = Labelled::counter(["kind", "name", "result"]);
         registry.register(
             "polls",
-            "Requests to the endpoint of a plugin, by the kind and name of what it answers and result (ok, error, timeout; undecodable: an answer that the plugin does not understand)",
+            "Number of requests to a plugin's endpoint, by kind and name of the plugin's data and by result (ok, error, timeout; undecodable: the plugin cannot decode the response)",
             polls.family(),
         );
         let expired = Labelled::gauge(["kind", "name"]);
         registry.register(
             "poll_expired",
-            "Whether the plugin has no answer of its endpoint, as none has come for so long that the last one no longer counts, by kind and name",
+            "Whether a plugin's endpoint has not responded for so long that the last response is no longer used, by kind and name",
             expired.family(),
         );
         let left_out = Labelled::gauge(["kind", "name"]);
         registry.register(
             "poll_left_out",
-            "Parts of the last answer of a plugin's endpoint that the plugin leaves out, such as measurements that are too old, by kind and name",
+            "Number of items in the last response of a plugin's endpoint that the plugin ignores, such as measurements that are too old, by kind and name",
             left_out.family(),
         );
         Self { polls, expired, left_out }

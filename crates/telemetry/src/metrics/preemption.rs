@@ -26,38 +26,38 @@ impl PreemptionMetrics {
     /// Registers them among kube-scheduler's.
     pub(super) fn register(registry: &mut Named<'_>) -> Self {
         let attempts = Counter::default();
-        registry.register("preemption_attempts", "Attempts to preempt", attempts.clone());
+        registry.register("preemption_attempts", "Number of preemption attempts", attempts.clone());
         let victims = buckets(1.0, 2.0, 7);
-        registry.register("preemption_victims", "Victims of one preemption", victims.clone());
+        registry.register("preemption_victims", "Number of victims of a preemption", victims.clone());
         let budget_violations = Labelled::counter(["preemptor"]);
         registry.register(
             "preemption_pdb_violations",
-            "Victims that a PodDisruptionBudget protects, by who preempts (here always a pod)",
+            "Number of preemption victims protected by a PodDisruptionBudget, by preemptor (here always a pod)",
             budget_violations.family(),
         );
         let of_each = || buckets(0.001, 2.0, 16);
         let evaluation = Labelled::histogram(["preemptor", "result"], of_each);
         registry.register(
             "preemption_evaluation_duration_seconds",
-            "Time to find the victims of a preemption, or that there are none, by who preempts (here always a pod) and status",
+            "Latency in seconds of finding the victims of a preemption, or that there are none, by preemptor (here always a pod) and status",
             evaluation.family(),
         );
         let execution = Labelled::histogram(["preemptor", "result"], of_each);
         registry.register(
             "preemption_execution_duration_seconds",
-            "Time to evict the victims of a preemption, by who preempts (here always a pod) and result: success, error",
+            "Latency in seconds of evicting the victims of a preemption, by preemptor (here always a pod) and result: success, error",
             execution.family(),
         );
         let tasks = Labelled::histogram(["result"], || buckets(0.01, 2.0, 20));
         registry.register(
             "preemption_goroutines_duration_seconds",
-            "The same as preemption_execution_duration_seconds, which replaces it in Kubernetes 1.37",
+            "Same as preemption_execution_duration_seconds, which replaces it in Kubernetes 1.37",
             tasks.family(),
         );
         let tasks_ended = Labelled::counter(["result"]);
         registry.register(
             "preemption_goroutines_execution",
-            "Preemptions whose victims were evicted (success) or not all of them (error)",
+            "Number of preemptions whose victims were all evicted (success) or not all evicted (error)",
             tasks_ended.family(),
         );
         Self { attempts, victims, budget_violations, evaluation, execution, tasks, tasks_ended }

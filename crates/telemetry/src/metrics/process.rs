@@ -93,15 +93,23 @@ impl Collector for ProcessCollector {
         let usage = Usage::read();
         if let Some(seconds) = usage.cpu_seconds {
             let counter = ConstCounter::new(seconds);
-            let help = "Processor time that the process took, in seconds";
+            let help = "Total user and system CPU time used by the process, in seconds";
             let metric =
                 encoder.encode_descriptor("process_cpu_seconds", help, None, counter.metric_type())?;
             counter.encode(metric)?;
         }
         let (received, sent) = usage.network_bytes.unzip();
         let network = [
-            ("process_network_receive_bytes", "Bytes received by IP in the network namespace", received),
-            ("process_network_transmit_bytes", "Bytes sent by IP in the network namespace", sent),
+            (
+                "process_network_receive_bytes",
+                "Number of bytes received over IP in the process's network namespace",
+                received,
+            ),
+            (
+                "process_network_transmit_bytes",
+                "Number of bytes sent over IP in the process's network namespace",
+                sent,
+            ),
         ];
         for (name, help, value) in network {
             if let Some(value) = value {
@@ -110,11 +118,19 @@ impl Collector for ProcessCollector {
             }
         }
         let gauges = [
-            ("process_resident_memory_bytes", "Memory that the process holds", usage.resident_bytes),
-            ("process_virtual_memory_bytes", "Address space of the process", usage.virtual_bytes),
-            ("process_threads", "Threads of the process", usage.threads),
-            ("process_open_fds", "Open files of the process", usage.open_files),
-            ("process_max_fds", "Open files that the process may have", usage.open_files_max),
+            (
+                "process_resident_memory_bytes",
+                "Resident memory size of the process, in bytes",
+                usage.resident_bytes,
+            ),
+            (
+                "process_virtual_memory_bytes",
+                "Virtual memory size of the process, in bytes",
+                usage.virtual_bytes,
+            ),
+            ("process_threads", "Number of threads in the process", usage.threads),
+            ("process_open_fds", "Number of open file descriptors", usage.open_files),
+            ("process_max_fds", "Maximum number of open file descriptors", usage.open_files_max),
         ];
         for (name, help, value) in gauges {
             if let Some(value) = value {
@@ -125,12 +141,12 @@ impl Collector for ProcessCollector {
         let gauges = [
             (
                 "process_virtual_memory_max_bytes",
-                "Address space that the process may have; 2^64 - 1 where there is no limit",
+                "Maximum virtual memory size of the process, in bytes; 2^64 - 1 if there is no limit",
                 usage.virtual_bytes_max,
             ),
             (
                 "process_start_time_seconds",
-                "When the process started, in seconds since 1970",
+                "Start time of the process, in seconds since the Unix epoch",
                 usage.start_seconds,
             ),
         ];

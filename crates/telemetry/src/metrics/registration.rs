@@ -46,70 +46,70 @@ impl Metrics {
         let schedule_attempts = Labelled::counter(["result", "profile"]);
         registry.register(
             "schedule_attempts",
-            "Attempts to schedule pods, by result",
+            "Number of attempts to schedule pods, by result",
             schedule_attempts.family(),
         );
         let scheduling_attempt_duration =
             Labelled::histogram(["result", "profile"], || buckets(0.001, 2.0, 15));
         registry.register(
             "scheduling_attempt_duration_seconds",
-            "Time of an attempt to schedule a pod, from the queue to the end of binding",
+            "Latency in seconds of an attempt to schedule a pod, from leaving the queue to the end of binding",
             scheduling_attempt_duration.family(),
         );
         let scheduling_algorithm_duration = buckets(0.001, 2.0, 15);
         registry.register(
             "scheduling_algorithm_duration_seconds",
-            "Time of the choice of a node",
+            "Latency in seconds of choosing a node",
             scheduling_algorithm_duration.clone(),
         );
         let pod_scheduling_sli_duration = Labelled::histogram(["attempts"], || buckets(0.01, 2.0, 20));
         registry.register(
             "pod_scheduling_sli_duration_seconds",
-            "Time from a pod's first entry into the active queue until it was scheduled, by attempts",
+            "Latency in seconds from a pod's first entry into activeQ until it was scheduled, by number of attempts",
             pod_scheduling_sli_duration.family(),
         );
         let pod_scheduling_attempts = buckets(1.0, 2.0, 5);
         registry.register(
             "pod_scheduling_attempts",
-            "Attempts until a pod was scheduled",
+            "Number of attempts it took to schedule a pod",
             pod_scheduling_attempts.clone(),
         );
         let pod_scheduled_after_flush = Counter::default();
         registry.register(
             "pod_scheduled_after_flush",
-            "Pods scheduled after the time-out of unschedulable pods had moved them: a sign of a missing event",
+            "Number of pods scheduled only after the timeout for unschedulable pods had moved them back to the queue: a sign of a missed event",
             pod_scheduled_after_flush.clone(),
         );
         let framework_extension_point_duration =
             Labelled::histogram(["extension_point", "status", "profile"], || buckets(0.0001, 2.0, 12));
         registry.register(
             "framework_extension_point_duration_seconds",
-            "Time of all plugins of an extension point together",
+            "Latency in seconds of running all plugins of an extension point",
             framework_extension_point_duration.family(),
         );
         let plugin_execution_duration =
             Labelled::histogram(["plugin", "extension_point", "status"], || buckets(0.000_01, 1.5, 20));
         registry.register(
             "plugin_execution_duration_seconds",
-            "Time of one plugin at one extension point",
+            "Latency in seconds of running one plugin at an extension point",
             plugin_execution_duration.family(),
         );
         let plugin_evaluation = Labelled::counter(["plugin", "extension_point", "profile"]);
         registry.register(
             "plugin_evaluation",
-            "Calls of plugins at PreFilter, Filter, PreScore and Score",
+            "Number of calls to plugins at PreFilter, Filter, PreScore and Score",
             plugin_evaluation.family(),
         );
         let queue_incoming_pods = Labelled::counter(["queue", "event"]);
         registry.register(
             "queue_incoming_pods",
-            "Pods added to the queues, by what brought them there",
+            "Number of pods added to the scheduling queues, by queue and event",
             queue_incoming_pods.family(),
         );
         let queue_incoming_entities = Labelled::counter(["queue", "event", "type"]);
         registry.register(
             "queue_incoming_entities",
-            "Entities (here always pods) that came into another queue, by what brought them there",
+            "Number of entities (here always pods) moved to another scheduling queue, by queue and event",
             queue_incoming_entities.family(),
         );
         let pending_pods = Labelled::gauge(["queue"]);
@@ -117,62 +117,66 @@ impl Metrics {
         for queue in ["incomplete", "pending"] {
             pending_pods.get([queue]).set(0);
         }
-        registry.register("pending_pods", "Pods that wait, by queue", pending_pods.family());
+        registry.register("pending_pods", "Number of pending pods, by queue", pending_pods.family());
         let queued_entities = Labelled::gauge(["queue", "type"]);
         registry.register(
             "queued_entities",
-            "Entities (here always pods) that wait, by queue",
+            "Number of queued entities (here always pods), by queue",
             queued_entities.family(),
         );
         let unschedulable_pods = Labelled::gauge(["plugin", "profile"]);
         registry.register(
             "unschedulable_pods",
-            "Pods that are unschedulable, counted once for each plugin that rejected them",
+            "Number of unschedulable pods; a pod counts once for each plugin that rejected it",
             unschedulable_pods.family(),
         );
         let inflight_events = Labelled::gauge(["event"]);
         registry.register(
             "inflight_events",
-            "Events remembered for pods that are being scheduled",
+            "Number of events remembered for pods that are being scheduled",
             inflight_events.family(),
         );
         let event_handling_duration = Labelled::histogram(["event"], || buckets(0.0001, 2.0, 12));
         registry.register(
             "event_handling_duration_seconds",
-            "Time to handle one event of the cluster",
+            "Latency in seconds of handling one cluster event",
             event_handling_duration.family(),
         );
         let queueing_hint_execution_duration =
             Labelled::histogram(["plugin", "event", "hint"], || buckets(0.000_01, 1.5, 20));
         registry.register(
             "queueing_hint_execution_duration_seconds",
-            "Time of a plugin's queueing hint",
+            "Latency in seconds of running a plugin's queueing hint",
             queueing_hint_execution_duration.family(),
         );
         let preemption = PreemptionMetrics::register(&mut registry);
         let permit_wait_duration = Labelled::histogram(["result"], || buckets(0.001, 2.0, 15));
         registry.register(
             "permit_wait_duration_seconds",
-            "Time that pods waited on permit",
+            "Duration in seconds that pods waited on permit",
             permit_wait_duration.family(),
         );
         let cache_size = Labelled::gauge(["type"]);
-        registry.register("cache_size", "Nodes, pods and assumed pods in the cache", cache_size.family());
+        registry.register(
+            "cache_size",
+            "Number of nodes, pods and assumed pods in the scheduler cache",
+            cache_size.family(),
+        );
         let goroutines = Labelled::gauge(["operation"]);
-        registry.register("goroutines", "Tasks that run, by what they do", goroutines.family());
+        registry.register("goroutines", "Number of running tasks, by operation", goroutines.family());
 
         let leader_election_master_status = Labelled::gauge(["name"]);
         names.push("leader_election_master_status".to_owned());
         root.register(
             "leader_election_master_status",
-            "Whether this process leads, by name of the Lease: 0 is a standby, 1 the leader",
+            "Whether this process is the leader (1) or a standby (0), by name of the Lease",
             leader_election_master_status.family(),
         );
         let leader_election_slow_path = Labelled::counter(["name"]);
         names.push("leader_election_slowpath".to_owned());
         root.register(
             "leader_election_slowpath",
-            "Renewals for which the Lease had to be read first, since writing what was known of it failed, by name of the Lease",
+            "Number of renewals for which the Lease had to be read first because updating the last known version failed, by name of the Lease",
             leader_election_slow_path.family(),
         );
         let kubernetes_build_info =
@@ -180,14 +184,14 @@ impl Metrics {
         names.push("kubernetes_build_info".to_owned());
         root.register(
             "kubernetes_build_info",
-            "The version of Kubernetes whose scheduler this one follows, and the build that does",
+            "Kubernetes version whose scheduler this program follows, and the program's own build; the value is always 1",
             kubernetes_build_info.family(),
         );
         let feature_enabled = Labelled::gauge(["name", "stage"]);
         names.push("kubernetes_feature_enabled".to_owned());
         root.register(
             "kubernetes_feature_enabled",
-            "Whether a feature of kube-scheduler's that decides where pods go, or serves a page, is there, by its gate and the gate's stage",
+            "Whether a kube-scheduler feature that decides where pods go, or serves a page, is enabled, by feature gate and stage",
             feature_enabled.family(),
         );
         let rest_client = RestClientMetrics::register(&mut root, &mut names);
@@ -197,107 +201,107 @@ impl Metrics {
 
         let mut registry = Named::new(&mut root, "secondmate", &mut names);
         let build_info = Labelled::gauge(["version", "commit", "kubernetes"]);
-        let help = "The version that runs, its commit, and the version of Kubernetes that it follows";
+        let help = "Version and commit of this program, and the Kubernetes version that it follows; the value is always 1";
         registry.register("build_info", help, build_info.family());
         let events_dropped = Counter::default();
         registry.register(
             "events_dropped",
-            "Events about pods that were dropped because too many were waiting to be sent",
+            "Number of events about pods that were dropped because too many were waiting to be sent",
             events_dropped.clone(),
         );
         registry.register(
             "log_lines_dropped",
-            "Lines of the log that were lost, because too many were waiting (full) or standard error failed (error)",
+            "Number of log lines lost because too many were waiting (full) or writing to standard error failed (error)",
             crate::logging::dropped_lines().family(),
         );
         let http_connections_closed = Labelled::counter(["reason"]);
         registry.register(
             "http_connections_closed",
-            "Connections for probes, metrics and debugging that were closed because of their time or their number, by reason",
+            "Number of connections for probes, metrics and debugging that were closed because they timed out or were too many, by reason",
             http_connections_closed.family(),
         );
         let pods_bound_by_others = Counter::default();
         registry.register(
             "pods_bound_by_others",
-            "Pods of this scheduler's names that somebody else bound while this process led",
+            "Number of pods with one of this scheduler's names that others bound while this process was the leader",
             pods_bound_by_others.clone(),
         );
         let pods_unserved = Gauge::default();
         registry.register(
             "pods_unserved",
-            "Pods whose scheduler name nobody serves: no live Lease, no event. One secondmate of the cluster looks for them; 0 in all others",
+            "Number of pods whose scheduler name nobody serves (no live Lease, no event); only one secondmate in the cluster looks for them, and all others report 0",
             pods_unserved.clone(),
         );
         let plugin_panics = Labelled::counter(["plugin", "extension_point", "profile"]);
         registry.register(
             "plugin_panics",
-            "Panics of plugins, each of which failed an attempt",
+            "Number of plugin panics, each of which failed a scheduling attempt",
             plugin_panics.family(),
         );
         let guest_failures = Labelled::counter(["plugin", "profile"]);
         registry.register(
             "guest_failures",
-            "Calls of WebAssembly guests that did not return: a trap, no fuel left, a place outside of their memory",
+            "Number of calls to WebAssembly guests that failed: a trap, no fuel left, or an address outside the guest's memory",
             guest_failures.family(),
         );
         let bind_conflicts = Labelled::counter(["reason"]);
         registry.register(
             "bind_conflicts",
-            "Bindings that the API server refused, or that somebody else made impossible, by reason",
+            "Number of bindings that the API server refused or that others made impossible, by reason",
             bind_conflicts.family(),
         );
         let kubelet_rejections = Labelled::counter(["reason"]);
         registry.register(
             "kubelet_rejections",
-            "Pods of this scheduler's names that a kubelet rejected after they were bound, by the kubelet's reason",
+            "Number of pods with one of this scheduler's names that a kubelet rejected after they were bound, by the kubelet's reason",
             kubelet_rejections.family(),
         );
         let preemptions_put_off = Labelled::counter(["reason"]);
         registry.register(
             "preemptions_put_off",
-            "Preemptions that were found and put off, by reason",
+            "Number of preemptions that were found but put off, by reason",
             preemptions_put_off.family(),
         );
         let node_reads = Labelled::counter(["result"]);
         registry.register(
             "node_reads",
-            "Reads of a nearly full node's pods before pods are bound there, by result: nothing_new, new_pods, failed",
+            "Number of times the pods of a nearly full node were read before binding to it, by result: nothing_new, new_pods, failed",
             node_reads.family(),
         );
         let bind_concurrency = Gauge::default();
         registry.register(
             "bind_concurrency",
-            "Bindings that may be on their way at once: as many as the API server carries out without becoming slower, at most --bind-concurrency",
+            "Number of binding requests allowed in flight: as many as the API server handles without slowing down, at most --bind-concurrency",
             bind_concurrency.clone(),
         );
         let last_room_wait_duration = Labelled::histogram(["result"], || buckets(0.25, 2.0, 8));
         registry.register(
             "last_room_wait_duration_seconds",
-            "Time that pods waited before they were bound to a nearly full node to which others were binding pods, by result: quiet, time_is_up, room_taken",
+            "Duration in seconds that pods waited before being bound to a nearly full node to which other schedulers were binding pods, by result: quiet, time_is_up, room_taken",
             last_room_wait_duration.family(),
         );
         let binds_averted = Counter::default();
         registry.register(
             "binds_averted",
-            "Pods that were not bound to a node since a read of its pods showed that they do not fit; they are tried again",
+            "Number of pods not bound to a node because reading its pods showed that they do not fit; they are retried",
             binds_averted.clone(),
         );
         let attempts_repeated = Counter::default();
         registry.register(
             "attempts_repeated",
-            "Attempts that were answered without a look at the nodes: a pod that is alike was rejected, and nothing had changed since",
+            "Number of attempts answered without evaluating nodes, because an equivalent pod had been rejected and nothing had changed since",
             attempts_repeated.clone(),
         );
         let rejections_not_kept = Counter::default();
         registry.register(
             "rejections_not_kept",
-            "Rejections that were not remembered, since 256 kinds of pods that fit nowhere were known: pods of further kinds are tried one by one",
+            "Number of rejections not remembered because 256 kinds of pods that fit nowhere were already known; pods of further kinds are tried one by one",
             rejections_not_kept.clone(),
         );
         let bind_requests = Labelled::counter(["code"]);
         registry.register(
             "bind_requests",
-            "Binding requests, by HTTP status or, without an answer, by the error",
+            "Number of binding requests, by HTTP status or, if there was no response, by error",
             bind_requests.family(),
         );
         let extenders = ExtenderMetrics::register(&mut registry);
@@ -305,36 +309,44 @@ impl Metrics {
         let watch_restarts = Labelled::counter(["resource", "reason"]);
         registry.register(
             "watch_restarts",
-            "Watches that had to be started again, by resource and reason",
+            "Number of watch restarts, by resource and reason",
             watch_restarts.family(),
         );
         let object_rejected = Labelled::counter(["kind"]);
         registry.register(
             "object_rejected",
-            "Objects of the API server that could not be understood, by kind",
+            "Number of objects from the API server that could not be decoded or were invalid, by kind",
             object_rejected.family(),
         );
         let cache_comparer_differences = Gauge::default();
         registry.register(
             "cache_comparer_differences",
-            "Differences between cache and API server that the last comparison found",
+            "Number of differences between the cache and the API server found by the last comparison",
             cache_comparer_differences.clone(),
         );
         let cache_comparer_runs = Counter::default();
         registry.register(
             "cache_comparer_runs",
-            "Comparisons of the cache with the API server",
+            "Number of comparisons of the cache with the API server",
             cache_comparer_runs.clone(),
         );
         let standing = StandingMetrics::register(&mut registry);
         let queue_length = Labelled::gauge(["queue"]);
-        registry.register("queue_length", "Entries in a bounded queue of the program", queue_length.family());
+        registry.register(
+            "queue_length",
+            "Number of entries in an internal bounded queue",
+            queue_length.family(),
+        );
         let queue_limit = Labelled::gauge(["queue"]);
-        registry.register("queue_limit", "Most entries that a bounded queue takes", queue_limit.family());
+        registry.register(
+            "queue_limit",
+            "Maximum number of entries in an internal bounded queue",
+            queue_limit.family(),
+        );
         let queue_full = Labelled::counter(["queue"]);
         registry.register(
             "queue_full",
-            "Entries turned away because a bounded queue was full",
+            "Number of entries rejected because an internal bounded queue was full",
             queue_full.family(),
         );
         let guard = GuardMetrics::register(&mut registry);

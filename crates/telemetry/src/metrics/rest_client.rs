@@ -45,12 +45,12 @@ impl RestClientMetrics {
         let counters = [
             (
                 "rest_client_requests",
-                "Requests to the API server, by status (<error>: none came), method and host",
+                "Number of requests to the API server, by status (<error>: no response), method and host",
                 &requests,
             ),
             (
                 "rest_client_request_retries",
-                "Requests to the API server that were sent again, by what came of them before (a status, or <error>), method and host",
+                "Number of retried requests to the API server, by the previous result (a status, or <error>), method and host",
                 &retries,
             ),
         ];
@@ -61,22 +61,22 @@ impl RestClientMetrics {
         let histograms = [
             (
                 "rest_client_request_duration_seconds",
-                "Time from a request to the API server to the head of its answer, by method and host",
+                "Latency in seconds of requests to the API server, up to the response headers, by method and host",
                 &duration,
             ),
             (
                 "rest_client_rate_limiter_duration_seconds",
-                "Time that writes waited for the limit of clientConnection (qps and burst), where there is one, by method and host",
+                "Duration in seconds that writes waited for the client-side rate limit (qps and burst in clientConnection), if one is set, by method and host",
                 &rate_limiter,
             ),
             (
                 "rest_client_request_size_bytes",
-                "Size of the body of requests to the API server that have one, by method and host",
+                "Size in bytes of request bodies sent to the API server, for requests that have one, by method and host",
                 &request_size,
             ),
             (
                 "rest_client_response_size_bytes",
-                "Size of the body of the API server's answers, without watches, by method and host",
+                "Size in bytes of response bodies from the API server, excluding watches, by method and host",
                 &response_size,
             ),
         ];

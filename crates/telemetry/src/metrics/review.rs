@@ -21,12 +21,14 @@ impl ReviewMetrics {
     pub(super) fn register(root: &mut Registry, names: &mut Vec<String>, kind: &str, review: &str) -> Self {
         let requests = Labelled::counter(["code"]);
         let name = format!("apiserver_delegated_{kind}_request");
-        let help = format!("{review}s that the API server was asked for, by status (<error>: none came)");
+        let help =
+            format!("Number of {review}s requested from the API server, by status (<error>: no response)");
         root.register(&name, help, requests.family());
         names.push(name.clone());
         let duration = Labelled::histogram(["code"], || Histogram::new(SECONDS));
         let name = format!("{name}_duration_seconds");
-        let help = format!("Time until the API server answered a {review}, by status (<error>: none came)");
+        let help =
+            format!("Latency in seconds of a {review} by the API server, by status (<error>: no response)");
         root.register(&name, help, duration.family());
         names.push(name);
         Self { requests, duration }

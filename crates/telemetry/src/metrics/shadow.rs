@@ -19,19 +19,19 @@ impl ShadowMetrics {
         let decisions = Labelled::counter(["decision"]);
         registry.register(
             "shadow_decisions",
-            "Decisions of the shadowed scheduler against ours: same, equally_good, both_unschedulable, worse, unfit, unschedulable_here, unschedulable_there, failed, not_compared",
+            "Number of decisions of the shadowed scheduler, compared with ours: same, equally_good, both_unschedulable, worse, unfit, unschedulable_here, unschedulable_there, failed, not_compared",
             decisions.family(),
         );
         let difference = Histogram::new(exponential_buckets(1.0, 2.0, 11));
         registry.register(
             "shadow_score_difference",
-            "By how much our score of our node is higher than that of the node that the shadowed scheduler took, where it is",
+            "Difference between our score of our node and our score of the node that the shadowed scheduler chose, where ours is higher",
             difference.clone(),
         );
         let worse_by = Labelled::counter(["plugin"]);
         registry.register(
             "shadow_worse_nodes",
-            "Nodes of lower score that the shadowed scheduler took, by the plugin that prefers ours most",
+            "Number of nodes chosen by the shadowed scheduler that score lower than ours, by the plugin that prefers ours most",
             worse_by.family(),
         );
         Self { difference, decisions, worse_by }

@@ -39,53 +39,61 @@ impl StandingMetrics {
         let classes = Gauge::default();
         registry.register(
             "standing_classes",
-            "Kinds of pods that the standing evaluation knows",
+            "Number of classes of pods that the standing evaluation holds",
             classes.clone(),
         );
         let bytes = Gauge::default();
-        registry.register("standing_bytes", "Memory that the standing evaluation takes", bytes.clone());
+        registry.register(
+            "standing_bytes",
+            "Memory used by the standing evaluation, in bytes",
+            bytes.clone(),
+        );
         let hits = Counter::default();
-        registry.register("standing_hits", "Pods whose node the standing evaluation found", hits.clone());
+        registry.register(
+            "standing_hits",
+            "Number of pods whose node was found by the standing evaluation",
+            hits.clone(),
+        );
         let first_sights = Counter::default();
         registry.register(
             "standing_first_sights",
-            "Pods of a kind not seen before whose node the standing evaluation found, by a look at every node over columns",
+            "Number of pods of a kind not seen before whose node was found by the standing evaluation, by evaluating every node in columns",
             first_sights.clone(),
         );
         let nodes_evaluated = Counter::default();
         registry.register(
             "standing_nodes_evaluated",
-            "Nodes that plugins were asked about by the standing evaluation",
+            "Number of nodes that the standing evaluation asked plugins about",
             nodes_evaluated.clone(),
         );
         let groups_visited = Counter::default();
         registry.register(
             "standing_groups_visited",
-            "Groups of nodes that the standing evaluation gave verdicts and scores",
+            "Number of node groups to which the standing evaluation gave verdicts and scores",
             groups_visited.clone(),
         );
         let changes = Labelled::counter(["change"]);
         registry.register(
             "standing_class_changes",
-            "Kinds of pods that were made, that were rebuilt (every node was looked at again), and that were dropped for want of memory",
+            "Number of classes of pods that were made, rebuilt (every node evaluated again), or dropped for lack of memory, by change",
             changes.family(),
         );
         let trials = Labelled::counter(["result"]);
         registry.register(
             "standing_trials",
-            "Nodes on which preemption was tried out for a kind of pods (made), and of which it was known from an earlier one whom that would evict (known)",
+            "Number of nodes on which preemption was tried for a class of pods (made), or for which the victims were already known from an earlier pod of the class (known)",
             trials.family(),
         );
         let asked = Labelled::counter(["plugin"]);
         registry.register(
             "standing_asked",
-            "Pods whose node the standing evaluation found and for which this plugin was asked about each node that passes, since it does not say what its score follows from",
+            "Number of pods whose node was found by the standing evaluation and for which this plugin was asked about each feasible node, because it does not declare what its score depends on",
             asked.family(),
         );
         let plain = Labelled::counter(["reason", "plugin"]);
         registry.register(
             "standing_plain",
-            "Pods that the standing evaluation left to the plain pass, by the reason and the plugin on whose account, if it was one's",
+            "Number of pods that the standing evaluation left to the plain pass, by reason and by the plugin that caused it, if any",
             plain.family(),
         );
         Self {
