@@ -1,4 +1,4 @@
-//! The command line: the options as given, and who carries out each command.
+//! The command line: the options as given, and the function that runs each command.
 
 use crate::App;
 use crate::completion::CompletionArgs;
@@ -42,30 +42,30 @@ pub(crate) enum Command {
     /// Schedule the pods of one or more scheduler names in a cluster.
     #[command(after_help = crate::run::EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Schedule with kube-scheduler's flags, files and HTTPS port, in its place; also if the program is called kube-scheduler.
+    /// Run in kube-scheduler's place, with its flags, files and HTTPS port. Implied if the program is called kube-scheduler.
     #[command(after_help = crate::kube_scheduler::EXAMPLES)]
     KubeScheduler(Box<KubeSchedulerArgs>),
-    /// Try it without a cluster: an API server, simulated nodes, pods and the scheduler in one process.
+    /// Try the scheduler without a cluster: an API server, simulated nodes, pods and the scheduler in one process.
     #[command(after_help = crate::playground::EXAMPLES, after_long_help = crate::playground::SUMMARY_HELP)]
     Playground(PlaygroundArgs),
-    /// Serve the admission webhook that refuses binds, of any scheduler, that the node's kubelet would reject.
+    /// Serve the bind guard: an admission webhook that refuses any scheduler's binds that the node's kubelet would reject.
     #[command(after_help = crate::guard::EXAMPLES)]
     Guard(GuardArgs),
     /// Explain placement, in a live cluster or from a dump of one: where pods would go, why not elsewhere, and which pods they would
     /// preempt. Nothing is changed.
     #[command(after_help = crate::explain::EXAMPLES)]
     Explain(ExplainArgs),
-    /// Write everything that scheduling reads of a cluster into one file, for explain: no secrets, and nothing is changed.
+    /// Print everything in a cluster that scheduling reads, as a file for explain. No secrets are included, and nothing is changed.
     #[command(after_help = crate::dump::EXAMPLES)]
     Dump(DumpArgs),
-    /// Check the schedulers of a cluster: pods that nobody will ever schedule, names that two processes serve, stale Leases, missing
-    /// permissions, a bind guard that cannot be reached. Nothing is changed.
+    /// Check the schedulers of a cluster: pods that no scheduler will ever schedule, names that two processes serve, stale Leases,
+    /// missing permissions, an unreachable bind guard. Nothing is changed.
     #[command(after_help = crate::doctor::EXAMPLES)]
     Doctor(DoctorArgs),
     /// Check a configuration file, or print the default configuration.
     #[command(after_help = crate::config::EXAMPLES, arg = crate::log::no_verbosity())]
     Config(ConfigArgs),
-    /// Write manifests for a scheduler per tenant of a configuration.
+    /// Generate manifests with one scheduler for each tenant of a configuration.
     #[command(after_help = crate::tenants::EXAMPLES, arg = crate::log::no_verbosity())]
     Tenants(TenantsArgs),
     /// Create a crate for a plugin of your own, with a configuration, a test on an in-memory API server, and a Containerfile.

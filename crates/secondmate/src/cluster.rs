@@ -1,4 +1,4 @@
-//! How commands that ask a cluster and end find it, and how long they give it.
+//! How commands that query a cluster and then exit find it, and how long they wait for it.
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -7,25 +7,25 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How a cluster is found, and how long it is asked.
+/// How a cluster is found, and how long to wait for its answers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ClusterArgs {
     /// Kubeconfig file [default: KUBECONFIG, ~/.kube/config, the pod's service account].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig [default: its current one].
+    /// Kubeconfig context [default: the current context].
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
-    /// Give up if the cluster has not answered everything after this time; 0s: never.
+    /// Give up if the cluster has not answered all requests after this time; 0s means never.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5m")]
     pub timeout: Duration,
 }
 
 impl ClusterArgs {
-    /// Finds the cluster and asks it, on a runtime of its own.
+    /// Finds the cluster and queries it, on a runtime of its own.
     ///
     /// # Errors
-    /// There is no cluster, what the work says, or the time is up.
+    /// There is no cluster, `work` failed, or it timed out.
     pub fn ask<T>(&self, work: impl AsyncFnOnce(ClusterConfig) -> Result<T>) -> Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
@@ -36,7 +36,7 @@ impl ClusterArgs {
             server.replace(format!("the API server at {}", cluster.cluster_url));
             work(cluster).await
         }));
-        // A file that nobody writes may still be read.
+        // A blocking read may still be waiting for a file that is never written.
         runtime.shutdown_background();
         asked
     }

@@ -1,4 +1,4 @@
-//! `secondmate config`: whether a configuration is right, and what it comes to.
+//! `secondmate config`: checks a configuration, and prints the default one.
 
 use crate::output::print;
 use crate::{App, profiles};
@@ -37,18 +37,18 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Check a KubeSchedulerConfiguration file: every mistake at once, with its line and what to do. Nothing is started.
+    /// Check a KubeSchedulerConfiguration file, and report every mistake with its line and its remedy. Nothing is started.
     #[command(after_help = check_examples!())]
     Check {
         /// KubeSchedulerConfiguration file (kubescheduler.config.k8s.io/v1); - for standard input.
         #[arg(value_name = "FILE", required_unless_present = "filename", conflicts_with = "filename")]
         file: Option<PathBuf>,
-        /// The same as FILE.
+        /// Same as FILE.
         #[arg(short, long, value_name = "FILE")]
         filename: Option<PathBuf>,
     },
-    /// Print the configuration that a scheduler of these names has without a file: every default, and the plugins of each extension
-    /// point.
+    /// Print the configuration that a scheduler with these names has without a file: every default, and the plugins of each
+    /// extension point.
     #[command(after_help = DEFAULTS_EXAMPLES)]
     Defaults {
         /// Scheduler name. May be repeated, for several profiles.

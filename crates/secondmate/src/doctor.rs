@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// The profile's name where neither file nor option gives one: what is looked at does not depend on it.
+/// The profile's name if neither file nor option gives one: what is checked does not depend on it.
 const ANY_NAME: &str = "my-scheduler";
-/// The exit code where nothing is wrong as far as it was looked at, and something could not be looked at.
+/// The exit code if no problem was found, but not everything could be checked.
 const NOT_ALL_LOOKED_AT: u8 = 3;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -25,8 +25,8 @@ Examples:
     --service-account secondmate/secondmate
   secondmate doctor -o json --context production
 
-Exit codes: 0 nothing is wrong, 1 something is, or the cluster could not be
-reached, 3 nothing was found but not everything could be checked.";
+Exit codes: 0 no problems found, 1 problems found or the cluster could not be
+reached, 3 no problems found, but not everything could be checked.";
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ pub(crate) struct DoctorArgs {
     /// the nodes of its tenants [default: the permissions that kube-scheduler's default plugins need].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Check the permissions on the Lease of this scheduler name, too. May be repeated, for one process that serves several.
+    /// Also check the permissions on this scheduler name's Lease. May be repeated, for one process that serves several names.
     #[arg(long, value_name = "NAME")]
     scheduler_name: Vec<String>,
     /// Service account whose permissions are checked [default: your own].
@@ -85,7 +85,7 @@ fn service_account(text: &str) -> Result<(String, String), String> {
 /// Runs it.
 ///
 /// # Errors
-/// The configuration is not understood, the cluster cannot be reached, or standard output cannot be written.
+/// The configuration cannot be decoded, the cluster cannot be reached, or standard output cannot be written.
 pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Result<ExitCode> {
     let mut source = ConfigurationSource {
         file: args.config.clone(),

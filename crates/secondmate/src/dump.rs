@@ -1,4 +1,4 @@
-//! `secondmate dump`: everything of a cluster that scheduling reads, in one file, for `secondmate explain -f`.
+//! `secondmate dump`: everything in a cluster that scheduling reads, in one file, for `secondmate explain -f`.
 
 mod redact;
 mod slim;
@@ -17,7 +17,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// The profile's name where neither file nor option gives one: what is dumped does not depend on it.
+/// The profile's name if neither file nor option gives one: what is dumped does not depend on it.
 const ANY_NAME: &str = "my-scheduler";
 
 pub(crate) const EXAMPLES: &str = "\
@@ -36,7 +36,7 @@ pub(crate) struct DumpArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Replace names and labels with pseudonyms, consistently. Quantities, taint effects, names of resources and schedulers, and
-    /// keys in Kubernetes' own domains stay.
+    /// keys in Kubernetes' own domains are kept.
     #[arg(long)]
     redact: bool,
     /// Output format.
@@ -57,7 +57,7 @@ enum Format {
 /// Runs it.
 ///
 /// # Errors
-/// The configuration is not understood, the cluster cannot be reached or listed, or standard output cannot be written.
+/// The configuration cannot be decoded, the cluster cannot be reached or listed, or standard output cannot be written.
 pub(crate) fn dump(app: &App, args: &DumpArgs) -> Result<ExitCode> {
     let source = ConfigurationSource {
         file: args.config.clone(),

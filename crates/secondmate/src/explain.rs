@@ -1,4 +1,4 @@
-//! `secondmate explain`: what the scheduler would say about the pods of a live cluster, or of one in a file.
+//! `secondmate explain`: what the scheduler would decide about the pods of a live cluster, or of a cluster in a file.
 
 mod answers;
 
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// Most names in a remark.
 const NAMES_TOLD_MAX: usize = 3;
-/// The profile's name where neither file nor option gives one.
+/// The profile's name if neither file nor option gives one.
 const DEFAULT_NAME: &str = "my-scheduler";
 /// Namespace of pods in a file that are named without one.
 const FILE_NAMESPACE: &str = "default";
@@ -39,17 +39,17 @@ Examples:
 /// Options of `explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// A dump, as `secondmate dump` or `kubectl get -o yaml` writes it, or manifests: YAML or JSON, multiple documents and lists
+    /// Dump written by `secondmate dump` or `kubectl get -o yaml`, or manifests: YAML or JSON, multiple documents and lists
     /// included; - for standard input [default: read the live cluster, and change nothing].
     #[arg(short = 'f', long = "filename", visible_alias = "from", value_name = "FILE", conflicts_with_all = ["kubeconfig", "context", "timeout"])]
     from: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Pods to explain, as NAME or NAMESPACE/NAME [default: all that are pending for the profiles' schedulers]. For a pod already on
-    /// a node: where it would go now.
+    /// Pods to explain, as NAME or NAMESPACE/NAME [default: all that are pending for the profiles' schedulers]. For a pod that is
+    /// already on a node, shows where it would go now.
     #[arg(value_name = "POD")]
     pods: Vec<String>,
-    /// Namespace of pods that are named without one [default: that of the kubeconfig's context, else default; with -f default].
+    /// Namespace of pods named without one [default: that of the kubeconfig context, else default; with -f: default].
     #[arg(long, short, value_name = "NAME")]
     namespace: Option<String>,
     /// KubeSchedulerConfiguration file (kubescheduler.config.k8s.io/v1) [default: one profile with kube-scheduler's defaults].
@@ -58,18 +58,18 @@ pub(crate) struct ExplainArgs {
     /// Scheduler name of the profile. May be repeated [default: those in --config, else those of the named pods, else my-scheduler].
     #[arg(long, value_name = "NAME")]
     scheduler_name: Vec<String>,
-    /// The same as POD. May be repeated.
+    /// Same as POD. May be repeated.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     pod: Vec<String>,
-    /// Do not ask the HTTP extenders of the configuration: their verdicts and scores are missing [default: they are asked what the
-    /// scheduler asks them (filter, prioritize, preempt), and never to bind].
+    /// Do not call the configuration's HTTP extenders; their verdicts and scores are then missing [default: call them as the
+    /// scheduler does (filter, prioritize, preempt), but never to bind].
     #[arg(long)]
     without_extenders: bool,
-    /// Record the answers of WebAssembly guests and HTTP extenders in this file, to explain the same elsewhere without them.
+    /// Record the answers of WebAssembly guests and HTTP extenders in this file, to reproduce the explanation elsewhere without them.
     #[arg(long, value_name = "FILE", requires = "config")]
     record_answers: Option<PathBuf>,
-    /// Replay the answers of WebAssembly guests and HTTP extenders from such a file. No guest is loaded and no extender asked;
-    /// configuration and dump must be those of the recording.
+    /// Replay the answers of WebAssembly guests and HTTP extenders from a file written by --record-answers. No guest is loaded and
+    /// no extender called; the configuration and the dump must be those of the recording.
     #[arg(long, value_name = "FILE", requires = "config", conflicts_with = "record_answers")]
     replay_answers: Option<PathBuf>,
     /// Output format.
@@ -93,7 +93,7 @@ enum Output {
 /// Runs it.
 ///
 /// # Errors
-/// The file or the configuration is not understood, or a pod that was asked for does not wait.
+/// The file or the configuration cannot be decoded, or a requested pod is not pending.
 pub(crate) fn explain(app: &App, args: &ExplainArgs) -> Result<ExitCode> {
     let (app, answers) = Answers::open(app, args)?;
     let code = explained(&app, args, &answers)?;

@@ -18,14 +18,14 @@ use tracing::{error, info};
 
 /// Threads for answers and decoding.
 const WORKERS: usize = 2;
-/// Where it is served unless told otherwise.
+/// The default address of the guard.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 10362);
-/// The namespace of a pod, as its service account has it.
+/// The file in which a pod's service account states the pod's namespace.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-/// Where no pod says otherwise: that of the manifests.
+/// The namespace of the manifests, used outside of a pod.
 const NAMESPACE: &str = "secondmate-guard";
 
-/// Above its options in a help.
+/// The heading above its options in help texts.
 pub(crate) const HEADING: &str = "Bind guard";
 
 pub(crate) const EXAMPLES: &str = "\
@@ -45,14 +45,14 @@ pub(crate) struct ServingArgs {
     /// Namespace of the guard's Service and Secret [default: that of the pod's service account, else secondmate-guard].
     #[arg(long, value_name = "NAME")]
     pub guard_namespace: Option<String>,
-    /// Service by which the API server reaches the guard; empty: none. The instance that decides writes its --guard-address into
-    /// the Service's EndpointSlice.
+    /// Service through which the API server reaches the guard; empty for none. The instance that decides writes its
+    /// --guard-address into the Service's EndpointSlice.
     #[arg(long, value_name = "NAME", default_value = "secondmate-guard")]
     pub guard_service: String,
     /// Address of this instance behind the Service: the pod's IP.
     #[arg(long, value_name = "IP", env = "POD_IP")]
     pub guard_address: Option<IpAddr>,
-    /// Additional DNS name or address by which the API server reaches the guard, for the certificate. May be repeated.
+    /// Additional DNS name or IP address for the certificate, at which the API server reaches the guard. May be repeated.
     #[arg(long = "guard-name", value_name = "NAME")]
     pub guard_names: Vec<String>,
     /// Secret in which the guard keeps its certificate.
@@ -61,13 +61,13 @@ pub(crate) struct ServingArgs {
     /// ValidatingWebhookConfiguration into which the guard writes its caBundle.
     #[arg(long, value_name = "NAME", default_value = "secondmate-guard")]
     pub guard_webhook: String,
-    /// Certificate chain (PEM) of the guard, read again when it changes; the Secret and the caBundle are then left alone.
+    /// Certificate chain (PEM) of the guard, reloaded when it changes; the Secret and the caBundle are then left unchanged.
     #[arg(long, alias = "tls-cert-file", value_name = "FILE", requires = "guard_tls_private_key_file")]
     pub guard_tls_cert_file: Option<PathBuf>,
-    /// Key of the certificate (PEM).
+    /// Private key of the certificate (PEM).
     #[arg(long, alias = "tls-private-key-file", value_name = "FILE", requires = "guard_tls_cert_file")]
     pub guard_tls_private_key_file: Option<PathBuf>,
-    /// CA bundle (PEM) for client certificates, which are then required of the guard's clients [default: none are required].
+    /// CA bundle (PEM) for client certificates, which the guard's clients must then present [default: not required].
     #[arg(long, value_name = "FILE")]
     pub guard_client_ca_file: Option<PathBuf>,
 }
@@ -78,7 +78,7 @@ pub(crate) struct GuardArgs {
     /// Kubeconfig file [default: KUBECONFIG, ~/.kube/config, the pod's service account].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig [default: its current one].
+    /// Kubeconfig context [default: the current context].
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
     /// Address at which the API server reaches the guard (HTTPS, POST /bind).
@@ -87,7 +87,7 @@ pub(crate) struct GuardArgs {
     /// Address for probes (/livez, /readyz, /healthz) and /metrics.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10361")]
     pub listen: SocketAddr,
-    /// Elect one of several replicas to decide.
+    /// Elect a leader, so that only one of several replicas decides.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
     pub leader_elect: bool,
     /// How long non-leaders wait after the last observed renewal before they try to take the Lease.
@@ -104,7 +104,7 @@ pub(crate) struct GuardArgs {
 }
 
 impl ServingArgs {
-    /// How the guard is run at this address, with an election of the usual times.
+    /// How the guard is run at this address, with the default election timings.
     pub fn options(&self, cluster: ClusterConfig, listen: SocketAddr, admin: Admin) -> GuardOptions {
         let namespace = self.guard_namespace.clone().unwrap_or_else(own_namespace);
         let service = Some(&self.guard_service).filter(|service| !service.is_empty());

@@ -20,7 +20,7 @@ pub(crate) struct ManArgs {
     /// Command to describe [default: secondmate itself].
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     command: Vec<String>,
-    /// Write a page for secondmate and one for each command into this directory, which is created if it does not exist.
+    /// Write a page for secondmate and for each of its commands into this directory, which is created if it does not exist.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `secondmate new-plugin`: a crate of one's own with a plugin, its configuration, a test on the sandbox and a Containerfile.
+//! `secondmate new-plugin`: creates a crate with a plugin, its configuration, a test on the sandbox and a Containerfile.
 
 use crate::output::print;
 use anyhow::{Context, Result, bail, ensure};
@@ -11,7 +11,7 @@ Examples:
   secondmate new-plugin green-nodes && cd green-nodes && cargo test
   secondmate new-plugin GreenNodes --dir plugins/green --source ../secondmate";
 
-/// Where this program was built from. It need not be there any more.
+/// The source directory that this program was built from. It may no longer exist.
 const BUILT_FROM: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The files: where each goes, and what it holds.

@@ -65,8 +65,8 @@ It ends when every pod is bound or has a final verdict, and prints a summary. \
 With -o json that is one object:
   bound, pending    pods with and without a node
   pods_per_s        bindings per second, from the first creation to the last
-                    binding (elapsed_s); null where that took less than 10 ms
-  latency_ms        p50, p99, max: from creation to bound, as a watch sees it
+                    binding (elapsed_s); null if that took less than 10 ms
+  latency_ms        p50, p99, max: from creation to bound, as seen by a watch
   reasons           why pods are pending or were never created:
                     [{group, pods, reason, message}]; pods are grouped by owner
                     or template

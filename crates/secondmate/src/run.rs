@@ -43,7 +43,7 @@ pub(crate) struct RunArgs {
     /// Kubeconfig file [default: the one in the configuration, then KUBECONFIG, ~/.kube/config, the pod's service account].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig [default: its current one].
+    /// Kubeconfig context [default: the current context].
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
     /// Schedule pods with this spec.schedulerName. May be repeated, for several profiles.
@@ -87,7 +87,7 @@ pub(crate) struct RunArgs {
     pub shadow: Option<String>,
     #[command(flatten)]
     pub secure: SecureArgs,
-    /// Run the bind guard too, at this address (HTTPS, POST /bind), with a Lease of its own; see secondmate guard [default: off].
+    /// Also run the bind guard, at this address (HTTPS, POST /bind) and with its own Lease; see secondmate guard [default: off].
     #[arg(long, value_name = "ADDR", help_heading = crate::guard::HEADING)]
     pub guard_listen: Option<SocketAddr>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! HTTPS for `run`: the port of kube-scheduler, under flags of its own.
+//! HTTPS for `run`: the same port as kube-scheduler's, with flags of our own.
 
 use crate::endpoints::{Endpoints, Reviews, SecureEndpoint};
 use clap::{ArgAction, Args};
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long what the API server said of somebody counts, as with kube-scheduler.
+/// How long the API server's reviews are cached, as in kube-scheduler.
 const REMEMBER: Duration = Duration::from_secs(10);
 
 /// How `run` serves HTTPS.
@@ -19,13 +19,13 @@ pub(crate) struct SecureArgs {
     /// [default: off].
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "debug_listen", "shadow"])]
     pub secure_listen: Option<SocketAddr>,
-    /// Certificate chain (PEM) for --secure-listen, read again when it changes [default: self-signed].
+    /// Certificate chain (PEM) for --secure-listen, reloaded when it changes [default: self-signed].
     #[arg(long, value_name = "FILE", requires_all = ["secure_listen", "secure_tls_private_key_file"])]
     pub secure_tls_cert_file: Option<PathBuf>,
-    /// Key of the certificate (PEM).
+    /// Private key of the certificate (PEM).
     #[arg(long, value_name = "FILE", requires = "secure_tls_cert_file")]
     pub secure_tls_private_key_file: Option<PathBuf>,
-    /// CA bundle (PEM) for client certificates, read again when it changes [default: the cluster's, from the ConfigMap
+    /// CA bundle (PEM) for client certificates, reloaded when it changes [default: the cluster's, from the ConfigMap
     /// kube-system/extension-apiserver-authentication].
     #[arg(long, value_name = "FILE", requires = "secure_listen")]
     pub secure_client_ca_file: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub(crate) struct SecureArgs {
 }
 
 impl SecureArgs {
-    /// The port, where one is asked for; the scheduler finds its cluster by this context of this kubeconfig.
+    /// The port, if one is requested. The scheduler finds its cluster through this context of this kubeconfig.
     pub fn endpoint(self, kubeconfig: Option<PathBuf>, context: Option<String>) -> Option<Endpoints> {
         let address = self.secure_listen?;
         let own = || {

@@ -1,4 +1,5 @@
-//! kube-scheduler's flags, by the groups of its help. What is not given is told from what is given, as a configuration file may say it.
+//! kube-scheduler's flags, grouped as in its help. A flag is an `Option` if a configuration file may set the same field, so that one that
+//! was not given can be told apart.
 
 use super::values::{boolean, duration, list, map};
 use clap::{ArgAction, Args};
@@ -9,7 +10,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Args)]
 #[command(args_override_self = true, disable_version_flag = true)]
 pub(crate) struct KubeSchedulerArgs {
-    /// KubeSchedulerConfiguration file. The deprecated flags are ignored with it.
+    /// KubeSchedulerConfiguration file. If it is given, the deprecated flags are ignored.
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
     /// URL of the API server, in place of the kubeconfig's.
@@ -43,28 +44,28 @@ pub(crate) struct KubeSchedulerArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Secure serving flags")]
 pub(crate) struct ServingFlags {
-    /// Address of the HTTPS port; empty or unspecified: all.
+    /// Address of the HTTPS port; empty or unspecified means all addresses.
     #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
     pub bind_address: String,
-    /// HTTPS port for probes, metrics and debugging; 0: none.
+    /// HTTPS port for probes, metrics and debugging; 0 disables it.
     #[arg(long, value_name = "PORT", default_value_t = 10259)]
     pub secure_port: u16,
     /// Directory for a self-signed certificate (kube-scheduler.crt, kube-scheduler.key) [default: kept in memory].
     #[arg(long, value_name = "DIR")]
     pub cert_dir: Option<String>,
-    /// Certificate chain (PEM), read again when it changes [default: self-signed].
+    /// Certificate chain (PEM), reloaded when it changes [default: self-signed].
     #[arg(long, value_name = "FILE")]
     pub tls_cert_file: Option<String>,
-    /// Key of the certificate (PEM).
+    /// Private key of the certificate (PEM).
     #[arg(long, value_name = "FILE")]
     pub tls_private_key_file: Option<String>,
-    /// Certificate for certain server names (SNI): CERT,KEY or CERT,KEY:NAME,NAME. May be repeated.
+    /// Certificate for specific server names (SNI): CERT,KEY or CERT,KEY:NAME,NAME. May be repeated.
     #[arg(long, value_name = "FILES", action = ArgAction::Append)]
     pub tls_sni_cert_key: Vec<String>,
-    /// Cipher suites of TLS 1.2 [default: all that are supported: those with forward secrecy and authenticated encryption].
+    /// Cipher suites for TLS 1.2 [default: all supported ones, which have forward secrecy and authenticated encryption].
     #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
     pub tls_cipher_suites: Vec<String>,
-    /// Curves by number: 23 (P-256), 24 (P-384), 29 (X25519) [default: all of them].
+    /// Curves, by number: 23 (P-256), 24 (P-384), 29 (X25519) [default: all of them].
     #[arg(long, value_name = "NUMBERS", action = ArgAction::Append)]
     pub tls_curve_preferences: Vec<String>,
     /// Minimum TLS version: VersionTLS12 or VersionTLS13 [default: VersionTLS12].
@@ -84,7 +85,7 @@ pub(crate) struct ServingFlags {
     pub permit_port_sharing: Option<bool>,
 }
 
-/// Who somebody is.
+/// How clients are authenticated.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Authentication flags")]
 pub(crate) struct AuthenticationFlags {
@@ -100,7 +101,7 @@ pub(crate) struct AuthenticationFlags {
     /// Start even if that ConfigMap cannot be read [default: true].
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub authentication_tolerate_lookup_failure: Option<bool>,
-    /// CA bundle (PEM) for client certificates, read again when it changes [default: that of the ConfigMap].
+    /// CA bundle (PEM) for client certificates, reloaded when it changes [default: that of the ConfigMap].
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<String>,
     /// CA bundle (PEM) for the certificates of authenticating proxies [default: that of the ConfigMap].
@@ -123,7 +124,7 @@ pub(crate) struct AuthenticationFlags {
     pub requestheader_extra_headers_prefix: Vec<String>,
 }
 
-/// What somebody may.
+/// How requests are authorized.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Authorization flags")]
 pub(crate) struct AuthorizationFlags {
@@ -142,20 +143,20 @@ pub(crate) struct AuthorizationFlags {
     pub authorization_webhook_cache_unauthorized_ttl: Option<Duration>,
 }
 
-/// What a configuration file says better.
+/// Flags for which a configuration file is the better place.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Deprecated flags")]
 pub(crate) struct DeprecatedFlags {
     /// Kubeconfig file [default: KUBECONFIG, ~/.kube/config, the pod's service account].
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<String>,
-    /// Maximum writes per second; negative means no limit [default: no limit but the API server's].
+    /// Maximum writes per second; negative means no limit [default: no limit other than the API server's].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub kube_api_qps: Option<f32>,
     /// Maximum burst of writes above that rate.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub kube_api_burst: Option<i32>,
-    /// Checked, without effect: requests to the API server are JSON.
+    /// Checked, but has no effect: requests to the API server are JSON.
     #[arg(long, value_name = "TYPE")]
     pub kube_api_content_type: Option<String>,
     /// Serve CPU profiles at /debug/pprof/ [default: true].
@@ -169,7 +170,7 @@ pub(crate) struct DeprecatedFlags {
     pub pod_max_in_unschedulable_pods_duration: Option<Duration>,
 }
 
-/// How one of several processes is elected; these flags come before the configuration file.
+/// How one of several processes is elected; these flags override the configuration file.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Leader election flags")]
 pub(crate) struct ElectionFlags {
@@ -185,10 +186,10 @@ pub(crate) struct ElectionFlags {
     /// Time between attempts to acquire or renew the Lease [default: 2s].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub leader_elect_retry_period: Option<Duration>,
-    /// Type of lock: leases, the only one.
+    /// Type of lock; only leases is supported.
     #[arg(long, value_name = "KIND")]
     pub leader_elect_resource_lock: Option<String>,
-    /// Name of the Lease [default: kube-scheduler; for other names than default-scheduler, the scheduler name].
+    /// Name of the Lease [default: kube-scheduler, or the scheduler name if it is not default-scheduler].
     #[arg(long, value_name = "NAME")]
     pub leader_elect_resource_name: Option<String>,
     /// Namespace of the Lease [default: kube-system].
@@ -196,7 +197,7 @@ pub(crate) struct ElectionFlags {
     pub leader_elect_resource_namespace: Option<String>,
 }
 
-/// What is switched on and off.
+/// Feature gates and compatibility versions.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Feature gate flags")]
 pub(crate) struct FeatureFlags {
@@ -204,7 +205,7 @@ pub(crate) struct FeatureFlags {
     /// are refused.
     #[arg(long, value_name = "GATES", action = ArgAction::Append)]
     pub feature_gates: Vec<String>,
-    /// Kubernetes version to behave like; only this program's own version is accepted.
+    /// Kubernetes version to emulate; only this program's own version is accepted.
     #[arg(long, value_name = "VERSION", action = ArgAction::Append)]
     pub emulated_version: Vec<String>,
     /// Minimum Kubernetes version of the control plane.
@@ -216,10 +217,10 @@ pub(crate) struct FeatureFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Metrics flags")]
 pub(crate) struct MetricsFlags {
-    /// Metrics that /metrics leaves out.
+    /// Metrics to leave out of /metrics.
     #[arg(long, value_name = "NAMES", action = ArgAction::Append)]
     pub disabled_metrics: Vec<String>,
-    /// Checked; no metric is hidden.
+    /// Checked, but has no effect: no metric is hidden.
     #[arg(long, value_name = "VERSION")]
     pub show_hidden_metrics_for_version: Option<String>,
     /// No effect: labels have a bounded number of values.
@@ -230,7 +231,7 @@ pub(crate) struct MetricsFlags {
     pub allow_metric_labels_manifest: Option<PathBuf>,
 }
 
-/// Logs; -v is among the options of all commands.
+/// Logging flags. -v is one of the options that all commands share.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Logs flags")]
 pub(crate) struct LogFlags {
