@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: builds the program as the image has it and runs the measurement; `cargo xtask bench core`: that of the core alone,
-//! beside kube-scheduler's own step.
+//! `cargo xtask bench`: builds the program with the image's profile and runs the measurement. `cargo xtask bench core` measures the core
+//! alone, beside kube-scheduler's own step.
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
@@ -8,7 +8,7 @@ use secondmate_harness::{BinariesError, parity_oracle};
 use crate::runner::check;
 use crate::workspace::{cargo, target_dir};
 
-// The measurements' own: help and mistakes are told before anything is built.
+// The options of the measurements themselves: help and mistakes are reported before anything is built.
 #[path = "../../tests/bench-core/src/options.rs"]
 mod core_options;
 #[path = "../../tests/bench/src/options.rs"]
@@ -29,7 +29,7 @@ pub(crate) fn bench(arguments: &BenchArgs) -> Result<()> {
     }
     let own_name = "cargo xtask bench".to_owned();
     options::Options::parse_from(std::iter::once(&own_name).chain(&arguments.arguments));
-    // Built separately: in one build with the benchmark, its dependencies would get other features.
+    // Built separately: in the same build as the benchmark, its dependencies would be built with other features.
     if std::env::var_os("SECONDMATE_BIN").is_none() {
         check(cargo(&["build", "--profile", "dist", "--package", "secondmate"]))?;
     }
@@ -45,7 +45,7 @@ pub(crate) fn bench(arguments: &BenchArgs) -> Result<()> {
 fn core(arguments: &[String]) -> Result<()> {
     let own_name = "cargo xtask bench core".to_owned();
     let options = core_options::Options::parse_from(std::iter::once(&own_name).chain(arguments));
-    // Before it is measured: building takes minutes of both.
+    // Before anything is measured: building takes minutes of CPU time.
     check(cargo(&["build", "--release", "--package", "secondmate-bench-core"]))?;
     let mut run = cargo(&["run", "--release", "--quiet", "--package", "secondmate-bench-core", "--"]);
     run.args(arguments);

@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 use crate::runner::check;
 use crate::workspace::{cargo, programs_dir};
 
-// The scenes' own: help and mistakes are told before anything is built.
+// The options of the scenes themselves: help and mistakes are reported before anything is built.
 #[path = "../../tests/chaos/src/options.rs"]
 mod options;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: what has to hold before a change is taken.
+//! `cargo xtask ci`: the checks that a change must pass before it is merged.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use crate::test_command::{TestArgs, test_steps};
 use crate::workspace::{cargo, root};
 
 pub(crate) fn ci() -> Result<()> {
-    // A clone has every lock file as committed: a change that forgot one is found here.
+    // A clone has every lock file as committed, so a change that forgot to update one fails here.
     let arguments = TestArgs { locked: true, ..TestArgs::default() };
     let mut steps = vec![
         Step::new("format", |_| passed(cargo(&["fmt", "--all", "--check"]))),
@@ -40,7 +40,7 @@ fn passed(command: Command) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// `gofmt -l` names the files that are not formatted, and calls that a success.
+/// `gofmt -l` lists unformatted files, but exits with success.
 fn gofmt() -> Result<Outcome> {
     let output = match Command::new("gofmt").args(["-l", "tests", "examples"]).current_dir(root()).output() {
         Ok(output) => output,

@@ -1,8 +1,8 @@
 //! `cargo xtask cluster up` and `down`.
 //!
-//! `up` starts `xtask cluster hold` in the background, which owns the cluster: its end, by whatever cause, is the end
-//! of the cluster's processes. The folder says who that is: `state.json` names the holder, and the holder has the
-//! folder locked, so that `down` never ends a process that merely got the same number.
+//! `up` starts `xtask cluster hold` in the background, which owns the cluster: when it ends, for whatever reason, so do the
+//! cluster's processes. The folder identifies it: `state.json` has the PID of the holder, and the holder keeps the
+//! folder locked, so that `down` never kills a process that merely reuses the PID.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -21,27 +21,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::workspace::programs_dir;
 
-/// Thousands of nodes become Ready in it on a busy machine.
+/// Long enough for thousands of nodes to become Ready on a busy machine.
 const UP_DEADLINE: Duration = Duration::from_secs(15 * 60);
 
 const DOWN_DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
-    /// Simulated nodes: 4 CPUs, 16 GiB and 110 pods each, in three zones.
+    /// Number of simulated nodes, with 4 CPUs, 16 GiB and 110 pods each, in three zones.
     #[arg(long, value_name = "N", default_value_t = 10)]
     nodes: usize,
-    /// Leave kube-scheduler out: pods of the default scheduler stay pending.
+    /// Do not start kube-scheduler; pods of the default scheduler stay pending.
     #[arg(long)]
     no_default_scheduler: bool,
-    /// The release of Kubernetes whose API server and controller manager run, for example 1.36.3 [default: the newest that is
-    /// pinned in tests/controlplane, or what KUBEBUILDER_ASSETS has].
+    /// Kubernetes release of the API server and the controller manager, for example 1.36.3 [default: the newest one pinned in
+    /// tests/controlplane, or the one in KUBEBUILDER_ASSETS].
     #[arg(long, value_name = "VERSION")]
     kubernetes: Option<String>,
 }
 
 impl UpArgs {
-    /// What has to be there: nothing else is built.
+    /// The programs that are needed; nothing else is built.
     fn programs(&self) -> Vec<Program> {
         let left_out = self.no_default_scheduler.then_some(Program::KubeScheduler);
         Program::ALL.into_iter().filter(|program| Some(*program) != left_out).collect()
@@ -100,10 +100,10 @@ impl State {
 
 pub(crate) fn up(dir: Option<PathBuf>, options: &UpArgs, foreground: bool) -> Result<()> {
     let dir = place(dir)?;
-    // A release that is not known is said before anything is touched.
+    // An unknown release is reported before anything is touched.
     options.release()?;
     make_room(&dir)?;
-    // Built here and not in the background, where nobody would see that it takes minutes.
+    // Built here rather than in the background, where nobody would see that it takes minutes.
     let binaries = programs(options)?;
     if foreground {
         let cluster = start(&binaries, &dir, options)?;
@@ -142,7 +142,7 @@ pub(crate) fn up(dir: Option<PathBuf>, options: &UpArgs, foreground: bool) -> Re
 /// Owns the cluster until it is killed.
 pub(crate) fn hold(dir: Option<PathBuf>, options: &UpArgs) -> Result<()> {
     let dir = place(dir)?;
-    // Bound to a name: dropped at once it would end at once.
+    // Bound to a name: if dropped at once, the cluster would end at once.
     let _cluster = start(&programs(options)?, &dir, options)?;
     wait_for_the_end()
 }
@@ -169,7 +169,7 @@ pub(crate) fn down(dir: Option<PathBuf>) -> Result<()> {
         let answers = std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
         Ok((!answers && !holds_running_cluster(&dir)).then_some(()))
     })?;
-    // A process that is ending may still write: look again until the folder is gone.
+    // A process that is ending may still write, so try again until the folder is gone.
     wait_until(DOWN_DEADLINE, "the folder to be removed", || Ok(Some(std::fs::remove_dir_all(&dir)?)))?;
     eprintln!("the cluster in {} has ended", dir.display());
     Ok(())
@@ -186,7 +186,7 @@ fn place(dir: Option<PathBuf>) -> Result<PathBuf> {
     std::path::absolute(&dir).with_context(|| format!("cannot use {}", dir.display()))
 }
 
-/// Refuses a folder that is in use or not ours; empties one that a killed cluster left.
+/// Refuses a folder that is in use or not ours; empties one that a killed cluster left behind.
 fn make_room(dir: &Path) -> Result<()> {
     let state = State::read(dir)?;
     if holds_running_cluster(dir) {
@@ -216,7 +216,7 @@ fn programs(options: &UpArgs) -> Result<Binaries> {
     binaries_of(release.as_ref(), &options.programs()).context("there is no control plane on this machine")
 }
 
-/// Starts the cluster and says so in its folder.
+/// Starts the cluster and records it in its folder.
 fn start(binaries: &Binaries, dir: &Path, options: &UpArgs) -> Result<Cluster> {
     let mut cluster = Options { directory: Some(dir.to_owned()), ..Options::default() };
     if options.no_default_scheduler {
@@ -233,7 +233,7 @@ fn start(binaries: &Binaries, dir: &Path, options: &UpArgs) -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// The path alone on standard output, for `export KUBECONFIG=$(cargo xtask cluster up)`; the rest for the reader.
+/// Prints only the path to standard output, for `export KUBECONFIG=$(cargo xtask cluster up)`, and the rest to standard error.
 fn announce(binaries: &Binaries, kubeconfig: &Path) -> Result<()> {
     let mut out = std::io::stdout();
     writeln!(out, "{}", kubeconfig.display()).context("cannot write to standard output")?;

@@ -1,4 +1,4 @@
-//! `cargo xtask compatibility`: the end-to-end tests on each release of Kubernetes that is pinned.
+//! `cargo xtask compatibility`: the end-to-end tests on every pinned Kubernetes release.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use crate::workspace::{cargo, programs_dir};
 
 #[derive(Debug, Args)]
 pub(crate) struct CompatibilityArgs {
-    /// Only this release; may be repeated.
+    /// Test only this release. May be repeated.
     #[arg(long, value_name = "VERSION")]
     kubernetes: Vec<String>,
-    /// Only the tests whose name contains this.
+    /// Run only the tests whose name contains this.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 }
@@ -31,7 +31,7 @@ struct Row {
     skipped: u32,
     /// The names of the tests that failed.
     failures: Vec<String>,
-    /// What the API server does not know, as the tests found by asking it.
+    /// What the API server does not support, as the tests found by asking it.
     lacks: Vec<String>,
 }
 
@@ -108,7 +108,7 @@ impl Row {
         }
     }
 
-    /// A test that found nothing to run on has said so, and passed.
+    /// A test that had nothing to run on reported this, and passed.
     fn skip(&mut self, reports: &[String]) {
         let skipped = u32::try_from(reports.len()).unwrap_or(u32::MAX);
         self.passed = self.passed.saturating_sub(skipped);

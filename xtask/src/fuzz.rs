@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: builds the fuzzing runner, fast and with every check, and runs it.
+//! `cargo xtask fuzz`: builds the fuzzing runner, optimised and with every check, and runs it.
 
 use anyhow::Result;
 use clap::{Args, Parser};
@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 use crate::runner::check;
 use crate::workspace::cargo;
 
-// The runner's own: help and mistakes are told before anything is built.
+// The options of the runner itself: help and mistakes are reported before anything is built.
 #[path = "../../tests/fuzz/src/options.rs"]
 mod options;
 

@@ -1,8 +1,8 @@
 //! Edits of `go.mod` files that move their pins of Kubernetes to another release.
 //!
 //! `k8s.io/kubernetes` v1.X.Y requires its staging modules (`k8s.io/api`, `k8s.io/client-go`, …) at v0.0.0; a module that
-//! builds on it pins each of them to v0.X.Y by a `replace`. Which modules those are, and which etcd belongs to the release, the
-//! go.mod of `k8s.io/kubernetes` itself says.
+//! builds on it pins each of them to v0.X.Y by a `replace`. The go.mod of `k8s.io/kubernetes` itself says which modules those are,
+//! and which etcd belongs to the release.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,14 @@ use anyhow::{Context, Result, bail};
 const KUBERNETES: &str = "k8s.io/kubernetes";
 const ETCD_SERVER: &str = "go.etcd.io/etcd/server/v3";
 
-/// A release of Kubernetes by what its own go.mod requires.
+/// A Kubernetes release, as described by its own go.mod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Upstream {
     /// `v1.38.0`.
     pub(crate) version: String,
     /// The modules that are published with it.
     staging: BTreeSet<String>,
-    /// The etcd that it is made for.
+    /// The version of etcd that it is built against.
     etcd: String,
     /// The release of Go that it needs.
     go: String,
@@ -59,10 +59,10 @@ impl Upstream {
         Ok(format!("v0.{rest}"))
     }
 
-    /// The text of a go.mod with its pins moved to this release; what `go mod tidy` settles is left to it.
+    /// The text of a go.mod with its pins moved to this release; the rest is left to `go mod tidy`.
     ///
-    /// Moved are the requirements of Kubernetes, of the staging modules and of etcd's server, the block of replacements as a
-    /// whole, and the line `go` where it is older than what the release needs.
+    /// This moves the requirements of Kubernetes, of the staging modules and of etcd's server, the block of replacements as a
+    /// whole, and the `go` line if it is older than what the release needs.
     pub(crate) fn pin(&self, go_mod: &str) -> Result<String> {
         let staging = self.staging_version()?;
         let mut lines = Vec::new();
@@ -79,7 +79,7 @@ impl Upstream {
             if in_replace {
                 match line.trim().split_once(" => ") {
                     _ if line == ")" => in_replace = false,
-                    // Of another project: none of our business.
+                    // Belongs to another project: left as it is.
                     Some((name, _)) if !name.starts_with("k8s.io/") => {}
                     _ => continue,
                 }
@@ -108,7 +108,7 @@ pub(crate) fn required(go_mod: &str) -> Option<&str> {
     go_mod.lines().filter_map(requirement).find(|(name, _)| *name == KUBERNETES).map(|(_, version)| version)
 }
 
-/// The lines that are in one text and not in the other, as `-` and `+`, in the order of the texts.
+/// The lines that are in only one of the texts, marked `-` and `+`, in the order of the texts.
 pub(crate) fn changes(old: &str, new: &str) -> Vec<String> {
     let (before, after): (BTreeSet<&str>, BTreeSet<&str>) = (old.lines().collect(), new.lines().collect());
     let gone = old.lines().filter(|line| !after.contains(line)).map(|line| format!("- {}", line.trim()));
@@ -123,7 +123,7 @@ pub(crate) fn minor(version: &str) -> Result<&str> {
     minor.with_context(|| format!("{version} is no release: write it as 1.38.0"))
 }
 
-/// Name and version of a line of a go.mod that requires a module, and of the line `go`.
+/// Name and version in a line of a go.mod that requires a module, or in the `go` line.
 fn requirement(line: &str) -> Option<(&str, &str)> {
     let mut words = line.trim().trim_start_matches("require ").split_whitespace();
     let (name, version) = (words.next()?, words.next()?);
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_pins_of_this_project_are_what_the_chore_makes() {
-        // The real files, moved to the release that they are at: nothing changes.
+        // Moving the real files to the release they are already at changes nothing.
         let folder = secondmate_harness::modules_dir();
         let text = std::fs::read_to_string(folder.join("go.mod")).unwrap();
         let version = required(&text).unwrap().to_owned();

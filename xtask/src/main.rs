@@ -1,10 +1,10 @@
-//! The chores of this project: one entry for each.
+//! The development tasks of this project, one entry for each.
 //!
 //! `cargo xtask test` is the one test command, `cargo xtask ci` is what CI runs, `cargo xtask bench` measures, `cargo xtask
-//! parity` holds decisions against the real kube-scheduler's, `cargo xtask fuzz` feeds the parsers with damaged inputs,
-//! `cargo xtask simulate` lives years of a cluster in simulated time, `cargo xtask chaos` breaks a real control plane while pods are
-//! bound, `cargo xtask cluster` starts one to try things on,
-//! `cargo xtask compatibility` runs the end-to-end tests on every release of Kubernetes that is pinned, and `cargo xtask upstream`
+//! parity` compares decisions with the real kube-scheduler's, `cargo xtask fuzz` feeds damaged inputs to the parsers,
+//! `cargo xtask simulate` simulates years of a cluster's life, `cargo xtask chaos` breaks a real control plane while pods are
+//! being bound, `cargo xtask cluster` starts one for experiments,
+//! `cargo xtask compatibility` runs the end-to-end tests on every pinned Kubernetes release, and `cargo xtask upstream`
 //! moves the pins to another release.
 
 mod bench;
@@ -36,9 +36,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Run every test, on the real control plane as well where this machine can have it.
+    /// Run every test, including those on a real control plane if this machine can have one.
     Test(test_command::TestArgs),
-    /// Check formatting, lints and documentation, then run every test. A skipped test is a failure where CI is set.
+    /// Check formatting, lints and documentation, then run every test. If CI is set, a skipped test is a failure.
     Ci,
     /// Measure pods per second, latency, CPU time and memory, side by side with kube-scheduler.
     #[command(disable_help_flag = true)]
@@ -46,20 +46,20 @@ enum Chore {
     /// Compare decisions with those of the real kube-scheduler framework, on random clusters.
     #[command(disable_help_flag = true)]
     Parity(parity::ParityArgs),
-    /// Feed every parser of untrusted input with damaged inputs, in a release build with overflow checks.
+    /// Feed damaged inputs to every parser of untrusted input, in a release build with overflow checks.
     #[command(disable_help_flag = true)]
     Fuzz(fuzz::FuzzArgs),
     /// Simulate years of a cluster's life, and check every invariant after every step.
     #[command(disable_help_flag = true)]
     Simulate(simulate::SimulateArgs),
-    /// Break the real control plane, and the way to it, while the scheduler binds pods, and check what became of the pods.
+    /// Break a real control plane, and the connection to it, while the scheduler binds pods, and check what became of the pods.
     #[command(disable_help_flag = true)]
     Chaos(chaos::ChaosArgs),
-    /// Run the end-to-end tests on API servers of every release of Kubernetes that is pinned, and print a table.
+    /// Run the end-to-end tests on API servers of every pinned Kubernetes release, and print a table.
     Compatibility(compatibility::CompatibilityArgs),
-    /// Move the reference to another release of Kubernetes: change the pins, build, and show by plugin what differs.
+    /// Move the reference to another Kubernetes release: change the pins, build, and show the differences by plugin.
     Upstream(upstream::UpstreamArgs),
-    /// Run a real control plane with simulated nodes, to try things on.
+    /// Run a real control plane with simulated nodes, for experiments.
     #[command(subcommand)]
     Cluster(ClusterChore),
 }
@@ -72,16 +72,16 @@ enum ClusterChore {
         options: cluster::UpArgs,
         #[command(flatten)]
         place: Place,
-        /// Stay in the foreground; Ctrl-C ends the cluster.
+        /// Stay in the foreground; Ctrl-C stops the cluster.
         #[arg(long)]
         foreground: bool,
     },
-    /// End what `up` started and remove its folder.
+    /// Stop what `up` started and remove its folder.
     Down {
         #[command(flatten)]
         place: Place,
     },
-    /// What `up` leaves running in the background.
+    /// Run the background process of `up`.
     #[command(hide = true)]
     Hold {
         #[command(flatten)]
@@ -93,7 +93,7 @@ enum ClusterChore {
 
 #[derive(Debug, Args)]
 struct Place {
-    /// The folder of the cluster [default: `cluster` in the target folder].
+    /// Folder of the cluster [default: `cluster` in the target folder].
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
 }

@@ -15,7 +15,7 @@ const SELF_CHECKED_CASES: &str = "1000";
 /// Cases of the oracle's own tests, which have a generator of their own.
 const ORACLE_TEST_CASES: u32 = 300;
 
-// The differential test's own: help and mistakes are told before anything is built.
+// The options of the differential test itself: help and mistakes are reported before anything is built.
 #[path = "../../tests/differential/src/command.rs"]
 mod command;
 
@@ -43,7 +43,7 @@ pub(crate) fn parity(arguments: &ParityArgs) -> Result<()> {
     check(run)
 }
 
-/// The judge is judged: the oracle's answers against the real scheduler's own cycles.
+/// Checks the oracle itself: its answers against the real scheduler's own cycles.
 pub(crate) fn oracle_step(report: &mut Report) -> Result<Outcome> {
     let test = match oracle_tests(seed_of_commit(), ORACLE_TEST_CASES) {
         Ok(test) => test,
@@ -61,7 +61,7 @@ pub(crate) fn oracle_step(report: &mut Report) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The part of the test command: some thousand fresh cases. The corpus with its recorded answers is a test of its own, which
+/// The part of the test command that runs some thousand fresh cases. The corpus with its recorded answers is a separate test, which
 /// needs no Go.
 pub(crate) fn step(locked: bool) -> Result<Outcome> {
     match parity_oracle() {
@@ -94,7 +94,7 @@ pub(crate) fn step(locked: bool) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Fresh cases for each commit, the same whenever that commit is tested: a difference can be met again.
+/// Fresh cases for each commit, and the same ones whenever that commit is tested, so that a difference can be reproduced.
 fn seed_of_commit() -> u64 {
     let commit = std::process::Command::new("git").args(["rev-parse", "--short=8", "HEAD"]).output();
     let digits = commit.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Commands whose output the reader sees as it comes, and whose closing lines are kept for the end.
+//! Commands whose output is passed through as it arrives, and whose summary lines are kept for the end.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, ExitStatus};
@@ -16,7 +16,7 @@ pub(crate) fn check(mut command: Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a test command, its output passed through line by line, and returns what each runner closed with.
+/// Runs a test command, its output passed through line by line, and returns the summary line of each runner.
 pub(crate) fn stream_tests(command: Command) -> Result<(ExitStatus, Vec<String>)> {
     let mut closing = ClosingLines::default();
     let status = stream(command, |line| closing.read(line))?;
@@ -27,7 +27,7 @@ pub(crate) fn stream_tests(command: Command) -> Result<(ExitStatus, Vec<String>)
 pub(crate) fn stream(mut command: Command, mut read: impl FnMut(&str)) -> Result<ExitStatus> {
     let shown = shown(&command);
     eprintln!("$ {shown}");
-    // Both streams in one pipe: the line that names a runner is on one, its result on the other.
+    // Both streams in one pipe: the line that names a runner is on one, and its result on the other.
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     command.stdout(writer.try_clone().context("cannot share a pipe")?).stderr(writer);
     let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
@@ -50,10 +50,10 @@ fn shown(command: &Command) -> String {
     words.join(" ")
 }
 
-/// Picks from the output of `cargo test` or `go test` what each runner closed with.
+/// Picks each runner's summary line from the output of `cargo test` or `go test`.
 #[derive(Default)]
 struct ClosingLines {
-    /// The line that named the runner, until it is known to close with something.
+    /// The line that named the runner, until its summary line is seen.
     runner: Option<String>,
     lines: Vec<String>,
 }

@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 use crate::runner::check;
 use crate::workspace::cargo;
 
-// The simulation's own: help and mistakes are told before anything is built.
+// The options of the simulation itself: help and mistakes are reported before anything is built.
 #[path = "../../tests/simulation/src/command.rs"]
 mod command;
 

@@ -4,18 +4,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How a step ended that did not fail.
+/// How a step that did not fail ended.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Outcome {
     Passed,
-    /// This machine cannot have it, and why.
+    /// This machine cannot run it, and why.
     Skipped(String),
 }
 
 /// What the steps leave for the end of the run.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// The closing lines of the runners, as they wrote them.
+    /// The summary lines of the runners, as they wrote them.
     pub(crate) closing_lines: Vec<String>,
     /// Parts that were skipped inside a step that passed, as `NAME: REASON`.
     pub(crate) skipped_parts: Vec<String>,

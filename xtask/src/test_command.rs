@@ -38,7 +38,7 @@ pub(crate) fn test_steps(arguments: &TestArgs) -> Vec<Step<'_>> {
     ]
 }
 
-/// Has the programs of the control plane built before any test waits for them.
+/// Builds the programs of the control plane before any test waits for them.
 fn control_plane() -> Result<Outcome> {
     let found = binaries().and_then(|binaries| {
         Program::ALL.iter().try_for_each(|program| binaries.path(*program).map(drop))?;
@@ -63,7 +63,7 @@ fn secondmate(arguments: &TestArgs) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A build that leaves the guests out. Its program has the other one's place, so it is its library that is tested.
+/// A build without the guests. Its program would replace the one with them, so its library is tested instead.
 fn without_guests(arguments: &TestArgs, report: &mut Report) -> Result<Outcome> {
     let mut test = cargo(&["test", "--package", "secondmate", "--no-default-features", "--lib"]);
     if arguments.locked {

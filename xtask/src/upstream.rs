@@ -1,6 +1,6 @@
 //! `cargo xtask upstream VERSION`: moves the reference to another release of Kubernetes and shows what that changes.
 //!
-//! What is changed stands in `tests/controlplane/README.md`.
+//! `tests/controlplane/README.md` says what is changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,18 +14,18 @@ use crate::go_mod::{Upstream, changes, minor, required};
 use crate::runner::{check, stream};
 use crate::workspace::{cargo, root};
 
-/// Releases that are pinned beside each other: the newest and those that are still supported or in use.
+/// Number of releases that are pinned: the newest, and those that are still supported or in use.
 const RELEASES: usize = 4;
 
 #[derive(Debug, Args)]
 pub(crate) struct UpstreamArgs {
-    /// The release, for example 1.38.0.
+    /// Kubernetes release, for example 1.38.0.
     #[arg(value_name = "VERSION")]
     version: String,
-    /// Print what would be changed and change nothing.
+    /// Print what would be changed, without changing anything.
     #[arg(long)]
     dry_run: bool,
-    /// Number of random cases of the differential test.
+    /// Number of random cases for the differential test.
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     cases: u32,
     /// Seed of the cases.
@@ -72,7 +72,7 @@ pub(crate) fn upstream(arguments: &UpstreamArgs) -> Result<()> {
         "parity",
         "--",
     ]);
-    // Every difference is counted: none ends the run.
+    // Every difference is counted, and none ends the run.
     run.args(["--cases", &cases, "--seed", &seed, "--no-coverage", "--differences", &cases]);
     let status = stream(run, |line| differences.read(line))?;
     println!("\n{}", differences.table(&version, arguments.cases));
@@ -104,7 +104,7 @@ fn go(module: &Path, arguments: &[&str]) -> Command {
     go
 }
 
-/// What has to be changed before `go mod tidy`.
+/// The changes to make before `go mod tidy`.
 fn plan(upstream: &Upstream, modules: &[PathBuf]) -> Result<Vec<Change>> {
     let controlplane = modules.first().context("no module of Go is named")?;
     let read = |path: &Path| {
@@ -135,7 +135,7 @@ fn plan(upstream: &Upstream, modules: &[PathBuf]) -> Result<Vec<Change>> {
         older.push(old.to_owned());
     }
     older.sort_by_key(|minor| number(minor));
-    // The release itself is the newest now, and as many older ones stay as are wanted.
+    // The release itself is now the newest, and only the wanted number of older ones is kept.
     let (kept, mut gone): (Vec<_>, Vec<_>) = older.into_iter().partition(|minor| number(minor) < number(new));
     let excess = (kept.len() + 1).saturating_sub(RELEASES);
     gone.extend(kept.into_iter().take(excess));
@@ -208,7 +208,7 @@ impl Differences {
         if let Some((_, path)) = difference.split_once(" at ") {
             let mut parts: Vec<&str> = path.trim().split('/').collect();
             if parts.first() == Some(&"nodes") && parts.len() > 1 {
-                // A name of a random node says nothing.
+                // The name of a random node is meaningless.
                 parts[1] = "*";
             }
             *self.places.entry(parts.join("/")).or_default() += 1;

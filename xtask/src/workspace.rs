@@ -1,4 +1,4 @@
-//! Where things are, and how cargo is called.
+//! The folders of the workspace, and how cargo is called.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

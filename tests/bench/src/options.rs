@@ -1,4 +1,4 @@
-//! The command line of the measurement. `cargo xtask bench` has this file too, so that help and mistakes cost no build.
+//! The command line of the measurement. `cargo xtask bench` includes this file too, so that help and mistakes need no build.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt;
@@ -13,46 +13,46 @@ use std::path::PathBuf;
 pub(crate) struct Options {
     #[command(subcommand)]
     pub(crate) scenario: Option<Scenario>,
-    /// Numbers of nodes for throughput.
+    /// Number of nodes for throughput.
     #[arg(long, value_delimiter = ',', default_value = "1000,5000")]
     pub(crate) nodes: Vec<usize>,
     /// Number of pods for throughput.
     #[arg(long, default_value_t = 10_000)]
     pub(crate) pods: usize,
-    /// What the pods of throughput are like.
+    /// Shape of the pods for throughput.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Shape::Basic])]
     pub(crate) shapes: Vec<Shape>,
     /// Number of nodes for latency.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) latency_nodes: usize,
-    /// Pods that arrive in a second, for latency; 0 leaves latency out.
+    /// Pods that arrive per second, for latency; 0 skips latency.
     #[arg(long, default_value_t = 200)]
     pub(crate) rate: usize,
-    /// Seconds for which pods arrive, for latency.
+    /// Number of seconds during which pods arrive, for latency.
     #[arg(long, default_value_t = 30)]
     pub(crate) seconds: usize,
     /// Where to measure: `sandbox`, `control-plane`, or both.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Target::Sandbox, Target::ControlPlane])]
     pub(crate) on: Vec<Target>,
-    /// Whom to measure on the control plane.
+    /// Schedulers to measure on the control plane.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Subject::KubeScheduler, Subject::Secondmate])]
     pub(crate) who: Vec<Subject>,
-    /// One JSON object a row instead of the table.
+    /// Print one JSON object per row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write the table as bench.md and the rows as bench.json into this folder as well.
+    /// Also write the table as bench.md and the rows as bench.json into this folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
 }
 
-/// Another thing to measure than one scheduler alone.
+/// A scenario that measures something other than one scheduler alone.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Scenario {
-    /// Two schedulers that fill the same nodes, with and without the bind guard, and with and without a read of nearly full nodes before a
-    /// bind: pods bound where there is no room.
+    /// Measure two schedulers that fill the same nodes, with and without the bind guard, and with and without reading nearly full nodes
+    /// before a bind: how many pods are bound where there is no room.
     Neighbour(NeighbourOptions),
-    /// The same plugin as a WebAssembly guest, with and without what such a guest may tell this scheduler alone, and as an HTTP extender on
-    /// loopback, beside none.
+    /// Measure the same plugin as a WebAssembly guest, with and without the exports that only this scheduler uses, as an HTTP extender
+    /// on loopback, and without it.
     Plugs(PlugsOptions),
 }
 
@@ -65,16 +65,16 @@ pub(crate) struct PlugsOptions {
     /// Number of pods.
     #[arg(long, default_value_t = 3_000)]
     pub(crate) pods: usize,
-    /// How often each is measured.
+    /// Number of measurements of each.
     #[arg(long, default_value_t = 1)]
     pub(crate) runs: usize,
-    /// Only those whose name in the table contains one of these.
+    /// Measure only those whose name in the table contains one of these.
     #[arg(long, value_delimiter = ',', value_name = "TEXT")]
     pub(crate) only: Vec<String>,
-    /// One JSON object a row instead of the table.
+    /// Print one JSON object per row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write the table as plugs.md and the rows as plugs.json into this folder as well.
+    /// Also write the table as plugs.md and the rows as plugs.json into this folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -85,36 +85,36 @@ pub(crate) struct NeighbourOptions {
     /// Number of nodes, with room for 40 pods each.
     #[arg(long, default_value_t = 50)]
     pub(crate) nodes: usize,
-    /// How full the pods make the nodes, in percent.
+    /// Percentage of the nodes' room that the pods fill.
     #[arg(long, value_delimiter = ',', default_value = "100,95")]
     pub(crate) fill: Vec<usize>,
-    /// How often each combination is measured.
+    /// Number of measurements of each combination.
     #[arg(long, default_value_t = 1)]
     pub(crate) runs: usize,
-    /// Pods that arrive in a second, while the schedulers run; 0: all are pending before they start.
+    /// Pods that arrive per second while the schedulers run; 0 means that all are pending before they start.
     #[arg(long, value_delimiter = ',', default_value = "0,200")]
     pub(crate) arriving: Vec<usize>,
     /// Leave out the combinations with the bind guard.
     #[arg(long)]
     pub(crate) without_guard: bool,
-    /// Two kube-schedulers only.
+    /// Measure only two kube-schedulers.
     #[arg(long)]
     pub(crate) without_secondmate: bool,
-    /// One JSON object a row instead of the table.
+    /// Print one JSON object per row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// What the pods are like: their containers ask for CPU and memory, and more.
+/// The shape of the pods: all request CPU and memory, and some have further constraints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shape {
-    /// Nothing more.
+    /// No further constraints.
     Basic,
     /// Required node affinity: two of three zones.
     NodeAffinity,
-    /// A spread constraint over zones that is preferred (ScheduleAnyway).
+    /// A preferred spread constraint over zones (ScheduleAnyway).
     SpreadSoft,
-    /// A spread constraint over zones that is required (DoNotSchedule).
+    /// A required spread constraint over zones (DoNotSchedule).
     SpreadHard,
     /// Required anti-affinity by node, 25 kinds of pods in turn.
     AntiAffinityHost,
@@ -150,12 +150,12 @@ impl fmt::Display for Target {
     }
 }
 
-/// Whom to measure.
+/// The scheduler to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Subject {
     /// This project's scheduler.
     Secondmate,
-    /// The peer, its client limits raised.
+    /// kube-scheduler, with raised client limits.
     KubeScheduler,
 }
 
