@@ -116,7 +116,7 @@ impl Row {
     }
 }
 
-/// The table as README shows it.
+/// The table, as docs/parity.md shows it.
 fn table(rows: &[Row]) -> String {
     let mut text =
         "| Kubernetes | passed | failed | skipped | what its API server lacks |\n|---|---|---|---|---|\n"
