@@ -177,7 +177,7 @@ fn overlay(names: &[String]) -> String {
     let folders: String = names.iter().map(|name| format!("  - {name}\n")).collect();
     format!(
         "\
-# Written by `secondmate tenants render`: a scheduler of its own for each tenant, with a name and a Lease each.
+# Written by `secondmate tenants render`: a separate scheduler for each tenant, each with its own name and Lease.
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:
@@ -202,7 +202,7 @@ labels:
 resources:
   - {base}
 patches:
-  # The namespace is shared by all tenants and comes from the level above.
+  # All tenants share the namespace, which is defined one level above.
   - target:
       kind: Namespace
       name: secondmate
@@ -239,7 +239,7 @@ fn rules(rights: &[Right]) -> String {
     if verbs.is_empty() {
         return String::new();
     }
-    let mut patch = "  # What its plugins read or write besides.
+    let mut patch = "  # What else its plugins read or write.
   - target:
       kind: ClusterRole
       name: secondmate
@@ -336,7 +336,7 @@ mod tests {
         .expect("rendered");
         let of = |tenant: &str| &files[&Path::new(tenant).join("kustomization.yaml")];
         assert!(!of("red").contains("ClusterRole"), "{}", of("red"));
-        let patch = "  # What its plugins read or write besides.
+        let patch = "  # What else its plugins read or write.
   - target:
       kind: ClusterRole
       name: secondmate

@@ -1,6 +1,6 @@
-{{/* The schedulers of the release, as a JSON list: one, or one for each tenant. Of each: `name`, `suffix` (that of the tenant), `labels`
-(what its selectors select, so that two releases in one namespace leave each other's pods alone), `ownLabels` (those of the tenant), `values`
-(those of the release with those of the tenant over them) and `lease`, whose name the scheduler derives in the same way. */}}
+{{/* The schedulers of the release, as a JSON list: one, or one for each tenant. Each has `name`, `suffix` (of the tenant), `labels` (what its
+selectors select, so that two releases in one namespace leave each other's pods alone), `ownLabels` (of the tenant), `values` (the release's,
+overridden by the tenant's) and `lease`, whose name the scheduler derives in the same way. */}}
 {{- define "secondmate.schedulers" -}}
 {{- $schedulers := list }}
 {{- $served := list }}
@@ -51,20 +51,20 @@
 {{- end }}
 {{- end }}
 
-{{/* The name of a scheduler's ConfigMap: a list with the release's name and the scheduler. A new content makes a new name, and with it a
-rollout; a container of before it keeps its own. */}}
+{{/* The name of a scheduler's ConfigMap, from a list with the release's name and the scheduler. New content means a new name, and with it a
+rollout; older containers keep the ConfigMap that they started with. */}}
 {{- define "secondmate.configName" -}}
 {{- $scheduler := last . }}
 {{- $hash := include "secondmate.config" $scheduler.values | sha256sum | trunc 10 }}
 {{- printf "%s-config%s-%s" (first .) $scheduler.suffix $hash }}
 {{- end }}
 
-{{/* The labels of the guard. There is one in a cluster, so its names do not depend on the release; the program knows them by default. */}}
+{{/* The labels of the guard. A cluster has only one, so its names do not depend on the release; they are the program's defaults. */}}
 {{- define "secondmate.guardLabels" -}}
 app.kubernetes.io/name: secondmate-guard
 {{- end }}
 
-{{/* The image, from a scheduler's values or those of the release: a list with them and the chart. */}}
+{{/* The image, from a list with the values (a scheduler's or the release's) and the chart. */}}
 {{- define "secondmate.image" -}}
 {{- $image := (first .).image }}
 {{- printf "%s:%s" $image.repository (default (last .).AppVersion $image.tag) | quote }}
