@@ -1,4 +1,4 @@
-//! Says what is built: `SECONDMATE_COMMIT`, `SECONDMATE_TARGET` and `SECONDMATE_PROFILE` for the program's `version`.
+//! Sets `SECONDMATE_COMMIT`, `SECONDMATE_TARGET` and `SECONDMATE_PROFILE` for the program's `version`.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,8 +9,8 @@ fn main() {
     let variable = |name| std::env::var(name).unwrap_or_default();
     let profile = variable("PROFILE");
     let given = variable("SECONDMATE_COMMIT");
-    // Given where there is no clone, as in the build of an image. A build for development is not made again for each commit: it would have to
-    // be to know its own.
+    // Given if there is no clone, as when building an image. A development build does not know its commit, since it would otherwise have to be
+    // rebuilt for each one.
     let commit = match (given.as_str(), profile.as_str()) {
         ("", "release") => commit(&variable("CARGO_MANIFEST_DIR")),
         ("", _) => None,
@@ -21,7 +21,7 @@ fn main() {
     println!("cargo::rustc-env=SECONDMATE_PROFILE={profile}");
 }
 
-/// The commit that is checked out, where this crate lies in its own repository and not, as a dependency, in another.
+/// The commit that is checked out, if this crate is in its own repository and not, as a dependency, in another one.
 fn commit(manifest_dir: &str) -> Option<String> {
     let root = Path::new(manifest_dir).parent()?.parent()?.canonicalize().ok()?;
     if Path::new(&git(&root, &["rev-parse", "--show-toplevel"])?).canonicalize().ok()? != root {

@@ -1,4 +1,4 @@
-//! A scheduler program: the in-tree plugins and those of whoever builds it.
+//! A scheduler program: the in-tree plugins, and those that its author adds.
 
 use crate::guests::{GuestArgs, GuestFault, Guests, default_cache_folder};
 use secondmate_config::{ExtensionPoint, GivenArguments, PluginCatalogue};
@@ -10,14 +10,14 @@ use std::sync::{Arc, OnceLock};
 #[derive(Clone, Default)]
 pub struct App {
     plugins: Vec<OwnPlugin>,
-    /// WebAssembly guests; none is there before a configuration names one.
+    /// WebAssembly guests, set up when a configuration first names one.
     guests: Arc<OnceLock<Result<Guests, String>>>,
 }
 
 #[derive(Clone)]
 struct OwnPlugin {
     name: String,
-    /// Where it acts, as far as it was said; else the plugin itself tells.
+    /// The extension points that it uses; `None`: the plugin itself says so.
     points: Option<Vec<ExtensionPoint>>,
     factory: Factory,
 }
@@ -31,7 +31,7 @@ impl App {
 
     /// Adds a plugin. The factory gets the `args` of its `pluginConfig` (`null` where there are none).
     ///
-    /// At which extension points it acts is found out by making one without arguments. Where the factory refuses that, use
+    /// To find out which extension points the plugin uses, one is made without arguments. If the factory does not allow that, use
     /// [`App::plugin_at`].
     #[must_use]
     pub fn plugin<F>(self, name: &str, factory: F) -> Self
@@ -41,7 +41,7 @@ impl App {
         self.add(name, None, factory)
     }
 
-    /// Adds a plugin and says at which extension points it acts.
+    /// Adds a plugin that uses these extension points.
     #[must_use]
     pub fn plugin_at<F>(self, name: &str, points: &[ExtensionPoint], factory: F) -> Self
     where
@@ -84,10 +84,10 @@ impl App {
     /// The plugins that a configuration may name, with the extension points of each.
     ///
     /// # Errors
-    /// A name is taken, or a plugin cannot be made without arguments and does not say where it acts.
+    /// A name is taken, or a plugin cannot be made without arguments and was added without its extension points.
     pub fn catalogue(&self) -> anyhow::Result<PluginCatalogue> {
         let mut catalogue = PluginCatalogue::in_tree();
-        // Known, and enabled by no default.
+        // Known, but not enabled by default.
         let points = [ExtensionPoint::PreScore, ExtensionPoint::Score];
         catalogue.register(secondmate_load_aware::NAME, points)?;
         for own in &self.plugins {
@@ -108,9 +108,9 @@ impl App {
         Ok(catalogue)
     }
 
-    /// The plugins that this configuration may name: those of [`App::catalogue`], and the guests that it describes. What is wrong with a
-    /// guest, or with the arguments of a plugin that is not kube-scheduler's, is told by [`Configuration::parse`](secondmate_config::Configuration::parse) together with whatever
-    /// else is wrong.
+    /// The plugins that this configuration may name: those of [`App::catalogue`], and the guests that it describes. Mistakes in a guest, or in
+    /// the arguments of a plugin that is not kube-scheduler's, are reported by
+    /// [`Configuration::parse`](secondmate_config::Configuration::parse) together with all others.
     ///
     /// # Errors
     /// As [`App::catalogue`].
@@ -145,17 +145,17 @@ impl App {
         Ok(catalogue)
     }
 
-    /// Whether only the plugin itself can tell what is wrong with its arguments.
+    /// Whether only the plugin itself can check its arguments.
     fn has_raw_arguments(&self, plugin: &str) -> bool {
         plugin == secondmate_load_aware::NAME || self.plugins.iter().any(|own| own.name == plugin)
     }
 
-    /// The same program with these guests: those of a record, or some that are recorded.
+    /// The same program with these guests: guests that replay a record, or guests that are being recorded.
     pub(crate) fn with_guests(&self, guests: Guests) -> Self {
         Self { plugins: self.plugins.clone(), guests: Arc::new(OnceLock::from(Ok(guests))) }
     }
 
-    /// Who loads guests.
+    /// The loader of guests.
     fn guests(&self) -> Result<&Guests, &String> {
         self.guests.get_or_init(|| Guests::new(default_cache_folder())).as_ref()
     }

@@ -82,10 +82,10 @@ fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// What is said of a configuration that a scheduler can be started with.
+/// The report on a valid configuration.
 ///
 /// # Errors
-/// All that is wrong with it.
+/// All mistakes in it.
 fn check(app: &App, text: &str) -> anyhow::Result<String> {
     let configuration = Configuration::parse(text, &app.catalogue_for(text)?)?;
     if !configuration.unsupported().is_empty() {
@@ -108,7 +108,7 @@ fn check(app: &App, text: &str) -> anyhow::Result<String> {
     Ok(said)
 }
 
-/// The configuration as the documents of a file to start from, with its secrets.
+/// The configuration as the documents of a file, to be used as a starting point, with its secrets.
 pub(crate) fn documents(configuration: &Configuration) -> anyhow::Result<String> {
     let mut main = configuration.to_whole_value();
     let own = main.as_object_mut().and_then(|fields| fields.remove("secondmate")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! From options and file to profiles that run.
+//! From options and a configuration file to profiles that can run.
 
 use crate::App;
 use anyhow::{Context, anyhow, bail};
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub struct ConfigurationSource {
     /// A file with a `KubeSchedulerConfiguration`.
     pub file: Option<PathBuf>,
-    /// Scheduler names: each a profile of its own. With a file, each has the plugins of the file's only profile.
+    /// Scheduler names, each with its own profile. With a file, each has the plugins of the file's only profile.
     pub scheduler_names: Vec<String>,
     /// `default-scheduler` is allowed as a name.
     pub replace_default_scheduler: bool,
@@ -21,13 +21,13 @@ impl ConfigurationSource {
     /// Reads and checks it.
     ///
     /// # Errors
-    /// There is neither name nor file; the file cannot be read or has problems; it has several profiles and names are given
-    /// too; something is configured that does not exist yet; `default-scheduler` would be taken without leave.
+    /// There is neither a name nor a file; the file cannot be read or has problems; it has several profiles and names are given
+    /// too; something is configured that does not exist yet; `default-scheduler` would be used without permission.
     pub fn read(&self, app: &App) -> anyhow::Result<Configuration> {
         self.parse(app, self.text()?.as_deref())
     }
 
-    /// The text of the file, where there is one.
+    /// The text of the file, if there is one.
     pub(crate) fn text(&self) -> anyhow::Result<Option<String>> {
         let Some(path) = &self.file else { return Ok(None) };
         let text = std::fs::read_to_string(path).map_err(|why| {
@@ -39,7 +39,7 @@ impl ConfigurationSource {
         Ok(Some(text))
     }
 
-    /// Makes a configuration of the file's text, and checks it.
+    /// Makes a configuration from the file's text, and checks it.
     pub(crate) fn parse(&self, app: &App, text: Option<&str>) -> anyhow::Result<Configuration> {
         let names = &self.scheduler_names;
         let mut configuration = match (&self.file, text) {
@@ -69,7 +69,7 @@ impl ConfigurationSource {
             Some(path) => checked.with_context(|| path.display().to_string())?,
             None => checked?,
         }
-        // Whoever looks at the configuration sees what is meant.
+        // Spelled out, so that the configuration shows the effective values.
         let victims: Vec<_> =
             configuration.own.tenants.iter().map(|t| configuration.victims(&t.scheduler_name)).collect();
         for (tenant, victims) in configuration.own.tenants.iter_mut().zip(victims) {
@@ -109,7 +109,7 @@ fn rename(configuration: &mut Configuration, names: &[String]) -> anyhow::Result
 /// The profiles of a configuration, with their plugins made.
 ///
 /// # Errors
-/// A plugin that this program does not have, arguments that it refuses, or an extension point at which it does not act.
+/// A plugin that this program does not have, arguments that it rejects, or an extension point that it does not implement.
 pub fn profiles(app: &App, configuration: &Configuration) -> anyhow::Result<Vec<Profile>> {
     Ok(secondmate_config::make_profiles(configuration, &app.registry()?)?)
 }

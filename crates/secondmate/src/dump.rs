@@ -68,7 +68,7 @@ pub(crate) fn dump(app: &App, args: &DumpArgs) -> Result<ExitCode> {
     let profiles = profiles(app, &source.read(app)?)?;
     let mut writer = Writer { out: BufWriter::new(io::stdout().lock()), format: args.output, objects: 0 };
     let written = if args.redact {
-        // Pseudonyms sort as the texts do, so that all texts have to be known first.
+        // Pseudonyms sort in the same order as the texts, so all texts have to be known first.
         let Live { mut objects, .. } = live(&args.cluster, &profiles, Slim::Yes)?;
         let pseudonyms = Pseudonyms::of(&objects);
         objects.iter_mut().try_for_each(|object| {
@@ -86,26 +86,26 @@ pub(crate) fn dump(app: &App, args: &DumpArgs) -> Result<ExitCode> {
             print(&format!("dumped {objects} objects"));
             Ok(ExitCode::SUCCESS)
         }
-        // Whoever reads has seen enough.
+        // The reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error).context("cannot write to standard output"),
     }
 }
 
-/// What a live cluster has.
+/// The contents of a live cluster.
 pub(crate) struct Live {
     /// Everything that the profiles' plugins read.
     pub objects: Vec<Value>,
-    /// The namespace that is meant where none is named: that of the kubeconfig's context, or of the pod.
+    /// The default namespace: that of the kubeconfig context, or of the pod.
     pub namespace: String,
 }
 
-/// Whether what scheduling does not read is left out.
+/// Whether to leave out what scheduling does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slim {
-    /// It goes into other people's hands.
+    /// Leave it out: the dump is given to other people.
     Yes,
-    /// It stays here, and guests and extenders see what they see in the scheduler.
+    /// Keep it: the objects stay in this process, and guests and extenders see what they see in the scheduler.
     No,
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn live(cluster: &ClusterArgs, profiles: &[Profile], slim: Slim) -> R
     Ok(Live { objects, namespace })
 }
 
-/// Hands each list over; returns the namespace that is meant where none is named.
+/// Passes on each list; returns the default namespace.
 fn list(
     args: &ClusterArgs,
     profiles: &[Profile],
@@ -147,7 +147,7 @@ fn list(
     Ok(namespace)
 }
 
-/// Kinds that plugins read as types of their own: which of their fields is not known here.
+/// Kinds that plugins read as types of their own. Which fields they read is not known here.
 fn own_kinds(profiles: &[Profile]) -> BTreeSet<ApiResource> {
     let plugins = profiles.iter().flat_map(Profile::plugins);
     let kinds = plugins.flat_map(|p| p.plugin.declaration().objects);

@@ -1,4 +1,4 @@
-//! The addresses that a scheduler serves: one for probes and metrics and one for debugging, plainly; or one for all of it over TLS.
+//! The addresses that a scheduler serves: one for probes and metrics and one for debugging, over plain HTTP; or one for everything, over TLS.
 
 use crate::kube_scheduler::mount_pages;
 use anyhow::Context;
@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Where debug endpoints are served unless told otherwise: on loopback, so that who reaches them is on the machine, in the pod,
-/// or may forward its ports (`kubectl port-forward`, which the API server authorizes).
+/// The default address of the debug endpoints: on loopback, so that they can only be reached from the machine or the pod itself,
+/// or by port forwarding (`kubectl port-forward`, which the API server authorizes).
 const DEBUG_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 10360);
 
 /// `--debug-listen`.
@@ -52,28 +52,28 @@ impl FromStr for DebugListen {
 
 /// Where a scheduler is served, and how.
 pub(crate) enum Endpoints {
-    /// Plainly, and to whoever can connect.
+    /// Over plain HTTP, to anyone who can connect.
     Plain {
         /// Probes and metrics.
         listen: SocketAddr,
         /// Debug endpoints.
         debug_listen: Option<DebugListen>,
     },
-    /// As kube-scheduler.
+    /// Over TLS, as kube-scheduler does.
     Secure(Box<SecureEndpoint>),
     /// Nowhere.
     Nowhere,
 }
 
-/// Whose API server says who somebody is, and what he may.
+/// The API server that authenticates clients and authorizes their requests.
 pub(crate) enum Reviews {
-    /// That of each kubeconfig; without one, that of the pod.
+    /// The API server of each kubeconfig; without one, that of the pod.
     Of { authentication: Option<PathBuf>, authorization: Option<PathBuf> },
-    /// The scheduler's own, which is found by this kubeconfig and context or, without one, as the scheduler finds it.
+    /// The scheduler's own, which is found through this kubeconfig and context or, without them, as the scheduler finds it.
     OfTheScheduler { kubeconfig: Option<PathBuf>, context: Option<String> },
 }
 
-/// How the port with TLS is served.
+/// How the TLS port is served.
 pub(crate) struct SecureEndpoint {
     pub address: SocketAddr,
     pub share_port: bool,
@@ -89,7 +89,7 @@ pub(crate) struct SecureEndpoint {
     pub always_allow_paths: Vec<String>,
     pub remember_allowed: Duration,
     pub remember_denied: Duration,
-    /// The text of `/flagz`, where it is served.
+    /// The text of `/flagz`, if it is served.
     pub flagz: Option<String>,
     pub statusz: bool,
 }
@@ -104,7 +104,7 @@ pub(crate) struct Serving {
     pub secure: Option<SecureServing>,
 }
 
-/// The failure of what keeps TLS current; for ever where there is none.
+/// Resolves when the task that keeps TLS current fails; never resolves without one.
 pub(crate) async fn failure_of(secure: &mut Option<SecureServing>) -> Failure {
     match secure {
         Some(secure) => secure.failed().await,
@@ -113,16 +113,16 @@ pub(crate) async fn failure_of(secure: &mut Option<SecureServing>) -> Failure {
 }
 
 impl Endpoints {
-    /// Takes the addresses and serves until cancelled.
+    /// Binds the addresses and serves until cancelled.
     ///
     /// # Errors
-    /// An address cannot be had; certificates, authorities or kubeconfigs cannot be used.
+    /// An address cannot be bound; certificates, authorities or kubeconfigs cannot be used.
     pub async fn serve(self, admin: &Admin, cancel: &CancellationToken) -> anyhow::Result<Serving> {
         match self {
             Self::Plain { listen, debug_listen } => Ok(serve(admin, listen, debug_listen, cancel).await?),
             Self::Secure(endpoint) => endpoint.serve(admin, cancel).await,
             Self::Nowhere => {
-                // The end of the tasks is told: there has to be one that lasts.
+                // The end of a task is an error, so there has to be one that lasts.
                 let mut tasks = JoinSet::new();
                 tasks.spawn(cancel.clone().cancelled_owned());
                 Ok(Serving { tasks, listen: None, debug_listen: None, secure: None })
@@ -183,11 +183,11 @@ impl SecureEndpoint {
     }
 }
 
-/// Takes the address; an unspecified one stands for those of both families.
+/// Binds the address; an unspecified one stands for those of both address families.
 fn listen(address: SocketAddr, share_port: bool) -> Result<TcpListener, AdminError> {
     if address.ip() == Ipv4Addr::UNSPECIFIED {
         let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
-        // There are machines without IPv6.
+        // Some machines have no IPv6.
         if let Ok(listener) = Admin::listen_secure(both, share_port) {
             return Ok(listener);
         }
@@ -195,7 +195,7 @@ fn listen(address: SocketAddr, share_port: bool) -> Result<TcpListener, AdminErr
     Admin::listen_secure(address, share_port)
 }
 
-/// The cluster of a kubeconfig, or that of the pod; `None`: this is in no pod.
+/// The cluster of a kubeconfig, or that of the pod; `None`: this process does not run in a pod.
 async fn cluster(kubeconfig: Option<&Path>, flag: &str) -> anyhow::Result<Option<ClusterConfig>> {
     match kubeconfig {
         Some(path) => secondmate_shell::cluster(Some(path)).await.map(Some).with_context(|| flag.to_owned()),
@@ -203,10 +203,10 @@ async fn cluster(kubeconfig: Option<&Path>, flag: &str) -> anyhow::Result<Option
     }
 }
 
-/// Takes the addresses and serves until cancelled.
+/// Binds the addresses and serves until cancelled.
 ///
 /// # Errors
-/// An address that was asked for cannot be had.
+/// A requested address cannot be bound.
 pub(crate) async fn serve(
     admin: &Admin,
     listen: SocketAddr,
@@ -223,7 +223,7 @@ pub(crate) async fn serve(
         None => match Admin::listen_debug(DEBUG_DEFAULT).await {
             Ok(listener) => Some(listener),
             Err(error) => {
-                // Another scheduler on this machine, most likely. Debugging is not worth a failed start.
+                // Most likely another scheduler on this machine has the port. Debugging is not worth a failed start.
                 warn!("debug endpoints are off: {error}");
                 None
             }

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Most names in a remark.
+/// Maximum number of names in a remark.
 const NAMES_TOLD_MAX: usize = 3;
 /// The profile's name if neither file nor option gives one.
 const DEFAULT_NAME: &str = "my-scheduler";
@@ -105,7 +105,7 @@ fn explained(app: &App, args: &ExplainArgs, answers: &Answers) -> Result<ExitCod
     let mut source = ConfigurationSource {
         file: args.config.clone(),
         scheduler_names: args.scheduler_name.clone(),
-        // Nothing is placed: it is safe to ask what the default scheduler would say.
+        // Nothing is placed, so it is safe to ask what the default scheduler would say.
         replace_default_scheduler: true,
     };
     let unnamed = source.scheduler_names.is_empty() && source.file.is_none();
@@ -166,14 +166,14 @@ fn explained(app: &App, args: &ExplainArgs, answers: &Answers) -> Result<ExitCod
     }
     match written {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        // Whoever reads has seen enough.
+        // The reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error).context("cannot write to standard output"),
     }
 }
 
 impl ExplainArgs {
-    /// The pods that were asked for, as `NAMESPACE/NAME`, with this namespace where none was given.
+    /// The requested pods, as `NAMESPACE/NAME`, with this namespace if none was given.
     fn named_pods(&self, namespace: &str) -> Vec<String> {
         let namespace = self.namespace.as_deref().unwrap_or(namespace);
         let full = |name: &String| match name.contains('/') {
@@ -184,7 +184,7 @@ impl ExplainArgs {
     }
 }
 
-/// Takes the named pods off their nodes, and says so: what can be answered of a pod that is placed is where it would go now.
+/// Takes the named pods off their nodes, and says so: for a pod that is already placed, the answer is where it would go now.
 fn take_off_their_nodes(items: &mut [Item], names: &[String]) {
     for item in items {
         if let Item::Pod(pod) = item
@@ -202,7 +202,7 @@ fn take_off_their_nodes(items: &mut [Item], names: &[String]) {
     }
 }
 
-/// The schedulers for which the named pods wait.
+/// The schedulers that the named pods are waiting for.
 fn schedulers_of(items: &[Item], names: &[String]) -> Vec<String> {
     let mut schedulers = Vec::new();
     for item in items {
@@ -222,9 +222,9 @@ fn schedulers_of(items: &[Item], names: &[String]) -> Vec<String> {
 /// What is explained.
 struct Input {
     reading: Reading,
-    /// Of where it comes from.
+    /// The name of its source.
     name: String,
-    /// Of pods that are named without one.
+    /// The namespace of pods that are named without one.
     namespace: String,
 }
 
@@ -250,11 +250,11 @@ fn input(args: &ExplainArgs, profiles: &[Profile]) -> Result<Input> {
             .map_err(|why| anyhow!("cannot read {name}: {why}; give a readable file by -f"))?;
         (name, text)
     };
-    // A file is of no context.
+    // A file has no context.
     Ok(Input { reading: read(&text, &name, keep)?, name, namespace: FILE_NAMESPACE.to_owned() })
 }
 
-/// Tells which objects are not looked at, since neither the scheduler looks at them.
+/// Reports the objects that are left out because the scheduler leaves them out too.
 fn remark_on_left_out(name: &str, left_out: &[String]) {
     for object in left_out.iter().take(NAMES_TOLD_MAX) {
         print(&format!(
@@ -266,7 +266,7 @@ fn remark_on_left_out(name: &str, left_out: &[String]) {
     }
 }
 
-/// Tells which pods are not evaluated as they are written.
+/// Reports the pods that are not evaluated as they are written.
 fn remark_on_filling(filled_in: &FilledIn) {
     let shown = |pods: &[String]| {
         let more = if pods.len() > NAMES_TOLD_MAX { ", …" } else { "" };
@@ -285,7 +285,7 @@ fn remark_on_filling(filled_in: &FilledIn) {
     }
 }
 
-/// Tells on standard error what a reader of the answer may miss in it.
+/// Prints to standard error what a reader of the answer might miss.
 fn remark(cluster: &Cluster, ignored: &Ignored, names: &[&str], pods: usize, all: bool) {
     if !ignored.is_empty() {
         let list: Vec<String> = ignored.iter().map(|(kind, count)| format!("{kind} ({count})")).collect();

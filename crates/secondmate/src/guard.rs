@@ -141,7 +141,7 @@ impl ServingArgs {
     }
 }
 
-/// Addresses have one form in a certificate, and are compared with what it has.
+/// An address has only one form in a certificate, and names are compared with those in the certificate.
 fn as_in_certificates(name: &str) -> String {
     name.parse::<IpAddr>().map_or_else(|_| name.to_owned(), |address| address.to_string())
 }
@@ -160,7 +160,7 @@ pub(crate) fn guard(args: GuardArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
 
 async fn serve(args: GuardArgs, mut stop: Stop) -> anyhow::Result<ExitCode> {
     let admin = Admin::new(VERSION.metrics());
-    // The guard takes this check over once it has connected; until then nothing is ready.
+    // The guard takes over this check once it has connected; until then nothing is ready.
     let _starting = admin.health.flag("guard", Probe::Ready, "the guard is starting");
     let stop_serving = CancellationToken::new();
     let debug = Some(DebugListen::Off);

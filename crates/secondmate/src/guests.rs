@@ -1,5 +1,5 @@
-//! WebAssembly guests, or what stands in their place in a program that was built without them: it refuses each guest that a configuration
-//! names, and says how to build one that has them.
+//! WebAssembly guests, or a substitute in a program that was built without them: it rejects each guest that a configuration names, and says
+//! how to build a program that has them.
 
 #[cfg(not(feature = "guests"))]
 pub(crate) use absent::{GuestAnswers, GuestArgs, GuestFault, Guests, default_cache_folder};
@@ -19,7 +19,7 @@ mod absent {
     use std::path::PathBuf;
     use std::sync::Arc;
 
-    /// The field by which a plugin is known to be a guest. As in Go, its case does not matter.
+    /// The field that identifies a plugin as a guest. As in Go, its case does not matter.
     const URL_FIELD: &str = "guestURL";
     const REASON: &str = "this secondmate was built without WebAssembly guests (--no-default-features): use one that was built with them, \
                           or remove the plugin";
@@ -41,7 +41,7 @@ mod absent {
     pub(crate) struct GuestAnswers {}
 
     impl GuestAnswers {
-        /// Answers of guests are none that are asked for here.
+        /// Recognises the answers of guests in a record, and skips them.
         pub fn take(&mut self, kind: &str, _: &RawValue) -> Result<bool, serde_json::Error> {
             Ok(matches!(kind, "guest" | "call"))
         }

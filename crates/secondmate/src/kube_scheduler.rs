@@ -1,4 +1,4 @@
-//! `secondmate kube-scheduler`, and the program where it is called `kube-scheduler`: what starts kube-scheduler starts secondmate.
+//! `secondmate kube-scheduler`, also used when the program is called `kube-scheduler`: whatever starts kube-scheduler can start secondmate.
 
 mod answers;
 mod flags;
@@ -34,9 +34,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use values::{list, normalised, path};
 
-/// The command, and the name of the program that needs no command.
+/// The command, and the program name that implies it.
 pub(crate) const NAME: &str = "kube-scheduler";
-/// How long answers of the API server count unless told otherwise.
+/// How long the API server's reviews are cached by default.
 const REMEMBER: Duration = Duration::from_secs(10);
 /// As upstream.
 const BIND_CONCURRENCY: usize = 64;
@@ -50,8 +50,8 @@ Examples:
 Flags are written as for kube-scheduler. Under the name default-scheduler it
 takes kube-scheduler's Lease: see docs/beside-and-instead.md.";
 
-/// The arguments of the process, with the command in its place where the program is called by its name, and kube-scheduler's flags in
-/// the forms that are read here.
+/// The arguments of the process, with the command inserted if the program is called by its name, and kube-scheduler's flags in the forms
+/// that are parsed here.
 pub(crate) fn arguments(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut given = arguments.into_iter();
     let program = given.next().unwrap_or_default();
@@ -108,13 +108,13 @@ pub(crate) fn kube_scheduler(app: &App, args: &KubeSchedulerArgs, log: LogArgs) 
     })
 }
 
-/// Writes what may have keys of extenders in it, so that a new file is its owner's alone.
+/// Writes a configuration, which may contain keys of extenders, so that only the owner can read a new file.
 fn write(file: &Path, text: &str) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600).open(file)?.write_all(text.as_bytes())
 }
 
-/// The log as kube-scheduler's own flag wants it, which counts before there is a log, too.
+/// The log options with kube-scheduler's own flag applied, which is needed before there is a log.
 pub(crate) fn log_of(args: &KubeSchedulerArgs, log: LogArgs) -> LogArgs {
     let json = args.logs.logging_format.as_deref() == Some("json");
     log.or_format(json.then_some(LogFormat::Json))
@@ -144,7 +144,7 @@ fn source(args: &KubeSchedulerArgs) -> ConfigurationSource {
     ConfigurationSource { file, scheduler_names: names, replace_default_scheduler: true }
 }
 
-/// The flags that count over the configuration.
+/// Applies the flags that override the configuration.
 fn apply(args: &KubeSchedulerArgs, configuration: &mut Configuration) -> anyhow::Result<()> {
     if path(args.config.as_ref()).is_none() {
         let deprecated = &args.deprecated;
@@ -186,7 +186,7 @@ fn apply(args: &KubeSchedulerArgs, configuration: &mut Configuration) -> anyhow:
     Ok(())
 }
 
-/// Where and how it is served.
+/// Where and how endpoints are served.
 fn endpoints(
     args: &KubeSchedulerArgs,
     gates: &Gates,

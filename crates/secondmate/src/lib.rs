@@ -1,4 +1,4 @@
-//! The command line of secondmate, as a library: a crate with plugins of its own builds its own scheduler from it.
+//! The command line of secondmate, as a library: a crate with its own plugins builds its own scheduler from it.
 //!
 //! ```no_run
 //! # use std::sync::Arc;

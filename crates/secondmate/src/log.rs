@@ -3,7 +3,7 @@
 use clap::{Arg, Args, ValueEnum};
 use secondmate_telemetry::{LogOptions, LoggingError, logging};
 
-/// In a help they stand below the command's own.
+/// In help texts, these options come after the command's own.
 const LAST: usize = 900;
 
 /// Options of the log.
@@ -31,10 +31,10 @@ impl LogArgs {
         self
     }
 
-    /// Sets up the log; `quiet`: only warnings, unless more is asked for.
+    /// Sets up the log; `quiet`: only warnings, unless more is requested.
     ///
     /// # Errors
-    /// `RUST_LOG` cannot be understood.
+    /// `RUST_LOG` cannot be parsed.
     pub fn init(self, quiet: bool) -> Result<(), LoggingError> {
         logging::init(LogOptions { format: self.format(), verbosity: self.verbosity, quiet })
     }

@@ -48,7 +48,7 @@ struct Page {
 }
 
 impl Page {
-    /// The command as it is typed; nothing for the page of the program itself.
+    /// The command as it is typed; `None` for the page of the program itself.
     fn words(&self, program: &str) -> Option<String> {
         self.command.get_bin_name()?.strip_prefix(program)?.strip_prefix(' ').map(str::to_owned)
     }
@@ -70,7 +70,7 @@ impl Page {
         Ok(text)
     }
 
-    /// What stands below the options in a help: the examples, and what there is to know besides, each line as it is.
+    /// What follows the options in a help text: the examples, and any notes, each line unchanged.
     fn after_help(&self) -> String {
         let command = &self.command;
         let Some(help) = command.get_after_long_help().or_else(|| command.get_after_help()) else {
@@ -87,7 +87,7 @@ impl Page {
     }
 }
 
-/// Lines that roff neither fills nor reads as its own.
+/// Marks lines so that roff neither fills them nor interprets them.
 fn as_it_is(lines: &str) -> String {
     let mut text = ".nf\n".to_owned();
     for line in lines.lines() {
@@ -102,17 +102,17 @@ fn as_it_is(lines: &str) -> String {
     text
 }
 
-/// The page of the program, then one for each command, commands of commands after theirs.
+/// The page of the program, then one for each command, with subcommands after their command.
 fn pages(program: Command) -> Vec<Page> {
     let mut program = without_help(program);
-    // Options for all commands are handed down to them.
+    // This passes global options down to the commands.
     program.build();
     let mut pages = Vec::new();
     add(&program, &[], &mut pages);
     pages
 }
 
-/// Without the commands `help`, which have no pages.
+/// Removes the `help` commands, which have no pages.
 fn without_help(command: Command) -> Command {
     command.disable_help_subcommand(true).mut_subcommands(without_help)
 }

@@ -14,7 +14,7 @@ Examples:
 /// The source directory that this program was built from. It may no longer exist.
 const BUILT_FROM: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The files: where each goes, and what it holds.
+/// The files: the path and the content of each.
 const FILES: [(&str, &str); 8] = [
     ("Cargo.toml", include_str!("new_plugin/template/Cargo.toml.txt")),
     ("src/lib.rs", include_str!("new_plugin/template/lib.rs.txt")),
@@ -52,7 +52,7 @@ struct Names {
 }
 
 impl Names {
-    /// From either form.
+    /// Makes all forms from either of the first two.
     fn new(given: &str) -> Result<Self> {
         let mut words: Vec<String> = Vec::new();
         for part in given.split(['-', '_']) {
@@ -95,7 +95,7 @@ impl Names {
 /// Runs it.
 ///
 /// # Errors
-/// The name is none or taken, the clone or the folder is not as it must be, or a file cannot be written.
+/// The name is invalid or taken, the clone or the folder is unsuitable, or a file cannot be written.
 pub(crate) fn new_plugin(app: &crate::App, args: &NewPluginArgs) -> Result<ExitCode> {
     let names = Names::new(&args.name)?;
     let taken = app.catalogue()?.points(&names.plugin).is_some();
@@ -118,7 +118,7 @@ pub(crate) fn new_plugin(app: &crate::App, args: &NewPluginArgs) -> Result<ExitC
             .replace("@source@", &source);
         write(&folder.join(name), text.as_bytes())?;
     }
-    // The same versions of all libraries as were tested.
+    // The same versions of all libraries that were tested.
     let lock = Path::new(&source).join("Cargo.lock");
     let lock = std::fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
     write(&folder.join("Cargo.lock"), &lock)?;
@@ -133,7 +133,7 @@ pub(crate) fn new_plugin(app: &crate::App, args: &NewPluginArgs) -> Result<ExitC
     )
 }
 
-/// The clone, as it stands in the files.
+/// The path of the clone, as it is written into the files.
 fn source(given: Option<&Path>) -> Result<String> {
     let built_from = || Path::new(BUILT_FROM).join("../..");
     let folder = given.map_or_else(built_from, Path::to_owned);

@@ -1,10 +1,10 @@
-//! What a command answers.
+//! The output of a command.
 
 use anyhow::Context;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Writes a command's answer to standard output.
+/// Writes a command's output to standard output.
 ///
 /// # Errors
 /// It cannot be written.

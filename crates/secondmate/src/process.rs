@@ -1,7 +1,7 @@
-//! What commands begin with: the signals, and only then whatever may hang.
+//! What commands start with: signal handling, and only then anything that may hang.
 //!
-//! A command that lasts takes them with its runtime, and ends in order. Any other is ended by [`end_on_signals`], wherever it is: the first
-//! process of a container gets no signals that it does not take.
+//! A long-running command handles signals on its runtime, and shuts down in order. Any other is ended by [`end_on_signals`], whatever it is
+//! doing: the first process of a container does not receive signals that it has no handlers for.
 
 use crate::{App, ConfigurationSource, profiles};
 use anyhow::{Context, Result};
@@ -17,15 +17,15 @@ use tokio_util::sync::CancellationToken;
 
 /// The name of the signal that Ctrl-C sends.
 const INTERRUPT: &str = "SIGINT";
-/// Longest wait for the configuration file.
+/// Maximum time to wait for the configuration file.
 const FILE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for all that a configuration names: each guest may take a minute to come, and some more to be compiled.
+/// Maximum time to wait for everything that a configuration names: each guest may take a minute to download, and some more to compile.
 const PLUGINS_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Said to the thread that ends a command that takes no signals itself.
+/// Cancels the thread that ends commands without their own signal handling.
 static STAND_DOWN: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
 
-/// Ctrl-C, or what a supervisor sends.
+/// The signals that stop a command: Ctrl-C, or a supervisor's.
 pub(crate) struct Stop {
     interrupt: Signal,
     terminate: Signal,
@@ -48,10 +48,10 @@ impl Stop {
     }
 }
 
-/// From now on either signal ends the process, with the exit code by which shells tell of it, until [`run`] takes the signals.
+/// From now on, either signal ends the process with the exit code that shells use for it, until [`run`] handles the signals.
 ///
 /// # Errors
-/// Signals cannot be taken.
+/// The signal handlers cannot be installed.
 pub(crate) fn end_on_signals() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.context("cannot start the runtime of the signals")?;
@@ -62,7 +62,7 @@ pub(crate) fn end_on_signals() -> Result<()> {
     let wait = move || {
         runtime.block_on(async {
             tokio::select! {
-                // Whoever takes the signals gets this one, too.
+                // Whoever handles the signals from then on gets this one, too.
                 biased;
                 () = STAND_DOWN.cancelled() => {}
                 signal = stop.asked() => std::process::exit(if signal == INTERRUPT { 130 } else { 143 }),
@@ -73,10 +73,10 @@ pub(crate) fn end_on_signals() -> Result<()> {
     Ok(())
 }
 
-/// Runs a command on a runtime of so many threads (`None`: as many as there are processors) that has taken the signals.
+/// Runs a command on a runtime with this many threads (`None`: the number of processors), with the signals handled.
 ///
 /// # Errors
-/// The runtime cannot be started or signals cannot be taken; what the command says.
+/// The runtime cannot be started, the signal handlers cannot be installed, or the command failed.
 pub(crate) fn run<W: Future<Output = Result<ExitCode>>>(
     workers: Option<usize>,
     work: impl FnOnce(Stop) -> W,
@@ -91,21 +91,21 @@ pub(crate) fn run<W: Future<Output = Result<ExitCode>>>(
         STAND_DOWN.cancel();
         work(stop).await
     });
-    // Whatever still runs has been given its time.
+    // Whatever still runs has had its time.
     runtime.shutdown_background();
     code
 }
 
 impl ConfigurationSource {
-    /// As [`Self::read`], and makes the profiles, on threads of their own: the file may be a FIFO, and guests come from far.
+    /// Like [`Self::read`], and makes the profiles, on separate threads: the file may be a FIFO, and guests may be remote.
     ///
     /// # Errors
-    /// As [`Self::read`] and [`profiles`]; it takes too long.
+    /// As [`Self::read`] and [`profiles`], or it takes too long.
     pub(crate) async fn load(&self, app: &App) -> Result<(Configuration, Vec<Profile>)> {
         self.load_as(app, Self::parse).await
     }
 
-    /// As [`Self::load`], where the text comes to a configuration in another way.
+    /// Like [`Self::load`], with another way to turn the text into a configuration.
     pub(crate) async fn load_as(
         &self,
         app: &App,

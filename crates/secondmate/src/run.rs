@@ -95,7 +95,7 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// What the command line says about the election, over what the configuration says.
+    /// Applies the command line's election options over those of the configuration.
     fn apply_to(&self, election: &mut LeaderElection) {
         if let Some(elect) = self.leader_elect {
             election.leader_elect = elect;
@@ -112,24 +112,24 @@ impl RunArgs {
     }
 }
 
-/// What is run, beside the configuration.
+/// What to run, apart from the configuration.
 pub(crate) struct Plan {
     pub cluster: ClusterSource,
     pub replace_default_scheduler: bool,
     pub bind_concurrency: usize,
-    /// Longest stay of a pod among the unschedulable; `None`: the usual one.
+    /// Maximum time that a pod stays in the unschedulable queue; `None`: the default.
     pub max_unschedulable: Option<Duration>,
     pub disabled_metrics: Vec<String>,
     pub endpoints: Endpoints,
-    /// What is there of kube-scheduler's features.
+    /// The state of kube-scheduler's features in this program.
     pub features: Vec<Feature>,
-    /// The bind guard beside it, and its address.
+    /// The bind guard to run beside it, and its address.
     pub guard: Option<(SocketAddr, ServingArgs)>,
-    /// What is to be said of the command line, once there is a log.
+    /// Remarks on the command line, to be logged once there is a log.
     pub remarks: Vec<String>,
 }
 
-/// What leads to the cluster, over what the configuration says.
+/// How to find the cluster; overrides the configuration.
 pub(crate) struct ClusterSource {
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig, if not its current one.
@@ -149,7 +149,7 @@ impl ClusterSource {
         if server.authority().is_none() || server.scheme().is_none() {
             bail!("--master={server}: expected a URL such as https://10.0.0.1:6443");
         }
-        // As in kube-scheduler: without a kubeconfig nothing is known but the address.
+        // As in kube-scheduler: without a kubeconfig, only the address is known.
         let mut cluster = match &kubeconfig {
             Some(path) => secondmate_shell::cluster(Some(path)).await?,
             None => ClusterConfig::new(server.clone()),
@@ -189,27 +189,27 @@ fn plan(args: RunArgs, configuration: &Configuration) -> Plan {
         max_unschedulable: None,
         disabled_metrics: Vec::new(),
         endpoints: secure.unwrap_or(plain),
-        // Its pages are served in kube-scheduler's place only.
+        // `/flagz` and `/statusz` are served only in kube-scheduler's place.
         features: features(false, false),
         guard: args.guard_listen.map(|listen| (listen, args.guard)),
         remarks: Vec::new(),
     }
 }
 
-/// What a scheduler is run with, once it is read.
+/// What a scheduler is run with, once it has been read.
 pub(crate) struct Ready {
     pub plan: Plan,
     pub configuration: Configuration,
     pub profiles: Vec<Profile>,
 }
 
-/// Runs a scheduler until it ends. What it is run with is read after the signals are taken.
+/// Runs a scheduler until it ends. `ready` is awaited after the signal handlers are installed.
 pub(crate) fn execute(
     log: LogArgs,
     ready: impl Future<Output = anyhow::Result<Ready>>,
 ) -> anyhow::Result<ExitCode> {
     log.init(false)?;
-    // I/O and decoding beside the scheduling thread: two workers keep up with it, and more would only wake each other.
+    // I/O and decoding, beside the scheduling thread: two workers keep up with it, and more would only wake each other.
     process::run(Some(WORKERS), |stop| serve(stop, ready))
 }
 
@@ -217,7 +217,7 @@ async fn serve(
     mut signals: Stop,
     ready: impl Future<Output = anyhow::Result<Ready>>,
 ) -> anyhow::Result<ExitCode> {
-    // Like the others from the first moment on: it would end a process that does not take it.
+    // Handled from the very start, like the others: unhandled, it would end the process.
     let mut dump = signal(SignalKind::user_defined2()).context("cannot listen for SIGUSR2")?;
     let Ready { plan, configuration, profiles } = tokio::select! {
         ready = ready => ready?,
@@ -236,7 +236,7 @@ async fn serve(
     for Feature { gate, stage, enabled } in &plan.features {
         admin.metrics.set_feature(gate, stage, *enabled);
     }
-    // The shell takes this check over once it has connected; until then nothing is ready.
+    // The shell takes over this check once it has connected; until then nothing is ready.
     let _starting = admin.health.flag("sched-handler-sync", Probe::Ready, "the scheduler is starting");
     let stop_serving = CancellationToken::new();
     let Plan { cluster, replace_default_scheduler, bind_concurrency, max_unschedulable, .. } = plan;
@@ -257,7 +257,7 @@ async fn serve(
                 if let End::Failed(failure) = &end {
                     error!("{failure}: stopping");
                 }
-                // Whatever still works ends in order, and the Lease is given back.
+                // Everything that still works is shut down in order, and the Lease is released.
                 stop(shell, "it ended by itself").await;
                 end
             }
@@ -283,7 +283,7 @@ async fn serve(
             signal = signals.asked() => stop(shell, signal).await,
         };
     };
-    // Last, because the API server asks it about the bindings that are still on their way.
+    // Last, because the API server calls it for the bindings that are still in flight.
     if let Some(guard) = guard {
         guard.stop().await;
     }
@@ -298,7 +298,7 @@ async fn serve(
     }
 }
 
-/// The failure of a guard that runs; for ever without one.
+/// Resolves when a running guard fails; never resolves without one.
 async fn failure_of(guard: &mut Option<GuardService>) -> Failure {
     match guard {
         Some(guard) => guard.failed().await,
@@ -313,7 +313,7 @@ async fn stop(shell: Shell, why: &str) -> End {
     end
 }
 
-/// What is needed to start, beside configuration and profiles.
+/// What is needed to start, apart from configuration and profiles.
 struct Start {
     cluster: ClusterSource,
     replace_default_scheduler: bool,
@@ -354,7 +354,7 @@ impl Start {
     }
 }
 
-/// What a configuration says about how a scheduler is run, but for the election.
+/// What a configuration says about how a scheduler is run, except for the election.
 pub(crate) fn shell_options(
     configuration: &Configuration,
     cluster: kube_client::Config,
@@ -384,7 +384,7 @@ pub(crate) fn shell_options(
     }
 }
 
-/// The Lease that a scheduler of this configuration takes, in kube-scheduler's place where the configuration has its name.
+/// The Lease that a scheduler with this configuration takes: kube-scheduler's, if the configuration has its name.
 pub(crate) fn lease_of(configuration: &Configuration) -> anyhow::Result<Option<LeaseName>> {
     Ok(election(configuration, true)?.map(|election| election.lease))
 }
@@ -449,7 +449,7 @@ mod tests {
         lease_from(&ConfigurationSource { scheduler_names: vec![name.to_owned()], ..Default::default() })
     }
 
-    /// The Lease that the Role of the manifests is about.
+    /// The Lease that the Role in the manifests grants access to.
     fn granted() -> LeaseName {
         let documents: Vec<Value> = serde_saphyr::from_multiple(&read("base/rbac.yaml")).expect("YAML");
         let role = documents.iter().find(|document| document["kind"] == "Role").expect("a Role");

@@ -1,4 +1,4 @@
-//! `secondmate run --shadow NAME`: what another scheduler decides, held against what this one would decide; nothing is written.
+//! `secondmate run --shadow NAME`: compares another scheduler's decisions with those that this one would make; nothing is written.
 
 mod summary;
 
@@ -24,17 +24,17 @@ use tracing::{error, info, warn};
 /// Threads for I/O, decoding and evaluations.
 const WORKERS: usize = 2;
 
-/// Runs it until it is told to end, and prints what was compared.
+/// Runs it until it is told to stop, and prints the comparison.
 ///
 /// # Errors
-/// The configuration is not understood or has no profile for the name, the cluster cannot be reached, or a part of it failed.
+/// The configuration cannot be decoded or has no profile for the name, the cluster cannot be reached, or a part of it failed.
 pub(crate) fn shadow(app: &App, name: &str, args: RunArgs, log: LogArgs) -> Result<ExitCode> {
     log.init(false)?;
     let app = app.clone();
     process::run(Some(WORKERS), |stop| serve(app, name, args, stop))
 }
 
-/// The configuration with the one profile that is called like the other scheduler.
+/// The configuration with a single profile, which has the other scheduler's name.
 fn configuration(
     source: &ConfigurationSource,
     app: &App,

@@ -1,4 +1,4 @@
-//! What is said when a scheduler starts: in one line, all that an operator has to know to tell what runs.
+//! The log line at the start of a scheduler: all that an operator needs to know about what runs, in one line.
 
 use crate::version::VERSION;
 use secondmate_config::{Configuration, ExtensionPoint, ResolvedPlugins};
@@ -30,7 +30,7 @@ pub(crate) fn say(
     );
 }
 
-/// The profiles, each with the plugins that are not as by default: `a, b (-ImageLocality +NodeNumber)`.
+/// The profiles, each with its differences from the default plugins: `a, b (-ImageLocality +NodeNumber)`.
 fn profiles(configuration: &Configuration) -> String {
     let default = Configuration::for_scheduler_names(&["default".to_owned()])
         .expect("a name without a file is a configuration");
@@ -47,8 +47,8 @@ fn profiles(configuration: &Configuration) -> String {
     text
 }
 
-/// `+` in front of a plugin that is added, `-` of one that is missing, and the plugin with its weight or its extension points
-/// where those are others.
+/// `+` before a plugin that is added, `-` before one that is missing, and the plugin with its weight or its extension points
+/// if those differ.
 fn differences(plugins: &ResolvedPlugins, default: &ResolvedPlugins) -> Vec<String> {
     let (ours, theirs) = (names(plugins), names(default));
     let missing = theirs.difference(&ours).map(|name| format!("-{name}"));
@@ -71,7 +71,7 @@ fn names(plugins: &ResolvedPlugins) -> BTreeSet<&str> {
     lists.map(|plugin| plugin.name.as_str()).collect()
 }
 
-/// Where a plugin acts.
+/// The extension points at which a plugin is enabled.
 fn points(plugins: &ResolvedPlugins, name: &str) -> Vec<&'static str> {
     let acts = |point: &ExtensionPoint| plugins.at(*point).iter().any(|plugin| plugin.name == name);
     ExtensionPoint::ALL.iter().filter(|point| acts(point)).map(|point| point.name()).collect()

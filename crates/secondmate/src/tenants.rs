@@ -18,7 +18,7 @@ Examples:
   secondmate tenants render -f tenants.yaml --dir manifests/overlays/tenants
   kubectl kustomize manifests/overlays/tenants";
 
-/// The longest name of a tenant: with what is put in front of it, the name of a Service and the value of a label.
+/// Maximum length of a tenant's name: with its prefix, it has to fit into the name of a Service and the value of a label.
 const NAME_LENGTH_MAX: usize = 50;
 
 /// Options of `tenants`.
@@ -71,7 +71,7 @@ fn write(output: &Path, files: &BTreeMap<PathBuf, String>) -> anyhow::Result<()>
     Ok(())
 }
 
-/// What stands in the overlay's folder and was not written now.
+/// What is in the overlay's folder but was not written this time.
 fn left_over(folder: &Path, files: &BTreeMap<PathBuf, String>) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut stale = Vec::new();
@@ -85,7 +85,7 @@ fn left_over(folder: &Path, files: &BTreeMap<PathBuf, String>) -> anyhow::Result
     Ok(stale)
 }
 
-/// The namespace of the Lease whose Role is among the manifests.
+/// The namespace of the Lease for which the manifests have a Role.
 const LEASE_NAMESPACE: &str = "kube-system";
 
 /// The files of the overlay by their paths in its folder.
@@ -127,7 +127,7 @@ fn render(app: &App, text: &str, base: &str) -> anyhow::Result<BTreeMap<PathBuf,
     Ok(files)
 }
 
-/// What the manifests cannot have each tenant do.
+/// Checks for election settings that the manifests do not support.
 fn check_election(configuration: &Configuration) -> anyhow::Result<()> {
     let election = &configuration.leader_election;
     ensure!(
@@ -145,7 +145,7 @@ fn check_election(configuration: &Configuration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the manifests allow: what the default plugins need.
+/// The permissions that the manifests grant: those that the default plugins need.
 fn granted(app: &App) -> anyhow::Result<BTreeSet<Right>> {
     let defaults = Configuration::for_scheduler_names(&["any"])?;
     Ok(rights(&profiles(app, &defaults)?))
@@ -230,7 +230,7 @@ patches:
     )
 }
 
-/// The patch that adds these rights; empty where there are none.
+/// The patch that adds these permissions; empty if there are none.
 fn rules(rights: &[Right]) -> String {
     let mut verbs: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for Right { verb, group, resource } in rights {

@@ -1,4 +1,4 @@
-//! `secondmate version`: what runs, and which kube-scheduler it follows.
+//! `secondmate version`: the version of the program, and of the kube-scheduler that it follows.
 
 use crate::guests;
 use crate::output::print;
@@ -16,10 +16,10 @@ Examples:
 /// What was built.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Version {
-    /// The version of secondmate, also where plugins are built in.
+    /// The version of secondmate, also in a program with added plugins.
     pub version: &'static str,
-    /// `SECONDMATE_COMMIT` of the build, else in a release build the commit that is checked out. `unknown` in a build for development, and
-    /// where there is no clone, as in a container.
+    /// `SECONDMATE_COMMIT` of the build, or else, in a release build, the commit that is checked out. `unknown` in a development build, and
+    /// if there is no clone, as in a container.
     pub commit: &'static str,
     /// `release` or `debug`, the target, and what was left out.
     pub build: Build,
@@ -47,7 +47,7 @@ pub(crate) const VERSION: Version = Version {
 };
 
 impl Version {
-    /// The numbers of a scheduler of this version.
+    /// The metrics of a scheduler of this version.
     pub fn metrics(self) -> Metrics {
         let metrics = Metrics::new();
         metrics.set_build(self.version, self.commit, self.kubernetes);

@@ -1,9 +1,9 @@
-//! Pseudonyms for a dump that leaves the house: the same text gets the same pseudonym everywhere, so that everything that refers to
-//! something else still does.
+//! Pseudonyms for a dump that leaves the organisation: the same text gets the same pseudonym everywhere, so that all references still
+//! work.
 //!
-//! What is not known to be harmless is replaced. Harmless are: words that the API itself defines, amounts, times, keys of labels and
-//! taints in the domains of Kubernetes, and names of schedulers, which are needed to ask. Pseudonyms sort as the texts do, since
-//! scheduling decides ties by order.
+//! Everything that is not known to be harmless is replaced. Harmless are words that the API itself defines, amounts, times, keys of labels
+//! and taints in Kubernetes' domains, and the names of schedulers, which `explain` needs. Pseudonyms sort in the same order as the texts,
+//! since scheduling breaks ties by order.
 
 use secondmate_model::quantity::Quantity;
 use serde_json::{Map, Value};
@@ -49,7 +49,7 @@ const KEPT_FIELDS: [&str; 37] = [
     "persistentVolumeReclaimPolicy",
     "reclaimPolicy",
 ];
-/// Fields with amounts of resources: the names of resources are needed by the configuration.
+/// Fields with amounts of resources. The names of resources are kept, because the configuration refers to them.
 const AMOUNTS: [&str; 9] = [
     "requests",
     "limits",
@@ -61,8 +61,7 @@ const AMOUNTS: [&str; 9] = [
     "sizeBytes",
     "usage",
 ];
-/// Fields that are dropped: free text, and where something can be reached. `hostIP` gets a pseudonym, as pods compare that of their host
-/// ports.
+/// Fields that are dropped: free text and addresses. `hostIP` gets a pseudonym, because the host ports of pods are compared by it.
 const DROPPED: [&str; 12] = [
     "message",
     "nodeInfo",
@@ -81,7 +80,7 @@ const DROPPED: [&str; 12] = [
 const LABEL_MAPS: [&str; 5] = ["labels", "matchLabels", "nodeSelector", "selector", "annotations"];
 /// Fields that hold keys of labels.
 const LABEL_KEYS: [&str; 5] = ["topologyKey", "key", "matchLabelKeys", "mismatchLabelKeys", "topologyKeys"];
-/// Values that say nothing about a house.
+/// Values that reveal nothing about an organisation.
 const KEPT_TEXTS: [&str; 20] = [
     "",
     "0.0.0.0",
@@ -104,7 +103,7 @@ const KEPT_TEXTS: [&str; 20] = [
     "yes",
     "*",
 ];
-/// Domains of keys and drivers that Kubernetes knows by heart.
+/// Domains of keys and drivers that Kubernetes itself knows.
 const KNOWN_DOMAINS: [&str; 14] = [
     "kubernetes.io",
     "k8s.io",
@@ -167,7 +166,7 @@ fn ephemeral_claims(object: &Value) -> Vec<(String, String)> {
     ephemeral.filter_map(|volume| Some((pod.to_owned(), volume["name"].as_str()?.to_owned()))).collect()
 }
 
-/// What replaces a text; nothing: it stays.
+/// Returns the replacement of a text; `None` keeps it.
 type Replace<'a> = &'a mut dyn FnMut(&str) -> Option<String>;
 
 /// Walks through an object, over every text that is not harmless.
@@ -227,7 +226,7 @@ fn is_flat(map: &Map<String, Value>) -> bool {
     map.values().all(|value| !value.is_object() && !value.is_array())
 }
 
-/// Keys in the domains of Kubernetes stay, whatever their values are.
+/// Keys in Kubernetes' domains are kept, whatever their values are.
 fn label_key(key: &mut String, replace: Replace<'_>) {
     let domain = key.split_once('/').map_or("", |(domain, _)| domain);
     if !is_known_domain(domain) {
@@ -241,7 +240,7 @@ fn is_known_domain(domain: &str) -> bool {
     KNOWN_DOMAINS.iter().any(known)
 }
 
-/// An image without a tag is its `latest`, and is found on nodes by that.
+/// An image without a tag means its `latest`, and is listed on nodes under that name.
 fn image(name: &mut String, replace: Replace<'_>) {
     if !name.rsplit('/').next().unwrap_or_default().contains([':', '@']) {
         name.push_str(":latest");

@@ -1,8 +1,8 @@
-//! What a dump leaves out: everything that scheduling does not read and that does not belong in other people's hands.
+//! What a dump leaves out: everything that scheduling does not read and that should not be given to other people.
 
 use serde_json::{Map, Value};
 
-/// Annotations that a dump keeps, by the end of their domain: those that Kubernetes itself writes and schedulers read.
+/// Annotations that a dump keeps, by the end of their domain: those that Kubernetes itself writes and that schedulers read.
 const ANNOTATION_DOMAINS: [&str; 2] = ["kubernetes.io", "k8s.io"];
 /// It repeats the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -11,10 +11,10 @@ const CONTAINER_SECRETS: [&str; 8] =
     ["env", "envFrom", "command", "args", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe"];
 /// Fields of a volume's CSI source that scheduling reads. Attributes may hold secrets.
 const CSI_FIELDS: [&str; 3] = ["driver", "volumeHandle", "readOnly"];
-/// Fields of other sources of volumes that may hold secrets, or say where they are; scheduling reads none of them.
+/// Fields of other volume sources that may hold secrets, or say where secrets are; scheduling reads none of them.
 const SOURCE_SECRETS: [&str; 3] = ["options", "secretRef", "repository"];
 
-/// Drops managed fields, annotations, what containers run with, and parameters of volumes.
+/// Drops managed fields, annotations, what containers run, and parameters of volumes.
 pub(super) fn slim(object: &mut Value) {
     if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.remove("managedFields");
@@ -36,7 +36,7 @@ pub(super) fn slim(object: &mut Value) {
     }
 }
 
-/// Drops what no plugin reads, of an object whose other fields a plugin may read.
+/// Drops what no plugin reads from an object whose other fields a plugin may read.
 pub(super) fn slim_own(object: &mut Value) {
     if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.remove("managedFields");
@@ -84,7 +84,7 @@ fn slim_pod(pod: &mut Value) {
     }
 }
 
-/// Of a volume, whose source stands under the name of its kind.
+/// For a volume, whose source is in the field named after its kind.
 fn slim_volume(volume: Option<&mut Value>) {
     for (kind, source) in volume.and_then(Value::as_object_mut).into_iter().flatten() {
         if kind == "csi" {

@@ -1,4 +1,4 @@
-//! Where the answers of guests and extenders come from: they are asked, asked and recorded, or it stands in a record what they said.
+//! Where the answers of guests and extenders come from: they are called, called and recorded, or their answers are replayed from a record.
 
 use super::ExplainArgs;
 use crate::App;
@@ -17,18 +17,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
-/// Who answers.
+/// The source of the answers.
 pub(super) enum Answers {
-    /// Guests and extenders, but for extenders that are left out.
+    /// Guests and extenders are called; without `extenders`, extenders are left out.
     Asked { extenders: bool },
-    /// The same, and what they say is written down.
+    /// The same, and their answers are recorded.
     Recorded { extenders: bool, recorder: Arc<Recorder>, file: PathBuf },
-    /// A record; `None`: extenders are left out.
+    /// A record is replayed; `None`: extenders are left out.
     Replayed { extenders: Option<Arc<ExtenderAnswers>> },
 }
 
 impl Answers {
-    /// Who answers, and the program with guests of that kind.
+    /// The source of the answers, and the program with guests to match.
     ///
     /// # Errors
     /// A record cannot be read or written.
@@ -50,7 +50,7 @@ impl Answers {
         Ok((app, Self::Recorded { extenders: with_extenders, recorder, file: file.clone() }))
     }
 
-    /// The extenders of the configuration as far as they have a say here; `None` where there are none.
+    /// The extenders of the configuration that are used here; `None` if there are none.
     ///
     /// # Errors
     /// One cannot be called as it is configured, or is not in the record.
@@ -78,7 +78,7 @@ impl Answers {
     /// Ends a record.
     ///
     /// # Errors
-    /// It is not whole.
+    /// It is incomplete.
     pub fn end(&self) -> Result<()> {
         match self {
             Self::Recorded { recorder, file, .. } => {
@@ -93,7 +93,7 @@ fn cannot_record(file: &Path) -> String {
     format!("cannot record the answers in {}", file.display())
 }
 
-/// What a record has.
+/// The contents of a record.
 fn read(file: &Path) -> Result<(GuestAnswers, ExtenderAnswers)> {
     let (mut guests, mut extenders) = (GuestAnswers::default(), ExtenderAnswers::default());
     let from = BufReader::new(File::open(file)?);
@@ -102,7 +102,7 @@ fn read(file: &Path) -> Result<(GuestAnswers, ExtenderAnswers)> {
     Ok((guests, extenders))
 }
 
-/// The configured extenders, with the runtime in which they are called.
+/// The configured extenders, with the runtime on which they are called.
 fn asked(configured: &[Extender]) -> Result<(Extenders, Option<Runtime>)> {
     // One thread sends and receives while this one waits.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -111,16 +111,16 @@ fn asked(configured: &[Extender]) -> Result<(Extenders, Option<Runtime>)> {
     Ok((extenders, Some(runtime)))
 }
 
-/// The extenders that have a say.
+/// The extenders that are used.
 pub(super) struct AskedExtenders {
     pub extenders: Extenders,
     pub notes: Arc<ExtenderNotes>,
-    /// `None`: a record answers.
+    /// `None`: the answers are replayed from a record.
     runtime: Option<Runtime>,
 }
 
 impl AskedExtenders {
-    /// Says who will be asked what, before that is done: the answer may take as long as the extenders' time-outs.
+    /// Says which extenders will be called for what, beforehand: an answer may take as long as the extender's timeout.
     pub fn announce(&self, pods: &[Arc<Pod>]) {
         if self.runtime.is_none() {
             return;
@@ -143,7 +143,7 @@ impl AskedExtenders {
         }
     }
 
-    /// Says who did not answer.
+    /// Reports the extenders that did not answer.
     pub fn tell_failures(&self) {
         for (extender, calls) in self.notes.totals() {
             if calls.failures == 0 {

@@ -1,11 +1,11 @@
-//! What is said of flags that have no effect here, or none together with others; and what cannot be.
+//! Remarks on flags that have no effect here, or none in combination with others; and errors for those that cannot be honoured.
 
 use super::flags::KubeSchedulerArgs;
 use super::values::list;
 use crate::version::VERSION;
 use anyhow::bail;
 
-/// What is to be said of the flags that were given. What is said of the feature gates and of TLS is told elsewhere.
+/// Remarks on the flags that were given. Those on the feature gates and on TLS are made elsewhere.
 pub(super) fn remarks(args: &KubeSchedulerArgs) -> Vec<String> {
     let mut remarks = Vec::new();
     ignored_with_file(args, &mut remarks);
@@ -89,7 +89,7 @@ pub(super) fn remarks(args: &KubeSchedulerArgs) -> Vec<String> {
     remarks
 }
 
-/// As upstream: with a file, it alone says these.
+/// As upstream: if there is a file, only the file sets these.
 fn ignored_with_file(args: &KubeSchedulerArgs, remarks: &mut Vec<String>) {
     if args.config.as_ref().is_none_or(String::is_empty) {
         return;
@@ -113,10 +113,10 @@ fn ignored_with_file(args: &KubeSchedulerArgs, remarks: &mut Vec<String>) {
     }
 }
 
-/// What cannot be what it says.
+/// Checks for values that cannot be honoured.
 ///
 /// # Errors
-/// A version that this is not, a kind of lock that does not exist, a number that is none.
+/// A version other than this program's, a kind of lock that does not exist, or a value that is not a finite number.
 pub(super) fn check(args: &KubeSchedulerArgs) -> anyhow::Result<()> {
     let own = VERSION.kubernetes;
     for version in list(&args.features.emulated_version) {
@@ -154,7 +154,7 @@ pub(super) fn check(args: &KubeSchedulerArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `kube=1.37`, or without the component.
+/// The version in `kube=1.37`, or in `1.37` without the component.
 fn of_kube(version: &str) -> &str {
     version.strip_prefix("kube=").unwrap_or(version)
 }

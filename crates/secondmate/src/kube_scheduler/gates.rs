@@ -1,24 +1,24 @@
-//! Feature gates: which there are, and what each means here.
+//! Feature gates: which ones exist, and what each means here.
 //!
-//! Control planes give all their components the same gates, so those that concern others are accepted. Of those that concern a scheduler
-//! the defaults are what is done here; another value is refused where it would change which node a pod gets or whether it gets one, as
-//! no pod is to be scheduled by rules that nobody asked for.
+//! Control planes pass the same gates to all their components, so gates that concern other components are accepted. For those that concern
+//! a scheduler, this program behaves as the defaults say; another value is rejected if it would change which node a pod gets, or whether it
+//! gets one, since no pod must be scheduled by rules other than those that were asked for.
 
 use super::values::{boolean, list};
 use std::collections::BTreeMap;
 
 const TABLE: &str = include_str!("feature-gates.txt");
-/// Components whose gates these are.
+/// The components that have these gates.
 const COMPONENT: &str = "kube";
 
-/// What a gate is about, where it concerns a scheduler.
+/// What a gate is about, if it concerns a scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Concern {
     /// Where pods go.
     Decisions,
     /// Pods with resource claims, which are not scheduled here.
     Claims,
-    /// How kube-scheduler works inside.
+    /// How kube-scheduler works internally.
     Inside,
     /// A page, which is served or not.
     Page,
@@ -102,8 +102,8 @@ pub(crate) struct Feature {
     pub enabled: bool,
 }
 
-/// The gates that decide where pods go, and those of the pages, which are served or not. Of the others nothing can be said: what they
-/// are about is not here.
+/// The gates that decide where pods go, and those of the pages, which are served or not. There is nothing to report for the others, since
+/// this program does not have what they are about.
 pub(crate) fn features(flagz: bool, statusz: bool) -> Vec<Feature> {
     let known = known();
     let of = |(gate, concern): &(&'static str, Concern)| {
@@ -119,10 +119,10 @@ pub(crate) fn features(flagz: bool, statusz: bool) -> Vec<Feature> {
     OURS.iter().filter_map(of).collect()
 }
 
-/// What the gates come to.
+/// The result of reading the gates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Gates {
-    /// What is to be said of them.
+    /// Remarks on them.
     pub remarks: Vec<String>,
     /// Whether `/flagz` is served.
     pub flagz: bool,
@@ -133,7 +133,7 @@ pub(super) struct Gates {
 /// Reads the gates of the command line.
 ///
 /// # Errors
-/// One that does not exist, has no truth value, cannot have this one, or would change decisions.
+/// A gate does not exist, its value is not a boolean or not allowed, or it would change decisions.
 pub(super) fn read(given: &[String]) -> Result<Gates, String> {
     let known = known();
     let mut asked: BTreeMap<&str, bool> = BTreeMap::new();
@@ -160,7 +160,7 @@ pub(super) fn read(given: &[String]) -> Result<Gates, String> {
         }
         asked.insert(name, value);
     }
-    // All of a stage: but for those that are named, and of what concerns us.
+    // All gates of a stage, except those that are named. Only those that concern us matter.
     for (all, stage) in [("AllAlpha", "alpha"), ("AllBeta", "beta")] {
         let Some(value) = asked.get(all).copied() else { continue };
         for (name, gate) in known.iter().filter(|(name, gate)| gate.stage == stage && **name != all) {
@@ -204,7 +204,7 @@ fn judged(asked: &BTreeMap<&str, bool>, known: &BTreeMap<&str, Known>) -> Result
     Ok(gates)
 }
 
-/// Another one that may have been meant.
+/// Another name that may have been meant.
 fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let distance = |other: &str| strsim::levenshtein(&name.to_lowercase(), &other.to_lowercase());
     match names.map(|other| (distance(other), other)).min() {

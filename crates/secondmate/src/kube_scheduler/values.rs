@@ -1,4 +1,4 @@
-//! Values as Go's flags have them, and the forms in which flags are written.
+//! Values in the syntax of Go's flags, and the forms in which flags may be written.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The highest verbosity that makes a difference.
 const VERBOSITY_MAX: i64 = 10;
 
-/// Arguments as they are read here: `_` in the name of a flag is `-`, and any number is a verbosity.
+/// Arguments in the form that is parsed here: `_` in the name of a flag becomes `-`, and any number is a valid verbosity.
 pub(super) fn normalised(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut normalised = Vec::new();
     let mut arguments = arguments.into_iter();
@@ -49,7 +49,7 @@ fn verbosity(text: &OsString) -> OsString {
     }
 }
 
-/// A truth value in any of Go's spellings.
+/// A boolean in any of Go's spellings.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -77,7 +77,7 @@ pub(super) fn list(given: &[String]) -> Vec<String> {
     items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
-/// A path, where one is given: an empty one is none.
+/// A path, if one is given; an empty one counts as none.
 pub(super) fn path(given: Option<&String>) -> Option<PathBuf> {
     given.filter(|given| !given.is_empty()).map(PathBuf::from)
 }

@@ -3,11 +3,11 @@
 use secondmate_core::shadow::{Agreement, Comparison, Tally};
 use std::fmt::Write;
 
-/// Disagreements that are printed, the latest.
+/// Maximum number of disagreements to print; the latest are kept.
 const ROWS_MAX: usize = 100;
-/// Plugins that a row names.
+/// Maximum number of plugins in a row.
 const PLUGINS_MAX: usize = 3;
-/// Characters of a reason in a row.
+/// Maximum number of characters of a reason in a row.
 const REASON_MAX: usize = 120;
 
 /// The numbers, and a table of the disagreements.
