@@ -8,8 +8,8 @@
 //!            └────────────────────────────────────────────────┘
 //! ```
 //!
-//! What is measured is measured by the observer, a watch on a thread of its own. The scheduler is asked one thing only: whether
-//! it has something left to try, to know when the end has come.
+//! All measurements are made by the observer, a watch on its own thread. The scheduler is asked only whether it has something left to
+//! try, to know when to end.
 
 mod api;
 mod creation;
@@ -41,7 +41,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use summary::{Ended, Summary, counted};
 
-/// What a shell says of a process that Ctrl-C ended.
+/// The exit code that shells report for a process ended by Ctrl-C.
 const INTERRUPTED_EXIT_CODE: u8 = 130;
 
 macro_rules! examples {
@@ -56,7 +56,7 @@ Examples:
 
 pub(crate) const EXAMPLES: &str = examples!();
 
-/// What stands in the summary, for `--help`.
+/// What the summary contains, for `--help`.
 pub(crate) const SUMMARY_HELP: &str = concat!(
     examples!(),
     "
@@ -80,14 +80,14 @@ bound with --fail-on-pending, 130 interrupted."
 );
 
 pub(crate) fn playground(app: &App, args: PlaygroundArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
-    // All that can be wrong with files and options is found before anything is started.
+    // Mistakes in files and options are found before anything is started.
     let plan = Plan::new(app, args)?;
-    // The progress is what is to be seen, not the scheduler's log.
+    // The user should see the progress, not the scheduler's log.
     log.init(true)?;
     process::run(None, |stop| perform(app, plan, stop))
 }
 
-/// Sets the stage, creates the pods, waits until they are settled, says how it went, and stays up where that is wanted.
+/// Sets the stage, creates the pods, waits until they are settled, prints the summary, and stays up if requested.
 async fn perform(app: &App, plan: Plan, mut stop: Stop) -> anyhow::Result<ExitCode> {
     let mut stage = tokio::select! {
         stage = Stage::set(&plan) => stage?,
@@ -150,7 +150,7 @@ fn print(summary: &Summary, output: Output) -> anyhow::Result<()> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write the summary")
 }
 
-/// What to do with a playground that stays up.
+/// Instructions for a playground that stays up.
 fn invitation(plan: &Plan, kubeconfig: &Path) -> String {
     let name = plan.names_of_pods.first().cloned().unwrap_or_default();
     let names = plan.scheduler_names();
@@ -168,7 +168,7 @@ fn invitation(plan: &Plan, kubeconfig: &Path) -> String {
     )
 }
 
-/// A word that a shell takes as it stands.
+/// A word that a shell leaves unchanged.
 fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! The requests that the playground makes of its API server, over HTTP as any client.
+//! The requests that the playground sends to its API server, over HTTP like any client.
 
 use super::manifests::Manifest;
 use anyhow::Context;
@@ -13,10 +13,10 @@ use std::time::Duration;
 
 /// Objects in a page of a list.
 const PAGE_OBJECTS: u32 = 1000;
-/// Longest wait for an answer.
+/// Maximum time to wait for a response.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The cluster that a kubeconfig leads to.
+/// The cluster that a kubeconfig points to.
 pub(super) async fn cluster(kubeconfig: &str) -> anyhow::Result<Config> {
     let kubeconfig = Kubeconfig::from_yaml(kubeconfig).context("the sandbox's kubeconfig")?;
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
@@ -40,7 +40,7 @@ async fn get<T: DeserializeOwned>(client: &Client, path: &str) -> anyhow::Result
 /// Why an object was not created.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The API server said no.
+    /// The API server rejected it.
     Answered { code: u16, reason: String, message: String },
     /// It did not answer.
     Other(anyhow::Error),
@@ -66,7 +66,7 @@ pub(super) async fn create(client: &Client, path: &str, object: &Value) -> Resul
     }
 }
 
-/// What discovery says about the kinds, asked once for each group version.
+/// What discovery says about the kinds, queried once for each group version.
 #[derive(Default)]
 pub(super) struct Kinds {
     served: HashMap<String, Vec<ServedKind>>,
@@ -85,21 +85,21 @@ struct ServedKinds {
     resources: Vec<ServedKind>,
 }
 
-/// What becomes of an object of the user.
+/// What to do with an object of the user.
 pub(super) enum Place {
-    /// It is posted to this path.
+    /// Post it to this path.
     Path(String),
-    /// Nothing in the playground reads it: a scheduler does not either.
+    /// Skip it: neither a scheduler nor anything else in the playground reads it.
     Skipped,
-    /// It would matter, and cannot be had here: why.
+    /// Reject it, for this reason: it would matter, but is not available here.
     Refused(String),
 }
 
-/// Groups whose kinds schedulers read: one that is not served is missed.
+/// Groups whose kinds schedulers read, so that a kind that is not served would be missing.
 const SCHEDULING_GROUPS: [&str; 3] = ["scheduling.k8s.io", "resource.k8s.io", "storage.k8s.io"];
 
 impl Kinds {
-    /// Where an object of the manifest is posted to, or why it is not.
+    /// Where to post an object of the manifest, or why it is not posted.
     ///
     /// # Errors
     /// The API server does not answer.
@@ -140,7 +140,7 @@ impl Kinds {
     }
 }
 
-/// A kind that the API server does not have is passed over, unless pods or what schedulers read would be missing.
+/// A kind that the API server does not have is skipped, unless pods, or objects that schedulers read, would be missing.
 fn unserved(manifest: &Manifest) -> Place {
     let (api_version, kind, title) = (&manifest.api_version, &manifest.kind, manifest.title());
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
@@ -159,7 +159,7 @@ fn unserved(manifest: &Manifest) -> Place {
     Place::Skipped
 }
 
-/// Whether something in the object looks like the template of a pod.
+/// Whether something in the object looks like a pod template.
 fn makes_pods(value: &Value) -> bool {
     match value {
         Value::Object(map) => {
@@ -186,7 +186,7 @@ async fn discover(client: &Client, base: &str) -> anyhow::Result<Vec<ServedKind>
     }
 }
 
-/// A value as it stands in a query.
+/// A value as it is written in a query.
 fn encoded(value: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

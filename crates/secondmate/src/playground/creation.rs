@@ -1,4 +1,4 @@
-//! Putting nodes, the user's objects and the default pods into the cluster.
+//! Creates nodes, the user's objects and the default pods in the cluster.
 
 use super::api::{self, Kinds, Place, Refusal};
 use super::manifests::Manifest;
@@ -11,14 +11,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Requests under way at once: enough to keep the API server busy, few enough to leave it room for the scheduler's.
+/// Maximum concurrent requests: enough to keep the API server busy, few enough to leave room for the scheduler's.
 const CONCURRENT: usize = 32;
-/// Problems that one error names.
+/// Maximum number of problems in one error.
 const PROBLEMS_MAX: usize = 50;
-/// Nodes that are made before other tasks get a turn.
+/// Number of nodes to create before other tasks get a turn.
 const NODES_AT_ONCE: usize = 256;
 
-/// Adds the simulated nodes. Kubelets are part of the sandbox, so they register past HTTP.
+/// Adds the simulated nodes. Kubelets are part of the sandbox, so they register without HTTP.
 pub(super) async fn nodes(sandbox: &Sandbox, count: usize, shape: &NodeShape) -> anyhow::Result<()> {
     let objects = sandbox.objects();
     for index in 0..count {
@@ -32,20 +32,20 @@ pub(super) async fn nodes(sandbox: &Sandbox, count: usize, shape: &NodeShape) ->
     Ok(())
 }
 
-/// A manifest and where it is posted to.
+/// A manifest, and where to post it.
 pub(super) struct Addressed {
     path: String,
     manifest: Manifest,
 }
 
-/// The user's objects: those to create, and how many of each kind are passed over.
+/// The user's objects: those to create, and how many of each kind are skipped.
 pub(super) struct Placed {
     pub manifests: Vec<Addressed>,
     skipped: BTreeMap<String, u64>,
 }
 
 impl Placed {
-    /// `skipped: 2 Ingress, 1 ServiceMonitor`, where any are.
+    /// `skipped: 2 Ingress, 1 ServiceMonitor`, if there are any.
     pub fn skipped(&self) -> Option<String> {
         let kinds: Vec<String> = self.skipped.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         (!kinds.is_empty()).then(|| format!("skipped: {} (no scheduler reads them)", kinds.join(", ")))
@@ -57,10 +57,10 @@ impl Placed {
     }
 }
 
-/// Finds out where each manifest is posted to, so that all that cannot be served is known before anything is created.
+/// Finds out where to post each manifest, so that everything that cannot be served is known before anything is created.
 ///
 /// # Errors
-/// Kinds cannot be served, or objects are there twice: all of them are told.
+/// Kinds cannot be served, or objects are given twice: all of them are reported.
 pub(super) async fn address(client: &Client, manifests: Vec<Manifest>) -> anyhow::Result<Placed> {
     let mut kinds = Kinds::default();
     let mut placed = Placed { manifests: Vec::with_capacity(manifests.len()), skipped: BTreeMap::new() };
@@ -102,10 +102,10 @@ fn told(mut problems: Vec<String>) -> anyhow::Result<()> {
     if problems.is_empty() { Ok(()) } else { bail!("{}", problems.join("\n       ")) }
 }
 
-/// Creates the user's objects in their order; pods that follow each other at once.
+/// Creates the user's objects in order; consecutive pods are created concurrently.
 ///
 /// # Errors
-/// The API server refuses some: which, why, and what to do.
+/// The API server rejects some; the error says which, why, and what to do.
 pub(super) async fn manifests(client: &Client, manifests: &[Addressed]) -> anyhow::Result<()> {
     let mut problems = Vec::new();
     let is_pod = |one: &Addressed| one.manifest.api_version == "v1" && one.manifest.kind == "Pod";
@@ -122,7 +122,7 @@ pub(super) async fn manifests(client: &Client, manifests: &[Addressed]) -> anyho
     told(problems)
 }
 
-/// Turns a refusal into a sentence with a remedy; nothing where what was wanted is there.
+/// Turns a refusal into a sentence with a remedy; `None` if the object already exists as wanted.
 ///
 /// # Errors
 /// The API server did not answer.
@@ -133,7 +133,7 @@ fn explain(manifest: &Manifest, refusal: Refusal) -> anyhow::Result<Option<Strin
         Refusal::Other(error) => return Err(error.context(title)),
     };
     let remedy = match (code, reason.as_str()) {
-        // `default` and others are there from the start: what was wanted.
+        // `default` and others exist from the start, which is what was wanted.
         (409, "AlreadyExists") if manifest.kind == "Namespace" => return Ok(None),
         (409, "AlreadyExists") => "an object of this kind and name is there already: rename or remove it",
         (404, _) if message.contains("namespaces") => "put a Namespace object of this name before it",
@@ -142,10 +142,10 @@ fn explain(manifest: &Manifest, refusal: Refusal) -> anyhow::Result<Option<Strin
     Ok(Some(format!("{title}: refused by the API server ({code} {reason}): {message}; {remedy}")))
 }
 
-/// Creates the default pods, at most so many a second where a rate is given.
+/// Creates the default pods; `rate`: at most this many per second.
 ///
 /// # Errors
-/// The API server refuses one.
+/// The API server rejects one.
 pub(super) async fn default_pods(
     client: &Client,
     count: u64,

@@ -1,11 +1,11 @@
-//! Pods that were not bound: by group, with the reason that their owner can read.
+//! Pods that were not bound, by group, with the reason that their owner can read.
 
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Pods of one group that wait for one reason.
+/// Pods of one group that are pending for the same reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct LeftOver {
     /// `Deployment team/web`, or `Pods default/web-*` for pods of one template that nobody owns.
@@ -13,7 +13,7 @@ pub(super) struct LeftOver {
     pub pods: u64,
     /// The reason of the `PodScheduled` condition, or of the owner that cannot create the pods.
     pub reason: String,
-    /// Its message; where pods have different ones, that of most pods.
+    /// Its message; if pods have different ones, the most frequent.
     pub message: String,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct LeftOvers {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct GroupKey {
     name: String,
-    /// Tells templates apart where nobody owns the pods; else zero.
+    /// Tells templates apart if the pods have no owner; otherwise zero.
     template: u64,
 }
 
@@ -39,7 +39,7 @@ struct Gathered {
     messages: BTreeMap<String, u64>,
 }
 
-/// Different messages that are counted for a group; a message of more is left out of the choice.
+/// Maximum number of different messages counted per group; any further ones are ignored.
 const MESSAGES_MAX: usize = 1000;
 
 impl LeftOvers {
@@ -56,7 +56,7 @@ impl LeftOvers {
         }
     }
 
-    /// Adds the pods that a workload cannot create, or not yet, and says how many they are.
+    /// Adds the pods that a workload cannot create, or cannot create yet, and returns their number.
     pub fn add_refused(&mut self, workload: &Value) -> u64 {
         let conditions = workload["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let failure = conditions
@@ -88,7 +88,7 @@ impl LeftOvers {
         pods
     }
 
-    /// The groups, those with most pods first.
+    /// The groups, largest first.
     pub fn finish(self) -> Vec<LeftOver> {
         let mut all: Vec<LeftOver> = self
             .groups
@@ -109,7 +109,7 @@ impl LeftOvers {
     }
 }
 
-/// Pods that a workload wants and has not.
+/// Number of pods that a workload wants but does not have.
 fn missing(workload: &Value) -> u64 {
     let (spec, status) = (&workload["spec"], &workload["status"]);
     let (wanted, there) = match text(&workload["kind"]) {

@@ -1,4 +1,4 @@
-//! Manifests of the user: from files to objects that know where they stand.
+//! The user's manifests: from files to objects that know their position.
 
 use anyhow::{Context, anyhow, bail};
 use secondmate_documents::{documents, mistake};
@@ -6,10 +6,10 @@ use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Largest file that is read; a million pods fit.
+/// Maximum size of a file; a million pods fit.
 const FILE_BYTES_MAX: u64 = 4 << 30;
 
-/// An object as a file gives it.
+/// An object as given in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Manifest {
     /// File, document and item.
@@ -33,7 +33,7 @@ impl Manifest {
         format!("{}: {} {namespace}{name}", self.place, self.kind)
     }
 
-    /// How many pods there will be because of it. Those of a DaemonSet follow from the nodes.
+    /// The number of pods that it leads to. Those of a DaemonSet depend on the nodes.
     pub fn pods(&self) -> u64 {
         match (self.api_version.as_str(), self.kind.as_str()) {
             ("v1", "Pod") => 1,
@@ -53,7 +53,7 @@ impl Manifest {
 /// Reads all objects of the files, in order. `-` is standard input; a directory stands for its `.yaml`, `.yml` and `.json` files.
 ///
 /// # Errors
-/// A file that cannot be read, is neither YAML nor JSON, or holds something that is no Kubernetes object.
+/// A file cannot be read, is neither YAML nor JSON, or contains something that is not a Kubernetes object.
 pub(super) fn read(files: &[PathBuf], mut stdin: impl Read) -> anyhow::Result<Vec<Manifest>> {
     let dashes = files.iter().filter(|file| file.as_os_str() == "-").count();
     if dashes > 1 {
@@ -111,7 +111,7 @@ fn expand(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Takes a text apart: JSON values one after the other, or YAML documents; lists give their items.
+/// Splits a text into consecutive JSON values or YAML documents; lists are replaced by their items.
 fn parse(source: &str, text: &str) -> anyhow::Result<Vec<Manifest>> {
     let mut found = Vec::new();
     for (at, document) in documents(text).iter().enumerate() {
@@ -151,7 +151,7 @@ fn flatten(value: Value, place: &str, found: &mut Vec<Manifest>) -> anyhow::Resu
             bail!("{place} is no Kubernetes object: {missing} is missing; begin it with apiVersion and kind");
         }
     };
-    // The items of a PodList do not repeat what they are.
+    // The items of a PodList do not repeat their kind.
     let item_kind = kind.strip_suffix("List").unwrap_or_default();
     for (at, mut item) in items.into_iter().enumerate() {
         if let Value::Object(fields) = &mut item {

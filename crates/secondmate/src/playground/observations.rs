@@ -1,4 +1,4 @@
-//! What a watch of all pods showed: when each was created and bound, and what became of it.
+//! What a watch on all pods showed: when each was created and bound, and what became of it.
 
 use serde::Deserialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -44,14 +44,14 @@ pub(super) struct SeenCondition {
     pub reason: Box<str>,
 }
 
-/// Where a pod stands.
+/// The state of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The scheduler has not said anything lasting about it.
+    /// The scheduler has not come to a lasting verdict on it.
     Waiting,
-    /// `PodScheduled` is false with a reason that stands until something changes.
+    /// `PodScheduled` is false, with a reason that holds until something changes.
     Rejected,
-    /// Its scheduler does not run here.
+    /// Its scheduler is not running here.
     Foreign,
     Bound(Box<str>),
     /// Succeeded or Failed.
@@ -66,7 +66,7 @@ struct Track {
     terminating: bool,
 }
 
-/// How many pods stand where.
+/// The number of pods in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     /// All that were ever seen.
@@ -76,7 +76,7 @@ pub(super) struct Counts {
     pub foreign: u64,
     pub bound: u64,
     pub ended: u64,
-    /// Of all these: being deleted.
+    /// Those of the above that are being deleted.
     pub terminating: u64,
     /// Seen once and deleted.
     pub gone: u64,
@@ -104,7 +104,7 @@ impl Counts {
     }
 }
 
-/// Everything the watch showed. Memory: some 150 bytes a pod.
+/// Everything that the watch showed. It takes some 150 bytes of memory per pod.
 #[derive(Debug)]
 pub(super) struct Observations {
     scheduler_names: BTreeSet<String>,
@@ -117,7 +117,7 @@ pub(super) struct Observations {
 }
 
 impl Observations {
-    /// Nothing was seen yet. Pods with other scheduler names than these are nobody's.
+    /// Nothing has been seen yet. Pods with scheduler names other than these are foreign.
     pub fn new(scheduler_names: impl IntoIterator<Item = String>, now: Instant) -> Self {
         Self {
             scheduler_names: scheduler_names.into_iter().collect(),
@@ -170,7 +170,7 @@ impl Observations {
         }
     }
 
-    /// The watch had to begin anew, and this is all that is there. A binding that happened meanwhile has no latency.
+    /// The watch had to restart, and this is everything that exists. A binding that happened in the meantime has no latency.
     pub fn relisted(&mut self, pods: &[SeenPod], now: Instant) {
         let there: HashSet<&str> = pods.iter().map(|pod| &*pod.metadata.uid).collect();
         let gone: Vec<Box<str>> = self.pods.keys().filter(|uid| !there.contains(&***uid)).cloned().collect();
@@ -199,7 +199,7 @@ impl Observations {
         }
         let verdict = pod.status.conditions.iter().find(|condition| &*condition.kind == "PodScheduled");
         match verdict {
-            // SchedulerError stands until the next try only.
+            // SchedulerError holds only until the next attempt.
             Some(condition) if matches!(&*condition.reason, "Unschedulable" | "SchedulingGated") => {
                 Stage::Rejected
             }
@@ -211,7 +211,7 @@ impl Observations {
         self.counts
     }
 
-    /// How long nothing has changed.
+    /// Time since the last change.
     pub fn quiet(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.last_change)
     }

@@ -1,5 +1,5 @@
-//! The watch that measures: all pods, over HTTP, on a thread of its own, so that neither the API server nor the scheduler in the
-//! same process delay its looks at the clock.
+//! The watch that measures: all pods, over HTTP, on its own thread, so that neither the API server nor the scheduler in the
+//! same process delays its readings of the clock.
 
 use super::api;
 use super::observations::{Observations, SeenMetadata, SeenPod};
@@ -16,9 +16,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The API server ends a watch after this; resuming costs one request.
 const WATCH_SECONDS: u32 = 240;
-/// Failures of the watch in a row after which the playground gives up.
+/// Number of consecutive failures of the watch after which the playground gives up.
 const FAILURES_MAX: u32 = 20;
-/// Longest wait for the end of the thread.
+/// Maximum time to wait for the end of the thread.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -31,7 +31,7 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// Starts it and waits until it sees: from then on it misses nothing.
+    /// Starts it and waits until it has listed the pods: from then on it misses nothing.
     ///
     /// # Errors
     /// The pods cannot be listed.
@@ -45,7 +45,7 @@ impl Observer {
         let run = async move {
             let client = api::connect(&kubeconfig).await?;
             let version = relist(&client, &shared).await?;
-            // Whoever waited for it may be gone; then this ends by the token.
+            // The receiver may be gone; then the token ends this.
             let _ = ready.send(());
             follow(client, shared, version).await
         };
@@ -71,14 +71,14 @@ impl Observer {
         }
     }
 
-    /// Ends it, and waits until its connection is gone.
+    /// Ends it, and waits until its connection is closed.
     pub async fn stop(self) {
         drop(self.cancel);
-        // The thread drops its end of the channel; what it has to say does not matter any more.
+        // The thread drops its end of the channel; whether it failed no longer matters.
         let _ = tokio::time::timeout(STOP_TIMEOUT, self.failed).await;
     }
 
-    /// Waits until the watch cannot go on; for ever, as a rule.
+    /// Waits until the watch cannot continue; normally forever.
     pub async fn failed(&mut self) -> anyhow::Error {
         match (&mut self.failed).await {
             Ok(error) => error,
@@ -87,16 +87,16 @@ impl Observer {
     }
 }
 
-/// How the observations are shared between the watch and whoever looks at them.
+/// The observations, shared between the watch and its readers.
 pub(super) type Shared = Arc<Mutex<Observations>>;
 
-/// Looks at shared observations.
+/// Reads the shared observations.
 pub(super) fn look<T>(shared: &Shared, at: impl FnOnce(&mut Observations) -> T) -> T {
     // The observations are consistent after each change, so a panic elsewhere does not spoil them.
     at(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Lists the pods: from the version that this returns, [`follow`] misses nothing.
+/// Lists the pods. If started from the version that this returns, [`follow`] misses nothing.
 async fn relist(client: &Client, shared: &Shared) -> anyhow::Result<String> {
     let mut pods: Vec<SeenPod> = Vec::new();
     let version = api::list(client, "/api/v1/pods", "", |pod| pods.push(pod)).await?;
@@ -107,7 +107,7 @@ async fn relist(client: &Client, shared: &Shared) -> anyhow::Result<String> {
 /// Follows all pods from a version on.
 ///
 /// # Errors
-/// The watch failed many times in a row.
+/// The watch failed too many times in a row.
 async fn follow(client: Client, shared: Shared, mut version: String) -> anyhow::Result<()> {
     let mut failures = 0;
     loop {
@@ -134,7 +134,7 @@ fn is_gone(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<Error>(), Some(Error::Api(status)) if status.code == 410)
 }
 
-/// One watch request; ends well when the API server ends it.
+/// One watch request; succeeds when the API server ends it.
 async fn watch(client: &Client, shared: &Shared, version: &mut String) -> anyhow::Result<()> {
     let path = format!(
         "/api/v1/pods?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}"
@@ -167,7 +167,7 @@ mod tests {
     use secondmate_sandbox::{Fault, Options, Sandbox, Target, Verb, When};
     use serde_json::json;
 
-    /// Nothing here takes longer; whoever waits longer waits for ever.
+    /// Nothing here takes longer; a longer wait would never end.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn create(sandbox: &Sandbox, name: &str) {

@@ -16,7 +16,7 @@ const NODES: u32 = 100;
 const PODS: u32 = 1000;
 /// The name that the README and the examples use.
 const SCHEDULER_NAME: &str = "my-scheduler";
-/// What pods have that name no scheduler.
+/// The scheduler name of pods that do not name a scheduler.
 const DEFAULT_SCHEDULER_NAME: &str = "default-scheduler";
 
 /// Options of `playground`.
@@ -97,10 +97,10 @@ pub(crate) enum Output {
     Json,
 }
 
-/// The options as they are meant, files read and checked.
+/// The options as meant, with the files read and checked.
 pub(super) struct Plan {
     pub configuration: Configuration,
-    /// The scheduler names that the default pods are dealt over.
+    /// The scheduler names over which the default pods are spread.
     pub names_of_pods: Vec<String>,
     pub manifests: Vec<Manifest>,
     pub nodes: usize,
@@ -119,17 +119,17 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Reads and checks all that is given.
+    /// Reads and checks everything that is given.
     ///
     /// # Errors
-    /// A file cannot be read or understood; the configuration has problems.
+    /// A file cannot be read or decoded, or the configuration has problems.
     pub fn new(app: &App, args: PlaygroundArgs) -> anyhow::Result<Self> {
         let mut scheduler_names = args.scheduler_names;
         if scheduler_names.is_empty() && args.config.is_none() {
             scheduler_names.push(SCHEDULER_NAME.to_owned());
         }
         let mut names_of_pods = scheduler_names.clone();
-        // Nobody else schedules here, so every name is free; and pods that name no scheduler are not left alone.
+        // Nobody else schedules here, so every name is free, and pods that do not name a scheduler are scheduled too.
         if args.config.is_none() && !scheduler_names.iter().any(|name| name == DEFAULT_SCHEDULER_NAME) {
             scheduler_names.push(DEFAULT_SCHEDULER_NAME.to_owned());
         }
@@ -175,7 +175,7 @@ impl Plan {
         })
     }
 
-    /// Pods that there will be, those of the controllers included.
+    /// The expected number of pods, including those of the controllers.
     pub fn pods_expected(&self) -> u64 {
         self.pods + self.manifests.iter().map(Manifest::pods).sum::<u64>()
     }

@@ -1,15 +1,15 @@
-//! The pods that a playground creates where the user gives none.
+//! The pods that a playground creates if the user gives none.
 
 use serde_json::{Value, json};
 
-/// The templates that they are made from, in turn: name, CPU and memory.
+/// The templates that they are made from, in rotation: name, CPU and memory.
 const TEMPLATES: [(&str, &str, &str); 3] =
     [("web", "250m", "256Mi"), ("api", "500m", "512Mi"), ("batch", "1", "1Gi")];
 
-/// Where they are posted to.
+/// The path to which they are posted.
 pub(super) const PATH: &str = "/api/v1/namespaces/default/pods";
 
-/// The pod with this number. Several scheduler names (never none) take turns.
+/// The pod with this number. The scheduler names (at least one) are used in rotation.
 pub(super) fn pod(index: u64, scheduler_names: &[String]) -> Value {
     let (app, cpu, memory) = TEMPLATES[turn(index, TEMPLATES.len())];
     // Each name gets pods of all templates.

@@ -1,4 +1,4 @@
-//! Live progress on standard error: a bar on a terminal, plain lines elsewhere and among the lines of a log.
+//! Live progress on standard error: a bar on a terminal, plain lines elsewhere and if there are log lines.
 
 use super::observations::Counts;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -6,19 +6,19 @@ use secondmate_telemetry::logging::print;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// Between two plain lines.
+/// Minimum time between two plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where progress is shown.
 pub(super) enum Progress {
-    /// A bar that is drawn over.
+    /// A bar that is redrawn in place.
     Bar(ProgressBar),
-    /// A line when something has changed, not more than one in a while.
+    /// A line when something has changed, at a limited rate.
     Lines { last: Option<Instant>, shown: String },
 }
 
 impl Progress {
-    /// A bar where standard error is a terminal and no log runs through it.
+    /// A bar if standard error is a terminal and no log is written to it.
     pub fn new(expected: u64) -> Self {
         if !std::io::stderr().is_terminal() || tracing::enabled!(tracing::Level::INFO) {
             return Self::Lines { last: None, shown: String::new() };
@@ -28,19 +28,19 @@ impl Progress {
         Self::Bar(ProgressBar::new(expected).with_style(style))
     }
 
-    /// Says something that stays.
+    /// Prints a line that stays.
     pub fn note(&self, text: &str) {
         match self {
-            // Above the bar, which is drawn again below; so it must be there when this returns.
+            // Above the bar, which is redrawn below it, so the line must have been written when this returns.
             Self::Bar(bar) => bar.suspend(|| {
-                // A terminal that is gone is nobody's loss.
+                // If the terminal is gone, there is nobody to read it.
                 let _ = writeln!(std::io::stderr(), "{text}");
             }),
             Self::Lines { .. } => print(text),
         }
     }
 
-    /// Shows how far it is.
+    /// Shows the progress.
     pub fn show(&mut self, counts: &Counts, expected: u64, elapsed: Duration, now: Instant) {
         let total = expected.max(counts.seen - counts.gone);
         match self {
@@ -61,7 +61,7 @@ impl Progress {
         }
     }
 
-    /// Ends it; what was shown last stays.
+    /// Ends it; the last state stays visible.
     pub fn finish(&mut self, counts: &Counts, expected: u64, elapsed: Duration) {
         if let Self::Lines { last, .. } = self {
             *last = None;

@@ -1,4 +1,4 @@
-//! The scheduler of the playground: started as `run` starts it, led to the sandbox by its kubeconfig.
+//! The scheduler of the playground, started as by `run`, with a kubeconfig for the sandbox.
 
 use super::api;
 use super::options::Plan;
@@ -12,15 +12,15 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Longest wait for the scheduler's first lists.
+/// Maximum time to wait for the scheduler's first lists.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A scheduler at work.
+/// A running scheduler.
 pub(super) struct RunningScheduler {
     shell: Shell,
-    /// Where probes and metrics, and debug endpoints, are served.
+    /// The addresses of probes and metrics, and of debug endpoints.
     addresses: [Option<SocketAddr>; 2],
-    /// What serves them.
+    /// The tasks that serve them.
     serving: JoinSet<()>,
     _end_of_serving: DropGuard,
 }
@@ -62,13 +62,13 @@ impl RunningScheduler {
         Ok(this)
     }
 
-    /// What is served, and where.
+    /// The endpoints that are served, and their addresses.
     pub fn endpoints(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> + use<> {
         let served = ["probes and metrics", "debug endpoints"].into_iter().zip(self.addresses);
         served.filter_map(|(what, address)| Some((what, address?)))
     }
 
-    /// Whether it has nothing left to try: all that is pending waits for the cluster to change.
+    /// Whether it has nothing left to try: everything pending waits for the cluster to change.
     pub fn idleness(&self) -> impl Fn() -> bool + use<> {
         let progress = self.shell.progress();
         move || {
@@ -98,7 +98,7 @@ impl RunningScheduler {
         }
     }
 
-    /// Stops it; bindings on their way are waited for.
+    /// Stops it, after waiting for bindings in flight.
     pub async fn stop(self) {
         self.shell.stop().await;
     }

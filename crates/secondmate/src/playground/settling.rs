@@ -1,28 +1,28 @@
-//! When the playground has seen all that there will be.
+//! Decides when the playground is done.
 
 use super::observations::Counts;
 use super::summary::Ended;
 use std::time::Duration;
 
-/// How long nothing may have changed where some pods are left over: longer than the scheduler takes to say that it has nothing
-/// left to try (a second), and than the controllers take to replace a victim.
+/// How long nothing must have changed if some pods are left over: longer than the scheduler takes to report that it has nothing
+/// left to try (a second), and longer than the controllers take to replace a victim.
 pub(super) const QUIET: Duration = Duration::from_millis(2500);
-/// After this time without any change nothing is expected any more, beyond the longest backoff.
+/// If nothing has changed for this long, in addition to the longest backoff, nothing more is expected.
 const STALLED: Duration = Duration::from_secs(35);
 
-/// A look at everything.
+/// A snapshot of everything that matters for the decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Situation {
     pub counts: Counts,
-    /// Pods that are to be created, in all, but for those that never will be.
+    /// Total number of pods to be created, without those that never will be.
     pub expected: u64,
-    /// All requests that create were answered.
+    /// All create requests have been answered.
     pub created: bool,
     /// The scheduler has nothing left to try.
     pub idle: bool,
-    /// Longest pause of the scheduler between two tries of a pod.
+    /// Maximum time between two attempts of the scheduler at a pod.
     pub max_backoff: Duration,
-    /// How long no pod has changed.
+    /// Time since a pod last changed.
     pub quiet: Duration,
 }
 
@@ -33,7 +33,7 @@ impl Situation {
         let complete =
             self.created && counts.seen >= self.expected && counts.waiting + counts.terminating == 0;
         // A deleted pod may be replaced by its controller; a rejected one may be tried again.
-        // Some are tried again and again, whatever comes (there are no nodes at all): once more with the same end is enough.
+        // Some are retried forever (for example if there are no nodes at all): one more attempt with the same result is enough.
         let tried_again = self.quiet >= self.max_backoff + QUIET;
         let lasting = counts.rejected + counts.gone == 0 || (self.idle && self.quiet >= QUIET) || tried_again;
         if complete && lasting {

@@ -1,4 +1,4 @@
-//! The cluster of a playground, and what is done on it.
+//! The cluster of a playground, and what happens in it.
 
 use super::api;
 use super::creation::{self, Placed};
@@ -20,22 +20,22 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Between two looks at the observations.
+/// Time between two readings of the observations.
 const TICK: Duration = Duration::from_millis(50);
-/// Changes of one pod's life that the API server's log should hold, so that no watch has to begin anew.
+/// Number of changes in one pod's life that the API server's log should hold, so that no watch has to restart.
 const CHANGES_PER_POD: usize = 8;
-/// What a version of a pod weighs in the log, roughly.
+/// Approximate size of one version of a pod in the log.
 const CHANGE_BYTES: usize = 2 << 10;
-/// Most bytes of the log, however many pods there are.
+/// Maximum size of the log in bytes, however many pods there are.
 const LOG_BYTES_MAX: usize = 256 << 20;
 
 const PODS: &str = "/api/v1/pods";
 const DAEMON_SETS: &str = "/apis/apps/v1/daemonsets";
-/// What makes pods.
+/// The kinds that create pods.
 const WORKLOADS: [&str; 4] =
     ["/apis/apps/v1/replicasets", "/apis/apps/v1/statefulsets", DAEMON_SETS, "/apis/batch/v1/jobs"];
 
-/// A cluster that is ready: API server, nodes, and a watch that sees all that happens.
+/// A cluster that is ready: API server, nodes, and a watch that sees everything.
 pub(super) struct Stage {
     sandbox: Sandbox,
     client: Client,
@@ -54,7 +54,7 @@ pub(super) enum WrittenKubeconfig {
 }
 
 impl WrittenKubeconfig {
-    /// Where it is, if the playground is to stay up.
+    /// Its path, if the playground is to stay up.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::None => None,
@@ -68,7 +68,7 @@ impl Stage {
     /// Sets it up.
     ///
     /// # Errors
-    /// The address is taken, a manifest's kind is not served, or a node is refused.
+    /// The address is taken, a manifest's kind is not served, or a node is rejected.
     pub async fn set(plan: &Plan) -> anyhow::Result<Self> {
         let pods = usize::try_from(plan.pods_expected()).unwrap_or(usize::MAX);
         let default = Options::default();
@@ -78,7 +78,7 @@ impl Stage {
             bytes_max: changes.saturating_mul(CHANGE_BYTES).clamp(default.window.bytes_max, LOG_BYTES_MAX),
             ..default.window
         };
-        // What was bound is known from the observer; the history is for tests.
+        // The observer knows what was bound; the history is for tests.
         let options =
             Options { listen: plan.api_listen, window, bind_records_max: 0, volume_binder: true, ..default };
         let sandbox = Sandbox::start(options).await.context("--api-listen")?;
@@ -95,17 +95,17 @@ impl Stage {
         Ok(Self { sandbox, client, observer, placed, nodes, daemons: 0 })
     }
 
-    /// Nodes that are there from the start.
+    /// Number of nodes that exist from the start.
     pub fn nodes(&self) -> u64 {
         self.nodes
     }
 
-    /// What of the user's objects is passed over.
+    /// The user's objects that are skipped.
     pub fn skipped(&self) -> Option<String> {
         self.placed.skipped()
     }
 
-    /// Where the API server is.
+    /// The URL of the API server.
     pub fn url(&self) -> String {
         self.sandbox.url()
     }
@@ -119,7 +119,7 @@ impl Stage {
         self.sandbox.failed()
     }
 
-    /// Writes the kubeconfig to where it is wanted.
+    /// Writes the kubeconfig to the requested place.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -149,11 +149,10 @@ impl Stage {
         Ok(WrittenKubeconfig::Temporary(file))
     }
 
-    /// Creates what is to be created, and waits until all of it is settled. `idle` says whether the scheduler has nothing left to
-    /// try.
+    /// Creates all objects, and waits until everything is settled. `idle` says whether the scheduler has nothing left to try.
     ///
     /// # Errors
-    /// The API server refuses an object, or the watch fails.
+    /// The API server rejects an object, or the watch fails.
     pub async fn settle(
         &mut self,
         plan: &Plan,
@@ -163,7 +162,7 @@ impl Stage {
         let began = Instant::now();
         let max_backoff = plan.configuration.pod_max_backoff;
         let mut expected = plan.pods_expected();
-        // The number of its pods is told by a DaemonSet's status.
+        // A DaemonSet's status says how many pods it has.
         let mut daemons_wait = self.placed.has("DaemonSet");
         let create = async {
             creation::manifests(&self.client, &self.placed.manifests).await?;
@@ -174,7 +173,7 @@ impl Stage {
         let seen = self.observer.seen.clone();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Pods that will never come, and when that was asked.
+        // Number of pods that will never be created, and when it was determined.
         let (mut never, mut asked) = (0, began);
         let ended = loop {
             tokio::select! {
@@ -218,7 +217,7 @@ impl Stage {
         Ok(ended)
     }
 
-    /// What has become of it all. Ends the measuring.
+    /// The result. Ends the measurement.
     ///
     /// # Errors
     /// Nodes or pods cannot be listed.
@@ -246,7 +245,7 @@ impl Stage {
     }
 }
 
-/// The class of claims that name none, where the user brings no class: as clusters on a desk have it.
+/// The class of claims that name none, if the user brings no class: like the default class of local clusters.
 fn storage_class() -> Value {
     json!({
         "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
@@ -257,7 +256,7 @@ fn storage_class() -> Value {
     })
 }
 
-/// How many pods their workloads cannot create, or not yet.
+/// The number of pods that their workloads cannot create, or cannot create yet.
 async fn refused(client: &Client, left: &mut LeftOvers) -> anyhow::Result<u64> {
     let mut pods = 0;
     for path in WORKLOADS {
@@ -266,7 +265,7 @@ async fn refused(client: &Client, left: &mut LeftOvers) -> anyhow::Result<u64> {
     Ok(pods)
 }
 
-/// How many pods the DaemonSets want, once their controller has looked at all of them.
+/// The number of pods that the DaemonSets want, once their controller has observed all of them.
 async fn daemons(client: &Client) -> anyhow::Result<Option<u64>> {
     let mut pods = Some(0);
     let add = |set: Value| {

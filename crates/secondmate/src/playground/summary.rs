@@ -1,4 +1,4 @@
-//! What a playground ends with: for people, or as one JSON object.
+//! The summary of a playground, as text or as one JSON object.
 
 use super::left_over::LeftOver;
 use super::observations::Observations;
@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// Below this a span says nothing about a rate: so few pods were bound that the clock and the watch decide.
+/// A shorter span says nothing about a rate: so few pods were bound that the result depends on the clock and the watch.
 const MEASURED_S_MIN: f64 = 0.01;
 
-/// Why the playground stopped to wait.
+/// Why the playground stopped waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Ended {
-    /// Each pod is bound or has a verdict that stands.
+    /// Each pod is bound or has a final verdict.
     Settled,
-    /// Nothing has changed for long, and some pods have no verdict.
+    /// Nothing has changed for a long time, and some pods have no verdict.
     Stalled,
-    /// The time was over.
+    /// The timeout was reached.
     TimedOut,
     /// Ctrl-C.
     Interrupted,
@@ -27,11 +27,11 @@ pub(super) enum Ended {
 /// The result. Field names are part of the command's interface.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Summary {
-    /// Pods that have a node.
+    /// Number of pods that have a node.
     pub bound: u64,
-    /// Pods that have none.
+    /// Number of pods that have none.
     pub pending: u64,
-    /// Pods that were bound while the playground watched, by the time from the first creation to the last binding; null where
+    /// Number of pods bound while the playground watched, divided by the time from the first creation to the last binding; null if
     /// that is less than 10 ms.
     pub pods_per_s: Option<f64>,
     pub latency_ms: Latency,
@@ -39,17 +39,17 @@ pub(super) struct Summary {
     pub reasons: Vec<LeftOver>,
     /// From the first creation to the last binding.
     pub elapsed_s: Option<f64>,
-    /// Pods that were to be created and never came.
+    /// Number of pods that were to be created but never were.
     pub missing: u64,
-    /// Pods that were deleted meanwhile: victims of preemption, as a rule.
+    /// Number of pods that were deleted in the meantime: usually victims of preemption.
     pub deleted: u64,
-    /// Pods that ended as Succeeded or Failed.
+    /// Number of pods that ended as Succeeded or Failed.
     pub ended_pods: u64,
     pub spread: Spread,
     pub ended: Ended,
 }
 
-/// From creation to bound, in milliseconds, as a watch shows it; null where no pod was bound.
+/// From creation to bound, in milliseconds, as seen by a watch; null if no pod was bound.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Latency {
     pub p50: Option<f64>,
@@ -65,7 +65,7 @@ pub(super) struct Spread {
     pub zones: Vec<Zone>,
 }
 
-/// Pods on the nodes of some set; zero where it is empty.
+/// Number of pods per node over a set of nodes; zero if it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct PerNode {
     pub min: u64,
@@ -86,11 +86,11 @@ pub(super) struct Zone {
 /// What is left over.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Left {
-    /// Pods that were to be created.
+    /// Number of pods that were to be created.
     pub expected: u64,
-    /// Pods that have no node.
+    /// Number of pods that have no node.
     pub pending: u64,
-    /// Why, and why other pods were never created.
+    /// Why they are pending, and why other pods were never created.
     pub reasons: Vec<LeftOver>,
 }
 
