@@ -23,11 +23,11 @@ pub const DEFAULT_SCHEDULER_NAME: &str = "default-scheduler";
 /// Everything that can be configured, with every default applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Configuration {
-    /// At least one, with different names.
+    /// At least one; the names are unique.
     pub profiles: Vec<Profile>,
-    /// How one of several processes is chosen to schedule.
+    /// How one of several processes is elected to schedule.
     pub leader_election: LeaderElection,
-    /// How the API server is reached.
+    /// How to reach the API server.
     pub client_connection: ClientConnection,
     /// kube-scheduler's number of goroutines; at least 1. Default 16.
     pub parallelism: u32,
@@ -35,9 +35,9 @@ pub struct Configuration {
     pub pod_initial_backoff: Duration,
     /// Longest backoff of a pod. Default 10 s.
     pub pod_max_backoff: Duration,
-    /// HTTP extenders, in the order of their calls.
+    /// HTTP extenders, in the order in which they are called.
     pub extenders: Vec<Extender>,
-    /// The caches are filled only once the process leads. Default false.
+    /// Whether the caches are filled only once the process is the leader. Default false.
     pub delay_cache_until_active: bool,
     /// Whether CPU profiles are served below `/debug/pprof/`. Default true.
     pub enable_profiling: bool,
@@ -48,12 +48,12 @@ pub struct Configuration {
     notices: Vec<Notice>,
 }
 
-/// How the scheduler name of a lone profile came about.
+/// Where the scheduler name of a single profile comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NameGiven {
-    /// It is written down.
+    /// It is given.
     Yes,
-    /// The profile has none.
+    /// The profile gives none.
     NotInProfile,
     /// There is no profile.
     NoProfile,
@@ -64,16 +64,16 @@ enum NameGiven {
 pub struct Profile {
     /// Pods with this `spec.schedulerName` are scheduled by this profile.
     pub scheduler_name: String,
-    /// Percent of the nodes after which the search for feasible nodes may end, as configured for the profile or else
-    /// for all; `None`: not configured. Zero is kube-scheduler's adaptive share.
+    /// Percentage of the nodes after which the search for feasible nodes may end, as configured for the profile or else
+    /// for all; `None`: not configured. Zero means kube-scheduler's adaptive percentage.
     pub percentage_of_nodes_to_score: Option<u8>,
-    /// What runs at each extension point, in order.
+    /// The plugins that run at each extension point, in order.
     pub plugins: ResolvedPlugins,
     /// Arguments by plugin, for all plugins that have any.
     pub plugin_args: BTreeMap<String, PluginArgs>,
 }
 
-/// How one of several processes is chosen to schedule.
+/// How one of several processes is elected to schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderElection {
     /// Whether there is an election at all. Default true.
@@ -82,7 +82,7 @@ pub struct LeaderElection {
     pub lease_duration: Duration,
     /// How long the leader tries to renew before it stops. Default 10 s.
     pub renew_deadline: Duration,
-    /// Pause between attempts. Default 2 s.
+    /// Time between attempts. Default 2 s.
     pub retry_period: Duration,
     /// Name of the Lease; `None`: derived from the scheduler names (kube-scheduler's default, `kube-scheduler`, would
     /// take over the default scheduler's Lease).
@@ -104,16 +104,16 @@ impl Default for LeaderElection {
     }
 }
 
-/// How the API server is reached.
+/// How to reach the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientConnection {
-    /// Path of a kubeconfig file; `None`: as usual (`KUBECONFIG`, the pod's service account).
+    /// Path of a kubeconfig file; `None`: found as usual (`KUBECONFIG`, the pod's service account).
     pub kubeconfig: Option<String>,
     /// Requests per second, on average; negative: unlimited, as in client-go. Default 50.
     pub qps: f64,
-    /// Requests at once above the average. Default 100.
+    /// Burst of requests above the average. Default 100.
     pub burst: u32,
-    /// Whether `qps` or `burst` is written in the file. secondmate limits itself only then: the API server's priority and
+    /// Whether `qps` or `burst` is given in the file. Only then does secondmate limit itself: the API server's priority and
     /// fairness does it better.
     pub limited: bool,
 }
@@ -134,11 +134,11 @@ impl std::str::FromStr for Configuration {
 }
 
 impl Configuration {
-    /// Reads a configuration file: YAML or JSON, the main document and perhaps secondmate's own.
+    /// Reads a configuration file: YAML or JSON, with the main document and optionally secondmate's own.
     ///
     /// # Errors
-    /// All problems that can be found in one pass, with path, line and remedy. What is [`Self::unsupported`] is told with them, and is
-    /// none by itself.
+    /// All problems that can be found in one pass, with path, line and remedy. [`Self::unsupported`] settings are reported with them, but are
+    /// not an error by themselves.
     pub fn parse(text: &str, catalogue: &PluginCatalogue) -> Result<Self, ConfigError> {
         let documents = document::parse(text)?;
         let problems = Problems::default();
@@ -157,7 +157,7 @@ impl Configuration {
             None => GivenConfiguration::default(),
         };
         let configuration = resolve_all(given, own.unwrap_or_default(), catalogue, &problems);
-        // Of names that could not be read it cannot be said whether they have a tenant.
+        // If names could not be read, it is unknown whether they have a tenant.
         if !problems.undecodable("profiles") {
             tenants::validate(
                 &configuration.own.tenants,
@@ -202,12 +202,12 @@ impl Configuration {
         Ok(configuration)
     }
 
-    /// What is configured and does not exist in secondmate yet. A scheduler must not start while this is not empty.
+    /// What is configured but does not exist in secondmate yet. A scheduler must not start unless this is empty.
     pub fn unsupported(&self) -> &[Unsupported] {
         &self.unsupported
     }
 
-    /// What is accepted although it has another effect than in kube-scheduler: to be logged at start.
+    /// What is accepted although its effect differs from kube-scheduler's; to be logged at startup.
     pub fn notices(&self) -> &[Notice] {
         &self.notices
     }
@@ -222,9 +222,9 @@ impl Configuration {
         self.profiles.iter().find(|profile| profile.scheduler_name == scheduler_name)
     }
 
-    /// Whose pods may be evicted for pods of a scheduler name: as configured for its tenant, or else for all. Where nothing is said, a
-    /// tenant evicts its own pods, any other guest in the cluster none of other schedulers, and who has kube-scheduler's name does as
-    /// kube-scheduler does.
+    /// Whose pods may be evicted for pods of a scheduler name: as configured for its tenant, or else for all. By default, a tenant evicts only
+    /// its own pods, any other additional scheduler evicts no pods of other schedulers, and a scheduler with kube-scheduler's name behaves
+    /// like kube-scheduler.
     pub fn victims(&self, scheduler_name: &str) -> Victims {
         let tenant = self.tenant(scheduler_name);
         let configured = tenant.and_then(|tenant| tenant.evicts).or(self.own.preemption.victims);
@@ -240,7 +240,7 @@ impl Configuration {
         self.own.tenants.iter().find(|tenant| tenant.scheduler_name == scheduler_name)
     }
 
-    /// Refuses `default-scheduler` as a name of one's own unless kube-scheduler is meant to be replaced.
+    /// Rejects the name `default-scheduler`, unless kube-scheduler is to be replaced.
     ///
     /// # Errors
     /// Names the profile and what to do.
@@ -278,7 +278,7 @@ impl Configuration {
     }
 }
 
-/// The main document and secondmate's own, by their kinds.
+/// Finds the main document and secondmate's own, by their kinds.
 fn tell_apart(documents: &[Node]) -> Result<(Option<&Node>, Option<&Node>), Problem> {
     let refusal = |node: Option<&Node>, message: String| Problem {
         kind: ProblemKind::Syntax,
@@ -465,7 +465,7 @@ fn leader_election(given: &GivenLeaderElection, path: &Path, problems: &Problems
             );
             problems.depends_on(&path.child("renewDeadline"));
         }
-        // client-go refuses this when the election begins: with jitter the deadline could pass before the second try.
+        // client-go rejects this when the election begins: with jitter, the deadline could pass before the second attempt.
         if i128::from(deadline) * 10 <= i128::from(retry) * 12 {
             problems.invalid(
                 &path.child("renewDeadline"),
@@ -474,7 +474,7 @@ fn leader_election(given: &GivenLeaderElection, path: &Path, problems: &Problems
             );
             problems.depends_on(&path.child("retryPeriod"));
         }
-        // A Lease holds whole seconds.
+        // A Lease stores whole seconds.
         if (1..1_000_000_000).contains(&lease) {
             problems.invalid(&path.child("leaseDuration"), shown(lease), "must be at least 1 second");
         }

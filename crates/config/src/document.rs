@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 
 use crate::problem::{ConfigError, Path, Problem, ProblemKind, Problems};
 
-/// A value with the place where it stands.
+/// A value with its position in the text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     /// From 1; 0 when unknown.
@@ -26,12 +26,12 @@ pub(crate) enum Kind {
     Float(f64),
     Text(String),
     List(Vec<Node>),
-    /// With repeated keys kept, so that they can be reported with their path.
+    /// Repeated keys are kept, so that they can be reported with their path.
     Map(Vec<(String, Node)>),
 }
 
 impl Node {
-    /// How the value is named in a message about a wrong type.
+    /// The name of the value's type in a message about a wrong type.
     pub(crate) fn describe(&self) -> String {
         match &self.kind {
             Kind::Null => "null".to_owned(),
@@ -45,7 +45,7 @@ impl Node {
         }
     }
 
-    /// The value as JSON. Of a repeated key the last value stays; [`note_lines`] reports the repetition.
+    /// The value as JSON. If a key is repeated, the last value is kept; [`note_lines`] reports the repetition.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         use serde_json::Value;
         match &self.kind {
@@ -62,7 +62,7 @@ impl Node {
         }
     }
 
-    /// Counts lines from the beginning of a text of which this stands `lines` further down.
+    /// Adjusts the line numbers for a text in which this starts `lines` further down.
     fn move_down(&mut self, lines: u32) {
         if self.line > 0 {
             self.line += lines;
@@ -84,7 +84,7 @@ impl Node {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // `Spanned` hands the value on together with its place.
+        // `Spanned` passes on the value together with its position.
         let spanned = Spanned::<Kind>::deserialize(deserializer)?;
         Ok(Self { line: u32::try_from(spanned.referenced.line()).unwrap_or(0), kind: spanned.value })
     }
@@ -192,7 +192,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Node>, ConfigError> {
     Ok(nodes)
 }
 
-/// Tells `problems` the line of every field below `node`, and reports fields that appear twice.
+/// Records in `problems` the line of every field below `node`, and reports fields that appear twice.
 pub(crate) fn note_lines(node: &Node, path: &Path, problems: &Problems) {
     match &node.kind {
         Kind::List(items) => {

@@ -1,4 +1,4 @@
-//! The configuration as a document again: for files, for `/configz` and logs, and to tell two configurations apart.
+//! The configuration converted back to a document: for files, for `/configz` and logs, and to tell two configurations apart.
 
 use serde_json::{Map, Value, json};
 
@@ -10,14 +10,14 @@ use secondmate_model::{duration, url};
 
 impl Configuration {
     /// The effective configuration as a `KubeSchedulerConfiguration`: `multiPoint` is disabled and each extension point
-    /// lists what runs, so that kube-scheduler would run the same from it. secondmate's own part stands under
-    /// `secondmate`. Secrets (certificates and credentials of extenders, credentials and queries in URLs of guests) are left
-    /// out: this is for what people are shown.
+    /// lists what runs, so that kube-scheduler would run the same with it. secondmate's own part is in the field
+    /// `secondmate`. Secrets (certificates and credentials of extenders, credentials and queries in URLs of guests) are
+    /// omitted, because this is shown to people.
     pub fn to_value(&self) -> Value {
         self.document(Secrets::LeftOut)
     }
 
-    /// [`Self::to_value`] with the secrets, without which a scheduler would not ask its extenders in the same way: for files to start from.
+    /// [`Self::to_value`] with the secrets, without which a scheduler could not call its extenders in the same way: for files to start from.
     pub fn to_whole_value(&self) -> Value {
         self.document(Secrets::Written)
     }
@@ -62,8 +62,8 @@ impl Configuration {
     }
 
     /// A short fingerprint of what decides where pods go: profiles, plugins, arguments, backoffs, extenders and parity.
-    /// How the process reaches the API server, elects its leader, fills its caches and is looked at is left out, as replicas may differ
-    /// there.
+    /// How the process reaches the API server, elects its leader, fills its caches and is profiled is omitted, because replicas may differ in
+    /// that.
     pub fn fingerprint(&self) -> String {
         let mut value = self.document(Secrets::Hashed);
         if let Value::Object(fields) = &mut value {
@@ -71,7 +71,7 @@ impl Configuration {
                 fields.remove(field);
             }
         }
-        // FNV-1a over the text, whose fields are in a defined order: stable over processes and builds.
+        // FNV-1a over the text, whose fields are in a defined order: stable across processes and builds.
         let hash = value.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
@@ -79,11 +79,11 @@ impl Configuration {
     }
 }
 
-/// Whether a document has what is not shown to people.
+/// How secrets appear in a document.
 #[derive(Clone, Copy)]
 enum Secrets {
     LeftOut,
-    /// As left out, but the query of a guest's URL stays: it may say which guest it is.
+    /// Omitted too, but the query of a guest's URL is kept: it may say which guest it is.
     Hashed,
     Written,
 }

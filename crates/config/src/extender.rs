@@ -11,11 +11,11 @@ use crate::names;
 use crate::object::{Object, to_duration};
 use crate::problem::{Path, ProblemKind, Problems, quoted};
 
-/// Where and how an HTTP extender is called.
+/// The address of an HTTP extender, and how it is called.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Extender {
-    /// The URL in front of every verb. It may have credentials in it, which are shown nowhere.
+    /// The URL prefix of every verb. It may contain credentials, which are never shown.
     #[serde(serialize_with = "without_credentials")]
     pub url_prefix: String,
     /// Verb of the filter call; empty: not called.
@@ -28,36 +28,36 @@ pub struct Extender {
     pub weight: i64,
     /// Verb of the bind call; empty: not called.
     pub bind_verb: String,
-    /// Whether TLS is set up.
+    /// Whether TLS is enabled.
     #[serde(rename = "enableHTTPS")]
     pub enable_https: bool,
-    /// How TLS is set up.
+    /// The TLS settings.
     pub tls_config: Option<ExtenderTls>,
-    /// Longest wait for an answer; `None`: 5 seconds.
+    /// Maximum time to wait for a response; `None`: 5 seconds.
     #[serde(serialize_with = "as_text")]
     pub http_timeout: Option<Duration>,
-    /// The extender keeps nodes itself: only their names are sent.
+    /// The extender has its own cache of nodes, so only their names are sent.
     pub node_cache_capable: bool,
-    /// Only pods that ask for one of these are sent; empty: all pods.
+    /// Only pods that request one of these are sent; empty: all pods.
     pub managed_resources: Vec<ManagedResource>,
     /// Failures of the extender are ignored.
     pub ignorable: bool,
 }
 
 impl Extender {
-    /// The URL without credentials: the form that is called and shown.
+    /// The URL without credentials, as it is called and shown.
     #[must_use]
     pub fn bare_url(&self) -> String {
         url::bare(&self.url_prefix)
     }
 
-    /// `NAME:PASSWORD` in the URL, percent-encoded as it is there.
+    /// `NAME:PASSWORD` in the URL, percent-encoded as given.
     #[must_use]
     pub fn credentials(&self) -> Option<&str> {
         url::credentials(&self.url_prefix)
     }
 
-    /// As it was configured, with what is secret.
+    /// As configured, including secrets.
     pub(crate) fn to_whole_value(&self) -> Value {
         let mut value = json!(self);
         value["urlPrefix"] = json!(self.url_prefix);
@@ -74,7 +74,7 @@ impl Extender {
 
 impl fmt::Debug for Extender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As it is written elsewhere: without secrets.
+        // In the form that is used elsewhere: without secrets.
         let value = serde_json::to_value(self).map_err(|_| fmt::Error)?;
         write!(f, "Extender {value}")
     }
@@ -88,11 +88,11 @@ fn as_text<S: Serializer>(timeout: &Option<Duration>, serializer: S) -> Result<S
     timeout.map(duration::format).serialize(serializer)
 }
 
-/// TLS of an extender. The data fields beat the file fields.
+/// TLS settings of an extender. The data fields take precedence over the file fields.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExtenderTls {
-    /// The server's certificate is not checked.
+    /// The server's certificate is not verified.
     pub insecure: bool,
     /// The name that the server's certificate must have.
     pub server_name: String,
@@ -128,13 +128,13 @@ impl std::fmt::Debug for ExtenderTls {
 }
 
 impl ExtenderTls {
-    /// Whether it is said whose certificates are trusted.
+    /// Whether a certificate authority is given.
     #[must_use]
     pub fn has_authority(&self) -> bool {
         !(self.ca_file.is_empty() && self.ca_data.is_empty())
     }
 
-    /// Whether nobody is to be verified, and by an authority.
+    /// Whether verification is turned off although an authority is given.
     #[must_use]
     pub fn contradicts_itself(&self) -> bool {
         self.insecure && self.has_authority()
@@ -146,7 +146,7 @@ impl ExtenderTls {
         self.certificate_parts() == (true, true)
     }
 
-    /// Whether there is one of the two, which is of no use.
+    /// Whether there is only one of the two, which is useless.
     #[must_use]
     pub fn has_half_a_certificate(&self) -> bool {
         let (certificate, key) = self.certificate_parts();
@@ -158,7 +158,7 @@ impl ExtenderTls {
         (given(&self.cert_file, &self.cert_data), given(&self.key_file, &self.key_data))
     }
 
-    /// Whether the client certificate and its key are files, which others may renew, and nothing else.
+    /// Whether the client certificate and its key come only from files, which may be renewed.
     #[must_use]
     pub fn certificate_is_in_files(&self) -> bool {
         let data = !(self.cert_data.is_empty() && self.key_data.is_empty());
@@ -166,7 +166,7 @@ impl ExtenderTls {
     }
 }
 
-/// A resource that an extender looks after.
+/// A resource that an extender manages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedResource {
@@ -186,7 +186,7 @@ pub(crate) fn read(object: Object<'_>, problems: &Problems) -> Extender {
         bind_verb: object.text("bindVerb"),
         enable_https: object.boolean("enableHTTPS").unwrap_or(false),
         tls_config: object.object("tlsConfig").map(|tls| read_tls(tls, problems)),
-        // Go's client waits without end where it is negative, which nothing here does.
+        // Go's client waits forever if it is negative, which is not done here.
         http_timeout: object.duration("httpTimeout").filter(|timeout| *timeout > 0).map(to_duration),
         node_cache_capable: object.boolean("nodeCacheCapable").unwrap_or(false),
         managed_resources: object
@@ -208,7 +208,7 @@ pub(crate) fn read(object: Object<'_>, problems: &Problems) -> Extender {
 
 fn read_tls(object: Object<'_>, problems: &Problems) -> ExtenderTls {
     let data = |name| {
-        // Go's decoder passes over the ends of lines, so that wrapped data are read.
+        // Go's decoder ignores line breaks, so wrapped data is accepted.
         let text = object.text(name).replace(['\r', '\n'], "");
         if !is_base64(&text) {
             problems.report(ProblemKind::Decoding, &object.path.child(name), "Invalid value: must be base64");
@@ -248,7 +248,7 @@ pub(crate) fn validate(extenders: &[Extender], path: &Path, problems: &Problems)
                 "must have a positive weight applied to it",
             );
         }
-        // kube-scheduler notices when it makes the client, which ends its start.
+        // kube-scheduler notices this when it creates the client, and fails to start.
         if extender.tls_config.as_ref().is_some_and(ExtenderTls::contradicts_itself) {
             problems.forbidden(
                 &path.child("tlsConfig").child("insecure"),

@@ -1,13 +1,13 @@
-//! From a configuration to profiles that run.
+//! From a configuration to profiles that can run.
 
 use crate::{Configuration, ExtensionPoint, NominationsOfOthers, Tenant, Unsupported, Victims};
 use secondmate_cycle::{PluginLists, Profile, ProfileError, ProfileSpec};
 use secondmate_framework::{Parity, Registry};
 
-/// Why a configuration gives no profiles.
+/// Why no profiles can be made from a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProfilesError {
-    /// It asks for what is not there yet.
+    /// It asks for something that is not implemented yet.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Unsupported(Vec<Unsupported>),
     /// A profile cannot be made.
@@ -17,11 +17,11 @@ pub enum ProfilesError {
 
 /// Makes the profiles of a configuration, in its order, with the plugins of a registry.
 ///
-/// An in-tree plugin is left out of an extension point at which upstream's plugin acts and ours has nothing to do, since the core
-/// does it (DefaultPreemption's PreEnqueue) or the plugin refuses what would need it (DynamicResources).
+/// An in-tree plugin is left out of an extension point at which upstream's plugin acts but ours has nothing to do, because the core does it
+/// (DefaultPreemption's PreEnqueue) or because the plugin rejects what would need it (DynamicResources).
 ///
 /// # Errors
-/// What the configuration asks for is not supported yet, or a plugin cannot be made.
+/// The configuration asks for something that is not supported yet, or a plugin cannot be made.
 pub fn make_profiles(
     configuration: &Configuration,
     registry: &Registry,
@@ -58,7 +58,7 @@ pub fn make_profiles(
     configuration.profiles.iter().map(make).collect()
 }
 
-/// Lets in only pods of the tenant's namespaces, and leaves only its nodes, before any other plugin is asked.
+/// Restricts a profile to pods of the tenant's namespaces and to its nodes, before any other plugin is asked.
 fn keep_to_tenant(specification: &mut ProfileSpec, tenant: &Tenant, all: &[Tenant]) {
     let rules = [
         (ExtensionPoint::PreFilter, "TenantNamespaces", tenant.namespaces_args(all)),
@@ -81,15 +81,15 @@ fn victims_of(configuration: &Configuration, profile: &crate::Profile) -> Option
     }
 }
 
-/// The resources that extenders look after in the scheduler's place. As in kube-scheduler, where there is one, they take the place of
+/// The resources that extenders manage in place of the scheduler. As in kube-scheduler, if there are any, they replace
 /// NodeResourcesFit's own `ignoredResources`.
 fn ignored_resources(configuration: &Configuration) -> Vec<String> {
     let managed = configuration.extenders.iter().flat_map(|extender| &extender.managed_resources);
     managed.filter(|resource| resource.ignored_by_scheduler).map(|resource| resource.name.clone()).collect()
 }
 
-/// Where upstream's plugin acts and ours has nothing to do: the core holds pods back for a preemption by itself, and pods with
-/// resource claims are refused before anything would have to be reserved.
+/// Extension points at which upstream's plugin acts but ours has nothing to do: the core itself holds pods back during a preemption, and
+/// pods with resource claims are rejected before anything would have to be reserved.
 const IDLE: [(&str, ExtensionPoint); 4] = [
     ("DefaultPreemption", ExtensionPoint::PreEnqueue),
     ("DynamicResources", ExtensionPoint::PreEnqueue),
@@ -105,7 +105,7 @@ fn specification(profile: &crate::Profile, victims_of: Option<Vec<String>>) -> P
     }
     ProfileSpec {
         scheduler_name: profile.scheduler_name.clone(),
-        // For scheduling; explaining looks at every node. Zero adapts to the size of the cluster, as kube-scheduler does.
+        // For scheduling; `explain` evaluates every node. Zero adapts to the size of the cluster, as in kube-scheduler.
         percentage_of_nodes_to_score: profile.percentage_of_nodes_to_score.unwrap_or(0),
         plugins,
         args: profile.plugin_args.iter().map(|(name, args)| (name.clone(), args.to_value())).collect(),

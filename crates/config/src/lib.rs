@@ -7,12 +7,12 @@
 //! run, in its order and with its weights.
 //!
 //! Nothing is ever ignored. A field that does not exist is an error with its path and line; what exists upstream but
-//! not yet here is listed by [`Configuration::unsupported`]; what is accepted although it has another effect than in
-//! kube-scheduler is listed by [`Configuration::notices`].
+//! not yet here is listed by [`Configuration::unsupported`]; what is accepted although its effect differs from
+//! kube-scheduler's is listed by [`Configuration::notices`].
 //!
-//! This crate holds no state, does no I/O and knows neither clusters nor any plugin's workings: which plugin exists, and at which
-//! extension points, is told by a [`PluginCatalogue`]; with a registry [`make_profiles`] turns a configuration into profiles that
-//! run, the same for the scheduler and for whoever asks what it would do.
+//! This crate holds no state, does no I/O, and knows neither clusters nor the workings of any plugin: a [`PluginCatalogue`] says which
+//! plugins exist, and at which extension points; with a registry, [`make_profiles`] turns a configuration into profiles that can run, the
+//! same for the scheduler and for tools that ask what it would do.
 
 mod args;
 mod configuration;

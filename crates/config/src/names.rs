@@ -7,7 +7,7 @@ const SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of low
 const KEY_RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const VALUE_RULE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
-/// What is wrong with `value` as a DNS subdomain (the form of object names); empty when nothing is.
+/// What is wrong with `value` as a DNS subdomain (the form of object names); empty if nothing is.
 pub fn is_subdomain(value: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if value.len() > SUBDOMAIN_MAX_LENGTH {
@@ -33,7 +33,7 @@ fn is_label_name(value: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
-/// What is wrong with `value` as a label key or qualified name; empty when nothing is.
+/// What is wrong with `value` as a label key or qualified name; empty if nothing is.
 pub fn is_label_key(value: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let name = match value.split('/').collect::<Vec<_>>().as_slice() {
@@ -64,7 +64,7 @@ pub fn is_label_key(value: &str) -> Vec<String> {
     wrong
 }
 
-/// What is wrong with `value` as a label value; empty when nothing is.
+/// What is wrong with `value` as a label value; empty if nothing is.
 pub fn is_label_value(value: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if value.len() > LABEL_MAX_LENGTH {
@@ -76,7 +76,7 @@ pub fn is_label_value(value: &str) -> Vec<String> {
     wrong
 }
 
-/// Whether `name` may be a resource that an extender manages: qualified and outside of `kubernetes.io`.
+/// Whether `name` can be a resource that an extender manages: qualified and outside of `kubernetes.io`.
 pub(crate) fn is_extended_resource(name: &str) -> bool {
     name.contains('/')
         && !name.contains("kubernetes.io/")

@@ -1,4 +1,4 @@
-//! Strict reading of one object: every field that is not asked for is an error.
+//! Strict reading of one object: every field that is not read is an error.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -7,17 +7,17 @@ use crate::document::{Kind, Node};
 use crate::problem::{Path, ProblemKind, Problems, quoted};
 use secondmate_model::duration;
 
-/// An object being read. [`Object::close`] reports what nobody asked for.
+/// An object being read. [`Object::close`] reports the fields that were not read.
 pub(crate) struct Object<'a> {
     fields: &'a [(String, Node)],
     pub path: Path,
     problems: &'a Problems,
-    /// The fields that exist, as they are asked for: what a message about an unknown field lists.
+    /// The fields that exist, in the order in which they are read; listed in a message about an unknown field.
     known: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Object<'a> {
-    /// Begins to read `node`; reports and gives `None` when it is not an object.
+    /// Starts reading `node`; reports and returns `None` if it is not an object.
     pub(crate) fn open(node: &'a Node, path: &Path, problems: &'a Problems) -> Option<Self> {
         let fields: &[(String, Node)] = match &node.kind {
             Kind::Map(fields) => fields,
@@ -58,7 +58,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// A string with `""` for absent, as Go has it.
+    /// A string; `""` if absent, as in Go.
     pub(crate) fn text(&self, name: &'static str) -> String {
         self.string(name).unwrap_or_default()
     }
@@ -66,7 +66,7 @@ impl<'a> Object<'a> {
     pub(crate) fn boolean(&self, name: &'static str) -> Option<bool> {
         self.typed(name, "true or false", |kind| match kind {
             Kind::Bool(value) => Some(*value),
-            // Words that are booleans in the YAML that Go's libraries read.
+            // Words that are booleans to Go's YAML libraries.
             Kind::Text(word) => match word.to_lowercase().as_str() {
                 "y" | "yes" | "on" => Some(true),
                 "n" | "no" | "off" => Some(false),
@@ -92,7 +92,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// A duration in Go's notation, in nanoseconds (it may be negative: validation says where that is wrong).
+    /// A duration in Go's notation, in nanoseconds. It may be negative; validation rejects that where it is wrong.
     pub(crate) fn duration(&self, name: &'static str) -> Option<i64> {
         self.typed(name, "a duration such as \"15s\" or \"1m30s\"", |kind| match kind {
             Kind::Text(value) => duration::parse(value),
@@ -127,7 +127,7 @@ impl<'a> Object<'a> {
         Object::open(self.node(name)?, &self.path.child(name), self.problems)
     }
 
-    /// Ends reading: fields that nobody asked for are unknown.
+    /// Ends reading: fields that were not read are unknown.
     pub(crate) fn close(self) {
         let known = self.known.into_inner();
         let mut reported: Vec<&str> = Vec::new();
@@ -173,7 +173,7 @@ pub(crate) fn wrong_type(node: &Node, path: &Path, problems: &Problems, expected
     );
 }
 
-/// The known name that a typing error most likely meant.
+/// The known name that a typo most likely meant.
 pub(crate) fn closest<'n>(given: &str, known: &[&'n str]) -> Option<&'n str> {
     let limit = (given.len() / 3).max(1);
     known
@@ -201,7 +201,7 @@ fn distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
-/// Nanoseconds that validation found not to be negative.
+/// Nanoseconds that validation found to be non-negative.
 pub(crate) fn to_duration(nanoseconds: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))
 }

@@ -1,5 +1,5 @@
-//! What a configuration says about plugins, before anything of it is checked: whoever has plugins that are described by their
-//! arguments needs them to know what there is.
+//! What a configuration says about plugins, before any of it is checked: plugins that are described by their arguments can only be found
+//! through them.
 
 use crate::document::{self, Kind, Node};
 use crate::problem::Path;
@@ -8,15 +8,15 @@ use serde_json::Value;
 /// The arguments in an entry of `pluginConfig`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GivenArguments {
-    /// Where they stand, as `profiles[0].pluginConfig[1].args`.
+    /// Their path, as `profiles[0].pluginConfig[1].args`.
     pub path: String,
     /// The plugin.
     pub plugin: String,
-    /// As they are written.
+    /// The arguments as written.
     pub args: Value,
 }
 
-/// The arguments in every entry of `pluginConfig`, of all profiles in order. A text that cannot be read has none:
+/// The arguments in every entry of `pluginConfig`, of all profiles in order. A text that cannot be read has none;
 /// [`Configuration::parse`](crate::Configuration::parse) says why.
 #[must_use]
 pub fn plugin_arguments(text: &str) -> Vec<GivenArguments> {

@@ -11,35 +11,35 @@ use crate::tenants::{self, Tenant};
 
 const YIELD_LAST_ROOM: Duration = Duration::from_secs(5);
 
-/// What to do where kube-scheduler has a quirk that hurts users.
+/// What to do about kube-scheduler's quirks that hurt users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Parity {
     /// The same as kube-scheduler. The default.
     #[default]
     Strict,
-    /// What a user would expect.
+    /// Behave as a user would expect.
     Sensible,
 }
 
-/// What pods of other schedulers that are nominated to a node mean there. Nominated pods hold the room that a preemption made for them.
+/// How pods that other schedulers have nominated to a node count there. A nominated pod reserves the room that a preemption made for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NominationsOfOthers {
-    /// Those of equal or higher priority count as if they were there already. The default.
+    /// Those of equal or higher priority count as if they were already there. The default.
     #[default]
     Honour,
-    /// They do not count, as kube-scheduler does not see them.
+    /// They do not count, since kube-scheduler does not see them either.
     Ignore,
 }
 
-/// Whose pods preemption may evict; those of others are not even candidates.
+/// Whose pods preemption may evict; all others are not even candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Victims {
     /// Pods of all scheduler names that the process serves.
     Own,
-    /// Pods of the scheduler name of the pod that needs room.
+    /// Pods with the same scheduler name as the pod that needs room.
     Tenant,
     /// Pods of any scheduler, as kube-scheduler does.
     All,
@@ -49,11 +49,11 @@ pub enum Victims {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Preemption {
-    /// Whose pods may be evicted. Where it is not said, `own`, or `all` in a process that runs in kube-scheduler's place.
+    /// Whose pods may be evicted. Default: `own`, or `all` in a process that runs in kube-scheduler's place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub victims: Option<Victims>,
-    /// Whether a pod for which pods were evicted in vain, as others took the room, preempts again only after a growing delay. Default
-    /// true.
+    /// Whether a pod preempts again only after a growing delay if the pods evicted for it were evicted in vain, because others took the room.
+    /// Default true.
     pub break_loops: bool,
 }
 
@@ -63,7 +63,7 @@ impl Default for Preemption {
     }
 }
 
-/// The second document: what only secondmate has.
+/// The second document: settings that only secondmate has.
 ///
 /// ```yaml
 /// apiVersion: secondmate.dev/v1alpha1
@@ -83,13 +83,13 @@ pub struct SecondmateConfiguration {
     pub preemption: Preemption,
     /// `honour` (the default) or `ignore`.
     pub nominations_of_others: NominationsOfOthers,
-    /// Whether the pods of a node that is nearly full are read before a pod is bound there, while other schedulers bind pods too. Default
+    /// Whether the pods of a nearly full node are read before a pod is bound there, while other schedulers bind pods too. Default
     /// true.
     pub read_before_bind: bool,
-    /// How long a pod waits at most for the last room of a node to which other schedulers are binding pods. Default 5 s; 0: not at all.
+    /// Maximum time that a pod waits for the last room of a node to which other schedulers are binding pods. Default 5 s; 0: not at all.
     #[serde(serialize_with = "serialize_duration")]
     pub yield_last_room: Duration,
-    /// Who may use which scheduler name, and for what. Where there are any, each name that the process serves is among them.
+    /// Who may use which scheduler name, and for what. If there are any, they include each name that the process serves.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<Tenant>,
 }
@@ -131,7 +131,7 @@ pub(crate) fn read(node: &Node, problems: &Problems) -> SecondmateConfiguration 
         object.close();
         Preemption { victims, break_loops }
     });
-    // The older way to say whose pods may be evicted.
+    // The older field that says whose pods may be evicted.
     if let Some(others) = object.boolean("preemptOtherSchedulers") {
         let path = object.path.child("preemptOtherSchedulers");
         if preemption.victims.is_some() {

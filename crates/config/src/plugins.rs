@@ -66,7 +66,7 @@ pub(crate) const DEFAULT_MULTI_POINT: [(&str, i32); 20] = [
     ("NodeDeclaredFeatures", 0),
 ];
 
-/// In-tree plugins of kube-scheduler that belong to feature gates that are off by default in 1.37, and that secondmate
+/// In-tree plugins of kube-scheduler that belong to feature gates which are off by default in 1.37, and that secondmate
 /// does not have.
 pub(crate) const GATED: [(&str, &str); 4] = [
     ("DeferredPodScheduling", "InPlacePodVerticalScalingSchedulerPreemption"),
@@ -78,7 +78,7 @@ pub(crate) const GATED: [(&str, &str); 4] = [
 /// In-tree plugins that earlier versions of kube-scheduler had.
 pub(crate) const REMOVED: [&str; 4] = ["AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"];
 
-/// Plugins that kube-scheduler had once, each with the one that does its work today.
+/// Plugins that kube-scheduler once had, each with the one that does its work today.
 const SUCCESSORS: [(&str, &str); 12] = [
     ("AzureDiskLimits", "NodeVolumeLimits"),
     ("CinderLimits", "NodeVolumeLimits"),
@@ -100,16 +100,16 @@ const SUCCESSORS: [(&str, &str); 12] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginCatalogue {
     plugins: BTreeMap<String, Vec<ExtensionPoint>>,
-    /// What is wrong with arguments, by where they stand.
+    /// What is wrong with arguments, by their path.
     refusals: BTreeMap<String, Vec<Refusal>>,
-    /// The plugins of such arguments.
+    /// The plugins that have such arguments.
     refused: BTreeSet<String>,
 }
 
-/// Why a plugin cannot be made of its arguments.
+/// Why a plugin cannot be made from its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// The field that is at fault; `None` where it is no single one.
+    /// The field that is at fault; `None` if it is not a single one.
     pub field: Option<String>,
     pub reason: String,
 }
@@ -132,10 +132,10 @@ impl PluginCatalogue {
         }
     }
 
-    /// Adds a plugin of the user's own.
+    /// Adds a user's plugin.
     ///
     /// # Errors
-    /// [`PluginNameTaken`] when the name is in use.
+    /// [`PluginNameTaken`] if the name is in use.
     pub fn register(
         &mut self,
         name: impl Into<String>,
@@ -149,8 +149,7 @@ impl PluginCatalogue {
         Ok(())
     }
 
-    /// Adds extension points to a plugin of the user's own, which need not be there yet: one that several profiles describe, each in
-    /// its way.
+    /// Adds extension points to a user's plugin, which need not exist yet: several profiles may describe the same plugin, each in its own way.
     pub fn extend(&mut self, name: impl Into<String>, points: impl IntoIterator<Item = ExtensionPoint>) {
         let known = self.plugins.entry(name.into()).or_default();
         for point in points {
@@ -161,25 +160,25 @@ impl PluginCatalogue {
         known.sort_by_key(|point| ExtensionPoint::ALL.iter().position(|other| other == point));
     }
 
-    /// Notes that a plugin of the user's own cannot be made of its arguments, and which field of them is at fault. It is told with all
-    /// that is wrong with the configuration, unless no profile asks for the plugin.
+    /// Records that a user's plugin cannot be made from its arguments, and which field of them is at fault. It is reported with all other
+    /// mistakes in the configuration, unless no profile asks for the plugin.
     pub fn refuse(&mut self, given: &GivenArguments, field: Option<&str>, reason: impl Into<String>) {
         let refusal = Refusal { field: field.map(str::to_owned), reason: reason.into() };
         self.refusals.entry(given.path.clone()).or_default().push(refusal);
         self.refused.insert(given.plugin.clone());
     }
 
-    /// What is wrong with the arguments that stand there.
+    /// What is wrong with the arguments at this path.
     pub(crate) fn refusals(&self, args: &Path) -> &[Refusal] {
         self.refusals.get(args.as_str()).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether the plugin exists, although nobody knows its extension points: it cannot be made.
+    /// Whether the plugin exists but cannot be made, so that its extension points are unknown.
     pub(crate) fn is_refused(&self, name: &str) -> bool {
         !self.plugins.contains_key(name) && self.refused.contains(name)
     }
 
-    /// The extension points of a plugin; `None` when it does not exist.
+    /// The extension points of a plugin; `None` if it does not exist.
     pub fn points(&self, name: &str) -> Option<&[ExtensionPoint]> {
         self.plugins.get(name).map(Vec::as_slice)
     }
@@ -189,8 +188,8 @@ impl PluginCatalogue {
         self.plugins.keys().map(String::as_str)
     }
 
-    /// The existing plugin that a name most likely means: the successor of a plugin that was removed, a name that is written almost
-    /// the same, or one that holds it.
+    /// The existing plugin that a name most likely means: the successor of a removed plugin, a name that is spelled almost the same, or one that
+    /// contains it.
     pub(crate) fn nearest(&self, name: &str) -> Option<&str> {
         let successor = SUCCESSORS.iter().find(|(removed, _)| *removed == name).map(|(_, now)| *now);
         if let Some(now) = successor.filter(|now| self.plugins.contains_key(*now)) {

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: all of it at once, each with its path, its line and what to do.
+//! The problems of a configuration: all of them at once, each with its path, its line and a remedy.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,28 +7,29 @@ use std::fmt;
 /// Which step found a [`Problem`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
-    /// The text is not YAML (or JSON), or holds the wrong documents.
+    /// The text is not YAML (or JSON), or contains the wrong documents.
     Syntax,
     /// A field is unknown, appears twice, or has the wrong type.
     Decoding,
     /// A value breaks one of kube-scheduler's rules.
     Validation,
-    /// The plugins of a profile do not add up to a working profile.
+    /// The plugins of a profile do not make a working profile.
     Plugins,
-    /// What is not supported yet, told with other problems. Where it is all, see [`Configuration::unsupported`](crate::Configuration::unsupported).
+    /// Something that is not supported yet, reported with other problems. If there are no others, see
+    /// [`Configuration::unsupported`](crate::Configuration::unsupported).
     Unsupported,
 }
 
-/// One thing that is wrong.
+/// A single problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The step that found it.
     pub kind: ProblemKind,
     /// The field, as `profiles[0].plugins.score.enabled[1].weight`; empty when the whole text is meant.
     pub path: String,
-    /// The line of the text (from 1) where the field, or the closest field around it, stands.
+    /// The line of the text (from 1) of the field, or of the closest field around it.
     pub line: Option<u32>,
-    /// What is wrong, in kube-scheduler's words where it has any, and what to do.
+    /// What is wrong, in kube-scheduler's words if it has any, and what to do.
     pub message: String,
 }
 
@@ -45,10 +46,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a configuration was refused. It lists every problem that could be found in one pass.
+/// Why a configuration was rejected. It lists every problem that could be found in one pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// Never empty; in the order of the text, without repetitions.
+    /// Never empty; in the order of the text, without duplicates.
     pub problems: Vec<Problem>,
 }
 
@@ -92,11 +93,11 @@ impl From<&str> for Path {
     }
 }
 
-/// Collects problems while a configuration is read. Shared by reference through the readers.
+/// Collects problems while a configuration is read. The readers share it by reference.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     found: RefCell<Vec<Found>>,
-    /// Line of each path of the text: validation happens after decoding, when the nodes are gone.
+    /// The line of each path in the text: validation happens after decoding, when the nodes are gone.
     lines: RefCell<BTreeMap<String, u32>>,
 }
 
@@ -105,7 +106,7 @@ struct Found {
     problem: Problem,
     /// Another field that it depends on.
     other: Option<String>,
-    /// Nobody knows the field: it may be meant as any that is missing beside it.
+    /// The field is unknown: any field that is missing beside it may have been meant.
     unknown: bool,
 }
 
@@ -114,7 +115,7 @@ impl Problems {
         self.lines.borrow_mut().insert(path.as_str().to_owned(), line);
     }
 
-    /// The line of `path`, or of the closest field around it that stands in the text.
+    /// The line of `path`, or of the closest field around it that is in the text.
     fn line_of(&self, path: &str) -> Option<u32> {
         let lines = self.lines.borrow();
         std::iter::successors(Some(path), |path| around(path)).find_map(|path| lines.get(path).copied())
@@ -139,7 +140,7 @@ impl Problems {
         self.push(kind, path, line, message.into());
     }
 
-    /// Nobody asked for the field at `path`.
+    /// Reports that the field at `path` is unknown.
     pub(crate) fn unknown(&self, path: &Path, line: Option<u32>, message: String) {
         self.push(ProblemKind::Decoding, path, line, message);
         if let Some(last) = self.found.borrow_mut().last_mut() {
@@ -147,7 +148,7 @@ impl Problems {
         }
     }
 
-    /// Says of what was just reported that it depends on `other` as well: where that could not be read, it would mislead.
+    /// Marks the last problem as depending on `other` too: if `other` could not be read, the problem would be misleading.
     pub(crate) fn depends_on(&self, other: &Path) {
         if let Some(last) = self.found.borrow_mut().last_mut() {
             last.other = Some(other.as_str().to_owned());
@@ -181,7 +182,7 @@ impl Problems {
         self.report(ProblemKind::Validation, path, format!("Forbidden: {detail}"));
     }
 
-    /// How many there are so far.
+    /// The number of problems so far.
     pub(crate) fn count(&self) -> usize {
         self.found.borrow().len()
     }
@@ -193,7 +194,7 @@ impl Problems {
         self.found.borrow().iter().any(of)
     }
 
-    /// Forgets the broken rules that were found since there were `count`; what could not be read stays.
+    /// Forgets the broken rules that were found since there were `count`; decoding problems are kept.
     pub(crate) fn forget_validation_since(&self, count: usize) {
         let mut found = self.found.borrow_mut();
         let later = found.split_off(count);
@@ -202,7 +203,7 @@ impl Problems {
 
     /// Everything that was found here and in `others`, as one error.
     ///
-    /// What a field that could not be read would have changed is left out: it would mislead.
+    /// Problems that a field that could not be read might have changed are left out: they would be misleading.
     pub(crate) fn check<'a>(&'a self, others: impl IntoIterator<Item = &'a Self>) -> Result<(), ConfigError> {
         let all = std::iter::once(self).chain(others);
         let mut problems: Vec<Problem> = all.flat_map(Self::take).collect();
@@ -230,10 +231,10 @@ impl Problems {
         found.into_iter().map(|found| found.problem).collect()
     }
 
-    /// Whether what is said of `path` may be due to `lost`, which could not be read.
+    /// Whether a problem at `path` may be due to `lost`, which could not be read.
     fn misled(&self, path: &str, lost: &str, unknown: bool) -> bool {
         let parent = around(lost).unwrap_or_default();
-        // Without an entry of a list those behind it have other numbers.
+        // If an entry of a list is missing, those after it have other indexes.
         let lost = if lost.ends_with(']') { parent } else { lost };
         if within(path, lost) || within(lost, path) {
             return true;
@@ -245,7 +246,7 @@ impl Problems {
     }
 }
 
-/// The path of what is around `path`; `None` for the whole text.
+/// The path of the field around `path`; `None` for the whole text.
 fn around(path: &str) -> Option<&str> {
     (!path.is_empty()).then(|| &path[..path.rfind(['.', '[']).unwrap_or(0)])
 }

@@ -1,4 +1,4 @@
-//! Profiles: names, plugins and arguments of each, and what they must have in common.
+//! Profiles: the name, plugins and arguments of each, and what they must have in common.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::remarks::Remarks;
 use crate::resolve::{self, MergedPlugins};
 use crate::v1::{GivenConfiguration, GivenProfile};
 
-/// Resolves every profile, and checks that they go together.
+/// Resolves every profile, and checks that they are compatible.
 pub(crate) fn resolve_profiles(
     given: &GivenConfiguration,
     percentage_of_all: Option<u8>,
@@ -24,7 +24,7 @@ pub(crate) fn resolve_profiles(
     if list.is_empty() {
         list.push(GivenProfile::default());
     }
-    // Only a lone profile has a default name.
+    // Only a single profile has a default name.
     if let [only] = list.as_mut_slice() {
         only.scheduler_name.get_or_insert_with(|| DEFAULT_SCHEDULER_NAME.to_owned());
     }
@@ -62,7 +62,7 @@ pub(crate) fn resolve_profiles(
     profiles
 }
 
-/// Plugins of earlier versions get a message of their own. As in kube-scheduler, `multiPoint` is not looked at: there
+/// Plugins of earlier versions get their own message. As in kube-scheduler, `multiPoint` is not checked: there,
 /// such a plugin simply does not exist.
 fn refuse_removed(profile: &GivenProfile, path: &Path, problems: &Problems) {
     let message = format!(
@@ -106,7 +106,7 @@ fn plugin_args(
         } else if catalogue.points(name).is_some() {
             let before = problems.count();
             let args = args::read(name, config.args.as_ref(), &path.child("args"), problems);
-            // kube-scheduler checks these when it makes the plugin, all others when it reads the file.
+            // kube-scheduler checks these when it creates the plugin, and all others when it reads the file.
             if name == "NodeResourcesFit" && !enabled.contains(name) {
                 problems.forget_validation_since(before);
             }
@@ -117,7 +117,7 @@ fn plugin_args(
             let path = field.as_ref().map_or_else(|| args.clone(), |field| args.child(field));
             problems.report(ProblemKind::Plugins, &path, format!("plugin {}: {reason}", quoted(name)));
         }
-        // kube-scheduler reads past the arguments of a plugin that it does not have. A remark tells of them.
+        // kube-scheduler ignores the arguments of a plugin that it does not have. A remark points them out.
     }
     for name in enabled {
         if !found.contains_key(&name)
@@ -129,7 +129,7 @@ fn plugin_args(
     found
 }
 
-/// There is one queue, so all profiles must sort it alike.
+/// There is only one queue, so all profiles must sort it in the same way.
 fn check_common_queue_sort(profiles: &[Profile], merged: &[MergedPlugins], path: &Path, problems: &Problems) {
     let set = |index: usize| merged[index].specific.at(ExtensionPoint::QueueSort);
     let enabled = set(0).enabled.len();

@@ -1,4 +1,4 @@
-//! What is read but cannot be honoured: refused, or accepted with a remark. Never ignored in silence.
+//! What is read but cannot be honoured: it is rejected, or accepted with a remark, but never silently ignored.
 
 use crate::ExtensionPoint;
 use crate::extender::ExtenderTls;
@@ -7,7 +7,7 @@ use crate::problem::{Path, quoted};
 use crate::resolve::ResolvedPlugins;
 use crate::v1::{GivenConfiguration, GivenProfile};
 
-/// Something that kube-scheduler does and secondmate does not do yet.
+/// Something that kube-scheduler does but secondmate does not do yet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {feature} is not supported yet; {remedy}")]
 pub struct Unsupported {
@@ -19,7 +19,7 @@ pub struct Unsupported {
     pub remedy: String,
 }
 
-/// Something that is accepted, but has another effect than in kube-scheduler, or none.
+/// Something that is accepted, but whose effect differs from kube-scheduler's, or that has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// The field.
@@ -34,7 +34,7 @@ impl std::fmt::Display for Notice {
     }
 }
 
-/// Collects what is refused and what is only remarked.
+/// Collects what is rejected and what is only remarked on.
 #[derive(Default)]
 pub(crate) struct Remarks {
     pub unsupported: Vec<Unsupported>,
@@ -131,7 +131,7 @@ impl Remarks {
     }
 }
 
-/// What is said of a plugin that does not exist where nothing depends on it.
+/// The remark on a plugin that does not exist, if nothing depends on it.
 fn without_effect(name: &str, catalogue: &PluginCatalogue) -> String {
     let nearest = match catalogue.nearest(name) {
         Some(nearest) => format!("; the nearest plugin is {}", quoted(nearest)),

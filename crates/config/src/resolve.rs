@@ -36,7 +36,7 @@ pub(crate) fn names(plugins: &ResolvedPlugins) -> BTreeSet<&str> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MergedPlugins {
     pub multi_point: GivenSet,
-    /// Only the points that the configuration names have anything: by default all comes from `multiPoint`.
+    /// Only the points that the configuration names have any plugins: by default, all come from `multiPoint`.
     pub specific: GivenPlugins,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn merge(given: &GivenPlugins) -> MergedPlugins {
         .iter()
         .map(|(name, weight)| GivenPlugin { name: (*name).to_owned(), weight: *weight })
         .collect();
-    // Defaults have nothing at the specific points, so that merging leaves those as they are written.
+    // The defaults have nothing at the specific points, so merging leaves those as written.
     MergedPlugins { multi_point: merge_set(defaults, &given.multi_point), specific: given.clone() }
 }
 
@@ -67,7 +67,7 @@ fn merge_set(defaults: Vec<GivenPlugin>, custom: &GivenSet) -> GivenSet {
             if disabled(&plugin.name) {
                 continue;
             }
-            // A default that is configured again keeps its place and takes the new weight. Of several the last counts;
+            // A default that is configured again keeps its place and takes the new weight. If there are several, the last one counts;
             // the others are appended below, where the expansion finds them registered twice.
             match custom.enabled.iter().rposition(|other| other.name == plugin.name) {
                 Some(index) => {
@@ -96,7 +96,7 @@ pub(crate) fn expand(
     let refuse = |path: &Path, message: String| problems.report(ProblemKind::Plugins, path, message);
     check_score_weights(merged, catalogue, &path, problems);
     let mut resolved = ResolvedPlugins::default();
-    // A plugin of `multiPoint` is at fault once, not at each point.
+    // A plugin of `multiPoint` is reported once, not at each point.
     let mut at_fault = BTreeSet::new();
     let mut refused = BTreeSet::new();
     for point in ExtensionPoint::ALL {
@@ -119,7 +119,7 @@ pub(crate) fn expand(
             })
             .collect();
     }
-    // Whether anything is missing cannot be said where a plugin could not be found or made.
+    // If a plugin could not be found or made, it is unknown whether anything is missing.
     let all_known = at_fault.is_empty() && !merged.names().iter().any(|name| catalogue.is_refused(name));
     let whole = |point| all_known && !refused.contains(&point);
     let queue_sorts = resolved.queue_sort.len();
@@ -142,7 +142,7 @@ pub(crate) fn expand(
     resolved
 }
 
-/// The plugins that a point names itself must exist, work there, and be named once.
+/// The plugins that a point itself names must exist, implement the point, and be named only once.
 fn check_specific(
     set: &GivenSet,
     point: ExtensionPoint,
@@ -175,11 +175,11 @@ fn check_specific(
     }
 }
 
-/// The weights must not make the total score overflow (`framework.go`, `getValidScoreWeights`): those that `score` names, then those
-/// of `multiPoint`, each plugin counted once and whether it is disabled at `score` or not.
+/// The weights must not make the total score overflow (`framework.go`, `getValidScoreWeights`): first those that `score` names, then those
+/// of `multiPoint`, with each plugin counted once, even if it is disabled at `score`.
 ///
-/// The arithmetic is Go's, which wraps. Weights have 32 bits, so positive ones cannot overflow together; what is refused is a sum
-/// that a negative weight has brought below zero when another score plugin follows. Other negative weights get a remark.
+/// The arithmetic is Go's, which wraps. Weights have 32 bits, so the sum of positive ones cannot overflow. What is rejected is a sum
+/// that a negative weight has brought below zero, if another score plugin follows. Other negative weights get a remark.
 fn check_score_weights(
     merged: &MergedPlugins,
     catalogue: &PluginCatalogue,
@@ -233,8 +233,8 @@ fn registered_twice(name: &str, interface: &str) -> String {
     format!("plugin {} already registered as {}; name it once", quoted(name), quoted(interface))
 }
 
-/// The names that run at a point, in order: first those of the point that `multiPoint` has too (they keep the order
-/// of the point), then the rest of `multiPoint`, then the rest of the point. What is wrong in `multiPoint` is told to `refuse`.
+/// The names that run at a point, in order: first those of the point that `multiPoint` also has (they keep the order
+/// of the point), then the rest of `multiPoint`, then the rest of the point. Problems in `multiPoint` are passed to `refuse`.
 fn expand_point<'m>(
     merged: &'m MergedPlugins,
     point: ExtensionPoint,

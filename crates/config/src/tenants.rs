@@ -1,4 +1,4 @@
-//! Tenants: for each scheduler name who may use it, and for what.
+//! Tenants: who may use each scheduler name, and for what.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,14 @@ use crate::own::{self, Victims};
 use crate::problem::{Path, Problems, quoted};
 use secondmate_model::{LabelSelector, wire};
 
-/// The largest weight.
+/// The maximum weight.
 const WEIGHT_MAX: i64 = 1000;
 
 /// The tenant of a scheduler name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tenant {
-    /// The name by which its pods ask to be scheduled.
+    /// The scheduler name of its pods.
     pub scheduler_name: String,
     /// Namespaces that may use the name; `None`: all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,10 +27,10 @@ pub struct Tenant {
     /// Selector of the nodes that its pods may use, a `metav1.LabelSelector`; `None`: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Nodes>,
-    /// Whose pods may be evicted for its pods; `None`: as `preemption.victims` says, and where that does not, only its own.
+    /// Whose pods may be evicted for its pods; `None`: as `preemption.victims` says, and if that is not set, only its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evicts: Option<Victims>,
-    /// Its share of the attempts while pods of several tenants wait, from 1 to 1000.
+    /// Its share of the scheduling attempts while pods of several tenants are pending, from 1 to 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
 }
@@ -42,7 +42,7 @@ pub struct Namespaces {
     /// Their names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// A `metav1.LabelSelector` that is met by their labels, besides.
+    /// A `metav1.LabelSelector` that matches the labels of further namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<Value>,
 }
@@ -101,7 +101,7 @@ fn namespaces(object: Object<'_>, problems: &Problems) -> Namespaces {
     Namespaces { names, selector }
 }
 
-/// A label selector, checked.
+/// Checks a label selector.
 fn selector(object: &Object<'_>, problems: &Problems) -> Option<Value> {
     let node = object.node("selector")?;
     let path = object.path.child("selector");
@@ -126,8 +126,8 @@ fn selector(object: &Object<'_>, problems: &Problems) -> Option<Value> {
     }
 }
 
-/// Each scheduler name has one tenant, and where there are any each name that is served has one: a slip of the pen must not open
-/// a name to all.
+/// Each scheduler name has one tenant, and if there are any tenants, each name that is served has one: a typo must not open a name to
+/// everybody.
 pub(crate) fn validate(tenants: &[Tenant], served: &[&str], path: &Path, problems: &Problems) {
     let mut seen = BTreeSet::new();
     for (index, tenant) in tenants.iter().enumerate() {
@@ -145,7 +145,7 @@ pub(crate) fn validate(tenants: &[Tenant], served: &[&str], path: &Path, problem
 }
 
 impl Tenant {
-    /// Arguments of the plugin that lets in only pods of its namespaces; `None` where all may come.
+    /// Arguments of the plugin that admits only pods of its namespaces; `None` if it may be used from all.
     pub(crate) fn namespaces_args(&self, all: &[Self]) -> Option<Value> {
         let others = all.iter().filter(|other| other.scheduler_name != self.scheduler_name);
         let others: Vec<Value> = others
@@ -158,7 +158,7 @@ impl Tenant {
         Some(json!({ "allowed": allowed, "others": others }))
     }
 
-    /// Arguments of the plugin that leaves only its nodes; `None` where it may use all.
+    /// Arguments of the plugin that restricts it to its nodes; `None` if it may use all.
     pub(crate) fn nodes_args(&self) -> Option<Value> {
         self.nodes.as_ref().map(|nodes| json!(nodes))
     }

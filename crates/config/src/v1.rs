@@ -74,7 +74,7 @@ impl GivenPlugins {
     }
 }
 
-/// Serialized as kube-scheduler shows a set in a message.
+/// Serialized in the way in which kube-scheduler shows a set in a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct GivenSet {
@@ -93,7 +93,7 @@ pub(crate) struct GivenPlugin {
 /// Reads the main document.
 pub(crate) fn read(node: &Node, problems: &Problems) -> Option<GivenConfiguration> {
     let object = Object::open(node, &Path::default(), problems)?;
-    // Checked when the documents were told apart.
+    // Checked already, to tell the documents apart.
     object.string("apiVersion");
     object.string("kind");
     let given = GivenConfiguration {

@@ -1,4 +1,4 @@
-//! Strict decoding: what is refused, with which path, line and remedy; and what is accepted.
+//! Strict decoding: what is rejected, with which path, line and remedy; and what is accepted.
 
 use secondmate_config::{Configuration, Parity, ProblemKind};
 
@@ -8,7 +8,7 @@ fn read(body: &str) -> Result<Configuration, String> {
     format!("{HEADER}{body}").parse::<Configuration>().map_err(|error| error.to_string())
 }
 
-/// The problems of a body as lines; the header takes lines 1 and 2.
+/// The problems of a body, one per line; the header takes lines 1 and 2.
 #[track_caller]
 fn problems(body: &str) -> Vec<String> {
     match format!("{HEADER}{body}").parse::<Configuration>() {
@@ -111,7 +111,7 @@ fn what_cannot_be_read_hides_nothing_but_what_it_would_change() {
     let served = "schedulerName: default-scheduler";
     let table: &[(&str, &[&str])] = &[
         ("paralelism: 4\nparallelism: 0\n", &["paralelism: unknown", "parallelism: Invalid value: 0"]),
-        // A name that is missing may be the misspelt one, and of a list without an entry the numbers are wrong.
+        // A missing name may be the misspelt one, and if an entry of a list is missing, the indexes are wrong.
         (
             "profiles:\n- schedulerNam: a\n- {schedulerName: b, percentageOfNodesToScore: 101}\n",
             &[

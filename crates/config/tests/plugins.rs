@@ -61,7 +61,7 @@ fn precedence() {
         DEFAULTS[ExtensionPoint::ALL.iter().position(|p| *p == point).expect("a point")]
     };
     let table: &[(&str, &[(ExtensionPoint, &str)])] = &[
-        // A weight at the point beats the default, even one that is not written (1); the plugins come first, in the
+        // A weight at the point beats the default, even one that is not given (1); the plugins come first, in the
         // order of the point.
         (
             "{score: {enabled: [{name: ImageLocality, weight: 7}, {name: NodeAffinity}]}}",
@@ -81,7 +81,7 @@ fn precedence() {
                 ),
             ],
         ),
-        // Without a weight the default one is not kept: 1.
+        // Without a weight, it is 1: the default weight is not kept.
         (
             "{multiPoint: {enabled: [{name: TaintToleration}]}}",
             &[(
@@ -103,12 +103,12 @@ fn precedence() {
                 ),
             ],
         ),
-        // `*` at a point: only what the point names.
+        // `*` at a point: only the plugins that the point names.
         (
             "{score: {disabled: [{name: \"*\"}], enabled: [{name: Mine}]}}",
             &[(Score, "Score: Mine=1"), (PreScore, default(PreScore))],
         ),
-        // `*` at multiPoint: only what is named anywhere.
+        // `*` at multiPoint: only plugins that are named anywhere.
         (
             "{multiPoint: {disabled: [{name: \"*\"}], enabled: [{name: PrioritySort}, {name: DefaultBinder}, {name: Mine, weight: 2}]}, filter: {enabled: [{name: NodeName}, {name: Mine}]}}",
             &[
@@ -136,7 +136,7 @@ fn precedence() {
                 "Filter: NodeUnschedulable, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, VolumeRestrictions, NodeVolumeLimits, VolumeBinding, VolumeZone, PodTopologySpread, InterPodAffinity, DynamicResources, NodeDeclaredFeatures, NodeName",
             )],
         ),
-        // The weight at the point beats an explicit one at multiPoint; without one, multiPoint's does not count.
+        // The weight at the point beats an explicit one at multiPoint; even without one, multiPoint's does not count.
         (
             "{multiPoint: {enabled: [{name: Mine, weight: 9}]}, score: {disabled: [{name: \"*\"}], enabled: [{name: Mine}]}}",
             &[(Score, "Score: Mine=1")],
@@ -350,7 +350,7 @@ fn weights_that_could_overflow_are_refused() {
         ("{score: {enabled: [{name: TaintToleration, weight: -5}]}}", "TaintToleration has weight -5"),
         ("{multiPoint: {enabled: [{name: TaintToleration, weight: -1}]}}", "TaintToleration has weight -1"),
         ("{score: {enabled: [{name: Mine, weight: -2147483648}, {name: NodeAffinity}]}}", "Mine has weight"),
-        // Disabled at `score`, it is counted all the same, as upstream counts it.
+        // It counts even though it is disabled at `score`, as upstream.
         (
             "{multiPoint: {enabled: [{name: TaintToleration, weight: -1}]}, score: {disabled: [{name: TaintToleration}]}}",
             "TaintToleration has weight -1",
@@ -364,14 +364,14 @@ fn weights_that_could_overflow_are_refused() {
     resolve("{multiPoint: {enabled: [{name: NodeAffinity, weight: -3}]}}").expect("kube-scheduler loads it");
     let huge = resolve("{score: {enabled: [{name: Mine, weight: 2147483648}]}}").expect_err("33 bits");
     assert!(huge.contains("line 5") && huge.contains("must be an integer (int32)"), "{huge}");
-    // As large as 32 bits allow, and all together: no overflow.
+    // The largest that 32 bits allow, all together: no overflow.
     let all = DEFAULTS[5].trim_start_matches("Score: ").split(", ").map(|plugin| {
         let (name, _) = plugin.split_once('=').expect("a weight");
         format!("{{name: {name}, weight: 2147483647}}")
     });
     let all = all.collect::<Vec<_>>().join(", ");
     resolve(&format!("{{score: {{enabled: [{all}]}}}}")).expect("no overflow");
-    // Nothing follows it, so that kube-scheduler loads it. It is remarked upon.
+    // Nothing follows it, so kube-scheduler loads it. There is a remark.
     let text = format!(
         "{HEADER}profiles: [{{schedulerName: a, plugins: {{multiPoint: {{disabled: [{{name: '*'}}], enabled: [{{name: PrioritySort}}, {{name: DefaultBinder}}, {{name: ImageLocality, weight: -1}}]}}}}}}]\n"
     );

@@ -1,6 +1,6 @@
-//! `docs/configuration.md` is what the reader accepts: fields, types, defaults and refusals are asked of the reader itself, so that
-//! the document cannot differ from it. After a change: `UPDATE_EXPECT=1 cargo test -p secondmate-config --test reference`; what a
-//! field means is written in `meanings/mod.rs`.
+//! `docs/configuration.md` documents what the reader accepts: fields, types, defaults and refusals come from the reader itself, so the
+//! document cannot differ from it. After a change: `UPDATE_EXPECT=1 cargo test -p secondmate-config --test reference`. The meaning of each
+//! field is written in `meanings/mod.rs`.
 
 mod meanings;
 mod probe;
@@ -38,7 +38,7 @@ The column *refused* lists the values that are refused, in the words of the erro
 Generated from the code, and compared with it by a test.
 ";
 
-/// Shapes that stand for others: the fields of every extension point are those of `multiPoint`.
+/// Shapes that are shown once for several fields: every extension point has the fields of `multiPoint`.
 const POINT: &str = "profiles[].plugins.multiPoint";
 /// Parts of core/v1 objects, which the API reference of Kubernetes describes.
 const OF_KUBERNETES: [&str; 2] = ["addedAffinity", "selector"];
@@ -55,7 +55,7 @@ fn rows(
     used: &mut BTreeSet<String>,
 ) {
     for field in document.fields(path) {
-        // Names live as long as the test: a path is a list of borrowed names.
+        // Names live as long as the test, since a path is a list of borrowed names.
         path.push(String::leak(field.clone()));
         let name = document.name(path);
         let kind = document.kind(path);
@@ -93,7 +93,7 @@ fn rows(
     }
 }
 
-/// A text that does not end a cell.
+/// A text with the characters escaped that would end a cell.
 fn escaped(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;")
 }

@@ -1,4 +1,4 @@
-//! kube-scheduler's own rules, by their table: what is refused, at which path, with which words; and the defaults.
+//! kube-scheduler's own rules, as a table: what is rejected, at which path, with which words; and the defaults.
 
 use std::time::Duration;
 
@@ -166,7 +166,7 @@ fn with_args(plugin: &str, args: &str) -> String {
 
 #[test]
 fn plugin_args_rules() {
-    // Below: path and message after `profiles[0].pluginConfig[0].args.`.
+    // Each entry below: path and message after `profiles[0].pluginConfig[0].args.`.
     let table: &[(&str, &str, &[&str])] = &[
         (
             "DefaultPreemption",
@@ -358,7 +358,7 @@ fn the_rules_of_node_resources_fit_hold_where_the_plugin_runs() {
     let message = "profiles[0].pluginConfig[0].args.scoringStrategy.resources[0].weight: Invalid value: 101: resource weight of cpu not in valid range (0, 100]";
     check(&profile("NodeResourcesFit", "ImageLocality", heavy), &[message]);
     check(&profile("NodeResourcesFit", "NodeResourcesFit", heavy), &[]);
-    // What cannot be read is refused all the same, and all other plugins are checked wherever they stand.
+    // Unreadable arguments are rejected all the same, and all other plugins are checked wherever they are.
     check(
         &profile("NodeResourcesFit", "NodeResourcesFit", "{scoringStrategies: {}}"),
         &[

@@ -10,7 +10,7 @@ use crate::problem::{Path, Problems, quoted};
 /// Arguments of `NodeAffinity`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeAffinityArgs {
-    /// A core/v1 `NodeAffinity`, checked for its shape: nodes must match it and the pod's own.
+    /// A core/v1 `NodeAffinity`, with its shape checked. Nodes must match both it and the pod's own.
     pub added_affinity: Option<Value>,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn read(object: &Object<'_>, problems: &Problems) -> NodeAffinityArgs
         let weight = object.int32("weight").unwrap_or(0);
         if let Some(preference) = object.node("preference") {
             let term = read_term(preference, &path.child("preference"), problems)?;
-            // kube-scheduler does not look at terms that cannot count, and leaves `preference` out of the path.
+            // kube-scheduler does not check terms that have no effect, and omits `preference` from the path.
             if weight != 0 {
                 validate_term(&term, path, problems);
             }

@@ -38,11 +38,11 @@ pub enum PluginArgs {
     PodTopologySpread(PodTopologySpreadArgs),
     /// Of `VolumeBinding`.
     VolumeBinding(VolumeBindingArgs),
-    /// Of a plugin that is not kube-scheduler's own: as written, for the plugin to read.
+    /// Of a plugin that is not kube-scheduler's own: as written, to be read by the plugin.
     Raw(Value),
 }
 
-/// In-tree plugins without arguments. kube-scheduler ignores what is written for them; here it is an error.
+/// In-tree plugins without arguments. kube-scheduler ignores arguments written for them; here they are an error.
 const WITHOUT_ARGS: [&str; 16] = [
     "DefaultBinder",
     "DeferredPodScheduling",
@@ -96,7 +96,7 @@ impl PluginArgs {
     }
 }
 
-/// Reads the arguments of a plugin and checks kube-scheduler's rules for them. `None` when there is nothing to keep.
+/// Reads the arguments of a plugin and checks kube-scheduler's rules for them. `None` if there is nothing to keep.
 pub(crate) fn read(name: &str, node: Option<&Node>, path: &Path, problems: &Problems) -> Option<PluginArgs> {
     if WITHOUT_ARGS.contains(&name) {
         if let Some(node) = node {
@@ -142,7 +142,7 @@ fn refuse_args(name: &str, node: &Node, path: &Path, problems: &Problems) {
     }
 }
 
-/// `apiVersion` and `kind` may be given, and must then be those of the plugin.
+/// `apiVersion` and `kind` are optional, but if given they must be those of the plugin.
 fn check_type(name: &str, object: &Object<'_>, path: &Path, problems: &Problems) {
     if let Some(kind) = object.string("kind")
         && kind != format!("{name}Args")

@@ -15,7 +15,7 @@ pub struct ResourceSpec {
     pub weight: i64,
 }
 
-/// A point of the function from utilisation to score; between points it is linear.
+/// A point of the function from utilisation to score, which is linear between points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UtilizationShapePoint {
     /// Percent, 0 to 100.
@@ -27,11 +27,11 @@ pub struct UtilizationShapePoint {
 /// How `NodeResourcesFit` scores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScoringStrategyType {
-    /// The emptier the better. The default.
+    /// Emptier nodes score higher. The default.
     LeastAllocated,
-    /// The fuller the better.
+    /// Fuller nodes score higher.
     MostAllocated,
-    /// By a function of the utilisation.
+    /// The score is a function of the utilisation.
     RequestedToCapacityRatio {
         /// The function; at least one point, in increasing utilisation.
         shape: Vec<UtilizationShapePoint>,
@@ -41,18 +41,18 @@ pub enum ScoringStrategyType {
 /// What `NodeResourcesFit` scores, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScoringStrategy {
-    /// How.
+    /// The strategy.
     pub strategy: ScoringStrategyType,
-    /// What. Default: cpu and memory, weight 1 each.
+    /// The resources. Default: cpu and memory, weight 1 each.
     pub resources: Vec<ResourceSpec>,
 }
 
 /// Arguments of `NodeResourcesFit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeResourcesFitArgs {
-    /// Extended resources that Filter does not look at.
+    /// Extended resources that Filter ignores.
     pub ignored_resources: Vec<String>,
-    /// Domains of extended resources that Filter does not look at.
+    /// Domains of extended resources that Filter ignores.
     pub ignored_resource_groups: Vec<String>,
     /// How nodes are scored.
     pub scoring_strategy: ScoringStrategy,
@@ -124,7 +124,7 @@ fn read_strategy(object: &Object<'_>, problems: &Problems) -> ScoringStrategy {
             match other {
                 "LeastAllocated" => ScoringStrategyType::LeastAllocated,
                 "MostAllocated" => ScoringStrategyType::MostAllocated,
-                // Also "": a strategy that is written must name its type.
+                // This includes "": if a strategy is given, it must name its type.
                 _ => {
                     let supported = ["LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"];
                     problems.not_supported(&path.child("type"), other, &supported);
@@ -151,7 +151,7 @@ pub(super) fn read_shape(object: &Object<'_>, problems: &Problems) -> Vec<Utiliz
         .unwrap_or_default()
 }
 
-/// The resources of an object; a weight of 0 is 1, no resources are the default ones.
+/// The resources of an object. A weight of 0 means 1, and no resources means the default ones.
 fn read_resources(object: &Object<'_>, problems: &Problems) -> Vec<ResourceSpec> {
     let resources = object
         .list("resources", |node, path| {
@@ -246,7 +246,7 @@ pub(super) fn validate_shape(shape: &[UtilizationShapePoint], path: &Path, probl
 /// Arguments of `NodeResourcesBalancedAllocation`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeResourcesBalancedAllocationArgs {
-    /// What is balanced; every weight is 1. Default: cpu and memory.
+    /// The resources to balance; every weight is 1. Default: cpu and memory.
     pub resources: Vec<ResourceSpec>,
 }
 

@@ -1,4 +1,4 @@
-//! Arguments that are a handful of numbers.
+//! Arguments that consist of a few numbers.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::object::{Object, to_duration};
 use crate::problem::{Path, Problems, quoted};
 use secondmate_model::duration;
 
-/// Arguments of `DefaultPreemption`: how many nodes a dry run looks at.
+/// Arguments of `DefaultPreemption`: the number of nodes in a dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultPreemptionArgs {
     /// Share of the nodes, in percent. Default 10.
@@ -76,7 +76,7 @@ impl DefaultPreemptionArgs {
 pub struct InterPodAffinityArgs {
     /// Score weight of existing pods' required affinity to the incoming pod. Default 1.
     pub hard_pod_affinity_weight: i32,
-    /// Existing pods' preferred terms count only when the incoming pod has terms of its own. Default false.
+    /// Whether existing pods' preferred terms count only if the incoming pod has terms of its own. Default false.
     pub ignore_preferred_terms_of_existing_pods: bool,
 }
 
@@ -115,9 +115,9 @@ impl InterPodAffinityArgs {
 /// Arguments of `VolumeBinding`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeBindingArgs {
-    /// Longest wait for volumes to be bound, in seconds; 0: no waiting. Default 600.
+    /// Maximum time to wait for volumes to be bound, in seconds; 0: no waiting. Default 600.
     pub bind_timeout_seconds: i64,
-    /// Score of a node by the part of its storage capacity that the pod's volumes take. Default: the less, the better.
+    /// Score of a node by the share of its storage capacity that the pod's volumes take. Default: less is better.
     pub shape: Vec<UtilizationShapePoint>,
 }
 
@@ -155,9 +155,9 @@ impl VolumeBindingArgs {
 /// Arguments of `DynamicResources`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DynamicResourcesArgs {
-    /// Longest time for one node in Filter; zero: no limit. Default 10 s.
+    /// Maximum time for one node in Filter; zero: no limit. Default 10 s.
     pub filter_timeout: Duration,
-    /// Longest wait for device binding conditions. Default 10 min.
+    /// Maximum time to wait for device binding conditions. Default 10 min.
     pub binding_timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Arguments of `PodTopologySpread`: the constraints of pods that have none of their own.
+//! Arguments of `PodTopologySpread`: the constraints for pods that have none of their own.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ pub enum DefaultingType {
 /// Arguments of `PodTopologySpread`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodTopologySpreadArgs {
-    /// core/v1 `TopologySpreadConstraint`s without label selector, checked for their shape.
+    /// core/v1 `TopologySpreadConstraint`s without label selectors, with their shape checked.
     pub default_constraints: Vec<Value>,
     /// Where the default constraints come from.
     pub defaulting_type: DefaultingType,

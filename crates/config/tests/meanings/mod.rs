@@ -1,6 +1,6 @@
-//! What each field means: the part of the reference that the reader cannot tell.
+//! What each field means: the part of the reference that the reader does not know.
 
-/// What a field means; `None`: nobody said.
+/// What a field means; `None` if it is not documented.
 pub fn meaning(key: &str) -> Option<&'static str> {
     MEANINGS.iter().find(|(field, _)| *field == key).map(|(_, text)| *text)
 }

@@ -1,5 +1,5 @@
-//! What the reader accepts at a path, found by asking it: an unknown field has it list those that it knows, a wrong type has it name
-//! the right one, and values at the edges have it say its rules.
+//! What the reader accepts at a path, found by probing it: an unknown field makes it list those that it knows, a wrong type makes it name
+//! the right one, and boundary values make it state its rules.
 
 use secondmate_config::{
     API_VERSION, ConfigError, Configuration, KIND, OWN_API_VERSION, OWN_KIND, PluginArgs, Problem,
@@ -7,10 +7,10 @@ use secondmate_config::{
 };
 use serde_json::{Value, json};
 
-/// A field that nobody has, and that is like none.
+/// A field that does not exist and resembles none.
 const NOBODYS: &str = "qqqqqqqq";
 
-/// Where the asked field stands.
+/// The document of the probed field.
 #[derive(Clone, Copy, Debug)]
 pub enum Document<'a> {
     /// In the `KubeSchedulerConfiguration`.
@@ -28,7 +28,7 @@ pub enum Type {
     Object,
     ListOfObjects,
     List(String),
-    /// The reader keeps what stands there.
+    /// The reader keeps the value as it is.
     Anything,
 }
 
@@ -62,7 +62,7 @@ impl Document<'_> {
         }
     }
 
-    /// The path as problems name it.
+    /// The path as given in problems.
     fn problem_path(self, path: &[&str]) -> String {
         let name = self.name(path).replace("[]", "[0]");
         match self {
@@ -72,7 +72,7 @@ impl Document<'_> {
         }
     }
 
-    /// A configuration with this value at this path, and beside it what the reader needs to look at it.
+    /// A configuration with this value at this path, and whatever else the reader needs in order to read it.
     fn read(self, path: &[&str], value: &Value) -> Result<Configuration, ConfigError> {
         let value = path.iter().rev().fold(value.clone(), |value, part| match *part {
             "[]" => json!([value]),
@@ -97,7 +97,7 @@ impl Document<'_> {
         self.read(path, value).err().map(|error| error.problems).unwrap_or_default()
     }
 
-    /// What the reader says about the type of what stands at the path.
+    /// What the reader says about the type of the value at the path.
     fn wrong_type(self, path: &[&str], value: &Value) -> Option<String> {
         let at = self.problem_path(path);
         let mut problems = self.problems(path, value).into_iter();
@@ -131,7 +131,7 @@ impl Document<'_> {
 
     /// The type of the field at the path.
     pub fn kind(self, path: &[&str]) -> Type {
-        // A field that says which document it is in.
+        // A field that identifies the document.
         if matches!(path, ["apiVersion" | "kind"]) {
             return Type::Scalar("string".to_owned());
         }
@@ -156,11 +156,11 @@ impl Document<'_> {
         fields.map(|field| (field.clone(), self.kind(&[path, &[field.as_str()]].concat()))).collect()
     }
 
-    /// What stands there where nothing is written.
+    /// The default value.
     pub fn default(self, path: &[&str]) -> Option<Value> {
         let value = match self {
             Self::Main if path.contains(&"plugins") || path.contains(&"pluginConfig") => return None,
-            // With an extender, as there is none by default, to see its fields.
+            // With an extender, to see its fields, since there is none by default.
             Self::Main => self.read(&["extenders", "[]"], &json!({})).expect("an extender").to_value(),
             Self::Own => {
                 self.read(&[], &json!({})).expect("an empty document").to_value()["secondmate"].clone()
@@ -171,7 +171,7 @@ impl Document<'_> {
             .iter()
             .map(|part| if *part == "[]" { "/0".to_owned() } else { format!("/{part}") })
             .collect();
-        // The list itself says what its entries are by default.
+        // The default of the list itself shows the defaults of its entries.
         let in_list = path.contains(&"[]") && matches!(self, Self::Args(_));
         let shown = |value: &&Value| match value {
             Value::Null | Value::Object(_) => false,
@@ -182,7 +182,7 @@ impl Document<'_> {
         value.pointer(&pointer).filter(|_| !in_list).filter(shown).cloned()
     }
 
-    /// What is refused at the path: messages about values at the edges.
+    /// What is rejected at the path: messages about boundary values.
     pub fn refused(self, path: &[&str]) -> Vec<String> {
         let probes: Vec<Value> = match self.kind(path) {
             Type::Scalar(kind) => match kind.as_str() {
@@ -200,7 +200,7 @@ impl Document<'_> {
         };
         let at = self.problem_path(path);
         let mut found: Vec<String> = Vec::new();
-        // The document says itself which it is; the example at the top shows how.
+        // The document identifies itself; the example at the top shows how.
         if matches!(path, ["apiVersion" | "kind"]) {
             return found;
         }
@@ -218,7 +218,7 @@ impl Document<'_> {
                         None => message.clone(),
                     },
                 };
-                // Examples and the pattern of a name are left to the message, and the probe's resource has no name.
+                // Examples and the pattern of a name are omitted, since the message has them, and the probe's resource has no name.
                 let text =
                     text.split_once(" (e.g. ").map_or(text.as_str(), |(rule, _)| rule).replace("of  ", "");
                 if !found.contains(&text) {
@@ -229,7 +229,7 @@ impl Document<'_> {
         found
     }
 
-    /// What is not supported when this stands at the path.
+    /// What is unsupported with this value at the path.
     pub fn unsupported(self, path: &[&str], value: &Value) -> Vec<String> {
         let Ok(configuration) = self.read(path, value) else { return Vec::new() };
         let at = self.problem_path(path);
@@ -237,7 +237,7 @@ impl Document<'_> {
         here.map(|one| format!("not supported yet: {}", one.feature)).collect()
     }
 
-    /// What is not supported, or has another effect than in kube-scheduler, at the path.
+    /// What is unsupported at the path, or has an effect that differs from kube-scheduler's.
     pub fn remarks(self, path: &[&str]) -> Vec<String> {
         let value = match self.kind(path) {
             Type::Scalar(kind) if kind.starts_with("true") => json!(true),
