@@ -1,14 +1,14 @@
 //! What an API server adds to objects before it stores them: defaults, and the admission plugins that change what a
 //! scheduler sees.
 //!
-//! Manifests as people write them leave much out (a limit stands for its request, a class for a priority); schedulers
+//! Manifests as people write them leave much out (a limit stands for its request, a class for a priority), while schedulers
 //! read stored objects, where nothing is left out. These are pure functions over JSON, so that the in-memory API server
-//! and everything that evaluates manifests without one fill in the same. What they read of the cluster they ask of
-//! [`Cluster`]; [`Gathered`] answers from a list of objects.
+//! and everything that evaluates manifests without one fill in the same fields. They read the cluster through
+//! [`Cluster`]; [`Gathered`] implements it for a list of objects.
 //!
-//! Each function may be applied to a stored object again and changes nothing then.
+//! Applying a function to a stored object again changes nothing.
 //!
-//! Left out, as no scheduler reads it: defaults of probes and volumes, service account tokens, image pull secrets.
+//! Left out, since no scheduler reads them: defaults of probes and volumes, service account tokens, image pull secrets.
 
 mod limits;
 mod object;
@@ -27,19 +27,19 @@ pub use template::{default_workload, pod_template};
 
 use serde_json::Value;
 
-/// Why an admission plugin refuses an object.
+/// Why an admission plugin rejects an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("pods \"{pod}\" is forbidden: {why}")]
 pub struct Refusal {
-    /// The pod's name, or the prefix that its name is made from.
+    /// The pod's name, or the prefix from which its name is generated.
     pub pod: String,
-    /// The plugin's words.
+    /// The plugin's message.
     pub why: String,
 }
 
-/// What admission reads of the cluster.
+/// What admission reads from the cluster.
 pub trait Cluster {
-    /// The PriorityClass of this name.
+    /// The PriorityClass with this name.
     fn priority_class(&self, name: &str) -> Option<Value>;
 
     /// The PriorityClass of pods that name none.
@@ -48,7 +48,7 @@ pub trait Cluster {
     /// The LimitRanges of a namespace, by name.
     fn limit_ranges(&self, namespace: &str) -> Vec<Value>;
 
-    /// The RuntimeClass of this name.
+    /// The RuntimeClass with this name.
     fn runtime_class(&self, name: &str) -> Option<Value>;
 }
 
@@ -58,7 +58,7 @@ pub const SYSTEM_PRIORITY_CLASSES: [(&str, i64); 2] =
 
 /// A cluster that is a list of objects, as read from a file.
 ///
-/// The PriorityClasses of [`SYSTEM_PRIORITY_CLASSES`] are there whether the file has them or not.
+/// The PriorityClasses of [`SYSTEM_PRIORITY_CLASSES`] exist whether the file has them or not.
 #[derive(Debug, Default)]
 pub struct Gathered<'a> {
     priority_classes: Vec<&'a Value>,
@@ -67,7 +67,7 @@ pub struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    /// Picks out what admission reads; all other kinds are passed over.
+    /// Picks out what admission reads; all other kinds are ignored.
     pub fn of(objects: impl IntoIterator<Item = &'a Value>) -> Gathered<'a> {
         let mut gathered = Gathered::default();
         for object in objects {

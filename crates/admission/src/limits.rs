@@ -1,10 +1,10 @@
-//! The LimitRanger admission plugin, as far as it fills in: default requests and limits of containers.
+//! The part of the LimitRanger admission plugin that fills in default requests and limits of containers.
 
 use serde_json::{Map, Value};
 
 use crate::pod::fill;
 
-/// Gives the containers the defaults of the namespace's ranges, the first range first.
+/// Gives the containers the defaults of the namespace's ranges, in order.
 pub(crate) fn default_resources(spec: &mut Value, ranges: &[Value]) {
     for range in ranges {
         let (requests, limits) = defaults(range);
@@ -18,8 +18,8 @@ pub(crate) fn default_resources(spec: &mut Value, ranges: &[Value]) {
     }
 }
 
-/// Requests and limits that a range gives to containers. A default limit is the maximum unless stated, a default
-/// request the default limit, else the minimum: so the API server stores a LimitRange.
+/// Requests and limits that a range gives to containers. Unless stated, a default limit is the maximum, and a default
+/// request is the default limit or else the minimum: this is how the API server stores a LimitRange.
 fn defaults(range: &Value) -> (Map<String, Value>, Map<String, Value>) {
     let (mut requests, mut limits) = (Map::new(), Map::new());
     let items = range["spec"]["limits"].as_array().into_iter().flatten();

@@ -6,7 +6,7 @@ use crate::pod::set_default;
 use crate::template::default_workload;
 
 /// Fills in what the API server fills in when an object of this kind is created; [`admit_pod`](crate::admit_pod) does it
-/// for pods. Kinds that are not known stay as they are.
+/// for pods. Objects of unknown kinds are left as they are.
 pub fn default_object(kind: &str, object: &mut Value) {
     match kind {
         "Namespace" => {

@@ -1,4 +1,4 @@
-//! Pods at creation: the defaults of the API group, then the mutating admission plugins in the API server's order.
+//! Pod creation: the defaults of the API group, then the mutating admission plugins in the API server's order.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{Cluster, Quantity, Refusal, limits, priority, runtime_class};
 /// KEP-3243 and KEP-3633 (label keys).
 ///
 /// # Errors
-/// A plugin refuses the pod: it names a class that is not there, or contradicts it.
+/// A plugin rejects the pod because it names a class that does not exist, or contradicts its class.
 pub fn admit_pod(pod: &mut Value, cluster: &impl Cluster) -> Result<(), Refusal> {
     let Some(map) = pod.as_object_mut() else { return Ok(()) };
     let meta = map.get("metadata").cloned().unwrap_or_default();
@@ -41,7 +41,7 @@ pub(crate) fn set_default(map: &mut Value, key: &str, value: impl Into<Value>) {
     }
 }
 
-/// The defaults that a pod has and a template has not.
+/// The defaults that only a pod gets, not a template.
 fn default_spec(spec: &mut Value) {
     default_template_spec(spec);
     set_default(spec, "enableServiceLinks", true);
@@ -61,7 +61,7 @@ fn default_spec(spec: &mut Value) {
     default_pod_resources(spec);
 }
 
-/// The defaults of pods and of the pods in templates.
+/// The defaults of pods and of pod templates.
 pub(crate) fn default_template_spec(spec: &mut Value) {
     set_default(spec, "restartPolicy", "Always");
     set_default(spec, "dnsPolicy", "ClusterFirst");
@@ -97,7 +97,7 @@ fn default_container(container: &mut Value) {
     }
 }
 
-/// A container in the host's network takes the host's ports that it names.
+/// A container in the host's network uses the host ports that it names.
 fn default_host_ports(container: &mut Value) {
     for port in elements_mut(container, "ports") {
         if port.get("hostPort").is_none_or(|given| given.is_null() || *given == 0) {
@@ -106,13 +106,13 @@ fn default_host_ports(container: &mut Value) {
     }
 }
 
-/// A limit without a request is the request.
+/// A limit without a request becomes the request.
 fn default_requests(resources: &mut Value) {
     let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else { return };
     fill(resources, "requests", limits);
 }
 
-/// Adds the entries of a map of quantities that are not there yet.
+/// Adds the missing entries to a map of quantities.
 pub(crate) fn fill(resources: &mut Value, field: &str, entries: impl IntoIterator<Item = (String, Value)>) {
     let mut entries = entries.into_iter().peekable();
     let Some(map) = resources.as_object_mut() else { return };
@@ -130,7 +130,7 @@ pub(crate) fn fill(resources: &mut Value, field: &str, entries: impl IntoIterato
     }
 }
 
-/// Resources of the pod as a whole, where it states some: what its containers ask, else the limit.
+/// Pod-level resources, if the pod has any: the sum of its containers' requests, or else the limit.
 fn default_pod_resources(spec: &mut Value) {
     let stated =
         |spec: &Value, field: &str| spec["resources"][field].as_object().is_some_and(|map| !map.is_empty());
@@ -155,8 +155,8 @@ fn default_pod_resources(spec: &mut Value) {
     fill(&mut spec["resources"], "requests", limits);
 }
 
-/// What all containers need together: those that run side by side summed up, against the most that any init container
-/// needs beside the sidecars started before it.
+/// What all containers need together: the sum of those that run at the same time, or the most that any init container
+/// needs together with the sidecars started before it, whichever is larger.
 fn aggregate(spec: &Value, field: &str) -> BTreeMap<String, Value> {
     type Amounts = BTreeMap<String, Quantity>;
     fn amounts(container: &Value, field: &str) -> Amounts {
@@ -195,7 +195,7 @@ fn aggregate(spec: &Value, field: &str) -> BTreeMap<String, Value> {
     together.into_iter().map(|(name, quantity)| (name, Value::from(quantity.to_string()))).collect()
 }
 
-/// The DefaultTolerationSeconds admission plugin; it runs at updates too.
+/// The DefaultTolerationSeconds admission plugin; it also runs on updates.
 pub fn default_tolerations(spec: &mut Value) {
     let tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
     let tolerates = |taint: &str| {
@@ -316,7 +316,7 @@ mod tests {
             ],
             "containers": [{ "name": "a", "resources": asks("500m") }, { "name": "b", "resources": asks("250m") }],
         }));
-        // init 1 beside the sidecar's 200m is more than 500m + 250m + 200m.
+        // Init container 1 plus the sidecar's 200m is more than 500m + 250m + 200m.
         assert_eq!(spec["resources"]["requests"], json!({ "cpu": "1200m", "memory": "1Gi" }));
     }
 
@@ -373,7 +373,7 @@ mod tests {
         let filled = json!({ "requests": { "cpu": "100m", "memory": "1Gi" }, "limits": { "cpu": "2", "memory": "1Gi" } });
         assert_eq!(requests("here", json!({})), filled);
         assert_eq!(requests("elsewhere", json!({})), json!({}));
-        // The limit is the request before the range is asked.
+        // The limit becomes the request before the range applies.
         assert_eq!(requests("here", json!({ "limits": { "cpu": "3" } }))["requests"]["cpu"], "3");
     }
 

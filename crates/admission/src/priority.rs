@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use crate::Cluster;
 
-/// The class of pods that name none: of several that say so, the one with the lowest value.
+/// The class of pods that name none: the global default, and if there are several, the one with the lowest value.
 pub fn default_of<'a>(classes: impl IntoIterator<Item = &'a Value>) -> Option<&'a Value> {
     let declared = classes.into_iter().filter(|class| class["globalDefault"] == true);
     declared.min_by_key(|class| class["value"].as_i64().unwrap_or(0))
 }
 
-/// Sets priority and preemption policy by the pod's class.
+/// Sets the priority and the preemption policy from the pod's class.
 pub(crate) fn resolve(spec: &mut Value, cluster: &impl Cluster) -> Result<(), String> {
     let class = match spec["priorityClassName"].as_str().unwrap_or_default() {
         "" => cluster.default_priority_class(),

@@ -1,7 +1,7 @@
 //! Resource quantities, exact to a billionth.
 //!
-//! Admission and the simulated kubelets judge the scheduler's placements, so they have their own reading of
-//! quantities and do not borrow the scheduler's.
+//! Admission and the simulated kubelets judge the scheduler's placements, so they have their own parser for
+//! quantities instead of using the scheduler's.
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ pub struct Quantity {
     nano: i128,
 }
 
-/// The power of ten of the finest unit.
+/// The exponent of the smallest unit, as a power of ten.
 const NANO: i32 = -9;
-/// So many zeros make any number too large.
+/// This many zeros make any number too large.
 const DIGITS_MAX: usize = 39;
-/// The largest power of two, `Ti`, of which an API server reads a number of one digit in 64 bits.
+/// The largest power of two, `Ti`, with which an API server can read a one-digit number in 64 bits.
 const FACTOR_WITHOUT_DIGITS_MAX: i128 = 1 << 40;
 
 impl Quantity {
-    /// Parses `100m`, `1.5Gi`, `2e3`, `-1`. A text without a digit (`m`, `.`, `+`) is 0 to an API server, and so it is here, but for
-    /// the suffixes that it does not read in 64 bits: there it wants one.
+    /// Parses `100m`, `1.5Gi`, `2e3`, `-1`. As in an API server, a text without a digit (`m`, `.`, `+`) is 0, except with
+    /// suffixes that it does not read in 64 bits, which require a digit.
     pub fn parse(text: &str) -> Option<Quantity> {
         let (negative, unsigned) = match text.as_bytes().first()? {
             b'-' => (true, &text[1..]),
@@ -44,7 +44,7 @@ impl Quantity {
         Some(Quantity { nano: if negative { -nano } else { nano } })
     }
 
-    /// The quantity of a field: a text, or a number as people write it.
+    /// The quantity in a field: a string, or a plain number as people write it.
     pub fn of(value: &Value) -> Option<Quantity> {
         match value {
             Value::String(text) => Quantity::parse(text),
@@ -58,7 +58,7 @@ impl Quantity {
         Quantity { nano: self.nano.saturating_add(other.nano) }
     }
 
-    /// Whether it is below zero.
+    /// Whether it is negative.
     pub fn is_negative(self) -> bool {
         self.nano < 0
     }
@@ -95,10 +95,10 @@ fn clamp(value: i128) -> i64 {
     i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// The number that these digits are with the decimal point after the first `point` of them, times `multiplier`, rounded up and
+/// The number that these digits stand for, with the decimal point after the first `point` of them, times `multiplier`, rounded up and
 /// saturating. Any number of digits is read exactly.
 ///
-/// A point before the first digit (a negative one) goes with a multiplier of 1 only: units of powers of two have no negative power of ten.
+/// A point before the first digit (a negative one) requires a multiplier of 1: units of powers of two have no negative power of ten.
 fn scaled(digits: &[u8], point: i64, multiplier: i128) -> i128 {
     let digit = |byte: &u8| i128::from(byte - b'0');
     let whole_digits = usize::try_from(point).unwrap_or(0);
@@ -108,8 +108,8 @@ fn scaled(digits: &[u8], point: i64, multiplier: i128) -> i128 {
     for _ in 0..(whole_digits - whole.len()).min(DIGITS_MAX) {
         units = units.saturating_mul(10);
     }
-    // From the last digit to the first, so that what is carried stays small. What is cut off each time decides only whether anything is
-    // left over.
+    // From the last digit to the first, so that the carry stays small. What is cut off each time only decides whether there is a
+    // remainder.
     let (mut carried, mut left_over) = (0, false);
     for byte in fraction.iter().rev() {
         let tenths = digit(byte) * multiplier + carried;
@@ -140,7 +140,7 @@ fn suffix_factor(suffix: &str) -> Option<(i128, i32)> {
         "Ei" => (1 << 60, 0),
         _ => {
             let exponent: i64 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-            // An API server cuts it to 32 bits.
+            // An API server truncates it to 32 bits.
             (1, exponent as i32)
         }
     })
@@ -183,7 +183,7 @@ mod tests {
         assert!(Quantity::parse("1000m") == Quantity::parse("1"));
     }
 
-    /// As `resource.ParseQuantity`, which reads any number of digits and rounds what is finer than a billionth up.
+    /// As `resource.ParseQuantity`, which reads any number of digits and rounds up anything finer than a billionth.
     #[test]
     fn any_number_of_digits_is_read_exactly() {
         let zeros = "0".repeat(1_200);
@@ -195,7 +195,7 @@ mod tests {
             (format!("0.{zeros}1e1201"), 1_000_000_000),
             (format!("3{zeros}e-1200"), 3_000_000_000),
             (format!("0.5{zeros}Ki"), 512_000_000_000),
-            // A third of 2^60, and a little.
+            // Slightly more than a third of 2^60.
             (format!("0.{}Ei", "3".repeat(1_200)), 384_307_168_202_282_325_333_333_334),
             (format!("7{zeros}"), i128::MAX),
             (format!("0.7{zeros}e2000000000"), i128::MAX),

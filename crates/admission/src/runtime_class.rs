@@ -1,10 +1,10 @@
-//! The RuntimeClass admission plugin: the overhead of a pod's runtime, and the nodes that have it.
+//! The RuntimeClass admission plugin: the overhead of a pod's runtime, and the nodes that have the runtime.
 
 use serde_json::{Value, json};
 
 use crate::{Cluster, Quantity};
 
-/// Gives the pod what its class says. An overhead without a class is left as it is.
+/// Applies the pod's class. An overhead without a class is left as it is.
 pub(crate) fn apply(spec: &mut Value, cluster: &impl Cluster) -> Result<(), String> {
     let Some(name) = spec["runtimeClassName"].as_str().filter(|name| !name.is_empty()) else { return Ok(()) };
     let class = cluster

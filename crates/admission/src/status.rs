@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{Quantity, all_containers};
 
-/// Sets the first status of an admitted pod: pending, with its quality of service; `now` (RFC 3339) is when a gated
-/// pod became that.
+/// Sets the first status of an admitted pod: pending, with its quality of service; `now` (RFC 3339) is the time from which a gated
+/// pod counts as gated.
 pub fn first_status(pod: &mut Value, now: &str) {
     let spec = &pod["spec"];
     let gated = spec["schedulingGates"].as_array().is_some_and(|g| !g.is_empty());
@@ -22,7 +22,7 @@ pub fn first_status(pod: &mut Value, now: &str) {
     pod["status"] = status;
 }
 
-/// Guaranteed, Burstable or BestEffort by the rules of kubelet and API server.
+/// Guaranteed, Burstable or BestEffort, by the rules of the kubelet and the API server.
 fn qos_class(spec: &Value) -> &'static str {
     let pod_level = spec["resources"].as_object();
     let scopes: Vec<&Value> = match pod_level {

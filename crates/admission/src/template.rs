@@ -1,12 +1,12 @@
 //! Workloads: their own defaults, and those of the pods in their templates.
 //!
-//! A template gets less than a pod: requests, host ports and priority come with each pod that is made from it.
+//! A template gets less than a pod: requests, host ports and priority are filled in for each pod that is made from it.
 
 use serde_json::{Value, json};
 
 use crate::pod::{default_template_spec, set_default};
 
-/// The pod template of a workload, by its kind; none for kinds without one.
+/// The pod template of a workload, by its kind; `None` for kinds without one.
 pub fn pod_template(workload: &Value) -> Option<&Value> {
     let template = match workload["kind"].as_str()? {
         "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController" => {
@@ -18,7 +18,7 @@ pub fn pod_template(workload: &Value) -> Option<&Value> {
     template.is_object().then_some(template)
 }
 
-/// Fills in what the API server fills in when a workload is created. `kind` is its kind, as objects in lists do not
+/// Fills in what the API server fills in when a workload is created. `kind` is its kind, since objects in lists do not
 /// name theirs.
 ///
 /// Sources: `pkg/apis/{apps,batch}/v1/defaults.go` of Kubernetes.
@@ -80,7 +80,7 @@ pub fn default_workload(kind: &str, workload: &mut Value) {
 }
 
 fn default_job(spec: &mut Value) {
-    // Without either, one pod is enough; with one of them, the other stays open.
+    // Without either, both are 1; with one of them, the other stays unset.
     if spec["completions"].is_null() && spec["parallelism"].is_null() {
         spec["completions"] = Value::from(1);
     }

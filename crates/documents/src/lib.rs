@@ -1,7 +1,7 @@
-//! Files in YAML or JSON, taken apart into documents: the one reader of configurations, manifests and dumps.
+//! Files in YAML or JSON, split into documents: the only reader of configurations, manifests and dumps.
 //!
-//! It knows where each document begins, so that messages name the line of the file, and recognises what is often given by mistake
-//! (a template that was not rendered, a table that `kubectl get` printed). It holds nothing, does no I/O, and must never know what
+//! It knows where each document begins, so that messages name the line of the file, and recognises common mistakes
+//! (a template that was not rendered, a table that `kubectl get` printed). It holds no state, does no I/O, and must never know what
 //! the documents are about.
 
 mod mistake;
@@ -13,17 +13,17 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// How a document is written.
+/// The format of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// JSON.
     Json,
-    /// YAML; what begins like JSON may be YAML's flow style.
+    /// YAML; a text that begins like JSON may be in YAML's flow style.
     Yaml,
 }
 
 impl Format {
-    /// The name in messages.
+    /// The name used in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -36,11 +36,11 @@ impl Format {
 /// One document of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Document<'a> {
-    /// How it is written.
+    /// Its format.
     pub format: Format,
     /// Line of the text on which it begins, from 1.
     pub line: usize,
-    /// The document alone.
+    /// The text of the document alone.
     pub text: &'a str,
 }
 
@@ -48,20 +48,20 @@ pub struct Document<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not valid {}: {cause}", .format.name())]
 pub struct SyntaxError {
-    /// The format that it was taken for.
+    /// The format that it was assumed to have.
     pub format: Format,
-    /// Line of the text, as far as the parser knows it.
+    /// Line of the text, if the parser knows it.
     pub line: Option<usize>,
     /// What is wrong, in the parser's words.
     pub cause: String,
 }
 
-/// The documents of a text, in order: YAML documents between `---`, or JSON values one after the other. Those that hold nothing are
+/// The documents of a text, in order: YAML documents between `---`, or consecutive JSON values. Empty ones are
 /// left out.
 ///
-/// A line of YAML may end with a carriage return alone, as its parser counts it; one of JSON ends with a line feed.
+/// A line of YAML may end with a carriage return alone, as the parser counts it; a line of JSON ends with a line feed.
 ///
-/// Where a JSON value cannot be read to its end, it and all that follows are one document, whose decoding says what is wrong.
+/// If a JSON value cannot be read to its end, it and everything that follows are one document, whose decoding says what is wrong.
 #[must_use]
 pub fn documents(text: &str) -> Vec<Document<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -73,10 +73,10 @@ pub fn documents(text: &str) -> Vec<Document<'_>> {
 }
 
 impl<'a> Document<'a> {
-    /// Decodes the document. Words that YAML 1.1 took for booleans (`n`, `no`, `off`) are text: they are names.
+    /// Decodes the document. Words that were booleans in YAML 1.1 (`n`, `no`, `off`) are text: they are names.
     ///
     /// # Errors
-    /// It is no valid YAML or JSON, or not of this type.
+    /// It is not valid YAML or JSON, or not of this type.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, SyntaxError> {
         if self.format == Format::Json {
             return self.decode_json();
@@ -92,7 +92,7 @@ impl<'a> Document<'a> {
     /// Decodes a document in JSON into a type that may borrow from its text.
     ///
     /// # Errors
-    /// It is no valid JSON, or not of this type.
+    /// It is not valid JSON, or not of this type.
     pub fn decode_json<T: Deserialize<'a>>(&self) -> Result<T, SyntaxError> {
         serde_json::from_str(self.text).map_err(|error| {
             let text = error.to_string();
@@ -104,13 +104,13 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// Decodes the document as YAML, of which JSON is a part: for types that want to know where a value stands
+    /// Decodes the document as YAML, of which JSON is a subset: for types that record the position of a value
     /// (`serde_saphyr::Spanned`). Their lines count from the document's own first line.
     ///
     /// # Errors
     /// As [`Document::decode`].
     pub fn decode_yaml<T: DeserializeOwned>(&self) -> Result<T, SyntaxError> {
-        // A file is as long as the cluster is large; what an alias may multiply stays bounded.
+        // The size of a file depends on that of the cluster; what aliases can multiply stays bounded.
         let mut budget = serde_saphyr::Budget::default();
         budget.max_events = usize::MAX;
         budget.max_nodes = usize::MAX;
@@ -118,9 +118,9 @@ impl<'a> Document<'a> {
         let options = serde_saphyr::options! {
             budget: Some(budget),
             with_snippet: false,
-            // A type that keeps repeated keys reports them with their path.
+            // Types that keep repeated keys report them with their path.
             duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
-            // A node may be called `n`, and Norway is not false.
+            // A node may be called `n`, and Norway (`no`) is not false.
             strict_booleans: true,
         };
         serde_saphyr::from_str_with_options(self.text, options).map_err(|error| {
@@ -136,12 +136,12 @@ impl<'a> Document<'a> {
     /// The document as a tree.
     ///
     /// # Errors
-    /// It is no valid YAML or JSON.
+    /// It is not valid YAML or JSON.
     pub fn value(&self) -> Result<Value, SyntaxError> {
         self.decode()
     }
 
-    /// The line of the text on which the first thing stands, past `---` and comments.
+    /// The line of the text with the first content, after `---` and comments.
     #[must_use]
     pub fn first_line(&self) -> usize {
         self.line + lines(self.text).position(says_something).unwrap_or(0)
@@ -150,7 +150,7 @@ impl<'a> Document<'a> {
     /// The line of the text at which a part of the document begins. Lines of JSON end with a line feed; see [`documents`].
     ///
     /// # Panics
-    /// `part` is no part of the document's text.
+    /// `part` is not part of the document's text.
     #[must_use]
     pub fn line_of(&self, part: &str) -> usize {
         let start = (part.as_ptr() as usize).checked_sub(self.text.as_ptr() as usize);
@@ -163,7 +163,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// What a parser says, without its position (which counts from the document's first line, not the file's) and its picture.
+/// A parser's message, without its position (which counts from the document's first line, not the file's) and its excerpt.
 fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     if let Some(at) = line.find(" at line ") {
@@ -181,7 +181,7 @@ fn json_values(line: usize, text: &str) -> Vec<Document<'_>> {
     let whole = document(Format::Json, text);
     let mut found = Vec::new();
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
-    // JSON's own blanks only: others are what is wrong with the text.
+    // Only JSON's own whitespace: any other is an error in the text.
     let blanks = [' ', '\t', '\n', '\r'];
     loop {
         let rest = text.get(values.byte_offset()..).unwrap_or_default().trim_start_matches(blanks);
@@ -191,7 +191,7 @@ fn json_values(line: usize, text: &str) -> Vec<Document<'_>> {
                 let line = whole.line_of(value.get());
                 found.push(Document { line, ..document(Format::Json, value.get()) });
             }
-            // `{kind: Node}` begins like JSON and is YAML.
+            // `{kind: Node}` begins like JSON but is YAML.
             Some(Err(_)) if found.is_empty() => {
                 let yaml = document(Format::Yaml, text);
                 return vec![if yaml.decode_yaml::<Value>().is_ok() { yaml } else { whole }];
@@ -223,8 +223,8 @@ fn split(text: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// The lines of a YAML text, with what ends them: a line feed, a carriage return, or both (YAML 1.2, 5.4). To a parser of JSON only a
-/// line feed is one.
+/// The lines of a YAML text, with their ends: a line feed, a carriage return, or both (YAML 1.2, 5.4). A JSON parser counts only line
+/// feeds.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -270,7 +270,7 @@ mod tests {
         );
     }
 
-    /// YAML 1.2, 5.4: what old Macs wrote, and what is left where a line feed was lost.
+    /// YAML 1.2, 5.4: what old Macs wrote, and what remains if a line feed was lost.
     #[test]
     fn a_carriage_return_alone_ends_a_line_of_yaml() {
         let text = "# first\ra: 1\r---\r\n\r# second\rb: 2\r";
@@ -297,7 +297,7 @@ mod tests {
         let json = error("{\"a\": 1}\n\n{\"b\":\n x}", 1);
         assert_eq!((json.format, json.line), (Format::Json, Some(4)));
         assert_eq!(error("{\"a\": ", 0).format, Format::Json);
-        // A blank that is none in JSON stands on a line, too.
+        // A blank character that is not whitespace in JSON counts as part of a line, too.
         assert_eq!(documents("[1]\n\u{85}\n")[1].line, 2);
     }
 }

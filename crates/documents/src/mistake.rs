@@ -1,16 +1,16 @@
-//! What is often given in place of a file.
+//! What is often given by mistake in place of a file.
 
 use crate::lines;
 use std::fmt;
 
-/// A text that is no YAML because it is something else.
+/// A text that is not YAML because it is something else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mistake {
-    /// A template that nobody rendered.
+    /// A template that was not rendered.
     Template {
         /// Line, from 1.
         line: usize,
-        /// What stands there.
+        /// The text of the line.
         text: String,
     },
     /// The table that `kubectl get` prints without `-o`.
@@ -35,14 +35,14 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// What a text that cannot be understood most likely is.
+/// What a text that cannot be parsed most likely is.
 #[must_use]
 pub fn mistake(text: &str) -> Option<Mistake> {
     table(text).or_else(|| unrendered(text))
 }
 
-/// The first line with an action of a Go template, as Helm charts have them. In YAML two braces in a row mean nothing sensible
-/// outside of quotes.
+/// The first line with an action of a Go template, as in Helm charts. In YAML, two consecutive braces outside of quotes mean nothing
+/// sensible.
 #[must_use]
 pub fn unrendered(text: &str) -> Option<Mistake> {
     const SHOWN_MAX: usize = 60;
@@ -60,7 +60,7 @@ pub fn unrendered(text: &str) -> Option<Mistake> {
     })
 }
 
-/// The headings of a table: words in capitals, the first of them that of a name.
+/// The headings of a table: words in capitals, of which the first is that of a name.
 fn table(text: &str) -> Option<Mistake> {
     let (index, headings) = lines(text).enumerate().find(|(_, line)| !line.trim().is_empty())?;
     let mut words = headings.split_whitespace();
