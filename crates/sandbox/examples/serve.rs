@@ -1,4 +1,4 @@
-//! A sandbox of its own: prints a kubeconfig and serves until Ctrl-C.
+//! A standalone sandbox: prints a kubeconfig and serves until Ctrl-C.
 //!
 //! `cargo run -p secondmate-sandbox --example serve -- 100 > kubeconfig`; a second argument `still` leaves the
 //! simulated kubelets out.

@@ -1,4 +1,4 @@
-//! How much the sandbox carries: creates and binds pods over HTTP while watches look on.
+//! Measures the throughput of the sandbox: creates and binds pods over HTTP while watches follow.
 //!
 //! `cargo run --release -p secondmate-sandbox --example throughput -- 1000 10000` (nodes and pods)
 

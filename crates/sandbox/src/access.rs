@@ -1,4 +1,4 @@
-//! Who may do what: everybody everything, until a test denies something.
+//! Access control: everybody may do everything, until a test denies something.
 
 use std::sync::Mutex;
 
@@ -26,7 +26,7 @@ impl Access {
         self.denials.lock().expect("nothing panics while it holds the denials")
     }
 
-    /// Denies from now on. `*` stands for any verb, group, resource or subresource; an empty group is core, an empty
+    /// Denies requests from now on. `*` stands for any verb, group, resource or subresource; an empty group means core, an empty
     /// subresource the resource itself.
     pub fn deny(&self, verb: &str, group: &str, resource: &str, subresource: &str) {
         self.lock().push(Denial {

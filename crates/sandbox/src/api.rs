@@ -28,7 +28,7 @@ use create::create;
 use delete::delete;
 use update::update;
 
-/// The API: what HTTP handlers, tests and controllers write through.
+/// The API through which HTTP handlers, tests and controllers write.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub store: Arc<Store>,
@@ -39,7 +39,7 @@ pub(crate) struct Api {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PatchOptions {
     pub kind: PatchKind,
-    /// Fields that the kind does not have are refused.
+    /// Reject fields that the kind does not have.
     pub strict: bool,
     pub dry_run: bool,
 }
@@ -61,7 +61,7 @@ pub(crate) struct DeleteOptions {
 }
 
 impl DeleteOptions {
-    /// From the body of a DELETE (may be empty) and the query.
+    /// From the body of a DELETE, which may be empty, and the query.
     pub(crate) fn parse(body: &[u8], query: &crate::request::Query) -> Result<DeleteOptions, ApiError> {
         let value = if body.is_empty() { json!({}) } else { decode::json(body)? };
         let text = |v: &Value| v.as_str().map(str::to_owned);
@@ -93,7 +93,7 @@ impl DeleteOptions {
 pub(crate) enum Deleted {
     /// The object is gone; its last state.
     Gone(Arc<Object>),
-    /// The object stays until its grace period or its finalizers are done.
+    /// The object stays until its grace period ends or its finalizers are done.
     Marked(Arc<Object>),
 }
 
@@ -109,7 +109,7 @@ impl Api {
         self.store.write(|tx| create(tx, resource, namespace, value, dry_run))
     }
 
-    /// Replaces an object. The flag says whether it was created by that.
+    /// Replaces an object. The flag says whether this created it.
     pub(crate) fn update(
         &self,
         resource: &'static ResourceType,
@@ -166,7 +166,7 @@ impl Api {
         self.store.write(|tx| {
             let object = pods::binding::bind(tx, namespace, binding, dry_run)?;
             if !dry_run {
-                // Recorded inside of the critical section: the history has the order of the versions.
+                // Recorded inside the critical section, so that the history is in the order of the versions.
                 self.history.record_bind(BindRecord {
                     at: Instant::now(),
                     namespace: object.namespace.to_string(),

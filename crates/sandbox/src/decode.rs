@@ -11,11 +11,11 @@ use crate::selectors;
 use crate::wire;
 use secondmate_admission::Quantity;
 
-/// How deep a stored object is nested at most. Parsers of JSON commonly stop at 128 levels, and a list, a table or a review wraps some
-/// around the object. An API server drops the fields that it does not know; no kind is half as deep.
+/// Maximum nesting depth of a stored object. JSON parsers commonly stop at 128 levels, and a list, a table or a review adds some levels
+/// around the object. An API server drops fields that it does not know; no kind is half as deep.
 pub(crate) const DEPTH_MAX: usize = 100;
 
-/// Unknown fields that one refusal names.
+/// Maximum number of unknown fields in one error.
 const UNKNOWN_FIELDS_MAX: usize = 20;
 
 /// Parses a body that must be one object of this resource, and brings it into stored form.
@@ -68,7 +68,7 @@ pub(crate) fn checked(resource: &ResourceType, mut value: Value) -> Result<Value
     Ok(value)
 }
 
-/// Whether lists and objects are nested deeper than this. No more levels are looked at.
+/// Whether lists and objects are nested deeper than this. Deeper levels are not visited.
 pub(crate) fn is_deeper(value: &Value, levels: usize) -> bool {
     match (value, levels.checked_sub(1)) {
         (Value::Object(_) | Value::Array(_), None) => true,
@@ -109,7 +109,7 @@ fn check_kind(
     Ok(())
 }
 
-/// A null is an absent field: clients write `creationTimestamp: null`.
+/// A null counts as an absent field: clients write `creationTimestamp: null`.
 fn remove_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -121,7 +121,7 @@ fn remove_nulls(value: &mut Value) {
     }
 }
 
-/// Refuses fields that the kind does not have: kubectl asks for that by `fieldValidation=Strict`.
+/// Rejects fields that the kind does not have; kubectl requests this with `fieldValidation=Strict`.
 pub(crate) fn strictly(resource: &ResourceType, value: &Value) -> Result<(), ApiError> {
     let unknown = wire::unknown_fields(value, UNKNOWN_FIELDS_MAX);
     if unknown.is_empty() {
@@ -136,7 +136,7 @@ pub(crate) fn strictly(resource: &ResourceType, value: &Value) -> Result<(), Api
     )))
 }
 
-/// The maps of quantities, wherever they stand.
+/// The maps of quantities, wherever they are.
 fn is_quantity_map(key: &str) -> bool {
     matches!(
         key,
@@ -144,7 +144,7 @@ fn is_quantity_map(key: &str) -> bool {
     )
 }
 
-/// `cpu: 1` without quotes is a quantity too.
+/// `cpu: 1` without quotes is also a quantity.
 fn quantities_to_text(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -187,10 +187,10 @@ fn check_quantities(value: &Value, path: &str) -> Result<(), String> {
     }
 }
 
-/// Reads the object as its Kubernetes type, so that what is stored has the right shape everywhere.
+/// Reads the object as its Kubernetes type, so that stored objects have the right shape everywhere.
 fn check_type(resource: &ResourceType, value: &Value) -> Result<(), String> {
     fn reads<T: DeserializeOwned>(value: &Value) -> Result<(), String> {
-        // From text and not from the tree: `from_value` would need a copy of it.
+        // From the text and not from the tree: `from_value` would need a copy of the tree.
         let text = serde_json::to_vec(value).map_err(|e| e.to_string())?;
         serde_json::from_slice::<T>(&text).map(|_| ()).map_err(|e| e.to_string())
     }
@@ -232,7 +232,7 @@ fn check_type(resource: &ResourceType, value: &Value) -> Result<(), String> {
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => reads::<k8s::rbac::v1::ClusterRoleBinding>,
         ("networking.k8s.io", "NetworkPolicy") => reads::<k8s::networking::v1::NetworkPolicy>,
         ("scheduling.k8s.io", "PriorityClass") => reads::<k8s::scheduling::v1::PriorityClass>,
-        // resource.k8s.io/v1 is younger than the types in this build: stored as it comes.
+        // resource.k8s.io/v1 is newer than the types in this build, so it is stored as received.
         _ => |_| Ok(()),
     };
     check(value)

@@ -1,4 +1,4 @@
-//! What clients ask before they ask for objects: groups, resources, version.
+//! What clients request before they request objects: groups, resources, version.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::error::ApiError;
 use crate::openapi;
 use crate::resource::{self, RESOURCES, ResourceType};
 
-/// Answers a path that is not a resource; `git_version` is what the server says it is. `Err` where nothing is served.
+/// Answers a path that is not a resource; `git_version` is the version that the server reports. `Err` if nothing is served.
 pub(crate) fn answer(path: &str, git_version: &str) -> Result<Answer, ApiError> {
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     match segments.as_slice() {
@@ -33,8 +33,8 @@ pub(crate) fn answer(path: &str, git_version: &str) -> Result<Answer, ApiError> 
         },
         ["api", version] => resources("", version),
         ["apis", group, version] => resources(group, version),
-        // An empty document, in the protobuf that kubectl asks for: it looks here for kinds that v3 does not know,
-        // finds nothing either, and then says that there is no such kind.
+        // An empty document, in the protobuf format that kubectl requests: it looks here for kinds that are not in v3,
+        // does not find them here either, and then reports that there is no such kind.
         ["openapi", "v2"] => Ok(Answer::Protobuf(b"")),
         ["openapi", "v3"] => Ok(Answer::Json(openapi::index())),
         ["openapi", "v3", "api", version] => Ok(Answer::Json(openapi::document("", version)?)),
@@ -45,7 +45,7 @@ pub(crate) fn answer(path: &str, git_version: &str) -> Result<Answer, ApiError> 
     }
 }
 
-/// The refusal for what is not simulated, which names it. `path` begins with the version.
+/// The error for something that is not simulated, which names it. `path` begins with the version.
 fn not_served(group: &str, path: &[&str]) -> ApiError {
     let mut error = ApiError::no_such_path();
     let (version, rest) = match path {
@@ -67,7 +67,7 @@ fn not_served(group: &str, path: &[&str]) -> ApiError {
     error
 }
 
-/// The body of an answer.
+/// The body of a response.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Json(Value),
@@ -166,7 +166,7 @@ mod tests {
                 "/apis/certificates.k8s.io/v1/certificatesigningrequests",
                 Some("certificatesigningrequests in certificates.k8s.io/v1"),
             ),
-            // Nodes there are, but not in a namespace.
+            // Nodes exist, but not in a namespace.
             ("/api/v1/namespaces/a/nodes", None),
             ("/apis/batch/v2", None),
             ("/metrics", None),

@@ -1,6 +1,6 @@
-//! The status of disruption budgets, as the disruption controller keeps it.
+//! The status of disruption budgets, as maintained by the disruption controller.
 //!
-//! A budget in percent, or with maxUnavailable, is taken over the pods that it matches now: the scale of their
+//! A budget in percent, or with maxUnavailable, is relative to the pods that it matches now: the scale of their
 //! owners is not looked up.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::selectors::LabelSelector;
 use crate::server::until_down;
 use crate::store::Transaction;
 
-/// Changes are gathered for so long: a pass looks at every pod of a namespace with budgets.
+/// How long changes are gathered: a pass visits every pod of a namespace with budgets.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// Runs until shutdown. Without budgets a pass costs nothing.
@@ -30,7 +30,7 @@ pub(crate) async fn run(api: Arc<Api>, mut shutdown: watch::Receiver<bool>) {
             () = until_down(&mut shutdown) => return,
         }
         if api.store.read(|tx| tx.count(DISRUPTION_BUDGETS)) == 0 {
-            // Pods alone are no reason to wake: wait for a budget.
+            // Pods alone are no reason to wake up: wait for a budget.
             tokio::select! {
                 _ = budgets.changed() => {}
                 () = until_down(&mut shutdown) => return,

@@ -1,8 +1,8 @@
-//! What the API refuses, in the words and with the `Status` body of a real API server.
+//! Errors of the API, in the words and with the `Status` body of a real API server.
 
 use serde_json::{Value, json};
 
-/// A refusal: becomes the HTTP code and a `v1.Status` body.
+/// An error, which becomes an HTTP code and a `v1.Status` body.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
@@ -10,7 +10,7 @@ pub struct ApiError {
     pub code: u16,
     /// The machine-readable reason, for example `NotFound`.
     pub reason: &'static str,
-    /// The sentence for people.
+    /// The message for people.
     pub message: String,
     /// `Status.details`, or null.
     pub details: Value,
@@ -19,7 +19,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// A refusal without details.
+    /// An error without details.
     pub(crate) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> ApiError {
         ApiError { code, reason, message: message.into(), details: Value::Null, retry_after_s: None }
     }
@@ -48,7 +48,7 @@ impl ApiError {
             .with_details(group, resource, name)
     }
 
-    /// 404 for a path that nothing is served at.
+    /// 404 for a path at which nothing is served.
     pub(crate) fn no_such_path() -> ApiError {
         let mut error = ApiError::new(404, "NotFound", "the server could not find the requested resource");
         error.details = json!({});
@@ -136,7 +136,7 @@ impl ApiError {
         error
     }
 
-    /// 504 for a resourceVersion that is still to come; clients look for the cause.
+    /// 504 for a resourceVersion that does not exist yet; clients look at the cause.
     pub(crate) fn too_large_version(asked: u64, current: u64) -> ApiError {
         let mut error = ApiError::new(
             504,
@@ -148,12 +148,12 @@ impl ApiError {
         error
     }
 
-    /// 410 for a resourceVersion or continue token that is out of the window.
+    /// 410 for a resourceVersion or continue token that is outside of the window.
     pub(crate) fn expired(message: impl Into<String>) -> ApiError {
         ApiError::new(410, "Expired", message)
     }
 
-    /// 415 for a content type that is not understood here.
+    /// 415 for a content type that is not supported here.
     pub(crate) fn unsupported_media_type(message: impl Into<String>) -> ApiError {
         ApiError::new(415, "UnsupportedMediaType", message)
     }

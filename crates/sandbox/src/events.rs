@@ -1,4 +1,4 @@
-//! The two faces of one Event: core/v1, which is stored, and events.k8s.io/v1.
+//! The two forms of an Event: core/v1, which is stored, and events.k8s.io/v1.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! `pods/eviction`: a delete that asks the disruption budgets first.
+//! `pods/eviction`: a delete that first checks the disruption budgets.
 
 use serde_json::{Value, json};
 

@@ -1,8 +1,8 @@
 //! Faults on demand: what a real API server does once a year, as often as a test wants.
 //!
-//! A rule names a class of requests, a fault, and when it strikes. The dice of each rule are its own and seeded:
+//! A rule names a class of requests, a fault, and when it strikes. Each rule has its own seeded generator, so
 //! the same requests in the same order meet the same faults. Every strike is counted and logged, so that a test
-//! can assert that what it wanted to test has happened.
+//! can assert that the fault it is about has happened.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::random::Random;
 use crate::request::{RequestClass, Verb};
 
-/// Most strikes that the log remembers; counters go on beyond it.
+/// Maximum number of strikes in the log; counters continue beyond it.
 const LOG_MAX: usize = 100_000;
 
 /// What goes wrong.
@@ -33,62 +33,62 @@ pub enum Fault {
     ServiceUnavailable,
     /// 504 without effect.
     GatewayTimeout,
-    /// The answer, and the effect, come later.
+    /// The effect and the response are delayed.
     Slow {
-        /// Least delay.
+        /// Minimum delay.
         min: Duration,
-        /// Most delay.
+        /// Maximum delay.
         max: Duration,
     },
-    /// The request takes effect, then the connection is closed without an answer.
+    /// The request takes effect, then the connection is closed without a response.
     LoseAnswer,
     /// The connection is closed before the request takes effect.
     LoseRequest,
-    /// Neither effect nor answer, and the connection stays open until the faults end.
+    /// There is neither an effect nor a response, and the connection stays open until the faults end.
     BlackHole,
     /// A watch ends cleanly after some events.
     CloseWatch {
-        /// Events that are still delivered.
+        /// Number of events that are still delivered.
         after_events: u32,
     },
     /// The connection of a watch breaks after some events.
     BreakWatch {
-        /// Events that are still delivered.
+        /// Number of events that are still delivered.
         after_events: u32,
     },
-    /// A watch is told 410 after some events, and what it has not seen is forgotten.
+    /// A watch gets a 410 after some events, and the events that it has not seen are forgotten.
     ExpireWatch {
-        /// Events that are still delivered.
+        /// Number of events that are still delivered.
         after_events: u32,
     },
-    /// Lists that allow it (`resourceVersion=0`, or not older than something older) show an older state.
+    /// Lists that allow it (`resourceVersion=0`, or not older than an older version) show an older state.
     StaleList {
-        /// How many events of the resource are not in it yet.
+        /// How many events of the resource that state lacks.
         events_back: usize,
     },
-    /// A watch gets no bookmarks, though it asked for them.
+    /// A watch gets no bookmarks although it requested them.
     NoBookmarks,
-    /// The events of a watch come late, each batch by a delay of its own: watches are reordered against each other.
+    /// The events of a watch are late, each batch by its own delay, so watches are reordered relative to each other.
     DelayEvents {
-        /// Most delay.
+        /// Maximum delay.
         max: Duration,
     },
 }
 
-/// When a rule strikes, of the requests that it is for.
+/// Which of the matching requests a rule strikes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum When {
-    /// Each time.
+    /// Every one.
     Always,
-    /// Each time with this probability.
+    /// Each with this probability.
     Chance(f64),
-    /// The next so many times.
+    /// The next ones, up to this number.
     Next(u32),
-    /// Every n-th time.
+    /// Every n-th one.
     Every(u32),
 }
 
-/// Which requests a rule is for. `None` is any.
+/// The requests that a rule matches. `None` matches any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
     /// The verb.
@@ -125,7 +125,7 @@ impl Target {
         Target::of(Verb::Create, "pods").subresource("binding")
     }
 
-    /// The same for a subresource.
+    /// The same with a subresource.
     pub fn subresource(mut self, subresource: &str) -> Target {
         self.subresource = Some(subresource.to_owned());
         self
@@ -138,7 +138,7 @@ impl Target {
     }
 }
 
-/// A rule that was injected.
+/// An injected rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RuleId(usize);
 
@@ -175,13 +175,13 @@ struct State {
 #[derive(Debug)]
 pub struct Faults {
     state: Mutex<State>,
-    /// Counts up when all faults end.
+    /// Incremented when all faults end.
     quiesced: watch::Sender<u64>,
-    /// Counts up when all open watches are to break.
+    /// Incremented when all open watches are to break.
     cut: watch::Sender<u64>,
 }
 
-/// What is going to happen to one request.
+/// What will happen to one request.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub delay: Duration,
@@ -193,12 +193,12 @@ pub(crate) struct Plan {
     pub watch: WatchPlan,
 }
 
-/// What is going to happen to one watch.
+/// What will happen to one watch.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct WatchPlan {
     pub end: Option<(WatchEnd, u32)>,
     pub no_bookmarks: bool,
-    /// Most delay and the dice for it.
+    /// The maximum delay, and the generator for it.
     pub delay: Option<(Duration, Random)>,
 }
 
@@ -239,7 +239,7 @@ impl Faults {
         }
     }
 
-    /// Ends all faults: no rule strikes any more, delays end, requests in a black hole are closed.
+    /// Ends all faults: no rule strikes any more, delays end, and requests in a black hole are closed.
     pub fn quiesce(&self) {
         for rule in &mut self.lock().rules {
             rule.active = false;
@@ -262,7 +262,7 @@ impl Faults {
         self.lock().rules.iter().map(|r| r.strikes).sum()
     }
 
-    /// The strikes in order; the oldest are forgotten after 100,000.
+    /// The strikes, in order; beyond 100,000 the oldest are forgotten.
     pub fn log(&self) -> Vec<Strike> {
         self.lock().log.iter().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! The readers of what clients send, one call each, for fuzzing: no part of the crate's interface.
+//! The parsers of client input, one function each, for fuzzing: not part of the crate's interface.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,27 +27,27 @@ use crate::store::{Retention, Store};
 use crate::webhooks::Webhooks;
 use crate::{discovery, kubelet, sandbox, wire};
 
-/// Whether labels (sorted by key) match a label selector as it stands in a query.
+/// Whether labels (sorted by key) match a label selector, as written in a query.
 ///
 /// # Errors
-/// It is no selector.
+/// It is not a valid selector.
 pub fn label_selector(text: &str, labels: &[(Box<str>, Box<str>)]) -> Result<bool, ApiError> {
     LabelSelector::parse(text).map(|selector| selector.matches(labels))
 }
 
-/// Whether a pod of these values matches a field selector as it stands in a query.
+/// Whether a pod with these values matches a field selector, as written in a query.
 ///
 /// # Errors
-/// It is no selector.
+/// It is not a valid selector.
 pub fn field_selector(text: &str, values: &[Box<str>]) -> Result<bool, ApiError> {
     let selector = FieldSelector::parse(text, stored_as(PODS).fields)?;
     Ok(selector.matches("default", "a", values))
 }
 
-/// Applies a patch whose format a media type names.
+/// Applies a patch in the format that a media type names.
 ///
 /// # Errors
-/// It is no such patch, or does not apply.
+/// It is not a valid patch in this format, or does not apply.
 pub fn apply_patch(media_type: &str, target: &mut Value, patch: &Value) -> Result<(), ApiError> {
     patch::apply(PatchKind::of_content_type(media_type)?, target, patch)
 }
@@ -55,7 +55,7 @@ pub fn apply_patch(media_type: &str, target: &mut Value, patch: &Value) -> Resul
 /// The JSON of a body in Kubernetes' protobuf.
 ///
 /// # Errors
-/// It is no such body.
+/// It is not a valid body.
 pub fn protobuf(body: &[u8]) -> Result<Value, ApiError> {
     wire::to_json(body)
 }
@@ -73,7 +73,7 @@ impl Default for Front {
 }
 
 impl Front {
-    /// One that has the objects that every sandbox begins with.
+    /// A server with the objects that every sandbox starts with.
     pub fn new() -> Front {
         let options = sandbox::Options::default();
         let retention = Retention { age_max: options.event_ttl, count_max: options.stored_events_max };
@@ -99,7 +99,7 @@ impl Front {
         Objects::new(Arc::clone(&self.server.api))
     }
 
-    /// Answers a request; what is sent piece by piece (a watch, a long list) is begun and not read.
+    /// Answers a request; a response that is sent in pieces (a watch, a long list) is started but not read.
     pub fn answer(
         &self,
         method: &Method,

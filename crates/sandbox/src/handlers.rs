@@ -25,7 +25,7 @@ use crate::watch::{Watch, WatchContext};
 use crate::wire;
 use crate::workloads;
 
-/// Lists of up to this many objects are sent in one piece, with their length.
+/// Lists of up to this many objects are sent in one piece, with a content length.
 const SMALL_LIST: usize = 200;
 
 pub(crate) fn answer(
@@ -212,7 +212,7 @@ fn patch(
     Ok(show(StatusCode::OK, view, &object))
 }
 
-/// A Scale's `spec.replicas` is that of the object behind it, so that a patch of the one is one of the other.
+/// A Scale's `spec.replicas` is that of the object behind it, so a patch of the one is a patch of the other.
 fn scale_to(
     server: &Server,
     request: &ApiRequest,
@@ -262,7 +262,7 @@ fn delete_collection(server: &Server, request: &ApiRequest, body: &Bytes) -> Res
     for object in snapshot.objects {
         match server.api.delete(resource, &object.namespace, &object.name, &options) {
             Ok(Deleted::Gone(object) | Deleted::Marked(object)) => items.push(object.value()),
-            // Gone meanwhile: what was wanted.
+            // Deleted in the meantime, which is what was wanted.
             Err(error) if error.code == 404 => {}
             Err(error) => return Err(error),
         }

@@ -17,16 +17,16 @@ pub struct BindRecord {
     pub name: String,
     /// The pod's UID.
     pub uid: String,
-    /// The node it was bound to.
+    /// The node to which it was bound.
     pub node: String,
-    /// The resourceVersion that the binding produced.
+    /// The resourceVersion after the binding.
     pub version: u64,
 }
 
-/// How requests of one class ended.
+/// The outcomes of the requests of one class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcomes {
-    /// By HTTP code; 0 counts connections that were closed without an answer.
+    /// By HTTP code; 0 counts connections that were closed without a response.
     pub by_code: BTreeMap<u16, u64>,
 }
 
@@ -37,7 +37,7 @@ impl Outcomes {
     }
 }
 
-/// The record of a sandbox's life. The counts are of all of it, the bindings those of late.
+/// The record of a sandbox's life. Its counts cover all of it, its bindings only the most recent.
 #[derive(Debug)]
 pub struct History {
     binds_max: usize,
@@ -78,12 +78,12 @@ impl History {
         *state.requests.entry(class).or_default().by_code.entry(code).or_default() += 1;
     }
 
-    /// How many bindings were accepted.
+    /// The number of accepted bindings.
     pub fn binds_accepted(&self) -> u64 {
         self.lock().binds_accepted
     }
 
-    /// The remembered bindings in the order in which they took effect.
+    /// The remembered bindings, in the order in which they took effect.
     pub fn binds(&self) -> Vec<BindRecord> {
         self.lock().binds.iter().cloned().collect()
     }
@@ -103,12 +103,12 @@ impl History {
         count.into_iter().filter(|(_, n)| *n > 1).map(|(uid, _)| uid.to_owned()).collect()
     }
 
-    /// Requests so far, by class.
+    /// The requests so far, by class.
     pub fn requests(&self) -> BTreeMap<RequestClass, Outcomes> {
         self.lock().requests.iter().map(|(class, outcomes)| (class.clone(), outcomes.clone())).collect()
     }
 
-    /// Requests of the classes whose text (`create pods/binding`) is `class`.
+    /// The requests of the class with this text (`create pods/binding`).
     pub fn count(&self, class: &str) -> u64 {
         self.lock().requests.iter().filter(|(c, _)| c.to_string() == class).map(|(_, o)| o.total()).sum()
     }

@@ -1,4 +1,4 @@
-//! The HTTP front: connections, bodies, and from a request to its handler.
+//! The HTTP front end: connections, bodies, and the way from a request to its handler.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,19 +24,19 @@ use crate::request::{self, ApiRequest, Route};
 use crate::server::{Server, until_down};
 use crate::webhooks;
 
-/// Upstream refuses larger bodies too.
+/// Upstream rejects larger bodies too.
 const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// An idle connection is closed after this: longer than the clients keep one in their pools.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
-/// A client that takes longer to send a body is gone.
+/// A client that takes longer to send a body is considered gone.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The connection is closed without an answer.
+/// The connection is closed without a response.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is closed by a fault")]
 pub(crate) struct Hangup;
 
-/// Accepts connections until shutdown, then waits for the open ones, but not for long.
+/// Accepts connections until shutdown, then waits for the open ones, for a limited time.
 pub(crate) async fn serve(listener: TcpListener, server: Arc<Server>, mut shutdown: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
@@ -45,7 +45,7 @@ pub(crate) async fn serve(listener: TcpListener, server: Arc<Server>, mut shutdo
                 Ok((stream, _)) => {
                     connections.spawn(connection(stream, Arc::clone(&server), shutdown.clone()));
                 }
-                // Out of file descriptors, most likely: others will be closed.
+                // Most likely out of file descriptors, until others are closed.
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -57,14 +57,14 @@ pub(crate) async fn serve(listener: TcpListener, server: Arc<Server>, mut shutdo
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
-    // What is in a black hole does not end by itself.
+    // Requests in a black hole do not end by themselves.
     if tokio::time::timeout(Duration::from_secs(2), drained).await.is_err() {
         connections.shutdown().await;
     }
 }
 
 async fn connection(stream: TcpStream, server: Arc<Server>, mut shutdown: watch::Receiver<bool>) {
-    // Watch events are small and wanted at once. A socket that refuses this is about to fail anyway.
+    // Watch events are small and must be sent at once. A socket that rejects this is about to fail anyway.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let server = Arc::clone(&server);

@@ -2,7 +2,7 @@
 //!
 //! It follows the logs of pods and nodes, admits each pod that is bound to a node as a kubelet does (or fails it
 //! with the reason that a kubelet gives), reports it running, and completes graceful deletions. It works in
-//! batches: ten thousand pods cost it some hundred milliseconds of CPU in all.
+//! batches: ten thousand pods cost it some hundred milliseconds of CPU time in total.
 
 mod admission;
 mod resources;
@@ -30,21 +30,21 @@ use resources::PodNeeds;
 pub(crate) use resources::{Amounts, amounts};
 use status::{set_running, set_succeeded};
 
-/// Events taken from a log at once.
+/// Maximum number of events taken from a log at once.
 const BATCH_EVENTS: usize = 1024;
-/// Status writes in one critical section of the store.
+/// Maximum number of status writes in one critical section of the store.
 const BATCH_WRITES: usize = 64;
 
 /// How the simulated kubelets behave.
 #[derive(Debug, Clone)]
 pub struct KubeletOptions {
-    /// Whether there are any.
+    /// Whether there are any kubelets.
     pub enabled: bool,
-    /// From binding to Running.
+    /// Time from binding to Running.
     pub start_delay: Duration,
-    /// How long a pod runs whose restartPolicy is not Always; then it has succeeded.
+    /// How long a pod runs if its restartPolicy is not Always; then it has succeeded.
     pub run_time: Duration,
-    /// From deletion to gone; never longer than the pod's grace period.
+    /// Time from deletion to removal; never longer than the pod's grace period.
     pub stop_delay: Duration,
 }
 
@@ -75,24 +75,24 @@ impl Kubelets {
         self.paused.store(true, Ordering::SeqCst);
     }
 
-    /// Lets them go on; they catch up with what happened.
+    /// Lets them continue; they catch up with what happened.
     pub fn resume(&self) {
         self.paused.store(false, Ordering::SeqCst);
         self.wake.notify_one();
     }
 
-    /// How many pods were started.
+    /// The number of pods that were started.
     pub fn started(&self) -> u64 {
         self.started.load(Ordering::SeqCst)
     }
 
-    /// How many pods they know: those that are bound, to nodes that are there or not.
+    /// The number of pods that they know: those that are bound, whether their nodes exist or not.
     pub(crate) fn known_pods(&self) -> usize {
         self.known.load(Ordering::SeqCst)
     }
 
-    /// How many pods were rejected, by reason (`OutOfcpu`, `NodePorts`, …). A scheduler that accounts rightly and
-    /// alone keeps this empty.
+    /// The number of rejected pods, by reason (`OutOfcpu`, `NodePorts`, …). A single scheduler that accounts correctly
+    /// keeps this empty.
     pub fn rejected(&self) -> HashMap<String, u64> {
         self.rejected.lock().expect("nothing panics while it holds the counters").clone()
     }
@@ -104,7 +104,7 @@ struct PodState {
     namespace: Box<str>,
     name: Box<str>,
     node: Box<str>,
-    /// What it takes of its node; `None` once it takes nothing any more.
+    /// What it uses of its node; `None` once it no longer uses anything.
     needs: Option<PodNeeds>,
     stopping: bool,
 }
@@ -133,7 +133,7 @@ struct Work {
     next_heartbeat: Option<Instant>,
 }
 
-/// The nodes that carry more than they have, and of what.
+/// The overcommitted nodes, with the resource.
 pub(crate) fn overcommitted(tx: &Transaction) -> Vec<(String, String)> {
     let mut nodes: HashMap<&str, NodeState> =
         tx.iter(NODES, None).map(|node| (&*node.name, NodeState::new(&node.value()))).collect();
@@ -151,7 +151,7 @@ pub(crate) fn overcommitted(tx: &Transaction) -> Vec<(String, String)> {
     found
 }
 
-/// Why the containers of a pod do not answer: there are none.
+/// Why the containers of a pod do not respond: there are none.
 pub(crate) fn of_container(api: &Api, namespace: &str, pod: &str, what: &str) -> ApiError {
     let Some(found) = api.store.read(|tx| tx.get(PODS, namespace, pod).cloned()) else {
         return ApiError::not_found("", "pods", pod);
@@ -218,7 +218,7 @@ pub(crate) async fn run(
 }
 
 impl Work {
-    /// Does a batch of what there is to do; false when there was nothing.
+    /// Does a batch of the pending work; false if there was none.
     fn step(&mut self) -> bool {
         let nodes = self.follow_nodes();
         let pods = self.follow_pods();
@@ -229,7 +229,7 @@ impl Work {
         nodes || pods || acted
     }
 
-    /// Renews the conditions of all nodes, when it is time.
+    /// Renews the conditions of all nodes when it is time.
     fn beat(&mut self) {
         let now = Instant::now();
         let Some(every) = self.heartbeat.filter(|_| self.next_heartbeat.is_some_and(|at| at <= now)) else {
@@ -293,7 +293,7 @@ impl Work {
         }
     }
 
-    /// What is counted on a node stays counted until its pods are gone: a node of that name may come again.
+    /// Pods stay counted on a node until they are gone, since a node with that name may come back.
     fn node_gone(&mut self, name: &str) {
         if let Some(node) = self.nodes.get_mut(name) {
             node.leave();
@@ -350,7 +350,7 @@ impl Work {
         let done = matches!(&*object.fields[POD_PHASE], "Succeeded" | "Failed");
         if !self.pods.contains_key(&object.uid) {
             if !self.nodes.get(node).is_some_and(NodeState::is_present) {
-                // Taken up when the node comes.
+                // Handled when the node appears.
                 let waiting = self.waiting.entry(node.clone()).or_default();
                 waiting.insert(object.uid.clone(), Arc::clone(object));
                 return;
@@ -364,7 +364,7 @@ impl Work {
         }
     }
 
-    /// A pod that is new to its node.
+    /// Handles a pod that is new to its node.
     fn arrived(&mut self, object: &Arc<Object>, done: bool) {
         let uid = object.uid.clone();
         let mut state = PodState {
@@ -381,7 +381,7 @@ impl Work {
         let pod = object.value();
         let needs = PodNeeds::of(&pod);
         let Some(node) = self.nodes.get_mut(&state.node) else { return };
-        // A pod that runs already (the kubelets were started later) is not judged again.
+        // A pod that is already running (because the kubelets were started later) is not admitted again.
         let verdict = if &*object.fields[POD_PHASE] == "Running" { Ok(()) } else { node.admit(&pod, &needs) };
         match verdict {
             Ok(()) => {
@@ -421,7 +421,7 @@ impl Work {
         self.pods.remove(uid);
     }
 
-    /// Carries out what is due, at most one batch.
+    /// Does what is due, at most one batch.
     fn act(&mut self) -> bool {
         let now = Instant::now();
         let (mut starts, mut ends, mut stops) = (Vec::new(), Vec::new(), Vec::new());
@@ -447,7 +447,7 @@ impl Work {
             let Some(state) = self.pods.get(&uid) else { continue };
             let options =
                 DeleteOptions { grace_s: Some(0), uid: Some(uid.to_string()), ..DeleteOptions::default() };
-            // Gone or replaced meanwhile: nothing left to stop.
+            // Gone or replaced in the meantime: nothing left to stop.
             let _ = self.api.delete(resource::stored_as(PODS), &state.namespace, &state.name, &options);
         }
         true

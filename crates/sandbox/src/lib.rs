@@ -1,10 +1,10 @@
 //! An in-memory Kubernetes API server and simulated kubelets, with faults on demand.
 //!
 //! A [`Sandbox`] holds one cluster's objects and serves them over HTTP on loopback to any client: kubectl, kube,
-//! and the scheduler, which has no shorter way in. Simulated kubelets admit or reject bound pods as real ones do
-//! and report them running; small controllers stand behind Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs,
+//! and the scheduler, which has no shortcut. Simulated kubelets admit or reject bound pods as real ones do
+//! and report them running; small controllers handle Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs,
 //! CronJobs, disruption budgets and `spec.unschedulable`.
-//! [`Faults`] makes it fail as a real API server fails once a year; [`History`] records every binding, so that a
+//! [`Faults`] makes it fail in ways in which a real API server fails once a year; [`History`] records every binding, so that a
 //! test can assert that none happened twice.
 //!
 //! ```text
@@ -16,14 +16,14 @@
 //! ```
 //!
 //! The state has one lock and is bounded everywhere: the event logs by [`Window`], stored Events by their age and number,
-//! paged lists and the history by theirs. [`Held`] says how much there is of each. Nothing here knows the scheduler. A
-//! kind that no controller acts on is not served at all, or read-only where the scheduler reads it; discovery says so.
+//! and paged lists and the history by limits of their own. [`Held`] says how much there is of each. Nothing here knows the scheduler. A
+//! kind that no controller acts on is not served at all, or is read-only if the scheduler reads it; discovery says so.
 //!
-//! What pods and nodes use (`metrics.k8s.io`) is made up from what they ask for.
+//! The usage of pods and nodes (`metrics.k8s.io`) is derived from their requests.
 //!
-//! Validating webhooks are asked about bindings, over TLS as by an API server, and about nothing else.
+//! Validating webhooks are called for bindings, over TLS as by an API server, and for nothing else.
 //!
-//! Not simulated: garbage collection but for what workloads own, eviction by NoExecute taints, quotas, server-side apply.
+//! Not simulated: garbage collection (except of what workloads own), eviction by NoExecute taints, quotas, server-side apply.
 
 mod access;
 mod api;
@@ -76,5 +76,5 @@ pub use request::{RequestClass, Verb};
 pub use sandbox::{Options, Sandbox, SandboxError};
 pub use store::{Held, Window};
 
-/// The version of Kubernetes that the sandbox says it is.
+/// The version of Kubernetes that the sandbox reports.
 pub const VERSION: &str = "v1.37.2";

@@ -15,12 +15,12 @@ use crate::selectors::{FieldSelector, LabelSelector};
 use crate::store::{Snapshot, Store};
 use crate::view::View;
 
-/// Paged lists that are remembered between pages; the oldest is forgotten, and its client told 410.
+/// Maximum number of paged lists that are remembered between pages; beyond it the oldest is forgotten, and its client gets a 410.
 const OPEN_PAGINGS_MAX: usize = 64;
 /// Bytes of one chunk of a long list.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Which objects of a resource a list or watch is about.
+/// The objects of a resource that a list or watch selects.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
     namespace: Option<String>,
@@ -207,7 +207,7 @@ fn snapshot(
         }
         let version = match asked {
             Some(version) if exact => version,
-            // Only a list that allows an older state may be shown one.
+            // Only a list that allows an older state may get one.
             Some(at_least) if stale_events_back > 0 => {
                 tx.version_before(id, stale_events_back).max(at_least).min(now)
             }

@@ -1,7 +1,7 @@
-//! `metrics.k8s.io`: what pods and nodes use, for `kubectl top`.
+//! `metrics.k8s.io`: the usage of pods and nodes, for `kubectl top`.
 //!
-//! No container runs here, so use is made up: a share of what a container asks for, which follows from its name, so that the same
-//! pods always use the same. A node uses what the pods that run on it do, and a little for itself.
+//! No container runs here, so usage is made up: a share of a container's requests that is derived from its name, so that the same
+//! pods always use the same. A node uses what its running pods use, and a little for itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::request::{ApiRequest, Verb};
 use crate::resource::{NODES, POD_NODE_NAME, POD_PHASE, PODS};
 use crate::store::Store;
 
-/// Least and most use of a container, in percent of what it asks for.
+/// Minimum and maximum usage of a container, in percent of its requests.
 const SHARE_PERCENT: (u64, u64) = (20, 90);
-/// Least and most use of a container that asks for nothing: milli-CPU and bytes.
+/// Minimum and maximum usage of a container without requests: milli-CPU and bytes.
 const UNASKED_CPU_MILLI: (u64, u64) = (1, 10);
 const UNASKED_MEMORY_BYTES: (u64, u64) = (8 << 20, 48 << 20);
-/// What a node uses for itself, in percent of its capacity.
+/// A node's own usage, in percent of its capacity.
 const SYSTEM_PERCENT: i64 = 2;
-/// Over how long the use is said to be measured.
+/// The reported measurement window.
 const WINDOW: &str = "15s";
 
 /// Milli-CPU and bytes.
@@ -105,7 +105,7 @@ fn of_node(node: &Arc<Object>, by_pods: Use, at: &str) -> Value {
     };
     let share = |amount: i64| amount / 100 * SYSTEM_PERCENT;
     let used = by_pods.plus(Use { cpu_milli: share(all.cpu_milli), memory_bytes: share(all.memory_bytes) });
-    // A machine does not use more than there is of it.
+    // A machine cannot use more than it has.
     let used = Use {
         cpu_milli: used.cpu_milli.min(all.cpu_milli),
         memory_bytes: used.memory_bytes.min(all.memory_bytes),
@@ -125,7 +125,7 @@ fn head(kind: &str, object: &Object, at: &str) -> Value {
     })
 }
 
-/// The containers of a pod that run all the time, with what each uses.
+/// The containers of a pod that run all the time, with their usage.
 fn containers(pod: &Object) -> Vec<(String, Use)> {
     let value = pod.value();
     let list = |field: &str| value["spec"][field].as_array().cloned().unwrap_or_default();
@@ -146,7 +146,7 @@ fn used_by(name: &str, asked: &Amounts) -> Use {
     let of = |resource: &str, unasked: (u64, u64)| {
         let dice = dice(&format!("{name}/{resource}"));
         let amount = match asked.get(resource).copied().and_then(|amount| u64::try_from(amount).ok()) {
-            // By parts of a thousand, so that what is asked for may be as large as it likes.
+            // In parts per thousand, so that requests can be arbitrarily large.
             Some(amount) if amount > 0 => {
                 let permille = between((SHARE_PERCENT.0 * 10, SHARE_PERCENT.1 * 10), dice);
                 (u128::from(amount) * u128::from(permille) / 1000) as u64
@@ -162,7 +162,7 @@ fn between((least, most): (u64, u64), dice: u64) -> u64 {
     least + dice % (most - least + 1)
 }
 
-/// A number that follows from a text (FNV-1a, and its upper bits folded in).
+/// A number derived from a text (FNV-1a, with its upper bits folded in).
 fn dice(text: &str) -> u64 {
     let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)

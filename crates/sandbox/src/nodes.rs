@@ -1,4 +1,4 @@
-//! Nodes: a manifest to start from, validation, and the taint that stands for `spec.unschedulable`.
+//! Nodes: a manifest to start from, validation, and the taint that corresponds to `spec.unschedulable`.
 
 use serde_json::{Value, json};
 
@@ -17,9 +17,9 @@ pub struct NodeShape {
     pub cpu: String,
     /// Memory as a quantity.
     pub memory: String,
-    /// How many pods.
+    /// Maximum number of pods.
     pub pods: u32,
-    /// Over how many zones the nodes are dealt.
+    /// Number of zones over which the nodes are spread.
     pub zones: u32,
 }
 
@@ -34,7 +34,7 @@ pub fn node_manifest(index: usize) -> Value {
     node_manifest_of(index, &NodeShape::default())
 }
 
-/// A Ready node of a given shape.
+/// A Ready node with a given shape.
 pub fn node_manifest_of(index: usize, shape: &NodeShape) -> Value {
     let name = format!("node-{index:05}");
     let zone = format!("zone-{}", char::from(b'a' + (index % shape.zones.clamp(1, 26) as usize) as u8));
@@ -97,7 +97,7 @@ pub(crate) fn validate(node: &Value) -> Vec<FieldError> {
     let mut errors = decode::check_metadata(resource::stored_as(resource::NODES), node);
     let taints = node["spec"]["taints"].as_array().map(Vec::as_slice).unwrap_or_default();
     for (i, taint) in taints.iter().enumerate() {
-        // Upstream names the path so, though the taints are in the spec.
+        // Upstream uses this path, although the taints are in the spec.
         let path = format!("metadata.taints[{i}]");
         let text = |field: &str| taint[field].as_str().unwrap_or_default();
         if let Err(why) = selectors::check_label_key(text("key")) {
@@ -120,7 +120,7 @@ pub(crate) fn validate(node: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// What the node lifecycle controller does a moment later: `spec.unschedulable` has a taint of its own.
+/// Does what the node lifecycle controller does a moment later: `spec.unschedulable` gets its taint.
 pub(crate) fn reconcile_unschedulable(node: &mut Value) {
     let wanted = node["spec"]["unschedulable"] == true;
     let is_it = |t: &Value| t["key"] == UNSCHEDULABLE && t["effect"] == "NoSchedule";

@@ -1,14 +1,14 @@
-//! A stored object: its JSON once, and beside it only what lists and watches select by.
+//! A stored object: its JSON, and in addition only what lists and watches select by.
 
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::resource::{EVENT_SOURCE, ResourceType};
 
-/// One version of one object. Never changes; a write makes a new one.
+/// One version of one object. It never changes; a write creates a new one.
 ///
-/// The parsed form is not kept: it would be ten times as large. A write parses, changes and serialises again,
-/// which costs some microseconds; every list and watch sends the bytes as they are.
+/// The parsed form is not kept: it would be ten times as large. A write parses, changes and serialises the object again,
+/// which costs some microseconds; every list and watch sends the bytes unchanged.
 #[derive(Debug)]
 pub(crate) struct Object {
     /// The object as JSON, with apiVersion, kind and resourceVersion.
@@ -16,16 +16,16 @@ pub(crate) struct Object {
     pub namespace: Box<str>,
     pub name: Box<str>,
     pub uid: Box<str>,
-    /// The UID of the controller among ownerReferences; empty for none.
+    /// The UID of the controller among the ownerReferences; empty if there is none.
     pub owner: Box<str>,
     pub version: u64,
     /// Whether deletionTimestamp is set.
     pub deleting: bool,
     /// Sorted by key.
     pub labels: Box<[(Box<str>, Box<str>)]>,
-    /// The values of the resource's field selectors, in the order of its table.
+    /// The values of the resource's field selectors, in the order of the resource's table.
     pub fields: Box<[Box<str>]>,
-    /// Where the digits of resourceVersion stand in `bytes`.
+    /// The position of the digits of resourceVersion in `bytes`.
     version_at: Option<std::ops::Range<usize>>,
 }
 
@@ -49,7 +49,7 @@ impl Object {
                 Some(Value::String(s)) if !s.is_empty() => s.as_str().into(),
                 Some(Value::Bool(b)) => if *b { "true" } else { "false" }.into(),
                 Some(Value::Number(n)) => n.to_string().into(),
-                // Booleans that are absent read "false" in upstream's field sets.
+                // Absent booleans are "false" in upstream's field sets.
                 _ if pointer.ends_with("/unschedulable") || pointer.ends_with("/hostNetwork") => {
                     "false".into()
                 }
@@ -77,7 +77,7 @@ impl Object {
         serde_json::from_slice(&self.bytes).expect("the store serialised these bytes itself")
     }
 
-    /// The same object under another resourceVersion: what a watch shows when an object is deleted or leaves
+    /// The same object with another resourceVersion: what a watch shows when an object is deleted or leaves
     /// its selection.
     pub(crate) fn bytes_at_version(&self, version: u64) -> Bytes {
         match &self.version_at {
@@ -114,7 +114,7 @@ impl Object {
         }
     }
 
-    /// What the object weighs in memory, roughly: the event log is bounded by it.
+    /// The approximate size of the object in memory, by which the event log is bounded.
     pub(crate) fn weight_bytes(&self) -> usize {
         self.bytes.len() + 256 + 48 * self.labels.len() + 24 * self.fields.len()
     }
@@ -125,7 +125,7 @@ fn controller_of(meta: &Value) -> Box<str> {
     references.filter(|r| r["controller"] == true).find_map(|r| r["uid"].as_str()).unwrap_or_default().into()
 }
 
-/// The position of the digits, when it is beyond doubt: the text occurs exactly once.
+/// The position of the digits, if it is unambiguous: the text occurs exactly once.
 fn find_version(bytes: &[u8], version: u64) -> Option<std::ops::Range<usize>> {
     let needle = format!("\"resourceVersion\":\"{version}\"");
     let text = std::str::from_utf8(bytes).ok()?;
@@ -151,7 +151,7 @@ mod tests {
         let parsed: Value = serde_json::from_slice(&object.bytes_at_version(1234)).unwrap();
         assert_eq!(parsed, json!({"metadata": {"name": "a", "resourceVersion": "1234", "uid": "9"}}));
 
-        // Two places that look alike: falls back to parsing.
+        // Two places look alike: falls back to parsing.
         let value = json!({"involvedObject": {"resourceVersion": "9"}, "metadata": {"resourceVersion": "9"}});
         let parsed: Value =
             serde_json::from_slice(&Object::new(pods, &value, 9).bytes_at_version(10)).unwrap();

@@ -1,4 +1,4 @@
-//! Direct access to the objects of a sandbox, for tests and for whoever fills a cluster.
+//! Direct access to the objects of a sandbox, for tests and for filling a cluster.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::list;
 use crate::pods::binding::Binding;
 use crate::resource::{self, PODS, ResourceType};
 
-/// Reads and writes objects past HTTP and faults; the rules of the API (defaults, validation, conflicts) hold.
+/// Reads and writes objects without HTTP and faults; the rules of the API (defaults, validation, conflicts) apply.
 ///
-/// Kinds are given by `apiVersion` and `kind` of the object, or by the plural name, with the group where one name
+/// Kinds are given by `apiVersion` and `kind` of the object, or by the plural name, with the group if a name
 /// is served twice (`events`, `events.events.k8s.io`).
 #[derive(Debug, Clone)]
 pub struct Objects {
@@ -28,7 +28,7 @@ impl Objects {
     /// Creates an object; a namespaced one without a namespace goes to `default`.
     ///
     /// # Errors
-    /// What the API server would refuse.
+    /// Whatever the API server would reject.
     pub fn create(&self, object: Value) -> Result<Value, ApiError> {
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
         let (api_version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
@@ -48,7 +48,7 @@ impl Objects {
         Ok(self.api.create(resource, &namespace, value, false)?.value())
     }
 
-    /// An object, if it is there. `namespace` is empty for cluster-scoped ones.
+    /// An object, if it exists. `namespace` is empty for cluster-scoped ones.
     pub fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
         let resource = find(resource).ok()?;
         self.api.store.read(|tx| tx.get(resource.store, namespace, name).cloned()).map(|o| o.value())
@@ -61,15 +61,15 @@ impl Objects {
         snapshot.objects.iter().map(|o| o.value()).collect()
     }
 
-    /// How many objects of a resource there are.
+    /// The number of objects of a resource.
     pub fn count(&self, resource: &str) -> usize {
         find(resource).map_or(0, |resource| self.api.store.read(|tx| tx.count(resource.store)))
     }
 
-    /// How many objects of a resource match a field selector. Cheap: nothing is parsed.
+    /// The number of objects of a resource that match a field selector. Cheap, because nothing is parsed.
     ///
     /// # Errors
-    /// When the selector is none.
+    /// The selector is invalid.
     pub fn count_where(&self, resource: &str, field_selector: &str) -> Result<usize, ApiError> {
         let resource = find(resource)?;
         let selection = list::Selection::of_fields(resource, field_selector)?;
@@ -79,7 +79,7 @@ impl Objects {
     /// Replaces an object, or its status with `subresource` "status".
     ///
     /// # Errors
-    /// What the API server would refuse.
+    /// Whatever the API server would reject.
     pub fn update(&self, resource: &str, subresource: &str, object: Value) -> Result<Value, ApiError> {
         let resource = find(resource)?;
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
@@ -91,7 +91,7 @@ impl Objects {
     /// Applies a JSON merge patch to an object, or to its status with `subresource` "status".
     ///
     /// # Errors
-    /// What the API server would refuse.
+    /// Whatever the API server would reject.
     pub fn merge(
         &self,
         resource: &str,
@@ -108,7 +108,7 @@ impl Objects {
     /// Deletes an object, with the default grace period or with this one.
     ///
     /// # Errors
-    /// What the API server would refuse.
+    /// Whatever the API server would reject.
     pub fn delete(
         &self,
         resource: &str,
@@ -122,17 +122,17 @@ impl Objects {
         Ok(object.value())
     }
 
-    /// Binds a pod, as another scheduler would. An empty `uid` is no precondition.
+    /// Binds a pod, as another scheduler would. With an empty `uid` there is no precondition.
     ///
     /// # Errors
-    /// What the API server would refuse.
+    /// Whatever the API server would reject.
     pub fn bind(&self, namespace: &str, name: &str, uid: &str, node: &str) -> Result<(), ApiError> {
         let body = serde_json::json!({
             "metadata": { "name": name, "uid": uid }, "target": { "kind": "Node", "name": node } });
         self.api.bind(namespace, &Binding::parse(&body, name)?, false)
     }
 
-    /// Forgets the event logs of a resource, as compaction does: watches that are behind are told 410.
+    /// Forgets the event logs of a resource, as compaction does: watches that are behind get a 410.
     pub fn compact(&self, resource: &str) {
         if let Ok(resource) = find(resource) {
             self.api.store.write(|tx| tx.compact(resource.store));
@@ -144,7 +144,7 @@ impl Objects {
         self.api.store.read(|tx| tx.version())
     }
 
-    /// Wakes after each change of a resource; for waiting without polling.
+    /// Wakes up after each change of a resource, to wait without polling.
     pub fn changes(&self, resource: &str) -> tokio::sync::watch::Receiver<u64> {
         self.api.store.subscribe(find(resource).map_or(PODS, |r| r.store))
     }

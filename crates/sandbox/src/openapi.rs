@@ -1,7 +1,7 @@
-//! OpenAPI v3, as far as kubectl needs it: which kinds take `fieldValidation`, and the fields of each kind for `kubectl explain`.
+//! OpenAPI v3, as far as kubectl needs it: which kinds support `fieldValidation`, and the fields of each kind for `kubectl explain`.
 //!
-//! The fields and their types are those of the table by which request bodies are decoded ([`wire`]). What they mean is said where
-//! it bears on scheduling (`openapi/descriptions.txt`); of all else the reference of Kubernetes is named.
+//! The fields and their types are those of the table with which request bodies are decoded ([`wire`]). Fields that matter for scheduling
+//! have a description (`openapi/descriptions.txt`); for all others, there is a link to the Kubernetes reference.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
@@ -12,10 +12,10 @@ use crate::error::ApiError;
 use crate::resource::{self, RESOURCES, ResourceType};
 use crate::wire::{self, Field, Kind, Shape};
 
-/// A line each: `message` or `message.field`, a colon, and what it means.
+/// One per line: `message` or `message.field`, a colon, and its meaning.
 const DESCRIPTIONS: &str = include_str!("openapi/descriptions.txt");
 
-/// What `kubectl explain` says of a kind of which nothing else is said.
+/// What `kubectl explain` shows for a kind without a description.
 const OF_A_KIND: &str =
     "Fields and their types. What they mean: https://kubernetes.io/docs/reference/kubernetes-api/";
 
@@ -25,7 +25,7 @@ fn description(of: &str) -> Option<&'static str> {
     all.get(of).copied()
 }
 
-/// `/openapi/v3`: where the documents are.
+/// `/openapi/v3`: the index of the documents.
 pub(crate) fn index() -> Value {
     let paths: Map<String, Value> = resource::group_versions()
         .into_iter()
@@ -38,11 +38,11 @@ pub(crate) fn index() -> Value {
     json!({ "paths": paths })
 }
 
-/// The document of a group's version.
+/// The document of a group version.
 ///
-/// Each kind has a PATCH that takes `fieldValidation`: kubectl reads that, and leaves validation to the server. None says that it takes a
-/// strategic merge patch, so that kubectl makes those by the types that it was built with, and not by these schemas, which say
-/// nothing of how lists are merged.
+/// Each kind has a PATCH with `fieldValidation`: kubectl reads this, and leaves validation to the server. None declares support for
+/// strategic merge patches, so kubectl computes them from the types that it was built with, and not from these schemas, which do not
+/// say how lists are merged.
 pub(crate) fn document(group: &str, version: &str) -> Result<Value, ApiError> {
     let (mut paths, mut schemas) = (Map::new(), BTreeMap::new());
     for resource in RESOURCES.iter().filter(|r| r.group == group && r.version == version) {
@@ -81,7 +81,7 @@ fn patch(kind: &Value) -> Value {
     } })
 }
 
-/// Adds the schema of a kind, and those of all messages that it consists of.
+/// Adds the schema of a kind, and those of all messages that it contains.
 fn add_kind(resource: &ResourceType, kind: &Value, schemas: &mut BTreeMap<String, Value>) {
     let message = wire::message_of(&resource.api_version(), resource.kind);
     let mut schema = match message {
@@ -106,7 +106,7 @@ fn add_kind(resource: &ResourceType, kind: &Value, schemas: &mut BTreeMap<String
 /// The schema of a message; adds those that it refers to.
 fn schema(message: &'static str, schemas: &mut BTreeMap<String, Value>) -> Value {
     let mut schema = match message {
-        // No type: kubectl then writes their names.
+        // Without a type, kubectl shows their names.
         "quantity.Quantity" => json!({ "oneOf": [{ "type": "string" }, { "type": "number" }] }),
         "intstr.IntOrString" => json!({ "oneOf": [{ "type": "integer" }, { "type": "string" }] }),
         "meta.Time" | "meta.MicroTime" => json!({ "type": "string", "format": "date-time" }),
@@ -136,7 +136,7 @@ fn property(message: &str, field: &Field, schemas: &mut BTreeMap<String, Value>)
         Kind::Message(inner) => {
             let name = schema_name(inner);
             if !schemas.contains_key(&name) {
-                // There before what it consists of: a message may contain itself.
+                // Added before its contents, since a message may contain itself.
                 schemas.insert(name.clone(), Value::Null);
                 let content = schema(inner, schemas);
                 schemas.insert(name.clone(), content);
@@ -150,7 +150,7 @@ fn property(message: &str, field: &Field, schemas: &mut BTreeMap<String, Value>)
         Shape::One | Shape::Inline => one,
     };
     if let Some(said) = description(&format!("{message}.{}", field.name)) {
-        // Nothing may stand beside a reference.
+        // Nothing may accompany a reference.
         if property.get("$ref").is_some() {
             property = json!({ "allOf": [property] });
         }
@@ -159,7 +159,7 @@ fn property(message: &str, field: &Field, schemas: &mut BTreeMap<String, Value>)
     property
 }
 
-/// The name of a message's schema, as API servers call it: kubectl shows its last part as the type.
+/// The name of a message's schema, as in API servers; kubectl shows its last part as the type.
 fn schema_name(message: &str) -> String {
     let (package, name) = message.split_once('.').unwrap_or(("core", message));
     match package {
@@ -226,9 +226,9 @@ mod tests {
         let requests = &of("core.ResourceRequirements")["requests"];
         let quantity = "#/components/schemas/io.k8s.apimachinery.pkg.api.resource.Quantity";
         assert_eq!(requests["additionalProperties"], json!({ "$ref": quantity }));
-        // What stands inline in the wire format is a field like any other.
+        // Inlined fields of the wire format are fields like any other.
         assert!(of("core.Volume")["emptyDir"].is_object() && of("core.Volume")["name"].is_object());
-        // What a type is, and what the field is for, are two things.
+        // The description of a type and that of a field are different things.
         let affinity = &of("core.PodSpec")["affinity"];
         assert!(
             affinity["allOf"][0]["$ref"].is_string() && affinity["description"].is_string(),

@@ -59,7 +59,7 @@ fn expect_object(patch: &Value) -> Result<(), ApiError> {
     Err(ApiError::bad_request("the patch is not a JSON object"))
 }
 
-/// The merge keys of the lists that upstream merges by element, by the list's field name and, where one name is
+/// The merge keys of the lists that upstream merges by element, by the list's field name and, if a name is
 /// used twice, by that of its parent. Lists that are not here are replaced as a whole, as upstream does without a
 /// `patchStrategy`.
 fn merge_key(parent: &str, field: &str) -> Option<&'static str> {
@@ -149,7 +149,7 @@ fn strategic(target: &mut Value, patch: &Value, at: &str) -> Result<(), ApiError
     }
     for (field, server_order) in server_orders {
         let merge_by = merge_key(at, field).unwrap_or_default();
-        // Without an order of its own, the patch's elements stand in the order of the patch.
+        // Without an explicit order, the patch's elements are in the order of the patch.
         let wanted = patch.get(&format!("$setElementOrder/{field}")).or(patch.get(field));
         let wanted = wanted.map(|order| keys_of(order, merge_by)).unwrap_or_default();
         if let Some(Value::Array(items)) = target.get_mut(field) {
@@ -207,8 +207,8 @@ fn merge_set(slot: &mut Value, patch: &[Value]) {
     }
 }
 
-/// Interleaves what the patch names, in its order, with what it does not name: such an element comes before the
-/// next one of the patch if it did so before the patch.
+/// Interleaves the elements that the patch names, in its order, with those that it does not name: such an element comes before the
+/// next one of the patch if it did so before the patch was applied.
 fn set_order(items: &mut Vec<Value>, wanted: &[Value], server_order: &[Value], merge_by: &str) {
     let position = |order: &[Value], item: &Value| order.iter().position(|key| *key == item[merge_by]);
     let (mut named, others): (Vec<Value>, Vec<Value>) =
@@ -228,12 +228,13 @@ fn set_order(items: &mut Vec<Value>, wanted: &[Value], server_order: &[Value], m
     items.extend(others);
 }
 
-/// Operations of one JSON patch, as in kube-apiserver.
+/// Maximum number of operations in one JSON patch, as in kube-apiserver.
 const OPERATIONS_MAX: usize = 10_000;
-/// What the copies of one JSON patch may add, as in kube-apiserver: some dozens, each of what the last one made, would fill any memory.
+/// Maximum size that the copies of one JSON patch may add, as in kube-apiserver: some dozens, each copying the result of the last, would fill
+/// any memory.
 const COPIED_BYTES_MAX: usize = 3 << 20;
 
-/// All operations or none.
+/// Applies all operations or none.
 fn json_patch(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
     let operations = Patch::deserialize(patch)
         .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
@@ -254,7 +255,7 @@ fn json_patch(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
             format!("the server rejected our request due to an error in our request: {why}"),
         )
     };
-    // On a copy: what the library undoes is not always what it did, and it panics where it cannot.
+    // On a copy: what the library undoes is not always what it did, and it panics if it cannot undo.
     let mut patched = target.clone();
     let mut copied_bytes = 0;
     for operation in operations.iter() {
@@ -272,7 +273,7 @@ fn json_patch(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Refuses what would nest the document too deep, or copy too much of it.
+/// Rejects operations that would nest the document too deeply, or copy too much of it.
 fn check_growth(
     document: &Value,
     operation: &PatchOperation,
@@ -285,7 +286,7 @@ fn check_growth(
         PatchOperation::Copy(copy) => (&copy.path, document.pointer(copy.from.as_str())),
         PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(()),
     };
-    // An operation on what is not there fails by itself.
+    // An operation on something that does not exist fails anyway.
     let Some(value) = value else { return Ok(()) };
     let levels = path.as_str().matches('/').count();
     if is_deeper(value, DEPTH_MAX.saturating_sub(levels)) {
@@ -317,7 +318,7 @@ mod tests {
         assert_eq!(patched(PatchKind::Merge, target, patch), json!({"a": {"c": [3]}, "d": 1, "e": {"g": 1}}));
     }
 
-    /// Found by fuzzing: a move out of an escaped name was undone in part, and one into the value itself could not be.
+    /// Found by fuzzing: a move out of an escaped name was only partly undone, and one into the value itself could not be undone.
     #[test]
     fn a_json_patch_that_fails_changes_nothing() {
         for to in ["/k/k", ""] {
@@ -448,7 +449,7 @@ mod tests {
             let error = apply(PatchKind::Json, &mut target, &Value::Array(vec![operation; times]));
             error.map_or_else(|error| (error.code, error.message), |()| (200, String::new()))
         };
-        // The document goes into itself, again and again.
+        // The document is copied into itself repeatedly.
         let (code, message) = refusal(json!({"op": "copy", "from": "", "path": "/a/c"}), 60);
         assert!(code == 422 && message.contains("more than 100 levels deep"), "{code} {message}");
         let wide = json!([

@@ -11,7 +11,7 @@ pub(crate) use validation::{check_selector, validate};
 
 use serde_json::{Value, json};
 
-/// Sets a condition; keeps lastTransitionTime while the status stays.
+/// Sets a condition; keeps lastTransitionTime if the status is unchanged.
 pub(crate) fn set_condition(pod: &mut Value, mut condition: Value, now: &str) {
     let status = &mut pod["status"];
     if !status["conditions"].is_array() {

@@ -1,6 +1,6 @@
-//! A seeded generator for names, uids and the dice of faults.
+//! A seeded generator for names, UIDs and faults.
 
-/// A generator that a seed determines.
+/// A generator that is determined by its seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(fastrand::Rng);
 

@@ -1,4 +1,4 @@
-//! Answers of HTTP, and the headers that say in which form they are wanted.
+//! HTTP responses, and the request headers that determine their form.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 
-/// The body of an answer: all at once, or as it comes.
+/// The body of a response: all at once, or streamed.
 pub(crate) enum Body {
     Full(Option<Bytes>),
     Stream(Pin<Box<dyn Stream<Item = Result<Bytes, io::Error>> + Send>>),
@@ -49,10 +49,10 @@ impl http_body::Body for Body {
     }
 }
 
-/// An answer.
+/// A response.
 pub(crate) type Reply = Response<Body>;
 
-/// A header as text; empty if it is absent or no text.
+/// A header as text; empty if it is absent or not text.
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> &'a str {
     headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
 }
@@ -67,27 +67,27 @@ pub(crate) fn content_type(headers: &HeaderMap) -> &str {
     header(headers, &CONTENT_TYPE)
 }
 
-/// An answer whose bytes are there.
+/// A response with these bytes.
 pub(crate) fn full(code: StatusCode, content_type: &'static str, bytes: Bytes) -> Reply {
     reply(code, content_type, Body::Full(Some(bytes)))
 }
 
-/// An answer of JSON bytes.
+/// A response with JSON bytes.
 pub(crate) fn json_bytes(code: StatusCode, bytes: Bytes) -> Reply {
     full(code, "application/json", bytes)
 }
 
-/// An answer of a JSON value.
+/// A response with a JSON value.
 pub(crate) fn json(code: StatusCode, value: &Value) -> Reply {
     json_bytes(code, Bytes::from(value.to_string()))
 }
 
-/// An answer that is produced while it is sent.
+/// A response that is produced while it is sent.
 pub(crate) fn streamed(stream: impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static) -> Reply {
     reply(StatusCode::OK, "application/json", Body::Stream(Box::pin(stream)))
 }
 
-/// A refusal.
+/// An error response.
 pub(crate) fn refusal(error: &ApiError) -> Reply {
     let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut reply = json(code, &error.status());

@@ -1,4 +1,4 @@
-//! What a request asks for: verb, resource, name, subresource and query.
+//! A parsed request: verb, resource, name, subresource and query.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use http::{Method, Uri};
 
 use crate::resource::{self, PODS, ResourceType};
 
-/// Subresources of pods that their containers answer, by way of the kubelet.
+/// Subresources of pods that their containers answer, through the kubelet.
 const OF_CONTAINERS: [&str; 5] = ["log", "exec", "attach", "portforward", "proxy"];
 
 /// The API verb.
@@ -46,7 +46,7 @@ impl Verb {
     }
 }
 
-/// Requests that are counted, failed and authorised alike.
+/// A class of requests, which are counted, failed and authorised in the same way.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestClass {
     /// The verb.
@@ -72,7 +72,7 @@ impl std::fmt::Display for RequestClass {
     }
 }
 
-/// The query parameters, decoded. A repeated key keeps its first value, but for `dryRun` that makes no difference.
+/// The query parameters, decoded. Of a repeated key, the first value is kept; only for `dryRun` could that make a difference.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query(BTreeMap<String, String>);
 
@@ -151,15 +151,15 @@ impl ApiRequest {
     }
 }
 
-/// Where a request leads.
+/// The route of a request.
 #[derive(Debug)]
 pub(crate) enum Route {
     Api(ApiRequest),
-    /// Everything else: discovery, health, version, and paths that do not exist.
+    /// Everything else: discovery, health, version, and unknown paths.
     Path(String),
     /// A served resource, but no verb for this method.
     NoVerb,
-    /// What only a container that runs could answer.
+    /// Something that only a running container could answer.
     Container {
         namespace: String,
         pod: String,
@@ -168,7 +168,7 @@ pub(crate) enum Route {
     },
 }
 
-/// Finds out what a request asks for.
+/// Finds the route of a request.
 pub(crate) fn route(method: &Method, uri: &Uri) -> Route {
     let path = uri.path();
     let elsewhere = || Route::Path(path.to_owned());

@@ -9,15 +9,15 @@ pub(crate) use table::{EVENT_SOURCE, POD_NODE_NAME, POD_PHASE, RESOURCES};
 pub(crate) enum Access {
     /// All verbs.
     Full,
-    /// get, list and watch: nothing in the sandbox would act on a created object, but the scheduler reads it.
+    /// get, list and watch: nothing in the sandbox would act on a created object, but the scheduler reads the kind.
     ReadOnly,
-    /// create only, nothing is stored (reviews and bindings).
+    /// create only, and nothing is stored (reviews and bindings).
     CreateOnly,
-    /// get and list of what is worked out when it is asked for (metrics).
+    /// get and list, computed on request (metrics).
     Derived,
 }
 
-/// Where a resource's objects live. Two resources may be views of one store (events).
+/// The store of a resource's objects. Two resources may be views of one store (events).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId(pub(crate) u8);
 
@@ -35,7 +35,7 @@ pub(crate) struct ResourceType {
     pub access: Access,
     pub subresources: &'static [&'static str],
     pub store: StoreId,
-    /// Supported field selectors beside metadata.name and metadata.namespace: label and JSON pointer.
+    /// Supported field selectors in addition to metadata.name and metadata.namespace: label and JSON pointer.
     pub fields: &'static [(&'static str, &'static str)],
     /// `metadata.generation` counts changes of the spec.
     pub has_generation: bool,
@@ -43,16 +43,16 @@ pub(crate) struct ResourceType {
     pub create_on_update: bool,
     /// PUT without resourceVersion is allowed.
     pub unconditional_update: bool,
-    /// What the name of an object must look like.
+    /// The rule for the name of an object.
     pub name_rule: NameRule,
 }
 
-/// What the name of an object must look like.
+/// The rule for the name of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NameRule {
     Subdomain,
     Label,
-    /// Whatever can stand in a path.
+    /// Anything that is possible in a path.
     PathSegment,
 }
 
@@ -83,12 +83,12 @@ impl ResourceType {
         }
     }
 
-    /// Whether this row has no store of its own: a second view of one, or nothing is stored.
+    /// Whether this row has no store of its own, because it is a second view of one, or nothing is stored.
     pub(crate) fn is_view_or_unstored(&self) -> bool {
         self.store == NO_STORE || !std::ptr::eq(stored_as(self.store), self)
     }
 
-    /// Whether it shows events as events.k8s.io/v1 does, and not as they are stored.
+    /// Whether it shows events in the form of events.k8s.io/v1, not as they are stored.
     pub(crate) fn is_new_event(&self) -> bool {
         self.store == EVENTS && !self.group.is_empty()
     }
@@ -104,7 +104,7 @@ impl ResourceType {
     }
 }
 
-/// Pods: the store that binding, kubelets and history look at.
+/// Pods: the store that binding, kubelets and history read.
 pub const PODS: StoreId = StoreId(0);
 /// Nodes.
 pub const NODES: StoreId = StoreId(1);
@@ -128,9 +128,9 @@ pub(crate) const CONTROLLER_REVISIONS: StoreId = StoreId(29);
 pub(crate) const LIMIT_RANGES: StoreId = StoreId(24);
 /// Read by the admission of pods.
 pub(crate) const RUNTIME_CLASSES: StoreId = StoreId(25);
-/// Asked before a pod is bound.
+/// Called before a pod is bound.
 pub(crate) const VALIDATING_WEBHOOKS: StoreId = StoreId(31);
-/// Where webhooks that name a Service are reached.
+/// The addresses of webhooks that name a Service.
 pub(crate) const ENDPOINT_SLICES: StoreId = StoreId(32);
 /// Resources without a store.
 const NO_STORE: StoreId = StoreId(255);
@@ -142,7 +142,7 @@ pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static 
     RESOURCES.iter().find(|r| r.group == group && r.version == version && r.plural == plural)
 }
 
-/// The resource whose form is the stored one.
+/// The resource with the stored form.
 pub(crate) fn stored_as(store: StoreId) -> &'static ResourceType {
     RESOURCES.iter().find(|r| r.store == store).expect("each store id is that of a row in RESOURCES")
 }

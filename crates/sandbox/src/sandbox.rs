@@ -30,36 +30,36 @@ use crate::volumes;
 use crate::webhooks::Webhooks;
 use crate::workloads;
 
-/// Between two looks for what is too old.
+/// Time between two checks for what is too old.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How a sandbox is set up.
+/// The options of a sandbox.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where to listen; port 0 picks a free one. Loopback only, as nobody is asked who he is.
+    /// The address to listen on; port 0 picks a free one. Loopback only, because there is no authentication.
     pub listen: SocketAddr,
-    /// The version that the API server says it is, such as `v1.36.0`. What it does is the same.
+    /// The version that the API server reports, such as `v1.36.0`. It does not change its behaviour.
     pub version: String,
-    /// Seeds uids, generated names and faults.
+    /// The seed of UIDs, generated names and faults.
     pub seed: u64,
     /// The event log of each resource.
     pub window: Window,
-    /// How long an Event object is kept after its last write, by the sandbox's clock.
+    /// How long an Event object is kept after it was last written, by the sandbox's clock.
     pub event_ttl: Duration,
-    /// Most Event objects kept; the oldest are deleted.
+    /// Maximum number of Event objects; the oldest are deleted.
     pub stored_events_max: usize,
-    /// Most bindings that the history remembers; the oldest are forgotten.
+    /// Maximum number of bindings in the history; the oldest are forgotten.
     pub bind_records_max: usize,
-    /// Between two bookmarks of a watch.
+    /// Time between two bookmarks of a watch.
     pub bookmark_interval: Duration,
     /// The simulated kubelets.
     pub kubelets: KubeletOptions,
-    /// How often the kubelets give each node's conditions a new heartbeat; `None` for never. A thousand nodes that
-    /// beat every ten seconds are a hundred events a second that say nothing.
+    /// How often the kubelets renew the heartbeat of each node's conditions; `None` for never. A thousand nodes with a heartbeat
+    /// every ten seconds mean a hundred events per second without information.
     pub heartbeat: Option<Duration>,
-    /// Whether the status of disruption budgets follows their pods; without, it is what it is written to be.
+    /// Whether the status of disruption budgets follows their pods; otherwise it is whatever is written.
     pub disruption_controller: bool,
-    /// Whether claims are bound, and volumes provisioned for them; without, both are what they are written to be.
+    /// Whether claims are bound, and volumes provisioned for them; otherwise both are whatever is written.
     pub volume_binder: bool,
 }
 
@@ -87,20 +87,20 @@ impl Default for Options {
     }
 }
 
-/// Why a sandbox does not start.
+/// Why a sandbox did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// The address is no loopback address.
+    /// The address is not a loopback address.
     #[error(
         "the sandbox asks nobody who he is, so it listens on loopback only: {0} is not a loopback address; use 127.0.0.1:PORT"
     )]
     NotLoopback(SocketAddr),
-    /// The address cannot be listened on.
+    /// Listening on the address failed.
     #[error("cannot listen on {address}: {source}; choose another port, or port 0 for a free one")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -118,7 +118,7 @@ impl Sandbox {
     /// Starts the API server and the simulated controllers on the current tokio runtime.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// Listening on the address failed.
     pub fn start(options: Options) -> BoxFuture<'static, Result<Sandbox, SandboxError>> {
         Self::begin(options).boxed()
     }
@@ -167,7 +167,7 @@ impl Sandbox {
         Ok(Sandbox { address, server, kubelets, tasks })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -177,7 +177,7 @@ impl Sandbox {
         format!("http://{}", self.address)
     }
 
-    /// A kubeconfig that leads here.
+    /// A kubeconfig for this sandbox.
     pub fn kubeconfig(&self) -> String {
         format!(
             "apiVersion: v1\n\
@@ -200,16 +200,16 @@ impl Sandbox {
         )
     }
 
-    /// Direct access to the objects, past HTTP and faults, through the same rules.
+    /// Direct access to the objects, without HTTP and faults, but with the same rules.
     pub fn objects(&self) -> Objects {
         Objects::new(Arc::clone(&self.server.api))
     }
 
-    /// Adds `count` nodes of a shape, named by index from `first`.
+    /// Adds `count` nodes with a shape, named by index from `first`.
     pub fn add_nodes(&self, first: usize, count: usize, shape: &NodeShape) {
         for index in first..first + count {
             let node: Value = nodes::node_manifest_of(index, shape);
-            // A node of this name is there already: what was wanted.
+            // A node with this name already exists, which is what was wanted.
             let _ = self.objects().create(node);
         }
     }
@@ -219,12 +219,12 @@ impl Sandbox {
         &self.server.faults
     }
 
-    /// What was bound and asked.
+    /// The bindings and requests so far.
     pub fn history(&self) -> &History {
         &self.server.history
     }
 
-    /// What is denied.
+    /// The denials.
     pub fn access(&self) -> &Access {
         &self.server.access
     }
@@ -234,7 +234,7 @@ impl Sandbox {
         &self.kubelets
     }
 
-    /// Sets the sandbox's clock forward: what expires by then is gone when this returns. Delays of kubelets and
+    /// Sets the sandbox's clock forward: everything that expires by then is gone when this returns. Delays of kubelets and
     /// controllers are not shortened.
     pub fn advance(&self, by: Duration) {
         let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
@@ -251,13 +251,13 @@ impl Sandbox {
     }
 
     /// The nodes whose pods request more than is allocatable, with the resource: empty unless several schedulers
-    /// raced or one of them miscounts. Pods that ended take nothing.
+    /// race or one of them miscounts. Finished pods do not count.
     pub fn overcommitted_nodes(&self) -> Vec<(String, String)> {
         self.server.api.store.read(kubelet::overcommitted)
     }
 
-    /// Waits until a part of it ends though it was not shut down, which none should: what is asked of that part stays undone from
-    /// then on. Says which, and why.
+    /// Waits until a part of it ends although it was not shut down, which should never happen: that part's work is not done from
+    /// then on. Says which part, and why.
     pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
         let mut failure = self.tasks.failure.subscribe();
         async move {
@@ -269,14 +269,14 @@ impl Sandbox {
         }
     }
 
-    /// Stops: watches end cleanly, requests under way are answered, then everything is gone.
+    /// Stops it: watches end cleanly, requests in progress are answered, then everything is dropped.
     pub async fn shutdown(mut self) {
         self.server.shutdown.send_replace(true);
         while self.tasks.running.join_next().await.is_some() {}
     }
 }
 
-/// Drops what is too old, now and then: writes do it too, but there may be none.
+/// Drops what is too old, from time to time: writes do it too, but there may be none.
 async fn expire(api: Arc<Api>, mut shutdown: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -292,7 +292,7 @@ async fn expire(api: Arc<Api>, mut shutdown: watch::Receiver<bool>) {
 struct Tasks {
     running: JoinSet<()>,
     shutdown: watch::Receiver<bool>,
-    /// The first that ended before its time.
+    /// The first one that ended prematurely.
     failure: watch::Sender<Option<String>>,
 }
 

@@ -1,4 +1,4 @@
-//! Label and field selectors as they stand in a query string.
+//! Label and field selectors, as written in a query string.
 
 use crate::error::ApiError;
 
@@ -9,7 +9,7 @@ enum LabelRequirement {
     NotIn(String, Vec<String>),
     Exists(String),
     Absent(String),
-    /// `key > n` and `key < n`: kept for completeness, as upstream has them.
+    /// `key > n` and `key < n`: kept for completeness, since upstream has them.
     Greater(String, i64),
     Less(String, i64),
 }
@@ -47,7 +47,7 @@ impl LabelSelector {
     }
 
     /// From the structured form in an object (`matchLabels`, `matchExpressions`).
-    /// An absent selector matches nothing, an empty one everything: the caller decides on absence.
+    /// An absent selector matches nothing and an empty one everything; absence is left to the caller.
     pub(crate) fn from_object(selector: &serde_json::Value) -> LabelSelector {
         let mut requirements = Vec::new();
         if let Some(labels) = selector["matchLabels"].as_object() {
@@ -76,7 +76,7 @@ impl LabelSelector {
         LabelSelector { requirements }
     }
 
-    /// Whether nothing is asked.
+    /// Whether there are no requirements.
     pub(crate) fn is_empty(&self) -> bool {
         self.requirements.is_empty()
     }
@@ -210,7 +210,7 @@ pub(crate) fn check_label_key(key: &str) -> Result<(), String> {
         .to_owned())
 }
 
-/// At most 63 characters of the label alphabet, or nothing.
+/// At most 63 characters of the label alphabet, possibly none.
 pub(crate) fn check_label_value(value: &str) -> Result<(), String> {
     if value.is_empty() || (value.len() <= 63 && is_label_word(value)) {
         return Ok(());
@@ -270,7 +270,7 @@ enum Field {
 }
 
 impl FieldSelector {
-    /// Parses `a=b,c!=d`; `known` are the field labels beside `metadata.name` and `metadata.namespace`.
+    /// Parses `a=b,c!=d`; `known` are the field labels other than `metadata.name` and `metadata.namespace`.
     pub(crate) fn parse(
         text: &str,
         known: &[(&'static str, &'static str)],
@@ -299,7 +299,7 @@ impl FieldSelector {
         Ok(FieldSelector { requirements })
     }
 
-    /// Whether nothing is asked.
+    /// Whether there are no requirements.
     pub(crate) fn is_empty(&self) -> bool {
         self.requirements.is_empty()
     }
@@ -336,7 +336,7 @@ fn split_unescaped(text: &str) -> Vec<&str> {
     terms
 }
 
-/// The label, whether it is to be equal, and the value as it stands there: whatever operator comes first divides them.
+/// The label, whether the values must be equal, and the value as written, split at the first operator.
 fn split_term(term: &str) -> Option<(&str, bool, &str)> {
     let at = term.find('=')?;
     let (label, rest) = term.split_at(at);
@@ -357,7 +357,7 @@ fn unescape(value: &str) -> Result<String, String> {
                 Some(other) => return Err(format!("invalid escape sequence: \\{other}")),
                 None => return Err("invalid escape sequence: \\".to_owned()),
             },
-            // Go shows the number of the character.
+            // Go shows the character's code.
             ',' | '=' => return Err(format!("unescaped character in value: {}", u32::from(c))),
             c => out.push(c),
         }

@@ -26,7 +26,7 @@ pub(crate) struct Server {
     pub shutdown: watch::Sender<bool>,
 }
 
-/// Waits for shutdown; also when the sandbox is dropped.
+/// Waits for shutdown, or until the sandbox is dropped.
 pub(crate) async fn until_down(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|down| *down).await;
 }

@@ -1,8 +1,8 @@
 //! All objects, one global resourceVersion, and for each store a bounded log of events.
 //!
 //! Written by the API handlers and the simulated controllers, each in one short critical section; read by lists
-//! and watches, which take `Arc`s out and work on them outside of the lock. Watches *pull* from the log, so that
-//! a slow watcher costs nothing: when the log has moved on without it, it is told 410, as upstream does.
+//! and watches, which take out `Arc`s and work on them outside of the lock. Watches *pull* from the log, so that
+//! a slow watcher costs nothing: if the log has moved on without it, it gets a 410, as upstream.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -34,25 +34,25 @@ pub(crate) struct Event {
     /// The version before, for modifications and deletions.
     pub previous: Option<Arc<Object>>,
     pub at: Instant,
-    /// When it happened by the sandbox's clock.
+    /// When it happened, by the sandbox's clock.
     logged: Timestamp,
 }
 
 /// Bounds of the event log of one store: a watch older than that is told 410.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
-    /// Most events kept.
+    /// Maximum number of events kept.
     pub events_max: usize,
-    /// Most bytes of object versions kept.
+    /// Maximum size of the object versions kept, in bytes.
     pub bytes_max: usize,
     /// Older events are dropped, as the compaction of a real cluster's etcd does.
     pub age_max: Duration,
 }
 
-/// How long and how many Event objects are kept.
+/// How long Event objects are kept, and how many.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Retention {
-    /// Since the last write of each, as the lease that etcd keeps for it.
+    /// Since each one was last written, like the lease that etcd has for it.
     pub age_max: Duration,
     pub count_max: usize,
 }
@@ -66,7 +66,7 @@ struct WrittenEvent {
     name: Box<str>,
 }
 
-/// Entries of [`Transaction::written_events`] beside one for each Event, before those of older versions are dropped.
+/// Number of entries of [`Transaction::written_events`] in excess of one for each Event, at which those of older versions are dropped.
 const STALE_WRITES_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
@@ -75,9 +75,9 @@ struct Table {
     count: usize,
     log: VecDeque<Event>,
     log_bytes: usize,
-    /// The version of the last event that left the log: who has not seen it has missed it.
+    /// The version of the last event that left the log: a watch that has not seen it has missed it.
     floor: u64,
-    /// Nobody may begin before this version, though he may have missed nothing.
+    /// No watch may begin before this version, even if it has missed nothing.
     compacted: u64,
 }
 
@@ -91,11 +91,11 @@ pub(crate) struct Transaction {
     dirty: u64,
     clock: Clock,
     retention: Retention,
-    /// The writes of Events in their order; of each Event the last one counts.
+    /// The writes of Events, in order; of each Event only the last one counts.
     written_events: VecDeque<WrittenEvent>,
 }
 
-/// What the store holds: what must not grow with what has come and gone.
+/// The amounts that the store holds, which must not grow with what has come and gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
     /// Stored objects of all kinds.
@@ -104,7 +104,7 @@ pub struct Held {
     pub object_bytes: usize,
     /// Entries of the event logs.
     pub log_events: usize,
-    /// Object versions that the logs keep, by weight.
+    /// Total size of the object versions that the logs keep.
     pub log_bytes: usize,
     /// Writes that the expiry of Events remembers.
     pub event_writes: usize,
@@ -121,7 +121,7 @@ pub(crate) struct Store {
     signals: Vec<watch::Sender<u64>>,
 }
 
-/// Asked for a version that the log does not reach any more.
+/// The requested version is no longer in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooOld {
     pub asked: u64,
@@ -159,7 +159,7 @@ impl Store {
         work(&self.lock())
     }
 
-    /// Reads and writes in one critical section; watchers are woken after it.
+    /// Reads and writes in one critical section, after which watchers are woken.
     pub(crate) fn write<R>(&self, work: impl FnOnce(&mut Transaction) -> R) -> R {
         let mut state = self.lock();
         let result = work(&mut state);
@@ -196,7 +196,7 @@ impl Transaction {
         &self.tables[usize::from(store.0)]
     }
 
-    /// How many objects the store holds.
+    /// The number of objects that the store holds.
     pub(crate) fn count(&self, store: StoreId) -> usize {
         self.table(store).count
     }
@@ -214,7 +214,7 @@ impl Transaction {
         one.flatten().into_iter().chain(all.into_iter().flatten()).flat_map(|names| names.values())
     }
 
-    /// Stores a new object or a new version of one: sets resourceVersion, logs the event.
+    /// Stores a new object, or a new version of one: sets resourceVersion, and logs the event.
     pub(crate) fn put(&mut self, store: StoreId, mut value: Value) -> Arc<Object> {
         self.version += 1;
         let version = self.version;
@@ -243,7 +243,7 @@ impl Transaction {
         object
     }
 
-    /// Removes an object; gives its last state under the version of the deletion.
+    /// Removes an object; returns its last state, with the version of the deletion.
     pub(crate) fn remove(&mut self, store: StoreId, namespace: &str, name: &str) -> Option<Arc<Object>> {
         let table = &mut self.tables[usize::from(store.0)];
         let names = table.objects.get_mut(namespace)?;
@@ -258,7 +258,7 @@ impl Transaction {
         Some(object)
     }
 
-    /// Deletes the Events whose time is over, and the oldest of too many.
+    /// Deletes the Events that have expired, and the oldest if there are too many.
     fn expire_events(&mut self) {
         let Retention { age_max, count_max } = self.retention;
         let is_last = |state: &Transaction, written: &WrittenEvent| {
@@ -300,11 +300,11 @@ impl Transaction {
     pub(crate) fn advance(&mut self, by: SignedDuration) {
         self.clock.advance(by);
         self.expire();
-        // Whoever works by the clock looks at it again.
+        // Tasks that depend on the clock check it again.
         self.dirty = u64::MAX;
     }
 
-    /// What is held.
+    /// The amounts that are held.
     pub(crate) fn held(&self) -> Held {
         let mut held = Held { event_writes: self.written_events.len(), ..Held::default() };
         for table in &self.tables {
@@ -326,7 +326,7 @@ impl Transaction {
         self.trim(usize::from(store.0));
     }
 
-    /// Drops what is outside of the window of a log.
+    /// Drops everything outside of the window of a log.
     fn trim(&mut self, index: usize) {
         let (window, now) = (self.window, self.clock.now());
         let table = &mut self.tables[index];
@@ -343,8 +343,8 @@ impl Transaction {
         }
     }
 
-    /// Forgets all events of a store, as etcd's compaction does. A version of its own makes sure that everything
-    /// that a client has seen is too old to begin at; watches that have missed nothing go on.
+    /// Forgets all events of a store, as etcd's compaction does. A separate version ensures that everything
+    /// that a client has seen is too old to begin at; watches that have missed nothing continue.
     pub(crate) fn compact(&mut self, store: StoreId) {
         self.version += 1;
         let version = self.version;
@@ -363,7 +363,7 @@ impl Transaction {
         if version < floor { Err(TooOld { asked: version, floor }) } else { Ok(()) }
     }
 
-    /// At most `max` events after `cursor` (and not after `until`, when given), and the cursor to go on from.
+    /// At most `max` events after `cursor` (and not after `until`, if given), and the cursor to continue from.
     pub(crate) fn events_after(
         &self,
         store: StoreId,
@@ -404,7 +404,7 @@ impl Transaction {
         Snapshot { version: self.version, objects }
     }
 
-    /// The objects that pass `keep`, as they were at an older version: the log is rolled back.
+    /// The objects that passed `keep` at an older version, found by rolling back the log.
     pub(crate) fn snapshot_at(
         &self,
         store: StoreId,
@@ -435,7 +435,7 @@ impl Transaction {
         Ok(Snapshot { version, objects })
     }
 
-    /// The version that the store had `events_back` of its events ago, as far as the log reaches.
+    /// The version of the store `events_back` of its events ago, as far as the log reaches.
     pub(crate) fn version_before(&self, store: StoreId, events_back: usize) -> u64 {
         let table = self.table(store);
         match table.log.len().checked_sub(events_back) {
@@ -445,7 +445,7 @@ impl Transaction {
         }
     }
 
-    /// Gives an object what the API server gives at creation: uid, creationTimestamp.
+    /// Sets what the API server sets at creation: uid, creationTimestamp.
     pub(crate) fn stamp(&mut self, value: &mut Value) {
         let meta = &mut value["metadata"];
         meta["uid"] = Value::from(self.random.uuid());
@@ -453,7 +453,7 @@ impl Transaction {
     }
 }
 
-/// How long ago something was, by the clock; nothing, if the clock was set back.
+/// How long ago something was, by the clock; zero if the clock was set back.
 fn age(at: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(at)).unwrap_or_default()
 }

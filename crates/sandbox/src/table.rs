@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::resource::ResourceType;
 use crate::time;
 
-/// Name, type, and whether it is shown with `-o wide` only.
+/// Name, type, and whether it is only shown with `-o wide`.
 type Column = (&'static str, &'static str, bool);
 
 const POD: &[Column] = &[
@@ -272,7 +272,7 @@ fn has_condition(object: &Value, kind: &str) -> bool {
     list(&object["status"]["conditions"]).iter().any(|c| c["type"] == kind && c["status"] == "True")
 }
 
-/// The status word of a pod: its phase, unless a reason, a container or a deletion says more.
+/// The status of a pod, in a word: its phase, unless a reason, a container or a deletion says more.
 fn pod(pod: &Value, name: String, age: String) -> Vec<Value> {
     let (spec, status) = (&pod["spec"], &pod["status"]);
     let phase = text(&status["phase"]);

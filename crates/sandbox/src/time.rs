@@ -1,8 +1,8 @@
-//! Timestamps as the API writes them, and ages as kubectl shows them.
+//! Timestamps in the API's format, and ages in kubectl's.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The sandbox's clock: the system's, and as far ahead as it was told to be.
+/// The sandbox's clock: the system's, set forward by some amount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Clock {
     ahead: SignedDuration,
@@ -13,7 +13,7 @@ impl Clock {
         Timestamp::now().saturating_add(self.ahead).unwrap_or(Timestamp::MAX)
     }
 
-    /// As the API writes it.
+    /// In the API's format.
     pub(crate) fn now_seconds(self) -> String {
         format_seconds(self.now())
     }
@@ -28,12 +28,12 @@ pub(crate) fn now_seconds() -> String {
     Clock::default().now_seconds()
 }
 
-/// Seconds precision, as `metav1.Time` has it.
+/// With a precision of seconds, like `metav1.Time`.
 pub(crate) fn format_seconds(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// The age of an RFC 3339 timestamp in the style of `kubectl get`, `<unknown>` if there is none.
+/// The age of an RFC 3339 timestamp, in the style of `kubectl get`; `<unknown>` if there is none.
 pub(crate) fn age(timestamp: Option<&str>, now: Timestamp) -> String {
     match timestamp.and_then(|t| t.parse::<Timestamp>().ok()) {
         Some(at) => human_duration(now.duration_since(at).as_secs()),
@@ -41,7 +41,7 @@ pub(crate) fn age(timestamp: Option<&str>, now: Timestamp) -> String {
     }
 }
 
-/// Two significant units at most, coarser the older (the steps of `duration.HumanDuration`).
+/// At most two significant units, the coarser the older (the steps of `duration.HumanDuration`).
 fn human_duration(seconds: i64) -> String {
     let two = |a: i64, a_unit: char, b: i64, b_unit: char| {
         if b == 0 { format!("{a}{a_unit}") } else { format!("{a}{a_unit}{b}{b_unit}") }

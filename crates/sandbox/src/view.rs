@@ -1,4 +1,4 @@
-//! The form in which a client sees stored objects: its API version, tables, or metadata only.
+//! The form in which a client sees stored objects: its API version, as tables, or only metadata.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::resource::ResourceType;
 use crate::table;
 use crate::time::Clock;
 
-/// How much of the object stands beside each row of a table.
+/// How much of the object is included in each row of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Include {
     Nothing,
@@ -26,12 +26,12 @@ enum Shape {
     Table(Include),
 }
 
-/// The form of the answers to one request.
+/// The form of the response to a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View {
     resource: &'static ResourceType,
     shape: Shape,
-    /// What ages are measured by.
+    /// The clock for ages.
     clock: Clock,
 }
 
@@ -79,7 +79,7 @@ impl View {
         matches!(self.shape, Shape::Table(_))
     }
 
-    /// One object, given as stored bytes, in this form (a table has then one row).
+    /// One object, given as stored bytes, in this form (as a table it has one row).
     pub(crate) fn object(&self, stored: &Bytes, with_columns: bool) -> Bytes {
         if self.is_stored_form() {
             return stored.clone();
@@ -136,7 +136,7 @@ impl View {
         json!({ "cells": cells, "object": object })
     }
 
-    /// The opening of a list, up to its first item.
+    /// The beginning of a list, up to its first item.
     pub(crate) fn list_head(&self, metadata: &Value) -> String {
         match self.shape {
             Shape::Table(_) => format!(

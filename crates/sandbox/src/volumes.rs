@@ -1,8 +1,8 @@
 //! Claims and volumes: a simulated binder, and a provisioner for every storage class that names one.
 //!
-//! A claim is bound to the volume that it names or that names it, else to the smallest that fits, else to one made for
-//! it: at once, or when the scheduler has chosen a node where its class waits for the first consumer. A made volume is
-//! reachable from the zone of that node, as most disks of clouds are.
+//! A claim is bound to the volume that it names or that names it, else to the smallest that fits, else to one provisioned for
+//! it: at once, or, if its class waits for the first consumer, when the scheduler has chosen a node. A provisioned volume is
+//! reachable from the zone of that node, like most cloud disks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use crate::selectors::LabelSelector;
 use crate::server::until_down;
 use crate::store::{Change, Transaction};
 
-/// Changes are gathered for so long before they are acted on.
+/// How long changes are gathered before they are acted on.
 const GATHER: Duration = Duration::from_millis(2);
-/// Events taken from a log at once.
+/// Maximum number of events taken from a log at once.
 const BATCH_EVENTS: usize = 1024;
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const ZONE: &str = "topology.kubernetes.io/zone";
-/// Classes of volumes that an administrator makes.
+/// The provisioner of classes whose volumes an administrator creates.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
 /// Namespace and name.
@@ -58,7 +58,7 @@ struct Binder {
 }
 
 impl Binder {
-    /// One pass; false when nothing had changed.
+    /// One pass; false if nothing had changed.
     fn step(&mut self, tx: &mut Transaction) -> bool {
         let claims = self.follow(tx, CLAIMS);
         let volumes = self.follow(tx, VOLUMES);
@@ -103,7 +103,7 @@ impl Binder {
         !(claims.is_empty() && volumes.is_empty() && classes.is_empty())
     }
 
-    /// What changed in a store since the last time, in its last state.
+    /// What has changed in a store since the last time, in its latest state.
     fn follow(&mut self, tx: &Transaction, store: StoreId) -> BTreeMap<Key, Option<Value>> {
         let cursor = self.cursors.entry(store).or_default();
         match tx.events_after(store, *cursor, BATCH_EVENTS, None) {
@@ -116,7 +116,7 @@ impl Binder {
                 events.iter().map(last).collect()
             }
             Err(_) => {
-                // The log has moved on: begin with what is there.
+                // The log has moved on: start from the current state.
                 *cursor = tx.version();
                 if store == CLAIMS {
                     self.waiting.clear();
@@ -150,7 +150,7 @@ impl Binder {
         if class["volumeBindingMode"] == "WaitForFirstConsumer" && node.is_none() {
             return;
         }
-        // Where the scheduler has chosen a node, it has found no volume for the claim.
+        // If the scheduler has chosen a node, it has found no volume for the claim.
         let fitting = if node.is_none() { self.smallest(&claim) } else { None };
         let provisioner = class["provisioner"].as_str().filter(|p| *p != NO_PROVISIONER);
         if let Some(volume) = fitting {
@@ -164,7 +164,7 @@ impl Binder {
         }
     }
 
-    /// The smallest free volume that has what the claim asks for.
+    /// The smallest free volume that satisfies the claim.
     fn smallest(&self, claim: &Value) -> Option<Value> {
         let wanted = &claim["spec"];
         let size = |capacity: &Value| Quantity::of(&capacity["storage"]).unwrap_or_default();
@@ -191,7 +191,7 @@ impl Binder {
         self.free.values().filter(fits).min_by_key(|volume| size(&volume["spec"]["capacity"])).cloned()
     }
 
-    /// Binds both to each other.
+    /// Binds a claim and a volume to each other.
     fn tie(&mut self, tx: &mut Transaction, mut claim: Value, mut volume: Value) {
         let name = volume["metadata"]["name"].clone();
         volume["spec"]["claimRef"] = json!({
@@ -214,7 +214,7 @@ impl Binder {
     }
 }
 
-/// Whether a volume is meant for this claim, or for another; `None` if for nobody.
+/// Whether a volume is meant for this claim, or for another one; `None` if for no claim.
 fn is_for(volume: &Value, claim: &Value) -> Option<bool> {
     let reference = volume["spec"].get("claimRef").filter(|reference| !reference.is_null())?;
     let meta = &claim["metadata"];
@@ -222,7 +222,7 @@ fn is_for(volume: &Value, claim: &Value) -> Option<bool> {
     Some(reference["namespace"] == meta["namespace"] && reference["name"] == meta["name"] && same_uid)
 }
 
-/// A volume made for a claim, reachable from a zone if one is given.
+/// A volume provisioned for a claim, reachable from a zone if one is given.
 fn provisioned(claim: &Value, class: &Value, zone: &Value) -> Value {
     let uid = claim["metadata"]["uid"].as_str().unwrap_or_default();
     let mut volume = json!({
@@ -247,7 +247,7 @@ fn provisioned(claim: &Value, class: &Value, zone: &Value) -> Value {
     volume
 }
 
-/// What becomes of the volume of a claim that is gone: its reclaim policy says.
+/// Handles the volume of a claim that is gone, according to its reclaim policy.
 fn release(tx: &mut Transaction, (namespace, name): &Key) {
     let bound: Vec<Value> = tx
         .iter(VOLUMES, None)
@@ -257,7 +257,7 @@ fn release(tx: &mut Transaction, (namespace, name): &Key) {
             volume["status"]["phase"] == "Bound"
                 && reference["namespace"] == **namespace
                 && reference["name"] == **name
-                // A claim of the same name may have come meanwhile.
+                // A claim with the same name may have been created in the meantime.
                 && tx.get(CLAIMS, namespace, name).is_none_or(|claim| *claim.uid != *reference["uid"].as_str().unwrap_or_default())
         })
         .collect();

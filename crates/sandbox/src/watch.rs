@@ -1,4 +1,4 @@
-//! Watches: each pulls from the event log at its own pace and selects what its client asked for.
+//! Watches: each pulls from the event log at its own pace and selects what its client requested.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,13 +22,13 @@ use crate::server::until_down;
 use crate::store::{Change, Event, Store, TooOld};
 use crate::view::View;
 
-/// Events taken from the log at once: bounds the time in the lock and the size of one chunk.
+/// Maximum number of events taken from the log at once: bounds the time under the lock and the size of one chunk.
 const BATCH_EVENTS_MAX: usize = 512;
-/// Bytes of one chunk after which no further event is added to it.
+/// Size of a chunk, in bytes, beyond which no further event is added to it.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// The length of a watch without `timeoutSeconds`: 30 minutes, and up to as much again, as upstream has it.
+/// The duration of a watch without `timeoutSeconds`: 30 minutes, and up to as much again, as upstream.
 const DEFAULT_TIMEOUT_S: u64 = 1800;
-/// A longer `timeoutSeconds` is cut to this.
+/// A longer `timeoutSeconds` is reduced to this.
 const TIMEOUT_MAX_S: u64 = 7 * 24 * 3600;
 
 /// Where a watch begins.
@@ -36,7 +36,7 @@ const TIMEOUT_MAX_S: u64 = 7 * 24 * 3600;
 enum Start {
     /// With the current objects as ADDED events.
     State,
-    /// As `State`, and the bookmark that says that they are complete.
+    /// Like `State`, with a bookmark that says that they are complete.
     StateWithBookmark,
     /// After this version.
     After(u64),
@@ -51,7 +51,7 @@ pub(crate) struct Watch {
     cursor: u64,
     /// Objects of the initial state that have not been sent yet.
     initial: VecDeque<Arc<Object>>,
-    /// The version that the watch was to begin after is too old: said in the stream, as upstream does.
+    /// The version after which the watch was to begin is too old; reported in the stream, as upstream.
     too_old: Option<TooOld>,
     bookmark_after_initial: bool,
     bookmarks: Option<Duration>,
@@ -67,7 +67,7 @@ pub(crate) struct Watch {
     ended: bool,
 }
 
-/// What a watch needs beside its request.
+/// What a watch needs in addition to its request.
 pub(crate) struct WatchContext<'a> {
     pub store: &'a Arc<Store>,
     pub faults: &'a Faults,
@@ -93,7 +93,7 @@ impl Watch {
             None => 0,
         };
         let store = Arc::clone(context.store);
-        // Subscribed before the state is read: nothing falls between.
+        // Subscribed before the state is read, so that nothing is missed.
         let changed = store.subscribe(resource.store);
         let (cursor, initial, too_old, spread) = store.write(|tx| {
             let spread = tx.random().below(DEFAULT_TIMEOUT_S);
@@ -135,7 +135,7 @@ impl Watch {
         })
     }
 
-    /// The chunks of the answer's body.
+    /// The chunks of the response body.
     pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, io::Error>> + Send {
         futures::stream::unfold(self, |mut watch| async move {
             let chunk = watch.next_chunk().await?;
@@ -196,7 +196,7 @@ impl Watch {
                 Some(Err(io::Error::new(io::ErrorKind::ConnectionReset, "the watch was broken by a fault")))
             }
             WatchEnd::Expire => {
-                // What the client has not seen is really gone: it cannot resume where it was.
+                // The events that the client has not seen are really gone: it cannot resume where it was.
                 let floor = self.store.write(|tx| {
                     tx.compact(self.id);
                     tx.version()
@@ -206,7 +206,7 @@ impl Watch {
         }
     }
 
-    /// Lets late events be late, until the faults end.
+    /// Delays late events, until the faults end.
     async fn delay_if_told(&mut self) {
         let Some((max, dice)) = &mut self.plan.delay else { return };
         let Some(first) = self.store.read(|tx| tx.next_event_at(self.id, self.cursor)) else { return };
@@ -265,7 +265,7 @@ impl Watch {
                 self.write_event(out, "DELETED", &event.object.bytes);
             }
             (true, false) => {
-                // The client sees the object as it last matched, under the version of the change.
+                // The client sees the object as it last matched, with the version of the change.
                 if let Some(previous) = &event.previous {
                     let bytes = previous.bytes_at_version(event.object.version);
                     self.write_event(out, "DELETED", &bytes);

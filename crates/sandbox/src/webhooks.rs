@@ -1,7 +1,7 @@
-//! Validating admission webhooks, asked before a pod is bound: over TLS, with the time-out and the failure policy of each.
+//! Validating admission webhooks, called before a pod is bound: over TLS, with the timeout and the failure policy of each.
 //!
-//! A webhook is reached by its URL, or where the EndpointSlice of its Service leads; connections of HTTP/2 are kept. Selectors and match
-//! conditions are not evaluated: a configuration that has them is asked about every binding.
+//! A webhook is reached by its URL, or through the EndpointSlice of its Service; HTTP/2 connections are kept open. Selectors and match
+//! conditions are not evaluated: a configuration that has them is called for every binding.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,18 +28,18 @@ use crate::error::ApiError;
 use crate::request::{ApiRequest, Verb};
 use crate::resource::{ENDPOINT_SLICES, VALIDATING_WEBHOOKS};
 
-/// Where a webhook does not say.
+/// The timeout if a webhook does not set one.
 const TIMEOUT_DEFAULT_S: u64 = 10;
 
 type Connection = http2::SendRequest<Full<Bytes>>;
 
-/// Connections to webhooks, each by where and how it was made.
+/// Connections to webhooks, by their address and settings.
 #[derive(Debug, Default)]
 pub(crate) struct Webhooks {
     open: Mutex<BTreeMap<Place, Connection>>,
 }
 
-/// Where a webhook is, and by which authority it is known.
+/// The address of a webhook, and the certificate authority that it is verified with.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     address: SocketAddr,
@@ -47,13 +47,13 @@ struct Place {
     authority: String,
 }
 
-/// What a webhook says.
+/// The answer of a webhook.
 enum Verdict {
     Allowed,
     Denied { code: u16, message: String },
 }
 
-/// Asks the webhooks about a request, if they are to be asked about such a one.
+/// Calls the webhooks whose rules match a request.
 pub(crate) async fn review(
     webhooks: &Webhooks,
     api: &Api,
@@ -65,7 +65,7 @@ pub(crate) async fn review(
     if !is_bind {
         return Ok(());
     }
-    // What is no Binding is refused where it is carried out.
+    // A body that is not a Binding is rejected when it is carried out.
     let Some(binding) = binding_in(body, &request.namespace) else { return Ok(()) };
     let configurations = api.store.read(|tx| tx.snapshot(VALIDATING_WEBHOOKS, None, |_| true)).objects;
     for configuration in configurations {
@@ -78,7 +78,7 @@ pub(crate) async fn review(
     Ok(())
 }
 
-/// A Binding as webhooks are shown it: in its namespace.
+/// A Binding as webhooks see it: in its namespace.
 fn binding_in(body: &Bytes, namespace: &str) -> Option<Value> {
     let mut binding = decode::json(body).ok()?;
     let metadata = binding.as_object_mut()?.entry("metadata").or_insert(Value::Null);
@@ -89,7 +89,7 @@ fn binding_in(body: &Bytes, namespace: &str) -> Option<Value> {
     Some(binding)
 }
 
-/// Whether a rule is about such a request.
+/// Whether a rule matches a request.
 fn wants(webhook: &Value, request: &ApiRequest) -> bool {
     let has = |list: &Value, wanted: &str| {
         list.as_array().into_iter().flatten().any(|item| item == wanted || item == "*")
@@ -106,7 +106,7 @@ fn wants(webhook: &Value, request: &ApiRequest) -> bool {
     })
 }
 
-/// Where a client configuration leads, and the path there.
+/// The address and path that a client configuration points to.
 fn place(api: &Api, client: &Value) -> Result<(Place, String), String> {
     let bundle = STANDARD.decode(client["caBundle"].as_str().unwrap_or_default());
     let authority = String::from_utf8(bundle.unwrap_or_default()).unwrap_or_default();
@@ -133,7 +133,7 @@ fn place(api: &Api, client: &Value) -> Result<(Place, String), String> {
 impl Webhooks {
     fn keep(&self, place: &Place, connection: &Connection) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // A certificate that was renewed or a guard that moved leaves nothing behind.
+        // So that no closed connections are left behind when a certificate is renewed or a guard moves.
         open.retain(|_, connection| !connection.is_closed());
         open.insert(place.clone(), connection.clone());
     }
@@ -264,12 +264,12 @@ async fn connect(place: &Place) -> Result<Opened, String> {
     let name = ServerName::try_from(place.server_name.clone()).map_err(|error| error.to_string())?;
     let failed = |error: std::io::Error| format!("tls: {error}");
     let stream = TcpStream::connect(place.address).await.map_err(|error| format!("dial tcp: {error}"))?;
-    // Reviews are small and wanted at once. A socket that refuses this is about to fail anyway.
+    // Reviews are small and must be sent at once. A socket that rejects this is about to fail anyway.
     let _ = stream.set_nodelay(true);
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(failed)?;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2".as_slice());
     let stream = TokioIo::new(stream);
-    // The connections end with their last sender, or when the peer ends them: whoever sends then is told.
+    // The connections end with their last sender, or when the peer closes them: a later send then fails.
     if is_http2 {
         let made = http2::handshake(TokioExecutor::new(), stream).await;
         let (sender, connection) = made.map_err(|error| error.to_string())?;

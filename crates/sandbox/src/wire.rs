@@ -1,7 +1,7 @@
 //! Request bodies in protobuf: kubectl's `create deployment` and all typed Go clients send them.
 //!
-//! One generic decoder walks the wire format by a table of messages (`wire/messages.txt`) and makes the JSON that
-//! the rest of the sandbox works on. Answers are always JSON, which such clients accept as well.
+//! One generic decoder walks the wire format with a table of messages (`wire/messages.txt`) and produces the JSON that
+//! the rest of the sandbox works on. Responses are always JSON, which such clients accept as well.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -11,14 +11,14 @@ use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 
-/// One line a message, `name:` and its fields `number=jsonName/type`. Types: `s` text, `b` boolean, `i` integer,
-/// `B` bytes, another message; `*` before it for a list, `%` for a map from text; the name `+` for a message whose
-/// fields stand in this one. The numbers are those of the `generated.proto` files of k8s.io/api v0.36.3.
+/// One message per line, `name:` and its fields `number=jsonName/type`. Types: `s` text, `b` boolean, `i` integer,
+/// `B` bytes, another message; preceded by `*` for a list, by `%` for a map from text; the name `+` for a message whose
+/// fields are inlined in this one. The numbers are those of the `generated.proto` files of k8s.io/api v0.36.3.
 const MESSAGES: &str = include_str!("wire/messages.txt");
 
-/// What a body in this format begins with.
+/// The prefix of a body in this format.
 const MAGIC: &[u8] = b"k8s\0";
-/// Nothing that Kubernetes has is nested so deeply.
+/// Nothing in Kubernetes is nested this deeply.
 const DEPTH_MAX: usize = 32;
 
 /// A field of a message.
@@ -34,7 +34,7 @@ pub(crate) enum Shape {
     One,
     List,
     Map,
-    /// The fields of the message stand among those of the one that has it.
+    /// The fields of the message are inlined in the one that contains it.
     Inline,
 }
 
@@ -78,7 +78,7 @@ fn parse_field(text: &'static str) -> Option<(u64, Field)> {
     Some((number.parse().ok()?, Field { name, kind, shape }))
 }
 
-/// Why a body in protobuf cannot be read.
+/// Why a protobuf body cannot be read.
 #[derive(Debug, thiserror::Error)]
 enum WireError {
     #[error("it does not begin with \"k8s\"")]
@@ -141,11 +141,11 @@ fn decode_envelope(body: &[u8]) -> Result<Value, WireError> {
     Ok(object)
 }
 
-/// The message of a kind; `None` where the table has none.
+/// The message of a kind; `None` if the table has none.
 pub(crate) fn message_of(api_version: &str, kind: &str) -> Option<&'static str> {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let package = match (group, kind) {
-        // Options travel under the version of what they are for.
+        // Options are sent with the version of what they apply to.
         (_, "DeleteOptions") => "meta",
         ("", _) => "core",
         (group, _) => group.split('.').next().unwrap_or_default(),
@@ -169,7 +169,7 @@ pub(crate) fn unknown_fields(object: &Value, max: usize) -> Vec<String> {
 
 fn find_unknown(message: &'static str, key: &str, value: &Value, path: String, found: &mut Vec<String>) {
     let Some(field) = find_field(message, key) else {
-        // Servers fill it in; the table leaves it out.
+        // Servers fill it in, and the table omits it.
         if path != "metadata.managedFields" {
             found.push(path);
         }
@@ -200,8 +200,8 @@ fn find_unknown(message: &'static str, key: &str, value: &Value, path: String, f
     }
 }
 
-/// All fields of a message as JSON has them, those of messages that stand inline among them. Empty for a message whose JSON is no
-/// object of its fields.
+/// All fields of a message in its JSON form, including those of inlined messages. Empty for a message whose JSON is not an
+/// object with its fields.
 pub(crate) fn fields_of(message: &str) -> Vec<Field> {
     let mut all = Vec::new();
     for field in messages().get(message).into_iter().flat_map(HashMap::values) {
@@ -214,7 +214,7 @@ pub(crate) fn fields_of(message: &str) -> Vec<Field> {
     all
 }
 
-/// A field by its JSON name, also through the messages that stand inline.
+/// A field by its JSON name, also in inlined messages.
 fn find_field(message: &'static str, key: &str) -> Option<Field> {
     let fields = messages().get(message)?.values();
     let direct = fields.clone().find(|f| f.shape != Shape::Inline && f.name == key).copied();
@@ -230,11 +230,11 @@ fn find_field(message: &'static str, key: &str) -> Option<Field> {
 enum Wire<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// 32 and 64 bits fixed: floats, of which no served kind has any.
+    /// Fixed 32 and 64 bits: floats, which no served kind has.
     Fixed,
 }
 
-/// The fields of one message as they stand on the wire.
+/// The fields of one message, as encoded on the wire.
 fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u64, Wire<'_>), WireError>> {
     std::iter::from_fn(move || if rest.is_empty() { None } else { Some(next_field(&mut rest)) })
 }
@@ -300,12 +300,12 @@ fn decode_message(name: &'static str, bytes: &[u8], depth: usize) -> Result<Valu
     let mut object = Map::new();
     for field in fields(bytes) {
         let (number, wire) = field?;
-        // What is not in the table is newer than it, as an unknown field of JSON would be.
+        // A field that is not in the table is newer than the table, as an unknown field in JSON would be.
         let Some(field) = known.get(&number) else { continue };
         match field.shape {
             Shape::One => {
                 let value = decode_value(field.kind, wire, depth)?;
-                // Go writes fields that are not set; in JSON they are left out.
+                // Go encodes fields that are not set; in JSON they are omitted.
                 if !(value.is_null() || value == "") {
                     object.insert(field.name.to_owned(), value);
                 }
@@ -347,7 +347,7 @@ fn decode_value(kind: Kind, wire: Wire<'_>, depth: usize) -> Result<Value, WireE
     Ok(match (kind, wire) {
         (Kind::Text, Wire::Bytes(text)) => Value::from(utf8(text)?),
         (Kind::Boolean, Wire::Varint(n)) => Value::from(n != 0),
-        // Negative numbers are written as two's complement.
+        // Negative numbers are encoded as two's complement.
         (Kind::Integer, Wire::Varint(n)) => Value::from(n.cast_signed()),
         (Kind::Bytes, Wire::Bytes(bytes)) => Value::from(BASE64_STANDARD.encode(bytes)),
         (Kind::Message(name), Wire::Bytes(bytes)) => decode_message(name, bytes, depth + 1)?,
@@ -355,7 +355,7 @@ fn decode_value(kind: Kind, wire: Wire<'_>, depth: usize) -> Result<Value, WireE
     })
 }
 
-/// The messages whose JSON is no object of their fields.
+/// The messages whose JSON is not an object with their fields.
 fn decode_special(name: &str, bytes: &[u8]) -> Result<Option<Value>, WireError> {
     let mut numbers = [0i64; 3];
     let mut text = "";
@@ -472,7 +472,7 @@ mod tests {
         let whole = envelope("v1", "Namespace", &bytes_field(1, &bytes_field(1, b"n")));
         assert_eq!(to_json(&whole).unwrap()["metadata"]["name"], "n");
         for end in MAGIC.len() + 1..whole.len() {
-            // Not every cut is seen, but none may panic.
+            // Not every truncation is detected, but none may panic.
             let _ = to_json(&whole[..end]);
         }
         assert_eq!(to_json(b"{}").unwrap_err().code, 400);

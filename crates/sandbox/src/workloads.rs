@@ -1,9 +1,9 @@
-//! The controllers behind workloads: as much of each as makes what people apply run.
+//! The controllers behind workloads: enough of each for what people apply to run.
 //!
-//! One task follows the logs of pods, nodes and workloads, and reconciles each workload of which something changed.
+//! One task follows the logs of pods, nodes and workloads, and reconciles each workload that has changed.
 //! Simulated are the pods that a workload wants, their names, labels and claims, revisions and rollbacks. Not
-//! simulated: surge and availability during a roll-out (a new template gets all replicas at once and the old ones
-//! go, but for the order of a StatefulSet), Jobs' deadlines, back-off delays and pod failure policies.
+//! simulated: surge and availability during a rollout (a new template gets all replicas at once and the old ones
+//! are removed, except for the order of a StatefulSet), Jobs' deadlines, backoff delays and pod failure policies.
 
 mod cron_jobs;
 mod daemon_sets;
@@ -38,14 +38,14 @@ use crate::server::until_down;
 use crate::time::Clock;
 use follower::Follower;
 
-/// Pods that one pass creates or deletes for one workload, so that no one waits for a large one.
+/// Maximum number of pods that one pass creates or deletes for one workload, so that the others do not wait for a large one.
 const BURST: usize = 250;
-/// Changes are gathered for so long before they are acted on.
+/// How long changes are gathered before they are acted on.
 const GATHER: Duration = Duration::from_millis(3);
-/// Between two tries to create the pods of a workload whose pods are refused.
+/// Time between two attempts to create the pods of a workload whose pods are rejected.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the task follows: owners before what they own.
+/// The kinds that the task follows: owners before what they own.
 const FOLLOWED: [StoreId; 8] =
     [DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS, DAEMON_SETS, CRON_JOBS, JOBS, CONTROLLER_REVISIONS, PODS];
 
@@ -82,15 +82,15 @@ struct Controller {
     api: Arc<Api>,
     nodes: Follower,
     followers: [Follower; FOLLOWED.len()],
-    /// The sandbox's clock as it was set at the last pass.
+    /// The setting of the sandbox's clock at the last pass.
     clock: Clock,
-    /// Workloads that are to be looked at again at a time though nothing changes: their pods were refused, or they
+    /// Workloads to reconcile again at a certain time even if nothing changes: their pods were rejected, or they
     /// are due by the clock.
     retries: HashMap<Box<str>, Instant>,
 }
 
 impl Controller {
-    /// One pass; false when nothing had changed.
+    /// One pass; false if nothing had changed.
     fn step(&mut self) -> bool {
         let mut dirty = HashSet::new();
         let mut followed = false;
@@ -103,7 +103,7 @@ impl Controller {
         }
         let clock = self.api.store.read(|tx| tx.clock());
         if clock != self.clock {
-            // What waits for a time may be due now.
+            // Workloads that wait for a certain time may be due now.
             self.clock = clock;
             followed = true;
             dirty.extend(self.of(CRON_JOBS).uids());
@@ -142,7 +142,7 @@ impl Controller {
         }
     }
 
-    /// What the garbage collector does when an owner is gone.
+    /// Does what the garbage collector does when an owner is gone.
     fn collect_orphans(&self, uid: &str) {
         for follower in &self.followers {
             for object in follower.owned_by(&self.api, uid).iter().filter(|o| !o.deleting) {
@@ -151,7 +151,7 @@ impl Controller {
         }
     }
 
-    /// Whether the workload's pods were refused a moment ago and nothing of it has changed: the status that says so
+    /// Whether the workload's pods were rejected a moment ago and it has not changed since: the status that says so
     /// is a change too.
     fn rests(&mut self, object: &Object, value: &Value) -> bool {
         let is_observed = value["metadata"]["generation"] == value["status"]["observedGeneration"];
@@ -171,7 +171,7 @@ impl Controller {
 
     fn delete(&self, store: StoreId, object: &Object) {
         let options = DeleteOptions { uid: Some(object.uid.to_string()), ..DeleteOptions::default() };
-        // Gone meanwhile: what was wanted.
+        // Deleted in the meantime, which is what was wanted.
         let _ = self.api.delete(resource::stored_as(store), &object.namespace, &object.name, &options);
     }
 
@@ -181,7 +181,7 @@ impl Controller {
         self.api.create(resource, namespace, value, false).map(|_| ())
     }
 
-    /// Creates a pod; where that is refused, the workload's turn comes again.
+    /// Creates a pod; if it is rejected, the workload is reconciled again later.
     fn create_pod(&mut self, owner: &Object, pod: Value) -> Result<(), ApiError> {
         let created = self.create(PODS, &owner.namespace, pod);
         if created.is_err() {
@@ -195,7 +195,7 @@ impl Controller {
         self.change(store, object, |value| value["status"] = status.clone());
     }
 
-    /// Changes an object past the rules for clients, if it is still there and differs then.
+    /// Changes an object without the rules for clients, if it still exists and the change makes a difference.
     fn change(&self, store: StoreId, object: &Object, change: impl FnOnce(&mut Value)) {
         self.api.store.write(|tx| {
             let Some(current) = tx.get(store, &object.namespace, &object.name) else { return };
@@ -225,7 +225,7 @@ fn label<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
     object.labels.iter().find(|(k, _)| &**k == key).map(|(_, value)| &**value)
 }
 
-/// Those that run nowhere come first, as upstream ranks the pods that it deletes.
+/// Pods that are not running anywhere come first, as upstream ranks the pods to delete.
 fn by_worth(pods: &mut [Arc<Object>]) {
     pods.sort_by_key(|p| !p.fields[POD_NODE_NAME].is_empty());
 }
@@ -248,7 +248,7 @@ fn pod_of(owner: &Value, template: &Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"] })
 }
 
-/// As [`pod_of`], with a name that begins with the owner's.
+/// Like [`pod_of`], with a name that begins with the owner's.
 fn generated_pod_of(owner: &Value, template: &Value) -> Value {
     let mut pod = pod_of(owner, template);
     let name = owner["metadata"]["name"].as_str().unwrap_or_default();
@@ -256,7 +256,7 @@ fn generated_pod_of(owner: &Value, template: &Value) -> Value {
     pod
 }
 
-/// FNV-1a over the template's JSON, in the letters that upstream's hashes have.
+/// FNV-1a over the template's JSON, in the alphabet of upstream's hashes.
 fn template_hash(template: &Value) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

@@ -13,7 +13,7 @@ use crate::pods;
 use crate::resource::{self, NAMESPACES, NODES, PODS, PRIORITY_CLASSES, ResourceType, STORAGE_CLASSES};
 use crate::store::Transaction;
 
-/// Names that `generateName` tries before it gives up.
+/// Number of names that `generateName` tries before it gives up.
 const GENERATED_NAMES_MAX: usize = 8;
 
 pub(super) fn create(
@@ -99,7 +99,7 @@ fn settle_name(
     if !name.is_empty() || prefix.is_empty() {
         return Ok(());
     }
-    // As upstream: 63 characters in all, five of them the suffix.
+    // As upstream: 63 characters in total, of which five are the suffix.
     let prefix: String = prefix.chars().take(58).collect();
     for _ in 0..GENERATED_NAMES_MAX {
         let name = format!("{prefix}{}", tx.random().suffix());
@@ -120,7 +120,7 @@ fn admit(tx: &Transaction, resource: &ResourceType, value: &mut Value) -> Result
     match (resource.store, resource.kind) {
         (NODES, _) => nodes::reconcile_unschedulable(value),
         (PRIORITY_CLASSES, _) => value["metadata"]["generation"] = Value::from(1),
-        // A budget allows nothing until its controller has looked at it.
+        // A budget allows no disruption until its controller has processed it.
         (_, "PodDisruptionBudget") => {
             value["status"] = json!({
                 "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0 });
@@ -135,7 +135,7 @@ fn admit(tx: &Transaction, resource: &ResourceType, value: &mut Value) -> Result
     Ok(())
 }
 
-/// Texts become data.
+/// Converts texts to data.
 fn settle_secret(value: &mut Value) {
     let texts = value.as_object_mut().and_then(|map| map.remove("stringData"));
     for (key, text) in texts.as_ref().and_then(Value::as_object).into_iter().flatten() {
@@ -146,7 +146,7 @@ fn settle_secret(value: &mut Value) {
     }
 }
 
-/// The DefaultStorageClass admission plugin: the newest of the classes that say so.
+/// The DefaultStorageClass admission plugin: the newest class that is marked as the default.
 fn choose_class(tx: &Transaction, claim: &mut Value) {
     if claim["spec"].get("storageClassName").is_some() {
         return;

@@ -1,4 +1,4 @@
-//! Deletion: preconditions, grace periods, finalizers, and what goes along.
+//! Deletion: preconditions, grace periods, finalizers, and what is deleted along with an object.
 
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ pub(super) fn delete(
         return Ok(Deleted::Gone(gone.unwrap_or(current)));
     }
     if current.deleting {
-        // A second delete can only shorten what is left.
+        // A second delete can only shorten the remaining period.
         let left = value["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
         if options.grace_s.is_none() || grace_s >= left {
             return Ok(Deleted::Marked(current));
@@ -85,7 +85,7 @@ fn check_delete_preconditions(
     Ok(())
 }
 
-/// A pod that runs nowhere, or runs no more, goes at once.
+/// A pod that is not running anywhere, or no longer, is removed at once.
 fn pod_grace(pod: &Value, asked: Option<i64>) -> i64 {
     let unbound = pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
     let done = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
@@ -93,11 +93,11 @@ fn pod_grace(pod: &Value, asked: Option<i64>) -> i64 {
         return 0;
     }
     let grace_s = asked.or(pod["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30);
-    // A negative period is upstream's way to write one second.
+    // Upstream treats a negative period as one second.
     if grace_s < 0 { 1 } else { grace_s }
 }
 
-/// What the namespace controller does, without its delay.
+/// Does what the namespace controller does, without its delay.
 fn empty_namespace(tx: &mut Transaction, namespace: &str) {
     for resource in resource::RESOURCES.iter().filter(|r| r.namespaced && !r.is_view_or_unstored()) {
         let names: Vec<Box<str>> = tx.iter(resource.store, Some(namespace)).map(|o| o.name.clone()).collect();

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::resources::{Amounts, HostPort, PodNeeds, amounts};
 
-/// Why a kubelet refuses a pod.
+/// Why a kubelet rejects a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rejection {
     pub reason: String,
@@ -31,7 +31,7 @@ impl NodeState {
         state
     }
 
-    /// Takes over what may change of a node; what runs on it stays counted.
+    /// Updates what may change about a node; what runs on it stays counted.
     pub(crate) fn update(&mut self, node: &Value) {
         self.present = true;
         self.name = node["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -57,7 +57,7 @@ impl NodeState {
         self.present
     }
 
-    /// Whether nothing is counted on it.
+    /// Whether no pod is counted on it.
     pub(crate) fn is_empty(&self) -> bool {
         self.pods == 0
     }
@@ -85,12 +85,12 @@ impl NodeState {
         }
     }
 
-    /// The resources of which more is taken than there is.
+    /// The resources of which more is used than there is.
     pub(crate) fn exceeded(&self) -> impl Iterator<Item = String> {
         let capacity = |name: &str| self.allocatable.get(name).copied().unwrap_or(0);
         let pods = (self.pods > capacity("pods")).then(|| "pods".to_owned());
         let others = self.used.iter().filter(move |(name, used)| {
-            // As at admission: extended resources that the node does not know do not count.
+            // As in admission, extended resources that the node does not know do not count.
             **used > capacity(name) && (!name.contains('/') || self.allocatable.contains_key(&***name))
         });
         pods.into_iter().chain(others.map(|(name, _)| name.to_string()))
@@ -117,7 +117,7 @@ impl NodeState {
         Ok(())
     }
 
-    /// Whether a daemon with this spec belongs here: its affinity, and the taints that keep pods away or drive them off.
+    /// Whether a daemon with this spec belongs here, by its affinity and by the NoSchedule and NoExecute taints.
     pub(crate) fn fits_daemon(&self, spec: &Value, taints: &Value) -> bool {
         let repels = |taint: &&Value| taint["effect"] == "NoSchedule" || taint["effect"] == "NoExecute";
         let taints = taints.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -180,7 +180,7 @@ impl NodeState {
                     .any(|t| self.matches_term(t)))
     }
 
-    /// All expressions of a term hold; a term without any matches nothing.
+    /// Whether all expressions of a term hold; a term without any matches nothing.
     fn matches_term(&self, term: &Value) -> bool {
         let list = |field: &str| term[field].as_array().map(Vec::as_slice).unwrap_or_default();
         let (expressions, fields) = (list("matchExpressions"), list("matchFields"));
@@ -272,7 +272,7 @@ mod tests {
             verdict(&node, requests(json!({"example.com/gpu": "2"}))).unwrap_err().reason,
             "OutOfexample.com/gpu"
         );
-        // Unknown extended resources are none of the kubelet's business.
+        // Unknown extended resources are not the kubelet's concern.
         assert_eq!(verdict(&node, requests(json!({"example.com/other": "2"}))), Ok(()));
         node.take(&PodNeeds::default());
         assert_eq!(verdict(&node, json!({})).unwrap_err().reason, "OutOfpods");

@@ -1,4 +1,4 @@
-//! What a pod needs of a node and what a node has, counted as a kubelet counts.
+//! What a pod needs from a node and what a node has, computed as a kubelet does.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub(crate) type Amounts = BTreeMap<Box<str>, i64>;
 /// A host port: address, protocol, number.
 pub(crate) type HostPort = (Box<str>, Box<str>, i64);
 
-/// What a pod takes of its node.
+/// What a pod uses of its node.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PodNeeds {
     pub requests: Amounts,
@@ -48,8 +48,8 @@ fn raise(to: &mut Amounts, other: &Amounts) {
 }
 
 impl PodNeeds {
-    /// Containers and sidecars together, or the largest moment of initialisation if that is more; pod-level
-    /// requests take their place; overhead comes on top.
+    /// Containers and sidecars together, or the peak during initialisation if that is more; pod-level
+    /// requests replace these, and overhead is added.
     pub(crate) fn of(pod: &Value) -> PodNeeds {
         let spec = &pod["spec"];
         let list = |field: &str| spec[field].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -106,7 +106,7 @@ mod tests {
             cpu(json!({"containers": [container("100m")], "initContainers": [container("500m")]})),
             500
         );
-        // A sidecar runs beside what comes after it.
+        // A sidecar runs alongside everything after it.
         assert_eq!(
             cpu(json!({
                 "containers": [container("100m")],

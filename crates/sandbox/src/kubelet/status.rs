@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::pods;
 
-/// The status of a pod whose containers all run.
+/// The status of a pod whose containers are all running.
 pub(super) fn set_running(pod: &mut Value, ip: u32, now: &str) {
     let containers = |field: &str| -> Vec<Value> {
         pod["spec"][field].as_array().into_iter().flatten().cloned().collect()
@@ -26,7 +26,7 @@ pub(super) fn set_running(pod: &mut Value, ip: u32, now: &str) {
     }
 }
 
-/// The status of a pod whose containers have all ended well.
+/// The status of a pod whose containers have all succeeded.
 pub(super) fn set_succeeded(pod: &mut Value, now: &str) {
     pod["status"]["phase"] = Value::from("Succeeded");
     if let Some(statuses) = pod["status"]["containerStatuses"].as_array_mut() {

@@ -1,4 +1,4 @@
-//! The admission of pods, with what it reads taken from the store.
+//! Admission of pods, reading from the store.
 
 use secondmate_admission::Cluster;
 use serde_json::Value;

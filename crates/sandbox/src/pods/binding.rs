@@ -22,7 +22,7 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
-    /// Reads and checks the body. `name` is the pod of the URL; empty for the legacy `bindings` resource.
+    /// Reads and checks the body. `name` is the pod in the URL; empty for the legacy `bindings` resource.
     pub(crate) fn parse(body: &Value, name: &str) -> Result<Binding, ApiError> {
         let meta = &body["metadata"];
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
@@ -39,7 +39,7 @@ impl Binding {
             return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
         }
         let target = &body["target"];
-        // Upstream answers these two with 500 and without a reason.
+        // Upstream answers these two with 500 and no reason.
         let refuse = |error: FieldError| ApiError::new(500, "", error.to_string());
         if let Some(kind) = target["kind"].as_str().filter(|k| !matches!(*k, "" | "Node")) {
             return Err(refuse(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"])));
@@ -59,7 +59,7 @@ impl Binding {
     }
 }
 
-/// Binds, if every precondition holds. The node is not looked at, as upstream does not either.
+/// Binds if every precondition holds. As upstream, it does not check the node.
 pub(crate) fn bind(
     tx: &mut Transaction,
     namespace: &str,

@@ -8,7 +8,7 @@ const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].imag
                          `spec.tolerations` (only additions to existing tolerations),\
                          `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
-/// The field errors of going from `old` to `new`.
+/// The field errors of a change from `old` to `new`.
 pub(crate) fn check_update(old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (old_spec, new_spec) = (&old["spec"], &new["spec"]);
@@ -100,7 +100,7 @@ fn check_gates(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// A gated pod may have its node selector and node affinity narrowed.
+/// The node selector and node affinity of a gated pod may be narrowed.
 fn check_gated(old_spec: &Value, munged: &mut Value, errors: &mut Vec<FieldError>) {
     let mut kept = old_spec["nodeSelector"].as_object().into_iter().flatten();
     let selector = munged.get("nodeSelector").cloned().unwrap_or(Value::Null);

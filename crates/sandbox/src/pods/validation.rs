@@ -1,4 +1,4 @@
-//! The checks of a pod's spec that a scheduler's user runs into; the wording follows the API server's.
+//! The checks of a pod's spec that users of a scheduler run into; the wording follows the API server's.
 
 use serde_json::Value;
 
@@ -231,7 +231,7 @@ fn check_toleration(path: &str, toleration: &Value, errors: &mut Vec<FieldError>
             "value must be empty when `operator` is 'Exists'",
         )),
         "Exists" => {}
-        // Lt and Gt are behind a gate that is off by default, though the list names them.
+        // Lt and Gt are behind a gate that is off by default, although the list names them.
         other => {
             let named = ["Equal", "Exists", "Lt", "Gt"];
             errors.push(FieldError::not_supported(format!("{path}.operator"), other, &named));

@@ -1,4 +1,4 @@
-//! What is served, kind by kind.
+//! The served kinds.
 
 use super::{
     Access, CLAIMS, CONTROLLER_REVISIONS, CRON_JOBS, DAEMON_SETS, DEPLOYMENTS, DISRUPTION_BUDGETS,
@@ -52,13 +52,13 @@ pub(super) const CORE_EVENT_FIELDS: &[(&str, &str)] = &[
     ("reason", "/reason"),
     ("reportingComponent", "/reportingComponent"),
     ("type", "/type"),
-    // Where it is empty, the reporting component.
+    // If it is empty, the reporting component.
     ("source", EVENT_SOURCE),
 ];
-/// Where an event of core/v1 has the component that wrote it.
+/// The field of a core/v1 event for the component that wrote it.
 pub(crate) const EVENT_SOURCE: &str = "/source/component";
 
-// The same pointers in the same order, and none for the source: the fields are extracted once, from the stored core/v1 form.
+// The same pointers in the same order, except for the source: the fields are extracted once, from the stored core/v1 form.
 pub(super) const NEW_EVENT_FIELDS: &[(&str, &str)] = &[
     ("regarding.kind", "/involvedObject/kind"),
     ("regarding.namespace", "/involvedObject/namespace"),
@@ -422,7 +422,7 @@ pub(crate) static RESOURCES: &[ResourceType] = &[
         store: RUNTIME_CLASSES,
         ..BASE
     },
-    // Stored, so that manifests apply. Nobody is refused anything here, and there is no network.
+    // Stored, so that manifests can be applied. Nothing is forbidden here, and there is no network.
     ResourceType {
         group: "rbac.authorization.k8s.io",
         plural: "roles",

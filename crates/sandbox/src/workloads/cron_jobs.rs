@@ -13,13 +13,13 @@ use crate::object::Object;
 use crate::resource::{CRON_JOBS, JOBS};
 use crate::time::format_seconds;
 
-/// The clock may be set forward, and is then looked at at once; so this bounds nothing but the length of one sleep.
+/// If the clock is set forward, it is checked at once, so this only bounds the length of one sleep.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
 /// Reads a schedule in its time zone.
 ///
 /// # Errors
-/// Why it is none.
+/// Why it is invalid.
 pub(super) fn parse(spec: &Value) -> Result<cronexpr::Crontab, String> {
     let schedule = spec["schedule"].as_str().unwrap_or_default();
     let zone = spec["timeZone"].as_str().unwrap_or("UTC");
@@ -98,7 +98,7 @@ impl Controller {
         let job =
             json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": template["spec"] });
         match self.create(JOBS, &object.namespace, job) {
-            // Made in an earlier pass, whose status was not written.
+            // Created in an earlier pass whose status was not written.
             Err(error) if error.reason != "AlreadyExists" => {
                 tracing::warn!(%error, cron_job = %object.name, "cannot create a Job");
             }
@@ -106,7 +106,7 @@ impl Controller {
         }
     }
 
-    /// Deletes the oldest finished Jobs beyond the limits of the history.
+    /// Deletes the oldest finished Jobs beyond the history limits.
     fn forget_old_jobs(&self, cron: &Value, jobs: &[(Arc<Object>, Value)]) {
         for (condition, limit, default) in
             [("Complete", "successfulJobsHistoryLimit", 3), ("Failed", "failedJobsHistoryLimit", 1)]
@@ -124,9 +124,9 @@ impl Controller {
     }
 }
 
-/// The last time of the schedule that has come, after `since`: of several that were missed the last counts.
+/// The latest scheduled time that has passed since `since`: if several were missed, only the last counts.
 fn latest(schedule: &cronexpr::Crontab, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    /// More than a week of minutes that were missed is too much to go through.
+    /// More than a week of missed minutes is too much to go through.
     const MISSED_MAX: usize = 10_000;
     let mut found = None;
     let mut at = since;

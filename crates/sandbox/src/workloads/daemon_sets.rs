@@ -11,7 +11,7 @@ use crate::kubelet::NodeState;
 use crate::object::Object;
 use crate::resource::{DAEMON_SETS, PODS};
 
-/// What daemons put up with: key and effect.
+/// The taints that daemons tolerate: key and effect.
 const TOLERATED: [(&str, &str); 6] = [
     ("node.kubernetes.io/not-ready", "NoExecute"),
     ("node.kubernetes.io/unreachable", "NoExecute"),
@@ -49,7 +49,7 @@ impl Controller {
         let mut created = 0;
         for node in &wanted {
             let pods = by_node.get(&**node).map(Vec::as_slice).unwrap_or_default();
-            // One that is over makes room for the next.
+            // A finished one makes room for the next.
             pods.iter().filter(|p| is_over(p) && !p.deleting).for_each(|p| self.delete(PODS, p));
             if !pods.is_empty() || created == BURST || failure.is_some() {
                 continue;
@@ -84,7 +84,7 @@ impl Controller {
         self.write_status(DAEMON_SETS, object, &status);
     }
 
-    /// Deletes pods of an earlier template, as many at once as may be unavailable.
+    /// Deletes pods of an earlier template, at most as many at once as may be unavailable.
     fn replace_outdated(&self, set: &Value, hash: &str, pods: &[&Arc<Object>], wanted: usize) {
         let most = &set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"];
         let most = match most.as_str().and_then(|text| text.strip_suffix('%')?.parse::<usize>().ok()) {
@@ -94,7 +94,7 @@ impl Controller {
         let (updated, old): (Vec<&Arc<Object>>, Vec<_>) =
             pods.iter().partition(|pod| label(pod, REVISION_HASH) == Some(hash));
         let (running, idle): (Vec<&Arc<Object>>, Vec<_>) = old.into_iter().partition(|pod| is_ready(pod));
-        // What does not run is no loss.
+        // Deleting a pod that is not running costs no availability.
         idle.iter().for_each(|pod| self.delete(PODS, pod));
         let missing = wanted.saturating_sub(updated.iter().filter(|p| is_ready(p)).count() + running.len());
         for pod in running.iter().take(most.max(1).saturating_sub(missing)) {

@@ -11,14 +11,14 @@ use crate::resource::{self, DEPLOYMENTS, REPLICA_SETS};
 
 /// The label that tells the pods of one template from those of another.
 const TEMPLATE_HASH: &str = "pod-template-hash";
-/// What `kubectl rollout` goes by.
+/// The annotation that `kubectl rollout` uses.
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
 fn revision(object: &Value) -> u64 {
     object["metadata"]["annotations"][REVISION].as_str().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// A ReplicaSet's template as its Deployment had it.
+/// A ReplicaSet's template, as it was in its Deployment.
 fn template_of(set: &Value) -> Value {
     let mut template = set["spec"]["template"].clone();
     if let Some(labels) = template["metadata"]["labels"].as_object_mut() {
@@ -74,13 +74,13 @@ impl Controller {
             if value["spec"]["replicas"] != replicas {
                 let scale = json!({ "spec": { "replicas": replicas } });
                 let resource = resource::stored_as(REPLICA_SETS);
-                // Gone meanwhile: its Deployment is looked at again.
+                // Deleted in the meantime: its Deployment is reconciled again.
                 let _ = self.api.patch(resource, &set.namespace, &set.name, "", &scale, PatchOptions::MERGE);
             }
         }
     }
 
-    /// Deletes the oldest of more empty ReplicaSets than the history is to hold.
+    /// Deletes the oldest empty ReplicaSets beyond the history limit.
     fn forget_old_sets(
         &self,
         sets: &[(Arc<Object>, Value)],

@@ -1,4 +1,4 @@
-//! One kind of object that a controller follows by its log.
+//! A kind of object that a controller follows through its log.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use crate::object::Object;
 use crate::resource::StoreId;
 use crate::store::{Change, Event};
 
-/// Events taken from a log at once.
+/// Maximum number of events taken from a log at once.
 const BATCH_EVENTS: usize = 1024;
 
 /// Namespace and name.
 type Key = (Box<str>, Box<str>);
 
-/// What is known of the kind: which objects there are, and which belong to whom.
+/// What is known of the kind: which objects exist, and who owns them.
 pub(super) struct Follower {
     store: StoreId,
     cursor: u64,
-    /// Owner's UID to the keys of what it owns.
+    /// From an owner's UID to the keys of what it owns.
     owned: HashMap<Box<str>, BTreeSet<Key>>,
-    /// UID to key, of what exists.
+    /// From UID to key, for everything that exists.
     known: HashMap<Box<str>, Key>,
 }
 
@@ -29,7 +29,7 @@ impl Follower {
         Follower { store, cursor: 0, owned: HashMap::new(), known: HashMap::new() }
     }
 
-    /// Follows the log; gives the UIDs of what changed and of the owners of what changed.
+    /// Follows the log; returns the UIDs of the objects that changed, and of their owners.
     pub(super) fn follow(&mut self, api: &Api, dirty: &mut HashSet<Box<str>>) -> bool {
         let cursor = self.cursor;
         match api.store.read(|tx| tx.events_after(self.store, cursor, BATCH_EVENTS, None)) {

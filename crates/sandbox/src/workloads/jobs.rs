@@ -20,7 +20,7 @@ impl Controller {
         let pods = self.pods_of(&object.uid);
         let in_phase = |phase: &str| pods.iter().filter(|p| &*p.fields[POD_PHASE] == phase).count() as u64;
         let known = |field: &str| job["status"][field].as_u64().unwrap_or(0);
-        // A pod that is deleted afterwards has still succeeded.
+        // A pod that is deleted later still counts as succeeded.
         let indexed = job["spec"]["completionMode"] == "Indexed";
         let done: BTreeSet<u64> = pods
             .iter()
@@ -44,7 +44,7 @@ impl Controller {
         let wanted = match completions {
             _ if complete || given_up || job["spec"]["suspend"] == true => 0,
             Some(completions) => parallelism.min(completions.saturating_sub(succeeded)),
-            // The first success says that the work is done.
+            // The first success means that the work is done.
             None if succeeded > 0 => active.len() as u64,
             None => parallelism,
         };
@@ -117,7 +117,7 @@ fn index_of(pod: &Object) -> Option<u64> {
     super::label(pod, INDEX)?.parse().ok()
 }
 
-/// Complete or failed for good.
+/// Whether it is complete or has failed for good.
 pub(super) fn is_finished(job: &Value) -> bool {
     let conditions = job["status"]["conditions"].as_array().into_iter().flatten();
     conditions

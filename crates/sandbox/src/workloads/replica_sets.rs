@@ -1,4 +1,4 @@
-//! ReplicaSets: a number of pods of one template.
+//! ReplicaSets: a number of pods from one template.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! ControllerRevisions: the templates that a StatefulSet or DaemonSet has had, for `kubectl rollout history` and `undo`.
+//! ControllerRevisions: all templates of a StatefulSet or DaemonSet so far, for `kubectl rollout history` and `undo`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::resource::CONTROLLER_REVISIONS;
 pub(super) const REVISION_HASH: &str = "controller-revision-hash";
 
 impl Controller {
-    /// Makes sure that the workload's template has the newest revision, and gives the hash that names it.
+    /// Makes sure that the workload's template has the newest revision, and returns the hash that names it.
     pub(super) fn keep_revision(&self, object: &Object, workload: &Value) -> String {
         let template = &workload["spec"]["template"];
         let hash = template_hash(template);

@@ -1,4 +1,4 @@
-//! The Scale of a workload, and what becomes of its dependents when it is deleted without them.
+//! The Scale of a workload, and what happens to its dependents when it is deleted without them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! StatefulSets: numbered pods, each with claims of its own, in order or all at once.
+//! StatefulSets: numbered pods, each with its own claims, created in order or all at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl Controller {
         let first = spec["ordinals"]["start"].as_u64().unwrap_or(0);
         let end = first + spec["replicas"].as_u64().unwrap_or(1);
         let in_order = spec["podManagementPolicy"] != "Parallel";
-        // Those that are being deleted too: a name is free when its pod is gone.
+        // Including those that are being deleted: a name is only free when its pod is gone.
         let mut pods: BTreeMap<u64, Arc<Object>> = BTreeMap::new();
         for pod in self.of(PODS).owned_by(&self.api, &object.uid) {
             if let Some(ordinal) = ordinal_of(&pod, &object.name) {
@@ -119,7 +119,7 @@ impl Controller {
                 claim["metadata"]["annotations"] = template["metadata"]["annotations"].clone();
             }
             match self.create(CLAIMS, &object.namespace, claim) {
-                // The claim of an earlier pod of this name is taken over.
+                // The claim of an earlier pod with this name is reused.
                 Err(error) if error.reason != "AlreadyExists" => return Err(error),
                 _ => {}
             }
@@ -144,7 +144,7 @@ impl Controller {
         }
     }
 
-    /// Deletes pods of an earlier template, from the highest number down to the partition, one after the other.
+    /// Deletes pods of an earlier template, from the highest number down to the partition, one at a time.
     fn delete_outdated(
         &self,
         set: &Value,

@@ -1,4 +1,4 @@
-//! What the API server checks and fills in of workloads, beside their defaults.
+//! What the API server checks and fills in for workloads, in addition to their defaults.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::error::FieldError;
 use crate::pods;
 use crate::selectors::LabelSelector;
 
-/// Gives a workload that is being created its first status, and a Job the selector by which it finds its pods.
+/// Gives a workload that is being created its first status, and a Job the selector with which it finds its pods.
 pub(crate) fn settle(kind: &str, value: &mut Value) {
     value["status"] = match kind {
         "ReplicaSet" | "Deployment" | "StatefulSet" => json!({ "replicas": 0 }),
