@@ -1,4 +1,4 @@
-//! ARCHITECTURE.md names what is there.
+//! ARCHITECTURE.md names what exists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// What is compiled into the program of a crate: each file with its text, without tests.
+/// The sources of a crate's program: each file with its text, without tests.
 fn sources(folder: &str) -> Vec<(String, String)> {
     let (root, mut folders, mut sources) = (root(), vec![PathBuf::from(folder)], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -31,7 +31,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     sources
 }
 
-/// Tasks and threads that `shell::tasks` does not start, by file, and why their end is noticed all the same; each has a row in the
+/// Tasks and threads that `shell::tasks` does not start, by file, and why their end is noticed nevertheless. Each has a row in the
 /// table of tasks.
 const STARTED_OTHERWISE: [(&str, usize, &str); 13] = [
     ("crates/sandbox/src/webhooks.rs", 2, "connections: their requests fail"),
@@ -67,7 +67,7 @@ fn no_task_is_started_past_those_who_notice_its_end() {
     assert_eq!(found, expected, "start it through shell::tasks, or say here who notices its end");
 }
 
-/// The first argument of a call, as far as it does not vary: a text, the beginning of a `format!`, or a constant of the file.
+/// The constant part of the first argument of a call: a text, the beginning of a `format!`, or a constant of the file.
 fn name_of_task<'a>(call: &'a str, text: &'a str) -> Option<&'a str> {
     let argument = call.trim_start();
     let argument = argument.strip_prefix("format!(").unwrap_or(argument);

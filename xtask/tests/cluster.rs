@@ -15,7 +15,7 @@ fn xtask(arguments: &[&str], dir: &Path) -> Result<Output> {
     run(command, b"", DEADLINE)
 }
 
-/// Ends the cluster also when the test fails.
+/// Stops the cluster even if the test fails.
 struct Down<'a>(&'a Path);
 
 impl Drop for Down<'_> {
@@ -77,7 +77,7 @@ fn a_release_that_is_not_pinned_is_refused_with_those_that_are() -> Result<()> {
 fn help_of_a_chore_and_a_mistake_in_its_options_build_nothing() -> Result<()> {
     let chore = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        // No build can be started.
+        // Makes it impossible to start a build.
         command.args(arguments).env("CARGO", "/nowhere/cargo");
         run(command, b"", DEADLINE)
     };

@@ -1,4 +1,4 @@
-//! The documents agree with the repository: links lead somewhere, quoted messages are the program's, quoted files are the example's.
+//! The documents agree with the repository: links have targets, quoted messages are the program's, quoted files are the example's.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The documents at the top and those in `docs`.
+/// The documents at the top level and those in `docs`.
 fn documents() -> Vec<PathBuf> {
     let folders = [root(), root().join("docs")];
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("a folder"));
@@ -34,7 +34,7 @@ fn prose(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The anchor that a heading gets on a hosting page.
+/// The anchor that hosting sites give to a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().to_lowercase();
     kept.chars()
@@ -88,7 +88,7 @@ fn sources(folder: &Path, text: &mut String) {
     }
 }
 
-/// What stands between `…` in a heading of `docs/troubleshooting.md` is part of a message in the code.
+/// What is in backticks in a heading of `docs/troubleshooting.md`, apart from `…`, is part of a message in the code.
 #[test]
 fn the_messages_that_are_explained_are_those_of_the_program() {
     let mut code = String::new();

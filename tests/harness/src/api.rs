@@ -1,4 +1,4 @@
-//! A small client for the API server: JSON in, JSON out, for setting up and looking at a cluster from tests.
+//! A small client for the API server: JSON in, JSON out, to set up and inspect a cluster in tests.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,26 +11,26 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use crate::certificates::Pair;
 
-/// No call of a test takes longer on a machine that works.
+/// On a working machine, no call of a test takes longer.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
-/// For a look at whether a program is ready, which is repeated.
+/// For one attempt of a repeated readiness check.
 const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A list of a hundred thousand pods fits.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
-/// Calls at a time when many objects are created.
+/// Number of concurrent calls when many objects are created.
 const CREATORS: usize = 8;
 
-/// A client of one API server, with an administrator's certificate. Cheap to clone; clones share connections.
+/// A client for one API server, with an administrator's certificate. Cheap to clone; clones share connections.
 #[derive(Debug, Clone)]
 pub struct Api {
     server: String,
     agent: ureq::Agent,
 }
 
-/// What the API server answered.
+/// A response of the API server.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The HTTP status.
@@ -77,7 +77,7 @@ impl Api {
         Self { server: url.to_owned(), agent: self.agent.clone() }
     }
 
-    /// Whether the URL that this client was made for answers 200, within [`PROBE_DEADLINE`].
+    /// Whether the URL for which this client was made answers with 200, within [`PROBE_DEADLINE`].
     pub(crate) fn is_ready(&self) -> Result<bool> {
         let request = self.agent.get(&self.server).config().timeout_global(Some(PROBE_DEADLINE)).build();
         Ok(request.call().with_context(|| self.server.clone())?.status().as_u16() == 200)
@@ -87,7 +87,7 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// When there is no answer; a status that tells of an error is an answer.
+    /// When there is no response; an error status is a response.
     pub fn call(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Result<Response> {
         let request = http::Request::builder()
             .method(method)
@@ -111,17 +111,17 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// When there is no answer, or it is not a success.
+    /// When there is no response, or it is not a success.
     pub fn get(&self, path: &str) -> Result<Value> {
         success("GET", path, self.call("GET", path, "application/json", b"")?)
     }
 
     /// Whether the API server serves a resource (`pods`, `devicetaintrules`) of a group and version (`v1`,
-    /// `resource.k8s.io/v1`): asked of its discovery, not told from its version.
+    /// `resource.k8s.io/v1`), according to its discovery and not to its version.
     ///
     /// # Errors
     ///
-    /// When there is no answer, or it is neither a success nor 404.
+    /// When there is no response, or it is neither a success nor 404.
     pub fn serves(&self, group_version: &str, plural: &str) -> Result<bool> {
         let root = if group_version.contains('/') { "apis" } else { "api" };
         let path = format!("/{root}/{group_version}");
@@ -138,7 +138,7 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// When there is no answer, or it is not a success.
+    /// When there is no response, or it is not a success.
     pub fn create(&self, path: &str, object: &Value) -> Result<Value> {
         success("POST", path, self.call("POST", path, "application/json", object.to_string().as_bytes())?)
     }
@@ -147,17 +147,17 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// When there is no answer, or it is not a success.
+    /// When there is no response, or it is not a success.
     pub fn patch(&self, path: &str, patch: &Value) -> Result<Value> {
         let body = patch.to_string();
         success("PATCH", path, self.call("PATCH", path, "application/merge-patch+json", body.as_bytes())?)
     }
 
-    /// Deletes an object, or with a query (`?labelSelector=…`) a collection.
+    /// Deletes an object or, with a query (`?labelSelector=…`), a collection.
     ///
     /// # Errors
     ///
-    /// When there is no answer, or it is not a success.
+    /// When there is no response, or it is not a success.
     pub fn delete(&self, path: &str) -> Result<Value> {
         success("DELETE", path, self.call("DELETE", path, "application/json", b"")?)
     }

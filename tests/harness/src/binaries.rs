@@ -1,6 +1,6 @@
-//! Finding the programs of the control plane, and building those that are not there.
+//! Finds the programs of the control plane, and builds those that are missing.
 //!
-//! Order: `KUBEBUILDER_ASSETS`, as controller tests everywhere have it; then the cache; then a build with Go into the
+//! In this order: `KUBEBUILDER_ASSETS`, as usual for controller tests; then the cache; then a build with Go into the
 //! cache. See `go_build` for the cache, and `releases` for what can be built.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::go_build::{STAGES_FILE, cached_build, go_command, release};
 use crate::process::run;
 use crate::releases::{Release, modules_dir, release_of, releases};
 
-/// Names the release of Kubernetes that [`binaries`] gives; unset or empty, the newest.
+/// Names the Kubernetes release that [`binaries`] returns; if unset or empty, the newest.
 pub const KUBERNETES_VARIABLE: &str = "SECONDMATE_KUBERNETES";
 
 /// A program of the control plane.
@@ -60,7 +60,7 @@ impl Program {
     }
 }
 
-/// The control plane, or a part of it, cannot be had on this machine.
+/// The control plane, or a part of it, is not available on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Unavailable {
@@ -68,23 +68,23 @@ pub struct Unavailable {
     pub reason: String,
 }
 
-/// Why the programs are not there.
+/// Why the programs are missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BinariesError {
-    /// Neither found nor buildable: a test that needs them is skipped.
+    /// They were not found and cannot be built: a test that needs them is skipped.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// The build was tried and failed: a test that needs them fails.
+    /// The build failed: a test that needs them fails.
     #[error("{0}")]
     Failed(String),
 }
 
-/// Where the programs of the control plane are.
+/// The locations of the programs of the control plane.
 #[derive(Debug, Clone)]
 pub struct Binaries {
     paths: BTreeMap<Program, PathBuf>,
     stages: Option<PathBuf>,
-    /// Why those that are not in `paths` are not.
+    /// Why some are not in `paths`.
     missing: String,
 }
 
@@ -93,7 +93,7 @@ impl Binaries {
     ///
     /// # Errors
     ///
-    /// When this machine cannot have it.
+    /// When this machine does not have it.
     pub fn path(&self, program: Program) -> Result<&Path, Unavailable> {
         self.paths.get(&program).map(PathBuf::as_path).ok_or_else(|| Unavailable {
             reason: format!("there is no {}: {}", program.name(), self.missing),
@@ -117,8 +117,8 @@ impl Binaries {
 ///
 /// # Errors
 ///
-/// [`BinariesError::Unavailable`] when `KUBEBUILDER_ASSETS` has not even etcd, kube-apiserver and kubectl and there is
-/// no Go to build them with; [`BinariesError::Failed`] when a build failed, or the release is none that is pinned.
+/// [`BinariesError::Unavailable`] when `KUBEBUILDER_ASSETS` lacks even etcd, kube-apiserver and kubectl and there is
+/// no Go to build them with; [`BinariesError::Failed`] when a build failed, or the release is not pinned.
 pub fn binaries() -> Result<&'static Binaries, BinariesError> {
     static FOUND: OnceLock<Result<Binaries, BinariesError>> = OnceLock::new();
     let find = || {
@@ -130,7 +130,7 @@ pub fn binaries() -> Result<&'static Binaries, BinariesError> {
     FOUND.get_or_init(find).as_ref().map_err(Clone::clone)
 }
 
-/// Some of the programs, of a release or else of whatever is at hand: nothing is built that is not asked for.
+/// Some of the programs, of a given release or else of whatever is available. Only requested programs are built.
 ///
 /// # Errors
 ///
@@ -148,7 +148,7 @@ fn failed(error: anyhow::Error) -> BinariesError {
     BinariesError::Failed(format!("{error:#}"))
 }
 
-/// Of no release in particular, what `KUBEBUILDER_ASSETS` has comes first, and the newest's for the rest.
+/// Without a given release, those in `KUBEBUILDER_ASSETS` come first, and the rest are those of the newest release.
 fn find_or_build(
     assets: Option<&OsStr>,
     release: Option<&Release>,
@@ -157,7 +157,7 @@ fn find_or_build(
     let (mut paths, stages) = from_assets(assets).map_err(failed)?;
     let from_assets = !paths.is_empty();
     if release.is_some() {
-        // Nobody knows of which release those are.
+        // The release of those is unknown.
         paths.retain(|program, _| {
             !matches!(
                 program,
@@ -185,14 +185,14 @@ fn find_or_build(
     let newest = releases().map_err(failed)?.pop();
     let newest = newest.ok_or_else(|| BinariesError::Failed("no release is pinned".to_owned()))?;
     if let Some(older) = release.filter(|release| !release.is_newest()) {
-        // Always all that is the release's own: whoever asks for less shares the build with whoever asks for more.
+        // Always all programs that are the release's own, so that requests for fewer and for more programs share a build.
         let build = cached_build(&root, &go, older, older.programs(), "").map_err(failed)?;
         paths.extend(older.programs().iter().map(|program| (*program, build.join(program.name()))));
     }
     let mut of_newest: Vec<Program> =
         missing.into_iter().filter(|program| !paths.contains_key(program)).collect();
     if !from_assets {
-        // The whole control plane is one build in the cache, whoever asks.
+        // The whole control plane is one build in the cache, whatever is requested.
         of_newest = Program::ALL.to_vec();
     }
     let build = cached_build(&root, &go, &newest, &of_newest, why).map_err(failed)?;
@@ -214,7 +214,7 @@ fn from_assets(assets: Option<&OsStr>) -> Result<(BTreeMap<Program, PathBuf>, Op
     Ok((paths.filter(|(_, path)| path.is_file()).collect(), stages.is_file().then_some(stages)))
 }
 
-/// The version of Go (`go1.26.8`), or why a module cannot be built with what is there.
+/// The version of Go (`go1.26.8`), or why a module cannot be built with the one that is installed.
 pub(crate) fn go_toolchain(modules: &Path) -> Result<Result<String, String>> {
     let mut go = go_command();
     go.args(["env", "GOVERSION"]).current_dir("/");
@@ -244,7 +244,7 @@ pub(crate) fn go_toolchain(modules: &Path) -> Result<Result<String, String>> {
     Ok(Ok(version))
 }
 
-/// Where this project keeps what outlives a build folder.
+/// The folder in which this project keeps what outlives a build folder.
 pub(crate) fn cache_root() -> Result<PathBuf> {
     let from =
         |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -259,7 +259,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// A folder with these programs, none of which runs, and with the stages.
+    /// A folder with these programs, none of which works, and with the stages.
     fn folder(programs: &[Program], stages: bool) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         let names = programs.iter().map(|program| program.name()).chain(stages.then_some(STAGES_FILE));
@@ -269,7 +269,7 @@ mod tests {
         folder
     }
 
-    /// What is found in it, where nothing has to be built.
+    /// What is found in it if nothing has to be built.
     fn found(folder: &tempfile::TempDir, programs: &[Program]) -> BTreeSet<Program> {
         let assets = folder.path().as_os_str();
         let binaries = find_or_build(Some(assets), None, programs).expect("all is there");
@@ -282,7 +282,7 @@ mod tests {
     fn nothing_is_built_that_is_in_the_assets() {
         let all = folder(&Program::ALL, true);
         assert_eq!(found(&all, &Program::ALL), BTreeSet::from(Program::ALL));
-        // What nobody asked for may be missing, the stages too.
+        // What was not requested may be missing, including the stages.
         let few = [Program::Etcd, Program::KubeApiserver, Program::Kubectl];
         assert_eq!(found(&folder(&few, false), &few), BTreeSet::from(few));
     }

@@ -1,17 +1,17 @@
-//! How cargo is called from programs that cargo runs.
+//! Calls cargo from programs that cargo runs.
 
 use std::ffi::OsStr;
 use std::process::Command;
 
-/// What the names of the variables begin with by which cargo tells a program of which package it is.
+/// The prefixes of the variables by which cargo tells a program which package it belongs to.
 const OF_A_PACKAGE: [&str; 5] =
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
 
 /// A cargo command: the cargo that runs this program.
 ///
-/// It is not told of which package this program is. The build script of ring reads those variables and has cargo run it
-/// again when they change; so a build that was begun by a test, and the next one from a terminal, would each compile ring
-/// and all that stands on it anew.
+/// It is not told which package this program belongs to. The build script of ring reads those variables and makes cargo rerun
+/// it when they change, so a build started by a test and the next one from a terminal would each recompile ring
+/// and everything that depends on it.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn what_cargo_tells_a_program_of_its_package_is_not_handed_on() {
-        // Cargo has told this test.
+        // Cargo has set them for this test.
         assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
         let cargo = cargo();
         let changed: Vec<_> = cargo.get_envs().collect();

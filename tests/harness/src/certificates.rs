@@ -1,4 +1,4 @@
-//! A throw-away certificate authority: it makes the server's certificate and one for each user.
+//! A throwaway certificate authority, which issues the server's certificate and one for each user.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +8,14 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// The names under which the programs of the control plane are reached.
+/// The names by which the programs of the control plane are reached.
 const SERVER_NAMES: [&str; 5] =
     ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
 
 /// The object identifier of an organisation (X.520), which Kubernetes reads as a group.
 const ORGANISATION: [u64; 4] = [2, 5, 4, 10];
 
-/// The authority and the folder of what it made.
+/// The authority, and the folder for what it issues.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: PathBuf,
@@ -35,8 +35,8 @@ pub(crate) struct Pair {
 }
 
 impl Authority {
-    /// Makes a new authority, the server's certificate (`server.crt`, `server.key`) and the keys for the tokens of
-    /// service accounts (`service-account.pub`, `service-account.key`), all in `dir`.
+    /// Makes a new authority, the server's certificate (`server.crt`, `server.key`) and the keys for service account
+    /// tokens (`service-account.pub`, `service-account.key`), all in `dir`.
     pub(crate) fn create(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let mut params = CertificateParams::new(Vec::new())?;
@@ -67,7 +67,7 @@ impl Authority {
     pub(crate) fn client(&self, name: &str, user: &str, groups: &[&str], expired: bool) -> Result<Pair> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, user);
-        // rcgen holds one value for each type of name, and this type has two spellings.
+        // rcgen keeps one value for each type of name, and this type has two spellings.
         let spellings = [DnType::OrganizationName, DnType::CustomDnType(ORGANISATION.to_vec())];
         if groups.len() > spellings.len() {
             bail!("user {user} has {} groups: a test certificate holds at most two", groups.len());

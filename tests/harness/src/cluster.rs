@@ -21,27 +21,27 @@ use crate::process::{Process, Usage, run};
 use crate::scheduler_under_test::secondmate_binary;
 use crate::wait::wait_until;
 
-/// Each component is ready within seconds on two idle cores; this bounds a machine that builds at the same time.
+/// Each component is ready within seconds on two idle cores; this allows for a machine that builds at the same time.
 const READY_DEADLINE: Duration = Duration::from_secs(180);
 
-/// For each further node: kwok makes about a hundred of them Ready in a second.
+/// For each additional node: kwok makes about a hundred of them Ready per second.
 const NODE_DEADLINE: Duration = Duration::from_millis(100);
 
-/// kube-apiserver drains its calls before it ends.
+/// kube-apiserver drains its calls before it exits.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// For one kubectl command.
 const KUBECTL_DEADLINE: Duration = Duration::from_secs(120);
 
-/// Another program may take a port between the look and the use of it.
+/// Another program may take a port between the check and its use.
 const START_ATTEMPTS: usize = 3;
 
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder for data, certificates, kubeconfigs and logs; it is left behind. By default a new one among the
+    /// The folder for data, certificates, kubeconfigs and logs; it is left behind. By default, a new one among the
     /// temporary files, where later runs prune all but the last few. Its path is printed to standard error, which the
-    /// test runner shows for a test that fails.
+    /// test runner shows if a test fails.
     pub directory: Option<PathBuf>,
     /// Whether kube-controller-manager runs: deployments, service accounts, garbage collection.
     pub controller_manager: bool,
@@ -49,7 +49,7 @@ pub struct Options {
     pub scheduler: Option<SchedulerOptions>,
     /// Whether kwok runs: it keeps nodes Ready, lets bound pods run and completes deletions.
     pub kwok: bool,
-    /// API priority and fairness off and many calls at a time, for load. Leave it off where 429 is wanted.
+    /// API priority and fairness off and many concurrent calls, for load. Leave this off if 429 is wanted.
     pub for_load: bool,
     /// Further flags of kube-apiserver.
     pub apiserver_flags: Vec<String>,
@@ -74,7 +74,7 @@ impl Default for Options {
 /// All methods take `&self` and may be called from several threads.
 #[derive(Debug)]
 pub struct Cluster {
-    // The order of the fields is the order of their end: processes first, then ports, then the folder.
+    // The fields are in the order in which they are dropped: processes first, then ports, then the folder.
     state: Mutex<State>,
     api: Api,
     admin: PathBuf,
@@ -89,7 +89,7 @@ pub struct Cluster {
 struct State {
     running: BTreeMap<Component, Process>,
     scheduler: SchedulerOptions,
-    /// How many nodes each prefix has got.
+    /// The number of nodes with each prefix.
     numbered: BTreeMap<String, usize>,
 }
 
@@ -116,13 +116,13 @@ impl Ports {
     }
 }
 
-/// # Starting and ending
+/// # Starting and stopping
 impl Cluster {
     /// Starts a control plane and waits until it is ready to take objects.
     ///
     /// # Errors
     ///
-    /// When a program is not there, ends at once, or is not ready in time: the message has the end of its log.
+    /// When a program is missing, exits at once, or is not ready in time: the message has the end of its log.
     pub fn start(binaries: &Binaries, options: Options) -> Result<Self> {
         for attempt in 1.. {
             let cluster = Self::prepare(binaries, options.clone())?;
@@ -212,17 +212,17 @@ impl Cluster {
 
 /// # The components
 impl Cluster {
-    /// Starts a component that does not run, and waits until it is ready.
+    /// Starts a component that is not running, and waits until it is ready.
     ///
     /// # Errors
     ///
-    /// When it runs already, its program is not there, it ends at once or is not ready in time.
+    /// When it is already running, its program is missing, it exits at once or is not ready in time.
     pub fn start_component(&self, component: Component) -> Result<()> {
         self.spawn_component(component)?;
         self.wait_ready(component)
     }
 
-    /// Starts kube-scheduler with other options than those of the start of the cluster. They also hold for later
+    /// Starts kube-scheduler with options other than those with which the cluster was started. They also apply to later
     /// starts.
     ///
     /// # Errors
@@ -233,29 +233,29 @@ impl Cluster {
         self.start_component(Component::KubeScheduler)
     }
 
-    /// Ends a component with SIGTERM.
+    /// Stops a component with SIGTERM.
     ///
     /// # Errors
     ///
-    /// When it does not run, or had to be killed because it did not end in time.
+    /// When it is not running, or had to be killed because it did not exit in time.
     pub fn stop_component(&self, component: Component) -> Result<()> {
         self.take(component)?.terminate(STOP_DEADLINE).map(drop)
     }
 
-    /// Ends a component with SIGKILL.
+    /// Kills a component with SIGKILL.
     ///
     /// # Errors
     ///
-    /// When it does not run.
+    /// When it is not running.
     pub fn kill_component(&self, component: Component) -> Result<()> {
         self.take(component)?.kill()
     }
 
-    /// Sends a component a signal by its name: `STOP` freezes it, `CONT` lets it go on.
+    /// Sends a signal, given by name, to a component: `STOP` freezes it, `CONT` lets it continue.
     ///
     /// # Errors
     ///
-    /// When it does not run, or the system refuses.
+    /// When it is not running, or the system refuses.
     pub fn signal_component(&self, component: Component, signal: &str) -> Result<()> {
         let mut state = self.state();
         let process = state.running.get_mut(&component);
@@ -276,7 +276,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// When it does not run.
+    /// When it is not running.
     pub fn usage(&self, component: Component) -> Result<Usage> {
         let state = self.state();
         state.running.get(&component).with_context(|| format!("{} does not run", component.name()))?.usage()
@@ -375,7 +375,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// When there is no such service account.
+    /// When the service account does not exist.
     pub fn service_account_token(&self, namespace: &str, name: &str) -> Result<String> {
         let request = json!({
             "apiVersion": "authentication.k8s.io/v1",
@@ -402,7 +402,7 @@ impl Cluster {
 
 /// # Objects
 impl Cluster {
-    /// A client with the administrator's rights.
+    /// A client with the administrator's permissions.
     #[must_use]
     pub const fn api(&self) -> &Api {
         &self.api
@@ -412,7 +412,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// When the API server refuses or does not answer.
+    /// When the API server rejects the request or does not respond.
     pub fn list(&self, path: &str) -> Result<Vec<Value>> {
         let mut list = self.api.get(path)?;
         match list["items"].take() {
@@ -433,7 +433,7 @@ impl Cluster {
     }
 
     fn wait_for_namespace(&self, name: &str) -> Result<()> {
-        // Where the admission plugin ServiceAccount is on, pods are refused until the controller made the account.
+        // If the admission plugin ServiceAccount is on, pods are rejected until the controller has created the account.
         let path = match self.options.controller_manager {
             true => format!("/api/v1/namespaces/{name}/serviceaccounts/default"),
             false => format!("/api/v1/namespaces/{name}"),
@@ -442,12 +442,12 @@ impl Cluster {
             .map(drop)
     }
 
-    /// Creates `count` nodes and waits until they are Ready; returns their names. Numbers go on from those that the
-    /// same prefix has already.
+    /// Creates `count` nodes and waits until they are Ready; returns their names. The numbers continue from those that
+    /// exist with the same prefix.
     ///
     /// # Errors
     ///
-    /// When the API server refuses them, or they are not Ready in time.
+    /// When the API server rejects them, or they are not Ready in time.
     pub fn create_nodes(&self, count: usize, shape: &NodeShape) -> Result<Vec<String>> {
         let first = {
             let mut state = self.state();
@@ -476,8 +476,8 @@ impl Cluster {
 
 /// # kubectl and the scheduler under test
 impl Cluster {
-    /// A kubectl command with the administrator's rights and nothing of the user's own configuration, to be given
-    /// arguments and run by the caller.
+    /// A kubectl command with the administrator's permissions and without the user's own configuration. The caller adds
+    /// arguments and runs it.
     ///
     /// # Errors
     ///
@@ -496,12 +496,12 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// When it fails: the message has what it wrote to standard error.
+    /// When it fails: the message contains its standard error.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.kubectl_with_input(arguments, "")
     }
 
-    /// As [`Self::kubectl`], with text on its standard input.
+    /// Like [`Self::kubectl`], with text on its standard input.
     ///
     /// # Errors
     ///

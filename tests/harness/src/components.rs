@@ -1,4 +1,4 @@
-//! The programs of a cluster and the flags that each is started with.
+//! The programs of a cluster, and the flags with which each is started.
 
 use std::path::Path;
 use std::process::Command;
@@ -38,7 +38,7 @@ impl Component {
         }
     }
 
-    /// Its name, which is that of its program, its user and its log.
+    /// Its name, which is also that of its program, its user and its log.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.program().name()
@@ -48,14 +48,14 @@ impl Component {
 /// How kube-scheduler is started.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SchedulerOptions {
-    /// Calls a second to the API server (upstream's default is 50).
+    /// Calls per second to the API server (upstream's default is 50).
     pub qps: f64,
-    /// Calls at once (upstream's default is 100).
+    /// Burst of calls (upstream's default is 100).
     pub burst: u32,
     /// Whether it takes part in leader election.
     pub leader_elect: bool,
     /// Further fields of its KubeSchedulerConfiguration: `profiles`, `percentageOfNodesToScore`, … A field given here
-    /// wins over those above.
+    /// overrides those above.
     pub configuration: Map<String, Value>,
     /// Further flags.
     pub flags: Vec<String>,
@@ -69,7 +69,7 @@ impl Default for SchedulerOptions {
 }
 
 impl SchedulerOptions {
-    /// With client limits that no load reaches, as benchmarks compare it.
+    /// With client limits that no load reaches, as used for comparison in benchmarks.
     #[must_use]
     pub fn unlimited() -> Self {
         Self { qps: 10_000.0, burst: 10_000, ..Self::default() }
@@ -90,10 +90,10 @@ impl SchedulerOptions {
 }
 
 impl Cluster {
-    /// The command that starts a component, with the files that it reads written.
+    /// The command that starts a component; writes the files that it reads.
     pub(crate) fn command(&self, component: Component) -> Result<Command> {
         let mut command = Command::new(self.binaries.path(component.program())?);
-        // Nothing of the user's own: neither configuration in the home folder nor proxies on the way to loopback.
+        // Nothing of the user's own: neither configuration in the home folder nor proxies for loopback.
         command.env("HOME", self.directory.path()).current_dir(self.directory.path());
         for variable in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
             command.env_remove(variable);
@@ -108,7 +108,7 @@ impl Cluster {
         Ok(command)
     }
 
-    /// Where a component says that it is ready.
+    /// The URL at which a component reports readiness.
     pub(crate) fn readiness(&self, component: Component) -> String {
         let port = self.port(component);
         match component {
@@ -129,9 +129,9 @@ impl Cluster {
             format!("--listen-peer-urls={peer}"),
             format!("--initial-advertise-peer-urls={peer}"),
             format!("--initial-cluster=default={peer}"),
-            // Nothing here has to outlive a power cut.
+            // Nothing here has to survive a power failure.
             "--unsafe-no-fsync".to_owned(),
-            // Loads of a hundred thousand objects, rewritten many times before a compaction.
+            // A hundred thousand objects, rewritten many times before a compaction.
             format!("--quota-backend-bytes={}", 8_u64 << 30),
             "--log-level=warn".to_owned(),
         ]
@@ -153,11 +153,11 @@ impl Cluster {
             self.file_flag("service-account-signing-key-file", "service-account.key"),
             "--authorization-mode=RBAC".to_owned(),
             "--service-cluster-ip-range=10.0.0.0/16".to_owned(),
-            // On SIGTERM it ends its watches; by default it waits a minute for them to end by themselves.
+            // On SIGTERM it should end its watches; by default, it waits a minute for them to end by themselves.
             "--shutdown-watch-termination-grace-period=5s".to_owned(),
         ];
         if !self.options.controller_manager {
-            // Nobody makes service accounts or takes the taint off new nodes.
+            // Nobody creates service accounts or removes the taint from new nodes.
             flags.push("--disable-admission-plugins=ServiceAccount,TaintNodesByCondition".to_owned());
         }
         if self.options.for_load {
@@ -182,7 +182,7 @@ impl Cluster {
             "--use-service-account-credentials=true".to_owned(),
             self.file_flag("service-account-private-key-file", "service-account.key"),
             self.file_flag("root-ca-file", "ca.crt"),
-            // With upstream's 20 calls a second, tests would wait for replica sets and not for schedulers.
+            // With upstream's 20 calls per second, tests would wait for ReplicaSets and not for schedulers.
             "--kube-api-qps=2000".to_owned(),
             "--kube-api-burst=4000".to_owned(),
         ]);
@@ -193,7 +193,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// When its program is not there, or cannot be started.
+    /// When its program is missing, or cannot be started.
     pub fn start_another_kube_scheduler(&self, scheduler_name: &str) -> Result<Process> {
         let kubeconfig = self.component_kubeconfig(Component::KubeScheduler)?;
         let mut options = SchedulerOptions::unlimited();
@@ -208,8 +208,8 @@ impl Cluster {
         self.spawn(scheduler_name, command)
     }
 
-    /// Starts a program in kube-scheduler's place: under its name, with the command line that kubeadm writes into its static pod, and these
-    /// flags after it. It serves on the port of kube-scheduler, whose URL is returned.
+    /// Starts a program in kube-scheduler's place: under its name, with the command line that kubeadm writes into its static pod, followed by
+    /// these flags. It serves on kube-scheduler's port, whose URL is returned.
     ///
     /// # Errors
     ///
@@ -217,7 +217,7 @@ impl Cluster {
     pub fn start_as_kube_scheduler(&self, program: &Path, flags: &[&str]) -> Result<(Process, String)> {
         let place = self.directory.path().join(Component::KubeScheduler.name());
         if place.is_symlink() {
-            // Of whoever had the place before.
+            // Of the previous program in this place.
             std::fs::remove_file(&place).with_context(|| format!("cannot remove {}", place.display()))?;
         }
         std::os::unix::fs::symlink(program, &place)
@@ -233,7 +233,7 @@ impl Cluster {
             "--bind-address=127.0.0.1".to_owned(),
             format!("--kubeconfig={kubeconfig}"),
             "--leader-elect=true".to_owned(),
-            // Its own is taken by whoever else runs a control plane on this machine.
+            // Its default port is taken if somebody else runs a control plane on this machine.
             format!("--secure-port={port}"),
         ]);
         command.args(flags);
@@ -250,7 +250,7 @@ impl Cluster {
             .with_context(|| format!("cannot write {}", configuration.display()))?;
         let mut flags = self.delegated_flags(Component::KubeScheduler)?;
         flags.push(format!("--config={}", configuration.display()));
-        // An API server that is older than this scheduler: it would wait for ever for the list of a kind that is not served.
+        // If the API server is older than this scheduler, the scheduler would wait forever for the list of a kind that is not served.
         if !self.api().serves("resource.k8s.io/v1", "devicetaintrules")? {
             flags.push("--feature-gates=DRADeviceTaintRules=false".to_owned());
         }

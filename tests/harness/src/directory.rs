@@ -7,14 +7,14 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
-/// Folders of ended clusters that are kept for their logs.
+/// Number of folders of former clusters that are kept for their logs.
 const LEFTOVERS_MAX: usize = 8;
 
 /// A folder that is ours while this value lives.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Made by us, and so pruned by us.
+    /// Created by us, and therefore pruned by us.
     temporary: bool,
     _claim: File,
 }
@@ -32,7 +32,7 @@ impl Directory {
                 let parent = std::env::temp_dir().join(format!("secondmate-clusters-{user}"));
                 std::fs::create_dir_all(&parent)
                     .with_context(|| format!("cannot create {}", parent.display()))?;
-                // It holds keys, if only to clusters that nobody else needs to reach.
+                // It holds keys, even if only to clusters that nobody else needs to reach.
                 std::fs::set_permissions(&parent, std::fs::Permissions::from_mode(0o700))
                     .with_context(|| format!("{} is not ours", parent.display()))?;
                 prune(&parent);
@@ -63,7 +63,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // The data is bulky and of no use without its cluster. The logs stay: a test that returns an error cannot be
+        // The data is bulky and useless without its cluster. The logs are kept, since a test that returned an error cannot be
         // told from one that passed. What cannot be removed now is pruned with the folder.
         if self.temporary {
             let _ = std::fs::remove_dir_all(self.path.join("etcd"));

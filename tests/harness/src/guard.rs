@@ -1,4 +1,4 @@
-//! The bind guard of the program under test, asked by a cluster's API server.
+//! The bind guard of the program under test, called by a cluster's API server.
 
 use std::process::Command;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::wait::wait_until;
 
 /// Name of the webhook configuration.
 const NAME: &str = "secondmate-guard";
-/// The Service by which the API server reaches it.
+/// The Service through which the API server reaches it.
 const SERVICE: (&str, &str) = ("kube-system", "secondmate-guard");
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-/// Seconds within which the guard has to answer, as in the manifests.
+/// The guard's timeout in seconds, as in the manifests.
 const TIMEOUT_S: u64 = 5;
 /// Its caches sync in a second on an idle machine.
 const READY_DEADLINE: Duration = Duration::from_secs(180);
@@ -34,27 +34,27 @@ pub struct Guard {
     _ports: [Port; 2],
 }
 
-/// The certificate that a guard shows.
+/// The certificate that a guard serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuardCertificate {
-    /// That which it makes.
+    /// Its own.
     Own,
-    /// One from a file, of an authority that the API server trusts, that expired years ago.
+    /// One from a file, from an authority that the API server trusts, which expired years ago.
     Expired,
 }
 
 /// How the API server reaches a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuardReached {
-    /// By its Service, over HTTP/1.1, as in a cluster.
+    /// Through its Service, over HTTP/1.1, as in a cluster.
     ByService,
     /// By a URL, over HTTP/2.
     ByUrl,
 }
 
 impl Cluster {
-    /// Starts the guard as an administrator and lets the API server ask it about each bind. Returns when it decides; one with an
-    /// expired certificate decides, but nobody asks it.
+    /// Starts the guard as an administrator, and makes the API server call it for each bind. Returns when it decides; a guard with an
+    /// expired certificate decides, but is not called.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Cluster {
         self.start_guard_reached(certificate, GuardReached::ByService)
     }
 
-    /// The same, reached so.
+    /// The same, reached in this way.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl Cluster {
         Ok(guard)
     }
 
-    /// The webhook configuration, as the manifests have it but for the way to the guard.
+    /// The webhook configuration of the manifests, except for the way to the guard.
     fn register_guard(&self, client: &Value) -> Result<()> {
         let configuration = json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
@@ -136,7 +136,7 @@ impl Cluster {
             }],
         });
         self.lead_to_loopback()?;
-        // That of an earlier guard leads elsewhere.
+        // The one of an earlier guard points elsewhere.
         let earlier =
             self.api().call("DELETE", &format!("{CONFIGURATIONS}/{NAME}"), "application/json", b"")?;
         if !matches!(earlier.status, 200 | 404) {
@@ -145,7 +145,7 @@ impl Cluster {
         self.api().create(CONFIGURATIONS, &configuration).map(drop)
     }
 
-    /// Makes the Service, unless an earlier guard has: the API server finds this machine by it, and the port in the configuration.
+    /// Creates the Service, unless an earlier guard has: the API server finds this machine through it, and the port in the configuration.
     fn lead_to_loopback(&self) -> Result<()> {
         let (namespace, name) = SERVICE;
         let services = format!("/api/v1/namespaces/{namespace}/services");
@@ -169,22 +169,22 @@ impl Cluster {
 }
 
 impl Guard {
-    /// The sum of a metric's series whose line begins so, such as `secondmate_guard_binds_total{scheduler="a"`.
+    /// The sum of a metric's series whose line begins like this, such as `secondmate_guard_binds_total{scheduler="a"`.
     ///
     /// # Errors
     ///
-    /// When the guard does not answer.
+    /// When the guard does not respond.
     pub fn value(&self, series: &str) -> Result<f64> {
         let text = self.metrics.call("GET", "/metrics", "text/plain", b"")?.body;
         sum(&text, series)
     }
 }
 
-/// The sum of the series whose line begins so, in the text of `/metrics`.
+/// The sum of the series whose line begins like this, in the text of `/metrics`.
 ///
 /// # Errors
 ///
-/// When a value is no number.
+/// When a value is not a number.
 pub fn sum(text: &str, series: &str) -> Result<f64> {
     let mut sum = 0.0;
     for line in text.lines().filter(|line| line.starts_with(series)) {

@@ -1,4 +1,4 @@
-//! Guests, built.
+//! Builds guests.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use crate::skip::{skip, skip_unless_ci};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Names the compiler for guests in Rust, where it is none of those that are looked for.
+/// Names the compiler for guests in Rust, if it is not one of those that are found automatically.
 const RUSTC: &str = "SECONDMATE_GUEST_RUSTC";
 
-/// The oldest compiler that understands `crates/guest`: what its `rust-version` says.
+/// The oldest compiler that can build `crates/guest`: its `rust-version`.
 const RUSTC_OLDEST: (u32, u32) = (1, 85);
 
-/// Debian's compiler, which may have the target where the one of rustup has not.
+/// Debian's compiler, which may have the target if rustup's does not.
 const RUSTC_OF_DEBIAN: &str = "/usr/bin/rustc";
 
 /// Either takes seconds; a busy machine may need more.
@@ -29,7 +29,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Where guests are built, and kept compiled.
+/// The folder in which guests are built and kept.
 #[must_use]
 pub fn guest_folder() -> PathBuf {
     let target =
@@ -37,7 +37,7 @@ pub fn guest_folder() -> PathBuf {
     target.join("guests")
 }
 
-/// NodeNumber from Rust, or nothing, after the skip has been reported, where this machine has no Rust for WebAssembly.
+/// NodeNumber from Rust; `None`, after the skip has been reported, if this machine has no Rust for WebAssembly.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub fn guest_in_rust_or_skip(test: &str) -> Result<Option<PathBuf>> {
     from_rust_or_skip(test, "wasm-node-number")
 }
 
-/// A guest from Rust that acts at every extension point, for tests of the host. The same holds as for [`guest_in_rust_or_skip`].
+/// A guest from Rust that implements every extension point, for tests of the host; otherwise like [`guest_in_rust_or_skip`].
 ///
 /// # Errors
 ///
@@ -77,7 +77,7 @@ fn from_rust_or_skip(test: &str, package: &str) -> Result<Option<PathBuf>> {
     Ok(Some(guest_folder().join(TARGET).join(file)))
 }
 
-/// The compiler that has the target: the one that is named, else rustup's, else Debian's.
+/// A compiler that has the target: the one that is named, else rustup's, else Debian's.
 fn rustc_for_guests() -> Result<Option<OsString>> {
     if let Some(named) = std::env::var_os(RUSTC) {
         if !has_target(&named) {
@@ -103,7 +103,7 @@ fn has_target(rustc: &OsStr) -> bool {
     library.is_absolute() && library.read_dir().is_ok_and(|mut files| files.next().is_some())
 }
 
-/// NodeNumber from Go, or nothing, after the skip has been reported, where this machine has no Go.
+/// NodeNumber from Go; `None`, after the skip has been reported, if this machine has no Go.
 ///
 /// # Errors
 ///
@@ -119,7 +119,7 @@ pub fn guest_in_go_or_skip(test: &str) -> Result<Option<PathBuf>> {
     }
     std::fs::create_dir_all(guest_folder()).context("cannot create the folder of guests")?;
     let file = guest_folder().join("node-number-go.wasm");
-    // Tests of several processes build it: none may see half a file.
+    // Tests in several processes build it, and none may see an incomplete file.
     let unfinished = guest_folder().join(format!("node-number-go-{}.wasm", std::process::id()));
     let mut go = Command::new("go");
     go.args(["build", "-trimpath", "-buildmode=c-shared", "-ldflags=-s -w", "-o"])

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::certificates::Pair;
 
-/// Who a kubeconfig speaks as.
+/// The user of a kubeconfig.
 pub(crate) enum Credential<'a> {
     Certificate(&'a Pair),
     Token(&'a str),

@@ -1,13 +1,13 @@
 //! The real control plane, for tests and benchmarks: etcd, kube-apiserver, kube-controller-manager, kube-scheduler and
-//! kwok as child processes on free loopback ports, with throw-away certificates, in a directory of their own.
+//! kwok as child processes on free loopback ports, with throwaway certificates, in a directory of their own.
 //!
 //! What it holds: child processes, their directory and their ports, for as long as a [`Cluster`] lives. Who writes it:
 //! the test that started it. What bounds it: every wait has a deadline, every child dies with the process that started
-//! it (see [`Process`]), directories left by killed runs are pruned. What it must never know: the scheduler under test
-//! is a program here, not a crate, so that this crate builds in seconds and `xtask` can stand on it.
+//! it (see [`Process`]), and directories left behind by killed runs are pruned. What it must never know: the scheduler under test
+//! is a program here, not a crate, so that this crate builds in seconds and `xtask` can depend on it.
 //!
-//! The programs are found by [`binaries`]: in `KUBEBUILDER_ASSETS` first, else built once per machine from
-//! `tests/controlplane/`. A machine that has neither them nor Go runs the other tests:
+//! The programs are found by [`binaries`]: in `KUBEBUILDER_ASSETS` first, otherwise built once per machine from
+//! `tests/controlplane/`. A machine that has neither them nor Go skips these tests and runs the others:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -33,13 +33,13 @@
 //! }
 //! ```
 //!
-//! One cluster keeps two cores busy while it starts: let the tests of one file share a cluster (a `static` of
-//! [`std::sync::OnceLock`] does, its processes end with the test process) and give each test its own namespace, made
+//! One cluster keeps two cores busy while it starts, so let the tests of one file share a cluster (with a `static`
+//! [`std::sync::OnceLock`]; its processes end with the test process) and give each test its own namespace, created
 //! with [`Cluster::create_namespace`].
 //!
 //! For load, start a cluster `for_load` without kwok and without the controller manager: nodes are then created Ready
-//! at once (kwok takes two minutes for 5,000), and nothing but the scheduler writes. [`Api::create_all`] creates about
-//! 500 pods a second beside it; [`Cluster::usage`] and [`Process::usage`] measure.
+//! at once (kwok takes two minutes for 5,000), and only the scheduler writes. [`Api::create_all`] creates about
+//! 500 pods per second beside it; [`Cluster::usage`] and [`Process::usage`] measure.
 
 mod api;
 mod binaries;

@@ -1,4 +1,4 @@
-//! What a process says, line by line, for no longer than one is patient.
+//! Reads the output of a process line by line, with a deadline.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// The lines of a pipe, read on a thread of their own: nobody waits for a process that says nothing, and a process never waits
-/// because the pipe is full. They are read on when this is dropped, up to the end of the pipe.
+/// The lines of a pipe, read on a separate thread: nobody waits for a silent process, and a process never blocks
+/// because the pipe is full. After this is dropped, reading continues to the end of the pipe.
 #[derive(Debug)]
 pub struct Lines(Receiver<String>);
 
 impl Lines {
-    /// Begins to read.
+    /// Starts reading.
     #[must_use]
     pub fn of(pipe: impl Read + Send + 'static) -> Self {
         let (sender, lines) = channel();
         std::thread::spawn(move || {
-            // The pipe of a killed child ends as any other.
+            // The pipe of a killed child ends like any other.
             for line in BufReader::new(pipe).split(b'\n').map_while(std::io::Result::ok) {
                 let line = line.strip_suffix(b"\r").unwrap_or(&line);
                 let _ = sender.send(String::from_utf8_lossy(line).into_owned());
@@ -26,11 +26,11 @@ impl Lines {
         Self(lines)
     }
 
-    /// Reads up to the first line that is the one; returns what was said up to there, with that line.
+    /// Reads up to the first line that matches; returns everything up to and including that line.
     ///
     /// # Errors
     ///
-    /// When the pipe ends before, or `deadline` has passed: names `what` was waited for, and what was said instead.
+    /// When the pipe ends before that, or `deadline` has passed: names `what` was waited for, and what was read instead.
     pub fn until(&self, deadline: Duration, what: &str, mut is: impl FnMut(&str) -> bool) -> Result<String> {
         let end = Instant::now() + deadline;
         let mut said = String::new();

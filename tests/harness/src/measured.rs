@@ -30,7 +30,7 @@ impl Cluster {
         self.start_measured(secondmate_binary()?, name, self.kubeconfig(), arguments)
     }
 
-    /// The same with another program that has secondmate's subcommands, or as another user.
+    /// The same, with another program that has secondmate's subcommands, or as another user.
     ///
     /// # Errors
     ///
@@ -51,11 +51,11 @@ impl Cluster {
 }
 
 impl MeasuredScheduler {
-    /// The sum of a metric's series whose line begins so.
+    /// The sum of a metric's series whose line begins like this.
     ///
     /// # Errors
     ///
-    /// When the scheduler does not answer.
+    /// When the scheduler does not respond.
     pub fn value(&self, series: &str) -> Result<f64> {
         let text = self.metrics.call("GET", "/metrics", "text/plain", b"")?.body;
         sum(&text, series)

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// What simulated nodes look like.
+/// The shape of simulated nodes.
 #[derive(Debug, Clone)]
 pub struct NodeShape {
-    /// Each node's name is this and a number of at least four digits.
+    /// The prefix of each node's name, followed by a number of at least four digits.
     pub prefix: String,
     /// Allocatable CPU, a quantity.
     pub cpu: String,
     /// Allocatable memory, a quantity.
     pub memory: String,
-    /// Most pods on a node.
+    /// Maximum number of pods on a node.
     pub pods: u32,
     /// Further allocatable resources.
     pub resources: BTreeMap<String, String>,
-    /// Nodes are spread in turn over `zone-0` to `zone-(N-1)`; none has a zone when 0.
+    /// Nodes are spread in rotation over `zone-0` to `zone-(N-1)`; with 0, none has a zone.
     pub zones: usize,
     /// Further labels.
     pub labels: BTreeMap<String, String>,
@@ -42,7 +42,7 @@ impl Default for NodeShape {
 }
 
 impl NodeShape {
-    /// The Node object with a number. `ready` puts its Ready condition on, for a cluster without kwok.
+    /// The Node object with a number. `ready` sets its Ready condition, for a cluster without kwok.
     pub(crate) fn node(&self, number: usize, ready: bool) -> Value {
         let name = format!("{}{number:04}", self.prefix);
         let mut labels = self.labels.clone();

@@ -1,6 +1,6 @@
 //! The Go programs of the tests: the parity oracle in `tests/parity/`, the extender in `tests/extender/`, the renderer of Helm charts in
-//! `tests/chart/render/` and promtool, which `tests/chart/promtool/` pins; built once on a machine into the same cache as the control
-//! plane.
+//! `tests/chart/render/` and promtool, which `tests/chart/promtool/` pins. They are built once per machine into the same cache as the
+//! control plane.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ struct GoProgram {
     name: &'static str,
     what: &'static str,
     takes: &'static str,
-    /// The package that is built, and before it Go's flags for it.
+    /// The package to build, preceded by Go's flags for it.
     built: &'static [&'static str],
 }
 
@@ -47,7 +47,7 @@ const RENDERER: GoProgram = GoProgram {
     built: &["."],
 };
 
-/// Prometheus' own checker of rules, without the many ways of finding what to scrape.
+/// Prometheus' own rule checker, without its many kinds of service discovery.
 const PROMTOOL: GoProgram = GoProgram {
     module: "chart/promtool",
     name: "promtool",
@@ -56,7 +56,7 @@ const PROMTOOL: GoProgram = GoProgram {
     built: &["-tags=remove_all_sd", "github.com/prometheus/prometheus/cmd/promtool"],
 };
 
-/// The oracle's program, built if it was not there; at most one process builds at a time.
+/// The oracle's program, built if it does not exist; at most one process builds at a time.
 ///
 /// # Errors
 ///
@@ -66,7 +66,7 @@ pub fn parity_oracle() -> Result<&'static Path, BinariesError> {
     FOUND.get_or_init(|| ORACLE.find_or_build()).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
 }
 
-/// An HTTP extender with upstream's types, built if it was not there.
+/// An HTTP extender with upstream's types, built if it does not exist.
 ///
 /// # Errors
 ///
@@ -76,7 +76,7 @@ pub fn extender_program() -> Result<&'static Path, BinariesError> {
     FOUND.get_or_init(|| EXTENDER.find_or_build()).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
 }
 
-/// The renderer of Helm charts, built if it was not there.
+/// The renderer of Helm charts, built if it does not exist.
 ///
 /// # Errors
 ///
@@ -86,7 +86,7 @@ pub fn chart_renderer() -> Result<&'static Path, BinariesError> {
     FOUND.get_or_init(|| RENDERER.find_or_build()).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
 }
 
-/// Promtool, built if it was not there.
+/// Promtool, built if it does not exist.
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ pub fn promtool() -> Result<&'static Path, BinariesError> {
     FOUND.get_or_init(|| PROMTOOL.find_or_build()).as_ref().map(PathBuf::as_path).map_err(Clone::clone)
 }
 
-/// The command that holds the oracle against the real scheduler's own `SchedulePod` and whole cycles, on `cases` random cases.
+/// The command that compares the oracle with the real scheduler's own `SchedulePod` and whole cycles, on `cases` random cases.
 ///
 /// # Errors
 ///
@@ -104,7 +104,7 @@ pub fn promtool() -> Result<&'static Path, BinariesError> {
 pub fn oracle_tests(seed: u64, cases: u32) -> Result<Command, BinariesError> {
     let (module, _) = ORACLE.module_and_go()?;
     let mut go = go_command();
-    // Built as the oracle itself, whose packages are then at hand.
+    // Built like the oracle itself, so that its packages are then cached.
     go.current_dir(module).args(["test", "-trimpath", "-buildvcs=false", "-count=1", "."]);
     go.args(["-seed", &seed.to_string(), "-cases", &cases.to_string()]);
     Ok(go)

@@ -1,4 +1,4 @@
-//! Free loopback ports that stay ours over restarts of the programs that use them.
+//! Free loopback ports that stay ours across restarts of the programs that use them.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::binaries::cache_root;
 
-/// Below the range from which systems take the ports of outgoing connections (32768 on Linux): otherwise, while an API
-/// server is down, a client that tries to reach it could be given the very port as its own.
+/// Below the range from which systems take the ports of outgoing connections (32768 on Linux). Otherwise, while an API
+/// server is down, a client that tries to reach it could be given that very port as its own.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 10_000;
 
@@ -16,16 +16,16 @@ const COUNT: u16 = 10_000;
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
-    /// Locked for as long as the port is ours, over all processes of this user.
+    /// Locked for as long as the port is ours, across all processes of this user.
     _claim: File,
 }
 
 impl Port {
-    /// Claims a port on 127.0.0.1 that nobody listens on.
+    /// Claims a port on 127.0.0.1 on which nobody listens.
     pub(crate) fn claim() -> Result<Self> {
         let dir = cache_root()?.join("ports");
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        // Where to begin does not matter; apart from each other is faster.
+        // The starting point does not matter; different ones are faster.
         let begin = (std::process::id() % u32::from(COUNT)) as u16;
         for step in 0..COUNT {
             let number = FIRST + (begin + step) % COUNT;

@@ -1,4 +1,4 @@
-//! One child process: started with its output in a file, measured, signalled and ended.
+//! A child process: started with its output in a file, measured, signalled and stopped.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -18,15 +18,15 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// What a process has used since it started.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
-    /// Processor time in user and kernel mode, in seconds, to a hundredth.
+    /// CPU time in user and kernel mode, in seconds, with a precision of a hundredth.
     pub cpu_seconds: f64,
-    /// The most memory it had resident at any time, in bytes.
+    /// Its maximum resident memory, in bytes.
     pub peak_memory_bytes: u64,
 }
 
 /// A child process that dies with this one: on drop, and by the watchdog when this process is killed.
 ///
-/// It runs in a process group of its own, so that Ctrl-C in a terminal reaches it only through us.
+/// It runs in its own process group, so that Ctrl-C in a terminal reaches it only through us.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -56,12 +56,12 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
         let process = Self { name: name.to_owned(), child, log: log.to_owned(), ended: None };
-        // On an error `process` is dropped, and the child with it.
+        // On an error `process` is dropped, which kills the child.
         watchdog::add(process.id())?;
         Ok(process)
     }
 
-    /// The name it was started under.
+    /// The name under which it was started.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -90,11 +90,11 @@ impl Process {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The exit status, if it has ended.
+    /// The exit status, if it has exited.
     ///
     /// # Errors
     ///
-    /// When the system does not answer for the child.
+    /// When the system cannot report on the child.
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none()
             && let Some(status) =
@@ -106,20 +106,20 @@ impl Process {
         Ok(self.ended)
     }
 
-    /// Whether it still runs.
+    /// Whether it is still running.
     ///
     /// # Errors
     ///
-    /// When the system does not answer for the child.
+    /// When the system cannot report on the child.
     pub fn is_running(&mut self) -> Result<bool> {
         Ok(self.try_wait()?.is_none())
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it exits by itself.
     ///
     /// # Errors
     ///
-    /// When it still runs after `deadline`; it is left running.
+    /// When it is still running after `deadline`; it is left running.
     pub fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
         let start = Instant::now();
         let mut pause = Pause::default();
@@ -134,11 +134,11 @@ impl Process {
         }
     }
 
-    /// Sends a signal by its name (`TERM`, `INT`, `STOP`, `CONT`, …).
+    /// Sends a signal, given by name (`TERM`, `INT`, `STOP`, `CONT`, …).
     ///
     /// # Errors
     ///
-    /// When it has ended already, or `kill` refuses.
+    /// When it has already exited, or `kill` fails.
     pub fn signal(&mut self, signal: &str) -> Result<()> {
         if let Some(status) = self.try_wait()? {
             bail!("cannot send {signal} to {}: it has ended with {status}", self.name);
@@ -154,7 +154,7 @@ impl Process {
         Ok(())
     }
 
-    /// Ends it with SIGKILL and waits until it is gone. No more than that when it has ended already.
+    /// Kills it with SIGKILL and waits until it is gone. If it has already exited, does only the latter.
     ///
     /// # Errors
     ///
@@ -168,11 +168,11 @@ impl Process {
         watchdog::remove(self.child.id())
     }
 
-    /// Asks it to end with SIGTERM and returns how it ended.
+    /// Stops it with SIGTERM and returns how it exited.
     ///
     /// # Errors
     ///
-    /// When it still runs after `deadline`; then it has been killed.
+    /// When it is still running after `deadline`; it has then been killed.
     pub fn terminate(&mut self, deadline: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.try_wait()? {
             return Ok(status);
@@ -187,11 +187,11 @@ impl Process {
         }
     }
 
-    /// What it has used so far. Ask before it ends: the system forgets the memory of a process that has ended.
+    /// What it has used so far. Call this before it exits: the system forgets the memory of an exited process.
     ///
     /// # Errors
     ///
-    /// When it has ended, or the system has no `/proc`.
+    /// When it has exited, or the system has no `/proc`.
     pub fn usage(&self) -> Result<Usage> {
         Usage::of(self.id()).with_context(|| format!("cannot measure {}", self.name))
     }
@@ -208,7 +208,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Nobody is left to tell; the watchdog still has the child if this failed.
+        // There is nobody left to report to; the watchdog still has the child if this fails.
         let _ = self.kill();
     }
 }
@@ -229,8 +229,8 @@ impl Usage {
     }
 
     fn parse(stat: &str, status: &str) -> Option<Self> {
-        // The second field is the name in parentheses and may itself hold spaces and parentheses; from the third
-        // field on (index 0 here) utime is field 14 and stime field 15 of proc(5).
+        // The second field is the name in parentheses, and may itself contain spaces and parentheses. Counting from the third
+        // field (index 0 here), utime is field 14 and stime field 15 of proc(5).
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -239,12 +239,12 @@ impl Usage {
     }
 }
 
-/// Runs a command to its end, with `input` on its standard input, and returns its output.
+/// Runs a command to completion, with `input` on its standard input, and returns its output.
 ///
 /// # Errors
 ///
-/// When it cannot be started, or still runs after `deadline` (then it has been killed). A status other than zero is
-/// no error here.
+/// When it cannot be started, or is still running after `deadline` (it has then been killed). A nonzero status is
+/// not an error here.
 pub fn run(mut command: Command, input: &[u8], deadline: Duration) -> Result<Output> {
     let program = command.get_program().display().to_string();
     let mut child = command
@@ -257,7 +257,7 @@ pub fn run(mut command: Command, input: &[u8], deadline: Duration) -> Result<Out
     let stdout = child.stdout.take().context("no standard output")?;
     let stderr = child.stderr.take().context("no standard error")?;
     std::thread::scope(|scope| {
-        // A command that does not read its input closes the pipe: that is its right.
+        // A command that does not read its input may close the pipe.
         scope.spawn(move || drop(stdin.write_all(input)));
         let stdout = scope.spawn(move || read_to_end(stdout));
         let stderr = scope.spawn(move || read_to_end(stderr));
@@ -282,7 +282,7 @@ pub fn run(mut command: Command, input: &[u8], deadline: Duration) -> Result<Out
 
 fn read_to_end(mut pipe: impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // What was read before an error is worth more than the error: the pipe of a killed child.
+    // What was read before an error, for example from the pipe of a killed child, is worth more than the error.
     let _ = pipe.read_to_end(&mut bytes);
     bytes
 }
@@ -293,7 +293,7 @@ pub(crate) fn last_lines(text: &str, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// Ever longer rests between two looks at a child, up to a tenth of a second.
+/// Increasing pauses between two checks of a child, up to a tenth of a second.
 struct Pause(Duration);
 
 impl Default for Pause {
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn children_of_a_killed_process_are_killed() {
-        // A stand-in for a killed test process: the watchdog's own script on a pipe that closes.
+        // Stands in for a killed test process: the watchdog's own script on a pipe that closes.
         let dir = tempfile::tempdir().unwrap();
         let mut child = Process::spawn("orphan", shell("exec sleep 600"), &dir.path().join("log")).unwrap();
         let pid = child.id();

@@ -1,6 +1,6 @@
-//! The releases of Kubernetes that the control plane can be had of.
+//! The Kubernetes releases of which the control plane is available.
 //!
-//! The pins stand in one place, `tests/controlplane`: `go.mod` is the newest release, and each file `versions/v1.N.mod` an
+//! The pins are in one place, `tests/controlplane`: `go.mod` is the newest release, and each file `versions/v1.N.mod` an
 //! older one. All of them build the same main packages.
 
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use anyhow::{Context, Result, bail};
 
 use crate::binaries::Program;
 
-/// What is built of an older release. The rest is the newest's: the same etcd, kwok and kubectl serve every release, and
-/// kube-scheduler is what tests hold decisions and texts against, which is the newest's by definition.
+/// The programs that are built from an older release. The rest are the newest's: the same etcd, kwok and kubectl work with every
+/// release, and kube-scheduler, with which tests compare decisions and texts, is the newest's by definition.
 const OF_AN_OLDER_RELEASE: [Program; 2] = [Program::KubeApiserver, Program::KubeControllerManager];
 
-/// A release of Kubernetes that is pinned.
+/// A pinned Kubernetes release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
-    /// As people name it: `1.37.2`.
+    /// In its usual form: `1.37.2`.
     pub version: String,
     /// `versions/v1.36.mod`, relative to the module; `None` for the newest, whose file is `go.mod`.
     pub(crate) mod_file: Option<PathBuf>,
 }
 
 impl Release {
-    /// Whether it is the newest that is pinned.
+    /// Whether it is the newest pinned one.
     #[must_use]
     pub const fn is_newest(&self) -> bool {
         self.mod_file.is_none()
@@ -35,7 +35,7 @@ impl Release {
     }
 }
 
-/// All releases that are pinned, the oldest first.
+/// All pinned releases, oldest first.
 ///
 /// # Errors
 ///
@@ -44,11 +44,11 @@ pub fn releases() -> Result<Vec<Release>> {
     pinned_in(&modules_dir())
 }
 
-/// The release of this version (`1.36.3` or `v1.36.3`).
+/// The release with this version (`1.36.3` or `v1.36.3`).
 ///
 /// # Errors
 ///
-/// When it is not pinned: the message lists those that are.
+/// When it is not pinned; the message lists those that are.
 pub fn release_of(version: &str) -> Result<Release> {
     find(releases()?, version)
 }
@@ -81,7 +81,7 @@ pub(crate) fn pinned_in(modules: &Path) -> Result<Vec<Release>> {
     Ok(found)
 }
 
-/// The release that a module requires, without the `v`: nothing else says it.
+/// The release that a module requires, without the `v`; this is the only source for it.
 fn kubernetes_version(go_mod: &Path) -> Result<String> {
     let text =
         std::fs::read_to_string(go_mod).with_context(|| format!("cannot read {}", go_mod.display()))?;
@@ -91,7 +91,7 @@ fn kubernetes_version(go_mod: &Path) -> Result<String> {
         .with_context(|| format!("{} does not require k8s.io/kubernetes", go_mod.display()))
 }
 
-/// The parts of a version as numbers that compare.
+/// The parts of a version as comparable numbers.
 fn numbers(version: &str) -> Vec<u32> {
     version.split('.').map(|part| part.parse().unwrap_or(u32::MAX)).collect()
 }

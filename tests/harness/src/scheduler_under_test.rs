@@ -1,4 +1,4 @@
-//! The `secondmate` binary that tests run, and the examples of schedulers with plugins of their own.
+//! The `secondmate` binary that tests run, and the example schedulers with their own plugins.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -12,12 +12,12 @@ use crate::process::{last_lines, run};
 /// A cold build of the whole workspace, on a busy machine.
 const BUILD_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
-/// The path of the `secondmate` binary: `SECONDMATE_BIN` where it is set (`cargo xtask test` sets it), else built
-/// once by this process, in the profile in which the caller itself was built, so that a test never runs a stale one.
+/// The path of the `secondmate` binary: `SECONDMATE_BIN` if it is set (`cargo xtask test` sets it), otherwise built
+/// once by this process, with the profile with which the caller itself was built, so that a test never runs a stale one.
 ///
 /// # Errors
 ///
-/// When `SECONDMATE_BIN` names no file, or the build fails.
+/// When `SECONDMATE_BIN` does not name a file, or the build fails.
 pub fn secondmate_binary() -> Result<&'static Path> {
     static BINARY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
     BINARY
@@ -36,7 +36,7 @@ fn find_or_build() -> Result<PathBuf> {
     build("secondmate")
 }
 
-/// The path of the program of an example (the name of its package), built in the caller's profile.
+/// The path of the program of an example (given by its package name), built with the caller's profile.
 ///
 /// # Errors
 ///

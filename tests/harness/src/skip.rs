@@ -1,4 +1,4 @@
-//! Tests that need the real control plane on a machine that cannot have it: skipped for all to see, and never in CI.
+//! Tests that need the real control plane on a machine that cannot have it: they are skipped visibly, but never in CI.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::binaries::{Binaries, BinariesError, Program, Unavailable, binaries};
 use crate::oracle::{chart_renderer, parity_oracle, promtool};
 
-/// Names a file to which each skip is appended as a line `NAME: REASON`; `cargo xtask test` lists them at its end.
+/// Names a file to which each skip is appended as a line `NAME: REASON`; `cargo xtask test` lists them at the end.
 pub const SKIP_REPORT_VARIABLE: &str = "SECONDMATE_SKIP_REPORT";
 
-/// Names a file to which a test appends a line for each kind or field that it found the API server to lack; `cargo xtask
+/// Names a file to which a test appends a line for each kind or field that it found missing in the API server; `cargo xtask
 /// compatibility` shows them.
 pub const LACKS_VARIABLE: &str = "SECONDMATE_LACKS_REPORT";
 
@@ -23,7 +23,7 @@ pub fn require_or_skip(test: &str) -> Option<&'static Binaries> {
     require_programs_or_skip(test, &Program::ALL)
 }
 
-/// As [`require_or_skip`], for a test that starts only some of the programs.
+/// Like [`require_or_skip`], for a test that starts only some of the programs.
 ///
 /// # Panics
 ///
@@ -86,7 +86,7 @@ fn or_skip(test: &str, program: Result<&'static Path, BinariesError>) -> Option<
     }
 }
 
-/// Reports that a test is skipped since this machine lacks something that every machine of CI has.
+/// Reports that a test is skipped because this machine lacks something that every CI machine has.
 ///
 /// # Panics
 ///
@@ -96,7 +96,7 @@ pub fn skip_unless_ci(test: &str, reason: &str) {
     skip(test, reason);
 }
 
-/// Reports that a test is skipped, in CI as well: for what is not part of this project.
+/// Reports that a test is skipped, also in CI: for things that are not part of this project.
 pub fn skip(test: &str, reason: &str) {
     report(test, &Unavailable { reason: reason.to_owned() });
 }
@@ -108,7 +108,7 @@ pub fn in_ci() -> bool {
 }
 
 fn report(test: &str, unavailable: &Unavailable) {
-    // Written to the stream itself: the test runner hides what a passing test prints by `eprintln!`.
+    // Written directly to the stream: the test runner hides what a passing test prints with `eprintln!`.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {unavailable}");
     if let Some(path) = std::env::var_os(SKIP_REPORT_VARIABLE)
         && let Ok(mut file) = std::fs::File::options().create(true).append(true).open(path)

@@ -1,4 +1,4 @@
-//! Requests to HTTPS servers whose certificates nobody knows, as the ones that schedulers make for themselves.
+//! Requests to HTTPS servers with unknown certificates, such as those that schedulers create for themselves.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,34 +8,34 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsCo
 
 use crate::api::Response;
 
-/// No answer of a test takes longer on a machine that works.
+/// On a working machine, no response in a test takes longer.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Who asks.
+/// The client's identity.
 #[derive(Debug, Clone, Copy)]
 pub enum Asker<'a> {
-    /// Nobody says who.
+    /// Anonymous.
     Nobody,
-    /// Whoever has this token.
+    /// The owner of this token.
     Token(&'a str),
-    /// Whoever has this certificate and its key (PEM files).
+    /// The owner of this certificate and its key (PEM files).
     Certificate(&'a Path, &'a Path),
 }
 
-/// The answer to a GET, whatever certificate the server shows.
+/// The response to a GET, whatever certificate the server has.
 ///
 /// # Errors
 ///
-/// When there is no answer; a status that tells of an error is an answer.
+/// When there is no response; an error status is a response.
 pub fn get_unverified(url: &str, asker: Asker<'_>) -> Result<Response> {
     get(url, asker, TlsConfig::builder().disable_verification(true))
 }
 
-/// The answer to a GET of a server whose certificate this authority (a PEM file) has signed.
+/// The response to a GET from a server whose certificate this authority (a PEM file) has signed.
 ///
 /// # Errors
 ///
-/// When there is no answer, for one as the certificate is another.
+/// When there is no response, for example because the certificate is a different one.
 pub fn get_trusting(url: &str, authority: &Path) -> Result<Response> {
     let pem = std::fs::read(authority).with_context(|| format!("cannot read {}", authority.display()))?;
     let roots = RootCerts::new_with_certs(&[Certificate::from_pem(&pem)?]);

@@ -1,19 +1,19 @@
-//! Waiting for a state of the cluster: by asking again, never by a fixed sleep.
+//! Waits for a state of the cluster, by polling, never by a fixed sleep.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// The shortest pause between two looks: short against what is waited for.
+/// The minimum pause between two probes, short compared with what is waited for.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
-/// The longest, whatever a look costs.
+/// The maximum pause, whatever a probe costs.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Asks `probe` until it answers with a value, and returns that value.
+/// Calls `probe` until it returns a value, and returns that value.
 ///
 /// An error of the probe counts as "not yet" (an API server that restarts refuses connections); the last one is part
-/// of the message when the deadline passes.
+/// of the message if the deadline passes.
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ pub fn wait_until<T>(
                 None => bail!("waited {deadline:?} for {what}"),
             }
         }
-        // A list of thousands of nodes costs the API server more than the wait is worth: most of the time is pause.
+        // A list of thousands of nodes costs the API server more than the wait is worth, so most of the time is spent pausing.
         std::thread::sleep((look.elapsed() * 3).clamp(PAUSE_MIN, PAUSE_MAX));
     }
 }

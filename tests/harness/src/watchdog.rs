@@ -1,8 +1,8 @@
-//! The end of every child when the process that started it dies, however it dies.
+//! Kills every child when the process that started it dies, however it dies.
 //!
-//! A shell holds the read end of a pipe whose write end only this process has. It is told of each child; when the pipe
+//! A shell holds the read end of a pipe whose write end only this process has. It is told about each child; when the pipe
 //! closes, this process is gone (returned, panicked or killed with SIGKILL), and the shell kills the children that are
-//! left. It lives in a process group of its own, so that what ends the group of the tests does not end it first.
+//! left. It has its own process group, so that what ends the group of the tests does not end the shell first.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -33,7 +33,7 @@ pub(crate) fn add(pid: u32) -> Result<()> {
     tell("add", pid)
 }
 
-/// The child `pid` has been waited for: its number may be another process's now.
+/// The child `pid` has been waited for: its number may now belong to another process.
 pub(crate) fn remove(pid: u32) -> Result<()> {
     tell("remove", pid)
 }

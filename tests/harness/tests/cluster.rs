@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// The pods of the Deployment `web` that run, with their nodes.
+/// The running pods of the Deployment `web`, with their nodes.
 fn running(cluster: &Cluster) -> Result<Vec<String>> {
     let pods = cluster.list("/api/v1/namespaces/default/pods?labelSelector=app%3Dweb")?;
     let runs =
@@ -46,7 +46,7 @@ fn a_deployment_runs_over_a_restart_of_the_api_server_and_of_the_scheduler() -> 
         assert!(nodes.contains(&node), "{node}");
     }
 
-    // kill -9 of the API server, and a restart of it: the data, the port and the certificates stay.
+    // After a kill -9 of the API server and a restart, the data, the port and the certificates are unchanged.
     let usage = cluster.usage(Component::KubeApiserver)?;
     assert!(usage.cpu_seconds > 0.0 && usage.peak_memory_bytes > 10 << 20, "{usage:?}");
     cluster.kill_component(Component::KubeApiserver)?;
@@ -55,7 +55,7 @@ fn a_deployment_runs_over_a_restart_of_the_api_server_and_of_the_scheduler() -> 
     cluster.restart_component(Component::KubeApiserver)?;
     assert_eq!(running(&cluster)?.len(), 10);
 
-    // Without a scheduler pods wait; it comes back and places them on a node that joins.
+    // Without a scheduler, pods stay pending; it comes back and places them on a node that joins.
     cluster.kill_component(Component::KubeScheduler)?;
     cluster.kubectl(&["scale", "deployment", "web", "--replicas=12"])?;
     wait_until(DEADLINE, "two pods without a node", || {
@@ -82,7 +82,7 @@ fn users_have_the_rights_that_rbac_gives_them() -> Result<()> {
     };
     let options = Options { controller_manager: false, scheduler: None, kwok: false, ..Options::default() };
     let cluster = Cluster::start(binaries, options)?;
-    // Nobody simulates the nodes here: they are made Ready.
+    // Nothing simulates the nodes here, so they are created Ready.
     cluster.create_nodes(1, &NodeShape::default())?;
 
     let try_as = |kubeconfig: &std::path::Path, what: &str| {
@@ -116,7 +116,7 @@ fn users_have_the_rights_that_rbac_gives_them() -> Result<()> {
 #[test]
 fn a_killed_owner_takes_its_cluster_with_it() -> Result<()> {
     let test = "a_killed_owner_takes_its_cluster_with_it";
-    // This program again, as the owner that is killed: it starts a cluster and waits.
+    // This program again, as the owner to be killed: it starts a cluster and waits.
     if std::env::var_os("OWNER_TO_BE_KILLED").is_some() {
         let binaries = require_programs_or_skip(test, &[Program::Etcd]).context("the parent has them")?;
         let options =
