@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// In the order in which they are told.
+/// In the order in which they are printed.
 pub(crate) const KINDS: [&str; 26] = [
     "events from outside",
     "turns",
@@ -42,20 +42,20 @@ impl Counts {
         *self.0.entry(kind).or_default() += count;
     }
 
-    /// How often; 0 where it never happened.
+    /// How often something happened; 0 if never.
     #[must_use]
     pub fn get(&self, kind: &str) -> u64 {
         self.0.get(kind).copied().unwrap_or(0)
     }
 
-    /// Adds those of another world.
+    /// Adds the counts of another world.
     pub fn merge(&mut self, other: &Self) {
         for (kind, count) in &other.0 {
             self.add(kind, *count);
         }
     }
 
-    /// Kinds and counts in their order.
+    /// Kinds and counts, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         KINDS.iter().map(|kind| (*kind, self.get(kind)))
     }

@@ -1,4 +1,4 @@
-//! An extender that binds some pods, and has no other say.
+//! An extender that binds some pods, and does nothing else.
 
 use secondmate_framework::{
     AwaitScores, CallExtender, Extender, ExtenderError, ExtenderVerbs, ExtenderVerdict, ExtenderVictims,
@@ -28,7 +28,7 @@ impl CallExtender for Silent {
     }
 }
 
-/// It binds the pods that ask for a GPU.
+/// It binds the pods that request a GPU.
 pub fn binder() -> Extenders {
     Extenders::new(vec![Extender {
         name: "http://binder".into(),

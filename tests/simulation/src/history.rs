@@ -1,4 +1,4 @@
-//! Histories as data: what happens from outside, and when. Everything else follows from that.
+//! Histories as data: the external events and their times. Everything else follows from these.
 
 use crate::Options;
 use secondmate_cycle::Random;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub enum Action {
     /// Only time passes.
     Nothing,
-    /// A user creates a pod for a scheduler of ours.
+    /// A user creates a pod for one of our schedulers.
     CreatePod,
     /// A user creates a pod for another scheduler.
     CreateForeignPod,
@@ -18,34 +18,34 @@ pub enum Action {
     DeletePod,
     /// A pod's labels or gates change.
     ChangePod,
-    /// A pod on a node ends.
+    /// A pod on a node finishes.
     FinishPod,
-    /// A user creates a workload: its controller keeps so many pods alive.
+    /// A user creates a workload, whose controller keeps a number of pods alive.
     CreateWorkload,
     /// A workload gets more or fewer pods.
     ScaleWorkload,
     /// A workload is deleted with its pods.
     DeleteWorkload,
-    /// The first node is full with a pod of another scheduler, and a more important one of ours is to have the room; either is replaced by its
-    /// controller.
+    /// The first node is full with a pod of another scheduler, and one of ours with a higher priority wants the room; the controllers of both
+    /// replace them.
     CreateRivals,
     /// A node joins.
     AddNode,
     /// A node is cordoned, relabelled, or gets another size.
     ChangeNode,
-    /// A node goes, with what is on it.
+    /// A node is removed, with everything on it.
     RemoveNode,
-    /// Another scheduler, which looks at nothing, binds a pod of its own.
+    /// Another scheduler binds one of its own pods without checking anything.
     ForeignBind,
-    /// Another replica of ours binds a pod while we do not lead.
+    /// Another replica of ours binds a pod while we are not the leader.
     OtherReplicaBinds,
-    /// A PodDisruptionBudget comes, goes, or changes.
+    /// A PodDisruptionBudget is created, deleted or changed.
     ChangeBudget,
-    /// A watch breaks and is listed anew, which may show an older state.
+    /// A watch breaks and is relisted, which may show an older state.
     Relist,
-    /// A watch of ours or of the guard's shows nothing for up to three minutes.
+    /// One of our watches, or of the guard's, shows nothing for up to three minutes.
     SilentWatch,
-    /// Our process is killed and starts again.
+    /// Our process is killed and restarts.
     Crash,
     /// We lose the Lease, or get it back.
     ChangeLeadership,
@@ -53,22 +53,22 @@ pub enum Action {
     LoseLeadership,
     /// We hold the Lease again.
     Lead,
-    /// The bind guard does not answer: binds pass unseen.
+    /// The bind guard does not answer, so binds pass unchecked.
     GuardGone,
     /// A new bind guard has listed everything and decides.
     GuardBack,
-    /// Faults end for a while, and all that fits has to be placed.
+    /// Faults stop for a while, and every pod that fits has to be placed.
     CalmDown,
 }
 
-/// An action and its time. What is decided at random in it and after it follows from the history's seed and the step's number, so a
-/// history without some of its steps is a history as well.
+/// An action and its time. Random decisions in it and after it follow from the history's seed and the step's number, so a history with some
+/// steps removed is also a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u64, u64, Action)", into = "(u64, u64, Action)")]
 pub struct Step {
     /// Milliseconds since the history began.
     pub at: u64,
-    /// Number among the steps.
+    /// The number of the step.
     pub number: u64,
     /// What happens.
     pub action: Action,
@@ -87,13 +87,13 @@ impl From<Step> for (u64, u64, Action) {
 }
 
 impl Step {
-    /// Where the decisions of this step come from.
+    /// The source of this step's random decisions.
     pub(crate) fn random(&self, seed: u64) -> Random {
         Random::new(seed ^ (self.number + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93))
     }
 }
 
-/// A history that is kept in a file: one that once broke something.
+/// A history that is kept in a file because it once broke something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// What it broke when it was found.
@@ -107,7 +107,7 @@ pub struct History {
 }
 
 impl History {
-    /// As a file: one line a step.
+    /// Its form as a file: one line per step.
     #[must_use]
     pub fn to_text(&self) -> String {
         let part = |value: &dyn Fn() -> serde_json::Result<String>| value().expect("plain data");
@@ -122,10 +122,10 @@ impl History {
         )
     }
 
-    /// From a file.
+    /// Reads the contents of a file.
     ///
     /// # Errors
-    /// It is no history.
+    /// It is not a history.
     pub fn from_text(text: &str) -> serde_json::Result<Self> {
         serde_json::from_str(text)
     }

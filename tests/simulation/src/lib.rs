@@ -1,23 +1,23 @@
 //! The core alone, without any API: random cluster histories under a simulated clock.
 //!
-//! A pretended API server holds the truth (`world/server.rs`). What it tells reaches the core through watches that lag behind at
-//! random, are not ordered against each other, fall silent, break, and are listed anew, sometimes from a state older than what they have
-//! shown. A pretended shell (`world/shell.rs`) carries out the effects: late, out of order, not at all, or without an answer. It loses
-//! its leadership, and it crashes and starts again. Users (`world/users.rs`) create, change and delete: pods with CPU, memory, a scalar
-//! resource, host ports, gates and priorities, nodes that come, go, shrink and are cordoned, budgets. A plugin lets pods wait on permit
-//! and works before they are bound; pods spread and repel each other.
+//! A simulated API server holds the truth (`world/server.rs`). It reaches the core through watches that lag behind at random, are not
+//! ordered relative to each other, fall silent, break, and are relisted, sometimes from a state older than what they have
+//! shown. A simulated shell (`world/shell.rs`) carries out the effects: late, out of order, not at all, or without an answer. It loses
+//! its leadership, and it crashes and restarts. Users (`world/users.rs`) create, change and delete pods with CPU, memory, a scalar
+//! resource, host ports, gates and priorities, nodes that come, go, shrink and are cordoned, and budgets. A plugin makes pods wait on
+//! permit and does work before they are bound; pods spread and repel each other.
 //!
 //! In a living cluster ([`Options::living`]) there are two other schedulers (`world/others.rs`), controllers and kubelets
-//! (`world/workloads.rs`), and, where the options say so, tenants and the bind guard's books and rules (`world/guarded.rs`).
+//! (`world/workloads.rs`), and, depending on the options, tenants and the bind guard's books and rules (`world/guarded.rs`).
 //!
-//! After every input and every step [`secondmate_core::Scheduler::check`] judges the core. What it cannot see from inside is checked by
-//! the world: that the cache is what the core was told, that nothing is written without leadership, that tenants are not crossed,
+//! After every input and every step, [`secondmate_core::Scheduler::check`] checks the core from inside. The world checks the rest from
+//! outside: that the cache is what the core was told, that nothing is written without leadership, that tenants are kept apart,
 //! budgets not overdrawn and evictions not repeated in a loop (`world/judge.rs`), that no kubelet rejects what the guard approved, and,
 //! when the faults have ended, that every pod that fits is bound. The numbers in the messages are those of the invariants in
 //! `ARCHITECTURE.md`.
 //!
-//! A history is a list of [`Step`]s and a seed. [`short()`] makes dense ones of some hundred steps, [`Life`] years. One that breaks something is
-//! shrunk ([`shrink()`]) to a few steps and kept as a file in `histories`, which a test replays.
+//! A history is a list of [`Step`]s and a seed. [`short()`] makes dense ones of some hundred steps, [`Life`] makes years. One that breaks
+//! something is shrunk ([`shrink()`]) to a few steps and kept as a file in `histories`, which a test replays.
 
 mod counts;
 mod extender;

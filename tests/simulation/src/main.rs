@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Between two lines about how far it is.
+/// Time between two progress lines.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// Steps that are played at most to make a history short: some minutes.
+/// Maximum number of steps to play in order to shrink a history, which takes some minutes.
 const SHRINK_STEPS: usize = 400_000;
 
 fn main() -> ExitCode {
@@ -41,19 +41,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the year of a seed has.
+/// The options of the year with this seed.
 fn kind_of_life(options: &Options, seed: u64) -> secondmate_simulation::Options {
     secondmate_simulation::Options { loops_unbroken: options.no_loop_breaker, ..options_of_life(seed) }
 }
 
-/// What the jobs share.
+/// The state that the jobs share.
 struct Shared {
     options: Options,
-    /// Years begun so far.
+    /// Years started so far.
     begun: AtomicU64,
     /// Days that are over.
     days: AtomicU64,
-    /// A year has broken something: no further one is begun.
+    /// A year has broken something, so no further ones are started.
     over: AtomicBool,
     results: Mutex<Results>,
 }
@@ -63,12 +63,12 @@ struct Results {
     counts: Counts,
     simulated: Duration,
     years: u64,
-    /// The first year that broke something: its seed, and what.
+    /// The first year that broke something: its seed, and what it broke.
     broken: Option<(u64, Broken)>,
 }
 
 impl Shared {
-    /// A year after the other.
+    /// Simulates one year after another.
     fn work(&self) {
         while !self.over.load(Ordering::Relaxed) {
             let year = self.begun.fetch_add(1, Ordering::Relaxed);
@@ -160,7 +160,7 @@ fn simulate(options: &Options) -> Result<bool> {
     Ok(false)
 }
 
-/// Says what broke, and makes it short.
+/// Reports what broke, and shrinks the history.
 fn tell_of(options: &Options, seed: u64, broken: Broken) -> Result<()> {
     println!("\nBROKEN with seed {seed}, at step {}: {}", broken.step, broken.message);
     let breaker = if options.no_loop_breaker { " --no-loop-breaker" } else { "" };

@@ -1,4 +1,4 @@
-//! A probe whose clock jumps back and forth, and which times cycles as it likes.
+//! A probe whose clock jumps back and forth, and which times cycles arbitrarily.
 
 use secondmate_cycle::PluginRef;
 use secondmate_cycle::Random;
@@ -21,7 +21,7 @@ impl Default for Odd {
 }
 
 impl Odd {
-    /// How often it was told each kind of thing.
+    /// How often it was told each kind of fact.
     pub fn told(&self) -> BTreeMap<&'static str, u64> {
         self.told.lock().expect("nobody panics").clone()
     }

@@ -8,14 +8,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// What a history broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// Which invariant, or where the program panicked.
+    /// The invariant, or the place where the program panicked.
     pub message: String,
-    /// The place of the step in or before which it broke; the number of steps where it broke after them.
+    /// The index of the step in or before which it broke, or the number of steps if it broke after them.
     pub step: usize,
 }
 
 impl Broken {
-    /// The message without names and numbers: two histories that break alike have the same.
+    /// The message without names and numbers, which is the same for two histories that break in the same way.
     #[must_use]
     pub fn kind(&self) -> String {
         kind(&self.message)
@@ -31,7 +31,7 @@ pub(crate) fn kind(message: &str) -> String {
 
 /// A history that was played.
 pub struct Played {
-    /// The world as it is at the end.
+    /// The world at the end.
     pub world: World,
     /// What broke, if anything did.
     pub broken: Option<Broken>,
@@ -41,7 +41,7 @@ thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// From now on panics of this process write nothing; where they came from is part of what [`play`] returns.
+/// Silences panics of this process from now on; their origin is part of what [`play`] returns.
 pub fn note_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line()));
@@ -58,7 +58,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Plays these steps; after each one `after` hears of it, and whether to go on.
+/// Plays these steps; `after` is called after each one, and says whether to continue.
 pub fn play(
     seed: u64,
     options: Options,

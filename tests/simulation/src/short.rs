@@ -1,4 +1,4 @@
-//! Short histories: something happens every few hundred milliseconds, so that everything meets everything.
+//! Short histories: something happens every few hundred milliseconds, so that everything coincides with everything else.
 
 use crate::{Action, Options, Step};
 use secondmate_cycle::Random;

@@ -1,9 +1,9 @@
-//! Makes a history that breaks something short.
+//! Shrinks a history that breaks something.
 
 use crate::play::kind;
 use crate::{Broken, History, Step, play};
 
-/// Gaps between steps, in milliseconds, to which longer ones are cut if it still breaks.
+/// Gaps between steps, in milliseconds, to which longer ones are cut if the history still breaks.
 const GAPS: [u64; 6] = [500, 5_000, 60_000, 600_000, 7_200_000, 86_400_000];
 /// The shortest tail of the history that is tried.
 const SHORTEST_TAIL: usize = 16;
@@ -11,14 +11,14 @@ const SHORTEST_TAIL: usize = 16;
 struct Shrinker<P> {
     history: History,
     kind: String,
-    /// Steps that may still be played.
+    /// Number of steps that may still be played.
     left: usize,
     /// Plays steps, and says what they break.
     play: P,
 }
 
 impl<P: FnMut(&[Step]) -> Option<Broken>> Shrinker<P> {
-    /// Whether these steps break the same; if so they are the history.
+    /// Whether these steps break the same invariant; if so, they become the history.
     fn breaks(&mut self, mut steps: Vec<Step>) -> bool {
         if self.left == 0 {
             return false;
@@ -33,7 +33,7 @@ impl<P: FnMut(&[Step]) -> Option<Broken>> Shrinker<P> {
         true
     }
 
-    /// Most of what happened long before has no part in it.
+    /// Most of what happened long before is irrelevant.
     fn cut_the_beginning(&mut self) {
         let steps = self.history.steps.clone();
         let mut tail = SHORTEST_TAIL;
@@ -45,7 +45,7 @@ impl<P: FnMut(&[Step]) -> Option<Broken>> Shrinker<P> {
         }
     }
 
-    /// Takes out parts, larger ones first.
+    /// Removes parts, larger ones first.
     fn take_parts_out(&mut self) {
         let mut size = self.history.steps.len() / 2;
         while size > 0 {
@@ -65,7 +65,7 @@ impl<P: FnMut(&[Step]) -> Option<Broken>> Shrinker<P> {
         }
     }
 
-    /// Waiting that has no part in it goes too.
+    /// Removes irrelevant waiting.
     fn shorten_gaps(&mut self) {
         for longest in GAPS {
             let mut steps = self.history.steps.clone();
@@ -81,7 +81,7 @@ impl<P: FnMut(&[Step]) -> Option<Broken>> Shrinker<P> {
     }
 }
 
-/// A shorter history that breaks the same invariant, found by playing at most so many steps. The given one broke at `broken`.
+/// A shorter history that breaks the same invariant, found by playing at most this many steps. The given one broke at `broken`.
 #[must_use]
 pub fn shrink(history: History, broken: &Broken, steps_at_most: usize) -> History {
     let (seed, options) = (history.seed, history.options);
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::{Action, Options};
 
-    /// Breaks where 700, 650 and 123 came before 800, whatever else did; in another way where 700 is missing.
+    /// Breaks if 700, 650 and 123 came before 800, whatever else did; breaks in another way if 700 is missing.
     fn rule(steps: &[Step]) -> Option<Broken> {
         let has = |number| steps.iter().any(|step| step.number == number);
         let step = steps.iter().position(|step| step.number == 800)?;

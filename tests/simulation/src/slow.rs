@@ -1,7 +1,7 @@
-//! A plugin that takes its time: it lets some pods wait on permit, and does work before they are bound.
+//! A slow plugin: it makes some pods wait on permit, and does work before they are bound.
 //!
-//! What it does to a pod is fixed by the number in the pod's name and by how often the pod has come by, so a history stays
-//! one of its seed.
+//! What it does to a pod is determined by the number in the pod's name and by how often it has seen the pod, so a history
+//! still depends only on its seed.
 
 use secondmate_framework::{
     ActionType, ApiWrite, Context, CycleState, EventRegistration, EventResource, Handle, Permit, Plugin,
@@ -16,11 +16,11 @@ pub const NAME: &str = "Slow";
 
 #[derive(Default)]
 pub struct Books {
-    /// How often each pod has come by.
+    /// How often each pod has been seen.
     visits: BTreeMap<Uid, u64>,
     /// Pods that wait on permit.
     pub waiting: Vec<Uid>,
-    /// Reserved and not given back or bound: a second reservation of the same pod is an error of the core.
+    /// Reserved and neither released nor bound: a second reservation of the same pod is an error of the core.
     reserved: BTreeMap<Uid, Atom>,
     pub handle: Option<Handle>,
 }
@@ -56,7 +56,7 @@ fn number(pod: &Pod) -> u64 {
     digits.fold(0, |number, digit| number.wrapping_mul(10) + u64::from(digit - b'0'))
 }
 
-/// How far PreBind is in this cycle.
+/// The progress of PreBind in this cycle.
 #[derive(Clone)]
 struct Progress(u32, Option<Timestamp>);
 
@@ -138,7 +138,7 @@ impl PreBind for Slow {
                 state.write(Progress(1, Some(deadline)));
                 PreBindStep::Wait { deadline }
             }
-            // Every third pod's first wait ends badly, the others' with the first change of a node or with time.
+            // The first wait of every third pod ends in failure, that of the others with the first change of a node or after some time.
             (1, Some(deadline))
                 if cx.now >= deadline && number(pod).is_multiple_of(3) && self.is_first_visit(pod) =>
             {

@@ -1,4 +1,4 @@
-//! The pretended cluster around the core: who does what, and when.
+//! The simulated cluster around the core: who does what, and when.
 
 mod calm;
 mod check;
@@ -36,20 +36,20 @@ use workloads::{Survey, Workload};
 /// Name of a pod or node.
 type Name = Arc<str>;
 
-/// A stream with its own delay; the core has seen what was taken from the front.
+/// A stream with its own delay; the core has seen everything that was taken from the front.
 #[derive(Default)]
 struct Stream(VecDeque<Input>);
 
-/// Places of the streams. The first three are the pod watches.
+/// Indexes of the streams. The first three are the pod watches.
 const PODS: usize = 3;
 const NODES: usize = 3;
 const OBJECTS: usize = 4;
 const ANSWERS: usize = 5;
 const STREAMS: usize = 6;
 
-/// When a history begins.
+/// The start of a history.
 const BEGAN: Timestamp = Timestamp::from_secs(1_000_000);
-/// Longest time between two turns while anything is under way.
+/// Maximum time between two turns while anything is in progress.
 const TURN_MS: usize = 400;
 
 /// A cluster with its schedulers, from the first step of a history to the last.
@@ -61,32 +61,32 @@ pub struct World {
     truth: Truth,
     scheduler: Scheduler,
     slow: slow::Shared,
-    /// What was measured.
+    /// The measurements.
     pub probe: Arc<Odd>,
     streams: [Stream; STREAMS],
-    /// Until when each stream shows nothing.
+    /// The time until which each stream shows nothing.
     silent: [Timestamp; STREAMS],
-    /// Effects that the core wants and nobody has carried out yet.
+    /// Effects that the core wants and that have not been carried out yet.
     outbox: VecDeque<Effect>,
     /// What the core has been told.
     told: Told,
     leading: bool,
-    /// Pods that schedulers before the present one answered from a class.
+    /// Number of pods that schedulers before the current one answered from a class.
     earlier_hits: u64,
     others: Vec<Other>,
     guarded: Option<Guarded>,
-    /// Binds that the API server lets through and has not stored yet.
+    /// Binds that the API server has admitted but not stored yet.
     under_way: Vec<UnderWay>,
     workloads: BTreeMap<Name, Workload>,
     surveyed: Survey,
     judge: Judge,
     judged: Judged,
-    /// The step that gives names, and how many it has given.
+    /// The step that creates names, and how many it has created.
     naming: (u64, u64),
     calm: bool,
     /// What was logged.
     pub log: Vec<String>,
-    /// What happened, in numbers.
+    /// Counts of what happened.
     pub counts: Counts,
 }
 
@@ -136,7 +136,7 @@ impl World {
         (!from.is_empty()).then(|| from[self.random.below(from.len())].clone())
     }
 
-    /// A new name: that of the step, so that what a step makes is called the same without the steps before it.
+    /// A new name, derived from the step, so that what a step creates has the same name without the steps before it.
     fn name(&mut self, prefix: &str) -> Name {
         let (step, given) = self.naming;
         self.naming.1 += 1;
@@ -151,7 +151,7 @@ impl World {
         }
     }
 
-    /// Pods that the schedulers answered from a class.
+    /// Number of pods that the schedulers answered from a class.
     #[must_use]
     pub fn standing_hits(&self) -> u64 {
         self.earlier_hits + self.scheduler.standing().map_or(0, |counts| counts.hits)
@@ -163,7 +163,7 @@ impl World {
         self.now.since(BEGAN)
     }
 
-    /// Time passes until the step's, and then the step happens.
+    /// Lets time pass until the step's, and then carries out the step.
     ///
     /// # Panics
     /// An invariant is broken; the message says which.
@@ -178,7 +178,7 @@ impl World {
         self.turn();
     }
 
-    /// While something is under way there is a turn every few hundred milliseconds; else time jumps to when something is due.
+    /// While something is in progress, there is a turn every few hundred milliseconds; otherwise time jumps to when something is due.
     fn pass_until(&mut self, until: Timestamp) {
         let turn = Duration::from_millis(TURN_MS as u64);
         while self.now + turn < until {
@@ -196,7 +196,7 @@ impl World {
         self.now = self.now.max(until);
     }
 
-    /// Whether nothing happens until the next event from outside but what time alone brings.
+    /// Whether nothing happens until the next external event, except for what is due at a certain time.
     fn is_quiet(&self) -> bool {
         let shows = |at: usize| self.silent[at] <= self.now && !self.streams[at].0.is_empty();
         self.outbox.is_empty()
@@ -209,7 +209,7 @@ impl World {
             && self.slow.books().waiting.is_empty()
     }
 
-    /// When time alone brings something.
+    /// The next time at which something is due.
     fn next_wakeup(&self) -> Option<Timestamp> {
         let core = self.scheduler.next_wakeup().filter(|_| self.leading);
         let shown = (0..STREAMS).filter(|at| !self.streams[*at].0.is_empty()).map(|at| self.silent[at]);
@@ -261,7 +261,7 @@ impl World {
         self.counts.add("leaderships lost", 1);
     }
 
-    /// Everybody gets a turn.
+    /// Gives everybody a turn.
     fn turn(&mut self) {
         self.counts.add("turns", 1);
         if self.options.slow_plugins && self.one_in(2) {
@@ -275,7 +275,7 @@ impl World {
         self.guard_acts();
         self.deliver();
         for _ in 0..2 {
-            // A standby keeps its cache warm and makes no attempts.
+            // A standby keeps its cache warm but makes no attempts.
             let mut tried = false;
             if self.leading {
                 tried = self.scheduler.step(self.now).is_some();
@@ -289,7 +289,7 @@ impl World {
         self.check_whole_if_due();
     }
 
-    /// The plugin makes up its mind about pods that wait on permit: most may go on, some may not, some it forgets.
+    /// The plugin decides about pods that wait on permit: it allows most, rejects some, and forgets some.
     fn decide_on_permit(&mut self) {
         let waiting = std::mem::take(&mut self.slow.books().waiting);
         let Some(handle) = self.slow.books().handle.clone() else { return };

@@ -1,13 +1,13 @@
 //! A year of a cluster's life.
 //!
-//! A day has a fixed number of each kind of event ([`DAY`]); when they come is random. A third of them comes alone, by day three times
-//! as often as by night; the others come in twelve bursts a day, each within [`BURST`], as rollouts, drains and outages do: there pods,
-//! schedulers and faults meet. So a year is none of waiting. Where nothing is under way, simulated time jumps to what comes next.
+//! A day has a fixed number of each kind of event ([`DAY`]), at random times. A third of them come alone, three times as often
+//! by day as by night; the others come in twelve bursts a day, each within [`BURST`], as rollouts, drains and outages do: in these, pods,
+//! schedulers and faults coincide. So no year is spent waiting. If nothing is in progress, simulated time jumps to the next event.
 
 use crate::{Action, Options, Step};
 use secondmate_cycle::Random;
 
-/// What happens in a day, and how often. Pods that workloads, evictions and failures bring come on top.
+/// What happens in a day, and how often, not counting pods that result from workloads, evictions and failures.
 pub const DAY: [(Action, usize); 19] = [
     (Action::CreatePod, 70),
     (Action::CreateForeignPod, 30),
@@ -30,7 +30,7 @@ pub const DAY: [(Action, usize); 19] = [
     (Action::CalmDown, 1),
 ];
 
-/// Milliseconds in which the events of a burst come.
+/// The duration of a burst, in milliseconds.
 pub const BURST: usize = 4_000;
 
 const BURSTS: usize = 12;
@@ -38,10 +38,10 @@ const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 /// Milliseconds of a day.
 pub const DAY_LENGTH: u64 = 24 * HOUR;
-/// At this time of the day the cluster calms down: the last half hour has no other events.
+/// The time of the day at which the cluster calms down: the last half hour has no other events.
 const CALM: u64 = DAY_LENGTH - HOUR / 2;
 
-/// What a life of this seed has: every kind of world has its turn.
+/// The options of the life with this seed: all kinds of worlds take turns.
 #[must_use]
 pub fn options_of_life(seed: u64) -> Options {
     Options {
@@ -69,12 +69,12 @@ pub struct Life {
     random: Random,
     day: u64,
     number: u64,
-    /// Steps of the day, the last one first.
+    /// The steps of the day, in reverse order.
     rest: Vec<Step>,
 }
 
 impl Life {
-    /// The life of this seed.
+    /// The life with this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { random: Random::new(seed), day: 0, number: 0, rest: Vec::new() }
@@ -138,7 +138,7 @@ impl Iterator for Life {
     }
 }
 
-/// The steps of so many days of a life.
+/// The steps of this many days of a life.
 pub fn days(seed: u64, days: u64) -> impl Iterator<Item = Step> {
     Life::new(seed).take_while(move |step| step.at < days * DAY_LENGTH)
 }

@@ -1,10 +1,10 @@
-//! Two schedulers that evict and bring back without end (kubernetes/kubernetes issue 130429), with the loop breaker off and on.
+//! Two schedulers that evict and replace pods endlessly (kubernetes/kubernetes issue 130429), with the loop breaker off and on.
 
 use secondmate_simulation::{Action, Options, Step, play};
 
 const HOUR: u64 = 60 * 60 * 1000;
 
-/// Evictions by secondmate after each hour, and those among them that the breaker would have put off.
+/// Evictions by secondmate after each hour, and how many of them the breaker would have put off.
 fn evictions(seed: u64, loops_unbroken: bool, hours: u64) -> (Vec<u64>, u64) {
     let options = Options {
         nodes: 1,
@@ -40,7 +40,7 @@ fn without_the_breaker_a_loop_between_two_schedulers_has_no_end() {
     assert!(too_soon > evictions[1] / 2, "{too_soon} of {evictions:?}");
 }
 
-/// The delay doubles, up to a day: ten to the first hour, one more each time that the time doubles.
+/// The delay doubles, up to a day: ten evictions in the first hour, one more each time that the total time doubles.
 #[test]
 fn with_the_breaker_the_same_loop_comes_to_rest() {
     for seed in 0..3 {

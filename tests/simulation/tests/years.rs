@@ -1,4 +1,4 @@
-//! A short run of what `cargo xtask simulate` runs for years, the histories that once broke something, and how such ones are made short.
+//! A short run of what `cargo xtask simulate` runs for years, the histories that once broke something, and how such histories are shrunk.
 
 use secondmate_simulation::{Counts, DAY_LENGTH, History, days, options_of_life, play};
 
@@ -13,7 +13,7 @@ fn days_of_a_clusters_life_break_nothing() {
         assert!(played.world.elapsed().as_millis() >= u128::from(2 * DAY_LENGTH - DAY_LENGTH / 24));
         counts.merge(&played.world.counts);
     }
-    // Days without these are not the ones that we mean; the others need longer.
+    // Days without these are not what this test is about; the others need longer.
     let rare = [
         "preemptions put off",
         "evictions repeated too soon",
@@ -31,7 +31,7 @@ fn the_same_life_is_the_same() {
     assert_eq!(run(1), run(2));
 }
 
-/// They broke something once and must not do so again.
+/// They once broke something and must not do so again.
 #[test]
 fn kept_histories_break_nothing() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("histories");

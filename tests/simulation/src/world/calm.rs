@@ -1,20 +1,20 @@
-//! Faults end: what fits has to be placed.
+//! Faults stop: every pod that fits has to be placed.
 
 use super::objects::StoredNode;
 use super::*;
 
-/// Rounds of eight seconds that a calm has at least: longer than the longest stay among the unschedulable pods, and the backoff
+/// Minimum number of rounds of eight seconds in a calm: longer than the maximum stay in the unschedulable queue, plus the backoff
 /// after it.
 const ROUNDS: u32 = 50;
-/// A pod that no event concerns is tried again after five minutes, which are looked at every thirty seconds, and a backoff.
+/// A pod that no event concerns is retried after five minutes, which are checked every thirty seconds, plus a backoff.
 const FLUSHED_WITHIN: Duration = Duration::from_secs(6 * 60);
-/// In the end what has been begun may be finished.
+/// Additional rounds to finish what has been started.
 const MORE_ROUNDS: u32 = 10;
-/// Where controllers replace what is evicted, it may take longer until nothing changes any more.
+/// If controllers replace what is evicted, it may take longer until nothing changes any more.
 const MORE_ROUNDS_OF_THE_LIVING: u32 = 250;
 
 impl World {
-    /// Faults end and nothing more is asked for: all that fits must be placed soon.
+    /// Faults stop and nothing more is requested: every pod that fits must be placed soon.
     ///
     /// # Panics
     /// An invariant is broken; the message says which.
@@ -43,7 +43,7 @@ impl World {
             self.deliver();
             loop {
                 let tried = self.scheduler.step(self.now).is_some();
-                // Time alone may have made it ask for something.
+                // It may have requested something just because time has passed.
                 self.take_effects();
                 if !tried && self.streams.iter().all(|s| s.0.is_empty()) {
                     break;
@@ -55,7 +55,7 @@ impl World {
             unchanged = if self.truth.version == version { unchanged + 1 } else { 0 };
         }
         self.everything_is_settled();
-        // What looks have shown the watches have shown by now.
+        // The watches have by now shown whatever lookups have shown.
         self.told.looked_at.clear();
         self.check_whole();
         self.calm = false;
@@ -73,7 +73,7 @@ impl World {
         let queued = queue.active + queue.backoff + queue.unschedulable + queue.gated;
         assert_eq!(queued, waiting.len(), "each waiting pod is queued: {queue:?}");
         for stored in waiting {
-            // Whom a pod repels is beyond `has_room`; the fresh scheduler below knows.
+            // `has_room` does not know which pods a pod repels; the fresh scheduler below does.
             if stored.is_gated()
                 || self.options.topology
                 || stored.pod.deleting
@@ -89,8 +89,8 @@ impl World {
         self.a_fresh_scheduler_places_none_of_them();
     }
 
-    /// A plugin has rejected the pod lately, for no reason that an event would end: where victims are replaced until the last round of the
-    /// calm, that may have been the first time that it came so far.
+    /// Whether a plugin has recently rejected the pod for a reason that no event would resolve. If victims are replaced until the last round
+    /// of the calm, that may have been the first time that the pod got this far.
     fn waits_for_flush(&self, stored: &StoredPod) -> bool {
         let entry = self.scheduler.queue().get(&stored.pod.uid);
         entry.is_some_and(|entry| {
@@ -103,7 +103,7 @@ impl World {
         self.options.living || stored.pod.scheduler_name.as_str() == OUR_NAMES[0]
     }
 
-    /// Another scheduler that starts now, on the same cluster and with no memory, finds no node for any pod that waits.
+    /// Another scheduler that starts now, in the same cluster and without any memory, finds no node for any pending pod.
     fn a_fresh_scheduler_places_none_of_them(&self) {
         let mut fresh =
             new_scheduler(self.seed, self.options, &slow::Shared::default(), &Arc::new(Odd::default()));
@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    /// The rules as a person would check them: cordon, tenant, room, host ports, pods.
+    /// The rules, checked directly: cordon, tenant, room, host ports, pods.
     pub(super) fn has_room(&self, stored: &StoredPod, node: &StoredNode) -> bool {
         if node.is_cordoned() || !self.tenant_allows(stored, node) {
             return false;

@@ -1,20 +1,20 @@
-//! When the core is judged: what changed after every input and step, and all of it once in a while, so that what is judged by
-//! changes alone is itself checked.
+//! When the core is checked: what has changed, after every input and step, and everything from time to time, so that checking only the
+//! changes is itself checked.
 
 use super::*;
 use secondmate_core::CacheDifference;
 use std::collections::BTreeSet;
 
-/// Everything is judged anew after so much simulated time.
+/// Simulated time between two checks of everything.
 const WHOLE_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// What is still to be judged.
+/// What is still to be checked.
 pub(super) struct Judged {
-    /// Nodes that changed since the cache was held against what the core was told.
+    /// Nodes that have changed since the cache was last compared with what the core was told.
     pub nodes: BTreeSet<Atom>,
     /// Pods, likewise.
     pods: BTreeSet<Uid>,
-    /// When everything is judged next.
+    /// The time of the next check of everything.
     whole_at: Timestamp,
 }
 
@@ -25,7 +25,7 @@ impl Judged {
 }
 
 impl World {
-    /// Judges what changed.
+    /// Checks what has changed.
     pub(super) fn check(&mut self) {
         self.counts.add("checks of the invariants", 1);
         match self.scheduler.check_changes() {
@@ -35,7 +35,8 @@ impl World {
         }
     }
 
-    /// The cache has what the core was told of the pods and nodes that changed; what a look has told it is beside the watches.
+    /// Checks that the cache has what the core was told about the pods and nodes that have changed; what it learned from a lookup is not in the
+    /// watches.
     pub(super) fn check_cache_changes(&mut self) {
         let (cache, told) = (self.scheduler.cache(), &self.told);
         for uid in std::mem::take(&mut self.judged.pods) {
@@ -55,14 +56,14 @@ impl World {
         }
     }
 
-    /// Judges everything, once in a while.
+    /// Checks everything, from time to time.
     pub(super) fn check_whole_if_due(&mut self) {
         if self.judged.whole_at <= self.now {
             self.check_whole();
         }
     }
 
-    /// Judges everything. What has been judged by its changes is right.
+    /// Checks everything, and that what was checked by its changes is right.
     pub(super) fn check_whole(&mut self) {
         self.judged.whole_at = self.now + WHOLE_EVERY;
         self.counts.add("checks of everything", 1);

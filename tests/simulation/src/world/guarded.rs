@@ -1,19 +1,19 @@
-//! The way of a bind through the API server: the bind guard is asked, and what passes is stored, at once or a little later.
+//! The way of a bind through the API server: the bind guard is called, and what it allows is stored, at once or a little later.
 //!
-//! The guard has watches of its own, which lag. It goes away now and then, and another one takes its place; meanwhile binds pass unseen.
-//! No kubelet may reject a pod whose bind was approved, but where something could not be known: a bind passed without a decision, the
-//! node itself shrank. From then on the node is unsure until the guard has seen everything.
+//! The guard has its own watches, which lag. From time to time it goes away, and another one takes its place; in between, binds pass
+//! unchecked. No kubelet may reject a pod whose bind was approved, unless something could not be known: a bind was allowed without a
+//! decision, or the node itself shrank. From then on the node is uncertain until the guard has seen everything.
 
 use super::*;
 use secondmate_guard::{Bind, Found, Guard, Settled, Standing, Times, Verdict};
 use secondmate_model::Node;
 use std::collections::BTreeSet;
 
-/// An API server stores what it lets through within milliseconds; a bad one within seconds, and some of it after somebody looked for it.
+/// An API server stores what it admits within milliseconds; a slow one within seconds, and sometimes after somebody looked for it.
 const STORED_WITHIN_MS: [usize; 4] = [2_000, 2_000, 2_000, 8_500];
-/// Pods that are looked at in a turn.
+/// Maximum number of pods to look up in a turn.
 const LOOKS: usize = 16;
-/// So often where nothing else happens.
+/// Time between two turns if nothing else happens.
 const LOOKS_EVERY: Duration = Duration::from_secs(3);
 
 /// A bind between admission and store.
@@ -32,7 +32,7 @@ enum News {
     NodeGone(Atom),
 }
 
-/// The guard, what it has not been told yet, and the nodes about which it cannot be sure.
+/// The guard, what it has not been told yet, and the nodes about which it cannot be certain.
 pub(super) struct Guarded {
     guard: Option<Guard>,
     /// News of pods, and of nodes.
@@ -55,7 +55,7 @@ impl Guarded {
 
     pub fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
         let news = self.news.iter().any(|news| !news.is_empty()).then_some(self.silent_until);
-        // While its watch is silent it looks for what it approved: else that would expire, whatever became of it.
+        // While its watch is silent, it looks up what it approved, which would otherwise expire, whatever became of it.
         let looks = self.guard.as_ref().is_some_and(|guard| guard.unseen() > 0).then(|| now + LOOKS_EVERY);
         news.into_iter().chain(looks).min()
     }
@@ -104,7 +104,7 @@ impl Guarded {
 }
 
 impl World {
-    /// The guard hears some of its news, gives back what expired, and looks at pods that it approved and does not see.
+    /// The guard receives some of its news, releases what has expired, and looks up pods that it approved but does not see.
     pub(super) fn guard_acts(&mut self) {
         let (now, lags) = (self.now, self.options.lag && !self.calm);
         let Some(mut guarded) = self.guarded.take() else { return };
@@ -127,7 +127,7 @@ impl World {
                     Some(stored) => stored.pod.node_name.clone().map_or(Found::Unbound, Found::On),
                 };
                 let settled = guard.found(&look, &found, now);
-                // Nothing is stored after it was given up.
+                // Nothing is stored after it has been given up.
                 assert!(
                     settled != Some(Settled::NotCarriedOut)
                         || found == Found::Gone
@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    /// A new guard has listed everything. What the former one approved and was not stored yet, nobody knows.
+    /// A new guard has listed everything. Nobody knows what the former one approved that was not stored yet.
     pub(super) fn guard_comes_back(&mut self) {
         let Some(mut guarded) = self.guarded.take() else { return };
         if guarded.guard.is_none() {
@@ -176,7 +176,7 @@ impl World {
         self.guarded = Some(guarded);
     }
 
-    /// A bind is asked for: what admission says.
+    /// A bind is requested: returns the decision of admission.
     fn admit(&mut self, pod: &Name, node: &str) -> Result<(), (u16, String)> {
         let (now, stored) = (self.now, self.truth.pods.get(pod).map(|stored| Arc::clone(&stored.pod)));
         let Some(guarded) = &mut self.guarded else { return Ok(()) };
@@ -209,13 +209,13 @@ impl World {
         Ok(())
     }
 
-    /// A bind is asked for: admitted, and stored at once.
+    /// A bind is requested: admitted, and stored at once.
     pub(super) fn ask_bind(&mut self, pod: &Name, node: &str) -> Result<(), (u16, String)> {
         self.admit(pod, node)?;
         self.bind(pod, node)
     }
 
-    /// A bind is asked for: admitted, and stored a little later.
+    /// A bind is requested: admitted, and stored a little later.
     pub(super) fn ask_bind_slowly(&mut self, pod: &Name, node: &str) -> Result<(), (u16, String)> {
         self.admit(pod, node)?;
         let within = STORED_WITHIN_MS[self.random.below(STORED_WITHIN_MS.len())];
@@ -253,7 +253,7 @@ impl World {
         );
         let rejected = bound.is_ours().then(|| Input::PodRejected(bound.pod.uid.clone()));
         self.change(pod, |pod| pod.terminal = true);
-        // Another watch shows it, and only to whoever leads.
+        // Another watch shows it, and only to the leader.
         if let Some(input) = rejected.filter(|_| self.leading) {
             self.answer(input);
         }

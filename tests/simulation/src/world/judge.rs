@@ -1,12 +1,12 @@
-//! What the core may not do, whatever it decides: seen from outside, from what it was told and what it asks for.
+//! What the core must not do, whatever it decides, seen from outside: from what it was told and what it requests.
 //!
-//! * Tenants: a pod is bound only where its namespace may use the scheduler name and the name may use the node, and only pods whose
-//!   scheduler is open to it are evicted.
-//! * Preemption loops: after evictions for a pod whose room somebody else took, nobody is evicted for it again before ten seconds, and
-//!   twice as long each further time; nor for the pod that its controller makes in its place, where a kubelet rejected it
-//!   (`judge/successors.rs`). Where loops are left unbroken, such evictions are counted.
-//! * Budgets: while evictions of one preemption are not in the status of a budget, no other preemption overdraws it; nor does one by its
-//!   last victim, whose turn comes later, unless it did so when it was chosen.
+//! * Tenants: a pod is bound only if its namespace may use the scheduler name and the name may use the node, and only pods of schedulers
+//!   that are open to it are evicted.
+//! * Preemption loops: after evictions for a pod whose room somebody else took, no pod is evicted for it again within ten seconds, and
+//!   twice as long each further time; nor for the pod that its controller creates in its place, if a kubelet rejected it
+//!   (`judge/successors.rs`). If loops are left unbroken, such evictions are counted.
+//! * Budgets: while evictions of one preemption are not in the status of a budget, no other preemption overdraws it; nor does a preemption
+//!   with its last victim, whose turn comes later, unless it did so when it was chosen.
 
 mod successors;
 #[cfg(test)]
@@ -18,34 +18,34 @@ use secondmate_model::objects::{DisruptionBudget, Object, ObjectName};
 use std::collections::BTreeSet;
 use successors::{REJECTED_WITHIN, Successors};
 
-/// After a preemption in vain, and twice as long after each further one, up to a day.
+/// The delay after a futile preemption; it doubles with each further one, up to a day.
 const FIRST_DELAY: Duration = Duration::from_secs(10);
 const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// A node that leaves a pool may be bound to for so long by decisions that were made before: a pod may wait on permit, and we may not
-/// lead for a while.
+/// How long pods may still be bound to a node that has left a pool, by decisions that were made before: a pod may wait on permit, and we may
+/// not be the leader for a while.
 const DECIDED_WITHIN: Duration = Duration::from_secs(20 * 60);
-/// The core takes the disruption controller to have written a status within ten seconds.
+/// The core assumes that the disruption controller has written a status within ten seconds.
 const OPEN_FOR: Duration = Duration::from_secs(9);
 
 /// The last evictions for a pod.
 struct Rounds {
     at: Timestamp,
     node: Atom,
-    /// Controller of the pod for which they were.
+    /// Controller of the pod that they were for.
     controller: Option<Box<str>>,
     victims: BTreeSet<Uid>,
     /// Controllers of the victims.
     controllers: BTreeSet<Box<str>>,
     taken: bool,
     in_vain: u32,
-    /// Since when the pod for which it was is bound, to that node.
+    /// The time at which the pod that they were for was bound to that node.
     bound: Option<Timestamp>,
-    /// What each budget has to spare for them: below zero, they overdraw it.
+    /// What each budget has left for them; below zero, they overdraw it.
     spare: BTreeMap<ObjectName, i64>,
 }
 
 impl Rounds {
-    /// Before that nobody is evicted again, if the room was taken.
+    /// The time before which no pod is evicted again, if the room was taken.
     fn not_before(&self) -> Timestamp {
         self.at + FIRST_DELAY.saturating_mul(1 << self.in_vain.min(20)).min(LONGEST_DELAY)
     }
@@ -55,14 +55,14 @@ impl Rounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
     Kept,
-    /// It would have had to wait, were loops broken here.
+    /// It should have waited, if loops were broken here.
     TooSoon,
 }
 
 /// A budget as the core was told of it.
 struct Told {
     budget: DisruptionBudget,
-    /// Evictions that no status shows yet.
+    /// Evictions that are not in the status yet.
     open: Vec<Open>,
 }
 
@@ -73,7 +73,7 @@ impl Told {
     }
 }
 
-/// An eviction that the status of a budget does not show yet.
+/// An eviction that is not in the status of a budget yet.
 struct Open {
     preemptor: Uid,
     victim: Uid,
@@ -86,20 +86,20 @@ struct Open {
 pub(super) struct Judge {
     rounds: BTreeMap<Uid, Rounds>,
     successors: Successors,
-    /// Preemptors of whose evictions one was answered in this turn: the last victim's turn may have come.
+    /// Preemptors for which an eviction was answered in this turn: it may be the last victim's turn.
     answered: BTreeSet<Uid>,
     budgets: BTreeMap<ObjectName, Told>,
-    /// Pods that leave or are gone: their eviction was answered with yes, or the watch has shown it. A preemption that chose one before evicts
-    /// it all the same when its turn comes, and that is no further disruption.
+    /// Pods that are leaving or gone: their eviction succeeded, or the watch has shown it. A preemption that chose one of them earlier still
+    /// evicts it when its turn comes, and that is not another disruption.
     leaving: BTreeSet<Uid>,
-    /// Victims whose evictions are not answered yet, and since when. Whoever asks for one of them again disrupts nobody else, whatever a
-    /// budget's status says meanwhile.
+    /// Victims whose evictions have not been answered yet, and since when. Requesting one of them again is not another disruption, whatever a
+    /// budget's status says in the meantime.
     asked: BTreeMap<Uid, Timestamp>,
-    /// The pools of each node that it is in or was in, with when it left them.
+    /// The current and former pools of each node, with the time at which it left them.
     pools: BTreeMap<Atom, Vec<(Atom, Option<Timestamp>)>>,
 }
 
-/// Whether a node that left a pool then may be bound to by decisions from before; one that is in it may.
+/// Whether pods may still be bound, by earlier decisions, to a node that left a pool at this time; `None`: it is in the pool.
 fn recent(left: Option<Timestamp>, now: Timestamp) -> bool {
     left.is_none_or(|left| now < left + DECIDED_WITHIN)
 }
@@ -112,7 +112,7 @@ fn leaves(pools: &mut [(Atom, Option<Timestamp>)], now: Timestamp) {
 }
 
 impl Judge {
-    /// The core is told something; `is_new`: of a pod that it has not seen on that node.
+    /// The core is told something; `is_new`: about a pod that it has not seen on that node.
     pub fn input(&mut self, input: &Input, is_new: bool, now: Timestamp) {
         match input {
             Input::Node(node) => {
@@ -126,7 +126,7 @@ impl Judge {
                 }
             }
             Input::NodeGone(node) => {
-                // What was decided before may be carried out yet, in vain.
+                // Earlier decisions may still be carried out, in vain.
                 self.pools.entry(node.clone()).and_modify(|pools| leaves(pools, now));
                 self.pools.retain(|_, pools| pools.iter().any(|(_, left)| recent(*left, now)));
             }
@@ -185,7 +185,7 @@ impl Judge {
         }
     }
 
-    /// The pod is on a node. Where it is one for which somebody was evicted there, its kubelet may reject it yet.
+    /// The pod is on a node. If pods were evicted for it there, the kubelet may still reject it.
     fn bound(&mut self, pod: &Pod, now: Timestamp) {
         self.successors.left(&pod.uid);
         if let Some(rounds) = self.rounds.get_mut(&pod.uid) {
@@ -204,7 +204,7 @@ impl Judge {
             pod.node_name.as_ref() == Some(&rounds.node) && **preemptor != pod.uid
         };
         for (_, rounds) in self.rounds.iter_mut().filter(there) {
-            // A victim whose binding the watch shows late was there all along.
+            // A victim whose binding the watch shows late had been there all along.
             if rounds.victims.contains(&pod.uid) {
                 continue;
             }
@@ -212,10 +212,10 @@ impl Judge {
         }
     }
 
-    /// The core wants something done.
+    /// The core requests an effect.
     ///
     /// # Panics
-    /// It may not.
+    /// The core must not request it.
     pub fn effect(&mut self, effect: &Effect, options: Options, now: Timestamp) -> Pace {
         let (tenants, mut pace) = (options.tenants, Pace::Kept);
         match effect {
@@ -236,8 +236,8 @@ impl Judge {
                     pod.full_name()
                 );
             }
-            // A victim that was stopped before it was bound is no eviction; from then on that is the last preemption, unless others are
-            // evicted in the same one, which is about one node.
+            // Stopping a victim before it is bound is not an eviction. From then on this counts as the last preemption, unless others are
+            // evicted in the same one, which concerns a single node.
             Effect::Event(event) if event.reason == "Preempted" && event.note.ends_with("memory).") => {
                 let preemptor = &event.related.as_ref().expect("somebody is in need of the room").uid;
                 let rounds = self.rounds.get(preemptor);
@@ -273,17 +273,17 @@ impl Judge {
         pace
     }
 
-    /// The effects of a turn are taken.
+    /// All effects of a turn have been taken.
     pub fn turn_ends(&mut self) {
         self.answered.clear();
     }
 
-    /// The core has no memory any more.
+    /// The core has lost its memory.
     pub fn crashed(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether what is done for the pod now belongs to its last preemption: it was chosen now, or the last victim's turn has come.
+    /// Whether what is now done for the pod belongs to its last preemption: it was chosen now, or it is the last victim's turn.
     fn goes_on(&self, preemptor: &Uid, now: Timestamp) -> bool {
         let began_now = self.rounds.get(preemptor).is_some_and(|rounds| rounds.at == now);
         began_now || self.answered.contains(preemptor)
@@ -293,7 +293,7 @@ impl Judge {
         let node = victim.node_name.clone().expect("a victim is on a node");
         let controller = victim.controller.as_ref().map(|owner| owner.uid.clone());
         let goes_on = self.goes_on(&preemptor.uid, now);
-        // What an old list brings back was bound, and the room was not lost.
+        // A pod that an old list brings back was bound, and the room was not lost.
         let bound = self.rounds.get(&preemptor.uid).and_then(|rounds| rounds.bound);
         if bound.is_some_and(|bound| bound + REJECTED_WITHIN <= now) {
             self.rounds.remove(&preemptor.uid);
@@ -341,7 +341,7 @@ impl Judge {
             }
             open.retain(|eviction| now < eviction.at + OPEN_FOR);
             if open.iter().any(|eviction| eviction.victim == victim.uid) {
-                // It is asked to leave for a second pod, and counts once.
+                // It is evicted for a second pod, and counts once.
                 continue;
             }
             let mut overdrew = false;
@@ -351,8 +351,8 @@ impl Judge {
                 *spare -= 1;
                 overdrew = *spare < 0 && rounds.at < now;
             }
-            // A preemption that finds nothing better may overdraw a budget, and its last victim goes after the others. A second one may take
-            // that victim first: it is on the same node.
+            // A preemption that finds nothing better may overdraw a budget, and its last victim is evicted after the others. A second
+            // preemption on the same node may take that victim first.
             let others = open.iter().filter(|eviction| {
                 eviction.preemptor != preemptor.uid && Some(&eviction.node) != victim.node_name.as_ref()
             });

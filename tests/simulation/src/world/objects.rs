@@ -1,4 +1,4 @@
-//! Objects as JSON, as the pretended API server holds them, and effects as lines.
+//! Objects as JSON, as the simulated API server stores them, and effects as lines.
 
 use super::*;
 use secondmate_core::port::Verified;
@@ -6,7 +6,7 @@ use secondmate_model::objects::Object;
 use secondmate_model::{Node, wire};
 use serde::Deserialize;
 
-/// An effect as a line: whole pods would make up most of the test's time.
+/// An effect as a line: printing whole pods would take most of the test's time.
 pub(super) fn brief(effect: &Effect) -> String {
     match effect {
         Effect::Bind { pod, node, .. } => format!("bind {} {node}", pod.name),
@@ -52,11 +52,11 @@ pub(super) fn is_our_name(scheduler: &str) -> bool {
     OUR_NAMES.contains(&scheduler)
 }
 
-/// A pod, with what it takes, so that its text need not be read each time.
+/// A pod, with its needs, so that its text need not be parsed each time.
 pub(super) struct StoredPod {
     pub pod: Arc<Pod>,
     pub needs: Needs,
-    /// The object without what became of it: node, status, deletion.
+    /// The object without its later fate: node, status, deletion.
     pub object: Arc<Value>,
 }
 
@@ -74,7 +74,7 @@ impl StoredPod {
         self.pod.node_name.is_none() && !self.pod.terminal
     }
 
-    /// Whether it takes room on a node.
+    /// Whether it uses room on a node.
     pub fn is_on_node(&self) -> bool {
         self.pod.node_name.is_some() && !self.pod.terminal
     }
@@ -83,7 +83,7 @@ impl StoredPod {
         is_our_name(self.pod.scheduler_name.as_str())
     }
 
-    /// No controller replaces it.
+    /// Whether no controller replaces it.
     pub fn is_bare(&self) -> bool {
         self.pod.controller.is_none()
     }
@@ -126,13 +126,13 @@ impl StoredBudget {
         Self { compiled: Object::disruption_budget(&wire), object }
     }
 
-    /// Whether the pod is one of those that it keeps.
+    /// Whether it protects the pod.
     pub fn counts(&self, stored: &StoredPod) -> bool {
         let Object::DisruptionBudget(name, rules) = &self.compiled else { return false };
         stored.is_on_node() && !stored.pod.deleting && rules.is_charged_for(&name.namespace, &stored.pod)
     }
 
-    /// How many of its pods have to stay.
+    /// The number of its pods that have to stay.
     pub fn min_available(&self) -> i64 {
         self.object["spec"]["minAvailable"].as_i64().unwrap_or(0)
     }
@@ -161,7 +161,7 @@ fn port(pod: &Value) -> Option<u64> {
     pod["spec"]["containers"][0]["ports"][0]["hostPort"].as_u64()
 }
 
-/// What a pod takes of a node, as a person would read it from the object.
+/// What a pod uses of a node, read directly from the object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Needs {
     cpu: u64,
@@ -177,7 +177,7 @@ impl Needs {
     }
 }
 
-/// What a node has, as a person would read it.
+/// What a node has, read directly from the object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
     cpu: u64,
@@ -199,7 +199,7 @@ impl Room {
         }
     }
 
-    /// Whether the node takes a pod beside these.
+    /// Whether the pod fits on the node in addition to these.
     pub fn takes<'a>(&self, pod: &Needs, beside: impl Iterator<Item = &'a Needs>) -> bool {
         let (mut cpu, mut memory, mut gpu, mut pods) = (pod.cpu, pod.memory, pod.gpu, 1);
         for other in beside {
@@ -208,7 +208,7 @@ impl Room {
             }
             (cpu, memory, gpu, pods) = (cpu + other.cpu, memory + other.memory, gpu + other.gpu, pods + 1);
         }
-        // Of what a pod does not ask for, a node may have given too much.
+        // A resource that the pod does not request may be overcommitted.
         (pod.cpu == 0 || cpu <= self.cpu)
             && (pod.memory == 0 || memory <= self.memory)
             && (pod.gpu == 0 || gpu <= self.gpu)

@@ -1,20 +1,20 @@
-//! Two other schedulers. They decide as kube-scheduler does where it matters to a neighbour: each by what it has seen, which lags, with
-//! what it has decided itself on top; nobody's nominations hold room for them. The second one evicts whom it likes.
+//! Two other schedulers. They behave like kube-scheduler in everything that matters to a neighbour: each decides by what it has seen, which
+//! lags, plus its own decisions; they ignore everybody else's nominations. The second one evicts pods freely.
 
 use super::objects::StoredNode;
 use super::server::{OnNodes, put_on, take_off};
 use super::*;
 use std::collections::BTreeSet;
 
-/// Pods that one of them tries in a turn.
+/// Maximum number of pods that each of them tries in a turn.
 const TRIES: usize = 3;
 
 /// One of them.
 pub(super) struct Other {
     name: &'static str,
-    /// Pods on nodes as it has seen or decided, and what they take.
+    /// Pods on nodes as it has seen or decided, and their needs.
     view: OnNodes,
-    /// Those that it has decided about since it looked.
+    /// Those that it has decided about since it last looked.
     decided: BTreeSet<Name>,
     /// The version of the cluster that it has seen.
     seen: u64,
@@ -37,7 +37,7 @@ impl Other {
         self.view.get(node).map_or(&[], |pods| pods)
     }
 
-    /// The nodes that take the pod, as it sees them.
+    /// The nodes on which the pod fits, as it sees them.
     fn nodes_for(&self, truth: &Truth, pod: &Needs) -> Vec<Name> {
         let open = truth.nodes.iter().filter(|(_, node)| !node.is_cordoned());
         let fits =
@@ -45,7 +45,7 @@ impl Other {
         fits.map(|(name, _)| Arc::clone(name)).collect()
     }
 
-    /// Whom to evict from the node for the pod: the least important, as few as will do. `None` where that does not help.
+    /// The pods to evict from the node for the pod: the least important, as few as possible. `None` if that does not help.
     fn victims(&self, name: &str, node: &StoredNode, pod: &Needs) -> Option<Vec<Name>> {
         let mut there: Vec<&(Name, Needs)> = self.there(name).iter().collect();
         there.sort_by_key(|(_, needs)| needs.priority);
@@ -110,7 +110,7 @@ impl World {
                         put_on(&mut other.view, &node, &name, needs);
                         other.decided.insert(name);
                     }
-                    // It puts the pod back, and tries again with a fresher view.
+                    // It puts the pod back, and retries with a fresher view.
                     Err(_) => other.look(&self.truth),
                 }
             } else if preempts && self.one_in(2) && self.other_preempts(other, &name, &needs) {
@@ -130,7 +130,7 @@ impl World {
         self.open_nodes().any(|(name, node)| other.victims(name, node, needs).is_some())
     }
 
-    /// It evicts pods, and nominates its own one.
+    /// It evicts pods, and nominates its own.
     fn other_preempts(&mut self, other: &mut Other, name: &Name, needs: &Needs) -> bool {
         let found: Vec<(Name, Vec<Name>)> = self
             .open_nodes()

@@ -1,4 +1,4 @@
-//! Pods by what others look for among them, kept as they change: to find them by a look at every pod was a quarter of a year's time.
+//! Indexes of pods, maintained as they change: scanning all pods took a quarter of the time of a simulated year.
 
 use super::objects::{StoredBudget, StoredPod};
 use super::workloads::workload_of;
@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 
 #[derive(Default)]
 pub(super) struct Registers {
-    /// About to go.
+    /// Leaving.
     pub leaving: BTreeSet<Name>,
     pub ended: BTreeSet<Name>,
-    /// Assigned, those that have ended included.
+    /// Assigned, including those that have finished.
     by_node: BTreeMap<Name, BTreeSet<Name>>,
     of_workload: BTreeMap<Name, BTreeSet<Name>>,
-    /// To be placed and to stay, by scheduler.
+    /// Pending and not leaving, by scheduler.
     waiting: BTreeMap<Name, BTreeSet<Name>>,
     /// Pods for which each budget is charged.
     healthy: BTreeMap<String, i64>,
@@ -37,7 +37,7 @@ fn strike<Q: Ord + ?Sized, K: Ord + std::borrow::Borrow<Q>>(
 }
 
 impl Registers {
-    /// The pod is there.
+    /// Adds a pod.
     pub fn enter(&mut self, name: &Name, stored: &StoredPod, budgets: &BTreeMap<String, StoredBudget>) {
         if stored.pod.deleting {
             self.leaving.insert(Arc::clone(name));
@@ -57,7 +57,7 @@ impl Registers {
         self.charge(stored, budgets, 1);
     }
 
-    /// The pod, as it was entered, is not there any more.
+    /// Removes a pod as it was added.
     pub fn strike(&mut self, name: &Name, stored: &StoredPod, budgets: &BTreeMap<String, StoredBudget>) {
         self.leaving.remove(name);
         self.ended.remove(name);
@@ -79,18 +79,18 @@ impl Registers {
         }
     }
 
-    /// A budget comes or changes.
+    /// A budget is created or changed.
     pub fn enter_budget(&mut self, name: &str, budget: &StoredBudget, pods: &BTreeMap<Name, StoredPod>) {
         let healthy = pods.values().filter(|stored| budget.counts(stored)).count();
         self.healthy.insert(name.to_owned(), i64::try_from(healthy).unwrap_or(i64::MAX));
     }
 
-    /// How many of its pods a budget lets go.
+    /// The number of its pods whose disruption a budget allows.
     pub fn allows(&self, name: &str, budget: &StoredBudget) -> i64 {
         (self.healthy.get(name).copied().unwrap_or_default() - budget.min_available()).max(0)
     }
 
-    /// Pods whose node is not one of these, by name.
+    /// The names of pods whose node is not one of these.
     pub fn orphans<T>(&self, nodes: &BTreeMap<Name, T>) -> Vec<Name> {
         let gone = self.by_node.iter().filter(|(node, _)| !nodes.contains_key(*node));
         let mut orphans: Vec<Name> = gone.flat_map(|(_, pods)| pods.iter().cloned()).collect();
@@ -98,12 +98,12 @@ impl Registers {
         orphans
     }
 
-    /// Pods of a workload that have neither ended nor are about to.
+    /// Pods of a workload that are neither finished nor leaving.
     pub fn of_workload(&self, workload: &str) -> Option<&BTreeSet<Name>> {
         self.of_workload.get(workload)
     }
 
-    /// Pods that wait for this scheduler and are to stay, by name.
+    /// The names of pods that are pending for this scheduler and not leaving.
     pub fn waiting(&self, scheduler: &str) -> impl Iterator<Item = &Name> {
         self.waiting.get(scheduler).into_iter().flatten()
     }

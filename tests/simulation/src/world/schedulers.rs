@@ -1,4 +1,4 @@
-//! The schedulers of ours: what is under test, as a history's options want it.
+//! Our schedulers: what is under test, set up by a history's options.
 
 use super::*;
 use crate::{extender, slow};
@@ -10,9 +10,9 @@ use secondmate_framework::Parity;
 pub(super) const OUR_NAMES: [&str; 2] = ["my-scheduler", "my-other-scheduler"];
 /// The names that others serve.
 pub(super) const OTHER_NAMES: [&str; 2] = ["default-scheduler", "batch-scheduler"];
-/// Namespace of the pods of each of our names. Where there are tenants, only these may use the name.
+/// The namespace of the pods of each of our names. With tenants, only pods in it may use the name.
 pub(super) const NAMESPACES: [&str; 2] = ["default", "team-b"];
-/// Pools of nodes. Where there are tenants, each has one of its own, and the third is open to both.
+/// Pools of nodes. With tenants, each has its own pool, and the third is open to both.
 pub(super) const POOLS: [&str; 3] = ["a", "b", "shared"];
 
 const PLUGINS: &[(&str, i64)] = &[
@@ -29,13 +29,13 @@ const PLUGINS: &[(&str, i64)] = &[
     ("DefaultBinder", 0),
 ];
 
-/// Whether the pods of our name at this place may be on a node of this pool.
+/// Whether pods of our name with this index may be on a node of this pool.
 pub(super) fn may_use(at: usize, pool: &str) -> bool {
     pool == POOLS[at] || pool == POOLS[2]
 }
 
-/// Whose pods the pods of our name at this place may evict: everybody's but those of the other tenant for the first one, only their
-/// own for the second one.
+/// Whose pods may be evicted for pods of our name with this index: for the first one, everybody's except the other tenant's; for the second
+/// one, only its own.
 pub(super) fn may_evict(at: usize, scheduler: &str) -> bool {
     scheduler == OUR_NAMES[at] || (at == 0 && !is_our_name(scheduler))
 }

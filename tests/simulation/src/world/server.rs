@@ -1,4 +1,4 @@
-//! The pretended API server: it holds the truth and tells the watches.
+//! The simulated API server: it holds the truth and notifies the watches.
 
 use super::objects::{StoredBudget, StoredNode, selects};
 use super::registers::Registers;
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 const WATCHES: [PodWatch; PODS] = [PodWatch::Pending, PodWatch::Assigned, PodWatch::ForeignNominated];
 
-/// Pods on each node, sorted by name, with what they take.
+/// Pods on each node, sorted by name, with their needs.
 pub(super) type OnNodes = BTreeMap<Name, Arc<Vec<(Name, Needs)>>>;
 
 #[derive(Default)]
@@ -15,20 +15,20 @@ pub(super) struct Truth {
     pub pods: BTreeMap<Name, StoredPod>,
     pub nodes: BTreeMap<Name, StoredNode>,
     pub budgets: BTreeMap<String, StoredBudget>,
-    /// Those of the pods that take room on a node.
+    /// The pods that use room on a node.
     pub on_nodes: OnNodes,
-    /// And by what else is looked for. A budget that went may stay there: nobody asks for it.
+    /// Further indexes. A deleted budget may stay in them, since nobody asks for it.
     pub registers: Registers,
     pub version: u64,
-    /// The version at which the controllers had nothing to do.
+    /// The version at which the controllers last had nothing to do.
     pub controlled: Option<u64>,
     /// Which pods each of the pod watches shows.
     shown: [BTreeSet<Name>; PODS],
-    /// What each of the pod watches had to tell.
+    /// What each of the pod watches had to report.
     told: [Past; PODS],
 }
 
-/// Puts a pod on a node, or elsewhere.
+/// Puts a pod on a node, or moves it to another.
 pub(super) fn put_on(on_nodes: &mut OnNodes, node: &str, name: &Name, needs: Needs) {
     let pods = match on_nodes.get_mut(node) {
         Some(pods) => pods,
@@ -52,10 +52,10 @@ pub(super) fn take_off(on_nodes: &mut OnNodes, node: &str, name: &str) {
     }
 }
 
-/// Events that a stale list may be behind, at most.
+/// Maximum number of events by which a stale list may be behind.
 const PAST: usize = 12;
 
-/// What a watch had to tell: the last events, and the state before them.
+/// What a watch had to report: the last events, and the state before them.
 #[derive(Default)]
 struct Past {
     before: BTreeMap<Uid, Input>,
@@ -73,7 +73,7 @@ impl Past {
     }
 }
 
-/// An event of a pod watch happens to a list.
+/// Applies an event of a pod watch to a list.
 fn happen(list: &mut BTreeMap<Uid, Input>, event: Input) {
     match &event {
         Input::Pod(_, pod) => {
@@ -87,12 +87,12 @@ fn happen(list: &mut BTreeMap<Uid, Input>, event: Input) {
 }
 
 impl Truth {
-    /// What a scheduler that starts is told: lists of everything.
+    /// What a starting scheduler is told: lists of everything.
     pub fn lists(&self) -> Vec<Input> {
         let nodes = self.nodes.values().map(|stored| Input::Node(Arc::clone(&stored.node)));
         let budgets = self.budgets.values().map(|stored| Input::Object(stored.compiled.clone()));
         let mut inputs: Vec<Input> = nodes.chain(budgets).collect();
-        // Who is there before who is to come, or a new scheduler takes rooms for free that are not.
+        // Assigned pods before pending ones, or a new scheduler would consider room free that is not.
         for at in [1, 2, 0] {
             inputs.extend(self.list(at));
         }
@@ -105,12 +105,12 @@ impl Truth {
         selected.map(|stored| Input::Pod(WATCHES[at], Arc::clone(&stored.pod))).collect()
     }
 
-    /// Needs of the pods on the node.
+    /// The needs of the pods on the node.
     pub fn needs_on<'a>(&'a self, node: &str) -> impl Iterator<Item = &'a (Name, Needs)> {
         self.on_nodes.get(node).into_iter().flat_map(|pods| pods.iter())
     }
 
-    /// A list of a pod watch as it was before its last events, and these events.
+    /// The list of a pod watch as it was before its last events, and these events.
     pub fn stale_list(&self, at: usize, events: usize) -> (Vec<Input>, Vec<Input>) {
         let past = &self.told[at];
         let fresh = past.events.len().saturating_sub(events);
@@ -121,7 +121,7 @@ impl Truth {
 }
 
 impl World {
-    /// A pod comes, or is replaced.
+    /// A pod is created or replaced.
     pub(super) fn write_pod(&mut self, name: &Name, mut stored: StoredPod) {
         self.truth.version += 1;
         let pod = Arc::make_mut(&mut stored.pod);
@@ -193,7 +193,7 @@ impl World {
         self.truth.budgets.insert(name.to_owned(), stored);
     }
 
-    /// Each watch whose selector the pod meets is told; one whose selector it does not meet any more is told that it is gone.
+    /// Each watch whose selector matches the pod is notified; one whose selector no longer matches is told that it is gone.
     fn tell_pod(&mut self, name: &Name, uid: Uid) {
         let pod = self.truth.pods.get(name).map(|stored| &stored.pod);
         if let Some(guarded) = &mut self.guarded {
@@ -214,17 +214,17 @@ impl World {
         }
     }
 
-    /// A watch breaks and is listed anew: what was on the way is lost, and what the core gets is the difference. The list may be
-    /// older than what the core has seen; then the events since then come once more.
+    /// A watch breaks and is relisted: what was in transit is lost, and the core gets the difference. The list may be
+    /// older than what the core has seen; then the events since then are repeated.
     pub(super) fn relist(&mut self) {
         self.counts.add("watches listed anew", 1);
-        // Most of all the pending watch, which tells of the pods that are on their way.
+        // Preferably the pending watch, which shows the pods whose bindings are in flight.
         let stale = self.options.stale_lists && self.one_in(2);
         let at = if stale && self.one_in(2) { 0 } else { self.random.below(PODS) };
         let events = if stale { 1 + self.random.below(PAST) } else { 0 };
         let (list, events) =
             if events > 0 { self.truth.stale_list(at, events) } else { (self.truth.list(at), Vec::new()) };
-        // The core must take without harm that a pod is gone of which it has never heard.
+        // The core must tolerate the news that a pod of which it has never heard is gone.
         let lost = std::mem::take(&mut self.streams[at].0);
         let uid = |input: &Input| match input {
             Input::Pod(_, pod) => pod.uid.clone(),
@@ -243,7 +243,7 @@ impl World {
         self.silent[at] = BEGAN;
     }
 
-    /// A watch shows nothing for a while: one of ours, or those of the guard.
+    /// A watch shows nothing for a while: one of ours, or all of the guard's.
     pub(super) fn silence(&mut self) {
         self.counts.add("watches silent", 1);
         let until = self.now + Duration::from_secs(1 + self.random.below(180) as u64);

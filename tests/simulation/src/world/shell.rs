@@ -1,4 +1,4 @@
-//! The pretended shell: it brings the core its inputs and carries out its effects, late and not always.
+//! The simulated shell: it passes inputs to the core and carries out its effects, late and not always.
 
 use super::judge::Pace;
 use super::objects::{brief, heard};
@@ -9,13 +9,13 @@ use secondmate_core::port::{
 use secondmate_model::PodCondition;
 use std::collections::BTreeSet;
 
-/// What the core has been told and has to know.
+/// What the core has been told and therefore has to know.
 #[derive(Default)]
 pub(super) struct Told {
     pub nodes: BTreeSet<Atom>,
     /// Node of each pod that the assigned watch has shown.
     pub assigned: BTreeMap<Uid, Atom>,
-    /// Pods that a look at them, or a read of a node, has shown there.
+    /// Pods that a lookup, or a read of a node, has shown there.
     pub looked_at: BTreeSet<Uid>,
     /// Pods that each of the pod watches has shown.
     pub pods: [BTreeSet<Uid>; PODS],
@@ -64,7 +64,7 @@ impl World {
             let count = if lags { self.random.below(most + 1).min(self.random.below(6)) } else { most };
             for _ in 0..count {
                 let len = self.streams[at].0.len();
-                // Answers overtake each other, events of a watch do not.
+                // Answers overtake each other; events of a watch do not.
                 let next = if lags && at == ANSWERS { self.random.below(len) } else { 0 };
                 let Some(input) = self.streams[at].0.remove(next) else { break };
                 self.tell(at, input);
@@ -104,7 +104,7 @@ impl World {
         self.streams[ANSWERS].0.push_back(input);
     }
 
-    /// Takes what the core wants done, and does some or all of it.
+    /// Takes the effects that the core requests, and carries out some or all of them.
     pub(super) fn take_effects(&mut self) {
         for effect in self.scheduler.take_effects() {
             let now = self.now;
@@ -119,7 +119,7 @@ impl World {
                     self.counts.add("preemptions put off", 1);
                 }
                 Effect::Event(_) | Effect::Observed(_) => {}
-                // The status writer keeps the order of a pod's changes.
+                // The status writer preserves the order of a pod's changes.
                 Effect::PatchStatus { .. } => self.carry_out(effect),
                 _ => self.outbox.push_back(effect),
             }
@@ -198,7 +198,7 @@ impl World {
         write(self)
     }
 
-    /// The process ends and starts again. What it wanted done may have been sent or not; the answers are lost.
+    /// The process ends and restarts. The effects that it requested may have been sent or not; the answers are lost.
     pub(super) fn crash(&mut self) {
         self.counts.add("crashes", 1);
         for effect in std::mem::take(&mut self.outbox) {
@@ -221,13 +221,13 @@ impl World {
                 Input::Pod(PodWatch::ForeignNominated, _) => 2,
                 _ => OBJECTS,
             };
-            // Nothing is scheduled before every list is in.
+            // Nothing is scheduled before all caches are synced.
             self.tell(at, input);
         }
     }
 
     fn bind_asked(&mut self, pod: &Arc<Pod>, node: &Atom) -> BindOutcome {
-        // In a living cluster three binds of four find nothing in their way.
+        // In a living cluster, three of four binds are undisturbed.
         let spared = self.calm || !self.options.bind_faults || (self.options.living && !self.one_in(4));
         let fault = if spared { 12 } else { self.random.below(12) };
         if fault < 6 || fault == 11 {
@@ -241,10 +241,10 @@ impl World {
                 let _ = self.bind_ours(pod, node);
                 return BindOutcome::Unknown { message: "time-out, and it was carried out".to_owned() };
             }
-            // The answer is lost and the call is sent again by somebody in between.
+            // The answer is lost, and something in between resends the call.
             3 => drop(self.bind_ours(pod, node)),
             4 if self.options.foreign && !self.options.living => {
-                // Somebody else is faster, for another node.
+                // Somebody else is faster, with another node.
                 let nodes = self.node_names();
                 if let Some(other) = self.pick(&nodes) {
                     let _ = self.bind(&Name::from(&*pod.name), &other);
@@ -268,7 +268,7 @@ impl World {
         }
     }
 
-    /// The extender says that it failed, whether or not the pod is bound; sometimes it may be ignored.
+    /// The extender reports a failure, whether or not the pod is bound; sometimes it is ignorable.
     fn bind_by_extender(&mut self, pod: &Arc<Pod>, node: &Atom) -> BindOutcome {
         match self.bind_asked(pod, node) {
             BindOutcome::Refused { message, .. } | BindOutcome::Unknown { message } => {

@@ -1,22 +1,22 @@
-//! Those who use the cluster: they create, change and delete pods and nodes, and other schedulers bind.
+//! The users of the cluster: they create, change and delete pods and nodes, and other schedulers bind.
 
 use super::*;
 
-/// In a living cluster, users create no more pods while more than these wait.
+/// In a living cluster, users create no more pods while more than this many are pending.
 const WAITING: usize = 12;
 
 impl World {
     pub(super) fn create_pod(&mut self, scheduler: &str) {
         let waiting = self.truth.pods.values().filter(|stored| stored.waits()).count();
         if self.options.living && waiting > WAITING {
-            // Who sees that nothing comes of it gives up.
+            // A user who sees that it is no use gives up.
             return self.delete_waiting_pod();
         }
         let pod = self.pod_template(scheduler);
         self.create(if is_our_name(scheduler) { "p" } else { "f" }, pod);
     }
 
-    /// The object, all but its name.
+    /// The object, except for its name.
     pub(super) fn pod_template(&mut self, scheduler: &str) -> Value {
         let milli = 100 * (1 + self.random.below(12));
         let mut pod = json!({
@@ -57,7 +57,7 @@ impl World {
         pod
     }
 
-    /// Where a pod of the scheduler lives: where there are tenants, one of twenty is not allowed there.
+    /// The namespace of a pod of the scheduler; with tenants, one pod in twenty is not allowed there.
     fn namespace(&mut self, scheduler: &str) -> &'static str {
         match OUR_NAMES.iter().position(|name| *name == scheduler) {
             _ if !self.options.living => NAMESPACES[0],
@@ -147,7 +147,7 @@ impl World {
         }
     }
 
-    /// Other things of a pod follow from its labels.
+    /// Other properties of a pod follow from its labels.
     fn relabel_pod(&mut self, name: &Name) {
         let mut object = Value::clone(&self.truth.pods[name].object);
         object["metadata"]["labels"] = json!({"seen": format!("{}", self.random.below(5))});
@@ -166,24 +166,24 @@ impl World {
         let bare = self.options.living && !self.one_in(4);
         let names = self.pods_where(|stored| stored.is_on_node() && (!bare || stored.is_bare()));
         let Some(name) = self.pick(&names) else { return };
-        // Whether it succeeded is nobody's business here.
+        // Whether it succeeded does not matter here.
         self.one_in(2);
         self.change(&name, |pod| pod.terminal = true);
     }
 
-    /// Another scheduler binds a pod of its own, anywhere.
+    /// Another scheduler binds one of its own pods, anywhere.
     pub(super) fn foreign_bind(&mut self) {
         let names = self.pods_where(|stored| !stored.is_ours() && stored.node().is_none());
         self.bind_anywhere(&names);
     }
 
-    /// Another replica of ours leads meanwhile.
+    /// In the meantime, another replica of ours is the leader.
     pub(super) fn other_replica_binds(&mut self) {
         let names = self.pods_where(|stored| stored.is_ours() && stored.node().is_none());
         if !self.options.living {
             return self.bind_anywhere(&names);
         }
-        // It sees what is, and takes a node that fits.
+        // It sees the actual state, and takes a node that fits.
         let Some(name) = self.pick(&names) else { return };
         let pod = &self.truth.pods[&name];
         let gated = pod.is_gated();
@@ -206,7 +206,7 @@ impl World {
         }
     }
 
-    /// A budget comes, goes, or allows more or less.
+    /// A budget is created, deleted, or allows more or less.
     pub(super) fn change_budget(&mut self) {
         let app = ["a", "b", "c"][self.random.below(3)];
         let namespace = NAMESPACES[if self.options.living { self.random.below(2) } else { 0 }];
@@ -256,7 +256,7 @@ impl World {
         let Some(name) = self.pick(&names) else { return };
         let mut node = self.truth.nodes[&name].object.clone();
         if self.one_in(2) {
-            // In a living cluster somebody is called to a cordoned node.
+            // In a living cluster, somebody comes to fix a cordoned node.
             let odds = if self.options.living { 4 } else { 2 };
             node["spec"]["unschedulable"] = json!(self.one_in(odds));
         } else if self.options.living && self.one_in(2) {

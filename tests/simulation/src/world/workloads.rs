@@ -1,23 +1,23 @@
-//! What lives in the cluster by itself: controllers that keep workloads alive and budgets up to date, kubelets that end pods, and the
-//! collectors of what is left.
+//! What acts in the cluster by itself: controllers that keep workloads alive and budgets up to date, kubelets that finish pods, and garbage
+//! collection.
 
 use super::*;
 use std::collections::BTreeSet;
 
-/// Workloads at most: with what users create they fill the nodes.
+/// Maximum number of workloads: together with what users create, they fill the nodes.
 const WORKLOADS: usize = 24;
-/// Pods of a workload at most.
+/// Maximum number of pods of a workload.
 const REPLICAS: usize = 6;
-/// Pods that have ended are kept up to this number.
+/// Maximum number of finished pods that are kept.
 const ENDED: usize = 16;
 
-/// A workload: its controller keeps so many pods of this kind alive.
+/// A workload, whose controller keeps this many pods of this kind alive.
 pub(super) struct Workload {
     template: Value,
     replicas: usize,
 }
 
-/// What the controllers have to see to, at a version of the cluster.
+/// What the controllers have to handle, at a version of the cluster.
 #[derive(Default)]
 pub(super) struct Survey {
     version: Option<u64>,
@@ -25,9 +25,9 @@ pub(super) struct Survey {
     /// Pods whose node is gone.
     orphans: Vec<Name>,
     ended: Vec<Name>,
-    /// Workloads that have not as many pods as they should, with those that they have.
+    /// Workloads with a wrong number of pods, with the pods that they have.
     wrong: Vec<(Name, Vec<Name>)>,
-    /// Budgets whose status is not what it should be, and what that is.
+    /// Budgets with a wrong status, and the right one.
     budgets: Vec<(String, i64)>,
 }
 
@@ -70,7 +70,7 @@ impl World {
         self.truth.version += 1;
     }
 
-    /// A workload of another scheduler whose pod fills the first node, and one of ours whose pod may have it evicted and fits nowhere else.
+    /// A workload of another scheduler whose pod fills the first node, and one of ours whose pod may evict it and fits nowhere else.
     pub(super) fn create_rivals(&mut self) {
         let Some((node, stored)) = self.truth.nodes.iter().next() else { return };
         let (node, cpus) = (Arc::clone(node), stored.object["status"]["allocatable"]["cpu"].clone());
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// What there is to do now.
+    /// What has to be done now.
     fn survey(&mut self) -> &Survey {
         if self.surveyed.version != Some(self.truth.version) {
             self.surveyed = Survey::new(&self.truth, &self.workloads);
@@ -146,7 +146,7 @@ impl World {
         &self.surveyed
     }
 
-    /// Pods end whose time has come, and those go that nobody needs. Says whether something is left to do.
+    /// Finishes pods whose time has come, and removes those that nobody needs. Returns whether something is left to do.
     fn clean_up(&mut self) -> bool {
         let leaving = self.survey().leaving.clone();
         let mut waits = !leaving.is_empty();
@@ -187,7 +187,7 @@ impl World {
         waits
     }
 
-    /// The disruption controller: how many pods of each budget may go.
+    /// The disruption controller: how many disruptions each budget allows.
     fn review_budgets(&mut self) -> bool {
         let mut waits = false;
         for (name, allowed) in self.survey().budgets.clone() {
@@ -209,7 +209,7 @@ fn own(template: &mut Value, workload: &Name) {
         "name": &**workload, "uid": format!("uid-{workload}"), "controller": true}]);
 }
 
-/// The workload that a pod belongs to, unless it has ended or is about to.
+/// The workload that a pod belongs to, unless the pod is finished or leaving.
 pub(super) fn workload_of(stored: &StoredPod) -> Option<&str> {
     let owner = stored.pod.controller.as_ref()?;
     (!stored.pod.terminal && !stored.pod.deleting).then(|| owner.name.as_str())

@@ -1,38 +1,38 @@
-//! Preemption loops that go on with another pod: a pod for which room was made is bound, its kubelet rejects it since somebody else took the
-//! room, and its controller makes the next one. What the first one has to wait for holds for that one as well.
+//! Preemption loops that continue with another pod: a pod for which room was made is bound, its kubelet rejects it because somebody else
+//! took the room, and its controller creates the next one. The delay of the first pod applies to that one as well.
 //!
-//! Which pod the core takes for the successor cannot be seen from outside where there are several. So only what is sure is judged: there
-//! is one pod of the controller that can be it.
+//! If there are several candidates, it cannot be seen from outside which pod the core considers the successor. So only unambiguous cases are
+//! judged: those in which there is only one possible pod of the controller.
 
 use super::*;
 
-/// A kubelet rejects a pod so soon after it was bound, or the core does not connect the two.
+/// If a kubelet rejects a pod later than this after it was bound, the core does not connect the two.
 pub(super) const REJECTED_WITHIN: Duration = Duration::from_secs(60);
-/// The core waits for a successor for so long.
+/// How long the core waits for a successor.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(60 * 60);
 
-/// What a pod that was rejected has lost.
+/// What a rejected pod has lost.
 pub(super) struct Lost {
-    /// Nobody is evicted for its successor before that.
+    /// The time before which no pod is evicted for its successor.
     pub not_before: Timestamp,
     pub in_vain: u32,
     pod: Uid,
     controller: Box<str>,
     node: Atom,
     until: Timestamp,
-    /// Pods of the controller that have been waiting since.
+    /// Pods of the controller that have been pending since then.
     waiting: BTreeSet<Uid>,
 }
 
 #[derive(Default)]
 pub(super) struct Successors {
-    /// Controllers of pods that wait.
+    /// Controllers of pending pods.
     controllers: BTreeMap<Uid, Box<str>>,
     lost: Vec<Lost>,
 }
 
 impl Successors {
-    /// The core sees a pod that waits.
+    /// The core sees a pending pod.
     pub fn pending(&mut self, pod: &Pod) {
         let Some(controller) = &pod.controller else { return };
         let of_controller = |lost: &&mut Lost| lost.controller == controller.uid && lost.pod != pod.uid;
@@ -42,13 +42,13 @@ impl Successors {
         self.controllers.insert(pod.uid.clone(), controller.uid.clone());
     }
 
-    /// A pod waits no more: it may have been the successor of another one.
+    /// A pod is no longer pending: it may have been the successor of another one.
     pub fn left(&mut self, pod: &Uid) {
         self.acts(pod);
         self.controllers.remove(pod);
     }
 
-    /// What is done for a pod is not what is judged here: it may have been the successor of another one.
+    /// What is done for a pod is not judged here: it may have been the successor of another one.
     pub fn acts(&mut self, pod: &Uid) {
         if let Some(controller) = self.controllers.get(pod) {
             self.lost.retain(|lost| lost.controller != *controller || lost.pod == *pod);
@@ -72,8 +72,8 @@ impl Successors {
         });
     }
 
-    /// A pod for which nobody was evicted before evicts pods from the node: what its predecessor has lost there, where that is sure. Of several
-    /// it is what leaves it the most freedom.
+    /// A pod for which no pod was evicted before evicts pods from the node: returns what its predecessor lost there, if that is unambiguous. If
+    /// there are several, it is the least restrictive one.
     pub fn inherited(&mut self, pod: &Pod, node: &Atom, now: Timestamp) -> Option<Lost> {
         let controller = &pod.controller.as_ref()?.uid;
         let here = |lost: &mut Lost| lost.controller == *controller && lost.node == *node && now < lost.until;

@@ -45,8 +45,8 @@ fn stopped_in_memory(judge: &mut Judge, [victim, node]: [&str; 2], now: Timestam
     judge.effect(&Effect::Event(event), Options::default(), now);
 }
 
-/// One preemption with three victims: one is evicted at once, one is on its way and stopped, the last one is evicted a second later. Then
-/// another scheduler takes the room.
+/// One preemption with three victims: one is evicted at once, one is still being bound and is stopped, and the last one is evicted a second
+/// later. Then another scheduler takes the room.
 fn a_preemption_in_vain() -> Judge {
     let mut judge = Judge::default();
     evict(&mut judge, "first", at(0));
@@ -86,7 +86,7 @@ fn what_is_stopped_in_memory_on_another_node_is_another_preemption_also_in_the_t
     let mut judge = Judge::default();
     evict(&mut judge, "first", at(0));
     judge.turn_ends();
-    // The eviction failed, so the pod was tried again at once.
+    // The eviction failed, so the pod was retried at once.
     answered(&mut judge, "first", at(1000));
     stopped_in_memory(&mut judge, ["second", "m"], at(1000));
     judge.turn_ends();
@@ -105,8 +105,8 @@ fn of_controller(name: &str, node: Option<&str>) -> Arc<Pod> {
     .pod
 }
 
-/// A pod of a controller for which `v` was evicted is bound, somebody else takes the room, and the kubelet rejects it. Then so many others of
-/// the controller wait.
+/// A controller's pod for which `v` was evicted is bound, somebody else takes the room, and the kubelet rejects the pod. Then this many
+/// other pods of the controller are pending.
 fn rejected(successors: usize) -> Judge {
     let mut judge = Judge::default();
     let preemptor = of_controller("first", None);
@@ -215,7 +215,7 @@ fn a_last_victim_that_leaves_already_is_no_disruption_of_its_preemption() {
     answered(&mut judge, "first", at(1000));
     evict_from(&mut judge, ["last", "n", "preemptor"], at(1000));
     judge.turn_ends();
-    // It finds nothing better than to overdraw the budget, whose status shows all that is known to leave.
+    // It finds nothing better than to overdraw the budget, whose status shows all pods that are known to leave.
     evict_from(&mut judge, ["other", "m", "other-preemptor"], at(1500));
 }
 
