@@ -100,6 +100,9 @@ pub(crate) struct NeighbourOptions {
     /// Two kube-schedulers only.
     #[arg(long)]
     pub(crate) without_secondmate: bool,
+    /// Leave the API server its own limits on requests at once (priority and fairness); otherwise they are raised.
+    #[arg(long)]
+    pub(crate) default_limits: bool,
     /// One JSON object a row instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
