@@ -357,6 +357,7 @@ fn ghost(name: &Atom) -> Node {
         conditions: Box::default(),
         declared_features: Box::default(),
         annotations_hash: 0,
+        preemption_policy_hash: 0,
         json: None,
     }
 }

@@ -40,6 +40,9 @@ pub(crate) fn node_events(old: &Node, new: &Node) -> Vec<ClusterEvent> {
     if old.annotations_hash != new.annotations_hash {
         events.push(event(ActionType::UPDATE_NODE_ANNOTATION, "NodeUpdateNodeAnnotation"));
     }
+    if old.preemption_policy_hash != new.preemption_policy_hash {
+        events.push(event(ActionType::UPDATE_NODE_PREEMPTION_POLICY, "NodeUpdateNodePreemptionPolicy"));
+    }
     if old.declared_features != new.declared_features {
         events.push(event(ActionType::UPDATE_NODE_DECLARED_FEATURE, "NodeUpdateNodeDeclaredFeature"));
     }
@@ -258,8 +261,9 @@ mod tests {
         let old = node(json!({"metadata": {"name": "n"},
             "spec": {"unschedulable": true, "taints": [{"key": "k", "effect": "NoSchedule"}]}}));
         let new = node(json!({"metadata": {"name": "n", "labels": {"a": "b"}, "annotations": {"x": "y"}},
+            "spec": {"podPreemptionPolicy": {"disableResizePreemption": ["example.com/a"]}},
             "status": {"allocatable": {"cpu": "1"}, "declaredFeatures": ["F"],
-                "conditions": [{"type": "Ready", "status": "True"}]}}));
+                "conditions": [{"type": "Ready", "status": "True"}, {"type": "Cold", "status": "False"}]}}));
         assert_eq!(
             labels(&node_events(&old, &new)),
             [
@@ -269,12 +273,14 @@ mod tests {
                 "NodeUpdateNodeTaint",
                 "NodeUpdateNodeCondition",
                 "NodeUpdateNodeAnnotation",
+                "NodeUpdateNodePreemptionPolicy",
                 "NodeUpdateNodeDeclaredFeature",
             ]
         );
         assert!(node_events(&new, &new).is_empty());
         assert!(node_events(&new, &node(json!({"metadata": {"name": "n", "labels": {"a": "b"}, "annotations": {"x": "y"}},
-            "spec": {"unschedulable": true}, "status": {"allocatable": {"cpu": "1"}, "declaredFeatures": ["F"],
-                "conditions": [{"type": "Ready", "status": "True"}]}}))).is_empty());
+            "spec": {"unschedulable": true, "podPreemptionPolicy": {"disableResizePreemption": ["example.com/a"]}},
+            "status": {"allocatable": {"cpu": "1"}, "declaredFeatures": ["F"],
+                "conditions": [{"type": "Cold", "status": "False"}, {"type": "Ready", "status": "True"}]}}))).is_empty());
     }
 }

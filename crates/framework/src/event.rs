@@ -86,16 +86,17 @@ impl ActionType {
     pub const UPDATE_NODE_CONDITION: Self = Self(1 << 5);
     pub const UPDATE_NODE_ANNOTATION: Self = Self(1 << 6);
     pub const UPDATE_NODE_DECLARED_FEATURE: Self = Self(1 << 7);
-    pub const UPDATE_POD_LABEL: Self = Self(1 << 8);
-    pub const UPDATE_POD_SCALE_DOWN: Self = Self(1 << 9);
-    pub const UPDATE_POD_SCALE_UP: Self = Self(1 << 10);
-    pub const UPDATE_POD_TOLERATION: Self = Self(1 << 11);
-    pub const UPDATE_POD_SCHEDULING_GATES_ELIMINATED: Self = Self(1 << 12);
-    pub const UPDATE_POD_GENERATED_RESOURCE_CLAIM: Self = Self(1 << 13);
+    pub const UPDATE_NODE_PREEMPTION_POLICY: Self = Self(1 << 8);
+    pub const UPDATE_POD_LABEL: Self = Self(1 << 9);
+    pub const UPDATE_POD_SCALE_DOWN: Self = Self(1 << 10);
+    pub const UPDATE_POD_SCALE_UP: Self = Self(1 << 11);
+    pub const UPDATE_POD_TOLERATION: Self = Self(1 << 12);
+    pub const UPDATE_POD_SCHEDULING_GATES_ELIMINATED: Self = Self(1 << 13);
+    pub const UPDATE_POD_GENERATED_RESOURCE_CLAIM: Self = Self(1 << 14);
     /// Every update.
-    pub const UPDATE: Self = Self((1 << 14) - 4);
+    pub const UPDATE: Self = Self((1 << 15) - 4);
     /// Everything.
-    pub const ALL: Self = Self((1 << 14) - 1);
+    pub const ALL: Self = Self((1 << 15) - 1);
 
     /// Whether the sets share an action.
     #[must_use]

@@ -4,6 +4,7 @@ use crate::labels::Labels;
 use crate::resources::{Allocatable, ResourceError};
 use crate::taints::Taint;
 use crate::{Atom, wire};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// An image that a node reports: one name of it.
@@ -46,12 +47,14 @@ pub struct Node {
     pub bounded_allocatable: Option<Box<Allocatable>>,
     /// Images, each name on its own.
     pub images: Box<[NodeImage]>,
-    /// Type and status of each condition: a change of one is a cluster event.
+    /// Type and status of each condition, sorted by type: a change of one is a cluster event. Of several of one type the last one counts.
     pub conditions: Box<[(Atom, Atom)]>,
     /// Features that the kubelet declares, sorted.
     pub declared_features: Box<[Atom]>,
     /// Annotations are compared, not read: a hash of them.
     pub annotations_hash: u64,
+    /// `spec.podPreemptionPolicy`, likewise.
+    pub preemption_policy_hash: u64,
     /// The object in full, as JSON: only where a plugin or an extender asks for it, since it is larger than all the rest.
     pub json: Option<Arc<str>>,
 }
@@ -79,6 +82,8 @@ impl Node {
         let mut declared_features: Vec<Atom> =
             status.declared_features.iter().map(|f| Atom::new(f)).collect();
         declared_features.sort();
+        let conditions: BTreeMap<Atom, Atom> =
+            status.conditions.iter().map(|c| (Atom::new(&c.kind), Atom::new(&c.status))).collect();
         Ok(Self {
             name: Atom::new(&node.metadata.name),
             uid: node.metadata.uid.clone(),
@@ -95,13 +100,10 @@ impl Node {
                     i.names.iter().map(|n| NodeImage { name: Atom::new(n), size_bytes: i.size_bytes })
                 })
                 .collect(),
-            conditions: status
-                .conditions
-                .iter()
-                .map(|c| (Atom::new(&c.kind), Atom::new(&c.status)))
-                .collect(),
+            conditions: conditions.into_iter().collect(),
             declared_features: declared_features.into(),
             annotations_hash: hash(&node.metadata.annotations),
+            preemption_policy_hash: hash(&node.spec.pod_preemption_policy),
             json: None,
         })
     }

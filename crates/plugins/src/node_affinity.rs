@@ -179,12 +179,17 @@ impl Plugin for NodeAffinity {
     fn hint(&self, pod: &Pod, change: &ObjectChange) -> Hint {
         let Some(node) = change.new.as_ref().and_then(|new| new.node()) else { return Hint::Queue };
         let old = change.old.as_ref().and_then(|old| old.node());
-        // Upstream gives up on a term that cannot be parsed where no other decides, and tries the pod again.
-        let matches = matches_required(pod, node)
-            || (matches_node_selector(pod, node)
-                && required(pod).is_some_and(|s| s.errors().next().is_some()));
-        let now_matches =
-            self.is_enforced_met(node) && matches && old.is_none_or(|old| !matches_required(pod, old));
+        // Where no term matches and one cannot be parsed, upstream gives up and tries the pod again, whatever the node was before.
+        let is_error = || {
+            matches_node_selector(pod, node)
+                && required(pod).is_some_and(|selector| selector.errors().next().is_some())
+        };
+        let matches = if matches_required(pod, node) {
+            old.is_none_or(|old| !matches_required(pod, old))
+        } else {
+            is_error()
+        };
+        let now_matches = self.is_enforced_met(node) && matches;
         if now_matches { Hint::Queue } else { Hint::Skip }
     }
 

@@ -166,6 +166,20 @@ mod tests {
             verdict(&user_namespace, &declaring(&["UserNamespacesHostNetworkSupport"])),
             Status::SUCCESS
         );
+        let mounting = |options: serde_json::Value| json!({"volumeMounts": [{"name": "v"}, {"bindMountOptions": options}]});
+        for (spec, expected) in [
+            (json!({"containers": [mounting(json!([]))]}), Status::skip()),
+            (json!({"containers": [mounting(json!(null)), {"volumeMounts": null}]}), Status::skip()),
+            (json!({"containers": [mounting(json!(["noexec"]))]}), Status::unresolvable(REASON)),
+            (json!({"initContainers": [mounting(json!(["noexec"]))]}), Status::unresolvable(REASON)),
+            (json!({"ephemeralContainers": [mounting(json!(["noexec"]))]}), Status::unresolvable(REASON)),
+        ] {
+            let pod = pod(json!({ "spec": spec }));
+            assert_eq!(verdict(&pod, &declaring(&[])), expected, "{spec}");
+            if expected == Status::unresolvable(REASON) {
+                assert_eq!(verdict(&pod, &declaring(&["VolumeBindMountOptions"])), Status::SUCCESS);
+            }
+        }
         // A pod that needs two needs both.
         let both = pod(json!({"spec": {"hostNetwork": true, "hostUsers": false,
             "containers": [{"restartPolicyRules": [{"action": "RestartAllContainers"}]}]}}));

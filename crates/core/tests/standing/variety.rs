@@ -153,6 +153,9 @@ pub fn enrich(random: &mut Random, template: &mut Value) {
             template["metadata"]["ownerReferences"] = json!([{"apiVersion": api_version, "kind": kind, "name": one(random, &["s", "t"]),
                 "uid": one(random, &["u1", "u2"]), "controller": true}]);
         }
+        16 if random.below(2) == 0 => {
+            spec["containers"][0]["volumeMounts"] = json!([{"bindMountOptions": ["noexec"]}]);
+        }
         16 => spec["containers"][0]["restartPolicyRules"] = json!([{"action": "RestartAllContainers"}]),
         17 => (spec["hostNetwork"], spec["hostUsers"]) = (true.into(), false.into()),
         18 => template["metadata"]["labels"]["version"] = "".into(),
@@ -172,7 +175,7 @@ pub fn enrich_node(random: &mut Random, node: &mut Value) {
     if one_in(random, 2) {
         node[status]["declaredFeatures"] = match random.below(3) {
             0 => json!([FEATURE]),
-            1 => json!(["UserNamespacesHostNetworkSupport"]),
+            1 => json!(["UserNamespacesHostNetworkSupport", "VolumeBindMountOptions"]),
             _ => json!([FEATURE, "UserNamespacesHostNetworkSupport"]),
         };
     }

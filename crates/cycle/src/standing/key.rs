@@ -164,6 +164,7 @@ parts! {
         &affinity.required_anti_affinity,
         &affinity.preferred_affinity,
         &affinity.preferred_anti_affinity,
+        &affinity.errors,
     ));
     TOPOLOGY_SPREAD: |pod| &pod.spread_constraints;
     REQUESTS: |pod| &pod.requests;
@@ -184,5 +185,23 @@ mod tests {
     fn every_part_but_volumes_is_compared() {
         let all = PARTS.iter().fold(PodParts::VOLUMES, |all, part| all | part.part);
         assert_eq!(all, PodParts::ALL);
+    }
+
+    #[test]
+    fn a_pod_whose_terms_cannot_be_parsed_is_not_like_one_without_terms() {
+        let pod = |terms: serde_json::Value| {
+            let pod = serde_json::json!({
+                "metadata": {"name": "p", "namespace": "default", "uid": "u"},
+                "spec": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}},
+            });
+            Pod::new(&serde_json::from_value(pod).expect("a pod")).expect("a pod that compiles")
+        };
+        let near = serde_json::json!([{
+            "topologyKey": "zone", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]},
+        }]);
+        let (broken, without) = (pod(near), pod(serde_json::json!([])));
+        let equal = |a: &Pod, b: &Pod| PARTS.iter().all(|part| (part.equal)(a, b));
+        assert!(equal(&broken, &broken));
+        assert!(!equal(&broken, &without));
     }
 }

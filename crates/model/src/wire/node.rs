@@ -25,6 +25,8 @@ pub struct NodeSpec {
     /// Taints.
     #[serde(deserialize_with = "null_default")]
     pub taints: Vec<Taint>,
+    /// How pods may be preempted here when a pod is resized in place. It is compared, not read.
+    pub pod_preemption_policy: Option<serde_json::Value>,
 }
 
 /// `v1.Taint`.

@@ -3,7 +3,9 @@
 use super::{
     LabelSelector, NodeSelector, NodeSelectorTerm, ObjectMeta, ResourceList, StringMap, null_default,
 };
-use serde::Deserialize;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
 
 /// `v1.Pod`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -38,6 +40,9 @@ pub struct PodSpec {
     /// Init containers and sidecars.
     #[serde(deserialize_with = "null_default")]
     pub init_containers: Vec<Container>,
+    /// Ephemeral containers.
+    #[serde(deserialize_with = "null_default")]
+    pub ephemeral_containers: Vec<EphemeralContainer>,
     /// Overhead of the runtime class.
     #[serde(deserialize_with = "null_default")]
     pub overhead: ResourceList,
@@ -107,6 +112,55 @@ pub struct Container {
     /// Rules on how to restart this container by its exit code.
     #[serde(deserialize_with = "null_default")]
     pub restart_policy_rules: Vec<ContainerRestartRule>,
+    /// Where volumes are mounted.
+    #[serde(deserialize_with = "null_default")]
+    pub volume_mounts: VolumeMounts,
+}
+
+/// `v1.EphemeralContainer`: only its mounts are read.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct EphemeralContainer {
+    /// Where volumes are mounted.
+    #[serde(deserialize_with = "null_default")]
+    pub volume_mounts: VolumeMounts,
+}
+
+/// A list of `v1.VolumeMount`. All that is read of it is one bit, so that the many mounts of a pod take no memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct VolumeMounts {
+    /// At least one of them has `bindMountOptions`.
+    pub have_bind_options: bool,
+}
+
+impl<'de> Deserialize<'de> for VolumeMounts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(VolumeMountsVisitor)
+    }
+}
+
+struct VolumeMountsVisitor;
+
+impl<'de> Visitor<'de> for VolumeMountsVisitor {
+    type Value = VolumeMounts;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of volume mounts")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<VolumeMounts, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct VolumeMount {
+            #[serde(default, deserialize_with = "null_default")]
+            bind_mount_options: Vec<IgnoredAny>,
+        }
+        let mut mounts = VolumeMounts::default();
+        while let Some(mount) = list.next_element::<VolumeMount>()? {
+            mounts.have_bind_options |= !mount.bind_mount_options.is_empty();
+        }
+        Ok(mounts)
+    }
 }
 
 /// `v1.ContainerRestartRule`: only the action is read.

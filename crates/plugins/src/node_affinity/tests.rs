@@ -269,4 +269,13 @@ fn hints() {
     let unparsable = requiring(json!([expression("cores", "Gt", &["many"])]));
     assert_eq!(NodeAffinity::default().hint(&unparsable, &added(&good)), Hint::Queue);
     assert_eq!(NodeAffinity::default().hint(&unparsable, &updated_node(&good, &good)), Hint::Queue);
+    // The node has ceased to match the other term; upstream comes upon the first one before it looks at the node as it was.
+    let either = requiring(json!([expression("cores", "Gt", &["many"]), expression("zone", "In", &["a"])]));
+    for (change, expected) in [
+        (updated_node(&good, &bad), Hint::Queue),
+        (updated_node(&bad, &good), Hint::Queue),
+        (updated_node(&good, &good), Hint::Skip),
+    ] {
+        assert_eq!(NodeAffinity::default().hint(&either, &change), expected, "{change:?}");
+    }
 }
