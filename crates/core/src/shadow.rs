@@ -298,12 +298,7 @@ impl Shadow {
         if !claims_bound {
             return Comparison::without(pod, node, "its claims were bound for this node");
         }
-        let mut asked = Pod::clone(&as_it_waited);
-        asked.node_name = None;
-        if asked.nominated_node_name.is_some() {
-            asked.nominated_node_name = None;
-        }
-        let asked = Arc::new(asked);
+        let asked = Arc::new(as_it_waited.off_its_node());
         let answer = self.ask(&asked, now);
         let Some(position) = self.snapshot.position(node) else {
             return Comparison::without(pod, node, "the node is not known yet");

@@ -118,7 +118,7 @@ pub struct Details {
     pub narrowed_by: BTreeSet<Atom>,
     /// Verdicts of the nodes that did not pass.
     pub statuses: NodeStatuses,
-    /// The nodes that passed, in the snapshot's order.
+    /// The nodes that passed, in the snapshot's order, or in that in which the last extender that filters named them.
     pub feasible: Vec<Arc<NodeInfo>>,
     /// Their scores; empty where there is at most one of them, which is then taken without a score.
     pub scored: Scored,

@@ -401,6 +401,17 @@ impl Profile {
             && self.post_filter.iter().all(|plugin| plugin.point.fails_alike())
     }
 
+    /// Whether pods that are alike have one answer: no plugin that is asked before a node is chosen may tell them apart by what it does
+    /// not declare to read, such as their names, and no extender, which is sent the whole pod.
+    #[must_use]
+    pub fn answers_alike(&self) -> bool {
+        let tell = |plugin: &PluginRef| self.declaration(plugin).tells_what_it_reads();
+        self.rejects_alike()
+            && self.pre_enqueue.iter().all(|plugin| tell(plugin))
+            && self.pre_score.iter().all(|plugin| tell(plugin))
+            && self.score.iter().all(|(plugin, _)| tell(plugin))
+    }
+
     /// The filters that are asked once more before a pod is bound, in order.
     #[must_use]
     pub fn guards(&self) -> &[At<dyn Filter>] {

@@ -18,7 +18,7 @@ const KEPT_BYTES_MAX: usize = 512 << 20;
 ///
 /// They are equal in everything but UID, name, version and the condition in their status. A pod with a generic ephemeral volume is
 /// of its own kind, since the claim's name derives from the pod's, and so is a nominated pod, since it does not count against
-/// itself.
+/// itself. So is each pod of a profile with a plugin that does not tell what it reads of pods: it may go by their names.
 #[derive(Clone, Debug)]
 pub struct Kinds {
     /// The places of the pods of each kind, in the order of their first pods.
@@ -28,9 +28,13 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    /// The kinds of the pods of a list.
+    /// The kinds of the pods of a list, all of which the explainer can be asked about.
     #[must_use]
-    pub fn new(pods: &[Arc<Pod>]) -> Self {
+    pub fn new(explainer: &Explainer<'_>, pods: &[Arc<Pod>]) -> Self {
+        Self::divide(pods, |pod| is_its_own(pod) || !explainer.profile(pod).answers_alike())
+    }
+
+    fn divide(pods: &[Arc<Pod>], is_its_own: impl Fn(&Pod) -> bool) -> Self {
         let mut kinds = Self { members: Vec::new(), of_pod: Vec::with_capacity(pods.len()) };
         let mut by_key: HashMap<String, usize> = HashMap::new();
         for (at, pod) in pods.iter().enumerate() {
@@ -77,7 +81,7 @@ pub fn explain_kinds<E>(
     pods: &[Arc<Pod>],
     mut each: impl FnMut(&Explanation, &[usize]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let kinds = Kinds::new(pods);
+    let kinds = Kinds::new(explainer, pods);
     for round in kinds.members.chunks(round_length()) {
         let firsts: Vec<&Arc<Pod>> = round.iter().map(|members| &pods[members[0]]).collect();
         let answers = side_by_side(&firsts, threads(explainer), |pod| explainer.explain_to_people(pod));
@@ -93,7 +97,7 @@ pub fn explain_kinds<E>(
 /// # Errors
 /// What the writer returns.
 pub fn write_json(explainer: &Explainer<'_>, pods: &[Arc<Pod>], out: &mut impl Write) -> io::Result<()> {
-    let kinds = Kinds::new(pods);
+    let kinds = Kinds::new(explainer, pods);
     let mut left: Vec<usize> = kinds.members.iter().map(Vec::len).collect();
     // The line of each kind after the pod's name.
     let mut kept: HashMap<usize, String> = HashMap::new();
@@ -203,7 +207,7 @@ mod tests {
             pod("e", ephemeral),
             pod("f", json!({"priority": 1})),
         ];
-        let kinds = Kinds::new(&pods);
+        let kinds = Kinds::divide(&pods, is_its_own);
         assert_eq!(kinds.members(), [vec![0, 2], vec![1, 5], vec![3], vec![4]]);
         assert_eq!(kinds.of_pod, [0, 1, 0, 2, 3, 1]);
     }

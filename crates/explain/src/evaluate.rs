@@ -13,6 +13,7 @@ use secondmate_cycle::{
 };
 use secondmate_framework::{Context, NodeIndex, Nomination, Status};
 use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A pod without a start time counts as started now, and now is after everything that the file tells of.
@@ -127,11 +128,11 @@ impl<'a> Explainer<'a> {
 
     /// Each node's verdict, in the snapshot's order.
     fn verdicts(&self, details: &Details) -> Vec<(Atom, NodeAnswer)> {
-        let mut feasible = details.feasible.iter().enumerate().peekable();
+        let feasible: HashMap<&Atom, usize> =
+            details.feasible.iter().enumerate().map(|(nth, node)| (node.name(), nth)).collect();
         let verdict = |(at, node): (usize, &Arc<NodeInfo>)| {
-            let passed = feasible.next_if(|(_, passed)| passed.name() == node.name());
-            let answer = match passed {
-                Some((nth, _)) => scores(details, nth),
+            let answer = match feasible.get(node.name()) {
+                Some(nth) => scores(details, *nth),
                 None => rejected(details.statuses.get(index(at))),
             };
             (node.name().clone(), answer)

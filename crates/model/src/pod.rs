@@ -316,6 +316,20 @@ impl Pod {
         Self { node_name: Some(node.clone()), ..self.clone() }
     }
 
+    /// The same pod as if nobody had placed it: on no node and nominated to none, in the object in full too.
+    #[must_use]
+    pub fn off_its_node(&self) -> Self {
+        let mut pod = Self { node_name: None, ..self.clone() };
+        // What is shared is copied where something changes only.
+        if pod.nominated_node_name.is_some() {
+            pod.nominated_node_name = None;
+        }
+        if let Some(json) = self.json.as_deref().and_then(without_node) {
+            pod.json = Some(json.into());
+        }
+        pod
+    }
+
     /// Name of the claim behind a volume of this pod: given, or `POD-VOLUME` for a generic ephemeral volume.
     #[must_use]
     pub fn claim_name(&self, volume: &Volume) -> Option<Box<str>> {
@@ -337,6 +351,17 @@ impl Pod {
     pub fn has_required_anti_affinity(&self) -> bool {
         self.affinity.as_ref().is_some_and(|a| !a.required_anti_affinity.is_empty())
     }
+}
+
+/// The text of a pod without the node that it is on or nominated to, where it names one.
+fn without_node(json: &str) -> Option<String> {
+    let mut object: serde_json::Value = serde_json::from_str(json).ok()?;
+    let mut is_changed = false;
+    for (part, field) in [("spec", "nodeName"), ("status", "nominatedNodeName")] {
+        let fields = object.get_mut(part).and_then(serde_json::Value::as_object_mut);
+        is_changed |= fields.is_some_and(|fields| fields.remove(field).is_some());
+    }
+    is_changed.then(|| object.to_string())
 }
 
 /// Sidecars are init containers that go on running.
@@ -372,4 +397,24 @@ fn images(spec: &wire::PodSpec) -> Box<[Atom]> {
             if last_part.contains(':') { Atom::new(image) } else { Atom::new(&format!("{image}:latest")) }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_off_its_node_names_it_nowhere() {
+        let compiled = |text: &str| {
+            let wire: wire::Pod = serde_json::from_str(text).expect("a pod");
+            Pod::new(&wire).expect("it compiles").with_json(text)
+        };
+        let placed = compiled(
+            r#"{"metadata":{"name":"a"},"spec":{"nodeName":"n1","priority":7},"status":{"nominatedNodeName":"n2","phase":"Running"}}"#,
+        );
+        let waiting =
+            compiled(r#"{"metadata":{"name":"a"},"spec":{"priority":7},"status":{"phase":"Running"}}"#);
+        assert_eq!(placed.off_its_node(), waiting);
+        assert_eq!(waiting.off_its_node(), waiting);
+    }
 }

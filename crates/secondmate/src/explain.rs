@@ -196,8 +196,7 @@ fn take_off_their_nodes(items: &mut [Item], names: &[String]) {
                 "pod {} is on node {node}: the answer is where it would go now, had it not been placed",
                 pod.full_name()
             ));
-            let pod = Arc::make_mut(pod);
-            (pod.node_name, pod.nominated_node_name) = (None, None);
+            *pod = Arc::new(pod.off_its_node());
         }
     }
 }

@@ -97,6 +97,41 @@ fn a_guest_filters_and_scores_under_the_name_of_the_configuration() {
 }
 
 #[test]
+fn two_profiles_may_have_different_guests_of_one_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| {
+        std::fs::write(path(name), wat::parse_str(text).expect("text")).expect("ours");
+    };
+    write("picky.wasm", GUEST);
+    write(
+        "easy.wasm",
+        r#"(module (memory (export "memory") 1) (func (export "score") (result i64) (i64.const 30064771072)))"#,
+    );
+    let easy = format!(
+        "- schedulerName: easy\n  plugins: {{multiPoint: {{enabled: [{{name: Picky}}]}}}}\n  pluginConfig: [{{name: Picky, args: {{guestURL: \"file://{}\"}}}}]\n",
+        path("easy.wasm").display()
+    );
+    std::fs::write(path("config.yaml"), configuration(&path("picky.wasm"), "") + &easy).expect("ours");
+    let easy_pod = "---\n{apiVersion: v1, kind: Pod, metadata: {name: other}, spec: {schedulerName: easy, containers: [{name: c}]}}\n";
+    std::fs::write(path("cluster.yaml"), format!("{CLUSTER}{easy_pod}")).expect("ours");
+    let output = Command::new(env!("CARGO_BIN_EXE_secondmate"))
+        .args(["explain", "-o", "json", "--from"])
+        .arg(path("cluster.yaml"))
+        .arg("--config")
+        .arg(path("config.yaml"))
+        .env("SECONDMATE_GUEST_CACHE", path("cache"))
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let best: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("one pod")["best"].clone())
+        .collect();
+    assert_eq!(best, [json!(["n2", "n3"]), json!(["n1", "n2", "n3"])]);
+}
+
+#[test]
 fn a_guest_that_does_not_load_is_told_by_its_name() {
     for (guest, args, part) in [
         (&b"not wasm"[..], "", "wasm: error compiling guest"),
