@@ -83,7 +83,8 @@ pub(crate) struct Engine {
     pub said: Instant,
     /// The log of what is decided.
     pub decisions: Decisions,
-    /// Set when the shell stops: no attempt begins any more, and the thread ends when nothing is outstanding.
+    /// Set when the shell stops: no attempt begins any more, and the thread ends when nothing is outstanding, or this process does not
+    /// lead.
     pub stopping: Arc<AtomicBool>,
     /// Bindings that are on their way, for the events to hold back.
     pub bindings: Arc<AtomicUsize>,
@@ -106,7 +107,8 @@ impl Engine {
         loop {
             self.heartbeat.beat();
             let idle = self.take_messages();
-            if self.stopping.load(Ordering::Acquire) && self.outstanding == 0 {
+            // Where leadership was lost, nobody is left to bring the answers.
+            if self.is_stopping() && (self.outstanding == 0 || !self.leading.may_write()) {
                 self.publish();
                 return;
             }

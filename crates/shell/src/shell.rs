@@ -53,6 +53,8 @@ use tracing::{error, info};
 
 /// Longest wait for bindings that are on their way, when the shell stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for the scheduling thread to notice that it shall end, where nothing is waited for: it may be in the middle of a cycle.
+const THREAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for events that are not written, when the shell stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for the answer to a read, an event or a status.
@@ -66,6 +68,7 @@ const THREAD: &str = "scheduling thread";
 pub struct Shell {
     inbox: Inbox,
     progress: value::Receiver<Progress>,
+    leading: Leading,
     stopping: Arc<AtomicBool>,
     thread_ended: CancellationToken,
     election: Option<JoinHandle<ElectionEnd>>,
@@ -178,10 +181,11 @@ impl Shell {
         };
         let polls = Polls::new(polls, &context);
         parts.start_watches(context, watches, polls, delay_watches);
-        let Parts { inbox, stopping, tasks, .. } = parts;
+        let Parts { inbox, leading, stopping, tasks, .. } = parts;
         Ok(Self {
             inbox,
             progress,
+            leading,
             stopping,
             thread_ended,
             election,
@@ -259,7 +263,8 @@ impl Shell {
     }
 
     /// Stops: begins no attempt any more, waits for the bindings that are on their way (bounded), writes what events there are
-    /// (bounded), and gives the lease back last.
+    /// (bounded), and gives the lease back last. Where leadership is lost, before or meanwhile, nothing is waited for: whatever is on its
+    /// way ends at once.
     pub fn stop(self) -> BoxFuture<'static, End> {
         self.wind_down().boxed()
     }
@@ -268,13 +273,24 @@ impl Shell {
         self.stopping.store(true, Ordering::Release);
         drop(self.ends.watches);
         self.inbox.wake();
-        if timeout(DRAIN_TIMEOUT, self.thread_ended.cancelled()).await.is_err() {
-            error!(
-                "bindings were still on their way after {DRAIN_TIMEOUT:?}: the next scheduler finds out what became of them"
-            );
+        let drained = tokio::select! {
+            biased;
+            () = self.leading.ended() => None,
+            drained = timeout(DRAIN_TIMEOUT, self.thread_ended.cancelled()) => Some(drained),
+        };
+        if let Some(drained) = &drained {
+            if drained.is_err() {
+                error!(
+                    "bindings were still on their way after {DRAIN_TIMEOUT:?}: the next scheduler finds out what became of them"
+                );
+            }
+            self.events.flush(FLUSH_TIMEOUT).await;
         }
-        self.events.flush(FLUSH_TIMEOUT).await;
         drop(self.ends.tasks);
+        if drained.is_none() {
+            // It is told to end, and what it still does reaches nobody.
+            let _ = timeout(THREAD_TIMEOUT, self.thread_ended.cancelled()).await;
+        }
         drop(self.ends.election);
         match self.election.take() {
             Some(election) => match election.await {
