@@ -343,6 +343,45 @@ async fn a_release_that_does_not_get_through_is_told() {
     assert_never_two(&server);
 }
 
+/// A renewal is on its way when the leader stops, and takes effect between the look at the Lease and its release.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_a_late_renewal_comes_between_is_made_again() {
+    let server = TestServer::default();
+    let a = Candidate::start(&server, "a");
+    a.until_leading(Duration::from_secs(1)).await;
+    a.connection.set(Faults { before: Duration::from_secs(1), ..Faults::default() });
+    let renewed = server.lease().and_then(|lease| lease.spec?.renew_time);
+    sleep(RETRY_PERIOD + Duration::from_millis(100)).await;
+    a.connection.set(Faults { after: Duration::from_secs(1), ..Faults::default() });
+    assert_eq!(server.lease().and_then(|lease| lease.spec?.renew_time), renewed, "it is still on its way");
+    a.cancel.cancel();
+    assert_eq!(a.run.await.expect("no panic"), ElectionEnd::Released);
+    assert_eq!((server.conflicts(), server.holder().as_str()), (1, ""));
+    assert_never_two(&server);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_somebody_else_always_comes_before_is_given_up() {
+    let server = TestServer::default();
+    let a = Candidate::start(&server, "a");
+    a.until_leading(Duration::from_secs(1)).await;
+    let other = Connection::new(&server);
+    let writes = tokio::spawn(async move {
+        loop {
+            let lease = other.server.lease().expect("created");
+            let _ = super::LeaseApi::replace(&other, &lease).await;
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    a.connection.set(Faults { after: Duration::from_millis(50), ..Faults::default() });
+    a.cancel.cancel();
+    let start = Instant::now();
+    let end = a.run.await.expect("no panic");
+    assert!(matches!(end, ElectionEnd::NotReleased { .. }), "{end:?}");
+    assert!(start.elapsed() <= RENEW_DEADLINE, "{:?}", start.elapsed());
+    writes.abort();
+}
+
 /// Cancelled between two attempts, of which the first took effect and was not answered.
 #[tokio::test(start_paused = true)]
 async fn an_acquisition_that_is_cancelled_after_its_answer_was_lost_leaves_no_lease_behind() {
