@@ -148,7 +148,8 @@ impl Source {
     /// Runs one watcher until it has to be replaced.
     async fn follow(&mut self, api: Api<Watched>, config: watcher::Config) -> Result<(), Closed> {
         let mut stream = pin!(watcher::watcher(api, config));
-        // What the list that is under way has shown so far, where something was known before that it may lack.
+        // What the list that is under way has shown so far, where something was known before that it may lack; what cannot be understood is
+        // known, too.
         let mut seen: Option<FxHashSet<Key>> = None;
         let mut lists = false;
         let mut refusals = 0;
@@ -194,7 +195,8 @@ impl Source {
                         self.count_restart("gone");
                     }
                     lists = true;
-                    seen = (!self.known.is_empty()).then(FxHashSet::default);
+                    let knows_any = !self.known.is_empty() || !self.context.unfit.is_empty();
+                    seen = knows_any.then(FxHashSet::default);
                 }
                 Event::InitApply(object) => {
                     let key = match self.unchanged(&object) {
@@ -282,6 +284,7 @@ impl Source {
     /// A complete list is in: what was known before and is not in it is gone.
     async fn listed(&mut self, seen: Option<FxHashSet<Key>>) -> Result<(), Closed> {
         if let Some(seen) = seen {
+            self.context.unfit.listed(self.watch.subject, &seen);
             let mut vanished: Vec<Key> =
                 self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
             vanished.sort_unstable();

@@ -212,6 +212,43 @@ async fn a_pod_that_cannot_be_understood_hides_no_other_and_is_remembered_until_
     assert_eq!(unfit.take_untold(), []);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_understood_and_vanished_while_no_watch_was_open_is_forgotten() {
+    let stays = || pod("stays", 2, "12 apples");
+    let (client, _) = server(
+        vec![
+            list(5, &[pod("never", 1, "12 apples"), stays(), pod("turns", 3, "1")]),
+            list(9, &[stays(), pod("last", 8, "1")]),
+        ],
+        vec![events(&[("MODIFIED", pod("turns", 6, "x")), ("ADDED", pod("late", 7, "1"))]), refusal(410)],
+    );
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let running = start(client, inbox);
+    let names = || running.unfit.list().into_iter().map(|(_, name, _)| name).collect::<Vec<_>>();
+    let told = |message: &Message| match message {
+        Message::Watched(Input::Pod(_, pod)) => pod.name.to_string(),
+        _ => String::new(),
+    };
+    while told(&messages.recv().await.expect("the watch runs")) != "late" {}
+    assert_eq!(names(), ["n/never", "n/stays", "n/turns"]);
+    while told(&messages.recv().await.expect("the watch runs")) != "last" {}
+    // The end of the list is at hand: the next pause comes after it.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(names(), ["n/stays"]);
+}
+
+/// Nothing else is known, so nothing else could make the list remember what it has shown.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_understood_is_forgotten_where_nothing_else_was_known() {
+    let (client, _) = server(vec![list(5, &[pod("bad", 1, "12 apples")]), list(9, &[])], vec![refusal(410)]);
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let running = start(client, inbox);
+    assert!(matches!(messages.recv().await, Some(Message::Synced(0))));
+    assert!(!running.unfit.is_empty());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(running.unfit.list(), []);
+}
+
 /// The pod with some of its fields changed.
 fn but(mut pod: Value, changes: &[(&str, Value)]) -> Value {
     for (pointer, value) in changes {
