@@ -20,7 +20,7 @@ use secondmate_telemetry::Metrics;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 /// The API server ends a watch after this, and a connection on which nothing comes for 5 s longer is given up: that is how a
@@ -32,6 +32,8 @@ const PAGE_OBJECTS: u32 = 250;
 const LIST_TIMEOUT: Duration = Duration::from_secs(90);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A watch without trouble for so long is in order, even if it has shown nothing.
+const IN_ORDER_AFTER: Duration = Duration::from_secs(30);
 /// Between two looks whether a kind is served that was not.
 const ABSENT_PAUSE: Duration = Duration::from_secs(60);
 // A watch of a kind that is not served waits without a request, and one look may fail: it must not be taken for dead.
@@ -104,6 +106,7 @@ pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
             versions: FxHashMap::default(),
             synced: false,
             pause: PAUSE_MIN,
+            quiet_since: None,
             said: None,
         };
         let Err(Closed) = source.run().await;
@@ -121,7 +124,11 @@ struct Source {
     /// pods and nodes itself.
     versions: FxHashMap<Key, u64>,
     synced: bool,
+    /// The next pause after a failure. It is short again once the watch has shown something, or was in order for a while: a list alone is
+    /// no success, as one list after the other would be all that there is.
     pause: Duration,
+    /// The end of the list, or of the pause after the last failure; `None` while a list is under way.
+    quiet_since: Option<Instant>,
     /// The trouble that was said last; it is not repeated until all is well.
     said: Option<String>,
 }
@@ -183,9 +190,8 @@ impl Source {
                 }
             };
             refusals = 0;
-            if !matches!(event, Event::Init) {
-                self.pause = PAUSE_MIN;
-                self.said = None;
+            if matches!(event, Event::Apply(_) | Event::Delete(_)) {
+                self.in_order();
             }
             match event {
                 Event::Init => {
@@ -195,6 +201,7 @@ impl Source {
                         self.count_restart("gone");
                     }
                     lists = true;
+                    self.quiet_since = None;
                     let knows_any = !self.known.is_empty() || !self.context.unfit.is_empty();
                     seen = knows_any.then(FxHashSet::default);
                 }
@@ -209,6 +216,7 @@ impl Source {
                 }
                 Event::InitDone => {
                     lists = false;
+                    self.quiet_since = Some(Instant::now());
                     self.listed(seen.take()).await?;
                 }
                 Event::Apply(object) => {
@@ -346,17 +354,33 @@ impl Source {
             }
             return Ok(after);
         }
+        if self.quiet_since.is_some_and(|since| since.elapsed() >= IN_ORDER_AFTER) {
+            self.in_order();
+        }
         if matches!(error, E::WatchError(status) if status.code == 410) {
-            // The watcher lists anew by itself.
+            // The watcher lists anew by itself, which is counted and told then.
+            self.wait().await?;
             return Ok(After::Continue);
         }
         let reason = if matches!(after, After::StartOver) { "gone" } else { "error" };
         self.count_restart(reason);
         self.say(error);
+        self.wait().await?;
+        Ok(after)
+    }
+
+    fn in_order(&mut self) {
+        self.pause = PAUSE_MIN;
+        self.said = None;
+    }
+
+    /// The pause after a failure; the next one is longer.
+    async fn wait(&mut self) -> Result<(), Closed> {
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
+        self.quiet_since = self.quiet_since.map(|_| Instant::now());
         // A closed inbox is noticed here too: an API server that is away must not keep the task.
-        if self.context.inbox.is_closed() { Err(Closed) } else { Ok(after) }
+        if self.context.inbox.is_closed() { Err(Closed) } else { Ok(()) }
     }
 
     /// Says what went wrong: an outage once for all watches, and of anything else what has not been said.

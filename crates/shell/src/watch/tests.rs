@@ -157,6 +157,43 @@ async fn a_410_in_the_stream_lists_anew_and_a_closed_watch_does_not() {
     assert_eq!(asked.lock().expect("readable")[..4], ["list", "watch 5", "watch 7", "list"]);
 }
 
+/// How many lists there were within two minutes, against an API server that always answers so.
+async fn lists_in_two_minutes(listed: Answer, watched: Answer) -> usize {
+    let always = |answer: Answer| std::iter::repeat_n(answer, 2000).collect::<Vec<_>>();
+    let (client, asked) = server(always(listed), always(watched));
+    let (inbox, _messages) = Inbox::new(&Metrics::new());
+    let _running = start(client, inbox);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    asked.lock().expect("readable").iter().filter(|what| *what == "list").count()
+}
+
+/// A list may take longer than the API server's history lasts: one after the other would be all that there is.
+#[tokio::test(start_paused = true)]
+async fn lists_after_which_no_watch_succeeds_come_less_and_less_often() {
+    let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});
+    let in_the_stream = lists_in_two_minutes(list(5, &[pod("a", 1, "1")]), events(&[("ERROR", gone)])).await;
+    let at_the_start = lists_in_two_minutes(list(5, &[pod("a", 1, "1")]), refusal(410)).await;
+    let forbidden = lists_in_two_minutes(list(5, &[pod("a", 1, "1")]), refusal(403)).await;
+    // A tenth of a second at first, and ten seconds in the end; what is refused is asked for five times before a list.
+    assert!((10..25).contains(&in_the_stream), "{in_the_stream}");
+    assert!((10..25).contains(&at_the_start), "{at_the_start}");
+    assert!((2..6).contains(&forbidden), "{forbidden}");
+}
+
+/// The history ends now and then; that is no reason to wait for long.
+#[tokio::test(start_paused = true)]
+async fn after_a_watch_that_has_shown_something_the_next_list_comes_soon() {
+    let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});
+    let lists = (0..20).map(|n| list(10 * n, &[])).collect();
+    let watches =
+        (0..20).map(|n| events(&[("ADDED", pod("a", 10 * n + 1, "1")), ("ERROR", gone.clone())])).collect();
+    let (client, asked) = server(lists, watches);
+    let (inbox, _messages) = Inbox::new(&Metrics::new());
+    let _running = start(client, inbox);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(asked.lock().expect("readable").iter().filter(|what| *what == "list").count(), 21);
+}
+
 #[tokio::test(start_paused = true)]
 async fn errors_are_waited_out_and_a_line_that_is_no_event_starts_over() {
     let (client, asked) = server(
