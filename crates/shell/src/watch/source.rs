@@ -2,7 +2,7 @@
 
 use super::compiled::{Compiled, Key, Unfit, Watched};
 use super::currency::Currency;
-use super::needs::Watch;
+use super::needs::{Subject, Watch};
 use super::originals::Originals;
 use super::unfit::UnfitObjects;
 use crate::call::chain;
@@ -16,6 +16,7 @@ use kube_client::{Api, Client};
 use kube_runtime::watcher::{self, Event};
 use rustc_hash::{FxHashMap, FxHashSet};
 use secondmate_core::port::{Input, PodWatch};
+use secondmate_model::objects::ObjectKind;
 use secondmate_telemetry::Metrics;
 use std::pin::pin;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ const IN_ORDER_AFTER: Duration = Duration::from_secs(30);
 const ABSENT_PAUSE: Duration = Duration::from_secs(60);
 // A watch of a kind that is not served waits without a request, and one look may fail: it must not be taken for dead.
 const _: () = assert!(2 * ABSENT_PAUSE.as_secs() < WATCH_SILENCE_MAX.as_secs());
+/// A plugin's own kind that was served, and whose list has been answered with 404 and nothing else for so long, is served no more.
+const REMOVED_AFTER: Duration = Duration::from_secs(300);
 /// A watcher that is refused so often in a row is replaced by a fresh one, which lists anew.
 const REFUSALS_MAX: u32 = 5;
 
@@ -105,6 +108,8 @@ pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
             known: FxHashMap::default(),
             versions: FxHashMap::default(),
             synced: false,
+            served: false,
+            missing_since: None,
             pause: PAUSE_MIN,
             quiet_since: None,
             said: None,
@@ -124,6 +129,10 @@ struct Source {
     /// pods and nodes itself.
     versions: FxHashMap<Key, u64>,
     synced: bool,
+    /// A list was answered: the API server serves the kind.
+    served: bool,
+    /// Since when lists of a kind that was served have been answered with 404.
+    missing_since: Option<Instant>,
     /// The next pause after a failure. It is short again once the watch has shown something, or was in order for a while: a list alone is
     /// no success, as one list after the other would be all that there is.
     pause: Duration,
@@ -190,13 +199,18 @@ impl Source {
                 }
             };
             refusals = 0;
+            if !matches!(event, Event::Init) {
+                self.served = true;
+                self.missing_since = None;
+            }
             if matches!(event, Event::Apply(_) | Event::Delete(_)) {
                 self.in_order();
             }
             match event {
                 Event::Init => {
                     self.context.currency.listing(self.number);
-                    if self.synced {
+                    // One that failed and is asked for again is the same list.
+                    if self.synced && !lists {
                         info!(watch = %self.watch, "listing anew");
                         self.count_restart("gone");
                     }
@@ -341,19 +355,14 @@ impl Source {
         self.context.currency.failed(self.number);
         use kube_client::Error as Client;
         use watcher::Error as E;
-        let after = match error {
-            E::InitialListFailed(Client::Api(status)) if status.code == 404 && !self.watch.is_essential() => {
-                After::Absent
-            }
-            error if must_list_anew(error) => After::StartOver,
-            _ => After::Continue,
-        };
-        if matches!(after, After::Absent) {
-            if !self.synced {
-                warn!(watch = %self.watch, "the API server does not serve this kind: taken as none there");
-            }
-            return Ok(after);
+        let missing = matches!(error, E::InitialListFailed(Client::Api(status)) if status.code == 404)
+            && !self.watch.is_essential();
+        if !missing {
+            self.missing_since = None;
+        } else if self.is_absent() {
+            return Ok(After::Absent);
         }
+        let after = if must_list_anew(error) { After::StartOver } else { After::Continue };
         if self.quiet_since.is_some_and(|since| since.elapsed() >= IN_ORDER_AFTER) {
             self.in_order();
         }
@@ -367,6 +376,31 @@ impl Source {
         self.say(error);
         self.wait().await?;
         Ok(after)
+    }
+
+    /// Whether a list that was answered with 404 says that the kind is not served. Of one that was served it does not: a gateway in front of
+    /// the API server says so too, and client-go keeps what it has. But the definition of a plugin's own kind may be deleted, and that is
+    /// believed after a while.
+    fn is_absent(&mut self) -> bool {
+        if !self.served {
+            if !self.synced {
+                warn!(watch = %self.watch, "the API server does not serve this kind: taken as none there");
+            }
+            return true;
+        }
+        let since = *self.missing_since.get_or_insert_with(Instant::now);
+        let is_own = matches!(self.watch.subject, Subject::Objects(ObjectKind::Own(_)));
+        if !is_own || since.elapsed() < REMOVED_AFTER {
+            return false;
+        }
+        warn!(
+            watch = %self.watch,
+            objects = self.known.len(),
+            "the API server has not served this kind for {REMOVED_AFTER:?}: taken as none there"
+        );
+        self.served = false;
+        self.missing_since = None;
+        true
     }
 
     fn in_order(&mut self) {

@@ -1,5 +1,6 @@
 //! Watches against an API server that answers as told.
 
+use super::needs::Subject;
 use super::*;
 use crate::heartbeat::WatchHeartbeats;
 use crate::inbox::{Inbox, Message};
@@ -10,6 +11,7 @@ use kube_client::Client;
 use kube_client::client::Body;
 use secondmate_core::port::{Input, PodWatch};
 use secondmate_model::Atom;
+use secondmate_model::objects::{ApiResource, ObjectKind, PluginObject};
 use secondmate_telemetry::Metrics;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -80,6 +82,10 @@ struct Running {
 }
 
 fn start(client: Client, inbox: Inbox) -> Running {
+    start_watch(client, inbox, Watch::of_pods(needs::Roles::of_names([Atom::new("mate")], true)))
+}
+
+fn start_watch(client: Client, inbox: Inbox, watch: Watch) -> Running {
     let end = CancellationToken::new();
     let (tasks, failures) = Tasks::new(end.clone());
     let (unfit, heartbeats) = (Arc::new(UnfitObjects::default()), WatchHeartbeats::new());
@@ -95,7 +101,7 @@ fn start(client: Client, inbox: Inbox) -> Running {
         originals: Originals::default(),
         currency: Currency::default(),
     };
-    spawn(context, Watch::of_pods(needs::Roles::of_names([Atom::new("mate")], true)), 0);
+    spawn(context, watch, 0);
     Running { unfit, heartbeats, outage, failures, _end: end.drop_guard() }
 }
 
@@ -155,6 +161,74 @@ async fn a_410_in_the_stream_lists_anew_and_a_closed_watch_does_not() {
         ["a@1", "synced", "b@7", "gone uid-b", "Assigned gone uid-b", "gone uid-a", "Assigned gone uid-a"]
     );
     assert_eq!(asked.lock().expect("readable")[..4], ["list", "watch 5", "watch 7", "list"]);
+}
+
+/// A kind of a plugin's own.
+#[derive(serde::Deserialize)]
+struct Rack {}
+impl PluginObject for Rack {
+    const API: ApiResource =
+        ApiResource { group: "acme.com", version: "v1", kind: "Rack", plural: "racks", namespaced: false };
+}
+
+/// The next message of a watch that is about something else than pods; `None` where there is none within ten minutes.
+async fn next(messages: &mut tokio::sync::mpsc::Receiver<Message>) -> Option<String> {
+    let message = tokio::time::timeout(Duration::from_secs(600), messages.recv()).await.ok()?;
+    Some(match message.expect("the watch runs") {
+        Message::Watched(Input::Object(object)) => object.name().name.to_string(),
+        Message::Watched(Input::ObjectGone(_, name)) => format!("gone {}", name.name),
+        Message::Synced(_) => "synced".to_owned(),
+        _ => "something else".to_owned(),
+    })
+}
+
+/// An object without a namespace.
+fn object(name: &str, version: u32) -> Value {
+    json!({"metadata": {"name": name, "resourceVersion": version.to_string()}, "provisioner": "d"})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_finds_nothing_for_a_while_takes_nothing_away() {
+    let mut lists = vec![list(5, &[object("a", 1)])];
+    lists.extend(std::iter::repeat_n((404, "404 page not found".to_owned()), 8));
+    lists.push(list(9, &[object("b", 8)]));
+    let (client, _) = server(lists, vec![refusal(410)]);
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let _running = start_watch(client, inbox, Watch::of(Subject::Objects(ObjectKind::StorageClass)));
+    for expected in ["a", "synced", "b", "gone a"] {
+        assert_eq!(next(&mut messages).await.as_deref(), Some(expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_was_served_is_gone_after_minutes_if_it_is_a_plugins_own() {
+    for (kind, vanishes) in [(ObjectKind::StorageClass, false), (ObjectKind::own::<Rack>(), true)] {
+        let mut lists = vec![list(5, &[object("a", 1)])];
+        lists.extend(std::iter::repeat_n(refusal(404), 1000));
+        let (client, asked) = server(lists, vec![refusal(410)]);
+        let (inbox, mut messages) = Inbox::new(&Metrics::new());
+        let _running = start_watch(client, inbox, Watch::of(Subject::Objects(kind)));
+        for expected in ["a", "synced"] {
+            assert_eq!(next(&mut messages).await.as_deref(), Some(expected), "{kind:?}");
+        }
+        let began = tokio::time::Instant::now();
+        if vanishes {
+            assert_eq!(next(&mut messages).await.as_deref(), Some("gone a"), "{kind:?}");
+            assert!(began.elapsed() >= Duration::from_secs(300), "{:?}", began.elapsed());
+        }
+        assert_eq!(next(&mut messages).await, None, "{kind:?}");
+        assert!(asked.lock().expect("readable").len() < 100, "it is asked for with pauses");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_was_never_served_holds_nothing_up() {
+    let (client, _) = server(vec![refusal(404), list(9, &[object("b", 8)])], vec![]);
+    let (inbox, mut messages) = Inbox::new(&Metrics::new());
+    let _running = start_watch(client, inbox, Watch::of(Subject::Objects(ObjectKind::own::<Rack>())));
+    for expected in ["synced", "b"] {
+        assert_eq!(next(&mut messages).await.as_deref(), Some(expected));
+    }
 }
 
 /// How many lists there were within two minutes, against an API server that always answers so.
