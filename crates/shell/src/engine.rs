@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 /// Messages that are taken before the core schedules again: a storm of changes must not stop it.
@@ -79,6 +80,8 @@ pub(crate) struct Engine {
     pub departed: Departed,
     /// Watches whose first list is not in, by number.
     pub unsynced: BTreeMap<usize, String>,
+    /// Cancelled when the first list of every watch is in.
+    pub listed: CancellationToken,
     /// When it was last said which lists are awaited.
     pub said: Instant,
     /// The log of what is decided.
@@ -178,6 +181,7 @@ impl Engine {
                 self.unsynced.remove(&number);
                 if self.unsynced.is_empty() {
                     self.observer.synced();
+                    self.listed.cancel();
                     self.publish();
                 }
             }

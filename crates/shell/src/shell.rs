@@ -140,8 +140,11 @@ impl Shell {
         patience::with_access(&reader, &options.cluster.cluster_url.to_string(), &needed).await?;
 
         let (tasks, failures) = Tasks::new(end_of_tasks);
+        let listed = CancellationToken::new();
+        // A standby that lists nothing before it leads stands for election without a cache.
+        let stands_after = (!options.delay_watches).then(|| listed.clone());
         let Elected { election, term } =
-            elect::start(&options, &heartbeats.api, &end_of_election, &tasks).await?;
+            elect::start(&options, &heartbeats.api, &end_of_election, &tasks, stands_after).await?;
         let leading = Leading::new(term);
         let parts = Parts {
             metrics: options.admin.metrics.clone(),
@@ -165,7 +168,7 @@ impl Shell {
         parts.register_checks(&options.admin, &heartbeat, &heartbeats, &writers);
         let (engine, progress) = parts.engine(
             options,
-            Core { messages, writers, bindings, heartbeat, unsynced, extenders: extenders.clone() },
+            Core { messages, writers, bindings, heartbeat, unsynced, listed, extenders: extenders.clone() },
         );
         let thread_ended = start_thread(engine, parts.tasks.clone())?;
         let context = watch::Context {
@@ -323,6 +326,7 @@ struct Core {
     heartbeat: Heartbeat,
     /// Names of the watches, by number.
     unsynced: BTreeMap<usize, String>,
+    listed: CancellationToken,
     extenders: Extenders,
 }
 
@@ -561,6 +565,7 @@ impl Parts {
             clock: Clock::start(),
             observer: Observer::new(metrics.clone(), names.into_iter(), synced),
             unsynced: core.unsynced,
+            listed: core.listed,
             decisions: Decisions::new(),
             said: Instant::now(),
             stopping: Arc::clone(&self.stopping),

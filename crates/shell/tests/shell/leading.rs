@@ -97,6 +97,26 @@ async fn one_that_lost_the_lease_waits_for_nothing_that_is_on_its_way() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_stands_for_election_before_every_list_is_in() -> Result<()> {
+    let sandbox = sandbox(2).await;
+    let target = Target::of(Verb::List, "namespaces");
+    let rule = sandbox.faults().inject(target, Fault::InternalError, When::Always);
+    let first = try_start(candidate(&sandbox, "first")).await?;
+    let second = try_start(candidate(&sandbox, "second")).await?;
+    until("the lists failed again and again", || sandbox.faults().strikes(rule) > 8).await;
+    assert!(sandbox.objects().get("leases", "kube-system", NAME).is_none(), "there is a Lease");
+    // One that stops does not wait for the caches.
+    let end = tokio::time::timeout(Duration::from_secs(10), second.stop()).await?;
+    assert_eq!(end, End::Stopped);
+    sandbox.faults().quiesce();
+    until_leading(&first).await;
+    assert_eq!(holder(&sandbox), "first");
+    create_pods(&sandbox, "p", 5, "10m");
+    until_bound(&sandbox, 5).await;
+    check(&first).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_whose_watches_are_delayed_lists_nothing_until_it_leads() -> Result<()> {
     let sandbox = sandbox(4).await;
     let first = try_start(candidate(&sandbox, "first")).await?;
