@@ -249,6 +249,21 @@ async fn a_term_ends_without_anybody_telling_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_end_of_a_term_is_told_of_it_and_of_no_renewal() {
+    let server = TestServer::default();
+    let a = Candidate::start(&server, "a");
+    a.until_leading(Duration::from_secs(1)).await;
+    let leading = crate::write::Leading::new(a.handle.term.clone());
+    let a_minute = Duration::from_secs(60);
+    assert!(tokio::time::timeout(a_minute, leading.ended()).await.is_err(), "it is renewed");
+    a.mode(Mode::BlackHole);
+    let start = Instant::now();
+    tokio::time::timeout(a_minute, leading.ended()).await.expect("it ends");
+    assert!(start.elapsed() <= RENEW_DEADLINE && !leading.may_write());
+    tokio::time::timeout(a_minute, leading.ended()).await.expect("it has ended");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_api_server_is_no_reason_to_stop() {
     let server = TestServer::default();
     let a = Candidate::start(&server, "a");
