@@ -8,7 +8,7 @@ use crate::tasks::Tasks;
 use tokio::sync::watch as value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info};
 
 /// An election that runs, or a term without end.
 pub(crate) struct Elected {
@@ -18,7 +18,8 @@ pub(crate) struct Elected {
     pub term: value::Receiver<Option<Term>>,
 }
 
-/// Starts the election that the options ask for. It ends when `cancel` is cancelled, after everything else.
+/// Starts the election that the options ask for. It ends when `cancel` is cancelled, after everything else. With `listed`, it begins when
+/// that is cancelled: when every list is in. As in kube-scheduler, whoever cannot schedule yet takes the Lease from nobody who can.
 ///
 /// # Errors
 /// Its times contradict each other, or no client can be made for the Lease.
@@ -27,6 +28,7 @@ pub(crate) async fn start(
     api: &Heartbeat,
     cancel: &CancellationToken,
     tasks: &Tasks,
+    listed: Option<CancellationToken>,
 ) -> Result<Elected, StartError> {
     let Some(config) = &options.election else {
         let (sender, term) = value::channel(Some(Term::unlimited()));
@@ -54,7 +56,19 @@ pub(crate) async fn start(
             }
         }
     });
-    Ok(Elected { election: Some(tokio::spawn(election.run(cancel.clone()))), term: handle.term })
+    let (cancel, lease) = (cancel.clone(), config.lease.clone());
+    let run = async move {
+        if let Some(listed) = listed.filter(|listed| !listed.is_cancelled()) {
+            info!(%lease, "waiting for the caches before standing for election");
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return ElectionEnd::NeverLed,
+                () = listed.cancelled() => {}
+            }
+        }
+        election.run(cancel).await
+    };
+    Ok(Elected { election: Some(tokio::spawn(run)), term: handle.term })
 }
 
 /// Says it when another live process holds the Lease for something else; once for each holder.

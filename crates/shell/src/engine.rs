@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 /// Messages that are taken before the core schedules again: a storm of changes must not stop it.
@@ -79,11 +80,14 @@ pub(crate) struct Engine {
     pub departed: Departed,
     /// Watches whose first list is not in, by number.
     pub unsynced: BTreeMap<usize, String>,
+    /// Cancelled when the first list of every watch is in.
+    pub listed: CancellationToken,
     /// When it was last said which lists are awaited.
     pub said: Instant,
     /// The log of what is decided.
     pub decisions: Decisions,
-    /// Set when the shell stops: no attempt begins any more, and the thread ends when nothing is outstanding.
+    /// Set when the shell stops: no attempt begins any more, and the thread ends when nothing is outstanding, or this process does not
+    /// lead.
     pub stopping: Arc<AtomicBool>,
     /// Bindings that are on their way, for the events to hold back.
     pub bindings: Arc<AtomicUsize>,
@@ -106,7 +110,8 @@ impl Engine {
         loop {
             self.heartbeat.beat();
             let idle = self.take_messages();
-            if self.stopping.load(Ordering::Acquire) && self.outstanding == 0 {
+            // Where leadership was lost, nobody is left to bring the answers.
+            if self.is_stopping() && (self.outstanding == 0 || !self.leading.may_write()) {
                 self.publish();
                 return;
             }
@@ -176,6 +181,7 @@ impl Engine {
                 self.unsynced.remove(&number);
                 if self.unsynced.is_empty() {
                     self.observer.synced();
+                    self.listed.cancel();
                     self.publish();
                 }
             }

@@ -1,6 +1,7 @@
 //! When a call is sent again, how long after, and when it is given up.
 
 use crate::call::{Call, CallError, Caller};
+use crate::write::Leading;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -103,13 +104,21 @@ pub(crate) enum Failure {
     Call(CallError),
 }
 
-/// Sends a call until it succeeds or is given up. Before each try `may_write` is asked.
-pub(crate) async fn send(
+/// Sends a call until it succeeds or is given up. No try begins after the end of the term, and one that is on its way then is lost: it
+/// may be no further than the connection.
+pub(crate) async fn send(caller: &Caller, call: &Call, policy: RetryPolicy, leading: &Leading) -> Result {
+    send_while(caller, call, policy, leading, || true).await
+}
+
+/// The same, but no try begins once the call is not `wanted` any more.
+pub(crate) async fn send_while(
     caller: &Caller,
     call: &Call,
     policy: RetryPolicy,
-    may_write: impl Fn() -> bool,
+    leading: &Leading,
+    wanted: impl Fn() -> bool,
 ) -> Result {
+    let may_write = || leading.may_write() && wanted();
     let began = Instant::now();
     let mut pause = policy.pause;
     let mut tries = 1;
@@ -124,7 +133,15 @@ pub(crate) async fn send(
         if !may_write() {
             return Err(in_doubt.map_or(Failure::NotLeading, Failure::Call));
         }
-        let error = match caller.write(call).await {
+        let answer = tokio::select! {
+            biased;
+            () = leading.ended() => {
+                let error = CallError::Lost("leadership ended before it came".to_owned());
+                return Err(given_up(error, in_doubt));
+            }
+            answer = caller.write(call) => answer,
+        };
+        let error = match answer {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -171,13 +188,21 @@ fn given_up(error: CallError, in_doubt: Option<CallError>) -> Failure {
 mod tests {
     use super::*;
     use crate::call::Content;
+    use crate::lease::Term;
     use crate::limit::RateLimit;
     use http::{Method, Request, Response};
     use kube_client::Client;
     use kube_client::client::Body;
     use secondmate_telemetry::Metrics;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::sync::watch;
+
+    /// A term that ends when the sender says so.
+    fn leading() -> (watch::Sender<Option<Term>>, Leading) {
+        let (sender, term) = watch::channel(Some(Term::unlimited()));
+        (sender, Leading::new(term))
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_waited_for_its_turn_is_not_sent_by_one_that_leads_no_more() {
@@ -192,19 +217,48 @@ mod tests {
         let caller = Caller::new(Client::new(service, "default"), limit, Duration::from_secs(60));
         let caller = caller.telling(&metrics, "api:6443");
         let call = Call::get("/".to_owned());
-        let leads = AtomicBool::new(true);
-        let write = || send(&caller, &call, RetryPolicy::BIND, || leads.load(Ordering::Relaxed));
+        let (term, leading) = leading();
+        let write = || send(&caller, &call, RetryPolicy::BIND, &leading);
         assert_eq!(write().await, Ok(()));
 
         // The limit lets the next one through ten seconds later; the term ends before.
         let (second, ()) = tokio::join!(write(), async {
             sleep(Duration::from_secs(5)).await;
-            leads.store(false, Ordering::Relaxed);
+            term.send_replace(None);
         });
         assert_eq!((second, sent.load(Ordering::Relaxed)), (Err(Failure::NotLeading), 1));
         let waited = "rest_client_rate_limiter_duration_seconds_sum{verb=\"GET\",host=\"api:6443\"} 10.0";
         let text = metrics.encode();
         assert!(text.lines().any(|line| line == waited), "missing: {waited}\n{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_whose_connection_comes_after_the_end_of_the_term_is_not_sent() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&sent);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let count = Arc::clone(&count);
+            async move {
+                // The connection takes so long.
+                sleep(Duration::from_secs(9)).await;
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
+            }
+        });
+        let caller = Caller::new(Client::new(service, "default"), None, Duration::from_secs(60));
+        let call = Call::get("/".to_owned());
+        for policy in [RetryPolicy::BIND, RetryPolicy::STATUS] {
+            let (term, leading) = leading();
+            let began = Instant::now();
+            let (result, ()) = tokio::join!(send(&caller, &call, policy, &leading), async {
+                sleep(Duration::from_secs(5)).await;
+                term.send_replace(None);
+            });
+            let lost = CallError::Lost("leadership ended before it came".to_owned());
+            assert_eq!((result, began.elapsed()), (Err(Failure::Call(lost)), Duration::from_secs(5)));
+            sleep(Duration::from_secs(60)).await;
+            assert_eq!(sent.load(Ordering::Relaxed), 0);
+        }
     }
 
     /// A caller whose tries are answered by these codes in turn, the last one for ever.
@@ -221,6 +275,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_after_a_try_that_may_have_succeeded_does_not_say_that_nothing_was_done() {
         let call = Call::new(Method::POST, "/".to_owned(), Content::Json, b"{}".to_vec());
+        let (term, leading) = leading();
         for (codes, said) in [
             (&[500, 403][..], 500),
             (&[503, 429], 503),
@@ -229,16 +284,18 @@ mod tests {
             // It is done already, whoever did it.
             (&[500, 409], 409),
         ] {
-            let result = send(&answered(codes), &call, RetryPolicy::BIND, || true).await;
+            let result = send(&answered(codes), &call, RetryPolicy::BIND, &leading).await;
             let Err(Failure::Call(CallError::Answered { code, .. })) = result else {
                 panic!("{codes:?}: {result:?}");
             };
             assert_eq!(code, said, "{codes:?}");
         }
         // The term ends between two tries.
-        let asked = AtomicUsize::new(0);
-        let leads = || asked.fetch_add(1, Ordering::Relaxed) < 2;
-        let result = send(&answered(&[500]), &call, RetryPolicy::BIND, leads).await;
+        let caller = answered(&[500]);
+        let (result, ()) = tokio::join!(send(&caller, &call, RetryPolicy::BIND, &leading), async {
+            sleep(RetryPolicy::BIND.pause / 2).await;
+            term.send_replace(None);
+        });
         assert!(matches!(result, Err(Failure::Call(CallError::Answered { code: 500, .. }))), "{result:?}");
     }
 
@@ -254,7 +311,8 @@ mod tests {
         let caller = Caller::new(Client::new(service, "default"), None, Duration::from_secs(60));
         let caller = caller.telling(&metrics, "api:6443");
         let call = Call::new(Method::POST, "/".to_owned(), Content::Json, b"{}".to_vec());
-        assert_eq!(send(&caller, &call, RetryPolicy::BIND, || true).await, Ok(()));
+        let (_term, leading) = leading();
+        assert_eq!(send(&caller, &call, RetryPolicy::BIND, &leading).await, Ok(()));
         assert_eq!(metrics.rest_client.retries("503", "POST", "api:6443").get(), 2);
     }
 }

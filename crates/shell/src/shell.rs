@@ -53,6 +53,8 @@ use tracing::{error, info};
 
 /// Longest wait for bindings that are on their way, when the shell stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for the scheduling thread to notice that it shall end, where nothing is waited for: it may be in the middle of a cycle.
+const THREAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for events that are not written, when the shell stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for the answer to a read, an event or a status.
@@ -66,6 +68,7 @@ const THREAD: &str = "scheduling thread";
 pub struct Shell {
     inbox: Inbox,
     progress: value::Receiver<Progress>,
+    leading: Leading,
     stopping: Arc<AtomicBool>,
     thread_ended: CancellationToken,
     election: Option<JoinHandle<ElectionEnd>>,
@@ -137,8 +140,11 @@ impl Shell {
         patience::with_access(&reader, &options.cluster.cluster_url.to_string(), &needed).await?;
 
         let (tasks, failures) = Tasks::new(end_of_tasks);
+        let listed = CancellationToken::new();
+        // A standby that lists nothing before it leads stands for election without a cache.
+        let stands_after = (!options.delay_watches).then(|| listed.clone());
         let Elected { election, term } =
-            elect::start(&options, &heartbeats.api, &end_of_election, &tasks).await?;
+            elect::start(&options, &heartbeats.api, &end_of_election, &tasks, stands_after).await?;
         let leading = Leading::new(term);
         let parts = Parts {
             metrics: options.admin.metrics.clone(),
@@ -162,7 +168,7 @@ impl Shell {
         parts.register_checks(&options.admin, &heartbeat, &heartbeats, &writers);
         let (engine, progress) = parts.engine(
             options,
-            Core { messages, writers, bindings, heartbeat, unsynced, extenders: extenders.clone() },
+            Core { messages, writers, bindings, heartbeat, unsynced, listed, extenders: extenders.clone() },
         );
         let thread_ended = start_thread(engine, parts.tasks.clone())?;
         let context = watch::Context {
@@ -178,10 +184,11 @@ impl Shell {
         };
         let polls = Polls::new(polls, &context);
         parts.start_watches(context, watches, polls, delay_watches);
-        let Parts { inbox, stopping, tasks, .. } = parts;
+        let Parts { inbox, leading, stopping, tasks, .. } = parts;
         Ok(Self {
             inbox,
             progress,
+            leading,
             stopping,
             thread_ended,
             election,
@@ -259,7 +266,8 @@ impl Shell {
     }
 
     /// Stops: begins no attempt any more, waits for the bindings that are on their way (bounded), writes what events there are
-    /// (bounded), and gives the lease back last.
+    /// (bounded), and gives the lease back last. Where leadership is lost, before or meanwhile, nothing is waited for: whatever is on its
+    /// way ends at once.
     pub fn stop(self) -> BoxFuture<'static, End> {
         self.wind_down().boxed()
     }
@@ -268,13 +276,24 @@ impl Shell {
         self.stopping.store(true, Ordering::Release);
         drop(self.ends.watches);
         self.inbox.wake();
-        if timeout(DRAIN_TIMEOUT, self.thread_ended.cancelled()).await.is_err() {
-            error!(
-                "bindings were still on their way after {DRAIN_TIMEOUT:?}: the next scheduler finds out what became of them"
-            );
+        let drained = tokio::select! {
+            biased;
+            () = self.leading.ended() => None,
+            drained = timeout(DRAIN_TIMEOUT, self.thread_ended.cancelled()) => Some(drained),
+        };
+        if let Some(drained) = &drained {
+            if drained.is_err() {
+                error!(
+                    "bindings were still on their way after {DRAIN_TIMEOUT:?}: the next scheduler finds out what became of them"
+                );
+            }
+            self.events.flush(FLUSH_TIMEOUT).await;
         }
-        self.events.flush(FLUSH_TIMEOUT).await;
         drop(self.ends.tasks);
+        if drained.is_none() {
+            // It is told to end, and what it still does reaches nobody.
+            let _ = timeout(THREAD_TIMEOUT, self.thread_ended.cancelled()).await;
+        }
         drop(self.ends.election);
         match self.election.take() {
             Some(election) => match election.await {
@@ -307,6 +326,7 @@ struct Core {
     heartbeat: Heartbeat,
     /// Names of the watches, by number.
     unsynced: BTreeMap<usize, String>,
+    listed: CancellationToken,
     extenders: Extenders,
 }
 
@@ -545,6 +565,7 @@ impl Parts {
             clock: Clock::start(),
             observer: Observer::new(metrics.clone(), names.into_iter(), synced),
             unsynced: core.unsynced,
+            listed: core.listed,
             decisions: Decisions::new(),
             said: Instant::now(),
             stopping: Arc::clone(&self.stopping),

@@ -1,6 +1,7 @@
 //! Everything that goes to the API server, each kind of write in a room of its own.
 //!
-//! All of them ask [`Leading`] before each request: a process that does not lead, or is not sure to, writes nothing. Bindings,
+//! All of them ask [`Leading`] before each request, and give a request up when the term ends: a process that does not lead, or is not sure
+//! to, writes nothing. Bindings,
 //! plugins' writes, looks at pods, reads of nodes and evictions are answered to the core; the core makes no more of them than
 //! the engine allows. The status of pods and events are not answered: they have bounded queues of their own.
 
@@ -25,8 +26,11 @@ pub(crate) use verify::Verifier;
 use crate::call::CallError;
 use crate::lease::Term;
 use secondmate_model::{Atom, Pod, Uid};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::sleep_until;
 
 /// How long after a change of leaders a watch may still show what the earlier one did: its last request has a time-out, and the
 /// watch is late.
@@ -44,6 +48,32 @@ impl Leading {
     /// Whether this process may write now.
     pub fn may_write(&self) -> bool {
         self.0.borrow().as_ref().is_some_and(Term::is_valid)
+    }
+
+    /// Returns when this process may not write any more; at once if it may not now. The clock is asked each time this is polled, so that
+    /// whatever it is raced against makes no step after the end of the term.
+    pub async fn ended(&self) {
+        let mut term = self.0.clone();
+        let mut told = pin!(async move {
+            loop {
+                let end = match &*term.borrow_and_update() {
+                    Some(term) if term.is_valid() => term.ends_at(),
+                    _ => return,
+                };
+                let over = async {
+                    match end {
+                        Some(end) => sleep_until(end).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = over => {}
+                    Ok(()) = term.changed() => {}
+                }
+            }
+        });
+        std::future::poll_fn(|cx| if self.may_write() { told.as_mut().poll(cx) } else { Poll::Ready(()) })
+            .await;
     }
 
     /// Whether nothing that an earlier leader sent can still be on its way: this process leads, and has for a while where there was

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::ObjectMeta;
 use secondmate_telemetry::Counter;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -19,6 +19,9 @@ use super::{CallError, Claim, LeaseApi, LeaseName, Observation, Term};
 
 /// Pauses between attempts are up to this share longer, so that candidates do not march in step.
 const JITTER_FACTOR: f64 = 1.2;
+
+/// Between a release that came upon somebody else's write, and the next try.
+const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Tells the time of day, for the times in the record that people read.
 pub type WallClock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
@@ -516,8 +519,22 @@ impl<A: LeaseApi> Election<A> {
         lease
     }
 
-    /// Gives the Lease back if it is ours.
+    /// Gives the Lease back if it is ours, within the renew deadline. A write that was cut short may take effect between the look and the
+    /// release: then both are made again, as client-go does.
     async fn release(&mut self) -> Result<(), CallError> {
+        let deadline = Instant::now() + self.config.renew_deadline;
+        loop {
+            let limit = CallError::Timeout(self.config.renew_deadline);
+            match timeout_at(deadline, self.try_release()).await.unwrap_or(Err(limit)) {
+                Err(CallError::Conflict(_)) if Instant::now() + RELEASE_PAUSE < deadline => {
+                    sleep(RELEASE_PAUSE).await;
+                }
+                end => return end,
+            }
+        }
+    }
+
+    async fn try_release(&mut self) -> Result<(), CallError> {
         // What we held may be behind: a renewal may have been cut short after it took effect.
         let Some(lease) = self.call(self.api.get()).await? else { return Ok(()) };
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());

@@ -40,9 +40,14 @@ impl Term {
 
     /// Whether this process may write now. Ask before every write: it turns false on time even when nobody could be told.
     pub fn is_valid(&self) -> bool {
+        self.ends_at().is_none_or(|end| Instant::now() < end)
+    }
+
+    /// When it ends unless it is extended; `None`: never.
+    pub(crate) fn ends_at(&self) -> Option<Instant> {
         match self.end.load(Ordering::Acquire) {
-            FOREVER => true,
-            end => Instant::now() < self.acquired + Duration::from_nanos(end),
+            FOREVER => None,
+            end => Some(self.acquired + Duration::from_nanos(end)),
         }
     }
 

@@ -249,6 +249,21 @@ async fn a_term_ends_without_anybody_telling_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_end_of_a_term_is_told_of_it_and_of_no_renewal() {
+    let server = TestServer::default();
+    let a = Candidate::start(&server, "a");
+    a.until_leading(Duration::from_secs(1)).await;
+    let leading = crate::write::Leading::new(a.handle.term.clone());
+    let a_minute = Duration::from_secs(60);
+    assert!(tokio::time::timeout(a_minute, leading.ended()).await.is_err(), "it is renewed");
+    a.mode(Mode::BlackHole);
+    let start = Instant::now();
+    tokio::time::timeout(a_minute, leading.ended()).await.expect("it ends");
+    assert!(start.elapsed() <= RENEW_DEADLINE && !leading.may_write());
+    tokio::time::timeout(a_minute, leading.ended()).await.expect("it has ended");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_api_server_is_no_reason_to_stop() {
     let server = TestServer::default();
     let a = Candidate::start(&server, "a");
@@ -341,6 +356,45 @@ async fn a_release_that_does_not_get_through_is_told() {
     assert!(reason.contains("no answer"), "{reason}");
     b.until_leading(LEASE_DURATION + LONGEST_PAUSE).await;
     assert_never_two(&server);
+}
+
+/// A renewal is on its way when the leader stops, and takes effect between the look at the Lease and its release.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_a_late_renewal_comes_between_is_made_again() {
+    let server = TestServer::default();
+    let a = Candidate::start(&server, "a");
+    a.until_leading(Duration::from_secs(1)).await;
+    a.connection.set(Faults { before: Duration::from_secs(1), ..Faults::default() });
+    let renewed = server.lease().and_then(|lease| lease.spec?.renew_time);
+    sleep(RETRY_PERIOD + Duration::from_millis(100)).await;
+    a.connection.set(Faults { after: Duration::from_secs(1), ..Faults::default() });
+    assert_eq!(server.lease().and_then(|lease| lease.spec?.renew_time), renewed, "it is still on its way");
+    a.cancel.cancel();
+    assert_eq!(a.run.await.expect("no panic"), ElectionEnd::Released);
+    assert_eq!((server.conflicts(), server.holder().as_str()), (1, ""));
+    assert_never_two(&server);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_somebody_else_always_comes_before_is_given_up() {
+    let server = TestServer::default();
+    let a = Candidate::start(&server, "a");
+    a.until_leading(Duration::from_secs(1)).await;
+    let other = Connection::new(&server);
+    let writes = tokio::spawn(async move {
+        loop {
+            let lease = other.server.lease().expect("created");
+            let _ = super::LeaseApi::replace(&other, &lease).await;
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    a.connection.set(Faults { after: Duration::from_millis(50), ..Faults::default() });
+    a.cancel.cancel();
+    let start = Instant::now();
+    let end = a.run.await.expect("no panic");
+    assert!(matches!(end, ElectionEnd::NotReleased { .. }), "{end:?}");
+    assert!(start.elapsed() <= RENEW_DEADLINE, "{:?}", start.elapsed());
+    writes.abort();
 }
 
 /// Cancelled between two attempts, of which the first took effect and was not answered.

@@ -43,6 +43,15 @@ impl Key {
             }
         }
     }
+
+    /// What a watch is about that shows the object.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Pod(_) => Subject::Pods,
+            Self::Node(_) => Subject::Nodes,
+            Self::Object(kind, _) => Subject::Objects(*kind),
+        }
+    }
 }
 
 /// An object that cannot be understood.

@@ -2,7 +2,7 @@
 
 use super::compiled::{Compiled, Key, Unfit, Watched};
 use super::currency::Currency;
-use super::needs::Watch;
+use super::needs::{Subject, Watch};
 use super::originals::Originals;
 use super::unfit::UnfitObjects;
 use crate::call::chain;
@@ -16,11 +16,12 @@ use kube_client::{Api, Client};
 use kube_runtime::watcher::{self, Event};
 use rustc_hash::{FxHashMap, FxHashSet};
 use secondmate_core::port::{Input, PodWatch};
+use secondmate_model::objects::ObjectKind;
 use secondmate_telemetry::Metrics;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 /// The API server ends a watch after this, and a connection on which nothing comes for 5 s longer is given up: that is how a
@@ -32,10 +33,14 @@ const PAGE_OBJECTS: u32 = 250;
 const LIST_TIMEOUT: Duration = Duration::from_secs(90);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A watch without trouble for so long is in order, even if it has shown nothing.
+const IN_ORDER_AFTER: Duration = Duration::from_secs(30);
 /// Between two looks whether a kind is served that was not.
 const ABSENT_PAUSE: Duration = Duration::from_secs(60);
 // A watch of a kind that is not served waits without a request, and one look may fail: it must not be taken for dead.
 const _: () = assert!(2 * ABSENT_PAUSE.as_secs() < WATCH_SILENCE_MAX.as_secs());
+/// A plugin's own kind that was served, and whose list has been answered with 404 and nothing else for so long, is served no more.
+const REMOVED_AFTER: Duration = Duration::from_secs(300);
 /// A watcher that is refused so often in a row is replaced by a fresh one, which lists anew.
 const REFUSALS_MAX: u32 = 5;
 
@@ -103,7 +108,10 @@ pub(crate) fn spawn(mut context: Context, watch: Watch, number: usize) {
             known: FxHashMap::default(),
             versions: FxHashMap::default(),
             synced: false,
+            served: false,
+            missing_since: None,
             pause: PAUSE_MIN,
+            quiet_since: None,
             said: None,
         };
         let Err(Closed) = source.run().await;
@@ -121,7 +129,15 @@ struct Source {
     /// pods and nodes itself.
     versions: FxHashMap<Key, u64>,
     synced: bool,
+    /// A list was answered: the API server serves the kind.
+    served: bool,
+    /// Since when lists of a kind that was served have been answered with 404.
+    missing_since: Option<Instant>,
+    /// The next pause after a failure. It is short again once the watch has shown something, or was in order for a while: a list alone is
+    /// no success, as one list after the other would be all that there is.
     pause: Duration,
+    /// The end of the list, or of the pause after the last failure; `None` while a list is under way.
+    quiet_since: Option<Instant>,
     /// The trouble that was said last; it is not repeated until all is well.
     said: Option<String>,
 }
@@ -148,7 +164,8 @@ impl Source {
     /// Runs one watcher until it has to be replaced.
     async fn follow(&mut self, api: Api<Watched>, config: watcher::Config) -> Result<(), Closed> {
         let mut stream = pin!(watcher::watcher(api, config));
-        // What the list that is under way has shown so far, where something was known before that it may lack.
+        // What the list that is under way has shown so far, where something was known before that it may lack; what cannot be understood is
+        // known, too.
         let mut seen: Option<FxHashSet<Key>> = None;
         let mut lists = false;
         let mut refusals = 0;
@@ -183,18 +200,24 @@ impl Source {
             };
             refusals = 0;
             if !matches!(event, Event::Init) {
-                self.pause = PAUSE_MIN;
-                self.said = None;
+                self.served = true;
+                self.missing_since = None;
+            }
+            if matches!(event, Event::Apply(_) | Event::Delete(_)) {
+                self.in_order();
             }
             match event {
                 Event::Init => {
                     self.context.currency.listing(self.number);
-                    if self.synced {
+                    // One that failed and is asked for again is the same list.
+                    if self.synced && !lists {
                         info!(watch = %self.watch, "listing anew");
                         self.count_restart("gone");
                     }
                     lists = true;
-                    seen = (!self.known.is_empty()).then(FxHashSet::default);
+                    self.quiet_since = None;
+                    let knows_any = !self.known.is_empty() || !self.context.unfit.is_empty();
+                    seen = knows_any.then(FxHashSet::default);
                 }
                 Event::InitApply(object) => {
                     let key = match self.unchanged(&object) {
@@ -207,6 +230,7 @@ impl Source {
                 }
                 Event::InitDone => {
                     lists = false;
+                    self.quiet_since = Some(Instant::now());
                     self.listed(seen.take()).await?;
                 }
                 Event::Apply(object) => {
@@ -282,6 +306,7 @@ impl Source {
     /// A complete list is in: what was known before and is not in it is gone.
     async fn listed(&mut self, seen: Option<FxHashSet<Key>>) -> Result<(), Closed> {
         if let Some(seen) = seen {
+            self.context.unfit.listed(self.watch.subject, &seen);
             let mut vanished: Vec<Key> =
                 self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
             vanished.sort_unstable();
@@ -330,30 +355,66 @@ impl Source {
         self.context.currency.failed(self.number);
         use kube_client::Error as Client;
         use watcher::Error as E;
-        let after = match error {
-            E::InitialListFailed(Client::Api(status)) if status.code == 404 && !self.watch.is_essential() => {
-                After::Absent
-            }
-            error if must_list_anew(error) => After::StartOver,
-            _ => After::Continue,
-        };
-        if matches!(after, After::Absent) {
-            if !self.synced {
-                warn!(watch = %self.watch, "the API server does not serve this kind: taken as none there");
-            }
-            return Ok(after);
+        let missing = matches!(error, E::InitialListFailed(Client::Api(status)) if status.code == 404)
+            && !self.watch.is_essential();
+        if !missing {
+            self.missing_since = None;
+        } else if self.is_absent() {
+            return Ok(After::Absent);
+        }
+        let after = if must_list_anew(error) { After::StartOver } else { After::Continue };
+        if self.quiet_since.is_some_and(|since| since.elapsed() >= IN_ORDER_AFTER) {
+            self.in_order();
         }
         if matches!(error, E::WatchError(status) if status.code == 410) {
-            // The watcher lists anew by itself.
+            // The watcher lists anew by itself, which is counted and told then.
+            self.wait().await?;
             return Ok(After::Continue);
         }
         let reason = if matches!(after, After::StartOver) { "gone" } else { "error" };
         self.count_restart(reason);
         self.say(error);
+        self.wait().await?;
+        Ok(after)
+    }
+
+    /// Whether a list that was answered with 404 says that the kind is not served. Of one that was served it does not: a gateway in front of
+    /// the API server says so too, and client-go keeps what it has. But the definition of a plugin's own kind may be deleted, and that is
+    /// believed after a while.
+    fn is_absent(&mut self) -> bool {
+        if !self.served {
+            if !self.synced {
+                warn!(watch = %self.watch, "the API server does not serve this kind: taken as none there");
+            }
+            return true;
+        }
+        let since = *self.missing_since.get_or_insert_with(Instant::now);
+        let is_own = matches!(self.watch.subject, Subject::Objects(ObjectKind::Own(_)));
+        if !is_own || since.elapsed() < REMOVED_AFTER {
+            return false;
+        }
+        warn!(
+            watch = %self.watch,
+            objects = self.known.len(),
+            "the API server has not served this kind for {REMOVED_AFTER:?}: taken as none there"
+        );
+        self.served = false;
+        self.missing_since = None;
+        true
+    }
+
+    fn in_order(&mut self) {
+        self.pause = PAUSE_MIN;
+        self.said = None;
+    }
+
+    /// The pause after a failure; the next one is longer.
+    async fn wait(&mut self) -> Result<(), Closed> {
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
+        self.quiet_since = self.quiet_since.map(|_| Instant::now());
         // A closed inbox is noticed here too: an API server that is away must not keep the task.
-        if self.context.inbox.is_closed() { Err(Closed) } else { Ok(after) }
+        if self.context.inbox.is_closed() { Err(Closed) } else { Ok(()) }
     }
 
     /// Says what went wrong: an outage once for all watches, and of anything else what has not been said.

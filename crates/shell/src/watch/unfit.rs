@@ -1,6 +1,8 @@
 //! Objects that cannot be understood: kept by name, so that their owners and an operator can be told.
 
+use super::needs::Subject;
 use super::{Key, Unfit};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,12 +45,27 @@ impl UnfitObjects {
 
     pub fn remove(&self, key: &Key) {
         // Called for every object of every watch: there is hardly ever anything to remove.
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return;
         }
         let mut entries = self.lock();
         entries.remove(key);
         self.count.store(entries.len(), Ordering::Release);
+    }
+
+    /// A complete list is in: objects that it is about and that are not in it are no more.
+    pub fn listed(&self, subject: Subject, seen: &FxHashSet<Key>) {
+        if self.is_empty() {
+            return;
+        }
+        let mut entries = self.lock();
+        entries.retain(|key, _| key.subject() != subject || seen.contains(key));
+        self.count.store(entries.len(), Ordering::Release);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
     }
 
     /// Returns when an object was added since the last call.

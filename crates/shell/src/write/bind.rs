@@ -123,8 +123,7 @@ impl Binder {
             shared.status.settle(&uid).await;
             let slot = shared.pace.slot().await;
             shared.metrics.binding_tasks.inc();
-            let may_write = || shared.leading.may_write();
-            let result = retry::send(&shared.caller, &call, policy, may_write).await;
+            let result = retry::send(&shared.caller, &call, policy, &shared.leading).await;
             shared.metrics.binding_tasks.dec();
             shared.pace.done(slot, went_well(&result));
             shared.handed_over.fetch_sub(1, Ordering::Relaxed);

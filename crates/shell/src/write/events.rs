@@ -270,7 +270,7 @@ impl Writer {
     }
 
     async fn send(&self, call: &Call) -> retry::Result {
-        retry::send(&self.caller, call, RetryPolicy::EVENT, || self.leading.may_write()).await
+        retry::send(&self.caller, call, RetryPolicy::EVENT, &self.leading).await
     }
 
     fn create(&self, kind: &EventKind, stored: &Stored, series: Option<(u32, jiff::Timestamp)>) -> Call {

@@ -61,7 +61,7 @@ impl Evictor {
     }
 
     async fn send(&self, call: &Call) -> retry::Result {
-        retry::send(&self.caller, call, RetryPolicy::STATUS, || self.leading.may_write()).await
+        retry::send(&self.caller, call, RetryPolicy::STATUS, &self.leading).await
     }
 }
 

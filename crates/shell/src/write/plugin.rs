@@ -38,9 +38,8 @@ impl PluginWriter {
             let _slot = this.slots.acquire().await.expect("the semaphore is never closed");
             let mut result = Ok(());
             for write in &writes {
-                let may_write = || this.leading.may_write();
-                if let Err(failure) =
-                    retry::send(&this.caller, &call(write), RetryPolicy::ONCE, may_write).await
+                let call = call(write);
+                if let Err(failure) = retry::send(&this.caller, &call, RetryPolicy::ONCE, &this.leading).await
                 {
                     result = Err(match failure {
                         Failure::NotLeading => "this scheduler is not the leader any more".to_owned(),

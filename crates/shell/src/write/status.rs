@@ -190,8 +190,8 @@ impl Shared {
         let mut next = self.begin(uid);
         while let Some(change) = next {
             let call = change.call();
-            let may_write = || self.leading.may_write() && !self.is_ending(uid);
-            match retry::send(&self.caller, &call, RetryPolicy::STATUS, may_write).await {
+            let wanted = || !self.is_ending(uid);
+            match retry::send_while(&self.caller, &call, RetryPolicy::STATUS, &self.leading, wanted).await {
                 Ok(()) => {}
                 // The pod is gone, or another one has its name, or somebody else changes it all the time.
                 Err(Failure::Call(error))
