@@ -149,6 +149,7 @@ impl Shell {
             stopping,
             unfit: Arc::default(),
             outage: Outage::default(),
+            currency: Currency::default(),
         };
         let delay_watches = options.delay_watches;
         let bindings = Arc::new(AtomicUsize::new(0));
@@ -174,7 +175,7 @@ impl Shell {
             heartbeats,
             outage: parts.outage.clone(),
             originals: Originals::for_extenders(extenders),
-            currency: Currency::default(),
+            currency: parts.currency.clone(),
         };
         let polls = Polls::new(polls, &context);
         parts.start_watches(context, watches, polls, delay_watches);
@@ -224,7 +225,7 @@ impl Shell {
     /// Compares the cache with fresh lists; returns the differences that last.
     ///
     /// # Errors
-    /// A list failed, or the scheduler has ended.
+    /// A list failed, a watch is behind, or the scheduler has ended.
     pub async fn compare_cache(&self) -> Result<Vec<CacheDifference>, CompareError> {
         self.comparer.compare().await
     }
@@ -297,6 +298,7 @@ struct Parts {
     stopping: Arc<AtomicBool>,
     unfit: Arc<UnfitObjects>,
     outage: Outage,
+    currency: Currency,
 }
 
 /// What the scheduling thread gets beside what is shared.
@@ -426,8 +428,13 @@ impl Parts {
             ),
         );
         self.tasks.spawn("wake-up at elections", wake_on_change(leading.clone(), inbox.clone()));
-        let comparer =
-            Comparer { caller: self.reader.clone(), inbox: inbox.clone(), metrics: self.metrics.clone() };
+        let comparer = Comparer {
+            caller: self.reader.clone(),
+            inbox: inbox.clone(),
+            metrics: self.metrics.clone(),
+            currency: self.currency.clone(),
+            unfit: Arc::clone(&self.unfit),
+        };
         if let Some(every) = options.compare_every {
             let (comparer, mut leading) = (comparer.clone(), self.leading.clone());
             let delayed = options.delay_watches;
