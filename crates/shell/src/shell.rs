@@ -150,6 +150,7 @@ impl Shell {
             unfit: Arc::default(),
             outage: Outage::default(),
             currency: Currency::default(),
+            clock: Clock::start(),
         };
         let delay_watches = options.delay_watches;
         let bindings = Arc::new(AtomicUsize::new(0));
@@ -177,7 +178,7 @@ impl Shell {
             originals: Originals::for_extenders(extenders),
             currency: parts.currency.clone(),
         };
-        let polls = Polls::new(polls, &context);
+        let polls = Polls::new(polls, &context, parts.clock);
         parts.start_watches(context, watches, polls, delay_watches);
         let Parts { inbox, stopping, tasks, .. } = parts;
         Ok(Self {
@@ -299,6 +300,8 @@ struct Parts {
     unfit: Arc<UnfitObjects>,
     outage: Outage,
     currency: Currency,
+    /// The core's.
+    clock: Clock,
 }
 
 /// What the scheduling thread gets beside what is shared.
@@ -549,7 +552,8 @@ impl Parts {
                 metrics.pods_bound_by_others.clone(),
             ),
             leading: self.leading.clone(),
-            clock: Clock::start(),
+            clock: self.clock,
+            clock_said: false,
             observer: Observer::new(metrics.clone(), names.into_iter(), synced),
             unsynced: core.unsynced,
             decisions: Decisions::new(),
