@@ -51,7 +51,8 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info};
 
-/// Longest wait for bindings that are on their way, when the shell stops.
+/// Longest wait for bindings that are on their way, when the shell stops. Shorter than that for an answer: by default a kubelet kills a pod 30 s
+/// after it was told to end, and the Lease is to be given back before.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest wait for events that are not written, when the shell stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);

@@ -184,6 +184,7 @@ async fn every_metric_is_filled_by_a_run_with_all_that_happens_to_pods() -> Resu
     let options = Options {
         profiles: vec![profile_with_permit()?],
         election: Some(ElectionConfig::new(lease, "one", Claim::new(&[NAME], "same"))),
+        bind_timeout: Duration::from_secs(5),
         ..options(&sandbox)
     };
     let metrics = options.admin.metrics.clone();
