@@ -2,9 +2,10 @@
 
 use crate::connect;
 use crate::heartbeat::Heartbeat;
-use crate::lease::{Claim, Election, ElectionConfig, ElectionEnd, KubeLease, Observation, Term};
+use crate::lease::{Claim, Credentials, Election, ElectionConfig, ElectionEnd, KubeLease, Observation, Term};
 use crate::options::{Options, StartError};
 use crate::tasks::Tasks;
+use secondmate_telemetry::Probe;
 use tokio::sync::watch as value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,10 @@ pub(crate) async fn start(
     let client = connect::client(&options.cluster, &options.admin.metrics, Some(api.clone())).await?;
     let slow_path = options.admin.metrics.leader_election_slow_path(&config.lease.name);
     let told = ElectionConfig { slow_path, ..config.clone() };
-    let (election, handle) = Election::new(KubeLease::new(client, &config.lease), told)?;
+    let credentials = Credentials::default();
+    let lease = KubeLease::new(client, &config.lease).telling(credentials.clone());
+    let (election, handle) = Election::new(lease, told)?;
+    options.admin.health.register("credentials", Probe::Live, move || credentials.check());
     tasks.spawn(
         "report of election conflicts",
         report_conflicts(handle.observation.clone(), config.claim.clone()),

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 /// Messages that are taken before the core schedules again: a storm of changes must not stop it.
 const TAKEN_AT_ONCE: usize = 1024;
@@ -75,6 +75,8 @@ pub(crate) struct Engine {
     pub writers: Writers,
     pub leading: Leading,
     pub clock: Clock,
+    /// Whether it was said that the wall clock tells another time.
+    pub clock_said: bool,
     pub observer: Observer,
     pub others: OtherBinders,
     pub departed: Departed,
@@ -229,6 +231,7 @@ impl Engine {
             outstanding: self.outstanding,
         };
         self.say_unsynced();
+        self.say_drift();
         self.observer.numbers(&self.scheduler, &progress.sizes);
         self.inbox_length.set(i64::try_from(self.inbox.len()).unwrap_or(i64::MAX));
         self.decisions.settle(Instant::now());
@@ -243,6 +246,16 @@ impl Engine {
         self.said = Instant::now();
         let names: Vec<&str> = self.unsynced.values().map(String::as_str).collect();
         info!("starting: waiting for the first list of {}", names.join(", "));
+    }
+
+    /// Says once that the wall clock tells another time than the clock.
+    fn say_drift(&mut self) {
+        if !self.clock_said
+            && let Some(drift) = self.clock.drift()
+        {
+            warn!("{drift}");
+            self.clock_said = true;
+        }
     }
 
     /// Hands out what the core wants done. Never waits.

@@ -31,7 +31,9 @@ use crate::call::Caller;
 use crate::connect;
 use crate::heartbeat::WatchHeartbeats;
 use crate::inbox::Inbox;
-use crate::lease::{Claim, Election, ElectionConfig, ElectionEnd, KubeLease, LeaseName, Term, identity};
+use crate::lease::{
+    Claim, Credentials, Election, ElectionConfig, ElectionEnd, KubeLease, LeaseName, Term, identity,
+};
 use crate::options::StartError;
 use crate::patience;
 use crate::tasks::{Failure, Failures, Tasks};
@@ -284,8 +286,11 @@ async fn elect(
     let client = connect::client(&options.cluster, metrics, None).await?;
     let gauge = metrics.leader_election_master_status(&config.lease.name);
     config.slow_path = metrics.leader_election_slow_path(&config.lease.name);
+    let credentials = Credentials::default();
+    let lease = KubeLease::new(client, &config.lease).telling(credentials.clone());
     // Checks the times; the first one to stand.
-    let mut next = Election::new(KubeLease::new(client.clone(), &config.lease), config.clone())?;
+    let mut next = Election::new(lease.clone(), config.clone())?;
+    options.admin.health.register("guard-credentials", Probe::Live, move || credentials.check());
     let (cancel, ended, teller) = (cancel.clone(), CancellationToken::new(), tasks.clone());
     let end = ended.clone().drop_guard();
     // Without it nobody decides any more, and every bind passes.
@@ -310,7 +315,7 @@ async fn elect(
             if !matches!(end, ElectionEnd::Lost { .. }) {
                 return;
             }
-            match Election::new(KubeLease::new(client.clone(), &config.lease), config.clone()) {
+            match Election::new(lease.clone(), config.clone()) {
                 Ok(election) => next = election,
                 Err(error) => return teller.tell(ELECTION.to_owned(), error.to_string()),
             }

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 const THREAD_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Longest silence of a watch. Each of its requests is answered, or given up, within 90 s; between two it pauses for a minute at most.
 pub(crate) const WATCH_SILENCE_MAX: Duration = Duration::from_secs(180);
-/// Longest time in which a writer takes nothing from a queue that is not empty. An event is tried for two and a half minutes at most.
+/// Longest time in which a writer takes nothing from a queue that is not empty, and finishes nothing that it has taken. An event is tried for
+/// two and a half minutes at most.
 const WRITER_SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// The sign of life. Clones share it.

@@ -30,6 +30,7 @@
 
 mod api;
 mod claim;
+mod credentials;
 mod election;
 mod name;
 mod term;
@@ -43,6 +44,7 @@ pub use claim::{
     CONFIGURATION_ANNOTATION, Claim, Conflict, HOLDER_ANNOTATION, LEASE_LABEL, MAY_NOT_LIST_ANNOTATION,
     Observation, SCHEDULER_NAMES_ANNOTATION, identity,
 };
+pub(crate) use credentials::Credentials;
 pub use election::{Election, ElectionConfig, ElectionConfigError, ElectionEnd, ElectionHandle, WallClock};
 pub use name::{LeaseName, LeaseNameError, LeaseNameSources};
 pub use term::Term;

@@ -33,7 +33,9 @@ pub struct Options {
     pub election: Option<ElectionConfig>,
     /// Bindings that are on their way at once, at most.
     pub bind_concurrency: usize,
-    /// Longest wait for the answer to a binding.
+    /// Longest wait for the answer to a binding. After it the pod is looked at, and if it is not bound its room is free. So it should be longer
+    /// than an API server works on a request: 34 s (`requestTimeoutUpperBound` in `apiserver/pkg/endpoints/handlers/rest.go`), of which a
+    /// webhook may take 30 s. Or a binding that was thought to have failed is carried out after the next one was decided.
     pub bind_timeout: Duration,
     /// Limit on writes; `None`: the API server's own limits are enough.
     pub write_limit: Option<WriteLimit>,
@@ -58,7 +60,7 @@ impl Options {
             scheduler: SchedulerConfig::default(),
             election: None,
             bind_concurrency: 64,
-            bind_timeout: Duration::from_secs(15),
+            bind_timeout: Duration::from_secs(35),
             write_limit: None,
             delay_watches: false,
             compare_every: Some(Duration::from_secs(10 * 60)),

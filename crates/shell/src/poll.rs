@@ -7,14 +7,15 @@ mod ask;
 
 pub(crate) use ask::{Asker, Failure};
 
+use crate::clock::Clock;
 use crate::inbox::{Closed, Inbox, Message};
 use crate::tasks::Tasks;
 use crate::watch;
 use kube_client::Client;
 use secondmate_core::port::Input;
 use secondmate_framework::{ObjectKind, POLL_EVERY_MIN, Poll};
+use secondmate_model::Atom;
 use secondmate_model::objects::{Object, ObjectName};
-use secondmate_model::{Atom, Timestamp};
 use secondmate_telemetry::Metrics;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
@@ -26,17 +27,19 @@ pub(crate) struct Polls {
     inbox: Inbox,
     metrics: Metrics,
     tasks: Tasks,
+    clock: Clock,
 }
 
 impl Polls {
-    /// With what the watches have.
-    pub fn new(polls: Vec<Poll>, context: &watch::Context) -> Self {
+    /// With what the watches have, and the core's clock.
+    pub fn new(polls: Vec<Poll>, context: &watch::Context, clock: Clock) -> Self {
         Self {
             polls,
             client: context.client.clone(),
             inbox: context.inbox.clone(),
             metrics: context.metrics.clone(),
             tasks: context.tasks.clone(),
+            clock,
         }
     }
 
@@ -48,6 +51,7 @@ impl Polls {
                 poll: poll.clone(),
                 inbox: self.inbox.clone(),
                 metrics: self.metrics.clone(),
+                clock: self.clock,
                 answered: None,
                 said: None,
             };
@@ -64,6 +68,8 @@ struct Polling {
     asker: Asker,
     inbox: Inbox,
     metrics: Metrics,
+    /// By which the plugin judges, too.
+    clock: Clock,
     /// When the answer that stands came.
     answered: Option<Instant>,
     /// What went wrong, as it was said last; it is not repeated until all is well.
@@ -114,7 +120,7 @@ impl Polling {
 
     async fn answer(&mut self, json: &str) -> Result<(), Closed> {
         let kind = self.poll.kind;
-        let object = match kind.answered(&self.poll.name, json, wall_clock()) {
+        let object = match kind.answered(&self.poll.name, json, self.clock.now()) {
             Ok(object) => object,
             Err(error) => {
                 self.failed("undecodable", &format!("the answer cannot be understood: {error}"));
@@ -163,9 +169,4 @@ impl Polling {
     fn expired(&self, expired: bool) {
         self.metrics.polls.expired(self.poll.kind.api().kind, &self.poll.name).set(i64::from(expired));
     }
-}
-
-/// For [`Poll::left_out`] alone: what counts for the plugin is the time that the core gives.
-fn wall_clock() -> Timestamp {
-    Timestamp { nanos: i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default() }
 }

@@ -51,7 +51,8 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info};
 
-/// Longest wait for bindings that are on their way, when the shell stops.
+/// Longest wait for bindings that are on their way, when the shell stops. Shorter than that for an answer: by default a kubelet kills a pod 30 s
+/// after it was told to end, and the Lease is to be given back before.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest wait for the scheduling thread to notice that it shall end, where nothing is waited for: it may be in the middle of a cycle.
 const THREAD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -155,6 +156,8 @@ impl Shell {
             stopping,
             unfit: Arc::default(),
             outage: Outage::default(),
+            currency: Currency::default(),
+            clock: Clock::start(),
         };
         let delay_watches = options.delay_watches;
         let bindings = Arc::new(AtomicUsize::new(0));
@@ -180,9 +183,9 @@ impl Shell {
             heartbeats,
             outage: parts.outage.clone(),
             originals: Originals::for_extenders(extenders),
-            currency: Currency::default(),
+            currency: parts.currency.clone(),
         };
-        let polls = Polls::new(polls, &context);
+        let polls = Polls::new(polls, &context, parts.clock);
         parts.start_watches(context, watches, polls, delay_watches);
         let Parts { inbox, leading, stopping, tasks, .. } = parts;
         Ok(Self {
@@ -231,7 +234,7 @@ impl Shell {
     /// Compares the cache with fresh lists; returns the differences that last.
     ///
     /// # Errors
-    /// A list failed, or the scheduler has ended.
+    /// A list failed, a watch is behind, or the scheduler has ended.
     pub async fn compare_cache(&self) -> Result<Vec<CacheDifference>, CompareError> {
         self.comparer.compare().await
     }
@@ -316,6 +319,9 @@ struct Parts {
     stopping: Arc<AtomicBool>,
     unfit: Arc<UnfitObjects>,
     outage: Outage,
+    currency: Currency,
+    /// The core's.
+    clock: Clock,
 }
 
 /// What the scheduling thread gets beside what is shared.
@@ -446,8 +452,13 @@ impl Parts {
             ),
         );
         self.tasks.spawn("wake-up at elections", wake_on_change(leading.clone(), inbox.clone()));
-        let comparer =
-            Comparer { caller: self.reader.clone(), inbox: inbox.clone(), metrics: self.metrics.clone() };
+        let comparer = Comparer {
+            caller: self.reader.clone(),
+            inbox: inbox.clone(),
+            metrics: self.metrics.clone(),
+            currency: self.currency.clone(),
+            unfit: Arc::clone(&self.unfit),
+        };
         if let Some(every) = options.compare_every {
             let (comparer, mut leading) = (comparer.clone(), self.leading.clone());
             let delayed = options.delay_watches;
@@ -562,7 +573,8 @@ impl Parts {
                 metrics.pods_bound_by_others.clone(),
             ),
             leading: self.leading.clone(),
-            clock: Clock::start(),
+            clock: self.clock,
+            clock_said: false,
             observer: Observer::new(metrics.clone(), names.into_iter(), synced),
             unsynced: core.unsynced,
             listed: core.listed,

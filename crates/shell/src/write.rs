@@ -32,9 +32,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-/// How long after a change of leaders a watch may still show what the earlier one did: its last request has a time-out, and the
-/// watch is late.
-const LAST_WORK_OF_A_LEADER: Duration = Duration::from_secs(30);
+/// How long after a change of leaders a watch may still show what the earlier one did: the API server works on its last request for half a
+/// minute at most, and the watch is late.
+const LAST_WORK_OF_A_LEADER: Duration = Duration::from_secs(45);
 
 /// The right to write.
 #[derive(Clone, Debug)]

@@ -32,9 +32,22 @@ pub(super) struct Binding {
     pub first_active: Timestamp,
     /// See [`crate::queue::Entry::flushed`].
     pub flushed: bool,
+    /// Looks at the pod that have failed.
+    pub looks_failed: u32,
 }
 
+/// Longest pause between two looks at a pod, unless the first is longer.
+const LOOK_AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
+
 impl Binding {
+    /// A look at the pod failed: how long to wait before the next one, where it is so long after the first failure. The pause doubles, as
+    /// in an outage all bindings look, and all looks fail.
+    pub fn look_failed(&mut self, first: Duration) -> Duration {
+        let pause = first.saturating_mul(2_u32.saturating_pow(self.looks_failed));
+        self.looks_failed = self.looks_failed.saturating_add(1);
+        pause.min(first.max(LOOK_AGAIN_AFTER_MAX))
+    }
+
     /// An extension point begins.
     pub fn begin_point(&mut self, point: Point, now: Timestamp) {
         self.running = Some(Running::begin(point, now));

@@ -15,8 +15,12 @@ use std::sync::Arc;
 impl Scheduler {
     /// Something happened to a binding; nothing where there is none.
     pub(super) fn binding_event(&mut self, uid: &Uid, event: Event, now: Timestamp) {
-        let Some((binding, stage)) = self.bindings.take(uid) else { return };
-        let step = binding::step(stage, event, &self.times(now));
+        let Some((mut binding, stage)) = self.bindings.take(uid) else { return };
+        let mut times = self.times(now);
+        if matches!(event, Event::Looked(Sight::Failed)) {
+            times.look_again_after = binding.look_failed(times.look_again_after);
+        }
+        let step = binding::step(stage, event, &times);
         self.drive(binding, step, now);
     }
 

@@ -13,7 +13,7 @@ pub struct SchedulerConfig {
     pub seed: u64,
     /// How long a binding that succeeded may stay unseen before the pod is looked at.
     pub confirm_within: Duration,
-    /// How long to wait before a pod is looked at again, after a look failed.
+    /// How long to wait before a pod is looked at again, after a look failed. Twice as long after each further one, up to 30 s.
     pub verify_again_after: Duration,
     /// How a node is found for a pod.
     pub evaluation: EvaluationSettings,

@@ -116,6 +116,32 @@ fn a_binding_without_an_answer_is_settled_by_a_look_at_the_pod() {
 }
 
 #[test]
+fn looks_that_fail_again_and_again_become_rarer() {
+    let mut cluster = sent(&[]);
+    cluster.answer("p", unknown());
+    assert_eq!(cluster.effects(), ["verify p"]);
+    for pause in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
+        cluster.apply(Input::Verified(uid("p"), Verified::Failed("503".to_owned())));
+        cluster.wait(pause - 0.1);
+        cluster.step();
+        assert_eq!(cluster.effects(), Vec::<String>::new(), "before {pause} s have passed");
+        cluster.wait(0.2);
+        cluster.step();
+        assert_eq!(cluster.effects(), ["verify p"], "after {pause} s");
+    }
+    // The next binding begins anew.
+    cluster.apply(Input::Verified(uid("p"), Verified::Found(crate::fixture::pod("p cpu=500m"))));
+    cluster.wait(60.0);
+    assert_eq!(cluster.step(), "p -> n1");
+    cluster.answer("p", unknown());
+    cluster.apply(Input::Verified(uid("p"), Verified::Failed("503".to_owned())));
+    cluster.effects();
+    cluster.wait(1.1);
+    cluster.step();
+    assert_eq!(cluster.effects(), ["verify p"]);
+}
+
+#[test]
 fn a_look_that_finds_the_pod_unbound_gone_or_elsewhere_ends_the_binding() {
     for (found, place, pods) in [
         (Some("p cpu=500m"), "ErrorBackoff", 0),

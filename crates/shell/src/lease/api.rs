@@ -5,7 +5,7 @@ use std::future::Future;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, PostParams};
 
-use super::LeaseName;
+use super::{Credentials, LeaseName};
 use crate::call::chain;
 
 /// What an election needs from an API server. All calls are about one Lease.
@@ -66,26 +66,38 @@ impl From<kube::Error> for CallError {
 pub struct KubeLease {
     api: Api<Lease>,
     name: String,
+    credentials: Credentials,
 }
 
 impl KubeLease {
     /// Reaches the Lease by a given client, which must not retry by itself.
     pub fn new(client: kube::Client, lease: &LeaseName) -> Self {
-        Self { api: Api::namespaced(client, &lease.namespace), name: lease.name.clone() }
+        let api = Api::namespaced(client, &lease.namespace);
+        Self { api, name: lease.name.clone(), credentials: Credentials::default() }
+    }
+
+    /// The same, and each call tells whether the credentials were accepted.
+    pub(crate) fn telling(self, credentials: Credentials) -> Self {
+        Self { credentials, ..self }
+    }
+
+    fn heard<T>(&self, answer: Result<T, kube::Error>) -> Result<T, CallError> {
+        self.credentials.heard(&answer);
+        answer.map_err(CallError::from)
     }
 }
 
 impl LeaseApi for KubeLease {
     async fn get(&self) -> Result<Option<Lease>, CallError> {
-        Ok(self.api.get_opt(&self.name).await?)
+        self.heard(self.api.get_opt(&self.name).await)
     }
 
     async fn create(&self, lease: &Lease) -> Result<Lease, CallError> {
-        Ok(self.api.create(&PostParams::default(), lease).await?)
+        self.heard(self.api.create(&PostParams::default(), lease).await)
     }
 
     async fn replace(&self, lease: &Lease) -> Result<Lease, CallError> {
-        Ok(self.api.replace(&self.name, &PostParams::default(), lease).await?)
+        self.heard(self.api.replace(&self.name, &PostParams::default(), lease).await)
     }
 }
 

@@ -68,6 +68,11 @@ impl UnfitObjects {
         self.count.load(Ordering::Acquire) == 0
     }
 
+    /// Whether the object is one of them, as far as they are remembered.
+    pub fn contains(&self, key: &Key) -> bool {
+        self.lock().contains_key(key)
+    }
+
     /// Returns when an object was added since the last call.
     pub async fn changed(&self) {
         self.added.notified().await;

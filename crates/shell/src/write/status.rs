@@ -2,7 +2,7 @@
 //!
 //! One change a pod waits at most: a newer one is merged into it, so that a pod that is tried often costs one request when the
 //! API server has time. Of one pod one change is on its way at a time, so that an older one cannot overtake a newer; and none
-//! while the pod is bound ([`StatusWriter::settle`]).
+//! while the pod is bound ([`StatusWriter::settle`]). What comes while one is on its way waits behind the other pods.
 
 use super::{Leading, PodRef, is_other_pod, wire_time};
 use crate::call::{Call, CallError, Caller, Content};
@@ -177,7 +177,7 @@ async fn work(shared: Arc<Shared>, mut queue: mpsc::Receiver<Uid>) {
         let shared = Arc::clone(&shared);
         let tasks = shared.tasks.clone();
         tasks.spawn("status of a pod", async move {
-            shared.send_all(&uid).await;
+            shared.send(&uid).await;
             shared.metrics.length.dec();
             drop(slot);
         });
@@ -185,31 +185,31 @@ async fn work(shared: Arc<Shared>, mut queue: mpsc::Receiver<Uid>) {
 }
 
 impl Shared {
-    /// Sends what waits for the pod, and what comes while that is on its way.
-    async fn send_all(&self, uid: &Uid) {
-        let mut next = self.begin(uid);
-        while let Some(change) = next {
-            let call = change.call();
-            let wanted = || !self.is_ending(uid);
-            match retry::send_while(&self.caller, &call, RetryPolicy::STATUS, &self.leading, wanted).await {
-                Ok(()) => {}
-                // The pod is gone, or another one has its name, or somebody else changes it all the time.
-                Err(Failure::Call(error))
-                    if is_other_pod(&error) || matches!(error, CallError::Answered { code: 409, .. }) =>
-                {
-                    debug!(pod = change.pod.full_name(), "status not written: the pod is gone");
-                }
-                Err(Failure::NotLeading) => {}
-                // Of an outage the watches tell, once.
-                Err(Failure::Call(error)) if error.is_outage() && self.outage.is_on() => {
-                    debug!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
-                }
-                Err(Failure::Call(error)) => {
-                    warn!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
-                }
+    /// Sends what waits for the pod.
+    async fn send(&self, uid: &Uid) {
+        let Some(change) = self.begin(uid) else { return };
+        let call = change.call();
+        let wanted = || !self.is_ending(uid);
+        match retry::send_while(&self.caller, &call, RetryPolicy::STATUS, &self.leading, wanted).await {
+            Ok(()) => {}
+            // The pod is gone, or another one has its name, or somebody else changes it all the time.
+            Err(Failure::Call(error))
+                if is_other_pod(&error) || matches!(error, CallError::Answered { code: 409, .. }) =>
+            {
+                debug!(pod = change.pod.full_name(), "status not written: the pod is gone");
             }
-            next = self.next(uid);
+            Err(Failure::NotLeading) => {}
+            // Of an outage the watches tell, once.
+            Err(Failure::Call(error)) if error.is_outage() && self.outage.is_on() => {
+                debug!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
+            }
+            Err(Failure::Call(error)) => {
+                warn!(pod = change.pod.full_name(), "cannot write the pod's status: {error}");
+            }
         }
+        // However it ended: where every change takes long, the next is taken late, and the writer is not stuck.
+        self.heartbeat.beat();
+        self.end(uid);
     }
 
     /// Takes the change that waits. A place in the order that a binding has made void finds none, or one that another task sends.
@@ -225,17 +225,24 @@ impl Shared {
         self.slots.get(uid).is_some_and(|slot| matches!(*slot, Slot::Ending(_)))
     }
 
-    /// Takes what has come while the last change was on its way; where nothing has, the pod leaves the queue.
-    fn next(&self, uid: &Uid) -> Option<StatusChange> {
-        let Entry::Occupied(mut slot) = self.slots.entry(uid.clone()) else { return None };
+    /// What has come while the change was on its way goes to the end of the order, so that a pod whose changes take long keeps nobody
+    /// else waiting; where nothing has, the pod leaves the queue.
+    fn end(&self, uid: &Uid) {
+        let Entry::Occupied(mut slot) = self.slots.entry(uid.clone()) else { return };
         match slot.insert(Slot::Sending(None)) {
-            Slot::Waiting(change) | Slot::Sending(Some(change)) => return Some(change),
+            Slot::Waiting(change) | Slot::Sending(Some(change)) => {
+                if self.order.try_send(uid.clone()).is_ok() {
+                    slot.insert(Slot::Waiting(change));
+                    self.metrics.length.inc();
+                    return;
+                }
+                self.metrics.full.inc();
+            }
             Slot::Sending(None) => {}
             // Where the binding has been given up, nobody waits.
             Slot::Ending(end) => drop(end.send(())),
         }
         slot.remove();
-        None
     }
 }
 
@@ -277,6 +284,54 @@ mod tests {
         assert_eq!(waiting, change(Some("new"), NominationPatch::Set(None)));
     }
 
+    /// A change of the pod with this name and UID.
+    fn of(pod: &str) -> StatusChange {
+        let mut change = change(Some("x"), NominationPatch::Keep);
+        change.pod.name = pod.into();
+        change.pod.uid = Uid::from(pod);
+        change
+    }
+
+    /// A writer that leads for ever.
+    fn writer(client: kube_client::Client) -> StatusWriter {
+        let caller = Caller::new(client, None, Duration::from_secs(600));
+        let (_, leading) = watch::channel(Some(Term::unlimited()));
+        let (tasks, _) = Tasks::new(CancellationToken::new());
+        StatusWriter::start(caller, Leading::new(leading), &Metrics::new(), tasks, Outage::default())
+    }
+
+    /// A webhook that fails only when its time is up: a change is given up after forty seconds, and the core has made a newer one by then.
+    #[tokio::test(start_paused = true)]
+    async fn pods_whose_changes_fail_slowly_keep_no_other_from_its_turn_and_the_writer_counts_as_alive() {
+        let (asked, mut asks) = mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            asked.send(request.uri().path().to_owned()).expect("the test waits for it");
+            async {
+                sleep(Duration::from_secs(10)).await;
+                let answer = http::Response::builder().status(500).body(Body::empty());
+                Ok::<_, std::convert::Infallible>(answer.expect("a response"))
+            }
+        });
+        let writer = writer(kube_client::Client::new(service, "default"));
+        for second in 0..600 {
+            for n in 0..CONCURRENCY {
+                writer.submit(of(&n.to_string()));
+            }
+            if second == 30 {
+                writer.submit(of("another"));
+            }
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(writer.check(), Ok(()), "after {second} s");
+        }
+        let mut tries = std::collections::BTreeMap::<String, usize>::new();
+        while let Ok(path) = asks.try_recv() {
+            *tries.entry(path).or_default() += 1;
+        }
+        let tries_of = |pod: &str| tries.get(&format!("/api/v1/namespaces/n/pods/{pod}/status")).copied();
+        assert_eq!(tries_of("another"), Some(4), "one change, tried as often as any");
+        assert!(tries_of("0").is_some_and(|count| count > 4), "the newer changes are sent, too: {tries:?}");
+    }
+
     /// Two pods' bindings: of the second one a change waited, and was forgotten; the next one is on its way when the void place comes up.
     #[tokio::test(start_paused = true)]
     async fn a_place_that_a_binding_has_made_void_frees_nobody_elses() {
@@ -289,17 +344,7 @@ mod tests {
                 Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
             }
         });
-        let caller =
-            Caller::new(kube_client::Client::new(service, "default"), None, Duration::from_secs(600));
-        let (_term, leading) = watch::channel(Some(Term::unlimited()));
-        let (tasks, _failures) = Tasks::new(CancellationToken::new());
-        let writer =
-            StatusWriter::start(caller, Leading::new(leading), &Metrics::new(), tasks, Outage::default());
-        let of = |uid: &str| {
-            let mut change = change(Some("x"), NominationPatch::Keep);
-            change.pod.uid = Uid::from(uid);
-            change
-        };
+        let writer = writer(kube_client::Client::new(service, "default"));
         // As many are on their way as may be; what comes now waits.
         let mut first = Vec::new();
         for n in 0..CONCURRENCY {

@@ -3,11 +3,11 @@
 use anyhow::{Result, bail};
 use secondmate_config::Configuration;
 use secondmate_config::make_profiles;
-use secondmate_core::SchedulerConfig;
 use secondmate_core::queue::QueueConfig;
+use secondmate_core::{CacheDifference, SchedulerConfig};
 use secondmate_cycle::Profile;
 use secondmate_sandbox::{KubeletOptions, NodeShape, Options as SandboxOptions, Sandbox};
-use secondmate_shell::{ClusterConfig, Options, Shell, StartError};
+use secondmate_shell::{ClusterConfig, CompareError, Options, Shell, StartError};
 use secondmate_telemetry::{Admin, Metrics};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -133,11 +133,25 @@ pub async fn check_core(shell: &Shell) -> Result<()> {
 /// Checks the core's invariants, and the cache against the cluster.
 pub async fn check(shell: &Shell) -> Result<()> {
     check_core(shell).await?;
-    let differences = shell.compare_cache().await?;
+    let differences = compare_cache(shell).await?;
     if !differences.is_empty() {
         bail!("{differences:?}");
     }
     Ok(())
+}
+
+/// Compares the cache with the cluster, when all watches are up to date.
+pub async fn compare_cache(shell: &Shell) -> Result<Vec<CacheDifference>> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match shell.compare_cache().await {
+            Err(CompareError::Behind { reason }) => {
+                assert!(tokio::time::Instant::now() < deadline, "never up to date: {reason}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            compared => return Ok(compared?),
+        }
+    }
 }
 
 /// Events about a pod, as `(type, reason, note, count)`.

@@ -366,7 +366,7 @@ async fn each_part_of_the_guard_that_could_be_stuck_fails_livez() {
     let guard = GuardService::start(options).await.expect("the guard starts");
     assert_eq!(
         crate::probes::livez(&admin).await,
-        "[+]ping ok\n[+]guard-watches ok\n[+]guard-books ok\nlivez check passed\n"
+        "[+]ping ok\n[+]guard-credentials ok\n[+]guard-watches ok\n[+]guard-books ok\nlivez check passed\n"
     );
     guard.stop().await;
 }

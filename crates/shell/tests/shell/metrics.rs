@@ -184,6 +184,7 @@ async fn every_metric_is_filled_by_a_run_with_all_that_happens_to_pods() -> Resu
     let options = Options {
         profiles: vec![profile_with_permit()?],
         election: Some(ElectionConfig::new(lease, "one", Claim::new(&[NAME], "same"))),
+        bind_timeout: Duration::from_secs(5),
         ..options(&sandbox)
     };
     let metrics = options.admin.metrics.clone();
@@ -218,7 +219,7 @@ async fn every_metric_is_filled_by_a_run_with_all_that_happens_to_pods() -> Resu
     // That of nodes: not every watch counts, and whichever comes first takes the fault.
     sandbox.faults().inject(Target::of(Verb::Watch, "nodes"), Fault::ServiceUnavailable, When::Next(1));
     sandbox.faults().break_watches();
-    shell.compare_cache().await?;
+    compare_cache(&shell).await?;
     // A binding that hangs.
     sandbox.faults().inject(Target::bind(), Fault::BlackHole, When::Always);
     sandbox.objects().create(pod("late", "10m"))?;

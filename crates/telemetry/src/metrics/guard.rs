@@ -68,7 +68,7 @@ impl GuardMetrics {
         let bound_unasked = Counter::default();
         registry.register(
             "guard_bound_unasked",
-            "Pods that were bound without the guard having been asked while it decided: the API server does not reach it, or does not ask it; none in the 30 s after a change of leaders",
+            "Pods that were bound without the guard having been asked while it decided: the API server does not reach it, or does not ask it; none in the 45 s after a change of leaders",
             bound_unasked.clone(),
         );
         let deciding = Gauge::default();
