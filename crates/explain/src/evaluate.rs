@@ -15,22 +15,31 @@ use secondmate_framework::{Context, NodeIndex, Nomination, Status};
 use secondmate_model::{Atom, NodeInfo, Pod, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// A pod without a start time counts as started now, and now is after everything that the file tells of.
-const NOW: Timestamp = Timestamp { nanos: i64::MAX };
+use std::time::Duration;
 
 /// Answers for pods of one cluster.
 pub struct Explainer<'a> {
     cluster: &'a Cluster,
     profiles: &'a [Profile],
     notes: Option<&'a ExtenderNotes>,
+    /// The time of all cycles.
+    now: Timestamp,
 }
 
 impl<'a> Explainer<'a> {
-    /// An explainer of a cluster that was loaded for these profiles.
+    /// An explainer of a cluster that was loaded for these profiles, at the time at which its last pod has been started.
     #[must_use]
     pub fn new(cluster: &'a Cluster, profiles: &'a [Profile]) -> Self {
-        Self { cluster, profiles, notes: None }
+        let pods = cluster.snapshot.nodes().iter().flat_map(|node| node.pods());
+        // A pod without a start time counts as started now: after all that have one.
+        let now = pods.filter_map(|pod| pod.start_time).max().map(just_after).unwrap_or_default();
+        Self { cluster, profiles, notes: None, now }
+    }
+
+    /// The same at this time, if it is not before the last pod was started.
+    #[must_use]
+    pub fn at(self, time: Timestamp) -> Self {
+        Self { now: self.now.max(time), ..self }
     }
 
     /// The same, which tells what the extenders were asked that make these notes.
@@ -110,7 +119,7 @@ impl<'a> Explainer<'a> {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { snapshot: &self.cluster.snapshot, now: NOW, nominations: &self.cluster.nominator }
+        Context { snapshot: &self.cluster.snapshot, now: self.now, nominations: &self.cluster.nominator }
     }
 
     fn ask(&self, profile: &Profile, pod: &Arc<Pod>, scope: Scope) -> Answer {
@@ -118,7 +127,7 @@ impl<'a> Explainer<'a> {
             profile,
             snapshot: &self.cluster.snapshot,
             nominations: &self.cluster.nominator,
-            now: NOW,
+            now: self.now,
             pod,
             scope,
         };
@@ -139,6 +148,11 @@ impl<'a> Explainer<'a> {
         };
         self.cluster.snapshot.nodes().iter().enumerate().map(verdict).collect()
     }
+}
+
+/// A second later: objects tell their times in seconds.
+pub(crate) fn just_after(time: Timestamp) -> Timestamp {
+    time + Duration::from_secs(1)
 }
 
 fn index(at: usize) -> NodeIndex {
@@ -178,5 +192,27 @@ fn nomination(rejection: Rejection) -> Option<PostFilterAnswer> {
             Some(PostFilterAnswer { nominated_node, victims })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Keep, read};
+
+    #[test]
+    fn the_time_is_the_given_one_and_never_before_a_pod_was_started() {
+        let file = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}
+            {"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","uid":"u"},"spec":{"nodeName":"n","containers":[]},
+                "status":{"startTime":"2026-01-01T00:00:00Z"}}"#;
+        let cluster = Cluster::load(read(file, "f", Keep::COMPILED).expect("objects").items, &[]);
+        let time = |text| Timestamp::parse(text).expect("a time");
+        let now = |explainer: Explainer<'_>| explainer.context().now;
+        let explainer = || Explainer::new(&cluster, &[]);
+        assert_eq!(now(explainer()), time("2026-01-01T00:00:01Z"));
+        assert_eq!(now(explainer().at(time("2025-12-31T00:00:00Z"))), time("2026-01-01T00:00:01Z"));
+        assert_eq!(now(explainer().at(time("2026-02-01T00:00:00Z"))), time("2026-02-01T00:00:00Z"));
+        let empty = Cluster::load(Vec::new(), &[]);
+        assert_eq!(now(Explainer::new(&empty, &[])), Timestamp::default());
     }
 }

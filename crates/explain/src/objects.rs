@@ -2,7 +2,7 @@
 
 use secondmate_cycle::Profile;
 use secondmate_model::objects::{ApiResource, Object, ObjectKind, OwnKind, Source};
-use secondmate_model::{Node, NodeError, Pod, PodError, trimmed};
+use secondmate_model::{Node, NodeError, Pod, PodError, Timestamp, trimmed};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
@@ -65,7 +65,7 @@ pub(crate) struct Header {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct HeaderMeta {
     #[serde(deserialize_with = "nullable")]
     pub name: String,
@@ -73,9 +73,16 @@ pub(crate) struct HeaderMeta {
     pub namespace: String,
     #[serde(deserialize_with = "nullable")]
     pub uid: String,
+    /// Of any form: an object is not refused for it here.
+    creation_timestamp: Value,
 }
 
 impl Header {
+    /// When the object was created, where it says so.
+    pub(crate) fn created(&self) -> Option<Timestamp> {
+        Timestamp::parse(self.metadata.creation_timestamp.as_str()?)
+    }
+
     /// Kind and name.
     pub(crate) fn title(&self) -> String {
         let HeaderMeta { name, namespace, .. } = &self.metadata;

@@ -1,10 +1,11 @@
 //! From text to objects.
 
+use crate::evaluate::just_after;
 use crate::filling::{FilledIn, Filling};
 use crate::objects::{Header, Item, Keep, Kind, ObjectError, Place, compile};
 use secondmate_documents::{Document, Format, Mistake, SyntaxError, documents, mistake};
 use secondmate_model::objects::{ObjectKind, Source};
-use secondmate_model::{NodeError, PodError};
+use secondmate_model::{NodeError, PodError, Timestamp};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -88,6 +89,17 @@ pub struct Reading {
     pub ignored: Ignored,
     /// What was filled in, as an API server does it, in objects that never were in one.
     pub filled_in: FilledIn,
+    /// The latest time at which an object was created or a pod started.
+    pub latest: Option<Timestamp>,
+}
+
+impl Reading {
+    /// The time at which pods are evaluated: a second after the latest that the objects tell of, and the Unix epoch where they tell of none.
+    /// The same file has the same time every day.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        self.latest.map(just_after).unwrap_or_default()
+    }
 }
 
 #[derive(Deserialize)]
@@ -181,6 +193,8 @@ struct Reader {
     /// Absent where objects are taken as they are.
     filling: Option<Filling>,
     keep: Keep,
+    /// The latest time at which an object was created.
+    created: Option<Timestamp>,
 }
 
 impl Reader {
@@ -268,9 +282,11 @@ impl Reader {
     }
 
     fn single(&mut self, header: Result<Header, serde_json::Error>, given: Source<'_>, place: &Place) {
-        let read = header
-            .map_err(|cause| decode_error(UNNAMED.to_owned(), place, &cause))
-            .and_then(|header| self.object(&header, given, place));
+        let read =
+            header.map_err(|cause| decode_error(UNNAMED.to_owned(), place, &cause)).and_then(|header| {
+                self.created = self.created.max(header.created());
+                self.object(&header, given, place)
+            });
         self.errors.extend(read.err());
     }
 
@@ -329,8 +345,13 @@ impl Reader {
             }
         }
         if self.errors.is_empty() {
+            let started = self.items.iter().filter_map(|(item, _)| match item {
+                Item::Pod(pod) => pod.start_time,
+                _ => None,
+            });
+            let latest = started.chain(self.created).max();
             let items = self.items.into_iter().map(|(item, _)| item).collect();
-            return Ok(Reading { items, ignored: self.ignored, filled_in });
+            return Ok(Reading { items, ignored: self.ignored, filled_in, latest });
         }
         self.errors.sort_by_key(|error| error.place().map(|place| (place.document, place.item)));
         Err(ReadErrors { source_name: source_name.to_owned(), errors: self.errors })
@@ -467,6 +488,24 @@ mod tests {
             ignored.into_iter().collect::<Vec<_>>(),
             [("apps/v1 Deployment".to_owned(), 1), ("policy/v1beta1 PodDisruptionBudget".to_owned(), 1)]
         );
+    }
+
+    #[test]
+    fn the_time_of_a_file_is_just_after_the_latest_that_it_tells_of() {
+        let time = |text: &str| read(text, "f", Keep::COMPILED).expect("objects").time();
+        let at = |text| Timestamp::parse(text).expect("a time");
+        assert_eq!(time("{apiVersion: v1, kind: Node, metadata: {name: n}}"), Timestamp::default());
+        let node =
+            "{apiVersion: v1, kind: Node, metadata: {name: n, creationTimestamp: \"2026-01-02T00:00:00Z\"}}";
+        assert_eq!(time(node), at("2026-01-02T00:00:01Z"));
+        // Of a kind that scheduling does not read; of no form that a time has; none.
+        let others = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c, creationTimestamp: \"2026-01-03T00:00:00Z\"}}\n---\n\
+            {apiVersion: v1, kind: ConfigMap, metadata: {name: d, creationTimestamp: 7}}\n---\n\
+            {apiVersion: v1, kind: ConfigMap, metadata: {name: e, creationTimestamp: null}}";
+        assert_eq!(time(&format!("{node}\n---\n{others}")), at("2026-01-03T00:00:01Z"));
+        let pod = "{apiVersion: v1, kind: Pod, metadata: {name: p, uid: u}, spec: {containers: []}, \
+            status: {startTime: \"2026-01-04T00:00:00Z\"}}";
+        assert_eq!(time(&format!("{node}\n---\n{pod}")), at("2026-01-04T00:00:01Z"));
     }
 
     #[test]

@@ -12,7 +12,9 @@ use crate::labels::Labels;
 use crate::resources::{PodRequests, ResourceError};
 use crate::taints::Toleration;
 use crate::time::Timestamp;
+use crate::trimmed::placed;
 use crate::{Atom, wire};
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -328,6 +330,15 @@ impl Pod {
             pod.json = Some(json.into());
         }
         pod
+    }
+
+    /// The object in full, where it is at hand, with the node on which the pod is assumed: until the API server has bound it, its text names
+    /// none.
+    #[must_use]
+    pub fn whole(&self) -> Option<Cow<'_, str>> {
+        let text = self.json.as_deref()?;
+        let placed = self.node_name.as_ref().and_then(|node| placed(text, node.as_str()));
+        Some(placed.map_or(Cow::Borrowed(text), Cow::Owned))
     }
 
     /// Name of the claim behind a volume of this pod: given, or `POD-VOLUME` for a generic ephemeral volume.

@@ -124,6 +124,11 @@ impl Exports {
         self.has_any(&[Reserve, Unreserve, Permit, PreBind, Bind, PostBind])
     }
 
+    /// Whether an instance may serve one cycle after the other: pods that were tried out in it are forgotten in PreFilter, and only there.
+    pub fn forget(self) -> bool {
+        self.has(Export::PreFilter) || !self.has_any(&[Export::AddPod, Export::RemovePod])
+    }
+
     /// Where it acts, in the order of the extension points.
     pub fn points(self) -> Vec<ExtensionPoint> {
         let acts = |point: &ExtensionPoint| match point {

@@ -3,7 +3,7 @@
 mod points;
 
 use crate::LoadError;
-use crate::cycle::{Cycle, Cycles, Edit};
+use crate::cycle::{Cycle, Cycles, Step};
 use crate::exports::{Export, Exports};
 use crate::guest::{Guest, Imports};
 use crate::host::{self, About, Done};
@@ -218,7 +218,7 @@ impl GuestPlugin {
             }
             Source::Record(record) => {
                 let Answer { outcome, done } = record.answer(&question());
-                let tried_out = cycle.edits.iter().map(|edit| &edit.target);
+                let tried_out = cycle.told.iter().filter_map(Step::target);
                 let pods: Vec<_> = [of.pod, of.target].into_iter().flatten().chain(tried_out).collect();
                 done.into_iter().for_each(|done| host::repeat(done, &self.handle, &self.name, &pods));
                 outcome
@@ -233,10 +233,10 @@ impl GuestPlugin {
     /// [Calls](Self::call) an export of which nothing counts but what it returns, and why: what is called for each node.
     fn number(&self, export: Export, cycle: &Cycle, of: &About<'_>) -> Result<(i64, String), Status> {
         if let (Source::Guest(pool, None), Some(slot)) = (&self.source, &cycle.slot) {
-            let mut held = slot.instance();
-            if let Some(instance) = held.as_mut() {
+            let mut held = slot.held();
+            if let Some(instance) = held.instance.as_mut() {
                 return instance.number(export, &pool.guest, of).map_err(|error| {
-                    *held = None;
+                    held.instance = None;
                     pool.lost();
                     self.failed(of.pod, error.to_string())
                 });
@@ -256,18 +256,18 @@ impl GuestPlugin {
         done: &mut Vec<Done>,
     ) -> Result<Reply, String> {
         let slot = cycle.slot.as_ref().expect("a cycle of a plugin with instances has a place for one");
-        let mut held = slot.instance();
-        let mut instance = match held.take() {
+        let mut held = slot.held();
+        let mut instance = match held.instance.take() {
             Some(instance) => instance,
             // It begins a cycle, whatever was before.
             None if export == Export::PreFilter => pool.take()?,
-            None => self.restore(pool, cycle, of, done)?,
+            None => self.restore(pool, &held.told, of, done)?,
         };
         let called = instance.call(export, &pool.guest, of);
         done.append(&mut instance.take_done());
         match called {
             Ok(reply) => {
-                *held = Some(instance);
+                held.instance = Some(instance);
                 Ok(reply)
             }
             Err(error) => {
@@ -277,11 +277,11 @@ impl GuestPlugin {
         }
     }
 
-    /// An instance in the state of the cycle.
+    /// An instance in the state of one that was told this.
     fn restore(
         &self,
         pool: &Pool,
-        cycle: &Cycle,
+        told: &[Step],
         of: &About<'_>,
         done: &mut Vec<Done>,
     ) -> Result<Instance, String> {
@@ -290,10 +290,8 @@ impl GuestPlugin {
             let begin = About { now: of.now, pod: of.pod, ..About::default() };
             // Upstream's SDK forgets the last cycle in PreFilter, and only there.
             instance.call(Export::PreFilter, &pool.guest, &begin)?;
-            for Edit { added, target, node } in &cycle.edits {
-                let export = if *added { Export::AddPod } else { Export::RemovePod };
-                let edit = About { target: Some(target), node: Some(node), ..begin };
-                instance.call(export, &pool.guest, &edit)?;
+            for step in told {
+                instance.call(step.export, &pool.guest, &step.again(&begin))?;
             }
             Ok::<_, CallError>(())
         })();

@@ -9,7 +9,7 @@ use secondmate_cycle::{
     Evaluate, Outcome, Plain, Profile, ProfileSpec, Question, Random, Scope, Standing, StandingCounts,
     StandingSettings, Why, multi_point,
 };
-use secondmate_framework::{Parity, Snapshot};
+use secondmate_framework::{Nominations, Parity, Snapshot};
 use secondmate_model::{Atom, Node, Pod, Timestamp, wire};
 use secondmate_wasm::Guests;
 use serde_json::json;
@@ -80,8 +80,36 @@ fn pod(at: usize) -> Arc<Pod> {
     Arc::new(Pod::new(&wire).expect("it compiles").with_json(&text))
 }
 
-/// Places pods until long after the nodes are full, each as both evaluations say.
+/// A pod that is nominated to each node.
+struct OnEveryNode(Vec<(Atom, [Arc<Pod>; 1])>);
+
+impl OnEveryNode {
+    fn new() -> Self {
+        let nominated = |at: usize| {
+            let metadata = json!({"name": format!("nominated-{at}"), "uid": format!("nominated-{at}")});
+            let wire: wire::Pod = serde_json::from_value(json!({"metadata": metadata})).expect("a pod");
+            (Atom::new(&format!("n{at}")), [Arc::new(Pod::new(&wire).expect("it compiles"))])
+        };
+        Self((0..NODES).map(nominated).collect())
+    }
+}
+
+impl Nominations for OnEveryNode {
+    fn on_node(&self, node: &Atom) -> &[Arc<Pod>] {
+        self.0.iter().find(|(name, _)| name == node).map_or(&[], |(_, pods)| pods.as_slice())
+    }
+
+    fn nodes(&self) -> Vec<&Atom> {
+        self.0.iter().map(|(name, _)| name).collect()
+    }
+}
+
 fn history(guest: &str) -> StandingCounts {
+    history_beside(guest, &())
+}
+
+/// Places pods until long after the nodes are full, each as both evaluations say.
+fn history_beside(guest: &str, nominations: &dyn Nominations) -> StandingCounts {
     let profile = profile(guest);
     let (mut cache, mut snapshot) = (Cache::new(), Snapshot::default());
     for at in 0..NODES {
@@ -98,7 +126,7 @@ fn history(guest: &str) -> StandingCounts {
         let question = Question {
             profile: &profile,
             snapshot: &snapshot,
-            nominations: &(),
+            nominations,
             now: Timestamp::from_secs(1_000 + at as i64),
             pod: &pod,
             scope,
@@ -123,6 +151,22 @@ fn a_guest_that_says_what_it_reads_is_asked_about_nodes_that_changed() {
     assert_eq!((counts.hits, counts.made), (PODS as u64, KINDS as u64), "{counts:?}");
     assert!(counts.plain.is_empty() && counts.asked.is_empty(), "{counts:?}");
     assert!(counts.nodes_evaluated < (PODS * NODES / 3) as u64, "{counts:?}");
+}
+
+#[test]
+fn what_a_guest_keeps_from_prescore_is_there_after_many_nominated_pods_were_tried_out() {
+    let guest = GUEST
+        .replace(
+            r#"(func (export "prefilter") (result i32) (i32.const 0))"#,
+            r#"(global $told (mut i32) (i32.const 0))
+            (func (export "prefilter") (result i32) (global.set $told (i32.const 0)) (i32.const 0))
+            (func (export "addpod") (result i32) (i32.const 0))
+            (func (export "prescore") (result i32) (global.set $told (i32.const 1)) (i32.const 0))"#,
+        )
+        .replace("(i32.const 50))", "(i32.mul (i32.const 50) (global.get $told)))");
+    let counts = history_beside(&guest, &OnEveryNode::new());
+    // Without what it keeps the score would divide by zero, and the pods would take the plain pass.
+    assert!(counts.plain.is_empty() && counts.hits == PODS as u64, "{counts:?}");
 }
 
 #[test]

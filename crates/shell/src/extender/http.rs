@@ -1,7 +1,7 @@
 //! One extender's HTTP client: connections that are kept, TLS as configured, and an end to every wait.
 
 use super::error::{AskError, ExtenderConfigError};
-use super::go_json::first_value;
+use super::go_json::{Brackets, first_value};
 use super::tls;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +25,8 @@ pub(super) const ANSWER_BYTES_MAX: usize = 256 << 20;
 const REDIRECTS_MAX: usize = 10;
 /// Longest wait for an answer where the configuration names none.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// So long the end of an answer is waited for that is whole without it, so that the connection can be used again.
+const END_WAIT: Duration = Duration::from_millis(20);
 /// An unused connection is closed after this.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -103,12 +105,16 @@ impl Http {
             return Err(AskError::Code { verb: verb.to_owned(), url, code: code.as_u16() });
         }
         let mut body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        let mut answer = Vec::new();
+        let (mut answer, mut brackets, mut end) = (Vec::new(), Brackets::default(), deadline);
         loop {
-            let broken = match timeout_at(deadline, body.frame()).await {
+            let broken = match timeout_at(end, body.frame()).await {
                 Ok(None) => break,
                 Ok(Some(Ok(frame))) => {
-                    answer.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                    let part: &[u8] = frame.data_ref().map_or(&[], |data| data);
+                    answer.extend_from_slice(part);
+                    if brackets.closed_by(part) && first_value(&answer).is_ok() {
+                        end = end.min(Instant::now() + END_WAIT);
+                    }
                     continue;
                 }
                 Ok(Some(Err(source))) => AskError::BrokenOff { source },

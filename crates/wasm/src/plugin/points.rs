@@ -1,7 +1,7 @@
 //! The extension points, each a call or two.
 
 use super::{GuestPlugin, Told};
-use crate::cycle::{Cycle, Edit, NodeScores};
+use crate::cycle::{Cycle, NodeScores, Step};
 use crate::exports::Export;
 use crate::host::About;
 use crate::instance::Reply;
@@ -99,19 +99,28 @@ impl GuestPlugin {
     }
 
     /// Tries out in this copy of the state that a pod comes to a node or leaves it.
-    fn edit(&self, cx: &Context<'_>, state: &mut CycleState, pod: &Arc<Pod>, edit: Edit) -> Status {
-        let export = if edit.added { Export::AddPod } else { Export::RemovePod };
+    fn edit(
+        &self,
+        export: Export,
+        cx: &Context<'_>,
+        state: &mut CycleState,
+        pod: &Arc<Pod>,
+        target: &Arc<Pod>,
+        node: &NodeInfo,
+    ) -> Status {
         if !self.has(export) {
             return Status::SUCCESS;
         }
         let cycle = self.enter(cx, state, pod);
-        if cycle.slot.as_ref().is_some_and(|slot| Arc::strong_count(slot) > 1) {
+        if let Some(slot) = &mut cycle.slot
+            && Arc::strong_count(slot) > 1
+        {
             // Another copy of the state has the same instance, and must not see this.
-            cycle.slot = self.slot();
+            *slot = slot.beside(&cycle.told);
         }
-        let of = About { target: Some(&edit.target), ..about_node(cx, pod, &edit.node) };
+        let of = About { target: Some(target), ..about_node(cx, pod, node.name()) };
         let status = self.ask(export, cycle, &of);
-        cycle.edits.push(edit);
+        cycle.note(Step::new(export, &of));
         status
     }
 
@@ -131,11 +140,12 @@ impl GuestPlugin {
     /// status, and a score for each node, 32 bits each.
     fn score_at_once(
         &self,
-        cycle: &Cycle,
+        cycle: &mut Cycle,
         feasible: &[Arc<NodeInfo>],
         of: &About<'_>,
     ) -> Result<Arc<NodeScores>, Status> {
         let Reply { numbers, results, .. } = self.call(Export::ScoreNodes, cycle, of)?;
+        cycle.note(Step::new(Export::ScoreNodes, of));
         let (code, scores) = numbers.split_first().map_or((0, &[][..]), |(code, scores)| (*code, scores));
         let status = status(code, results.reason);
         if !status.is_success() {
@@ -206,8 +216,7 @@ impl PreFilter for GuestPlugin {
         added: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status {
-        let edit = Edit { added: true, target: Arc::clone(added), node: node.name().clone() };
-        self.edit(cx, state, pod, edit)
+        self.edit(Export::AddPod, cx, state, pod, added, node)
     }
 
     fn remove_pod(
@@ -218,8 +227,7 @@ impl PreFilter for GuestPlugin {
         removed: &Arc<Pod>,
         node: &NodeInfo,
     ) -> Status {
-        let edit = Edit { added: false, target: Arc::clone(removed), node: node.name().clone() };
-        self.edit(cx, state, pod, edit)
+        self.edit(Export::RemovePod, cx, state, pod, removed, node)
     }
 }
 
@@ -271,7 +279,13 @@ impl PreScore for GuestPlugin {
         let cycle = self.enter(cx, state, pod);
         cycle.scores = None;
         if self.has(Export::PreScore) {
-            let status = self.ask(Export::PreScore, cycle, &of);
+            // Where it did not return, its instance is gone: what comes next begins without it.
+            let (value, reason) = match self.number(Export::PreScore, cycle, &of) {
+                Ok(returned) => returned,
+                Err(status) => return status,
+            };
+            cycle.note(Step::new(Export::PreScore, &of));
+            let status = status(low(value), reason);
             if !status.is_success() {
                 return status;
             }
