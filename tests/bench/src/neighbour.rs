@@ -206,8 +206,8 @@ fn measure(
         third.kill()?;
     }
     let answers = "secondmate_guard_answer_duration_seconds";
-    let guard_answer_ms = 1000.0 * of_guard(&format!("{answers}_sum"))?
-        / of_guard(&format!("{answers}_count"))?.max(1.0);
+    let guard_answer_ms =
+        1000.0 * of_guard(&format!("{answers}_sum"))? / of_guard(&format!("{answers}_count"))?.max(1.0);
     let (refused, guard_cpu_s, guard_connections) = (
         of_guard("secondmate_guard_refused_total")?,
         of_guard("process_cpu_seconds_total")?,
