@@ -1,14 +1,14 @@
 //! Features that a pod needs its node to declare (NodeDeclaredFeatures).
 //!
-//! The list is that of Kubernetes 1.36 (`component-helpers/nodedeclaredfeatures`): of its entries these two follow from a pod's
-//! spec at scheduling time, whatever the feature gates are; the others concern updates of running pods.
+//! The list is that of Kubernetes 1.36 (`component-helpers/nodedeclaredfeatures`). Of its entries, these two follow from a pod's
+//! spec at scheduling time, regardless of feature gates; the others concern updates of running pods.
 
 use crate::{Atom, wire};
 
 /// Declared by kubelets that can restart all containers of a pod when one of them exits.
 const RESTART_ALL_CONTAINERS: &str = "RestartAllContainersOnContainerExits";
 
-/// Declared by kubelets whose runtime can put a pod into a user namespace and on the host's network at once.
+/// Declared by kubelets whose runtime supports pods that are in a user namespace and on the host's network at the same time.
 const USER_NAMESPACES_HOST_NETWORK: &str = "UserNamespacesHostNetworkSupport";
 
 /// The features that the pod needs, sorted.
