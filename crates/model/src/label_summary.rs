@@ -36,7 +36,7 @@ impl LabelSummary {
         }
     }
 
-    /// A pod has left, and `left` remain. The bits are rebuilt once more pods have left than remain, which amortizes the cost.
+    /// A pod has left, and `left` remain. The bits are rebuilt once more pods have left than remain, which amortises the cost.
     pub fn remove<'a>(&mut self, left: impl ExactSizeIterator<Item = &'a Labels>) {
         self.gone += 1;
         if self.gone as usize > left.len() {
