@@ -65,17 +65,17 @@ pub struct SelectorError(pub Box<str>);
 /// One requirement on a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Requirement {
-    /// The label is there with one of the values.
+    /// The label exists and has one of the values.
     In(Atom, Box<[Atom]>),
     /// The label is absent or has none of the values.
     NotIn(Atom, Box<[Atom]>),
-    /// The label is there.
+    /// The label exists.
     Exists(Atom),
     /// The label is absent.
     DoesNotExist(Atom),
-    /// The label is there and is an integer greater than the number.
+    /// The label exists and its value is an integer greater than the number.
     Gt(Atom, i64),
-    /// The label is there and is an integer less than the number.
+    /// The label exists and its value is an integer less than the number.
     Lt(Atom, i64),
 }
 

@@ -99,7 +99,7 @@ pub fn provisioner(name: &str) -> Provisioner {
 pub struct MigratedVolume {
     /// Handle, unique per driver.
     pub handle: Box<str>,
-    /// Where the volume can be reached from, in terms of the driver's topology.
+    /// Which nodes can access the volume, in terms of the driver's topology.
     pub node_affinity: Option<NodeSelector>,
 }
 

@@ -173,7 +173,7 @@ pub enum Object {
     VolumeAttachment(Box<str>, VolumeAttachment),
     /// A DeviceClass, with the extended resource that it names.
     DeviceClass(Atom, Option<Atom>),
-    /// An object that a plugin reads as a type of its own.
+    /// An object that a plugin reads as its own type.
     Own(OwnObject),
 }
 

@@ -158,7 +158,7 @@ pub struct PodContent {
     pub controller: Option<Box<Owner>>,
     /// Phase Succeeded or Failed.
     pub terminal: bool,
-    /// The scheduler that the pod asks for.
+    /// The scheduler that the pod specifies.
     pub scheduler_name: Atom,
     /// Node that the pod is nominated to.
     pub nominated_node_name: Option<Atom>,

@@ -34,7 +34,7 @@ pub enum QuantityError {
     /// Not `[sign]digits[.digits][suffix]`.
     #[error("it is not a number with an optional suffix")]
     Form,
-    /// No digit where one is needed.
+    /// A digit is missing where one is required.
     #[error("its number has no digits")]
     Number,
     /// A suffix that means nothing.

@@ -103,7 +103,7 @@ pub struct Resources {
     pub memory: i64,
     /// Ephemeral storage, in bytes.
     pub ephemeral_storage: i64,
-    /// Scalar resources, sorted by name. An entry of 0 is kept: a pod that asks for 0 devices still names them.
+    /// Scalar resources, sorted by name. An entry of 0 is kept: a pod that requests 0 devices still names them.
     pub scalars: Box<[(Atom, i64)]>,
 }
 

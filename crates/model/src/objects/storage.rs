@@ -26,7 +26,7 @@ pub struct PersistentVolume {
     pub annotations: wire::StringMap,
     /// Being deleted.
     pub deleting: bool,
-    /// Capacity; zero where absent or unparsable.
+    /// Capacity; zero if absent or unparsable.
     pub capacity: Quantity,
     /// Access modes.
     pub access_modes: Box<[Atom]>,

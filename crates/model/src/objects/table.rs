@@ -140,7 +140,7 @@ impl Objects {
         Own::new(self.own.iter().find(|table| table.is_of::<T>()))
     }
 
-    /// The kinds that plugins read as types of their own, with the number of objects of each, sorted.
+    /// The kinds that plugins read as their own types, with the number of objects of each, sorted.
     #[must_use]
     pub fn own_counts(&self) -> BTreeMap<OwnKind, usize> {
         self.own.iter().map(|table| (table.kind, table.objects.len())).collect()

@@ -24,7 +24,7 @@ pub struct PodSpec {
     /// Name of the node once bound.
     #[serde(deserialize_with = "null_default")]
     pub node_name: Box<str>,
-    /// The scheduler that the pod asks for; empty means `default-scheduler`.
+    /// The scheduler that the pod specifies; empty means `default-scheduler`.
     #[serde(deserialize_with = "null_default")]
     pub scheduler_name: Box<str>,
     /// Priority; absent means 0.
