@@ -63,7 +63,7 @@ use std::sync::Arc;
 /// Settings of the standing evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StandingSettings {
-    /// Memory that classes may take, in bytes.
+    /// Memory that the classes and the columns may use together, in bytes.
     pub bytes_max: usize,
     /// Creates a class for the first pod of a kind. Otherwise only for the second one, so that a pod that stays the only one
     /// leaves no class behind.

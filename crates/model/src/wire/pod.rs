@@ -125,7 +125,7 @@ pub struct ResourceRequirements {
     /// Requests.
     #[serde(deserialize_with = "null_default")]
     pub requests: ResourceList,
-    /// Limits: read for extenders' managed resources only.
+    /// Limits. Not read: the API server adds a request for each limit of an extended resource.
     #[serde(deserialize_with = "null_default")]
     pub limits: ResourceList,
     /// Claims of dynamic resource allocation.
