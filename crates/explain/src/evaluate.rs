@@ -1,7 +1,7 @@
-//! One pod against the cluster: the scheduler's own evaluation, asked to look at every node and to keep everything.
+//! One pod against the cluster: the scheduler's own evaluation, looking at every node and keeping all details.
 //!
-//! What is done here is only to put the answer into the form that is shown. Nothing is decided: a verdict, a score or a text that
-//! differed from what the scheduler says could only come from a different question.
+//! This module only converts the answer into the form that is shown. It decides nothing: a verdict, score or message that
+//! differed from the scheduler's could only come from a different question.
 
 use crate::answer::{Explanation, NodeAnswer, PostFilterAnswer, PreFilterRejection, ScoreAnswer, Verdict};
 use crate::cluster::Cluster;
@@ -42,13 +42,13 @@ impl<'a> Explainer<'a> {
         Self { now: self.now.max(time), ..self }
     }
 
-    /// The same, which tells what the extenders were asked that make these notes.
+    /// Adds the calls to extenders, recorded in these notes, to the explanations.
     #[must_use]
     pub fn with_notes(self, notes: &'a ExtenderNotes) -> Self {
         Self { notes: Some(notes), ..self }
     }
 
-    /// Whether extenders are asked: one pod after the other then, as the scheduler does.
+    /// Whether extenders are asked, which is done for one pod after the other, as in the scheduler.
     pub(crate) fn asks_extenders(&self) -> bool {
         self.profiles.iter().any(|profile| !profile.extenders().is_empty())
     }
@@ -62,19 +62,19 @@ impl<'a> Explainer<'a> {
     /// The profile of a pod.
     ///
     /// # Panics
-    /// The pod is not one of the cluster's pending pods.
+    /// If the pod is not one of the cluster's pending pods.
     pub(crate) fn profile(&self, pod: &Pod) -> &'a Profile {
         let profile = self.profiles.iter().find(|p| *p.name() == pod.scheduler_name);
         profile.expect("a pending pod of the cluster waits for one of its profiles")
     }
 
-    /// What the scheduler would say about a pending pod.
+    /// What the scheduler would decide about a pending pod.
     #[must_use]
     pub fn explain(&self, pod: &Arc<Pod>) -> Explanation {
         self.answer(pod, false)
     }
 
-    /// The same, with the facts behind the rejections.
+    /// Like [`Self::explain`], with the facts behind the rejections.
     #[must_use]
     pub fn explain_to_people(&self, pod: &Arc<Pod>) -> Explanation {
         self.answer(pod, true)
@@ -131,7 +131,7 @@ impl<'a> Explainer<'a> {
             pod,
             scope,
         };
-        // Which of the best nodes is taken does not show: all of them are told.
+        // It does not matter which of the best nodes is taken: all of them are reported.
         Plain.evaluate(&question, &mut Random::new(0))
     }
 
@@ -175,7 +175,7 @@ fn rejected(status: &Status) -> NodeAnswer {
     NodeAnswer::Rejected { code: status.code(), plugin: status.plugin().cloned(), reasons: texts(status) }
 }
 
-/// The scores of the `nth` feasible node; none where it is the only one, which is taken without a score.
+/// The scores of the `nth` feasible node; none if it is the only one, which is taken without scoring.
 fn scores(details: &Details, nth: usize) -> NodeAnswer {
     let scores = details.scored.plugins.iter().map(|plugin| {
         let (raw, normalized) = (plugin.raw[nth], plugin.normalized[nth]);

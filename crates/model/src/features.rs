@@ -8,7 +8,7 @@ use crate::{Atom, wire};
 /// Declared by kubelets that can restart all containers of a pod when one of them exits.
 const RESTART_ALL_CONTAINERS: &str = "RestartAllContainersOnContainerExits";
 
-/// Declared by kubelets whose runtime can put a pod into a user namespace and on the host's network at once.
+/// Declared by kubelets whose runtime supports pods that are in a user namespace and on the host's network at the same time.
 const USER_NAMESPACES_HOST_NETWORK: &str = "UserNamespacesHostNetworkSupport";
 
 /// Declared by kubelets whose runtime takes options for bind mounts.

@@ -1,11 +1,11 @@
-//! The text of an object as upstream's informers keep it.
+//! The JSON of an object as upstream's informers keep it.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// An object's JSON without `kind`, `apiVersion` and `metadata.managedFields`: upstream's scheduler does not have them, and the last can
-/// be longer than all the rest. `None` where the text is no JSON object.
+/// An object's JSON without `kind`, `apiVersion` and `metadata.managedFields`: upstream's scheduler does not have them, and the
+/// last can be longer than everything else. `None` if the text is not a JSON object.
 #[must_use]
 pub fn trimmed(text: &str) -> Option<String> {
     let members: Members<'_> = serde_json::from_str(text).ok()?;
@@ -59,7 +59,8 @@ pub(crate) fn placed(text: &str, node: &str) -> Option<String> {
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl Members<'_> {
-    /// Writes the object. `keep` says whether a member stays as it is; one that does not it may have written itself.
+    /// Writes the object. `keep` decides whether a member is copied unchanged; if not, `keep` may have written a replacement
+    /// itself.
     fn write(&self, out: &mut String, mut keep: impl FnMut(&str, &RawValue, &mut String) -> bool) {
         out.push('{');
         for (name, value) in &self.0 {
