@@ -1,8 +1,8 @@
-//! Watches: each lists once, follows the changes, and tells the scheduling thread.
+//! Watches: each lists once, follows the changes, and feeds the scheduling thread.
 //!
-//! kube-runtime's watcher does the protocol (paged list, watch, bookmarks, resumption). What it does not do is done here: an
-//! idle watch is renewed well before a silent connection is noticed, a 410 on the request itself starts over, a list that
-//! hangs is given up, errors back off, and after a new list what vanished meanwhile is told as gone.
+//! kube-runtime's watcher implements the protocol (paged list, watch, bookmarks, resumption). What it does not do is done here: an idle
+//! watch is renewed regularly, so that a dead connection is noticed, a 410 on the request itself starts over, a list that hangs is given
+//! up, errors back off, and after a relist what has vanished is reported as gone.
 
 pub(crate) mod compiled;
 mod currency;

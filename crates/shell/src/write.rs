@@ -1,8 +1,8 @@
-//! Everything that goes to the API server, each kind of write in a room of its own.
+//! Everything that is written to the API server, with one module for each kind of write.
 //!
-//! All of them ask [`Leading`] before each request: a process that does not lead, or is not sure to, writes nothing. Bindings,
-//! plugins' writes, looks at pods, reads of nodes and evictions are answered to the core; the core makes no more of them than
-//! the engine allows. The status of pods and events are not answered: they have bounded queues of their own.
+//! All of them ask [`Leading`] before each request: a process that does not lead, or is not sure that it does, writes nothing. The results
+//! of bindings, plugins' writes, looks at pods, reads of nodes and evictions are reported to the core, which makes no more of them than the
+//! engine allows. The results of status changes and events are not reported; these have their own bounded queues.
 
 mod bind;
 mod events;
@@ -28,8 +28,8 @@ use secondmate_model::{Atom, Pod, Uid};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long after a change of leaders a watch may still show what the earlier one did: its last request has a time-out, and the
-/// watch is late.
+/// For how long after a change of leaders a watch may still show what the previous leader did: its last request may take until its timeout,
+/// and the watch lags behind.
 const LAST_WORK_OF_A_LEADER: Duration = Duration::from_secs(30);
 
 /// The right to write.
@@ -46,8 +46,8 @@ impl Leading {
         self.0.borrow().as_ref().is_some_and(Term::is_valid)
     }
 
-    /// Whether nothing that an earlier leader sent can still be on its way: this process leads, and has for a while where there was
-    /// one before.
+    /// Whether nothing sent by a previous leader can still be in flight: this process leads, and has done so for a while if there was a
+    /// leader before it.
     pub fn is_settled(&self) -> bool {
         let settled = |term: &Term| {
             term.is_valid() && (term.transitions() == 0 || term.acquired().elapsed() > LAST_WORK_OF_A_LEADER)
@@ -55,12 +55,12 @@ impl Leading {
         self.0.borrow().as_ref().is_some_and(settled)
     }
 
-    /// Whether the term has run out and nobody has withdrawn it: the election is stuck.
+    /// Whether the term has expired without having been withdrawn: the election is stuck.
     pub fn is_overdue(&self) -> bool {
         self.0.borrow().as_ref().is_some_and(|term| !term.is_valid())
     }
 
-    /// Returns when leadership began or ended; never again once the election is gone.
+    /// Returns when leadership has begun or ended; never returns once the election is gone.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -68,7 +68,7 @@ impl Leading {
     }
 }
 
-/// What names a pod in a write. Smaller than the pod itself, as a queue may hold many.
+/// What identifies a pod in a write. Smaller than the pod itself, since a queue may hold many.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PodRef {
     pub namespace: Atom,
@@ -98,7 +98,7 @@ impl From<&Pod> for PodRef {
     }
 }
 
-/// Whether a pod is gone, or another one has its name: a patch with the UID of the first would change a field that is immutable.
+/// Whether a pod is gone, or another pod has taken its name: a patch with the UID of the first would change an immutable field.
 pub(crate) fn is_other_pod(error: &CallError) -> bool {
     match error {
         CallError::Answered { code: 404, .. } => true,
@@ -107,12 +107,12 @@ pub(crate) fn is_other_pod(error: &CallError) -> bool {
     }
 }
 
-/// A point in time as `metav1.Time` has it.
+/// A point in time in the format of `metav1.Time`.
 pub(crate) fn wire_time(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A point in time as `metav1.MicroTime` has it.
+/// A point in time in the format of `metav1.MicroTime`.
 pub(crate) fn wire_micro_time(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }

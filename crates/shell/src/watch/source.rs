@@ -23,20 +23,20 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-/// The API server ends a watch after this, and a connection on which nothing comes for 5 s longer is given up: that is how a
-/// dead one is noticed. Resuming costs one request.
+/// The API server ends a watch after this time, and a connection on which nothing arrives for 5 s longer is given up: this is how a dead
+/// one is noticed. Resuming costs one request.
 const WATCH_SECONDS: u32 = 45;
-/// Objects in a page of a list. A page is in memory as a whole, twice while it is read.
+/// Objects per page of a list. A page is held in memory as a whole, twice while it is being read.
 const PAGE_OBJECTS: u32 = 250;
-/// Longest wait for a page of a list.
+/// Maximum wait for a page of a list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(90);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Between two looks whether a kind is served that was not.
+/// Interval between two checks whether a kind that was not served is served now.
 const ABSENT_PAUSE: Duration = Duration::from_secs(60);
-// A watch of a kind that is not served waits without a request, and one look may fail: it must not be taken for dead.
+// The watch of a kind that is not served waits without a request, and one check may fail: it must not be considered dead.
 const _: () = assert!(2 * ABSENT_PAUSE.as_secs() < WATCH_SILENCE_MAX.as_secs());
-/// A watcher that is refused so often in a row is replaced by a fresh one, which lists anew.
+/// A watcher that is refused this often in a row is replaced by a fresh one, which relists.
 const REFUSALS_MAX: u32 = 5;
 
 /// What all watches share.
@@ -49,13 +49,13 @@ pub(crate) struct Context {
     pub tasks: Tasks,
     pub heartbeats: WatchHeartbeats,
     pub outage: Outage,
-    /// What is kept in full whatever the watch is.
+    /// What is kept in full, whatever the watch is about.
     pub originals: Originals,
     pub currency: Currency,
 }
 
 impl Context {
-    /// Of watches that keep nothing in full and share nothing with others.
+    /// For watches that keep nothing in full and share nothing with others.
     pub fn new(
         client: Client,
         inbox: Inbox,
@@ -114,15 +114,15 @@ struct Source {
     context: Context,
     watch: Watch,
     number: usize,
-    /// What the core has been told of and not told is gone; of a pod, as what.
+    /// What the core has been told of and has not been told is gone; for a pod, in which role.
     known: FxHashMap<Key, Option<PodWatch>>,
-    /// Of objects other than pods and nodes, the version that the core knows: one that a new list shows unchanged is no event here, as nothing has
-    /// happened; kube-scheduler tries the pods that hear of it. The core compares
-    /// pods and nodes itself.
+    /// For objects other than pods and nodes, the version that the core knows: an object that a relist shows unchanged is not an event
+    /// here, since nothing has happened to it; kube-scheduler retries the pods that wait for such events. For pods and nodes, the core
+    /// itself compares.
     versions: FxHashMap<Key, u64>,
     synced: bool,
     pause: Duration,
-    /// The trouble that was said last; it is not repeated until all is well.
+    /// The last problem that was logged; it is not repeated until all is well.
     said: Option<String>,
 }
 
@@ -148,7 +148,7 @@ impl Source {
     /// Runs one watcher until it has to be replaced.
     async fn follow(&mut self, api: Api<Watched>, config: watcher::Config) -> Result<(), Closed> {
         let mut stream = pin!(watcher::watcher(api, config));
-        // What the list that is under way has shown so far, where something was known before that it may lack.
+        // What the list in progress has shown so far, if anything was known before that might be missing from it.
         let mut seen: Option<FxHashSet<Key>> = None;
         let mut lists = false;
         let mut refusals = 0;
@@ -221,10 +221,10 @@ impl Source {
         }
     }
 
-    /// The key of an object that the core knows as a list shows it.
+    /// The key of an object that the core already knows as the list shows it.
     fn unchanged(&self, object: &Watched) -> Option<Key> {
         let version = object.version()?;
-        // Before the first list is in nothing can be unchanged, and pods and nodes have no version here.
+        // Before the first list nothing can be unchanged, and versions of pods and nodes are not recorded here.
         if self.versions.is_empty() {
             return None;
         }
@@ -256,14 +256,14 @@ impl Source {
             self.versions.insert(key.clone(), version);
         }
         self.tell(Message::Watched(input)).await?;
-        // A pod that was bound is told as on its node first, so that its room is never free in between.
+        // A pod that was bound is first reported as assigned, so that its room is never free in between.
         if let (Key::Pod(uid), Some(before)) = (&key, before.filter(|_| before != role)) {
             self.tell(Message::Watched(Input::PodGone(before, uid.clone()))).await?;
         }
         Ok(key)
     }
 
-    /// An object that cannot be understood: what was known of it before stands, but for a pod without a node.
+    /// Handles an object that cannot be understood: what was known of it before remains, except for a pod without a node.
     async fn reject(&mut self, key: Key, unfit: Unfit) -> Result<(), Closed> {
         self.context.metrics.object_rejected(unfit.api.kind).inc();
         warn!(
@@ -279,7 +279,7 @@ impl Source {
         }
     }
 
-    /// A complete list is in: what was known before and is not in it is gone.
+    /// A list is complete: what was known before and is not in it is gone.
     async fn listed(&mut self, seen: Option<FxHashSet<Key>>) -> Result<(), Closed> {
         if let Some(seen) = seen {
             let mut vanished: Vec<Key> =
@@ -298,8 +298,8 @@ impl Source {
         Ok(())
     }
 
-    /// The object is no more. A look at a pod after a lost answer may have found it on its node before the watch did, which then never
-    /// shows it there: it is told as gone from there as well, or its room would be taken for ever.
+    /// Reports that the object is gone. A pod may have been found on its node by a read after a lost answer before the watch saw it there,
+    /// and now the watch will never show it there: so it is reported as gone from there as well, or its room would be taken for ever.
     async fn deleted(&mut self, key: Key) -> Result<(), Closed> {
         let was_pending = self.known.get(&key) == Some(&Some(PodWatch::Pending));
         self.gone(key.clone()).await?;
@@ -344,7 +344,7 @@ impl Source {
             return Ok(after);
         }
         if matches!(error, E::WatchError(status) if status.code == 410) {
-            // The watcher lists anew by itself.
+            // The watcher relists by itself.
             return Ok(After::Continue);
         }
         let reason = if matches!(after, After::StartOver) { "gone" } else { "error" };
@@ -352,11 +352,11 @@ impl Source {
         self.say(error);
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
-        // A closed inbox is noticed here too: an API server that is away must not keep the task.
+        // A closed inbox is noticed here too: the task must not live on because an API server is unavailable.
         if self.context.inbox.is_closed() { Err(Closed) } else { Ok(after) }
     }
 
-    /// Says what went wrong: an outage once for all watches, and of anything else what has not been said.
+    /// Logs what went wrong: an outage once for all watches, and anything else if it has not been logged yet.
     fn say(&mut self, error: &watcher::Error) {
         let text = chain(error);
         if is_outage(error) {
@@ -379,20 +379,20 @@ impl Source {
     }
 }
 
-/// Whether the watcher has to be replaced by a fresh one, which lists anew.
+/// Whether the watcher has to be replaced by a fresh one, which relists.
 pub(crate) fn must_list_anew(error: &watcher::Error) -> bool {
     use kube_client::Error as Client;
     use watcher::Error as E;
     match error {
-        // Said to the request, not in the stream: the watcher would ask the same for ever.
+        // In answer to the request itself, not in the stream: the watcher would send the same request for ever.
         E::WatchStartFailed(Client::Api(status)) => status.code == 410,
-        // A line that is no event: what it said is lost, so only a new list tells.
+        // A line that is not an event: its content is lost, so only a relist helps.
         E::WatchFailed(Client::SerdeError(_)) | E::NoResourceVersion => true,
         _ => false,
     }
 }
 
-/// Whether nobody answered, or only that it cannot answer now.
+/// Whether the API server did not answer, or answered that it is temporarily unable to.
 fn is_outage(error: &watcher::Error) -> bool {
     use kube_client::Error as Client;
     match error {
@@ -408,8 +408,8 @@ fn is_outage(error: &watcher::Error) -> bool {
     }
 }
 
-/// Whether the API server has said no to what was asked. One that is away or busy says nothing against going on where the watch
-/// was: a new list of everything would be the last thing that it needs.
+/// Whether the API server rejected the request. If it is unavailable or busy, that is no reason not to resume the watch where it was: a
+/// relist of everything would be the last thing it needs.
 fn is_refusal(error: &watcher::Error) -> bool {
     let code = match error {
         watcher::Error::InitialListFailed(kube_client::Error::Api(status))

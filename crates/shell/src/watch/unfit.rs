@@ -1,4 +1,4 @@
-//! Objects that cannot be understood: kept by name, so that their owners and an operator can be told.
+//! Objects that cannot be understood: kept by name, so that their owners and an operator can be informed.
 
 use super::{Key, Unfit};
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// Objects that are remembered at most; more are only counted and logged.
+/// Maximum number of objects remembered; further ones are only counted and logged.
 const UNFIT_MAX: usize = 1000;
 
 /// An object that is remembered.
@@ -16,7 +16,7 @@ struct Entry {
     told: bool,
 }
 
-/// The objects that cannot be understood at present. Written by the watches, read by whoever tells the owners.
+/// The objects that cannot be understood at present. Written by the watches, read by the task that informs the owners.
 #[derive(Debug, Default)]
 pub(crate) struct UnfitObjects {
     entries: Mutex<BTreeMap<Key, Entry>>,
@@ -42,7 +42,7 @@ impl UnfitObjects {
     }
 
     pub fn remove(&self, key: &Key) {
-        // Called for every object of every watch: there is hardly ever anything to remove.
+        // Called for every object of every watch; there is hardly ever anything to remove.
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
@@ -51,12 +51,12 @@ impl UnfitObjects {
         self.count.store(entries.len(), Ordering::Release);
     }
 
-    /// Returns when an object was added since the last call.
+    /// Returns when an object has been added since the last call.
     pub async fn changed(&self) {
         self.added.notified().await;
     }
 
-    /// Pods of ours that wait and whose owners have not been told yet, with their scheduler names. They count as told from now on.
+    /// Waiting pods of ours whose owners have not been informed yet, with their scheduler names. From now on they count as informed.
     pub fn take_untold(&self) -> Vec<(Unfit, String)> {
         let mut untold = Vec::new();
         for entry in self.lock().values_mut().filter(|e| !e.told) {
