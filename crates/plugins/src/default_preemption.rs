@@ -33,9 +33,9 @@ const NOT_HELPFUL: &str = "Preemption is not helpful for scheduling";
 #[derive(Debug, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Args {
-    /// This percentage of the potential nodes is enough as the number of candidates,
+    /// How many candidates are enough, as a percentage of the potential nodes.
     min_candidate_nodes_percentage: i32,
-    /// but at least this many.
+    /// The minimum for that number.
     min_candidate_nodes_absolute: i32,
 }
 

@@ -192,8 +192,8 @@ pub(crate) async fn regarded_by(
     regarded(caller, &events_by(scheduler_name), at_most).await
 }
 
-/// Selected by source, which events.k8s.io does not support: there, the field is empty in events written in the way of client-go before
-/// 1.28, as do many clients that are not written in Go.
+/// Selects by `source`, which is not possible in events.k8s.io: there, an event written as by client-go before 1.28, or by many clients not
+/// written in Go, has no source.
 fn events_by(scheduler_name: &str) -> String {
     events(&format!("source={}", selector_value(scheduler_name)))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Reserved ─ write ─▶ Writing ─ all succeeded ─▶ Waiting until ─ all bound ─▶ Done
-//!                                                   └ time out, or somebody undid it ─▶ Fail
+//!                                                   └ timed out, or undone ─▶ Fail
 //! ```
 
 use super::assumed::Assumed;
