@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  client ──TLS──▶ telemetry's port ──Asked──▶ Delegated ──▶ who is it?   certificate (authorities), token (TokenReview)
-//!                                                      └──▶ may he?      path, group, or SubjectAccessReview
+//!                                                      └──▶ allowed?     path, group, or SubjectAccessReview
 //! ```
 //!
 //! It knows nothing about scheduling. Certificates and authorities are read again when they change; a connection uses those that are
