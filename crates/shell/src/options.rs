@@ -48,7 +48,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The usual values, without an election.
+    /// The default values, without an election.
     #[must_use]
     pub fn new(cluster: kube_client::Config, profiles: Vec<Profile>, admin: Admin) -> Self {
         Self {

@@ -175,7 +175,7 @@ impl<'a> DryRun<'a> {
         Ok(tried)
     }
 
-    /// The smallest set of pods that have to leave the node: the pod would not fit if any of them stayed, given the order in which they are
+    /// A minimal set of pods that have to leave the node: the pod would not fit if any of them stayed, given the order in which they are
     /// put back.
     fn victims_on(&self, state: &CycleState, node: &NodeInfo) -> Result<PreemptionCandidate, Status> {
         if has_no_lower(node, self.pod) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// A Binding has a name and a few annotations, whose total size the API server limits to 256 KiB; the review contains them twice.
+/// A Binding has a name and a few annotations, whose total size the API server limits to 256 KiB; the review repeats them once.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Bound on everything held at once: some 10,000 reviews of binds, which have about 2 KiB each.
 const BYTES_MAX: usize = 64 << 20;

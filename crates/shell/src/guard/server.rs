@@ -46,10 +46,10 @@ const HTTP2: &[u8] = b"h2";
 /// The protocols offered in ALPN.
 pub(super) const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
 
-/// Binds to an address.
+/// Listens on an address.
 ///
 /// # Errors
-/// The address cannot be bound to.
+/// The address is not available.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Lets a restarted guard take its port back even though connections of its predecessor linger.
