@@ -1,4 +1,4 @@
-//! NodeDeclaredFeatures: a pod that needs features of the kubelet goes to nodes that declare them.
+//! NodeDeclaredFeatures: a pod that needs certain kubelet features goes only to nodes that declare them.
 
 use secondmate_framework::{
     ActionType, Context, CycleState, Declaration, EventRegistration, EventResource, Fact, Filter, Handle,
@@ -18,11 +18,11 @@ const NO_STATE: &str = "error reading \"PreFilterNodeDeclaredFeatures\" from cyc
 #[derive(Clone, Copy, Debug)]
 pub struct NodeDeclaredFeatures;
 
-/// PreFilter has run, without which upstream does not filter.
+/// PreFilter has run; without it, upstream's filter fails.
 #[derive(Clone, Copy)]
 struct Prepared;
 
-/// Makes the plugin. It takes no arguments.
+/// Creates the plugin. It takes no arguments.
 ///
 /// # Errors
 /// None.

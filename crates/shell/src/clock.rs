@@ -1,4 +1,4 @@
-//! The time that the core is told: the wall clock at the start, moved on by the monotonic clock, so that it never goes back.
+//! The time that the core is given: the wall clock at startup, advanced by the monotonic clock, so that it never goes backwards.
 
 use secondmate_model::{Timestamp, duration};
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl Clock {
         self.began + self.at.elapsed()
     }
 
-    /// How long it is until then; zero where it has passed.
+    /// How long it is until then; zero if that time has passed.
     pub fn until(&self, time: Timestamp) -> Duration {
         time.since(self.now())
     }

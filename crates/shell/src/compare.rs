@@ -1,4 +1,4 @@
-//! The cache comparer: fresh lists against the cache.
+//! The cache comparer: compares the cache with fresh lists.
 
 use crate::call::{Call, CallError, Caller};
 use crate::inbox::Inbox;
@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Objects of a page.
+/// Objects per page.
 const PAGE: usize = 500;
-/// Lists and cache are not of one instant: a difference counts when it is still there after this.
+/// The lists and the cache are not from the same instant: a difference counts only if it is still there after this time.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Why no comparison could be made.
@@ -84,7 +84,7 @@ pub(crate) struct Comparer {
 }
 
 impl Comparer {
-    /// The differences that last.
+    /// Returns the differences that persist.
     pub async fn compare(&self) -> Result<Vec<CacheDifference>, CompareError> {
         let mut differences = self.compare_once().await?;
         if !differences.is_empty() {

@@ -1,4 +1,4 @@
-//! The election of a shell: started, watched and told about.
+//! The shell's leader election: starting it, watching it, and reporting on it.
 
 use crate::connect;
 use crate::heartbeat::Heartbeat;
@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-/// An election that runs, or a term without end.
+/// A running election, or an endless term without one.
 pub(crate) struct Elected {
-    /// Ends with the election; `None` without one.
+    /// Completes when the election ends; `None` without an election.
     pub election: Option<JoinHandle<ElectionEnd>>,
     /// The right to write.
     pub term: value::Receiver<Option<Term>>,
@@ -23,7 +23,7 @@ pub(crate) struct Elected {
 /// that is cancelled: when every list is in. As in kube-scheduler, whoever cannot schedule yet takes the Lease from nobody who can.
 ///
 /// # Errors
-/// Its times contradict each other, or no client can be made for the Lease.
+/// Its times contradict each other, or no client can be built for the Lease.
 pub(crate) async fn start(
     options: &Options,
     api: &Heartbeat,
@@ -37,7 +37,7 @@ pub(crate) async fn start(
         tasks.spawn("term without end", async move { sender.closed().await });
         return Ok(Elected { election: None, term });
     };
-    // A client of its own, because renewals must not wait behind other requests.
+    // Uses its own client, because renewals must not wait behind other requests.
     let client = connect::client(&options.cluster, &options.admin.metrics, Some(api.clone())).await?;
     let slow_path = options.admin.metrics.leader_election_slow_path(&config.lease.name);
     let told = ElectionConfig { slow_path, ..config.clone() };
@@ -75,7 +75,7 @@ pub(crate) async fn start(
     Ok(Elected { election: Some(tokio::spawn(run)), term: handle.term })
 }
 
-/// Says it when another live process holds the Lease for something else; once for each holder.
+/// Reports when another live process holds the Lease for a different purpose; once per holder.
 async fn report_conflicts(mut observation: value::Receiver<Option<Observation>>, claim: Claim) {
     let mut reported = None;
     loop {

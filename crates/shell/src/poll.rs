@@ -1,7 +1,7 @@
-//! Endpoints that are asked for plugins, again and again, outside of the cycle.
+//! Endpoints that are polled on behalf of plugins, outside the scheduling cycle.
 //!
-//! Each has a task. What it answers is decoded there and told to the scheduling thread like an object that a watch shows; what is too
-//! old is told as gone. Nothing waits for an endpoint: while it has not answered, the plugin has no value.
+//! Each has its own task, which decodes the answers and sends them to the scheduling thread like objects from a watch; an answer that is
+//! too old is reported as gone. Nothing waits for an endpoint: until it has answered, the plugin has no value.
 
 mod ask;
 
@@ -20,7 +20,7 @@ use secondmate_telemetry::Metrics;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
-/// What is to be polled.
+/// What is to be polled, and with what.
 pub(crate) struct Polls {
     polls: Vec<Poll>,
     client: Client,
@@ -43,7 +43,7 @@ impl Polls {
         }
     }
 
-    /// Starts a task for each.
+    /// Starts a task for each poll.
     pub fn start(&self) {
         for poll in &self.polls {
             let task = Polling {
@@ -72,16 +72,16 @@ struct Polling {
     clock: Clock,
     /// When the answer that stands came.
     answered: Option<Instant>,
-    /// What went wrong, as it was said last; it is not repeated until all is well.
+    /// The last problem that was logged; it is not repeated until all is well.
     said: Option<String>,
 }
 
 impl Polling {
     async fn run(mut self) -> Result<std::convert::Infallible, Closed> {
-        // Until there is an answer there is none that counts.
+        // Until there is an answer, none counts.
         self.expired(true);
         loop {
-            // An answer runs out while the next is waited for, too.
+            // An answer can also expire while waiting for the next one.
             let asked = match self.answered.map(|at| at + self.poll.keep_for) {
                 None => self.asker.ask().await,
                 Some(end) => {
@@ -107,7 +107,7 @@ impl Polling {
         }
     }
 
-    /// Waits until the next request; withdraws the answer meanwhile if its time is up.
+    /// Waits until the next request; withdraws the answer if it expires in the meantime.
     async fn pause(&mut self) -> Result<(), Closed> {
         let next = Instant::now() + self.poll.every.max(POLL_EVERY_MIN);
         if let Some(end) = self.answered.map(|at| at + self.poll.keep_for).filter(|end| *end <= next) {
@@ -140,7 +140,7 @@ impl Polling {
         self.inbox.send(Message::Watched(Input::Object(Object::Own(object)))).await
     }
 
-    /// The answer is too old to count.
+    /// Withdraws an answer that is too old to count.
     async fn withdraw(
         poll: &Poll,
         inbox: &Inbox,

@@ -1,43 +1,43 @@
-//! When a call is sent again, how long after, and when it is given up.
+//! When a call is retried, after how long, and when it is given up.
 
 use crate::call::{Call, CallError, Caller};
 use crate::write::Leading;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Longest pause that an API server can ask for and get.
+/// Maximum pause that an API server can request.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
-/// Pause where it says "later" without saying when.
+/// Pause if it says "later" without saying when.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
-/// Bounds of the tries of one call.
+/// Bounds on the attempts for one call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RetryPolicy {
-    /// Tries at most.
+    /// Maximum number of attempts.
     pub tries_max: u32,
-    /// No try begins later than this after the first.
+    /// No attempt begins later than this after the first one.
     pub total: Duration,
-    /// Pause after the first try that failed; it grows by `factor`.
+    /// Pause after the first failed attempt; it grows by `factor`.
     pub pause: Duration,
-    /// Growth of the pause.
+    /// Growth factor of the pause.
     pub factor: u32,
-    /// What is sent again beside what was certainly not carried out.
+    /// What is retried besides calls that were certainly not carried out.
     pub repeat: Repeat,
 }
 
-/// Calls that may have been carried out, and are sent again all the same: only where doing it twice is harmless.
+/// Which calls that may have been carried out are retried nevertheless; only suitable if doing it twice is harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
     /// None.
     Nothing,
-    /// Those that the API server answered with 500 or 503. Whoever sent such a call has to know that it may have been carried out.
+    /// Those that the API server answered with 500 or 503. The caller has to be aware that the call may have been carried out.
     ServerErrors,
-    /// All: conflicts, every 5xx, lost answers. How the last try ends is what counts.
+    /// All: conflicts, every 5xx, lost answers. Only the result of the last attempt counts.
     All,
 }
 
 impl Repeat {
-    /// Whether it matters that a try before the last may have carried the call out.
+    /// Whether it matters that an attempt before the last one may have carried out the call.
     fn leaves_doubt(self) -> bool {
         self == Self::ServerErrors
     }
@@ -54,7 +54,7 @@ impl Repeat {
 }
 
 impl RetryPolicy {
-    /// Writes that must not be made twice: only what was certainly not carried out is sent again.
+    /// Writes that must not be made twice: retried only if they were certainly not carried out.
     pub const ONCE: Self = Self {
         tries_max: 10,
         total: Duration::from_secs(60),
@@ -63,8 +63,9 @@ impl RetryPolicy {
         repeat: Repeat::Nothing,
     };
 
-    /// A Binding: four tries from 10 ms on, as upstream (`pkg/scheduler/util/utils.go`, `BindPod`). The API server binds a pod
-    /// once and answers 409 after that, whatever became of a try before. A lost answer is not repeated: the pod is looked at.
+    /// A Binding: four attempts starting with a pause of 10 ms, as upstream (`pkg/scheduler/util/utils.go`, `BindPod`). The API server
+    /// binds a pod once and answers 409 after that, whatever became of an earlier attempt. After a lost answer there is no retry: the pod
+    /// is read instead.
     pub const BIND: Self = Self {
         tries_max: 4,
         total: Duration::from_secs(60),
@@ -73,7 +74,7 @@ impl RetryPolicy {
         repeat: Repeat::ServerErrors,
     };
 
-    /// The status of a pod: four tries from 10 ms on, as upstream (`pkg/scheduler/util/utils.go`).
+    /// The status of a pod: four attempts starting with a pause of 10 ms, as upstream (`pkg/scheduler/util/utils.go`).
     pub const STATUS: Self = Self {
         tries_max: 4,
         total: Duration::from_secs(60),
@@ -82,7 +83,7 @@ impl RetryPolicy {
         repeat: Repeat::All,
     };
 
-    /// Events: patient, as nobody waits for them.
+    /// Events: patient, since nothing waits for them.
     pub const EVENT: Self = Self {
         tries_max: 12,
         total: Duration::from_secs(120),
@@ -92,7 +93,7 @@ impl RetryPolicy {
     };
 }
 
-/// What a call came to after all tries.
+/// The result of a call after all attempts.
 pub(crate) type Result = std::result::Result<(), Failure>;
 
 /// Why a call was given up.
@@ -100,7 +101,7 @@ pub(crate) type Result = std::result::Result<(), Failure>;
 pub(crate) enum Failure {
     /// This process may not write (any more), and nothing was carried out.
     NotLeading,
-    /// The last try ended so.
+    /// The last attempt ended with this error.
     Call(CallError),
 }
 
@@ -122,14 +123,14 @@ pub(crate) async fn send_while(
     let began = Instant::now();
     let mut pause = policy.pause;
     let mut tries = 1;
-    // How a try ended that may have carried the call out.
+    // The error of an attempt that may have carried out the call.
     let mut in_doubt: Option<CallError> = None;
     loop {
         if !may_write() {
             return Err(in_doubt.map_or(Failure::NotLeading, Failure::Call));
         }
         caller.wait_for_turn(call).await;
-        // The term may have ended meanwhile: with a low limit many writes wait for long.
+        // The term may have ended in the meantime: with a low limit, many writes wait for long.
         if !may_write() {
             return Err(in_doubt.map_or(Failure::NotLeading, Failure::Call));
         }
@@ -149,7 +150,7 @@ pub(crate) async fn send_while(
             CallError::Answered { code: 429, retry_after, .. } => {
                 retry_after.unwrap_or(RETRY_AFTER_DEFAULT).min(RETRY_AFTER_MAX)
             }
-            // With a time to come back at: refused before anything was done.
+            // With a Retry-After: refused before anything was done.
             CallError::Answered { code: 503, retry_after: Some(after), .. } => (*after).min(RETRY_AFTER_MAX),
             CallError::NotSent(_) => pause,
             repeated if policy.repeat.allows(repeated) => {
@@ -170,10 +171,10 @@ pub(crate) async fn send_while(
     }
 }
 
-/// Why a call is given up: for how its last try ended, unless that says that nothing was done, and an earlier one may have.
+/// Why a call is given up: its last error, unless that says that nothing was done while an earlier attempt may have done it.
 fn given_up(error: CallError, in_doubt: Option<CallError>) -> Failure {
     let says_nothing_was_done = match &error {
-        // That it is done already may be due to the earlier try.
+        // If it has already been done, that may be due to an earlier attempt.
         CallError::Answered { code, .. } => *code < 500 && *code != 409,
         CallError::NotSent(_) => true,
         CallError::Lost(_) => false,
@@ -221,7 +222,7 @@ mod tests {
         let write = || send(&caller, &call, RetryPolicy::BIND, &leading);
         assert_eq!(write().await, Ok(()));
 
-        // The limit lets the next one through ten seconds later; the term ends before.
+        // The limit lets the next call through ten seconds later; the term ends before that.
         let (second, ()) = tokio::join!(write(), async {
             sleep(Duration::from_secs(5)).await;
             term.send_replace(None);
@@ -281,7 +282,7 @@ mod tests {
             (&[503, 429], 503),
             (&[429, 403], 403),
             (&[403], 403),
-            // It is done already, whoever did it.
+            // It has already been done, whoever did it.
             (&[500, 409], 409),
         ] {
             let result = send(&answered(codes), &call, RetryPolicy::BIND, &leading).await;

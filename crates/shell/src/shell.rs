@@ -58,11 +58,11 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 const THREAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for events that are not written, when the shell stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest wait for the answer to a read, an event or a status.
+/// Maximum wait for the answer to a read, an event or a status.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Name of the check that the caches are in sync, as in kube-scheduler.
 const SYNC: &str = "sched-handler-sync";
-/// What the thread is called that owns the core.
+/// Name of the thread that owns the core.
 const THREAD: &str = "scheduling thread";
 
 /// A running scheduler.
@@ -77,12 +77,12 @@ pub struct Shell {
     events: EventSink,
     comparer: Comparer,
     tasks: Tasks,
-    /// Whose turn it is to write cache and queue to the log.
+    /// Held while cache and queue are being written to the log.
     dump: Arc<Semaphore>,
     ends: Ends,
 }
 
-/// What ends the tasks, in the order in which they end; all of them when the shell is dropped.
+/// What ends the tasks, in the order in which they are ended; all are ended when the shell is dropped.
 struct Ends {
     watches: DropGuard,
     tasks: DropGuard,
@@ -90,7 +90,7 @@ struct Ends {
     _thread: StopThread,
 }
 
-/// Stops the scheduling thread when it is dropped.
+/// Stops the scheduling thread when dropped.
 struct StopThread {
     stopping: Arc<AtomicBool>,
     inbox: Inbox,
@@ -110,7 +110,7 @@ impl std::fmt::Debug for Shell {
 }
 
 impl Shell {
-    /// Connects, checks what the scheduler may do, and starts it on the current tokio runtime.
+    /// Connects, checks the scheduler's permissions, and starts it on the current tokio runtime.
     ///
     /// # Errors
     /// There is no cluster, a permission is missing, or the election's times contradict each other.
@@ -123,7 +123,7 @@ impl Shell {
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (inbox, messages) = Inbox::new(&options.admin.metrics);
         let stopping = Arc::new(AtomicBool::new(false));
-        // A start that fails ends what it has begun.
+        // If startup fails, what has been started is ended.
         let ends = Ends {
             watches: end_of_watches.clone().drop_guard(),
             tasks: end_of_tasks.clone().drop_guard(),
@@ -204,13 +204,13 @@ impl Shell {
         })
     }
 
-    /// What the scheduler does, as it changes.
+    /// The scheduler's progress, as it changes.
     #[must_use]
     pub fn progress(&self) -> value::Receiver<Progress> {
         self.progress.clone()
     }
 
-    /// Looks at the core between two cycles; `None` where it has ended.
+    /// Looks at the core between two cycles; `None` if the core has ended.
     pub async fn look<T: Send + 'static>(
         &self,
         at: impl FnOnce(&Scheduler, Timestamp) -> T + Send + 'static,
@@ -218,8 +218,8 @@ impl Shell {
         self.inbox.look(at).await
     }
 
-    /// Begins to write cache and queue to the log, after a comparison with the cluster. One dump is written at a time: while it is,
-    /// nothing is done.
+    /// Starts writing cache and queue to the log, after a comparison with the cluster. Only one dump is written at a time: while one is
+    /// being written, this does nothing.
     pub fn log_state(&self) {
         let Ok(turn) = Arc::clone(&self.dump).try_acquire_owned() else {
             return info!("cache and queue are being written to the log already");
@@ -231,7 +231,7 @@ impl Shell {
         });
     }
 
-    /// Compares the cache with fresh lists; returns the differences that last.
+    /// Compares the cache with fresh lists; returns the differences that persist.
     ///
     /// # Errors
     /// A list failed, a watch is behind, or the scheduler has ended.
@@ -239,8 +239,8 @@ impl Shell {
         self.comparer.compare().await
     }
 
-    /// Waits until the scheduler ends by itself, which it never should: see [`End`]. [`Self::stop`] it then, so that what still works
-    /// ends in order and the Lease is given back.
+    /// Waits until the scheduler ends by itself, which should never happen: see [`End`]. Then call [`Self::stop`], so that what still works
+    /// ends in an orderly way and the Lease is released.
     pub async fn ended(&mut self) -> End {
         let election = async {
             match &mut self.election {
@@ -311,7 +311,7 @@ impl Shell {
 /// What the parts of a shell share.
 struct Parts {
     metrics: Metrics,
-    /// For reads: no limit on writes holds them up.
+    /// For reads, which the limit on writes must not delay.
     reader: Caller,
     leading: Leading,
     inbox: Inbox,
@@ -324,7 +324,7 @@ struct Parts {
     clock: Clock,
 }
 
-/// What the scheduling thread gets beside what is shared.
+/// What the scheduling thread gets besides the shared parts.
 struct Core {
     messages: mpsc::Receiver<Message>,
     writers: Writers,
@@ -371,7 +371,7 @@ impl Parts {
             let limit = options.write_limit?;
             RateLimit::new(limit.per_second, limit.burst).map(Arc::new)
         };
-        // As in kube-scheduler, events have a limit of their own: they take nothing from bindings.
+        // As in kube-scheduler, events have their own limit, so that they take nothing from bindings.
         let server = server_host(&options.cluster.cluster_url);
         let calls =
             |limit, timeout| Caller::new(client.clone(), limit, timeout).telling(&self.metrics, server);
@@ -379,7 +379,7 @@ impl Parts {
         let limit = limit();
         let binding_caller = calls(limit.clone(), options.bind_timeout);
         let caller = calls(limit, CALL_TIMEOUT);
-        // All profiles are of one configuration, and have one parity.
+        // All profiles come from one configuration, and have the same parity.
         let parity = options.profiles.first().map_or_else(Parity::default, |profile| profile.handle().parity);
         let (leading, inbox, tasks) = (&self.leading, &self.inbox, &self.tasks);
         let status = StatusWriter::start(
@@ -438,7 +438,7 @@ impl Parts {
         (writers, extenders)
     }
 
-    /// Starts what stands beside the way of a pod: the owners of unfit pods are told, leadership wakes the thread, the cache is
+    /// Starts what is not part of a pod's way: owners of unfit pods are informed, changes of leadership wake the thread, the cache is
     /// compared, the debug endpoints are mounted.
     fn start_helpers(&self, options: &Options, writers: &Writers) -> Comparer {
         let (leading, inbox) = (&self.leading, &self.inbox);
@@ -463,7 +463,7 @@ impl Parts {
             let (comparer, mut leading) = (comparer.clone(), self.leading.clone());
             let delayed = options.delay_watches;
             self.tasks.spawn("cache comparer", async move {
-                // Before the watches begin there is no cache to compare.
+                // Before the watches begin, there is no cache to compare.
                 while delayed && !leading.may_write() {
                     leading.changed().await;
                 }
@@ -475,7 +475,7 @@ impl Parts {
         comparer
     }
 
-    /// Pods of ours that kubelets rejected are looked for, of each scheduler name by a task of its own.
+    /// Watches for pods of ours that kubelets rejected, with one task for each scheduler name.
     fn look_for_rejections(&self, client: &kube_client::Client, options: &Options, events: &EventSink) {
         for profile in &options.profiles {
             let rejections = Rejections {
@@ -490,7 +490,7 @@ impl Parts {
         }
     }
 
-    /// Pods whose scheduler name nobody serves are looked for, while this process leads.
+    /// Looks for pods whose scheduler name nobody serves, while this process leads.
     fn look_for_unserved(&self, options: &Options, events: &EventSink) {
         let Some(first) = options.profiles.first() else { return };
         let election = options.election.as_ref();
@@ -508,7 +508,7 @@ impl Parts {
         self.tasks.spawn("look for unserved scheduler names", report.run());
     }
 
-    /// The checks that kube-scheduler has too, and one for each part that could be stuck.
+    /// Registers the checks that kube-scheduler has too, and one for each part that could get stuck.
     fn register_checks(
         &self,
         admin: &Admin,
@@ -541,7 +541,7 @@ impl Parts {
         let metrics = &self.metrics;
         let synced = options.admin.health.flag(SYNC, Probe::Ready, "waiting for caches to sync");
         if options.delay_watches {
-            // Were it not ready, no rollout would get past a standby, and no drain past the leader.
+            // If a standby were not ready, no rollout would get past it, and no drain past the leader.
             let (synced, leading) = (synced.clone(), self.leading.clone());
             let check = move || if leading.may_write() { synced.get() } else { Ok(()) };
             options.admin.health.register(SYNC, Probe::Ready, check);
@@ -592,7 +592,7 @@ impl Parts {
     }
 }
 
-/// Starts the scheduling thread; the token tells its end.
+/// Starts the scheduling thread; the token is cancelled when it ends.
 fn start_thread(mut engine: Engine, tasks: Tasks) -> Result<CancellationToken, StartError> {
     let ended = CancellationToken::new();
     let end = ended.clone().drop_guard();
@@ -601,9 +601,9 @@ fn start_thread(mut engine: Engine, tasks: Tasks) -> Result<CancellationToken, S
         .name("scheduling".to_owned())
         .spawn(move || {
             let _end = end;
-            // The writers that it hands effects to spawn tasks.
+            // The writers to which it hands effects spawn tasks.
             let _context = runtime.enter();
-            // Told before the engine is dropped, which ends the watches too: the first failure is the one that counts.
+            // Reported before the engine is dropped, which also ends the watches: the first failure is the one that counts.
             if tasks.run_in_thread(THREAD, || engine.run(&runtime)) && !engine.is_stopping() {
                 tasks.tell(THREAD.to_owned(), "ended by itself".to_owned());
             }
@@ -627,7 +627,7 @@ async fn wake_on_change(mut leading: Leading, inbox: Inbox) {
     }
 }
 
-/// Name of this machine, as client-go puts it into `reportingInstance`.
+/// The name of this machine, as client-go puts it into `reportingInstance`.
 fn host() -> String {
     let name =
         std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());

@@ -1,4 +1,4 @@
-//! Watches: each lists once, follows the changes, and tells the scheduling thread.
+//! Watches: each lists once, follows the changes, and feeds the scheduling thread.
 //!
 //! kube-runtime's watcher does the protocol (paged list, watch, bookmarks, resumption). What it does not do is done here: an
 //! idle watch is renewed well before a silent connection is noticed, a 410 on the request itself starts over, a list that

@@ -1,4 +1,4 @@
-//! Everything that goes to the API server, each kind of write in a room of its own.
+//! Everything that is written to the API server, with one module for each kind of write.
 //!
 //! All of them ask [`Leading`] before each request, and give a request up when the term ends: a process that does not lead, or is not sure
 //! to, writes nothing. Bindings,
@@ -85,12 +85,12 @@ impl Leading {
         self.0.borrow().as_ref().is_some_and(settled)
     }
 
-    /// Whether the term has run out and nobody has withdrawn it: the election is stuck.
+    /// Whether the term has expired without having been withdrawn: the election is stuck.
     pub fn is_overdue(&self) -> bool {
         self.0.borrow().as_ref().is_some_and(|term| !term.is_valid())
     }
 
-    /// Returns when leadership began or ended; never again once the election is gone.
+    /// Returns when leadership has begun or ended; never returns once the election is gone.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -98,7 +98,7 @@ impl Leading {
     }
 }
 
-/// What names a pod in a write. Smaller than the pod itself, as a queue may hold many.
+/// What identifies a pod in a write. Smaller than the pod itself, since a queue may hold many.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PodRef {
     pub namespace: Atom,
@@ -128,7 +128,7 @@ impl From<&Pod> for PodRef {
     }
 }
 
-/// Whether a pod is gone, or another one has its name: a patch with the UID of the first would change a field that is immutable.
+/// Whether a pod is gone, or another pod has taken its name: a patch with the UID of the first would change an immutable field.
 pub(crate) fn is_other_pod(error: &CallError) -> bool {
     match error {
         CallError::Answered { code: 404, .. } => true,
@@ -137,12 +137,12 @@ pub(crate) fn is_other_pod(error: &CallError) -> bool {
     }
 }
 
-/// A point in time as `metav1.Time` has it.
+/// A point in time in the format of `metav1.Time`.
 pub(crate) fn wire_time(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A point in time as `metav1.MicroTime` has it.
+/// A point in time in the format of `metav1.MicroTime`.
 pub(crate) fn wire_micro_time(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }

@@ -1,4 +1,4 @@
-//! A guest's part of a scheduling cycle.
+//! A guest's part in a scheduling cycle.
 //!
 //! What a guest remembers of a cycle is in its memory, where nobody can copy it. So a copy of the state of a cycle (preemption and
 //! nominated pods try things out on one) shares the instance until something is to change in it; then it gets an instance of its own,
@@ -12,7 +12,7 @@ use secondmate_model::{Atom, NodeInfo, Pod};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Of all guests of a profile, by plugin name.
+/// The cycles of all guests of a profile, by plugin name.
 #[derive(Clone, Default)]
 pub(crate) struct Cycles(Vec<(Atom, Cycle)>);
 
@@ -33,10 +33,10 @@ impl Cycles {
     }
 }
 
-/// Of one guest.
+/// The cycle of one guest.
 #[derive(Clone)]
 pub(crate) struct Cycle {
-    /// None where there are no instances, since a record answers.
+    /// `None` if there are no instances, because a record provides the answers.
     pub slot: Option<Arc<Slot>>,
     /// What the guest was told in this copy of the state since PreFilter.
     pub told: Vec<Step>,
@@ -88,15 +88,15 @@ impl Step {
 
 /// Scores of the feasible nodes of a cycle.
 pub(crate) struct NodeScores {
-    /// Addresses of the nodes, which stay where they are for the cycle.
+    /// Addresses of the nodes, which do not move during the cycle.
     nodes: Vec<usize>,
     scores: Vec<i64>,
-    /// Nodes are asked about in their order, most of the time.
+    /// Usually, scores are asked for in the order of the nodes.
     next: AtomicUsize,
 }
 
 impl NodeScores {
-    /// One score for each node.
+    /// One score per node.
     pub fn new(nodes: &[Arc<NodeInfo>], scores: Vec<i64>) -> Self {
         let nodes = nodes.iter().map(|node| Arc::as_ptr(node).addr()).collect();
         Self { nodes, scores, next: AtomicUsize::new(0) }

@@ -1,4 +1,4 @@
-//! Instances, used again and again.
+//! Reusable instances.
 
 use crate::LoadError;
 use crate::cycle::Step;
@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread::{self, ThreadId};
 
-/// Most instances of a plugin. Those of pods that are being bound count, where the guest is asked during the binding.
+/// Maximum number of instances of a plugin. Instances for pods that are being bound count too, if the guest is called during the binding.
 const INSTANCES_MAX: usize = 256;
-/// Instances that are kept although nobody needs them.
+/// Maximum number of unused instances that are kept.
 const FREE_MAX: usize = 16;
 /// Cycles of a thread that keep their instance after the next one has begun, where the guest is not asked during bindings. A thread
 /// evaluates one pod after the other, so the cycle that it is at is never among those that lose theirs.
@@ -36,8 +36,8 @@ struct Inner {
     slots: VecDeque<(ThreadId, Weak<Slot>)>,
 }
 
-/// The place of the instance that belongs to a cycle. It may be empty: at the beginning, after the guest has failed, and after the
-/// instance was taken for another cycle. Whoever finds it so brings a new instance to the same state.
+/// Holds the instance that belongs to a cycle. It may be empty: at the beginning, after the guest has failed, and after the instance was
+/// taken for another cycle. In that case the user brings a new instance to the same state.
 pub(crate) struct Slot {
     pool: Arc<Pool>,
     held: Mutex<Held>,
@@ -65,7 +65,7 @@ impl Slot {
     }
 }
 
-/// The cycle is over, and whatever followed it.
+/// The cycle is over, and so is whatever followed it.
 impl Drop for Slot {
     fn drop(&mut self) {
         let instance = self.held.get_mut().unwrap_or_else(PoisonError::into_inner).instance.take();
@@ -89,14 +89,14 @@ impl Inner {
 }
 
 impl Pool {
-    /// A pool with one instance, so that a guest that cannot be instantiated is found at once.
+    /// A pool with one instance, so that a guest that cannot be instantiated is detected at once.
     pub fn new(guest: Guest) -> Result<Self, LoadError> {
         let first = Instance::new(&guest)?;
         let inner = Inner { free: vec![first], ..Inner::default() };
         Ok(Self { guest, inner: Mutex::new(inner) })
     }
 
-    /// A place for the instance of a cycle.
+    /// A slot for the instance of a cycle.
     pub fn slot(self: &Arc<Self>) -> Arc<Slot> {
         let slot = Slot::new(self, Vec::new());
         if !self.guest.compiled.exports.outlive_the_cycle() {
@@ -120,7 +120,7 @@ impl Pool {
         }
     }
 
-    /// An instance in any state; an error in words where there can be none.
+    /// An instance in any state; if there can be none, the error says why.
     pub fn take(&self) -> Result<Instance, String> {
         let mut inner = lock(&self.inner);
         if inner.used >= INSTANCES_MAX {
@@ -140,7 +140,7 @@ impl Pool {
         }
     }
 
-    /// An instance that nobody needs any more.
+    /// Returns an instance that is no longer needed.
     pub fn put(&self, instance: Instance) {
         let mut inner = lock(&self.inner);
         inner.used -= 1;
@@ -149,7 +149,7 @@ impl Pool {
         }
     }
 
-    /// An instance that was taken is of no use any more.
+    /// Records that an instance that was taken is no longer usable.
     pub fn lost(&self) {
         lock(&self.inner).used -= 1;
     }

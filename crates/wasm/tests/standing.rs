@@ -1,5 +1,5 @@
-//! A guest by the standing evaluation and by the plain pass: the same verdicts, scores and messages, whether it says what its answers
-//! follow from or not.
+//! A guest in the standing evaluation and in the plain pass: the same verdicts, scores and messages, whether it declares what its answers
+//! depend on or not.
 
 #[path = "../../core/tests/standing/compare.rs"]
 mod compare;
@@ -16,7 +16,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Takes pod and node by the last characters of their names, and says so.
+/// Bases its answers on the last characters of the pod's and node's names, and declares so.
 const GUEST: &str = r#"(module
     (import "k8s.io/scheduler" "currentPod" (func $current_pod (param i32 i32) (result i32)))
     (import "k8s.io/scheduler" "currentNodeName" (func $current_node (param i32 i32) (result i32)))
@@ -44,7 +44,7 @@ const GUEST: &str = r#"(module
 
 const NODES: usize = 10;
 const PODS: usize = 120;
-/// Of pods, by the last characters of their names.
+/// The number of kinds of pods, by the last characters of their names.
 const KINDS: usize = 4;
 
 fn profile(guest: &str) -> Profile {
@@ -186,10 +186,10 @@ fn a_filter_that_says_nothing_takes_the_plain_pass() {
 
 #[test]
 fn where_a_reading_fails_nothing_is_known_and_pods_are_placed_all_the_same() {
-    // Outside of the memory.
+    // Out of bounds.
     let counts = history(&GUEST.replace("137438953473", "9223372032559808513"));
     assert_eq!(counts.plain, BTreeMap::from([(Why::Filter(Atom::new("Guest")), PODS as u64)]));
-    // None for this pod.
+    // No key for this pod.
     let counts = history(&GUEST.replace("137438953473", "-1"));
     assert_eq!(counts.plain, BTreeMap::from([(Why::Filter(Atom::new("Guest")), PODS as u64)]));
 }

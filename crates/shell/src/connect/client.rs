@@ -19,20 +19,21 @@ use secondmate_telemetry::Metrics;
 use std::time::Duration;
 use tower::{BoxError, Service, ServiceBuilder};
 
-/// Longest wait for a connection; TLS and proxy come on top, within [`HEAD_TIMEOUT`].
+/// Maximum wait for a connection; TLS and the proxy come on top, within [`HEAD_TIMEOUT`].
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the head of an answer, with all that comes before it: a credential plugin that is run for a new token holds up all other
 /// requests meanwhile.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two probes of a silent connection.
+/// Interval between two probes of a silent connection.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// An unused connection is closed after this.
+/// Unused connections are closed after this time.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 
-/// Makes a client whose requests are measured; `api` beats at each answer. The kubeconfig's credential plugin runs for it, on a thread of its own, and may hang.
+/// Builds a client whose requests are measured; `api` beats at each answer. The kubeconfig's credential plugin runs as part of this, on its
+/// own thread, and may hang.
 ///
 /// # Errors
-/// Certificates, keys, proxy or plugin cannot be used, or the plugin takes too long.
+/// Certificates, keys, the proxy or the plugin cannot be used, or the plugin takes too long.
 pub(crate) async fn client(
     config: &Config,
     metrics: &Metrics,
@@ -55,7 +56,7 @@ pub(crate) async fn client(
     }
 }
 
-/// What is told of requests and answers.
+/// What requests and answers are reported to.
 struct Seen {
     requests: MeasureRequests,
     api: Option<Heartbeat>,
@@ -93,7 +94,7 @@ fn build(mut config: Config, seen: Seen) -> Result<Client, ConnectError> {
     }
 }
 
-/// A client over connections of this kind.
+/// Builds a client over connections of this kind.
 fn over<C>(config: &Config, connector: C, seen: Seen) -> Result<Client, ConnectError>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
@@ -128,7 +129,7 @@ where
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// The same client; `answered` is shown the head of each answer.
+/// The same client, but `answered` is shown the head of each answer.
 pub(crate) fn observed(
     client: Client,
     answered: impl Fn(&http::Response<Body>) + Clone + Send + Sync + 'static,

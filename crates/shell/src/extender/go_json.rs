@@ -1,4 +1,4 @@
-//! The first JSON value of an answer, and what is wrong with one that is none, in the words of Go's `encoding/json`.
+//! Extracts the first JSON value of an answer, or says why there is none, in the words of Go's `encoding/json`.
 
 use std::borrow::Cow;
 
@@ -19,15 +19,15 @@ pub(crate) enum JsonError {
     Invalid {
         /// The byte.
         byte: u8,
-        /// Where it is, as Go says it.
+        /// Where it is, in Go's words.
         place: Cow<'static, str>,
     },
 }
 
-/// The text of the first value; what follows it is not looked at, as upstream's decoder reads no further.
+/// The text of the first value; what follows it is ignored, as upstream's decoder reads no further.
 ///
 /// # Errors
-/// There is no complete value; in Go's words.
+/// There is no complete value. The error is in Go's words.
 pub(super) fn first_value(answer: &[u8]) -> Result<&[u8], JsonError> {
     let mut scan = Scan { text: answer, at: 0 };
     scan.spaces();
@@ -84,7 +84,7 @@ impl Brackets {
 
 /// Deepest nesting, as in Go.
 const DEPTH_MAX: usize = 10_000;
-/// Nesting that serde_json follows.
+/// Maximum nesting that serde_json accepts.
 const DEPTH_READ: usize = 100;
 
 struct Scan<'a> {
@@ -101,7 +101,7 @@ impl Scan<'_> {
         }
     }
 
-    /// The next byte after white space.
+    /// The next byte that is not white space.
     fn next(&mut self) -> Result<u8, JsonError> {
         self.spaces();
         self.byte()
@@ -190,7 +190,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Its first letter has been read.
+    /// Called when its first letter has been read.
     fn literal(&mut self, word: &str) -> Scanned {
         for expected in word.bytes().skip(1) {
             let found = self.byte()?;
@@ -247,7 +247,7 @@ fn invalid(byte: u8, place: impl Into<Cow<'static, str>>) -> JsonError {
     JsonError::Invalid { byte, place: place.into() }
 }
 
-/// A byte as Go quotes it, as if it were a character.
+/// A byte as Go quotes it, treated as a character.
 fn quoted(byte: u8) -> String {
     match byte {
         b'\'' => r"'\''".to_owned(),

@@ -1,4 +1,4 @@
-//! What extenders are sent: upstream's types (`k8s.io/kube-scheduler/extender/v1`) as Go writes them.
+//! The requests sent to extenders: upstream's types (`k8s.io/kube-scheduler/extender/v1`) as Go writes them.
 
 use secondmate_framework::PreemptionCandidate;
 use secondmate_model::{Atom, Node, NodeInfo, Pod};
@@ -6,7 +6,7 @@ use serde_json::json;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// `ExtenderArgs`: the question of filter and prioritize.
+/// `ExtenderArgs`: the request for filter and prioritize.
 pub(super) fn about_nodes(pod: &Pod, nodes: &[Arc<NodeInfo>], whole: bool) -> Vec<u8> {
     let mut body = begin(pod);
     if whole {
@@ -21,9 +21,9 @@ pub(super) fn about_nodes(pod: &Pod, nodes: &[Arc<NodeInfo>], whole: bool) -> Ve
     body.into_bytes()
 }
 
-/// `ExtenderPreemptionArgs`: the question of preempt.
+/// `ExtenderPreemptionArgs`: the request for preempt.
 pub(super) fn about_victims(pod: &Pod, candidates: &[PreemptionCandidate], whole: bool) -> Vec<u8> {
-    // As Go writes a map.
+    // Go writes maps sorted by key.
     let mut candidates: Vec<&PreemptionCandidate> = candidates.iter().collect();
     candidates.sort_by_key(|candidate| &candidate.node);
     let mut victims = String::from("{");
@@ -46,7 +46,7 @@ pub(super) fn about_victims(pod: &Pod, candidates: &[PreemptionCandidate], whole
     body.into_bytes()
 }
 
-/// `ExtenderBindingArgs`: the order of bind.
+/// `ExtenderBindingArgs`: the request for bind.
 pub(super) fn binding(pod: &Pod, node: &Atom) -> Vec<u8> {
     format!(
         r#"{{"PodName":{},"PodNamespace":{},"PodUID":{},"Node":{}}}"#,
@@ -75,7 +75,7 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a text can be written as JSON")
 }
 
-/// The whole pod. One whose object is not at hand, which a look at it has just shown, is told by what names it.
+/// The complete pod. If its object is not at hand, because the pod was just seen by reading it, only its identifying fields are sent.
 fn pod_text(pod: &Pod) -> Cow<'_, str> {
     pod.whole().unwrap_or_else(|| {
         let identity = json!({

@@ -1,4 +1,4 @@
-//! What is said where an extender does not answer as it should.
+//! What is reported when an extender does not answer as it should.
 
 use super::breaker::{Breaker, FAILURES_MAX, PAUSE};
 use super::http::Http;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// A server that answers each request with these bytes and closes the connection; without any it keeps silent. Its URL.
+/// A server that answers each request with these bytes and closes the connection; with `None` it stays silent. Returns its URL.
 async fn serve(answer: Option<&'static str>) -> String {
     serve_with(move || answer).await
 }

@@ -1,4 +1,4 @@
-//! Watches against an API server that answers as told.
+//! Watches on an API server with scripted answers.
 
 use super::needs::Subject;
 use super::*;
@@ -72,7 +72,7 @@ fn refusal(code: u16) -> Answer {
     (code, status.to_string())
 }
 
-/// The watch of pods; it ends when this is dropped.
+/// The running watch of pods; it ends when this is dropped.
 struct Running {
     unfit: Arc<UnfitObjects>,
     heartbeats: WatchHeartbeats,
@@ -105,12 +105,12 @@ fn start_watch(client: Client, inbox: Inbox, watch: Watch) -> Running {
     Running { unfit, heartbeats, outage, failures, _end: end.drop_guard() }
 }
 
-/// Runs the watch of pods until it has told so many messages; each in words.
+/// Runs the watch of pods until it has sent this many messages; returns them as text.
 async fn told(client: Client, count: usize) -> (Vec<String>, Arc<UnfitObjects>) {
     let (inbox, mut messages) = Inbox::new(&Metrics::new());
     let Running { unfit, .. } = &start(client, inbox);
     let mut words = Vec::new();
-    // Of the paused clock: nothing here waits so long, but for a watch that asks the same for ever.
+    // Of paused time: nothing here takes that long, except a watch that sends the same request for ever.
     let end = tokio::time::Instant::now() + std::time::Duration::from_secs(600);
     while words.len() < count {
         let message = tokio::time::timeout_at(end, messages.recv()).await;
@@ -140,7 +140,7 @@ async fn a_410_on_the_request_itself_lists_anew_and_tells_what_vanished() {
         vec![refusal(410)],
     );
     let (words, _) = told(client, 8).await;
-    // Somebody may have seen it on a node meanwhile, so it is gone from there as well.
+    // A read may have found it on a node in the meantime, so it is reported as gone from there as well.
     assert_eq!(words, ["a@1", "b@2", "c@3", "synced", "b@2", "c@8", "gone uid-a", "Assigned gone uid-a"]);
     assert_eq!(*asked.lock().expect("readable"), ["list", "watch 5", "list", "watch 9"]);
 }
@@ -294,7 +294,7 @@ async fn after_an_outage_the_watch_goes_on_where_it_was_and_after_refusals_it_li
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_hangs_is_given_up() {
-    // The second page never comes, so the list begins again.
+    // The second page never arrives, so the list starts again.
     let page = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "5", "continue": "x"}, "items": [pod("a", 1, "1")]});
     let lists = vec![(200, page.to_string()), (SILENCE, String::new()), list(6, &[pod("b", 6, "1")])];
     let (client, asked) = server(lists, vec![]);
@@ -372,7 +372,8 @@ fn but(mut pod: Value, changes: &[(&str, Value)]) -> Value {
     pod
 }
 
-/// A pod is made in another's place once that one is leaving. Were it seen first, spread constraints and anti-affinity would count both.
+/// A pod is created in another's place once that one is being deleted. If it were seen first, spread constraints and anti-affinity would
+/// count both.
 #[tokio::test(start_paused = true)]
 async fn what_happens_to_pods_is_told_in_its_order_whatever_they_are() {
     let on = |name: &str, version| but(pod(name, version, "1"), &[("/spec/nodeName", json!("n1"))]);

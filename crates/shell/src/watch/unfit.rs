@@ -1,4 +1,4 @@
-//! Objects that cannot be understood: kept by name, so that their owners and an operator can be told.
+//! Objects that cannot be understood: kept by name, so that their owners and an operator can be informed.
 
 use super::needs::Subject;
 use super::{Key, Unfit};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// Objects that are remembered at most; more are only counted and logged.
+/// Maximum number of objects remembered; further ones are only counted and logged.
 const UNFIT_MAX: usize = 1000;
 
 /// An object that is remembered.
@@ -18,7 +18,7 @@ struct Entry {
     told: bool,
 }
 
-/// The objects that cannot be understood at present. Written by the watches, read by whoever tells the owners.
+/// The objects that cannot be understood at present. Written by the watches, read by the task that informs the owners.
 #[derive(Debug, Default)]
 pub(crate) struct UnfitObjects {
     entries: Mutex<BTreeMap<Key, Entry>>,
@@ -78,7 +78,7 @@ impl UnfitObjects {
         self.added.notified().await;
     }
 
-    /// Pods of ours that wait and whose owners have not been told yet, with their scheduler names. They count as told from now on.
+    /// Waiting pods of ours whose owners have not been informed yet, with their scheduler names. From now on they count as informed.
     pub fn take_untold(&self) -> Vec<(Unfit, String)> {
         let mut untold = Vec::new();
         for entry in self.lock().values_mut().filter(|e| !e.told) {

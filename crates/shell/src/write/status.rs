@@ -1,4 +1,4 @@
-//! The condition `PodScheduled` and the nominated node of pods that wait.
+//! The condition `PodScheduled` and the nominated node of waiting pods.
 //!
 //! One change a pod waits at most: a newer one is merged into it, so that a pod that is tried often costs one request when the
 //! API server has time. Of one pod one change is on its way at a time, so that an older one cannot overtake a newer; and none
@@ -20,10 +20,10 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{debug, warn};
 
-/// Pods whose change waits. At 300 bytes each some 5 MB. At the bound a change is dropped and counted: the core sees by the
-/// pod's status that it was not written, and asks again after the next attempt.
+/// Maximum number of pods with a waiting change. At 300 bytes each, some 5 MB. At the bound, changes are dropped and counted: the core sees
+/// from the pod's status that the change was not written, and requests it again after the next attempt.
 const WAITING_MAX: usize = 16_384;
-/// Changes that are on their way at once.
+/// Maximum concurrent changes in flight.
 const CONCURRENCY: usize = 8;
 
 /// A change of a pod's status.
@@ -31,7 +31,7 @@ const CONCURRENCY: usize = 8;
 pub(crate) struct StatusChange {
     pub pod: PodRef,
     pub condition: Option<ScheduledCondition>,
-    /// The condition flips to False by this: it was not there, or True.
+    /// The change flips the condition to False: it was missing, or True.
     pub flips: bool,
     pub nomination: NominationPatch,
 }
@@ -67,24 +67,24 @@ impl StatusChange {
         match &self.nomination {
             NominationPatch::Keep => {}
             NominationPatch::Set(node) => {
-                // Null removes the field, as upstream's patch does.
+                // Null removes the field, as in upstream's patch.
                 let node = node.as_ref().map_or(Value::Null, |n| n.as_str().into());
                 status.insert("nominatedNodeName".to_owned(), node);
             }
         }
-        // The UID is a precondition: another pod of the same name is left alone.
+        // The UID is a precondition: another pod with the same name is left alone.
         let body = json!({ "metadata": { "uid": self.pod.uid.as_str() }, "status": status });
         let path = format!("{}/status", self.pod.path());
         Call::new(Method::PATCH, path, Content::StrategicMergePatch, body.to_string().into_bytes())
     }
 }
 
-/// What is known of a pod's change.
+/// The state of a pod's change.
 enum Slot {
     Waiting(StatusChange),
-    /// On its way, with what came meanwhile.
+    /// In flight, with what has come in meanwhile.
     Sending(Option<StatusChange>),
-    /// On its way for the last time: whoever binds the pod waits for the end.
+    /// In flight for the last time: the binding of the pod waits for its end.
     Ending(oneshot::Sender<()>),
 }
 
@@ -97,7 +97,7 @@ pub(crate) struct StatusWriter {
 struct Shared {
     caller: Caller,
     leading: Leading,
-    /// Written by the scheduling thread and by every task that writes: pods of different shards do not meet.
+    /// Written by the scheduling thread and by every writer task: pods in different shards do not contend.
     slots: DashMap<Uid, Slot>,
     order: mpsc::Sender<Uid>,
     metrics: BoundedQueue,
@@ -118,7 +118,7 @@ impl StatusWriter {
         Self { shared }
     }
 
-    /// Whether the writer takes what waits for it.
+    /// Checks that the writer takes what is waiting for it.
     ///
     /// # Errors
     /// It has taken nothing for too long.
@@ -126,11 +126,11 @@ impl StatusWriter {
         self.shared.heartbeat.check_writer("status", self.shared.metrics.length.get())
     }
 
-    /// Forgets what waits for the pod, and returns when nothing is on its way: after the try that is, at most.
+    /// Drops the change that waits for the pod, and returns when none is in flight: after the current attempt at the latest.
     pub async fn settle(&self, uid: &Uid) {
         let ended = match self.shared.slots.entry(uid.clone()) {
             Entry::Occupied(mut slot) => match slot.get() {
-                // Its place in the order finds nothing.
+                // Its entry in the order remains, and will find nothing.
                 Slot::Waiting(_) => {
                     slot.remove();
                     return;
@@ -143,7 +143,7 @@ impl StatusWriter {
             },
             Entry::Vacant(_) => return,
         };
-        // It ends also where the writer has been stopped.
+        // This also ends if the writer has been stopped.
         let _ = ended.await;
     }
 
@@ -154,7 +154,7 @@ impl StatusWriter {
             Entry::Occupied(mut slot) => match slot.get_mut() {
                 Slot::Waiting(older) | Slot::Sending(Some(older)) => older.merge(change),
                 Slot::Sending(next) => *next = Some(change),
-                // The core says nothing of a pod while it is being bound.
+                // The core does not report anything about a pod while it is being bound.
                 Slot::Ending(_) => {}
             },
             Entry::Vacant(slot) => {
@@ -212,7 +212,7 @@ impl Shared {
         self.end(uid);
     }
 
-    /// Takes the change that waits. A place in the order that a binding has made void finds none, or one that another task sends.
+    /// Takes the waiting change. An entry in the order that a binding has voided finds none, or finds one that another task is sending.
     fn begin(&self, uid: &Uid) -> Option<StatusChange> {
         let mut slot = self.slots.get_mut(uid).filter(|slot| matches!(**slot, Slot::Waiting(_)))?;
         match std::mem::replace(&mut *slot, Slot::Sending(None)) {
@@ -239,7 +239,7 @@ impl Shared {
                 self.metrics.full.inc();
             }
             Slot::Sending(None) => {}
-            // Where the binding has been given up, nobody waits.
+            // If the binding has been given up, nobody is waiting.
             Slot::Ending(end) => drop(end.send(())),
         }
         slot.remove();
@@ -358,7 +358,7 @@ mod tests {
         writer.submit(of("bound"));
         drop(first);
         let on_its_way = asks.recv().await.expect("the newer change is sent");
-        // The void place has come up when everything that can be done is.
+        // When everything that can be done has been done, the voided entry has come up.
         sleep(Duration::from_secs(1)).await;
         let settled = tokio::spawn({
             let writer = writer.clone();

@@ -1,4 +1,4 @@
-//! One leads, the others wait.
+//! One process leads, the others wait.
 
 use crate::fixture::*;
 use anyhow::Result;
@@ -8,7 +8,7 @@ use secondmate_shell::{End, Options, Shell};
 use serde_json::json;
 use std::time::Duration;
 
-/// Options with an election of short times; not so short that a busy machine cannot keep them.
+/// Options with an election with short times, but not so short that a busy machine cannot keep to them.
 fn candidate(sandbox: &Sandbox, identity: &str) -> Options {
     let lease = LeaseName { namespace: "kube-system".to_owned(), name: NAME.to_owned() };
     Options {
@@ -39,7 +39,7 @@ async fn a_standby_is_warm_writes_nothing_and_takes_over_from_one_that_crashed()
     let first = try_start(candidate(&sandbox, "first")).await?;
     until_leading(&first).await;
     let second = try_start(candidate(&sandbox, "second")).await?;
-    // It has its nodes before there is a pod, so that it could decide.
+    // It has its nodes before there is a pod, so it would be able to decide.
     let mut progress = second.progress();
     let synced = progress.wait_for(|p| p.synced);
     tokio::time::timeout(Duration::from_secs(60), synced).await?.expect("it runs");
@@ -54,14 +54,14 @@ async fn a_standby_is_warm_writes_nothing_and_takes_over_from_one_that_crashed()
     })
     .await;
     assert!(!second.progress().borrow().leading);
-    // A crash: the first one's requests never arrive any more, its lease runs out.
+    // As in a crash, the first process's renewals no longer arrive, and its lease expires.
     let target = Target::of(Verb::Update, "leases");
     let rule = sandbox.faults().inject(target, Fault::BlackHole, When::Always);
     let mut first = first;
     let end = tokio::time::timeout(Duration::from_secs(60), first.ended()).await?;
     assert!(matches!(end, End::LeadershipLost { .. }), "{end:?}");
     sandbox.faults().remove(rule);
-    // The leader wrote each once, and the standby, which had the whole term of the leader for it, nothing.
+    // The leader wrote each once, and the standby, which had the whole of the leader's term to do so, nothing.
     let written = |class: &str| sandbox.history().count(class);
     assert_eq!(written("create pods/binding"), 20);
     assert_eq!(written("patch pods/status"), 1);
@@ -147,7 +147,7 @@ async fn one_that_stops_gives_the_lease_back() -> Result<()> {
     let first = try_start(candidate(&sandbox, "first")).await?;
     until_leading(&first).await;
     create_pods(&sandbox, "p", 30, "10m");
-    // In the middle of the work.
+    // In the middle of its work.
     assert_eq!(first.stop().await, End::Stopped);
     assert_eq!(holder(&sandbox), "");
     let second = try_start(candidate(&sandbox, "second")).await?;

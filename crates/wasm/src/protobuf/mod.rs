@@ -1,8 +1,9 @@
-//! Pods and nodes as protobuf, as the API defines it: what guests read.
+//! Pods and nodes as protobuf, as defined by the API: what guests read.
 //!
-//! A guest gets the whole object, so it is made from the object's JSON text ([`PodContent::json`](secondmate_model::PodContent::json))
-//! by a table of all messages; an object whose text was not kept is written with what the compiled form knows of it. Go writes every
-//! field that is not a pointer, even where it is empty, and guests rely on that.
+//! A guest gets the whole object, so the message is produced from the object's JSON text
+//! ([`PodContent::json`](secondmate_model::PodContent::json)), using a table of all messages; if the text of an object was not kept, the
+//! message contains what the compiled form knows. Go writes every field that is not a pointer, even if it is empty, and guests rely on
+//! that.
 
 mod encode;
 mod schema;

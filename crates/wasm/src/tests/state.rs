@@ -1,11 +1,11 @@
-//! What a guest remembers, and who may see it.
+//! What a guest remembers, and in which cycles.
 
 use super::{NOW, context, guest, module, node, pod, snapshot};
 use secondmate_framework::{Code, Context, CycleState};
 use secondmate_model::{Atom, Timestamp};
 use std::sync::Arc;
 
-/// Counts the pods that were tried out: PreFilter forgets them, Filter rejects where there is one.
+/// Counts the pods that were tried out: PreFilter resets the count, Filter rejects if there are any.
 const COUNTING: &str = r#"
     (global $pods (mut i32) (i32.const 0))
     (func (export "prefilter") (result i32) (global.set $pods (i32.const 0)) (i32.const 0))
@@ -26,20 +26,20 @@ fn what_is_tried_out_in_a_copy_of_the_state_stays_there() {
     assert!(pre.add_pod(&cx, &mut what_if, &p, &other, &a).is_success());
     let code = |state: &CycleState| filter.filter(&cx, state, &p, &a).code();
     assert_eq!((code(&state), code(&what_if)), (Code::Success, Code::Unschedulable));
-    // A copy of the copy begins with what was tried out there.
+    // A copy of the copy starts with what was tried out there.
     let mut further = what_if.clone();
     assert!(pre.remove_pod(&cx, &mut further, &p, &other, &a).is_success());
     assert_eq!(
         (code(&further), code(&what_if), code(&state)),
         (Code::Success, Code::Unschedulable, Code::Success)
     );
-    // Where nobody shares it, the state itself is changed.
+    // If nothing shares it, the state itself is modified.
     drop((what_if, further));
     assert!(pre.add_pod(&cx, &mut state, &p, &other, &a).is_success());
     assert_eq!(code(&state), Code::Unschedulable);
 }
 
-/// Remembers in PreFilter the first byte of the node name, which is none there, and the calls since.
+/// In PreFilter it remembers the first byte of the node name, which is empty there, and it counts the calls since.
 const REMEMBERING: &str = r#"
     (global $calls (mut i32) (i32.const 9))
     (func (export "prefilter") (result i32) (global.set $calls (i32.const 0)) (i32.const 0))
@@ -65,7 +65,7 @@ fn prefilter_comes_first_in_each_cycle_even_if_the_profile_leaves_it_out() {
 
 #[test]
 fn the_instance_of_a_cycle_serves_its_binding_and_comes_back() {
-    // Reserve remembers, PostBind fails where nothing was reserved in this instance.
+    // Reserve remembers; PostBind fails if nothing was reserved in this instance.
     let text = module(
         r#"(global $reserved (mut i32) (i32.const 0))
         (func (export "prefilter") (result i32) (global.set $reserved (i32.const 0)) (i32.const 0))
@@ -128,7 +128,7 @@ fn where_the_guest_is_not_asked_while_pods_are_bound_no_instance_waits_for_them(
             state
         })
         .collect();
-    // The oldest cycle has lost its instance, and gets one in the same state where it is asked after all.
+    // The oldest cycle has lost its instance, and gets one in the same state if it is used after all.
     let mut oldest = states[0].clone();
     let (p, a) = (pod("p"), node("a"));
     assert!(filter.add_pod(&context(&snapshot), &mut oldest, &p, &pod("other"), &a).is_success());
